@@ -1,0 +1,69 @@
+import math
+
+import pytest
+from affine import Affine
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.grid import Grid, Window, same_crs
+
+UTM = Grid("EPSG:32632", Affine(0.5, 0, 600_000, 0, -0.5, 5_200_000), 100, 200)
+
+
+def test_window_of_a_common_part():
+    assert Window(0, 0, 10, 10).intersect(Window(8, 5, 10, 10)) == Window(8, 5, 2, 5)
+    assert Window(0, 0, 10, 10).intersect(Window(10, 0, 5, 5)) is None
+
+
+def test_slices_within_an_outer_window():
+    assert Window(12, 23, 2, 3).within(Window(10, 20, 8, 8)) == (slice(2, 4), slice(3, 6))
+
+
+def test_bounds_and_crop():
+    assert UTM.bounds == (600_000, 5_199_950, 600_100, 5_200_000)
+    assert UTM.crop(Window(10, 20, 4, 6)).bounds == (600_010, 5_199_993, 600_013, 5_199_995)
+
+
+@given(st.integers(-50, 150), st.integers(-50, 150), st.integers(1, 90), st.integers(1, 90))
+def test_window_of_its_own_bounds_is_itself(top, left, height, width):
+    window = Window(top, left, height, width)
+    assert UTM.window_of(UTM.bounds_of(window)) == window
+
+
+def test_offset_of_aligned_grids():
+    assert UTM.offset(UTM.crop(Window(3, 4, 10, 10))) == (3, 4)
+    assert UTM.offset(UTM.crop(Window(-3, -4, 10, 10))) == (-3, -4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Grid(UTM.crs, Affine(0.5, 0, 600_000.2, 0, -0.5, 5_200_000), 100, 200),
+        Grid(UTM.crs, Affine(0.51, 0, 600_000, 0, -0.5, 5_200_000), 100, 200),
+        Grid("EPSG:32633", UTM.transform, 100, 200),
+    ],
+    ids=["shifted", "other resolution", "other CRS"],
+)
+def test_no_offset_where_pixels_differ(other):
+    assert UTM.offset(other) is None
+    assert not UTM.coincides(other)
+
+
+def test_pixel_size_in_metres():
+    assert UTM.pixel_size_m == 0.5
+    feet = Grid("EPSG:2263", Affine(1, 0, 980_000, 0, -1, 200_000), 10, 10)  # US survey feet
+    assert feet.pixel_size_m == pytest.approx(0.3048006)
+    degrees = Grid("EPSG:4326", Affine(1e-5, 0, 11, 0, -1e-5, 48), 100, 100)
+    # A degree is 111.19 km north-south and 74.6 km east-west at 48° N.
+    assert degrees.pixel_size_m == pytest.approx(1e-5 * math.sqrt(111_190 * 74_630), rel=2e-3)
+
+
+def test_wkt_and_code_name_the_same_crs():
+    import pyproj
+
+    assert same_crs("EPSG:32632", pyproj.CRS("EPSG:32632").to_wkt())
+    assert not same_crs("EPSG:32632", "EPSG:25832")
+
+
+def test_dictionary_round_trip():
+    assert Grid.from_dict(UTM.to_dict()) == UTM
