@@ -1,0 +1,368 @@
+"""Rasters on disk: open, read by windows, warp, create, finish. The door to rasterio."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import calculate_default_transform
+from rasterio.windows import Window as RioWindow
+
+from geoseg.errors import InputError
+from geoseg.grid import Grid, Window
+from geoseg.output import replacing
+
+SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
+"""File names that count as rasters when a folder is searched."""
+BLOCK = 256
+"""Side of the blocks of written GeoTIFFs in pixels."""
+CACHE_MB = 128
+"""GDAL's block cache; its default, 5 % of the memory, makes memory depend on the machine."""
+# GDAL looks here when it first needs them; a user's own values win. A rasterio.Env per open file
+# would not do: Envs must end in reverse order, and files that are kept open end in any.
+os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MB))
+os.environ.setdefault("GDAL_NUM_THREADS", "ALL_CPUS")
+
+READ_ERRORS = (RasterioError, RasterioIOError, rasterio._err.CPLE_BaseError)
+
+
+@dataclass(frozen=True)
+class RasterInfo:
+    """What a raster file says of itself, without its pixels."""
+
+    path: str
+    grid: Grid | None
+    """None if there is no CRS, or the transform isn't north-up."""
+    problem: str | None
+    """Why there is no grid, with a remedy."""
+    bands: tuple[int, ...]
+    """Numbers (from 1) of the bands that hold data: all but alpha."""
+    names: tuple[str | None, ...]
+    """Of these bands: description, or red, green, blue by colour interpretation, or None."""
+    dtype: str
+    nodata: float | None
+    mask_band: bool
+    """Whether validity comes from an alpha band or a mask."""
+    palette: bool
+    """Whether values are indices into a colour table."""
+    block: tuple[int, int]
+    """Height and width of a block in pixels."""
+
+
+def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `_problem`, better
+            return rasterio.open(path, **options)
+    except READ_ERRORS as error:
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such file") from None
+        raise InputError(f"{path}: can't be opened as a raster ({error})") from None
+
+
+def _problem(dataset: rasterio.DatasetReader) -> str | None:
+    gcps, _ = dataset.gcps
+    transform = dataset.transform
+    remedy = "warp it first: rio warp IN.tif OUT.tif --dst-crs EPSG:…"
+    if dataset.crs is None and not gcps:
+        assign = "rio edit-info --crs EPSG:… FILE"
+        return f"no CRS (coordinate reference system); assign the right one: {assign}"
+    if transform.is_identity:
+        if gcps:
+            return f"placed by {len(gcps)} ground control points, not by a transform; {remedy}"
+        return "no geotransform: nobody knows where its pixels lie; give it one or a world file"
+    if transform.b or transform.d:
+        return f"rotated (transform {tuple(transform)[:6]}), geoseg needs north-up; {remedy}"
+    if transform.e > 0 or transform.a < 0:
+        side = "south-up" if transform.e > 0 else "mirrored"
+        return f"{side} (pixel steps {transform.a:g}, {transform.e:g}); {remedy}"
+    return None
+
+
+def info(path: str | Path) -> RasterInfo:
+    """Read a raster's header. Raises: InputError if it isn't a raster."""
+    with _open(path) as dataset:
+        problem = _problem(dataset)
+        crs = dataset.crs.to_wkt() if dataset.crs else ""
+        grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
+        kinds = dataset.colorinterp
+        alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
+        bands = tuple(i for i in range(dataset.count) if i not in alpha)
+        colors = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
+        masked = bool(alpha) or MaskFlags.per_dataset in dataset.mask_flag_enums[0]
+        return RasterInfo(
+            path=str(path),
+            grid=grid,
+            problem=f"{path}: {problem}" if problem else None,
+            bands=tuple(i + 1 for i in bands),
+            names=tuple(dataset.descriptions[i] or colors.get(kinds[i]) for i in bands),
+            dtype=str(np.result_type(*(dataset.dtypes[i] for i in bands))) if bands else "uint8",
+            nodata=dataset.nodata,
+            mask_band=masked,
+            palette=kinds[0] == ColorInterp.palette,
+            block=dataset.block_shapes[0],
+        )
+
+
+def tags(path: str | Path) -> dict[str, str]:
+    """The tags of a raster file. Raises: InputError if it isn't a raster."""
+    with _open(path) as dataset:
+        return dict(dataset.tags())
+
+
+def resolution_in(grid: Grid, crs: str) -> tuple[float, float]:
+    """Height and width that the grid's pixels have in another CRS, as square pixels of 3 digits.
+
+    Raises: InputError if the grid can't be drawn in it.
+    """
+    bounds = grid.bounds
+    try:
+        transform, _, _ = calculate_default_transform(
+            grid.crs, crs, grid.width, grid.height, *bounds
+        )
+    except READ_ERRORS as error:
+        raise InputError(f"bounds {bounds} can't be drawn in the CRS {crs} ({error})") from None
+    side = float(f"{abs(transform.a):.3g}")
+    return side, side
+
+
+class Raster:
+    """An open raster, read by windows of its own grid or of one that it is warped onto."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bands: tuple[int, ...] | None = None,
+        grid: Grid | None = None,
+        resampling: str = "bilinear",
+        nodata: float | str | None = None,
+    ) -> None:
+        """Open `path`; bands are counted from 1, None = all but alpha.
+
+        grid: warp onto this grid where the file's own differs; None = the file's own.
+        nodata: a value that replaces the file's; "none" = no value means nodata.
+        Raises: InputError if it can't be opened or has no grid.
+        """
+        facts = info(path)
+        if facts.grid is None:
+            raise InputError(str(facts.problem))
+        self.path = str(path)
+        self.grid = grid or facts.grid
+        self.bands = bands or facts.bands
+        self.block = facts.block
+        value = facts.nodata if nodata is None else nodata
+        self.nodata = None if value is None or value == "none" else float(value)
+        self._masked = facts.mask_band
+        self._stack = ExitStack()
+        dataset = self._stack.enter_context(_open(path))
+        # A window of the same pixels is read straight; anything else goes through a warp.
+        self._offset = (0, 0) if grid is None else facts.grid.offset(grid)
+        self._own = facts.grid
+        if self._offset is None:
+            dataset = self._stack.enter_context(self._warp(dataset, resampling))
+            self._offset, self._own = (0, 0), self.grid
+        self._dataset = dataset
+
+    def _warp(self, dataset: rasterio.DatasetReader, resampling: str) -> WarpedVRT:
+        options: dict[str, Any] = {
+            "crs": self.grid.crs,
+            "transform": self.grid.transform,
+            "height": self.grid.height,
+            "width": self.grid.width,
+            "resampling": Resampling[resampling],
+        }
+        if self._masked or self.nodata is None:
+            # Only an alpha band says which pixels lie outside the warped file.
+            has_alpha = ColorInterp.alpha in dataset.colorinterp
+            options["add_alpha"] = not has_alpha
+            self._masked = True
+            if self.nodata is None and dataset.nodata is not None:
+                options["src_nodata"] = None
+        else:
+            options |= {"src_nodata": self.nodata, "nodata": self.nodata}
+        return WarpedVRT(dataset, **options)
+
+    def read(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of a window; what lies outside the raster is 0 and not valid.
+
+        shape: height and width to decimate to (nearest); then the window must lie inside.
+        Returns: data (C, height, width) in the file's dtype, valid (height, width) bool.
+        A pixel is valid if any of its bands holds data (GDAL's rule for a dataset's mask).
+        Raises: InputError with file and window if the file is damaged.
+        """
+        assert self._offset is not None
+        inside = window.shift(*self._offset).intersect(self._own.window)
+        dtype = self._dataset.dtypes[self.bands[0] - 1]
+        if inside is None:
+            shape = (window.height, window.width)
+            return np.zeros((len(self.bands), *shape), dtype), np.zeros(shape, bool)
+        data, valid = self._read_inside(inside, shape)
+        if shape or (inside.height, inside.width) == (window.height, window.width):
+            return data, valid
+        part = inside.within(window.shift(*self._offset))
+        whole = np.zeros((data.shape[0], window.height, window.width), data.dtype)
+        whole_valid = np.zeros(whole.shape[1:], bool)
+        whole[(slice(None), *part)] = data
+        whole_valid[part] = valid
+        return whole, whole_valid
+
+    def _read_inside(
+        self, window: Window, shape: tuple[int, int] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        place = RioWindow(window.left, window.top, window.width, window.height)
+        try:
+            size = (len(self.bands), *shape) if shape else None
+            data = self._dataset.read(list(self.bands), window=place, out_shape=size)
+            mask = None
+            if self._masked:
+                mask = self._dataset.dataset_mask(window=place, out_shape=shape) > 0
+        except READ_ERRORS as error:
+            cause = error.__cause__ or error
+            raise InputError(
+                f"{self.path}: can't read rows {window.top}..{window.bottom - 1} ({cause});"
+                " the file is damaged or cut short: fetch it again"
+            ) from None
+        valid = np.ones(data.shape[1:], bool) if mask is None else mask
+        if self.nodata is not None and not np.isnan(self.nodata):
+            valid &= (data != self.nodata).any(axis=0)
+        if data.dtype.kind == "f":
+            finite = np.isfinite(data)
+            valid &= finite.any(axis=0)
+            data[~finite] = 0
+        return data, valid
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Raster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class Writer:
+    """A GeoTIFF being written; comes from `create`."""
+
+    def __init__(self, dataset: rasterio.io.DatasetWriter, path: Path) -> None:
+        self._dataset = dataset
+        self._path = path
+
+    def write(self, array: np.ndarray, window: Window) -> None:
+        """Write (C, height, width), or (height, width) of a single band, at a window.
+
+        Raises: InputError if the disk is full.
+        """
+        place = RioWindow(window.left, window.top, window.width, window.height)
+        try:
+            self._dataset.write(array if array.ndim == 3 else array[None], window=place)
+        except READ_ERRORS as error:
+            raise _write_error(self._path, error) from None
+
+
+def _write_error(path: Path, error: BaseException) -> InputError:
+    cause = error.__cause__ or error
+    return InputError(f"{path}: can't be written ({cause}); is the disk full? Free some and go on")
+
+
+@contextmanager
+def create(
+    path: str | Path,
+    grid: Grid,
+    *,
+    dtype: str,
+    count: int = 1,
+    nodata: float | None = None,
+    colors: dict[int, tuple[int, int, int, int]] | None = None,
+    tags: dict[str, str] | None = None,
+    names: tuple[str, ...] = (),
+) -> Iterator[Writer]:
+    """Write a tiled, deflated GeoTIFF window by window; it gets its name when it is whole.
+
+    dtype: of the pixels. colors: colour table of a single uint8 band. names: of the bands.
+    Raises: InputError if the folder can't be written or the disk is full.
+    """
+    path = Path(path)
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "dtype": dtype,
+        "count": count,
+        "height": grid.height,
+        "width": grid.width,
+        "crs": grid.crs,
+        "transform": grid.transform,
+        "nodata": nodata,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "interleave": "pixel" if count > 1 else "band",
+        "BIGTIFF": "IF_SAFER",
+    }
+    if colors is None:
+        profile["predictor"] = 3 if np.dtype(dtype).kind == "f" else 2
+    with replacing(path) as temporary:
+        try:
+            with rasterio.open(temporary, "w", **profile) as dataset:
+                if colors is not None:
+                    dataset.write_colormap(1, colors)
+                dataset.update_tags(**(tags or {}))
+                for number, name in enumerate(names, 1):
+                    dataset.set_band_description(number, name)
+                yield Writer(dataset, path)
+            _check_whole(temporary)
+        except READ_ERRORS as error:
+            raise _write_error(path, error) from None
+
+
+def _check_whole(path: Path) -> None:
+    """Read a written file once: GDAL reports a disk that fills up while closing to nobody."""
+    with rasterio.open(path) as dataset:
+        for _, window in dataset.block_windows(1):
+            dataset.read(1, window=window)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG file of pixels (1, 3 or 4, H, W) uint8: grey, RGB or RGBA."""
+    count, height, width = pixels.shape
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(
+            driver="PNG", dtype="uint8", count=count, height=height, width=width
+        ) as picture:
+            picture.write(pixels)
+        return bytes(memory.read())
+
+
+def to_cog(source: str | Path, destination: str | Path, *, resampling: str = "mode") -> None:
+    """Copy a GeoTIFF into a Cloud Optimized one with overviews, whole or not at all."""
+    with replacing(destination) as temporary:
+        try:
+            rasterio.shutil.copy(
+                source,
+                temporary,
+                driver="COG",
+                compress="deflate",
+                overview_resampling=resampling,
+                blocksize=512,
+                bigtiff="IF_SAFER",
+                num_threads="ALL_CPUS",
+            )
+            _check_whole(temporary)
+        except READ_ERRORS as error:
+            raise _write_error(Path(destination), error) from None
