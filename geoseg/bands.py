@@ -1,0 +1,154 @@
+"""Bands: which ones, in what order, and how their values become what the network sees."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import Faults, InputError
+
+SAMPLE = 2_000_000
+"""Pixels per band kept for percentiles; their error is then far below a grey level."""
+
+
+@dataclass
+class Bands:
+    """Which bands of the files are used, and what they are called."""
+
+    order: list[str] = field(default_factory=list)
+    """Names of the bands to use, in the order of the network's channels; empty = all."""
+    names: list[str] = field(default_factory=list)
+    """Names of a file's bands, where the file does not say them or says them wrongly."""
+    pattern: str | None = None
+    """One band per file: regular expression over file names with the groups `scene` and `band`."""
+    extra: dict[str, str] = field(default_factory=dict)
+    """More one-band rasters, warped onto each scene: {height: <file|folder|glob>}."""
+    nodata: Any = None
+    """Value that means nodata, instead of the files' own; `none` = no value does."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for what in ("order", "names"):
+            values = getattr(self, what)
+            if len(set(values)) < len(values):
+                faults.add(f"bands.{what}={values}: a name stands twice")
+        if self.pattern is not None:
+            try:
+                groups = set(re.compile(self.pattern).groupindex)
+            except re.error as error:
+                groups = {"scene", "band"}
+                faults.add(f"bands.pattern={self.pattern}: not a regular expression ({error})")
+            if not {"scene", "band"} <= groups:
+                faults.add(
+                    f"bands.pattern={self.pattern}: needs the groups (?P<scene>…) and (?P<band>…)"
+                )
+        if self.nodata is not None and self.nodata != "none":
+            try:
+                self.nodata = float(self.nodata)
+            except ValueError:
+                faults.add(f"bands.nodata={self.nodata}: give a number, nan or none")
+        faults.raise_if_any()
+
+
+@dataclass(frozen=True)
+class BandStatistics:
+    """Values per band over the valid pixels of the train split, in the files' units."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    p2: tuple[float, ...]
+    """2nd percentile."""
+    p98: tuple[float, ...]
+    """98th percentile."""
+    low: tuple[float, ...]
+    """Smallest value."""
+    high: tuple[float, ...]
+    """Largest value."""
+
+    def to_dict(self) -> dict[str, list[float]]:
+        return {name: list(values) for name, values in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Sequence[float]]) -> BandStatistics:
+        return cls(**{name: tuple(map(float, v)) for name, v in values.items()})
+
+
+class Measure:
+    """Gathers BandStatistics window by window in bounded memory (Chan et al. 1983, eq. 2.1)."""
+
+    def __init__(self, bands: int, *, seed: int = 0) -> None:
+        self.count = 0
+        self._mean = np.zeros(bands)
+        self._m2 = np.zeros(bands)
+        self._low = np.full(bands, np.inf)
+        self._high = np.full(bands, -np.inf)
+        self._sample: list[np.ndarray] = []
+        self._share = 1.0
+        self._random = np.random.default_rng(seed)
+
+    def add(self, image: np.ndarray, valid: np.ndarray) -> None:
+        """Add a window: image (C, H, W), valid (H, W)."""
+        pixels = image[:, valid].astype(np.float64)
+        count = pixels.shape[1]
+        if not count:
+            return
+        mean = pixels.mean(axis=1)
+        total = self.count + count
+        delta = mean - self._mean
+        self._m2 += ((pixels - mean[:, None]) ** 2).sum(axis=1)
+        self._m2 += delta**2 * self.count * count / total
+        self._mean += delta * count / total
+        self.count = total
+        self._low = np.minimum(self._low, pixels.min(axis=1))
+        self._high = np.maximum(self._high, pixels.max(axis=1))
+        self._keep(pixels)
+
+    def _keep(self, pixels: np.ndarray) -> None:
+        """Keep each pixel with one and the same probability, halved whenever there are too many."""
+        chosen = self._random.random(pixels.shape[1]) < self._share
+        self._sample.append(pixels[:, chosen].astype(np.float32))
+        while sum(part.shape[1] for part in self._sample) > SAMPLE:
+            whole = np.concatenate(self._sample, axis=1)
+            self._sample = [whole[:, self._random.random(whole.shape[1]) < 0.5]]
+            self._share /= 2
+
+    def result(self) -> BandStatistics:
+        """Raises: InputError if no valid pixel was added."""
+        if not self.count:
+            raise InputError("no valid pixel in the train tiles; are the scenes all nodata?")
+        p2, p98 = np.percentile(np.concatenate(self._sample, axis=1), (2, 98), axis=1)
+        std = np.sqrt(self._m2 / self.count)
+        values = (self._mean, std, p2, p98, self._low, self._high)
+        return BandStatistics(*(tuple(float(v) for v in column) for column in values))
+
+
+def scale(image: np.ndarray, valid: np.ndarray, statistics: BandStatistics) -> np.ndarray:
+    """What the network sees: zero mean and unit deviation per band; 0 where not valid.
+
+    image (C, H, W) of any dtype, valid (H, W) → (C, H, W) float32.
+    """
+    mean = np.asarray(statistics.mean, np.float32)[:, None, None]
+    std = np.asarray(statistics.std, np.float32)[:, None, None]
+    # A constant band tells nothing; dividing by its deviation would make it scream.
+    factor = np.where(std > 0, 1 / np.where(std > 0, std, 1), 0).astype(np.float32)
+    scaled = np.subtract(image, mean, dtype=np.float32)
+    scaled *= factor
+    if not valid.all():
+        scaled *= valid
+    return scaled
+
+
+def nominal_range(high: float) -> float:
+    """The range that data with this largest value was made for: 1 or a power of two.
+
+    Reflectance 0..1 gives 1, a dark 8-bit image 256, 12-bit data 4096: so a scene in other units
+    than the training shows, whatever its dtype, while a dark or a bright one does not.
+    """
+    if high <= 2:
+        return 1.0
+    return 2.0 ** max(8, math.ceil(math.log2(high + 1)))

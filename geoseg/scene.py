@@ -1,0 +1,392 @@
+"""Scene: one acquisition, in one or several files, read on one grid."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg import raster
+from geoseg.bands import Bands
+from geoseg.errors import Faults, InputError
+from geoseg.grid import Grid, Window
+
+_REAL = "uif"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bands of one file (or of the mosaic of several) that belong to a scene."""
+
+    paths: tuple[str, ...]
+    """Files; where several hold data at a pixel, the first one counts."""
+    bands: tuple[int, ...]
+    """Numbers of the bands to read, from 1."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition on one grid; holds no pixels and no open file."""
+
+    name: str
+    """File name without extension, or what bands.pattern calls `scene`."""
+    grid: Grid
+    """Of its first file; others are warped onto it."""
+    sources: tuple[Source, ...]
+    bands: tuple[str, ...]
+    """Names in the order in which `read` stacks them."""
+    dtype: str
+    """Of the stack."""
+    nodata: float | str | None = None
+    """Replaces the files' nodata value; "none" = no value means nodata."""
+    order: tuple[int, ...] = ()
+    """Places of the stacked source bands in the order of `bands`."""
+
+    def open(self) -> SceneReader:
+        """Open the files. Raises: InputError."""
+        return SceneReader(self)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(path for source in self.sources for path in source.paths)
+
+    def select(self, names: Iterable[str]) -> Scene:
+        """The scene with these bands in this order. Raises: InputError, naming what is missing."""
+        names = tuple(names)
+        missing = [name for name in names if name not in self.bands]
+        if missing:
+            raise InputError(
+                f"{self.paths[0]}: no band {', '.join(missing)}; it has {', '.join(self.bands)}"
+            )
+        order = tuple(self.order[self.bands.index(name)] for name in names)
+        return Scene(self.name, self.grid, self.sources, names, self.dtype, self.nodata, order)
+
+    def to_dict(self, folder: Path) -> dict[str, Any]:
+        """JSON values; paths relative to `folder`, so that a project can move as a whole."""
+        return {
+            "name": self.name,
+            "grid": self.grid.to_dict(),
+            "sources": [
+                {"paths": [_relative(p, folder) for p in s.paths], "bands": list(s.bands)}
+                for s in self.sources
+            ],
+            "bands": list(self.bands),
+            "dtype": self.dtype,
+            "nodata": self.nodata,
+            "order": list(self.order),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
+        sources = tuple(
+            Source(tuple(os.path.normpath(folder / p) for p in s["paths"]), tuple(s["bands"]))
+            for s in values["sources"]
+        )
+        return cls(
+            values["name"],
+            Grid.from_dict(values["grid"]),
+            sources,
+            tuple(values["bands"]),
+            values["dtype"],
+            values["nodata"],
+            tuple(values["order"]),
+        )
+
+
+class SceneReader:
+    """An open scene."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._stack = ExitStack()
+        self._files: list[list[raster.Raster]] = []
+        for source in scene.sources:
+            files = []
+            for path in source.paths:
+                opened = raster.Raster(
+                    path, bands=source.bands, grid=scene.grid, nodata=scene.nodata
+                )
+                files.append(self._stack.enter_context(opened))
+            self._files.append(files)
+        self.block_height = max(file.block[0] for files in self._files for file in files)
+        """Rows that are read at once best: of the largest block of its files."""
+        count = sum(len(source.bands) for source in scene.sources)
+        self._order = None if scene.order == tuple(range(count)) else list(scene.order)
+
+    def read(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Image (C, height, width) in the scene's dtype and valid (height, width) of a window.
+
+        Pixels outside the scene are 0 and not valid; a pixel is valid if each of the scene's files
+        has data there. shape: height and width to decimate to, for windows inside the scene.
+        Raises: InputError if a file is damaged.
+        """
+        parts, valid = [], None
+        for files in self._files:
+            data, here = files[0].read(window, shape=shape)
+            for file in files[1:]:
+                if here.all():
+                    break
+                more, there = file.read(window, shape=shape)
+                fill = there & ~here
+                data[:, fill] = more[:, fill]
+                here |= there
+            parts.append(data)
+            valid = here if valid is None else valid & here
+        assert valid is not None
+        image = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        if self._order is not None:
+            image = image[self._order]
+        return image.astype(self.scene.dtype, copy=False), valid
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> SceneReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
+    """Files named by a folder, a glob, a file or a list of these, sorted, each once.
+
+    Raises: InputError if a part of the spec finds nothing.
+    """
+    faults = Faults()
+    found: dict[str, None] = {}
+    for part in spec if isinstance(spec, (list, tuple)) else [spec]:
+        text = os.path.expanduser(str(part))
+        if os.path.isdir(text):
+            names = sorted(os.listdir(text))
+            paths = [os.path.join(text, n) for n in names if n.lower().endswith(suffixes)]
+            paths = [p for p in paths if not os.path.basename(p).startswith(".")]
+            if not paths:
+                faults.add(f"{text}: no {what} ({', '.join(suffixes)}) in this folder")
+        elif os.path.exists(text):
+            paths = [text]
+        else:
+            paths = sorted(glob.glob(text, recursive=True))
+            if not paths:
+                faults.add(f"{text}: no such file or folder, and no {what} matches it")
+        found.update(dict.fromkeys(paths))
+    faults.raise_if_any()
+    return list(found)
+
+
+def find_scenes(
+    spec: Any, bands: Bands | None = None, *, refused: dict[str, InputError] | None = None
+) -> list[Scene]:
+    """Scenes named by a folder, glob, file or list, with their bands named and ordered.
+
+    refused: a dictionary that takes scenes with faults by name, for whoever goes on without them.
+    Raises: InputError with the faults of all files: no CRS, rotated, palette, bands missing …
+    """
+    bands = bands or Bands()
+    if spec is None:
+        raise InputError("scenes: none given; set scenes=<folder, glob or list of GeoTIFFs>")
+    paths = find_files(spec, raster.SUFFIXES, "rasters")
+    extras = {
+        name: find_files(where, raster.SUFFIXES, "rasters") for name, where in bands.extra.items()
+    }
+    faults = Faults()
+    groups = _group(paths, bands)
+    for name, count in Counter(name for name, _ in groups).items():
+        if count > 1:
+            faults.add(f"{count} scenes are called {name}; maps are named so: rename the files")
+    faults.raise_if_any()
+    held = {band for _, files in groups for band, _ in files if band is not None}
+    wanted = [band for band in bands.order or sorted(held) if band not in bands.extra]
+    scenes = []
+    for name, files in groups:
+        try:
+            if bands.pattern is not None:
+                files = _one_per_band(name, files, wanted)
+            scenes.append(_scene(name, files, bands, extras))
+        except InputError as error:
+            faults.found.extend(error.faults)
+            if refused is not None:
+                refused[name] = error
+    if refused is None:
+        faults.raise_if_any()
+    return scenes
+
+
+def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Scene names among `scenes` that were asked for, and what was asked for and isn't there.
+
+    A name of digits and underscores (22978945_15) arrives from a command line as a number.
+    """
+    scenes = list(scenes)
+    by_number = {_as_number(name): name for name in scenes}
+    found, missing = [], []
+    for entry in wanted:
+        text = Path(str(entry)).stem if str(entry).endswith(raster.SUFFIXES) else str(entry)
+        name = text if text in scenes else by_number.get(text)
+        (found.append(name) if name else missing.append(text))
+    return found, missing
+
+
+def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
+    """The scene with the bands that a data set or a model has, picked and ordered by name.
+
+    Bands without a name on one side (band_1, Band 2 …) are taken as they come, if there are
+    equally many.
+    Raises: InputError with both lists.
+    """
+    if scene.bands == names:
+        return scene
+    if set(names) <= set(scene.bands) and not any(map(_is_nameless, names)):
+        return scene.select(names)
+    pairs = zip(scene.bands, names, strict=False)
+    if len(scene.bands) == len(names) and all(
+        mine == theirs or _is_nameless(mine) or _is_nameless(theirs) for mine, theirs in pairs
+    ):
+        return replace(scene, bands=names)
+    raise InputError(
+        f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
+        f" {len(names)} ({', '.join(names)}); set bands.order or bands.names, or give the missing"
+        " file"
+    )
+
+
+def _is_nameless(band: str) -> bool:
+    return re.fullmatch(r"(?i)(band|layer|channel)[ _]?\d+", band) is not None
+
+
+def _as_number(name: str) -> str:
+    for kind in (int, float):
+        try:
+            return str(kind(name))
+        except ValueError:
+            continue
+    return name
+
+
+_Files = list[tuple[str | None, str]]
+"""Files of a scene, each with the band that it holds (None: as the file says)."""
+
+
+def _group(paths: list[str], bands: Bands) -> list[tuple[str, _Files]]:
+    """Scene name → its files. Raises: InputError if bands.pattern matches none."""
+    if bands.pattern is None:
+        return [(Path(path).stem, [(None, path)]) for path in paths]
+    groups: dict[str, _Files] = {}
+    for path in paths:
+        match = re.search(bands.pattern, Path(path).name)
+        if match:
+            groups.setdefault(match["scene"], []).append((match["band"], path))
+    if not groups:
+        names = ", ".join(Path(path).name for path in paths[:3])
+        raise InputError(
+            f"bands.pattern={bands.pattern}: matches none of {len(paths)} files ({names} …)"
+        )
+    return list(groups.items())
+
+
+def _one_per_band(name: str, files: _Files, wanted: list[str]) -> _Files:
+    """The files of the wanted bands. Raises: InputError if one has none, or several."""
+    faults = Faults()
+    held = Counter(band for band, _ in files)
+    missing = [band for band in wanted if band not in held]
+    if missing:
+        faults.add(f"scene {name}: no file for band {', '.join(missing)}")
+    for band, count in held.items():
+        if count > 1:
+            faults.add(f"scene {name}: {count} files for band {band}; bands.pattern is too wide")
+    faults.raise_if_any()
+    return [(band, path) for band, path in files if band in wanted]
+
+
+def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]]) -> Scene:
+    faults = Faults()
+    infos = []
+    for _, path in files:
+        with faults.collect():
+            infos.append(_image_info(path))
+    faults.raise_if_any()
+    if not infos:
+        raise InputError(f"scene {name}: no file")
+    # The finest file gives the grid: warping it onto a coarser one would lose what it shows.
+    grids = [facts.grid for facts in infos if facts.grid]
+    grid = min(grids, key=lambda g: g.pixel_size_m)
+    names: list[str] = []
+    sources = []
+    for (band, path), facts in zip(files, infos, strict=True):
+        sources.append(Source((path,), facts.bands if band is None else facts.bands[:1]))
+        names += [band] if band is not None else _names(facts, bands)
+    dtypes = [facts.dtype for facts in infos]
+    for extra, paths in extras.items():
+        near = [p for p in paths if _overlap(p, grid)]
+        if not near:
+            faults.add(
+                f"scene {name}: none of {len(paths)} rasters of bands.extra.{extra} covers any of"
+                f" it ({paths[0]}{' …' if len(paths) > 1 else ''}); give those that do"
+            )
+            continue
+        sources.append(Source(tuple(near), (1,)))
+        names.append(extra)
+        dtypes += [raster.info(p).dtype for p in near]
+    faults.raise_if_any()
+    dtype = str(np.result_type(*dtypes))
+    # Networks compute in float32; wider types only cost memory.
+    dtype = "float32" if np.dtype(dtype).itemsize > 4 else dtype
+    order = tuple(range(len(names)))
+    scene = Scene(name, grid, tuple(sources), tuple(names), dtype, bands.nodata, order)
+    return scene.select(bands.order) if bands.order else scene
+
+
+def _image_info(path: str) -> raster.RasterInfo:
+    facts = raster.info(path)
+    if facts.problem:
+        raise InputError(facts.problem)
+    if not facts.bands:
+        raise InputError(f"{path}: no band but alpha")
+    if facts.palette:
+        raise InputError(
+            f"{path}: its values are indices into a colour table, not measurements;"
+            " expand it to red, green, blue first"
+        )
+    if np.dtype(facts.dtype).kind not in _REAL:
+        raise InputError(f"{path}: data type {facts.dtype}; expected whole or real numbers")
+    return facts
+
+
+def _names(facts: raster.RasterInfo, bands: Bands) -> list[str]:
+    count = len(facts.bands)
+    if bands.names:
+        if len(bands.names) != count:
+            raise InputError(
+                f"{facts.path}: {count} bands, but bands.names gives {len(bands.names)}"
+                f" ({', '.join(bands.names)})"
+            )
+        return list(bands.names)
+    said = [name for name in facts.names if name]
+    if len(said) == count and len(set(said)) == count:
+        return said
+    return [f"band_{number}" for number in range(1, count + 1)]
+
+
+def _overlap(path: str, grid: Grid) -> bool:
+    other = raster.info(path).grid
+    if other is None:
+        return False
+    a, b = grid.bounds, other.bounds_in(grid.crs)
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _relative(path: str, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive on Windows
+        return str(Path(path).resolve())
