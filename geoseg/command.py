@@ -1,0 +1,138 @@
+"""What all commands share: configuration by Hydra, help, faults on stderr, exit status."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from geoseg.errors import Faults, InputError
+from geoseg.output import make_folder
+
+_PACKAGE = Path(__file__).parent
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+"""In a wheel conf/ lies inside the package, in a checkout beside it."""
+
+
+def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
+    """Compose the configuration of a command, check it, call `main` with it, and end the process.
+
+    Exit status: 0 done, 1 a fault that stderr explains, 130 interrupted.
+    """
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(name, schema))
+        return
+
+    def task(cfg: DictConfig) -> None:
+        try:
+            main(to_objects(cfg, schema))
+        except InputError as error:
+            _end(name, *error.faults)
+        except OSError as error:
+            _end(name, f"{error.filename or 'file system'}: {error.strerror or error}")
+
+    register(name, schema)
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+    except KeyboardInterrupt:
+        print(f"geoseg {name}: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def register(name: str, schema: type) -> None:
+    """Make the dataclass the schema of conf/<name>.yaml and of what the command line says."""
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def record(folder: Path, name: str, config: Any) -> None:
+    """Write what a command was told to <folder>/.hydra, so that the folder can repeat itself.
+
+    `python -m geoseg.<name> --config-dir <folder>/.hydra --config-name config` composes it again.
+    """
+    quiet = {f"override hydra/{log}": "disabled" for log in ("job_logging", "hydra_logging")}
+    header = {
+        "defaults": [f"{name}_schema", "_self_", *({k: v} for k, v in quiet.items())],
+        "hydra": {"run": {"dir": "."}, "output_subdir": None},
+    }
+    target = folder / ".hydra"
+    make_folder(target)
+    content = OmegaConf.merge(header, OmegaConf.to_container(OmegaConf.structured(config)))
+    OmegaConf.save(content, target / "config.yaml")
+    overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    OmegaConf.save(OmegaConf.create(list(overrides)), target / "overrides.yaml")
+
+
+def to_objects(cfg: DictConfig, schema: type) -> Any:
+    """Turn a composed configuration into its dataclasses.
+
+    Raises: InputError with the faults of all rooms.
+    """
+    faults = Faults()
+    for field in dataclasses.fields(schema):
+        with faults.collect():
+            if OmegaConf.is_dict(cfg[field.name]) and cfg[field.name] is not None:
+                OmegaConf.to_object(cfg[field.name])
+    faults.raise_if_any()
+    return OmegaConf.to_object(cfg)
+
+
+def help_text(name: str, schema: type) -> str:
+    """Purpose, keys with default and meaning, groups; from the docstrings beside the settings."""
+    lines = [f"python -m geoseg.{name} key=value …", "", inspect.getdoc(schema) or "", ""]
+    keys = list(_keys(schema))
+    width = max(len(key) for key, _, _ in keys)
+    for key, default, doc in keys:
+        lines.append(f"  {key:<{width}}  {doc}" + (f" [{default}]" if default != "" else ""))
+    groups = [(f.name, CONF / f.name) for f in dataclasses.fields(schema)]
+    rows = [
+        f"  {g}={'|'.join(sorted(p.stem for p in d.glob('*.yaml')))}"
+        for g, d in groups
+        if d.is_dir()
+    ]
+    if rows:
+        lines += ["", "Ready-made groups:", *rows]
+    return "\n".join(lines)
+
+
+def _keys(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    docs = _field_docs(schema)
+    types = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        kind = types[field.name]
+        if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+            yield from _keys(kind, f"{prefix}{field.name}.")
+            continue
+        default: Any = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        text = "" if default is None or default is dataclasses.MISSING else str(default)
+        yield prefix + field.name, text, docs.get(field.name, "")
+
+
+def _field_docs(schema: type) -> dict[str, str]:
+    """The string below each field of a dataclass: Python keeps it only in the source."""
+    tree = ast.parse(inspect.cleandoc(inspect.getsource(schema))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    docs = {}
+    for line, following in zip(tree.body, tree.body[1:], strict=False):
+        if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)):
+            continue
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            docs[line.target.id] = " ".join(str(following.value.value).split())
+    return docs
+
+
+def _end(name: str, *faults: str) -> typing.NoReturn:
+    for fault in faults:
+        print(f"geoseg {name}: {fault}", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,147 @@
+"""What a training is told: network, loss and loop.
+
+These stand apart from the code that reads them because that code imports torch, and nobody
+should wait for torch to see `--help` or a misspelt key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoseg.errors import Faults
+
+ARCHITECTURES = (
+    "unet",
+    "unetplusplus",
+    "fpn",
+    "pspnet",
+    "deeplabv3plus",
+    "segformer",
+    "segnet",
+)
+NORMS = ("batch", "group", "instance", "layer")
+LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky")
+CLASS_WEIGHTS = ("none", "inverse", "median")
+PRECISIONS = ("auto", "32", "bf16", "16")
+
+
+@dataclass
+class Model:
+    """A segmentation network; each file of conf/model is one."""
+
+    name: str = "unet"
+    """unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer or segnet."""
+    encoder: str = "resnet18"
+    """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
+    weights: str | None = None
+    """Encoder weights: a local .safetensors or state dict, or `imagenet` to download them."""
+    norm: str = "batch"
+    """SegNet only: batch, group, instance or layer."""
+    dropout: float = 0.0
+    """Share of features dropped before the last layer (SegNet: after its three deepest blocks)."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.name not in ARCHITECTURES:
+            faults.add(f"model.name={self.name}: unknown; choose from {', '.join(ARCHITECTURES)}")
+        if self.norm not in NORMS:
+            faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
+        if not 0 <= self.dropout < 1:
+            faults.add(f"model.dropout={self.dropout}: must be in [0, 1)")
+        faults.raise_if_any()
+
+
+@dataclass
+class Loss:
+    """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
+
+    terms: dict[str, float] = field(default_factory=dict)
+    """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky."""
+    class_weights: Any = "none"
+    """none, inverse or median (frequency, over the train split), or weights by class name."""
+    label_smoothing: float = 0.0
+    """Cross-entropy: share of the target spread over all classes."""
+    focal_gamma: float = 2.0
+    """Focal: how far easy pixels are played down (Lin et al. 2017)."""
+    tversky_alpha: float = 0.3
+    """Tversky: weight of false positives (Salehi et al. 2017)."""
+    tversky_beta: float = 0.7
+    """Tversky: weight of false negatives."""
+
+    def __post_init__(self) -> None:
+        # Not the field's default: Hydra merges a file's terms into it instead of replacing it.
+        self.terms = self.terms or {"cross_entropy": 1.0}
+        faults = Faults()
+        for name, weight in self.terms.items():
+            if name not in LOSSES:
+                faults.add(f"loss.terms.{name}: unknown; choose from {', '.join(LOSSES)}")
+            elif weight < 0:
+                faults.add(f"loss.terms.{name}={weight}: a weight must not be negative")
+        if not any(weight > 0 for weight in self.terms.values()):
+            faults.add("loss.terms: at least one term needs a weight above 0")
+        if isinstance(self.class_weights, str) and self.class_weights not in CLASS_WEIGHTS:
+            faults.add(
+                f"loss.class_weights={self.class_weights}: give {', '.join(CLASS_WEIGHTS)}"
+                " or a weight for each class: {forest: 1, road: 5}"
+            )
+        if not 0 <= self.label_smoothing < 1:
+            faults.add(f"loss.label_smoothing={self.label_smoothing}: must be in [0, 1)")
+        for name in ("focal_gamma", "tversky_alpha", "tversky_beta"):
+            if getattr(self, name) < 0:
+                faults.add(f"loss.{name}={getattr(self, name)}: must not be negative")
+        if self.tversky_alpha == self.tversky_beta == 0:
+            faults.add("loss.tversky_alpha and tversky_beta are both 0; one must be above 0")
+        faults.raise_if_any()
+
+
+@dataclass
+class Fit:
+    """The training loop."""
+
+    epochs: int = 100
+    """Passes over the train tiles."""
+    max_minutes: float | None = None
+    """End, with the learning rate run down, after that many minutes."""
+    batch_size: int = 8
+    """Tiles per step."""
+    accumulate: int = 1
+    """Steps whose gradients are summed before the weights move."""
+    learning_rate: float = 1e-3
+    """Peak of the schedule (AdamW)."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled decay."""
+    warmup: float = 0.05
+    """Share of the training in which the learning rate rises linearly; then it falls as a cosine."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 = unlimited."""
+    patience: int = 0
+    """Epochs without a better validation mIoU before an early stop; 0 = never."""
+    jitter: bool = True
+    """Move each train tile at random by up to half its size, within its part of the split."""
+    epoch_tiles: int = 128
+    """Tiles drawn per epoch at least: a small data set is drawn several times between validations."""
+    workers: int | None = None
+    """Processes that read tiles; by default one fewer than the cores, at most 8."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    precision: str = "auto"
+    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for name in ("epochs", "batch_size", "accumulate", "epoch_tiles"):
+            if getattr(self, name) < 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("weight_decay", "clip", "patience"):
+            if getattr(self, name) < 0:
+                faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
+        if self.learning_rate <= 0:
+            faults.add(f"fit.learning_rate={self.learning_rate}: must be above 0")
+        if not 0 <= self.warmup < 1:
+            faults.add(f"fit.warmup={self.warmup}: must be in [0, 1)")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            faults.add(f"fit.max_minutes={self.max_minutes}: must be above 0")
+        if self.precision not in PRECISIONS:
+            faults.add(f"fit.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        faults.raise_if_any()
