@@ -1,0 +1,202 @@
+"""Opened labels: they give the target of any window of a scene."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoseg import extent
+from geoseg.burn import burn, ignore_borders
+from geoseg.errors import InputError
+from geoseg.grid import Grid, Window
+from geoseg.labels.rasterfile import RasterLabels
+from geoseg.labels.vectorfile import VectorLabels
+from geoseg.legend import UNLABELLED, Legend
+
+if TYPE_CHECKING:
+    from geoseg.labels import Labels
+
+LabelFile = VectorLabels | RasterLabels
+
+
+class LabelSource:
+    """Opened labels."""
+
+    def __init__(
+        self,
+        labels: Labels,
+        legend: Legend,
+        files: list[LabelFile],
+        *,
+        area: list[VectorLabels],
+        background: int | None,
+    ) -> None:
+        self._labels, self._files, self._area = labels, files, area
+        self._by_name: dict[str, list[LabelFile]] = {}
+        for file in files:
+            self._by_name.setdefault(Path(file.path).stem, []).append(file)
+        self._background = background
+        # What has no known class lies at the bottom: it hides background, not another's class.
+        self._rank = np.zeros(256, np.int16)
+        self._rank[legend.codes] = np.arange(1, len(legend) + 1)
+        self._extra: list[str] = []
+
+    @property
+    def notes(self) -> list[str]:
+        """What a summary must say: repaired, left out, unlabelled; with file and counts."""
+        return [note for file in (*self._files, *self._area) for note in file.notes] + self._extra
+
+    @property
+    def paths(self) -> list[str]:
+        """All files that were opened."""
+        return [file.path for file in (*self._files, *self._area)]
+
+    def burn(
+        self, grid: Grid, window: Window | None = None, *, scene: str | None = None
+    ) -> np.ndarray:
+        """The target on a window of a scene's grid; it doesn't depend on how the grid is cut.
+
+        grid: of the whole scene, as its extent decides whether it is labelled at all.
+        scene: its name, needed with labels.match=name.
+        Returns: (height, width) uint8, codes of classes and UNLABELLED, never 0.
+        Raises: InputError if a label file is damaged.
+        """
+        window = window or grid.window
+        halo = self._labels.ignore_border
+        wide = window.grow(halo)
+        files = self._files_of(scene)
+        target = self._raster_codes(files, grid, wide)
+        drawn = [file for file in files if isinstance(file, VectorLabels)]
+        codes = self._vector_codes(drawn, grid, wide)
+        target = np.where(codes > 0, codes, target)
+        area = self._area_mask(grid, wide)
+        if self._background is not None and self._fills(drawn, grid):
+            target[target == 0] = self._background
+        target[target == 0] = UNLABELLED
+        if area is not None:
+            target[~area] = UNLABELLED
+        if halo:
+            target = ignore_borders(target, halo, UNLABELLED)
+        return target[window.within(wide)]
+
+    def _vector_codes(self, files: list[VectorLabels], grid: Grid, window: Window) -> np.ndarray:
+        parts = [file.shapes(grid, window) for file in files]
+        polygons = np.concatenate([np.empty(0, object), *(p for p, _ in parts)])
+        codes = np.concatenate([np.empty(0, np.uint8), *(c for _, c in parts)])
+        order = np.argsort(self._rank[codes], kind="stable")
+        return burn(
+            polygons[order],
+            codes[order],
+            grid,
+            window=window,
+            all_touched=self._labels.all_touched,
+        )
+
+    def _raster_codes(self, files: list[LabelFile], grid: Grid, window: Window) -> np.ndarray:
+        """Where rasters overlap, a class beats background, and that unlabelled; else the first."""
+        target = np.zeros((window.height, window.width), np.uint8)
+        worth = np.full(256, 3, np.uint8)
+        worth[[0, UNLABELLED]] = 0, 1
+        if self._background is not None:
+            worth[self._background] = 2
+        for file in files:
+            if isinstance(file, RasterLabels):
+                codes = file.codes(grid, window)
+                target = np.where(worth[codes] > worth[target], codes, target)
+        return target
+
+    def _area_mask(self, grid: Grid, window: Window) -> np.ndarray | None:
+        """Where labels count (height, width) bool; None = everywhere."""
+        if not self._area:
+            return None
+        parts = [file.shapes(grid, window) for file in self._area]
+        polygons, codes = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return burn(polygons, codes, grid, window=window) > 0
+
+    def _fills(self, drawn: list[VectorLabels], grid: Grid) -> bool:
+        """Whether what vector files leave open on a scene is background."""
+        if self._area:
+            return bool(drawn)
+        return any(self._reaches(file, grid) for file in drawn)
+
+    def _reaches(self, file: LabelFile, grid: Grid) -> bool:
+        """Whether a file speaks of a scene; if empty it does so by its name."""
+        if file.bounds is None:
+            return self._labels.match == "name"
+        return _overlap(file, grid)
+
+    def _files_of(self, scene: str | None) -> list[LabelFile]:
+        if self._labels.match == "location":
+            return self._files
+        assert scene is not None, "labels.match=name needs the scene's name"
+        return self._by_name.get(scene, [])
+
+    def touches(self, grid: Grid, *, scene: str | None = None) -> bool:
+        """Whether labels may lie on a scene: extents overlap, or an empty file has its name."""
+        files = self._files_of(scene)
+        near = any(self._reaches(file, grid) for file in files)
+        if not self._area:
+            return near
+        # Within the area all is labelled if there is a background, far from any geometry too.
+        filled = bool(files) and self._background is not None
+        return (near or filled) and any(_overlap(file, grid) for file in self._area)
+
+    def check(self, scenes: Mapping[str, Grid]) -> list[str]:
+        """Compare with the scenes (name → grid) before any work; notes which have no labels.
+
+        Returns: names of the scenes that labels touch.
+        Raises: InputError if they touch none.
+        """
+        labelled = [name for name, grid in scenes.items() if self.touches(grid, scene=name)]
+        bare = [name for name in scenes if name not in labelled]
+        if not labelled:
+            raise InputError(self._missed(scenes))
+        self._extra = [f"no labels, wholly unlabelled: {', '.join(bare)}"] if bare else []
+        return labelled
+
+    def _missed(self, scenes: Mapping[str, Grid]) -> str:
+        count = f"all {len(scenes)} scenes" if len(scenes) > 1 else "the scene"
+        names = sorted(self._by_name)
+        if self._labels.match == "name" and not set(names) & set(scenes):
+            return (
+                f"labels: none is called like a scene (labels.match=name): labels {_few(names)};"
+                f" scenes {_few(list(scenes))}; rename them, or set labels.match=location"
+            )
+        own = self.extent_in(extent.WGS84)
+        theirs = extent.union(
+            extent.bounds_in(grid.bounds, grid.crs, extent.WGS84) for grid in scenes.values()
+        )
+        hint = "is the CRS of either wrong?"
+        if extent.cross(extent.swapped(own), theirs):
+            hint = "x and y look swapped in the labels"
+        return (
+            f"labels: they miss {count}: labels at {extent.degrees(own)};"
+            f" scenes at {extent.degrees(theirs)}; {hint}"
+        )
+
+    def extent_in(self, crs: str) -> extent.Bounds | None:
+        """Left, bottom, right, top of all labels in a CRS; None if there are none."""
+        return extent.union(
+            extent.bounds_in(file.bounds, file.crs, crs) for file in self._files if file.bounds
+        )
+
+    def close(self) -> None:
+        """Let go of what was read; files are open only while they are read."""
+        self._files, self._area, self._by_name = [], [], {}
+
+    def __enter__(self) -> LabelSource:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _overlap(file: LabelFile, grid: Grid) -> bool:
+    return extent.cross(extent.bounds_in(grid.bounds, grid.crs, file.crs), file.bounds)
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
