@@ -1,0 +1,112 @@
+"""Map on disk: a raster of class codes that says in its tags what the codes mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from geoseg import __version__, raster
+from geoseg.errors import InputError
+from geoseg.grid import Grid
+from geoseg.legend import NODATA, Legend
+from geoseg.output import replacing
+from geoseg.raster import Writer
+
+LEGEND_TAG = "GEOSEG_LEGEND"
+MODEL_TAG = "GEOSEG_MODEL"
+VERSION_TAG = "GEOSEG_VERSION"
+MAPS_TAG = "GEOSEG_MAPS"
+"""Of a mosaic: the folder of its maps, relative to it; evaluate finds the scenes by it."""
+
+
+def tags(legend: Legend, model: str) -> dict[str, str]:
+    """TIFF tags of a map: legend, hash of the model's weights, version of geoseg."""
+    return {
+        LEGEND_TAG: json.dumps(legend.to_dict(), ensure_ascii=False),
+        MODEL_TAG: model,
+        VERSION_TAG: __version__,
+    }
+
+
+def side_files(path: str | Path) -> tuple[Path, Path]:
+    """Where the class names (for GDAL) and the style (for QGIS) of a map lie: beside it."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")
+
+
+def write_side_files(path: str | Path, legend: Legend) -> None:
+    """Write class names and style beside a map. Raises: InputError if that can't be written."""
+    for beside, text in zip(side_files(path), (legend.aux_xml(), legend.qml()), strict=True):
+        with replacing(beside) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def writing(
+    path: str | Path, grid: Grid, legend: Legend, *, tags: dict[str, str] | None = None
+) -> Iterator[Writer]:
+    """Write class codes window by window into a Cloud Optimized GeoTIFF with its side files.
+
+    Raises: InputError if the folder can't be written or the disk is full.
+    """
+    plain = unfinished(path)
+    try:
+        with raster.create(
+            plain, grid, dtype="uint8", nodata=NODATA, colors=legend.colors(), tags=tags
+        ) as writer:
+            yield writer
+        raster.to_cog(plain, path)
+        write_side_files(path, legend)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def unfinished(path: str | Path) -> Path:
+    """A plain GeoTIFF that the pixels go to first, for overviews need the whole map."""
+    return Path(path).with_name(f".{Path(path).name}.pixels")
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map's header."""
+
+    path: str
+    grid: Grid
+    legend: Legend
+    tags: dict[str, str]
+
+    @classmethod
+    def read(cls, path: str | Path, legend: Legend | None = None) -> Map:
+        """Read the header; `legend` takes the place of the one in the tags.
+
+        Raises: InputError if it isn't a raster of class codes, or nobody says what they mean.
+        """
+        facts = raster.info(path)
+        if facts.grid is None:
+            raise InputError(str(facts.problem))
+        if facts.dtype != "uint8" or len(facts.bands) != 1:
+            count = len(facts.bands)
+            raise InputError(
+                f"{path}: {count} band{'s' * (count != 1)} of {facts.dtype}, not a map; expected"
+                " one band of uint8 class codes, as geoseg.predict and geoseg.mosaic write it"
+            )
+        found = raster.tags(path)
+        if legend is None:
+            if LEGEND_TAG not in found:
+                raise InputError(
+                    f"{path}: no tag {LEGEND_TAG}, so nobody knows what its codes mean; give a map"
+                    " of geoseg.predict or geoseg.mosaic, or to geoseg.evaluate legend.path=<file>"
+                )
+            legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
+        return cls(str(path), facts.grid, legend, found)
+
+
+def parse_legend(text: str, source: str) -> Legend:
+    """Legend in a tag. Raises: InputError."""
+    try:
+        return Legend.from_dict(json.loads(text), source)
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{source}: damaged ({error}); make the map anew") from None

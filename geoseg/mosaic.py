@@ -1,0 +1,258 @@
+"""Mosaic: maps of many scenes, in any CRS, joined into one Cloud Optimized GeoTIFF."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from geoseg import command, landcover, raster
+from geoseg.errors import Faults, InputError
+from geoseg.grid import Grid, Window
+from geoseg.join import Join, Part
+from geoseg.joint_grid import joint_grid, parse_crs
+from geoseg.landcover import MAPS_TAG, MODEL_TAG, Map
+from geoseg.legend import NODATA, Legend
+from geoseg.maps import CONFIDENCE, LANDCOVER
+from geoseg.output import claim, claim_note, fingerprint, read_json
+from geoseg.record import NAME as RECORD
+from geoseg.scene import find_files
+from geoseg.summary import Summary
+
+WINDOW = (2048, 8192)
+"""Height and width of the windows that are joined at once: 16 megapixels, whole blocks."""
+
+
+@dataclass
+class MosaicConfig:
+    """Join maps, with overlaps and gaps and in any CRS, into one Cloud Optimized GeoTIFF."""
+
+    maps: Any = None
+    """Output folder of predict, or a folder, glob or list of class maps; none = the demo's."""
+    out: str | None = None
+    """GeoTIFF to write."""
+    crs: str | None = None
+    """CRS of the mosaic, as EPSG:…; none = that of most of the mapped area."""
+    resolution: float | None = None
+    """Side of a pixel in units of the CRS; none = the finest of the maps."""
+    overwrite: bool = False
+    """Replace an existing file that was made with other settings."""
+
+
+def main(cfg: MosaicConfig) -> None:
+    maps, out = cfg.maps, cfg.out
+    if maps is None:
+        maps, out = "maps/demo", out or "maps/demo/landcover.tif"
+    if out is None:
+        raise InputError("out: none given; set out=<file.tif>")
+    made = mosaic(maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite)
+    print(made)
+
+
+def mosaic(
+    maps: Any,
+    out: str | Path,
+    *,
+    crs: str | None = None,
+    resolution: float | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Join maps into one GeoTIFF with colours; class names and style lie beside it.
+
+    maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
+    the mosaic; None = the CRS of most of the area, the finest resolution.
+    Returns: what was done, as a text for people.
+    Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"out={out}: must end in .tif; a mosaic is one GeoTIFF")
+    crs = parse_crs(crs) if crs else None
+    paths = _find(maps, out)
+    parts = _read(paths)
+    grid = joint_grid([part.map.grid for part in parts], crs=crs, resolution=resolution)
+    spec = maps if isinstance(maps, (list, tuple)) else [maps]
+    where = [_relative(os.path.expanduser(str(part)), out) for part in spec]
+    settings = {"maps": where, "crs": crs, "resolution": resolution}
+    folder = _common_folder(paths)
+    summary = Summary()
+    if not _claim(out, settings, parts, overwrite):
+        summary.note(f"{out}: already made of these maps with these settings; nothing to do")
+        return summary
+    counts = _write(parts, grid, out, folder)
+    _describe(summary, parts, grid, counts)
+    _warn_missing(summary, folder, parts)
+    summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
+    return summary
+
+
+def _find(maps: Any, out: Path) -> list[str]:
+    """Files of the maps by name, for ties go to the first; never the mosaic itself."""
+    spec = []
+    for part in maps if isinstance(maps, (list, tuple)) else [maps]:
+        folder = Path(os.path.expanduser(str(part)))
+        spec.append(str(folder / LANDCOVER) if (folder / LANDCOVER).is_dir() else str(part))
+    paths = find_files(spec, raster.SUFFIXES, "maps")
+    own = out.resolve()
+    paths = sorted((p for p in paths if Path(p).resolve() != own), key=lambda p: (Path(p).name, p))
+    if not paths:
+        raise InputError(f"maps={maps}: only the mosaic itself is there; give the maps to join")
+    return paths
+
+
+def _read(paths: list[str]) -> list[Part]:
+    """Raises: InputError with the faults of all maps."""
+    faults = Faults()
+    parts = []
+    for path in paths:
+        with faults.collect():
+            parts.append(_read_part(path))
+    for part in parts[1:]:
+        first = parts[0].map
+        if _meaning(part.map.legend) != _meaning(first.legend):
+            faults.add(
+                f"{part.map.path}: its legend ({_say(part.map.legend)}) differs from that of"
+                f" {first.path} ({_say(first.legend)}); join maps of one legend"
+            )
+    faults.raise_if_any()
+    return parts
+
+
+def _read_part(path: str) -> Part:
+    found = Map.read(path)
+    beside = Path(path).parent.parent / CONFIDENCE / Path(path).name
+    if Path(path).parent.name != LANDCOVER or not beside.exists():
+        return Part(found, None)
+    facts = raster.info(beside)
+    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(found.grid)):
+        raise InputError(
+            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
+        )
+    return Part(found, str(beside))
+
+
+def _meaning(legend: Legend) -> list[tuple[int, str, str]]:
+    return sorted((c.code, c.name, c.color) for c in legend.classes)
+
+
+def _say(legend: Legend) -> str:
+    return ", ".join(f"{code} {name}" for code, name, _ in _meaning(legend))
+
+
+def _common_folder(paths: Sequence[str]) -> Path:
+    """The folder that holds all maps: predict's output folder if they come from it."""
+    folders = {Path(path).absolute().parent for path in paths}
+    common = Path(os.path.commonpath(folders))
+    return common.parent if common.name == LANDCOVER else common
+
+
+def _relative(path: str | Path, out: Path) -> str:
+    return Path(os.path.relpath(path, out.absolute().parent)).as_posix()
+
+
+def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bool) -> bool:
+    """Note what the mosaic is made of; False if it is already made of just that.
+
+    Raises: InputError if it was made with other settings.
+    """
+    files = [path for part in parts for path in (part.map.path, part.confidence) if path]
+    inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
+    wanted = {"settings": settings, "inputs": inputs}
+    products = (*(path.name for path in landcover.side_files(out)), out.name)
+    landcover.unfinished(out).unlink(missing_ok=True)  # of a run that was killed
+    note = claim_note(out.parent, command="mosaic", name=out.name)
+    before = read_json(note) if note.exists() else {}
+    if before == wanted and all((out.parent / product).exists() for product in products):
+        return False
+    # Maps that were predicted anew are no other settings: the mosaic follows them.
+    follows = before.get("settings") == settings
+    claim(
+        out.parent,
+        wanted,
+        command="mosaic",
+        products=products,
+        overwrite=overwrite or follows,
+        name=out.name,
+    )
+    return True
+
+
+def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> np.ndarray:
+    """Write the mosaic and what lies beside it. Returns: pixels per code (256,)."""
+    legend = parts[0].map.legend
+    models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
+    tags = landcover.tags(legend, ",".join(models)) | {MAPS_TAG: _relative(folder, out)}
+    counts = np.zeros(256, np.int64)
+    with Join(parts, grid) as join, landcover.writing(out, grid, legend, tags=tags) as writer:
+        for window in _progress(_windows(grid)):
+            codes = join.read(window)
+            if codes is None:
+                counts[NODATA] += window.area
+                continue
+            writer.write(codes, window)
+            counts += _count(codes)
+    return counts
+
+
+def _count(codes: np.ndarray) -> np.ndarray:
+    """Pixels per code (256,) of an array (H, W) uint8."""
+    # numpy counts a copy in 64-bit integers: of some rows at a time, it is small.
+    rows = range(0, codes.shape[0], 64)
+    parts = (np.bincount(codes[row : row + 64].ravel(), minlength=256) for row in rows)
+    return sum(parts, np.zeros(256, np.int64))
+
+
+def _windows(grid: Grid) -> list[Window]:
+    """Windows that partition a grid, row by row."""
+    height, width = WINDOW
+    return [
+        Window(top, left, min(height, grid.height - top), min(width, grid.width - left))
+        for top in range(0, grid.height, height)
+        for left in range(0, grid.width, width)
+    ]
+
+
+def _progress(windows: list[Window]) -> Iterator[Window]:
+    shown = sys.stderr.isatty() and len(windows) > 1
+    console = Console(stderr=True)
+    yield from track(windows, "joining maps", console=console, disable=not shown, transient=True)
+
+
+def _describe(summary: Summary, parts: list[Part], grid: Grid, counts: np.ndarray) -> None:
+    classes = parts[0].map.legend.classes
+    total = max(1, int(counts.sum() - counts[NODATA]))
+    hectares = grid.pixel_size_m**2 / 10_000
+    rows = [
+        (c.name, f"{counts[c.code] * hectares:.2f}", f"{counts[c.code] / total:.1%}")
+        for c in classes
+    ]
+    summary.table("classes of the mosaic", ("class", "hectares", "share"), rows)
+    copied = sum(grid.offset(part.map.grid) is not None for part in parts)
+    summary.note(
+        f"{len(parts)} maps, {copied} copied as they are, {len(parts) - copied} warped (nearest);"
+        f" {grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m,"
+        f" {counts[NODATA] / grid.window.area:.1%} of them without map"
+    )
+
+
+def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
+    """Say which scenes predict was given but has no map of."""
+    if not (folder / RECORD).is_file():
+        return
+    scenes = read_json(folder / RECORD).get("scenes", {})
+    have = {Path(part.map.path).stem for part in parts}
+    missing = [name for name in scenes if name not in have]
+    if missing:
+        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        summary.warn(f"{len(missing)} scenes have no map: {shown}; {folder / RECORD} says why")
+
+
+if __name__ == "__main__":
+    command.run("mosaic", MosaicConfig, main)
