@@ -1,0 +1,227 @@
+"""Losses over labelled pixels, with class weights: what training makes small.
+
+Shapes: B images, K classes, N pixels of an image; logits are (B, K, N) and targets (B, N).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geoseg import settings
+from geoseg.errors import Faults, InputError
+from geoseg.legend import IGNORED
+
+Term = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(logits (B, K, N) float32, target (B, N) int64, class weights (K,)) to a number."""
+LARGEST_RATIO = 100.0
+"""Of two computed class weights: a class of a handful of pixels must not drown all others."""
+TINY = 1e-7
+"""Keeps quotients finite where a class has neither pixels nor probability."""
+
+
+def build(
+    loss: settings.Loss, shares: npt.ArrayLike | None = None, *, names: Sequence[str]
+) -> WeightedSum:
+    """The weighted sum of losses that the settings name; `shares` as in `class_weights`.
+
+    Raises: InputError for class weights that do not go with the names of the K classes.
+    """
+    weights = class_weights(loss.class_weights, shares, names=names)
+    losses: dict[str, Term] = {
+        "cross_entropy": partial(cross_entropy, smoothing=loss.label_smoothing),
+        "focal": partial(focal, gamma=loss.focal_gamma),
+        "dice": partial(tversky, alpha=0.5, beta=0.5),
+        "tversky": partial(tversky, alpha=loss.tversky_alpha, beta=loss.tversky_beta),
+        "lovasz": lovasz,
+    }
+    terms = [(share, losses[name]) for name, share in loss.terms.items() if share > 0]
+    return WeightedSum(terms, torch.tensor(weights, dtype=torch.float32))
+
+
+class WeightedSum(nn.Module):
+    """Logits (B, K, H, W) and target indices (B, H, W) to one number, in float32.
+
+    Pixels of index 255 count for nothing; without any other the loss is 0, with gradients of 0.
+    """
+
+    weights: Tensor
+
+    def __init__(self, terms: Sequence[tuple[float, Term]], weights: Tensor) -> None:
+        super().__init__()
+        self.terms = tuple(terms)
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        with torch.autocast(logits.device.type, enabled=False):
+            # Planes of classes, not channels_last: on CPU a softmax over few classes is 5 × as
+            # fast across planes as along a short last axis.
+            flat = logits.float().contiguous().flatten(2)
+            indices = target.flatten(1).long()
+            parts = [share * term(flat, indices, self.weights) for share, term in self.terms]
+            return torch.stack(parts).sum()
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, weights: Tensor, *, smoothing: float = 0.0
+) -> Tensor:
+    """Mean over labelled pixels, weighted by class as torch's own, but 0 where there are none."""
+    losses = F.cross_entropy(
+        logits,
+        target,
+        weights,
+        ignore_index=IGNORED,
+        reduction="none",
+        label_smoothing=smoothing,
+    )
+    total = pixel_weights(target, weights).sum()
+    # Smoothing spreads the target of a pixel whose own class weighs nothing, too.
+    return losses.sum() * (total > 0) / total.clamp(min=TINY)
+
+
+def focal(logits: Tensor, target: Tensor, weights: Tensor, *, gamma: float = 2.0) -> Tensor:
+    """Cross-entropy times (1 - p)^gamma: easy pixels count less (Lin et al. 2017)."""
+    known = target != IGNORED
+    log_p = logits.log_softmax(1).gather(1, target.where(known, 0).unsqueeze(1)).squeeze(1)
+    # For gamma below 1 the power has no slope at 0; expm1 keeps 1 - p exact near it.
+    miss = (-torch.expm1(log_p)).clamp(min=TINY)
+    weight = pixel_weights(target, weights)
+    return -(weight * miss**gamma * log_p).sum() / weight.sum().clamp(min=TINY)
+
+
+def tversky(
+    logits: Tensor, target: Tensor, weights: Tensor, *, alpha: float = 0.5, beta: float = 0.5
+) -> Tensor:
+    """1 - TP / (TP + alpha FP + beta FN), softly (Salehi et al. 2017); dice at 0.5 and 0.5.
+
+    Mean over the classes that the batch has labels of: to miss an absent one is no fault, and to
+    see it where it is not is already a false negative of another.
+    """
+    p = logits.softmax(1)
+    is_class = one_hot(target, len(weights))
+    pixels = is_class.sum((0, 2))
+    hits = torch.where(is_class, p, 0).sum((0, 2))
+    seen = torch.where((target != IGNORED).unsqueeze(1), p, 0).sum((0, 2))
+    union = hits + alpha * (seen - hits) + beta * (pixels - hits)
+    return class_mean(1 - hits / union.clamp(min=TINY), pixels, weights)
+
+
+def lovasz(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Lovász-softmax: the convex extension of 1 - IoU (Berman et al. 2018), over the whole batch.
+
+    Mean over the classes that the batch has labels of.
+    """
+    p = logits.softmax(1).transpose(0, 1).flatten(1)
+    is_class = one_hot(target, len(weights)).transpose(0, 1).flatten(1)
+    pixels = is_class.sum(1)
+    present = pixels.nonzero().squeeze(1)
+    p, is_class = p.index_select(0, present), is_class.index_select(0, present)
+    errors = torch.where(is_class, 1 - p, p)
+    slopes = lovasz_slopes(errors.detach(), is_class, target.flatten() != IGNORED)
+    return class_mean((errors * slopes).sum(1), pixels[present], weights[present])
+
+
+def lovasz_slopes(errors: Tensor, is_class: Tensor, known: Tensor) -> Tensor:
+    """Slope of the extended 1 - IoU in each error; all (classes, pixels), 0 where not known.
+
+    In order of falling error each pixel takes what the Jaccard loss gains by adding it to the
+    mistakes so far (Berman et al. 2018, eq. 8 and 9). That gain is written out, not taken as a
+    difference of losses, in which float32 would leave few digits among many pixels.
+    """
+    order = errors[:, known].argsort(1, descending=True)
+    missed = is_class[:, known].gather(1, order)
+    others = (~missed).cumsum(1)
+    all_pixels = missed.sum(1, keepdim=True)
+    union = (all_pixels + others).to(errors.dtype)
+    rank = torch.arange(1, order.shape[1] + 1, device=order.device)
+    left = (all_pixels - (rank - others)).to(errors.dtype)
+    gain = torch.where(missed, 1 / union, left / (union * (union - 1)))
+    slopes = torch.zeros_like(errors)
+    slopes[:, known] = torch.zeros_like(gain).scatter(1, order, gain)
+    return slopes
+
+
+def one_hot(target: Tensor, classes: int) -> Tensor:
+    """Target (B, N) as booleans (B, K, N); ignored pixels are of no class."""
+    codes = torch.arange(classes, device=target.device)
+    return target.unsqueeze(1) == codes.unsqueeze(1)
+
+
+def pixel_weights(target: Tensor, weights: Tensor) -> Tensor:
+    """Each pixel's class weight, like the target; 0 for ignored ones."""
+    known = target != IGNORED
+    return torch.where(known, weights[target.where(known, 0)], 0)
+
+
+def class_mean(losses: Tensor, pixels: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean of the losses (K,) of classes that have pixels."""
+    counted = torch.where(pixels > 0, weights, 0)
+    return (losses * counted).sum() / counted.sum().clamp(min=TINY)
+
+
+def class_weights(
+    choice: Any, shares: npt.ArrayLike | None = None, *, names: Sequence[str]
+) -> list[float]:
+    """A weight for each class: all 1, as given by name, or computed from its share of pixels.
+
+    `inverse` is 1 / share. `median` is the median frequency over the class's own, where a class's
+    frequency is its share in the tiles that have it (Eigen & Fergus 2015). `shares` of the train
+    split are (K,), or better (tiles, K) pixels: with (K,) alone every class counts as being in
+    every tile, and median is inverse by another factor, which no loss here heeds. A class without
+    pixels gets 1; the others have mean 1, and none more than 100 times another.
+    Raises: InputError for names that are not the legend's, or weights that are not numbers.
+    """
+    if isinstance(choice, Mapping):
+        return given_weights(choice, names)
+    if choice == "none":
+        return [1.0] * len(names)
+    if choice not in settings.CLASS_WEIGHTS or shares is None:
+        reason = "the class shares are not known" if shares is None else "unknown"
+        raise InputError(
+            f"loss.class_weights={choice}: {reason}; give none or a weight for each class:"
+            f" {{{', '.join(f'{name}: 1' for name in names)}}}"
+        )
+    pixels = np.atleast_2d(np.asarray(shares, dtype=np.float64))
+    if pixels.shape[1] != len(names):
+        raise ValueError(f"shares of {pixels.shape[1]} classes for {len(names)} names")
+    around = np.ones_like(pixels, dtype=bool) if choice == "inverse" else pixels > 0
+    totals = np.where(around, pixels.sum(axis=1, keepdims=True), 0).sum(axis=0)
+    occurs = pixels.sum(axis=0) > 0
+    weights = np.ones(len(names))
+    if occurs.any():
+        inverse = totals[occurs] / pixels.sum(axis=0)[occurs]
+        inverse = inverse.clip(max=LARGEST_RATIO * inverse.min())
+        weights[occurs] = inverse / inverse.mean()
+    return [float(weight) for weight in weights]
+
+
+def given_weights(choice: Mapping[Any, Any], names: Sequence[str]) -> list[float]:
+    """Weights in the order of the classes, from a mapping by name.
+
+    Raises: InputError for unknown or missing names, or weights that are not numbers.
+    """
+    faults = Faults()
+    for name, weight in choice.items():
+        if str(name) not in names:
+            near = get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the legend has {', '.join(names)}"
+            faults.add(f"loss.class_weights.{name}: no such class; {hint}")
+        elif not isinstance(weight, int | float) or not (0 <= weight < math.inf):
+            faults.add(f"loss.class_weights.{name}={weight}: must be a number of at least 0")
+    by_name = {str(name): weight for name, weight in choice.items()}
+    missing = [name for name in names if name not in by_name]
+    if missing:
+        faults.add(f"loss.class_weights: no weight for {', '.join(missing)}; give each class one")
+    faults.raise_if_any()
+    if not any(by_name.values()):
+        raise InputError("loss.class_weights: all are 0; give at least one class a weight above 0")
+    return [float(by_name[name]) for name in names]
