@@ -1,0 +1,159 @@
+"""Dataset: what prepare leaves for training: scenes, targets, tiles with split, statistics."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg import __version__
+from geoseg.bands import BandStatistics
+from geoseg.errors import InputError
+from geoseg.grid import Window
+from geoseg.legend import Legend
+from geoseg.output import partial, read_json, write_json
+from geoseg.scene import Scene
+from geoseg.tiling import Tiling
+
+DESCRIPTION = "dataset.json"
+TILES = "tiles.gpkg"
+TARGETS = "targets"
+PRODUCTS = (TARGETS, TILES, DESCRIPTION)
+_COLUMNS = (
+    *("scene", "split", "top", "left", "height", "width"),
+    *("home_top", "home_left", "home_height", "home_width"),
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One training sample: a window of a scene, all of one split."""
+
+    scene: str
+    split: str
+    window: Window
+    home: Window
+    """The part of the scene around it that is of the same split; a moved window stays in it."""
+    counts: tuple[int, ...]
+    """Labelled pixels per class of the legend."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder made by prepare."""
+
+    folder: Path
+    scenes: tuple[Scene, ...]
+    statistics: BandStatistics
+    """Of the train split."""
+    legend: Legend
+    tiling: Tiling
+    pixel_size_m: float
+    settings: dict[str, Any]
+    """What prepare was told; `labels` and `bands` among it."""
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return self.scenes[0].bands
+
+    def target(self, scene: str) -> Path:
+        """Path of the burnt labels of a scene."""
+        return self.folder / TARGETS / f"{scene}.tif"
+
+    def tiles(self, split: str) -> list[Tile]:
+        """Tiles of a split in a fixed order. Raises: InputError if the table can't be read."""
+        path = self.folder / TILES
+        counts = [f"px_{code}" for code in self.legend.codes]
+        columns = ", ".join(f'"{name}"' for name in (*_COLUMNS, *counts))
+        query = f'SELECT {columns} FROM tiles WHERE "split" = ? ORDER BY fid'
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as table:
+                rows = table.execute(query, (split,)).fetchall()
+        except sqlite3.Error as error:
+            raise InputError(f"{path}: can't be read ({error}); run geoseg.prepare again") from None
+        return [
+            Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
+            for r in rows
+        ]
+
+    def class_counts(self, split: str = "train") -> np.ndarray:
+        """Labelled pixels per class (K,) of a split."""
+        tiles = self.tiles(split)
+        return np.array([t.counts for t in tiles], np.int64).sum(axis=0)
+
+    def save(self) -> None:
+        """Write dataset.json; it comes last, and so says that the folder is whole."""
+        folder = self.folder.absolute()
+        write_json(
+            self.folder / DESCRIPTION,
+            {
+                "version": __version__,
+                "scenes": [scene.to_dict(folder) for scene in self.scenes],
+                "statistics": self.statistics.to_dict(),
+                "legend": self.legend.to_dict(),
+                "tiling": asdict(self.tiling),
+                "pixel_size_m": self.pixel_size_m,
+                "settings": self.settings,
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Dataset:
+        """Raises: InputError if this isn't a folder that prepare finished."""
+        folder = Path(folder)
+        if not (folder / DESCRIPTION).is_file():
+            raise InputError(
+                f"{folder}: no {DESCRIPTION} in this folder; make it with"
+                " python -m geoseg.prepare … dataset=<this folder>"
+            )
+        values = read_json(folder / DESCRIPTION)
+        absolute = folder.absolute()
+        try:
+            return cls(
+                folder,
+                tuple(Scene.from_dict(scene, absolute) for scene in values["scenes"]),
+                BandStatistics.from_dict(values["statistics"]),
+                Legend.from_dict(values["legend"]),
+                Tiling(**values["tiling"]),
+                values["pixel_size_m"],
+                values["settings"],
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it ({error!r});"
+                " run geoseg.prepare again"
+            ) from None
+
+
+def write_tiles(folder: Path, tiles: list[Tile], scenes: tuple[Scene, ...], legend: Legend) -> None:
+    """Write tiles.gpkg: the table that training reads and QGIS shows."""
+    import geopandas
+    import pyogrio
+    import shapely
+
+    grids = {scene.name: scene.grid for scene in scenes}
+    crs = scenes[0].grid.crs
+    rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for tile in tiles:
+        w, h = tile.window, tile.home
+        numbers = (w.top, w.left, w.height, w.width, h.top, h.left, h.height, h.width)
+        for name, value in zip(_COLUMNS, (tile.scene, tile.split, *numbers), strict=True):
+            rows[name].append(value)
+    for place, code in enumerate(legend.codes):
+        rows[f"px_{code}"] = [tile.counts[place] for tile in tiles]
+    boxes = [shapely.box(*grids[t.scene].crop(t.window).bounds_in(crs)) for t in tiles]
+    table = geopandas.GeoDataFrame(rows, geometry=boxes, crs=crs)
+    path = folder / TILES
+    temporary = partial(path).with_suffix(".gpkg")  # the driver wants this ending
+    temporary.unlink(missing_ok=True)
+    # Without this the file holds the time of writing, and no two runs give the same bytes.
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
+    try:
+        pyogrio.write_dataframe(table, temporary, layer="tiles", driver="GPKG")
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    temporary.replace(path)
