@@ -1,0 +1,119 @@
+"""The model card: everything but the weights that prediction needs, in the weights file's header.
+
+Read without torch: a scene that does not fit is refused before anybody waits for a network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg import __version__
+from geoseg.bands import BandStatistics
+from geoseg.errors import InputError
+from geoseg.legend import Legend
+from geoseg.settings import Model
+from geoseg.tiling import Tiling
+
+KEY = "geoseg"
+"""Name of the JSON text in the metadata of a safetensors file."""
+BEST = "best.safetensors"
+"""Name of the weights in a run folder."""
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a trained network expects and what its output means."""
+
+    model: Model
+    bands: tuple[str, ...]
+    """In the order of the network's channels."""
+    statistics: BandStatistics
+    """Of the train split: the scaling of the input."""
+    dtype: str
+    """Of the training scenes."""
+    nodata: float | str | None
+    """bands.nodata of the training: None = as the files say."""
+    extra: dict[str, str]
+    """bands.extra of the training: names of added rasters."""
+    pixel_size_m: float
+    legend: Legend
+    tiling: Tiling
+    scores: dict[str, Any]
+    """Of the validation that chose these weights."""
+    version: str = __version__
+
+    def to_json(self) -> str:
+        values = asdict(self) | {
+            "bands": list(self.bands),
+            "statistics": self.statistics.to_dict(),
+            "legend": self.legend.to_dict(),
+        }
+        return json.dumps(values, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        values = json.loads(text)
+        return cls(
+            **values
+            | {
+                "model": Model(**values["model"]),
+                "bands": tuple(values["bands"]),
+                "statistics": BandStatistics.from_dict(values["statistics"]),
+                "legend": Legend.from_dict(values["legend"]),
+                "tiling": Tiling(**values["tiling"]),
+            }
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> ModelCard:
+        """Card of a weights file.
+
+        Raises: InputError if the file is missing, cut short, or not made by geoseg.
+        """
+        path = Path(path)
+        expected = "expected weights written by geoseg.train (.safetensors)"
+        try:
+            with path.open("rb") as file:
+                (length,) = struct.unpack("<Q", file.read(8))
+                header = json.loads(file.read(min(length, 100_000_000)))
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; {expected}") from None
+        except (OSError, ValueError, struct.error):
+            raise InputError(f"{path}: not a safetensors file; {expected}") from None
+        metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else {}
+        if KEY not in metadata:
+            raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
+        whole = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
+        if size != whole:
+            raise InputError(f"{path}: cut short, {size} of {whole} bytes; copy it again")
+        try:
+            return cls.from_json(metadata[KEY])
+        except (InputError, TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: a model card that geoseg {__version__} can't read ({error});"
+                " predict with the version that trained it"
+            ) from None
+
+
+def find_weights(checkpoint: str | Path) -> Path:
+    """Weights file named by itself or by its run folder. Raises: InputError."""
+    path = Path(checkpoint)
+    if path.is_dir():
+        path = path / BEST
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such file; set checkpoint=<run folder or weights file of geoseg.train>"
+        )
+    return path
+
+
+def weights_hash(path: str | Path) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of a weights file: names the model in its maps."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]

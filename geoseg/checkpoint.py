@@ -1,0 +1,44 @@
+"""Checkpoint: a network's weights and its model card in one safetensors file; never unpickled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import nn
+
+from geoseg import models
+from geoseg.card import KEY, ModelCard
+from geoseg.errors import InputError
+from geoseg.output import replacing
+
+
+def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
+    """Write weights and card into one file, whole or not at all. Raises: InputError."""
+    # Copies in the plain layout: the file must not depend on how the network lies in memory.
+    weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    with replacing(path) as temporary:
+        try:
+            safetensors.torch.save_file(weights, temporary, metadata={KEY: card.to_json()})
+        except (OSError, safetensors.SafetensorError) as error:
+            raise InputError(f"{path}: can't be written ({error}); is the disk full?") from None
+
+
+def load(path: str | Path) -> tuple[nn.Module, ModelCard]:
+    """The network of a file, ready to predict (on the CPU, float32), and its card.
+
+    Raises: InputError if the file is missing, cut short, or of another program or version.
+    """
+    card = ModelCard.read(path)
+    network = models.build(card.model, len(card.bands), len(card.legend), pretrained=False)
+    try:
+        weights = safetensors.torch.load_file(path)
+        network.load_state_dict(weights)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        cause = str(error).splitlines()[0]
+        raise InputError(
+            f"{path}: weights that do not fit their card ({cause}); predict with the version of"
+            f" geoseg that trained them ({card.version})"
+        ) from None
+    return network.eval(), card

@@ -1,0 +1,35 @@
+"""The picture of a training: loss, validation scores and learning rate over the epochs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from geoseg.output import replacing
+
+
+def draw_curves(rows: list[dict[str, float]], names: list[str], path: Path) -> None:
+    """Draw the rows of metrics.csv (one per epoch) as PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)  # not pyplot: no global state, no display
+    left, middle, right = figure.subplots(1, 3)
+    epochs = [row["epoch"] for row in rows]
+    left.plot(epochs, [row["loss"] for row in rows], color="black")
+    left.set_title("train loss")
+    if rows and "val_miou" in rows[0]:
+        for name in names:
+            values = [row[f"val_iou_{name}"] for row in rows]
+            middle.plot(epochs, values, linewidth=1, label=name)
+        middle.plot(epochs, [row["val_miou"] for row in rows], color="black", label="mean")
+        middle.legend(fontsize="small")
+    middle.set_title("validation IoU")
+    middle.set_ylim(0, 1)
+    right.plot(epochs, [row["learning_rate"] for row in rows], color="black")
+    right.set_title("learning rate")
+    for axes in (left, middle, right):
+        axes.set_xlabel("epoch")
+        axes.grid(alpha=0.3)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110)

@@ -1,0 +1,283 @@
+"""The training loop, in plain sight, on Lightning Fabric."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from geoseg.accuracy import Scores
+from geoseg.curves import draw_curves
+from geoseg.errors import InputError
+from geoseg.legend import IGNORED
+from geoseg.output import replacing
+from geoseg.samples.tiles import Shuffle, TrainTiles, ValTiles
+from geoseg.settings import Fit
+
+LAST = "last.ckpt"
+"""What a stopped training goes on from; plain tensors and numbers, never unpickled."""
+METRICS = "metrics.csv"
+
+Keep = Callable[[nn.Module, dict[str, Any]], None]
+"""Saves a network as the best so far, with its scores."""
+
+
+@dataclass
+class History:
+    """How far a training has come."""
+
+    epoch: int = 0
+    """Epochs done."""
+    step: int = 0
+    """Batches done."""
+    minutes: float = 0.0
+    """Time spent, stops not counted."""
+    best: float = -math.inf
+    best_epoch: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    """One per epoch: what metrics.csv holds."""
+
+    def finished(self, fit: Fit) -> str | None:
+        """Why the training is over, or None."""
+        if self.epoch >= fit.epochs:
+            return f"all {fit.epochs} epochs are done"
+        if fit.max_minutes is not None and self.minutes >= fit.max_minutes:
+            return f"fit.max_minutes={fit.max_minutes:g} are over"
+        if fit.patience and self.epoch - self.best_epoch >= fit.patience:
+            return f"no better validation for fit.patience={fit.patience} epochs"
+        return None
+
+
+class Clock:
+    """Minutes of this training, those before a stop included."""
+
+    def __init__(self, before: float) -> None:
+        self._start = time.monotonic() - 60 * before
+
+    def minutes(self) -> float:
+        return (time.monotonic() - self._start) / 60
+
+
+def learning_rate(fit: Fit, progress: float) -> float:
+    """Linear rise over the warm-up, then a cosine down to 1 % (Loshchilov & Hutter 2017).
+
+    progress: share of the training that is done, 0..1.
+    """
+    if progress < fit.warmup:
+        return fit.learning_rate * max(progress / fit.warmup, 0.01)
+    falling = (min(progress, 1.0) - fit.warmup) / (1 - fit.warmup)
+    return fit.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2)
+
+
+def fit_network(
+    network: nn.Module,
+    criterion: nn.Module,
+    data: tuple[TrainTiles, ValTiles],
+    fit: Fit,
+    *,
+    fabric: Fabric,
+    folder: Path,
+    keep: Keep,
+    names: list[str],
+    seed: int,
+) -> History:
+    """Train until the epochs, the minutes or the patience are over; go on from LAST if it is there.
+
+    network: (B, C, H, W) float32 → logits (B, K, H, W). criterion: (logits, target) → scalar.
+    data: train and val tiles. keep: called whenever the validation mIoU is the best so far.
+    The order of samples, augmentation and dropout depend on seed and epoch alone, so that a
+    training that was killed ends, on CPU, with the weights of one that was not.
+    Raises: InputError if the loss is no longer a number.
+    """
+    train, val = data
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
+    )
+    model, optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
+    criterion = criterion.to(fabric.device)
+    history = _resume(folder / LAST, model, optimizer, fabric)
+    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
+    options = _loading(fit, fabric)
+    batches = fabric.setup_dataloaders(
+        DataLoader(train, fit.batch_size, sampler=shuffle, **options)
+    )
+    val_batches = fabric.setup_dataloaders(DataLoader(val, fit.batch_size, **options))
+    logger = TensorBoardLogger(folder, name="tensorboard", version="")
+    clock, console = Clock(history.minutes), Console()
+    while history.finished(fit) is None:
+        torch.manual_seed(seed * 1_000_003 + history.epoch)
+        shuffle.epoch = history.epoch
+        loss = _train_epoch(
+            model, criterion, batches, fit, history, fabric=fabric, optimizer=optimizer, clock=clock
+        )
+        row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
+        row["learning_rate"] = optimizer.param_groups[0]["lr"]
+        scores = Scores.of(_validate(model, val_batches, len(names)), names) if len(val) else None
+        history.epoch += 1
+        history.minutes = clock.minutes()
+        history.rows.append(row | {"minutes": history.minutes} | _columns(scores))
+        # Without validation the last weights are the best there are.
+        value = scores.miou if scores else float(history.epoch)
+        if not value <= history.best:  # also if it is NaN in the first epoch
+            history.best, history.best_epoch = value, history.epoch
+            keep(network, scores.to_dict() if scores else {})
+        _write_metrics(folder / METRICS, history.rows)
+        _save(folder / LAST, model, optimizer, history)
+        logger.log_metrics({k: v for k, v in history.rows[-1].items() if v == v}, history.step)
+        console.print(_line(history, fit), highlight=False)
+    draw_curves(history.rows, names, folder / "curves.png")
+    logger.finalize("success")
+    return history
+
+
+def _train_epoch(
+    model: Any,
+    criterion: nn.Module,
+    batches: Any,
+    fit: Fit,
+    history: History,
+    *,
+    fabric: Fabric,
+    optimizer: Any,
+    clock: Clock,
+) -> float:
+    """One pass over the train tiles, or what fit.max_minutes leaves of it; the mean loss."""
+    model.train()
+    total, done = torch.zeros((), device=fabric.device), 0
+    with _bar() as bar:
+        task = bar.add_task(f"epoch {history.epoch + 1}", total=len(batches), loss="")
+        for number, (image, target) in enumerate(batches):
+            progress = (history.epoch + number / len(batches)) / fit.epochs
+            if fit.max_minutes is not None:
+                progress = max(progress, clock.minutes() / fit.max_minutes)
+            if progress >= 1:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(fit, progress)
+            last = number + 1 == len(batches)
+            stepping = (number + 1) % fit.accumulate == 0 or last
+            waiting = nullcontext() if stepping else fabric.no_backward_sync(model)
+            with waiting:
+                logits = model(image.contiguous(memory_format=torch.channels_last))
+                loss = criterion(logits, target.long())
+                fabric.backward(loss / fit.accumulate)
+            if stepping:
+                if fit.clip:
+                    fabric.clip_gradients(model, optimizer, max_norm=fit.clip)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            total += loss.detach()
+            done += 1
+            if bar.live.is_started:
+                bar.update(task, advance=1, loss=f"loss {float(total) / done:.4f}")
+    history.step += done
+    mean = float(total) / max(1, done)
+    if not math.isfinite(mean):
+        raise InputError(
+            f"the loss is {mean} in epoch {history.epoch + 1}; lower fit.learning_rate"
+            f" ({fit.learning_rate:g}) or set fit.precision=32, and start again: it goes on from"
+            f" epoch {history.epoch}"
+        )
+    return mean
+
+
+@torch.inference_mode()
+def _validate(model: Any, batches: Any, classes: int) -> Any:
+    """Confusion matrix (K, K) over all val pixels, rows labels, columns map."""
+    model.eval()
+    counts = MulticlassConfusionMatrix(classes, ignore_index=IGNORED, validate_args=False)
+    counts = counts.to(model.device)
+    for image, target in batches:
+        logits = model(image.contiguous(memory_format=torch.channels_last))
+        counts.update(logits.argmax(dim=1), target.long())
+    return counts.compute().cpu().numpy()
+
+
+def _loading(fit: Fit, fabric: Fabric) -> dict[str, Any]:
+    workers = fit.workers
+    if workers is None:
+        workers = max(1, min(8, (os.cpu_count() or 1) - 1))
+    return {
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "pin_memory": fabric.device.type == "cuda",
+    }
+
+
+def _save(path: Path, model: Any, optimizer: Any, history: History) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "history": vars(history),
+    }
+    with replacing(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(path: Path, model: Any, optimizer: Any, fabric: Fabric) -> History:
+    if not path.exists():
+        return History()
+    try:
+        state = torch.load(path, map_location=fabric.device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return History(**state["history"])
+    except (RuntimeError, KeyError, TypeError, EOFError, ValueError, OSError) as error:
+        raise InputError(
+            f"{path}: can't go on from this file ({error}); overwrite=true starts anew"
+        ) from None
+
+
+def _columns(scores: Scores | None) -> dict[str, float]:
+    if scores is None:
+        return {}
+    columns = {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
+    for name, iou, f1 in zip(scores.names, scores.iou, scores.f1, strict=True):
+        columns |= {f"val_iou_{name}": iou, f"val_f1_{name}": f1}
+    return columns
+
+
+def _write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()})
+
+
+def _line(history: History, fit: Fit) -> str:
+    row = history.rows[-1]
+    text = f"epoch {history.epoch:>4}/{fit.epochs}  loss {row['loss']:.4f}"
+    if "val_miou" in row:
+        star = " *" if history.best_epoch == history.epoch else ""
+        text += f"  val mIoU {row['val_miou']:.4f} (best {history.best:.4f}){star}"
+    return f"{text}  {history.minutes:.1f} min"
+
+
+def _bar() -> Progress:
+    """A bar on a terminal; nothing in a log file."""
+    console = Console()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}  {task.fields[loss]}"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )

@@ -1,0 +1,107 @@
+"""From settings to a trained network: builds what the training loop needs, and runs it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import nn
+
+from geoseg import augment as augment_room
+from geoseg import checkpoint, models
+from geoseg import loss as loss_room
+from geoseg.augment import Augment
+from geoseg.card import BEST, ModelCard
+from geoseg.dataset import Dataset
+from geoseg.device import Device, choose
+from geoseg.fit import History, fit_network
+from geoseg.samples.tiles import TrainTiles, ValTiles
+from geoseg.settings import Fit, Loss, Model
+
+
+def learn(
+    dataset: Dataset,
+    folder: Path,
+    *,
+    model: Model,
+    loss: Loss,
+    augment: Augment,
+    fit: Fit,
+    seed: int,
+) -> str:
+    """Train into `folder`; returns what came out, as a text for people."""
+    torch.manual_seed(seed)
+    # Fabric says on stderr what the opening line below says better.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    device = choose(fit.device, fit.precision)
+    fabric = Fabric(accelerator=device.accelerator, devices=1, precision=device.fabric_precision)
+    legend = dataset.legend
+    network = models.build(model, channels=len(dataset.bands), classes=len(legend))
+    train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter)
+    counts = [tile.counts for tile in train.tiles]
+    criterion = loss_room.build(loss, counts, names=legend.names)
+    val = ValTiles(dataset)
+    print(_opening(dataset, network, model, (train, val), device))
+
+    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
+        checkpoint.save(folder / BEST, best, make_card(dataset, model, scores))
+
+    history = fit_network(
+        network,
+        criterion,
+        (train, val),
+        fit,
+        fabric=fabric,
+        folder=folder,
+        keep=keep,
+        names=legend.names,
+        seed=seed,
+    )
+    return _closing(history, fit, folder)
+
+
+def make_card(dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
+    """The card of a network that was trained on a data set."""
+    bands = dataset.settings["bands"]
+    dtypes = sorted({scene.dtype for scene in dataset.scenes})
+    return ModelCard(
+        model=Model(**vars(model) | {"weights": None}),
+        bands=dataset.bands,
+        statistics=dataset.statistics,
+        dtype=dtypes[0],
+        nodata=bands["nodata"],
+        extra=bands["extra"],
+        pixel_size_m=dataset.pixel_size_m,
+        legend=dataset.legend,
+        tiling=dataset.tiling,
+        scores=scores,
+    )
+
+
+def _opening(
+    dataset: Dataset,
+    network: models.AnySize,
+    model: Model,
+    data: tuple[TrainTiles, ValTiles],
+    device: Device,
+) -> str:
+    size = sum(p.numel() for p in network.parameters()) / 1e6
+    train, val = data
+    lines = [str(network.loaded)] if network.loaded else []
+    lines += [
+        f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
+        f" {len(dataset.legend)} classes, on {device}",
+        f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
+    ]
+    return "\n".join(lines)
+
+
+def _closing(history: History, fit: Fit, folder: Path) -> str:
+    lines = [f"{history.finished(fit)}: {history.minutes:.1f} minutes"]
+    if history.rows and "val_miou" in history.rows[-1]:
+        lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
+    lines.append(f"weights: {folder / BEST}  curves: {folder / 'curves.png'}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Samples: what networks see, as tensors."""

@@ -1,0 +1,173 @@
+"""Tiles as tensors: what the network trains on and is validated with."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from geoseg.bands import scale
+from geoseg.dataset import Dataset, Tile
+from geoseg.grid import Window
+from geoseg.legend import IGNORED
+from geoseg.raster import Raster
+from geoseg.scene import SceneReader
+
+OPEN_SCENES = 32
+"""Scenes that a process keeps open: opening costs more than reading a tile."""
+STEP = 32
+"""Sides of samples are multiples of this, what most encoders need."""
+
+Draw = tuple[int, int]
+"""Number of a tile, and the seed of all that is random about this one draw of it."""
+Sample = tuple[torch.Tensor, torch.Tensor]
+"""Image (C, side, side) float32, target indices (side, side) uint8."""
+
+
+class Augmentation(Protocol):
+    def __call__(
+        self, image: np.ndarray, target: np.ndarray, valid: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+class OpenScenes:
+    """Scenes and their targets, opened when first read, at most OPEN_SCENES at a time.
+
+    Each process opens its own: GDAL's handles must not cross a fork.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._scenes = {scene.name: scene for scene in dataset.scenes}
+        self._open: OrderedDict[str, tuple[SceneReader, Raster]] = OrderedDict()
+
+    def read(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image (C, h, w), valid (h, w) and target indices (h, w) of a window."""
+        if scene not in self._open:
+            if len(self._open) >= OPEN_SCENES:
+                for file in self._open.popitem(last=False)[1]:
+                    file.close()
+            target = Raster(self._dataset.target(scene))
+            self._open[scene] = (self._scenes[scene].open(), target)
+        self._open.move_to_end(scene)
+        reader, targets = self._open[scene]
+        image, valid = reader.read(window)
+        codes, _ = targets.read(window)
+        return image, valid, self._dataset.legend.encode(codes[0])
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_open": OrderedDict()}
+
+
+class TrainTiles(TorchDataset[Sample]):
+    """Train tiles, moved at random within their part of the split, and augmented."""
+
+    def __init__(
+        self, dataset: Dataset, augment: Augmentation | None = None, *, jitter: bool = True
+    ) -> None:
+        self.tiles = dataset.tiles("train")
+        self.side = sample_side(self.tiles, dataset.tiling.size)
+        self._statistics = dataset.statistics
+        self._scenes = OpenScenes(dataset)
+        self._augment = augment
+        self._jitter = jitter
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        number, seed = draw
+        tile = self.tiles[number]
+        random = np.random.default_rng(seed)
+        window = self._window(tile, random)
+        image, valid, target = self._scenes.read(tile.scene, window)
+        # Beyond its home other splits begin: neither their labels nor their pixels may be seen.
+        outside = np.ones(target.shape, bool)
+        outside[_part(tile.home, window)] = False
+        valid &= ~outside
+        target[~valid] = IGNORED
+        scaled = scale(image, valid, self._statistics)
+        if self._augment is not None:
+            scaled, target = self._augment(scaled, target, valid, int(random.integers(2**31)))
+        return torch.from_numpy(scaled), torch.from_numpy(target)
+
+    def _window(self, tile: Tile, random: np.random.Generator) -> Window:
+        reach = self.side // 2 if self._jitter else 0
+        down, right = random.integers(-reach, reach + 1, 2)
+        w, home = tile.window, tile.home
+        top = np.clip(w.top + down, home.top, max(home.top, home.bottom - self.side))
+        left = np.clip(w.left + right, home.left, max(home.left, home.right - self.side))
+        return Window(int(top), int(left), self.side, self.side)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+
+class ValTiles(TorchDataset[Sample]):
+    """Tiles of a split as prediction sees them: with context around, each pixel counted once."""
+
+    def __init__(self, dataset: Dataset, split: str = "val") -> None:
+        self.tiles = dataset.tiles(split)
+        self._halo = dataset.tiling.overlap // 2
+        longest = max((max(t.window.height, t.window.width) for t in self.tiles), default=STEP)
+        self.side = _round_up(longest + 2 * self._halo)
+        self._statistics = dataset.statistics
+        self._scenes = OpenScenes(dataset)
+
+    def __getitem__(self, number: int) -> Sample:
+        tile = self.tiles[number]
+        w = tile.window
+        window = Window(w.top - self._halo, w.left - self._halo, self.side, self.side)
+        image, valid, codes = self._scenes.read(tile.scene, window)
+        target = np.full(codes.shape, IGNORED, np.uint8)
+        part = _part(w, window)
+        target[part] = codes[part]
+        target[~valid] = IGNORED
+        scaled = scale(image, valid, self._statistics)
+        return torch.from_numpy(scaled), torch.from_numpy(target)
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+
+class Shuffle(Sampler[Draw]):
+    """Draws every tile equally often, in an order and with seeds that only seed and epoch decide.
+
+    The last batch is filled up: batch normalisation can't live with one sample.
+    """
+
+    def __init__(self, tiles: int, *, least: int, batch: int, seed: int) -> None:
+        rounds = max(1, -(-least // tiles))
+        self._tiles = tiles
+        self._length = -(-tiles * rounds // batch) * batch
+        self._seed = seed
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[Draw]:
+        random = np.random.default_rng((self._seed, self.epoch))
+        rounds = -(-self._length // self._tiles)
+        order = np.concatenate([random.permutation(self._tiles) for _ in range(rounds)])
+        seeds = random.integers(2**31, size=self._length)
+        for number, seed in zip(order[: self._length], seeds, strict=True):
+            yield int(number), int(seed)
+
+    def __len__(self) -> int:
+        return self._length
+
+
+def sample_side(tiles: list[Tile], size: int) -> int:
+    """Side of training samples: the tiles' size, or less where no region is as large."""
+    longest = max((max(t.home.height, t.home.width) for t in tiles), default=size)
+    return min(_round_up(size), _round_up(longest))
+
+
+def _round_up(length: int) -> int:
+    return -(-length // STEP) * STEP
+
+
+def _part(inner: Window, outer: Window) -> tuple[slice, slice]:
+    """Slices of the common part of two windows in an array that holds `outer`."""
+    common = inner.intersect(outer)
+    return common.within(outer) if common else (slice(0, 0), slice(0, 0))

@@ -1,0 +1,137 @@
+"""The loop: it learns, it ends when told, and a killed training ends like an undisturbed one."""
+
+import csv
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geoseg.augment import Augment
+from geoseg.bands import BandStatistics
+from geoseg.card import ModelCard
+from geoseg.checkpoint import load
+from geoseg.errors import InputError
+from geoseg.fit import History, learning_rate
+from geoseg.settings import Fit, Loss, Model
+from geoseg.train import train
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+
+
+@given(st.floats(0, 1), st.floats(0, 0.5))
+def test_learning_rate_stays_between_0_and_its_peak(progress, warmup):
+    fit = Fit(learning_rate=0.1, warmup=warmup)
+    assert 0 < learning_rate(fit, progress) <= 0.1 + 1e-12
+
+
+def test_learning_rate_rises_then_falls():
+    fit = Fit(learning_rate=1.0, warmup=0.1)
+    assert learning_rate(fit, 0.05) == pytest.approx(0.5)
+    assert learning_rate(fit, 0.1) == pytest.approx(1)
+    assert learning_rate(fit, 0.55) == pytest.approx(0.505)
+    assert learning_rate(fit, 1) == pytest.approx(0.01)
+
+
+def test_the_end_has_a_reason():
+    assert History().finished(Fit()) is None
+    assert "2 epochs" in str(History(epoch=2).finished(Fit(epochs=2)))
+    assert "max_minutes" in str(History(minutes=3).finished(Fit(max_minutes=3)))
+    assert "patience" in str(History(epoch=9, best_epoch=4).finished(Fit(patience=5)))
+    assert History(epoch=8, best_epoch=4).finished(Fit(patience=5)) is None
+
+
+QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", warmup=0.1)
+LIGHT = Augment(flips=True, brightness=0.2)
+
+
+def weights(run):
+    return load(run / "best.safetensors")[0].state_dict()
+
+
+def last(run):
+    return torch.load(run / "last.ckpt", weights_only=True)
+
+
+def test_it_learns_what_a_pixel_value_tells(dataset, tmp_path):
+    fit = Fit(epochs=12, epoch_tiles=16, batch_size=4, workers=0, learning_rate=3e-3)
+    statistics = BandStatistics(*(2 * (v,) for v in (100.0, 50.0, 0.0, 200.0, 0.0, 200.0)))
+    dataset = replace(dataset, statistics=statistics)
+    text = train(dataset, tmp_path / "run", loss=Loss(class_weights="inverse"), fit=fit)
+    assert "best validation mIoU" in text
+    card = ModelCard.read(tmp_path / "run" / "best.safetensors")
+    assert card.scores["miou"] > 0.7
+    assert card.legend == dataset.legend
+    assert card.bands == dataset.bands
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12
+    assert float(rows[-1]["loss"]) < 0.5 * float(rows[0]["loss"])
+    for name in ("curves.png", "tensorboard", ".hydra/config.yaml"):
+        assert (tmp_path / "run" / name).exists()
+
+
+def test_a_killed_training_ends_like_an_undisturbed_one(dataset, tmp_path):
+    model = Model(dropout=0.2)
+    train(dataset, tmp_path / "a", model=model, augment=LIGHT, fit=QUICK, seed=3)
+    code = (
+        "from geoseg.augment import Augment; from geoseg.dataset import Dataset;"
+        "from geoseg.settings import Fit, Model; from geoseg.train import train;"
+        f"train(Dataset.load({str(dataset.folder)!r}), {str(tmp_path / 'b')!r},"
+        f" model={model!r}, augment={LIGHT!r}, fit={QUICK!r}, seed=3)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    while not (tmp_path / "b" / "last.ckpt").exists() and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert last(tmp_path / "b")["history"]["epoch"] < 3
+    train(dataset, tmp_path / "b", model=model, augment=LIGHT, fit=QUICK, seed=3)
+    a, b = last(tmp_path / "a"), last(tmp_path / "b")
+    assert a["history"]["epoch"] == b["history"]["epoch"] == 3
+    assert all(torch.equal(a["model"][k], b["model"][k]) for k in a["model"])
+    best_a, best_b = weights(tmp_path / "a"), weights(tmp_path / "b")
+    assert all(torch.equal(best_a[k], best_b[k]) for k in best_a)
+
+
+def test_a_finished_training_is_not_repeated(dataset, tmp_path):
+    one = Fit(**vars(QUICK) | {"epochs": 1})
+    train(dataset, tmp_path, fit=one)
+    before = (tmp_path / "best.safetensors").stat().st_mtime_ns
+    assert "all 1 epochs are done" in train(dataset, tmp_path, fit=one)
+    assert (tmp_path / "best.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match=r"other settings \(fit.epochs\)"):
+        train(dataset, tmp_path, fit=QUICK)
+
+
+def test_accumulated_batches_end_the_epoch_with_a_step(dataset, tmp_path):
+    fit = Fit(**vars(QUICK) | {"epochs": 1, "epoch_tiles": 20, "accumulate": 3})
+    train(dataset, tmp_path, fit=fit)
+    assert last(tmp_path)["history"]["step"] == 6  # 6 tiles, four rounds, batches of 4
+
+
+def test_minutes_end_a_training(dataset, tmp_path):
+    fit = Fit(**vars(QUICK) | {"epochs": 10_000, "max_minutes": 0.05})
+    statistics = BandStatistics(*(2 * (v,) for v in (100.0, 50.0, 0.0, 200.0, 0.0, 200.0)))
+    dataset = replace(dataset, statistics=statistics)
+    text = train(dataset, tmp_path, fit=fit)
+    assert "fit.max_minutes=0.05 are over" in text
+    assert last(tmp_path)["optimizer"]["param_groups"][0]["lr"] < 0.1 * fit.learning_rate
+
+
+def test_a_loss_that_explodes_is_said(dataset, tmp_path):
+    fit = Fit(**vars(QUICK) | {"learning_rate": 1e30, "clip": 0.0, "warmup": 0.0})
+    with pytest.raises(InputError, match=r"lower fit.learning_rate"):
+        train(dataset, tmp_path, fit=fit)
+
+
+def test_scenes_that_are_gone_are_named_before_the_work(dataset, tmp_path):
+    (tmp_path / "s.tif").rename(tmp_path / "moved.tif")
+    with pytest.raises(InputError, match=r"s\.tif.*put them back"):
+        train(dataset, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
