@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,7 +19,8 @@ from lightning.fabric import Fabric
 from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -110,7 +113,9 @@ def fit_network(
     )
     model, optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
     criterion = criterion.to(fabric.device)
-    history = _resume(folder / LAST, model, optimizer, fabric)
+    average = AveragedModel(network, avg_fn=partial(_mix, fit.average), use_buffers=True)
+    state = {"model": model, "optimizer": optimizer, "average": average}
+    history = _resume(folder / LAST, state, fabric)
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
     options = _loading(fit, fabric)
     batches = fabric.setup_dataloaders(
@@ -122,12 +127,14 @@ def fit_network(
     while history.finished(fit) is None:
         torch.manual_seed(seed * 1_000_003 + history.epoch)
         shuffle.epoch = history.epoch
-        loss = _train_epoch(
-            model, criterion, batches, fit, history, fabric=fabric, optimizer=optimizer, clock=clock
-        )
+        loss = _train_epoch(state, criterion, batches, fit, history, fabric=fabric, clock=clock)
         row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
         row["learning_rate"] = optimizer.param_groups[0]["lr"]
-        scores = Scores.of(_validate(model, val_batches, len(names)), names) if len(val) else None
+        scores = None
+        if len(val):
+            with fabric.autocast():
+                counts = _validate(average.module, val_batches, len(names), fabric.device)
+            scores = Scores.of(counts, names)
         history.epoch += 1
         history.minutes = clock.minutes()
         history.rows.append(row | {"minutes": history.minutes} | _columns(scores))
@@ -135,9 +142,9 @@ def fit_network(
         value = scores.miou if scores else float(history.epoch)
         if not value <= history.best:  # also if it is NaN in the first epoch
             history.best, history.best_epoch = value, history.epoch
-            keep(network, scores.to_dict() if scores else {})
+            keep(average.module, scores.to_dict() if scores else {})
         _write_metrics(folder / METRICS, history.rows)
-        _save(folder / LAST, model, optimizer, history)
+        _save(folder / LAST, state, history)
         logger.log_metrics({k: v for k, v in history.rows[-1].items() if v == v}, history.step)
         console.print(_line(history, fit), highlight=False)
     draw_curves(history.rows, names, folder / "curves.png")
@@ -145,18 +152,29 @@ def fit_network(
     return history
 
 
+def _mix(share: float, average: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
+    """Moving average of the weights; at first a mean, so that it soon forgets where they began.
+
+    (Polyak & Juditsky 1992; Tarvainen & Valpola 2017, section 3.)
+    """
+    kept = min(share, (1 + int(steps)) / (10 + int(steps))) if share else 0.0
+    if not average.is_floating_point():  # how many batches a norm has seen
+        return weights
+    return torch.lerp(average, weights, 1 - kept)
+
+
 def _train_epoch(
-    model: Any,
+    state: dict[str, Any],
     criterion: nn.Module,
     batches: Any,
     fit: Fit,
     history: History,
     *,
     fabric: Fabric,
-    optimizer: Any,
     clock: Clock,
 ) -> float:
     """One pass over the train tiles, or what fit.max_minutes leaves of it; the mean loss."""
+    model, optimizer, average = state["model"], state["optimizer"], state["average"]
     model.train()
     total, done = torch.zeros((), device=fabric.device), 0
     with _bar() as bar:
@@ -181,6 +199,7 @@ def _train_epoch(
                     fabric.clip_gradients(model, optimizer, max_norm=fit.clip)
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
+                average.update_parameters(model.module)
             total += loss.detach()
             done += 1
             if bar.live.is_started:
@@ -197,13 +216,13 @@ def _train_epoch(
 
 
 @torch.inference_mode()
-def _validate(model: Any, batches: Any, classes: int) -> Any:
+def _validate(network: nn.Module, batches: Any, classes: int, device: torch.device) -> Any:
     """Confusion matrix (K, K) over all val pixels, rows labels, columns map."""
-    model.eval()
+    network.eval()
     counts = MulticlassConfusionMatrix(classes, ignore_index=IGNORED, validate_args=False)
-    counts = counts.to(model.device)
+    counts = counts.to(device)
     for image, target in batches:
-        logits = model(image.contiguous(memory_format=torch.channels_last))
+        logits = network(image.contiguous(memory_format=torch.channels_last))
         counts.update(logits.argmax(dim=1), target.long())
     return counts.compute().cpu().numpy()
 
@@ -219,27 +238,23 @@ def _loading(fit: Fit, fabric: Fabric) -> dict[str, Any]:
     }
 
 
-def _save(path: Path, model: Any, optimizer: Any, history: History) -> None:
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "history": vars(history),
-    }
+def _save(path: Path, state: dict[str, Any], history: History) -> None:
+    content = {name: part.state_dict() for name, part in state.items()}
     with replacing(path) as temporary:
-        torch.save(state, temporary)
+        torch.save(content | {"history": vars(history)}, temporary)
 
 
-def _resume(path: Path, model: Any, optimizer: Any, fabric: Fabric) -> History:
+def _resume(path: Path, state: dict[str, Any], fabric: Fabric) -> History:
     if not path.exists():
         return History()
     try:
-        state = torch.load(path, map_location=fabric.device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return History(**state["history"])
-    except (RuntimeError, KeyError, TypeError, EOFError, ValueError, OSError) as error:
+        content = torch.load(path, map_location=fabric.device, weights_only=True)
+        for name, part in state.items():
+            part.load_state_dict(content[name])
+        return History(**content["history"])
+    except (RuntimeError, KeyError, TypeError, EOFError, ValueError, OSError, UnpicklingError) as e:
         raise InputError(
-            f"{path}: can't go on from this file ({error}); overwrite=true starts anew"
+            f"{path}: can't go on from this file ({e}); overwrite=true starts anew"
         ) from None
 
 

@@ -103,7 +103,7 @@ class Grid:
 
     @property
     def pixel_size_m(self) -> float:
-        """Side of a pixel in metres (of a square with its area); degrees are measured at the centre."""
+        """Side in metres of a square with a pixel's area; degrees are measured at the centre."""
         height, width = self.resolution
         crs = _crs(self.crs)
         if crs.is_geographic:
@@ -139,7 +139,7 @@ class Grid:
         return Grid(self.crs, moved, window.height, window.width)
 
     def offset(self, other: Grid) -> tuple[int, int] | None:
-        """Row and column of the other grid's corner in this one, or None if pixels don't coincide."""
+        """Row and column of the other grid's corner in this one; None if pixels don't coincide."""
         if not same_crs(self.crs, other.crs):
             return None
         column, row = ~self.transform @ (other.transform.c, other.transform.f)

@@ -1,4 +1,4 @@
-"""Legend: the classes of a map. Only this file converts between codes, indices and source values."""
+"""Legend: the classes of a map. Only here codes, indices and source values are converted."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class Legend:
         categories = ["nodata"]
         categories += [by_code[i].name if i in by_code else "" for i in range(1, max(by_code) + 1)]
         names = "".join(f"<Category>{escape(name)}</Category>" for name in categories)
-        # Type: 0 integer, 2 text. Usage: 5 value, 2 name, 6..8 red, green, blue (GDALRATFieldUsage).
+        # Type: 0 integer, 2 text. Usage: 5 value, 2 name, 6..8 red, green, blue (GDAL's numbers).
         fields = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8))
         table = "".join(
             f'<FieldDefn index="{i}"><Name>{name}</Name><Type>{kind}</Type><Usage>{use}</Usage>'

@@ -112,7 +112,10 @@ class Fit:
     weight_decay: float = 1e-2
     """AdamW's decoupled decay."""
     warmup: float = 0.05
-    """Share of the training in which the learning rate rises linearly; then it falls as a cosine."""
+    """Share of the training in which the learning rate rises; then it falls as a cosine."""
+    average: float = 0.99
+    """Share of the moving average of the weights that a step keeps; the average is what is
+    validated and saved. 0 = the weights as they are."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 = unlimited."""
     patience: int = 0
@@ -120,7 +123,7 @@ class Fit:
     jitter: bool = True
     """Move each train tile at random by up to half its size, within its part of the split."""
     epoch_tiles: int = 128
-    """Tiles drawn per epoch at least: a small data set is drawn several times between validations."""
+    """Tiles drawn per epoch at least: few tiles are drawn several times between validations."""
     workers: int | None = None
     """Processes that read tiles; by default one fewer than the cores, at most 8."""
     device: str = "auto"
@@ -138,8 +141,9 @@ class Fit:
                 faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
         if self.learning_rate <= 0:
             faults.add(f"fit.learning_rate={self.learning_rate}: must be above 0")
-        if not 0 <= self.warmup < 1:
-            faults.add(f"fit.warmup={self.warmup}: must be in [0, 1)")
+        for name in ("warmup", "average"):
+            if not 0 <= getattr(self, name) < 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1)")
         if self.max_minutes is not None and self.max_minutes <= 0:
             faults.add(f"fit.max_minutes={self.max_minutes}: must be above 0")
         if self.precision not in PRECISIONS:
