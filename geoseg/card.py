@@ -86,15 +86,19 @@ class ModelCard:
             raise InputError(f"{path}: no such file; {expected}") from None
         except (OSError, ValueError, struct.error):
             raise InputError(f"{path}: not a safetensors file; {expected}") from None
-        metadata = header.pop("__metadata__", {}) if isinstance(header, dict) else {}
-        if KEY not in metadata:
+        metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
+        if not isinstance(metadata, dict) or KEY not in metadata:
             raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
-        whole = 8 + length + max((t["data_offsets"][1] for t in header.values()), default=0)
+        try:
+            ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
+        except (TypeError, KeyError, IndexError, ValueError):
+            raise InputError(f"{path}: a damaged safetensors file; {expected}") from None
+        whole = 8 + length + max(ends, default=0)
         if size != whole:
             raise InputError(f"{path}: cut short, {size} of {whole} bytes; copy it again")
         try:
             return cls.from_json(metadata[KEY])
-        except (InputError, TypeError, KeyError, ValueError) as error:
+        except (InputError, AttributeError, TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path}: a model card that geoseg {__version__} can't read ({error});"
                 " predict with the version that trained it"

@@ -47,6 +47,19 @@ def make_folder(path: Path) -> None:
         raise InputError(f"{path}: no right to write in this folder; choose another")
 
 
+@contextmanager
+def clearing(folder: str | Path, products: tuple[str, ...]) -> Iterator[None]:
+    """Remove the folder if the block made it, and ends with a fault before any product is there."""
+    folder = Path(folder)
+    new = not folder.exists()
+    try:
+        yield
+    except InputError:
+        if new and not any((folder / product).exists() for product in products):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
 def write_json(path: str | Path, values: Any) -> None:
     """Write JSON for people and programs: indented, sorted as given, UTF-8."""
     with replacing(path) as temporary:

@@ -1,0 +1,171 @@
+"""Maps of scenes being written: classes and confidence, whole blocks at a time, whole or not."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from geoseg import landcover, raster
+from geoseg.grid import Grid, Window
+from geoseg.legend import NODATA, Legend
+from geoseg.panels import Panel
+from geoseg.raster import BLOCK
+
+LANDCOVER, CONFIDENCE = "landcover", "confidence"
+"""Folders of an output."""
+
+
+def map_paths(out: Path, scene: str) -> tuple[Path, Path]:
+    """Class map and confidence of a scene."""
+    return out / LANDCOVER / f"{scene}.tif", out / CONFIDENCE / f"{scene}.tif"
+
+
+def is_there(out: Path, scene: str) -> bool:
+    """Whether both maps of a scene are there, with what belongs beside them."""
+    paths = map_paths(out, scene)
+    return all(path.is_file() for path in (*paths, *landcover.side_files(paths[0])))
+
+
+def remove(out: Path, scene: str) -> None:
+    """Remove the maps of a scene that are not, or no longer, what the record says."""
+    paths = map_paths(out, scene)
+    for path in (*paths, *landcover.side_files(paths[0])):
+        path.unlink(missing_ok=True)
+
+
+class PairWriter:
+    """The two rasters of a grid; rows come from top to bottom in any heights."""
+
+    def __init__(self, paths: tuple[Path, Path], grid: Grid, legend: Legend, model: str) -> None:
+        """Raises: InputError if they can't be written."""
+        self._legend = legend
+        self._grid = grid
+        self._stack = ExitStack()
+        tags = landcover.tags(legend, model)
+        colors = (legend.colors(), None)
+        with ExitStack() as stack:
+            self._files = [
+                stack.enter_context(
+                    raster.create(path, grid, dtype="uint8", nodata=NODATA, colors=c, tags=tags)
+                )
+                for path, c in zip(paths, colors, strict=True)
+            ]
+            self._stack = stack.pop_all()
+        self._waiting: list[np.ndarray] = []
+        self._top = 0
+        self._bottom = 0
+
+    def write(self, codes: np.ndarray, confidence: np.ndarray) -> None:
+        """Add rows (n, W) uint8. Raises: InputError if the disk is full."""
+        self._waiting.append(np.stack((codes, confidence)))
+        self._bottom += len(codes)
+        # A block that is written twice is compressed twice, and leaves a hole in the file.
+        last = self._bottom == self._grid.height
+        end = self._bottom if last else self._bottom // BLOCK * BLOCK
+        if end == self._top:
+            return
+        rows = np.concatenate(self._waiting, axis=1)
+        window = Window(self._top, 0, end - self._top, self._grid.width)
+        for file, band in zip(self._files, rows, strict=True):
+            file.write(band[: window.height], window)
+        self._waiting = [rows[:, window.height :]]
+        self._top = end
+
+    @property
+    def is_full(self) -> bool:
+        return self._top == self._grid.height
+
+    def close(self) -> None:
+        """Give the files their names. Raises: InputError if they are not whole."""
+        self._stack.close()
+
+    def abort(self) -> None:
+        """Remove what there is."""
+        self._stack.__exit__(*_GIVEN_UP)
+
+
+class _GiveUpError(Exception):
+    """Makes `raster.create` remove its file."""
+
+
+_GIVEN_UP = (_GiveUpError, _GiveUpError(), None)
+
+
+class SceneWriter:
+    """The maps of a scene, panel after panel.
+
+    Panels of several are kept in files of their own until all are there: blocks that are not
+    written row by row would lie in another order, and the same map would be other bytes.
+    """
+
+    def __init__(self, out: Path, panels: list[Panel], legend: Legend, model: str) -> None:
+        self._scene = panels[0].scene
+        self._out = out
+        self._panels = panels
+        self._legend = legend
+        self._model = model
+        self._writer: PairWriter | None = None
+
+    def write(
+        self, panel: Panel, indices: np.ndarray, confidence: np.ndarray, valid: np.ndarray
+    ) -> None:
+        """Add the next rows (n, W) of a panel. Raises: InputError if the disk is full."""
+        if self._writer is None:
+            grid = self._scene.grid.crop(
+                Window(0, panel.left, self._scene.grid.height, panel.width)
+            )
+            self._writer = PairWriter(self._paths(panel), grid, self._legend, self._model)
+        codes = self._legend.decode(indices)
+        if not valid.all():
+            codes, confidence = np.where(valid, codes, NODATA), np.where(valid, confidence, NODATA)
+        self._writer.write(codes, confidence)
+        if self._writer.is_full:
+            self._writer.close()
+            self._writer = None
+
+    def finish(self) -> None:
+        """Give the maps their names, once all panels are written. Raises: InputError."""
+        paths = map_paths(self._out, self._scene.name)
+        if len(self._panels) > 1:
+            self._join(paths)
+        landcover.write_side_files(paths[0], self._legend)
+
+    def abort(self) -> None:
+        """Remove what is not finished."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        if len(self._panels) > 1:
+            self._remove_panels()
+
+    def _paths(self, panel: Panel) -> tuple[Path, Path]:
+        hidden = f".{self._scene.name}.panel{panel.number}"
+        name = self._scene.name if len(self._panels) == 1 else hidden
+        return map_paths(self._out, name)
+
+    def _join(self, paths: tuple[Path, Path]) -> None:
+        grid = self._scene.grid
+        self._writer = PairWriter(paths, grid, self._legend, self._model)
+        with ExitStack() as stack:
+            files = [
+                [stack.enter_context(raster.Raster(path)) for path in self._paths(panel)]
+                for panel in self._panels
+            ]
+            for top in range(0, grid.height, BLOCK):
+                height = min(BLOCK, grid.height - top)
+                pairs = [
+                    [file.read(Window(top, 0, height, panel.width))[0][0] for file in pair]
+                    for panel, pair in zip(self._panels, files, strict=True)
+                ]
+                codes, confidence = (np.hstack(side) for side in zip(*pairs, strict=True))
+                self._writer.write(codes, confidence)
+        self._writer.close()
+        self._writer = None
+        self._remove_panels()
+
+    def _remove_panels(self) -> None:
+        for panel in self._panels:
+            for path in self._paths(panel):
+                path.unlink(missing_ok=True)

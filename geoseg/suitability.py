@@ -1,0 +1,104 @@
+"""Suitability: whether a scene is what a model was trained for, said before the work begins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoseg.bands import nominal_range
+from geoseg.card import ModelCard
+from geoseg.errors import Faults, InputError
+from geoseg.grid import Grid, Window
+from geoseg.scene import Scene, fit_bands
+
+PIXEL_TOLERANCE = 1.2
+"""Factor by which pixel sizes may differ: networks know what they saw at one scale."""
+BRIGHTER, DARKER = 8, 32
+"""Factors between value ranges from which on units differ: a scene may hold less than all there is,
+but not far more."""
+PROBES = 4
+"""Windows that are read along each axis to see a scene's values."""
+PROBE = 64
+"""Height and width of such a window in pixels."""
+THINNED = 1024
+"""Height and width to which a scene is thinned out when all of them hold nodata."""
+
+
+class UnreadableError(InputError):
+    """A file of the scene is damaged."""
+
+
+def check(scene: Scene, card: ModelCard) -> Scene:
+    """The scene with the model's bands in the model's order.
+
+    Raises: InputError with all that does not suit (bands, pixel size, range of values), or
+    UnreadableError if the values can't be read.
+    """
+    faults = Faults()
+    with faults.collect():
+        scene = fit_bands(scene, card.bands)
+    with faults.collect():
+        _check_pixel_size(scene, card)
+    faults.raise_if_any()
+    _check_range(scene, card)
+    return scene
+
+
+def _check_pixel_size(scene: Scene, card: ModelCard) -> None:
+    size, expected = scene.grid.pixel_size_m, card.pixel_size_m
+    if not 1 / PIXEL_TOLERANCE <= size / expected <= PIXEL_TOLERANCE:
+        raise InputError(
+            f"{scene.paths[0]}: pixels of {size:.3g} m, the model saw {expected:.3g} m (20 % more"
+            f" or less will do); warp it first: rio warp IN.tif OUT.tif --res … (in units of its"
+            " CRS), or train with such pixels"
+        )
+
+
+def _check_range(scene: Scene, card: ModelCard) -> None:
+    try:
+        highs = highest_values(scene)
+    except InputError as error:
+        raise UnreadableError(*error.faults) from None
+    if highs is None:
+        return
+    # Bands of their own units (heights) and single hot pixels don't outvote the rest.
+    pairs = [
+        (nominal_range(high), nominal_range(seen), high, seen)
+        for name, high, seen in zip(scene.bands, highs, card.statistics.high, strict=True)
+        if name not in card.extra or len(card.extra) == len(card.bands)
+    ]
+    ratio = float(np.median([mine / models for mine, models, _, _ in pairs]))
+    other_type = scene.dtype != card.dtype
+    if BRIGHTER > ratio > 1 / (BRIGHTER if other_type else DARKER):
+        return
+    high, seen = max(high for _, _, high, _ in pairs), max(seen for _, _, _, seen in pairs)
+    remedy = f"divide by {ratio:g}" if ratio > 1 else f"multiply by {1 / ratio:g}"
+    raise InputError(
+        f"{scene.paths[0]}: {scene.dtype} values up to {high:g}, the model saw {card.dtype} up to"
+        f" {seen:g}: other units; bring the scene to those of the training ({remedy}?)"
+    )
+
+
+def highest_values(scene: Scene) -> list[float] | None:
+    """Largest value per band in some windows of the scene; None if no pixel is valid.
+
+    Raises: InputError if a file is damaged there.
+    """
+    whole = scene.grid.window
+    with scene.open() as reader:
+        found = [reader.read(window) for window in probes(scene.grid)]
+        if not any(valid.any() for _, valid in found):
+            # All probes hit nodata: look everywhere, but not at everything.
+            shape = min(whole.height, THINNED), min(whole.width, THINNED)
+            found = [reader.read(whole, shape=shape)]
+    highs = [image[:, valid].max(axis=1) for image, valid in found if valid.any()]
+    return [float(value) for value in np.max(highs, axis=0)] if highs else None
+
+
+def probes(grid: Grid) -> list[Window]:
+    """Windows spread evenly over a grid."""
+    height, width = min(PROBE, grid.height), min(PROBE, grid.width)
+    tops, lefts = (
+        sorted({int(start) for start in np.linspace(0, length - side, PROBES)})
+        for length, side in ((grid.height, height), (grid.width, width))
+    )
+    return [Window(top, left, height, width) for top in tops for left in lefts]

@@ -1,0 +1,128 @@
+"""Threads around a loop: one reads ahead of it, one writes behind it; both end when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+GRACE = 1.0
+"""Seconds that an interrupted loop waits for its threads: Ctrl-C must not hang on a slow disk."""
+_POLL = 0.1
+"""Seconds between two looks at whether the other side is still there."""
+
+
+def ahead(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, None, None]:
+    """Yield the items of a generator that runs in a thread of its own, at most `depth` ahead.
+
+    Raises: what the generator raises, where its item would have come.
+    """
+    waiting: Queue[tuple[str, Any]] = Queue(depth)
+    stop = Event()
+
+    def put(kind: str, item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                waiting.put((kind, item), timeout=_POLL)
+                return True
+            except Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            with closing(items):  # here, where it opened its files
+                for item in items:
+                    if not put("item", item):
+                        return
+            put("end", None)
+        except BaseException as error:
+            put("error", error)
+
+    thread = Thread(target=work, name="geoseg-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, item = waiting.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join(GRACE)
+
+
+def timed(
+    items: Generator[T, None, None], seconds: dict[str, float], what: str
+) -> Generator[T, None, None]:
+    """Yield the items of a generator, and add the time that it takes to make them."""
+    with closing(items):
+        begin = time.perf_counter()
+        for item in items:
+            seconds[what] = seconds.get(what, 0.0) + time.perf_counter() - begin
+            yield item
+            begin = time.perf_counter()
+
+
+class Behind:
+    """Makes calls, in order, in a thread of its own; `with` waits for the last of them.
+
+    If the block ends with an error, calls that have not begun are dropped; `last` is made anyway.
+    Raises: what a call raised, at the next `do` or at the end of the block.
+    """
+
+    def __init__(self, last: Callable[[], None], *, depth: int = 4) -> None:
+        self._last = last
+        self._calls: Queue[Callable[[], None] | None] = Queue(depth)
+        self._dropped = Event()
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._work, name="geoseg-behind", daemon=True)
+
+    def do(self, call: Callable[[], None]) -> None:
+        """Have a call made; waits while `depth` others are due."""
+        if self._error is not None:
+            raise self._error
+        self._calls.put(call)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            if self._dropped.is_set():
+                continue
+            try:
+                call()
+            except BaseException as error:
+                self._error = error
+                self._dropped.set()
+        self._last()
+
+    def __enter__(self) -> Behind:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self._calls.put(None)
+            self._thread.join()
+            if self._error is not None:
+                raise self._error
+            return
+        self._dropped.set()
+        try:
+            while True:
+                self._calls.get_nowait()
+        except Empty:
+            self._calls.put(None)
+        self._thread.join(GRACE)

@@ -1,0 +1,106 @@
+"""Threads around a loop: order, faults, and that nothing goes on after the end."""
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from geoseg.threads import Behind, ahead, timed
+
+
+def alive():
+    return [t.name for t in threading.enumerate() if t.name.startswith("geoseg")]
+
+
+def count(until, closed=None):
+    try:
+        yield from range(until)
+    finally:
+        if closed is not None:
+            closed.append(threading.current_thread().name)
+
+
+def test_ahead_keeps_the_order_and_reads_in_its_own_thread():
+    closed = []
+    assert list(ahead(count(20, closed), depth=3)) == list(range(20))
+    assert closed == ["geoseg-ahead"]
+    assert not alive()
+
+
+def test_ahead_hands_over_faults_where_they_came():
+    def broken():
+        yield 1
+        raise ValueError("boom")
+
+    items = ahead(broken())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="boom"):
+        next(items)
+    assert not alive()
+
+
+def test_ahead_ends_with_the_loop():
+    closed = []
+    with closing(ahead(count(10**9, closed), depth=2)) as items:
+        assert next(items) == 0
+    assert closed == ["geoseg-ahead"]
+    assert not alive()
+
+
+def test_behind_makes_calls_in_order_and_waits_for_the_last():
+    made = []
+    with Behind(lambda: made.append("last"), depth=2) as behind:
+        for number in range(20):
+            behind.do(lambda n=number: made.append(n))
+    assert made == [*range(20), "last"]
+    assert not alive()
+
+
+def test_behind_raises_what_a_call_raised():
+    made = []
+
+    def fail():
+        raise ValueError("boom")
+
+    def work():
+        with Behind(lambda: made.append("last"), depth=2) as behind:
+            behind.do(fail)
+            for _ in range(100):
+                behind.do(lambda: made.append("more"))
+                time.sleep(0.001)
+
+    with pytest.raises(ValueError, match="boom"):
+        work()
+    assert made == ["last"]
+    assert not alive()
+
+
+def test_behind_drops_calls_when_the_block_fails():
+    made = []
+
+    def work():
+        with Behind(lambda: made.append("last"), depth=10) as behind:
+            behind.do(lambda: time.sleep(0.1))
+            for number in range(5):
+                behind.do(lambda n=number: made.append(n))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    assert made[-1] == "last"
+    assert 4 not in made
+    assert not alive()
+
+
+def test_timed_adds_up_what_items_take():
+    def slow():
+        for _ in range(3):
+            time.sleep(0.01)
+            yield 1
+
+    seconds = {}
+    begin = time.perf_counter()
+    for _ in timed(slow(), seconds, "read"):
+        time.sleep(0.02)
+    assert 0.03 <= seconds["read"] <= time.perf_counter() - begin - 0.06
