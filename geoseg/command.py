@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import difflib
 import inspect
+import os
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -14,7 +16,9 @@ from typing import Any
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from geoseg.errors import Faults, InputError
 from geoseg.output import make_folder
@@ -38,15 +42,51 @@ def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
             main(to_objects(cfg, schema))
         except InputError as error:
             _end(name, *error.faults)
+        except OmegaConfBaseException as error:
+            _end(name, explain(error, name, schema))
         except OSError as error:
             _end(name, f"{error.filename or 'file system'}: {error.strerror or error}")
 
     register(name, schema)
+    # Makes Hydra hand its errors over instead of printing them, in four lines and more.
+    full = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        _end(name, explain(error, name, schema))
     except KeyboardInterrupt:
         print(f"geoseg {name}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def explain(error: BaseException, name: str, schema: type) -> str:
+    """Hydra's words on a wrong key, value or file, as one sentence with the remedy."""
+    help_ = f"all keys: python -m geoseg.{name} --help"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: can't be read as key=value; quote a value with = [ ] {{ }} , or :"
+            f" twice, as in 'key=\"a=b\"'; {help_}"
+        )
+    lines: list[str] = []
+    hint = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        for line in str(cause).partition("Config search path")[0].splitlines():
+            text = line.strip().rstrip(".,")
+            if text and not text.startswith(_NOISE) and text not in lines:
+                lines.append(text)
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+            keys = [key for key, _, _ in _keys(schema)]
+            near = difflib.get_close_matches(str(cause.full_key), keys, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+        cause = cause.__cause__
+    return f"{'; '.join(lines).replace(':; ', ': ')}{hint}; {help_}"
+
+
+_NOISE = ("See http", "object_type=", "reference_type=", "full_key:", "To append to your config")
 
 
 def register(name: str, schema: type) -> None:

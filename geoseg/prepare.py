@@ -111,6 +111,7 @@ def prepare(
     }
     summary = Summary()
     grids = {scene.name: scene.grid for scene in scenes}
+    split.check_names(grids)
     with open_labels(labels, legend, scenes=grids) as source:
         inputs = [fingerprint(path) for path in sorted({p for s in scenes for p in s.paths})]
         inputs += [fingerprint(path) for path in source.paths]

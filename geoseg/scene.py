@@ -253,10 +253,12 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
         mine == theirs or _is_nameless(mine) or _is_nameless(theirs) for mine, theirs in pairs
     ):
         return replace(scene, bands=names)
+    remedy = "set bands.order or bands.names, or give the missing file"
+    if len(scene.bands) + 1 == len(names) and raster.info(scene.paths[0]).alpha:
+        remedy = "if what it calls alpha is data, name all its bands in bands.names"
     raise InputError(
         f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
-        f" {len(names)} ({', '.join(names)}); set bands.order or bands.names, or give the missing"
-        " file"
+        f" {len(names)} ({', '.join(names)}); {remedy}"
     )
 
 
@@ -323,8 +325,9 @@ def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]])
     names: list[str] = []
     sources = []
     for (band, path), facts in zip(files, infos, strict=True):
-        sources.append(Source((path,), facts.bands if band is None else facts.bands[:1]))
-        names += [band] if band is not None else _names(facts, bands)
+        numbers, said = (facts.bands[:1], [band]) if band is not None else _bands(facts, bands)
+        sources.append(Source((path,), numbers))
+        names += said
     dtypes = [facts.dtype for facts in infos]
     for extra, paths in extras.items():
         near = [p for p in paths if _overlap(p, grid)]
@@ -362,19 +365,24 @@ def _image_info(path: str) -> raster.RasterInfo:
     return facts
 
 
-def _names(facts: raster.RasterInfo, bands: Bands) -> list[str]:
-    count = len(facts.bands)
+def _bands(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], list[str]]:
+    """Numbers and names of a file's bands."""
+    numbers = facts.bands
+    if facts.alpha and len(bands.names) == len(numbers) + 1:
+        # Many programs call the fourth band of bytes alpha; who names it says that it is data.
+        numbers = tuple(sorted((*numbers, facts.alpha)))
+    count = len(numbers)
     if bands.names:
         if len(bands.names) != count:
             raise InputError(
-                f"{facts.path}: {count} bands, but bands.names gives {len(bands.names)}"
-                f" ({', '.join(bands.names)})"
+                f"{facts.path}: {count} bands{' and alpha' if facts.alpha else ''}, but bands.names"
+                f" gives {len(bands.names)} ({', '.join(bands.names)})"
             )
-        return list(bands.names)
+        return numbers, list(bands.names)
     said = [name for name in facts.names if name]
     if len(said) == count and len(set(said)) == count:
-        return said
-    return [f"band_{number}" for number in range(1, count + 1)]
+        return numbers, said
+    return numbers, [f"band_{number}" for number in range(1, count + 1)]
 
 
 def _overlap(path: str, grid: Grid) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from geoseg.errors import Faults
 from geoseg.grid import Window
@@ -14,16 +15,21 @@ class Tiling:
 
     size: int = 256
     """Height and width of a window in pixels."""
-    overlap: int = 64
-    """Pixels shared by neighbouring windows in prediction: the border sees too little context."""
+    overlap: Any = None
+    """Pixels shared by neighbouring windows in prediction: the border sees too little context.
+    By default a quarter of the size."""
 
     def __post_init__(self) -> None:
         faults = Faults()
+        if self.overlap is None:
+            self.overlap = self.size // 4
         if self.size < 8:
             faults.add(f"tiling.size={self.size}: must be at least 8 pixels")
-        if not 0 <= self.overlap <= self.size // 2:
+        whole = isinstance(self.overlap, int) and not isinstance(self.overlap, bool)
+        if not whole or not 0 <= self.overlap <= self.size // 2:
             faults.add(
-                f"tiling.overlap={self.overlap}: must be from 0 to half of tiling.size={self.size}"
+                f"tiling.overlap={self.overlap}: must be a whole number from 0 to half of"
+                f" tiling.size={self.size}"
             )
         faults.raise_if_any()
 

@@ -13,10 +13,10 @@ from geoseg.augment import Augment
 from geoseg.card import BEST
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
-from geoseg.output import claim
+from geoseg.output import claim, clearing
 from geoseg.settings import Fit, Loss, Model
 
-PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard", ".hydra")
+PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
 
 
 @dataclass
@@ -80,20 +80,21 @@ def train(
     )
     check_dataset(dataset)
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite")}
-    claim(Path(run), settings, command="train", products=PRODUCTS, overwrite=overwrite)
-    command.record(Path(run), "train", config)
-    # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg.learn import learn
+    with clearing(run, PRODUCTS):
+        claim(run, settings, command="train", products=PRODUCTS, overwrite=overwrite)
+        command.record(Path(run), "train", config)
+        # From here on torch is needed; whatever could be wrong without it has been said.
+        from geoseg.learn import learn
 
-    return learn(
-        dataset,
-        Path(run),
-        model=config.model,
-        loss=config.loss,
-        augment=config.augment,
-        fit=config.fit,
-        seed=seed,
-    )
+        return learn(
+            dataset,
+            Path(run),
+            model=config.model,
+            loss=config.loss,
+            augment=config.augment,
+            fit=config.fit,
+            seed=seed,
+        )
 
 
 def check_dataset(dataset: Dataset) -> None:

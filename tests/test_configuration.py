@@ -1,0 +1,103 @@
+"""Every option of every group is composed against its schema and built."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+
+from geoseg import augment, command, loss, models
+from geoseg.errors import InputError
+from geoseg.legend import Legend
+
+SCHEMAS = {
+    "demo": "DemoConfig",
+    "prepare": "PrepareConfig",
+    "train": "TrainConfig",
+    "predict": "PredictConfig",
+    "mosaic": "MosaicConfig",
+    "evaluate": "EvaluateConfig",
+}
+GROUPS = {
+    p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in command.CONF.iterdir() if p.is_dir()
+}
+OF_TRAIN = ("model", "loss", "augment", "fit", "experiment")
+OPTIONS = [(group, option) for group, options in sorted(GROUPS.items()) for option in options]
+
+
+def composed(name, *overrides):
+    schema = getattr(importlib.import_module(f"geoseg.{name}"), SCHEMAS[name])
+    command.register(name, schema)
+    with initialize_config_dir(str(command.CONF), version_base="1.3"):
+        return command.to_objects(compose(name, overrides=list(overrides)), schema)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_defaults_compose(name):
+    composed(name)
+
+
+def test_every_command_has_its_file():
+    assert {p.stem for p in command.CONF.glob("*.yaml")} == set(SCHEMAS)
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_is_composed_and_built(group, option):
+    name = "train" if group in OF_TRAIN else "prepare"
+    config = composed(name, f"{group}={option}")
+    if group == "model":
+        assert models.build(config.model, 4, 3)
+    elif group == "loss":
+        assert loss.build(config.loss, [0.9, 0.1], names=["a", "b"])
+    elif group == "augment":
+        assert augment.build(config.augment)
+    elif group == "legend":
+        assert len(config.legend.load()) >= 2
+
+
+def test_an_experiment_changes_what_it_names_and_nothing_else():
+    plain, demo = composed("train"), composed("train", "experiment=demo")
+    assert demo.fit.max_minutes == 2
+    assert demo.model == plain.model
+    assert composed("train", "experiment=buildings_segnet").model.name == "segnet"
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("fit.epoch=3", ConfigCompositionException),  # unknown key
+        ("fit.epochs=many", ConfigCompositionException),  # wrong type
+        ("fit.epochs=0", InputError),  # impossible value
+        ("model.name=yolo", InputError),
+    ],
+)
+def test_bad_overrides(override, error):
+    with pytest.raises(error):
+        composed("train", override)
+
+
+def test_faults_of_all_rooms_come_together():
+    with pytest.raises(InputError) as error:
+        composed("train", "model.name=yolo", "fit.epochs=0", "loss.label_smoothing=2")
+    assert len(error.value.faults) == 3
+
+
+def test_a_run_can_be_repeated_from_its_own_record(tmp_path):
+    config = composed("train", "model=fpn", "fit.epochs=7", "loss=focal", "seed=5")
+    command.record(tmp_path, "train", config)
+    with initialize_config_dir(str(tmp_path / ".hydra"), version_base="1.3"):
+        again = command.to_objects(compose("config"), type(config))
+    assert again == config
+
+
+def test_legends_of_the_groups_are_files_that_legend_path_takes():
+    for path in (command.CONF / "legend").glob("*.yaml"):
+        assert Legend.load(path).names
+
+
+def test_files_hold_only_what_schemas_know():
+    """YAML that is never composed could hold anything."""
+    for path in Path(command.CONF).rglob("*.yaml"):
+        assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict), path
