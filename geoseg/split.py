@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,8 @@ BLOCKS = 40
 """Blocks aimed at when their size isn't given: enough that each share gets several."""
 CUTS = 200
 """Places along an axis at which labelled pixels are counted to find where a strip ends."""
+FEWEST_BLOCKS = 8
+"""Blocks that small scenes are cut into at least, where LEAST_BLOCK allows it."""
 LEAST_BLOCK = 64
 """Smallest side in pixels of a block whose size isn't given."""
 
@@ -51,8 +53,9 @@ class Split:
         faults = Faults()
         for name in SPLITS:
             value = getattr(self, name)
-            if isinstance(value, str):
-                setattr(self, name, [value])
+            # A scene's name of digits (22978945_15) arrives from a command line as a number.
+            if isinstance(value, str) or (isinstance(value, int) and value > 1):
+                setattr(self, name, [str(value)])
             elif isinstance(value, (int, float)) and (name == "train" or not 0 <= value < 1):
                 faults.add(f"split.{name}={value}: give a share in [0, 1) or names of scenes")
         shares = self.share("val") + self.share("test")
@@ -70,6 +73,10 @@ class Split:
         """Share of a split, 0 where it has names of scenes."""
         value = getattr(self, name)
         return float(value) if isinstance(value, (int, float)) else 0.0
+
+    def check_names(self, scenes: Iterable[str]) -> None:
+        """Raises: InputError for names that aren't scenes, and for scenes named twice."""
+        self._named(list(scenes))
 
     def regions(self, grids: Mapping[str, Grid], tile: int, count: Count) -> list[Region]:
         """Rectangles of the scenes with their split; what lies in none is a buffer or unused.
@@ -193,7 +200,8 @@ def _side(split: Split, grids: dict[str, Grid], grid: Grid, tile: int) -> int:
     side = math.isqrt(max(1, area // BLOCKS))
     if side >= tile:
         return min(side // tile, 4) * tile
-    return max(LEAST_BLOCK, side)
+    # Small scenes: larger blocks than aimed at, while there are a few, so that tiles see context.
+    return max(LEAST_BLOCK, side, min(tile // 2, math.isqrt(max(1, area // FEWEST_BLOCKS))))
 
 
 def _buffer(split: Split, grid: Grid, tile: int) -> int:
