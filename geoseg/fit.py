@@ -196,7 +196,11 @@ def _train_epoch(
                 fabric.backward(loss / fit.accumulate)
             if stepping:
                 if fit.clip:
-                    fabric.clip_gradients(model, optimizer, max_norm=fit.clip)
+                    norm = fabric.clip_gradients(
+                        model, optimizer, max_norm=fit.clip, error_if_nonfinite=False
+                    )
+                    if fit.precision != "16":  # there such a step is skipped, and all is well
+                        total += 0 * norm.detach()  # 0 × inf is NaN: the loss below tells it
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 average.update_parameters(model.module)
@@ -209,8 +213,7 @@ def _train_epoch(
     if not math.isfinite(mean):
         raise InputError(
             f"the loss is {mean} in epoch {history.epoch + 1}; lower fit.learning_rate"
-            f" ({fit.learning_rate:g}) or set fit.precision=32, and start again: it goes on from"
-            f" epoch {history.epoch}"
+            f" ({fit.learning_rate:g}) or set fit.precision=32, and start anew with overwrite=true"
         )
     return mean
 
@@ -277,7 +280,9 @@ def _write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
 
 def _line(history: History, fit: Fit) -> str:
     row = history.rows[-1]
-    text = f"epoch {history.epoch:>4}/{fit.epochs}  loss {row['loss']:.4f}"
+    # Where minutes end the training, nobody knows how many epochs there will be.
+    of = "" if fit.max_minutes else f"/{fit.epochs}"
+    text = f"epoch {history.epoch:>4}{of}  loss {row['loss']:.4f}"
     if "val_miou" in row:
         star = " *" if history.best_epoch == history.epoch else ""
         text += f"  val mIoU {row['val_miou']:.4f} (best {history.best:.4f}){star}"
