@@ -1,0 +1,62 @@
+"""The notebook runs from top to bottom, and leaves a map and its scores."""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from geoseg.landcover import Map
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+FIRST_MAP = NOTEBOOKS / "01_first_map.ipynb"
+
+
+def pictures(cell: nbformat.NotebookNode) -> int:
+    return sum("image/png" in output.get("data", {}) for output in cell.get("outputs", []))
+
+
+def complaints(cell: nbformat.NotebookNode) -> list[str]:
+    return [
+        output.get("text") or output.get("evalue", "")
+        for output in cell.get("outputs", [])
+        if output.output_type == "error" or output.get("name") == "stderr"
+    ]
+
+
+def test_the_first_map_is_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("GEOSEG_NOTEBOOK_QUICK", "1")
+    monkeypatch.setenv("GEOSEG_NOTEBOOK_FOLDER", str(tmp_path / "first"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # not the user's own profile
+    # The kernel imports this geoseg with this interpreter, whatever is installed.
+    paths = [str(NOTEBOOKS.parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    notebook = nbformat.read(FIRST_MAP, as_version=4)
+    resources = {"metadata": {"path": str(tmp_path)}}
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
+    client.create_kernel_manager()
+    client.km.kernel_spec.argv[0] = sys.executable
+    client.execute()
+
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    assert [text for cell in code for text in complaints(cell)] == []
+    drawing = [cell for cell in code if "plt.show()" in cell.source]
+    assert len(drawing) >= 8
+    assert all(pictures(cell) == 1 for cell in drawing)
+    found = Map.read(tmp_path / "first" / "landcover.tif")
+    assert found.legend.names == ["grassland", "crops", "forest", "water", "road", "building"]
+    assert found.grid.height > 384  # more than one scene
+    assert (tmp_path / "first" / "report" / "scores.json").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_are_kept_without_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert code
+    assert not any(cell.outputs or cell.execution_count for cell in code)
