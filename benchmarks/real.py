@@ -51,7 +51,7 @@ BUILDINGS = (
 ROWS = (
     Row("buildings_unet", BUILDINGS, ("buildings/catanduanes_1.tif",), "catanduanes_1",
         "building", 0.70),
-    Row("buildings_segnet", (*BUILDINGS, "tiling.size=128"), ("buildings/catanduanes_1.tif",),
+    Row("buildings_segnet", (*BUILDINGS, "tiling.size=192"), ("buildings/catanduanes_1.tif",),
         "catanduanes_1", "building", 0.60),
     Row(
         "new_brunswick",
@@ -61,7 +61,6 @@ ROWS = (
             "labels.field=Niveau_2",
             "legend=settlement",
             "split.val=0.2",
-            "split.by=north_south",
             "split.test=[23322E759967N_clipped_1m_1of2]",
         ),
         ("new_brunswick/23322E759967N_clipped_1m_1of2.tif",),

@@ -15,7 +15,7 @@ from geoseg.bands import BandStatistics
 from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.legend import Legend
-from geoseg.output import partial, read_json, write_json
+from geoseg.output import partial, read_json, unwritable, write_json
 from geoseg.scene import Scene
 from geoseg.tiling import Tiling
 
@@ -154,6 +154,9 @@ def write_tiles(folder: Path, tiles: list[Tile], scenes: tuple[Scene, ...], lege
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
     try:
         pyogrio.write_dataframe(table, temporary, layer="tiles", driver="GPKG")
+    except (RuntimeError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path, " ".join(str(error).split())) from None
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
     temporary.replace(path)

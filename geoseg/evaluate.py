@@ -17,7 +17,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.labels import Labels
 from geoseg.landcover import LEGEND_TAG, MODEL_TAG, VERSION_TAG, Map
 from geoseg.legend import Legend, LegendSettings
-from geoseg.output import claim, write_json
+from geoseg.output import claim, clearing, write_json
 from geoseg.places import choose
 from geoseg.report import Report
 from geoseg.report.sources import scenes_of
@@ -184,12 +184,13 @@ def evaluate(
     """
     out, showing = Path(out), showing or Showing()
     settings = {"map": found.path, **truth.settings, "tolerance": showing.tolerance}
-    claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
-    tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
-    with landcover.writing(out / "errors.tif", found.grid, ERRORS, tags=tags) as writer:
-        made = compare(found, truth, tolerance=showing.tolerance, write=writer.write)
-        if not made.pixels[COMPARED]:
-            raise InputError(_nothing(found, made))
+    with clearing(out, PRODUCTS):
+        claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
+        tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
+        with landcover.writing(out / "errors.tif", found.grid, ERRORS, tags=tags) as writer:
+            made = compare(found, truth, tolerance=showing.tolerance, write=writer.write)
+            if not made.pixels[COMPARED]:
+                raise InputError(_nothing(found, made))
     write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
     origin = {
         "map": found.path,

@@ -28,7 +28,7 @@ from geoseg.accuracy import Scores
 from geoseg.curves import draw_curves
 from geoseg.errors import InputError
 from geoseg.legend import IGNORED
-from geoseg.output import replacing
+from geoseg.output import replacing, unwritable
 from geoseg.samples.tiles import Shuffle, TrainTiles, ValTiles
 from geoseg.settings import Fit
 
@@ -199,8 +199,9 @@ def _train_epoch(
                     norm = fabric.clip_gradients(
                         model, optimizer, max_norm=fit.clip, error_if_nonfinite=False
                     )
-                    if fit.precision != "16":  # there such a step is skipped, and all is well
-                        total += 0 * norm.detach()  # 0 × inf is NaN: the loss below tells it
+                    # 0 × inf is NaN, which the mean below tells; float16 skips such a step.
+                    if norm is not None and fit.precision != "16":
+                        total += 0 * norm.detach()
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 average.update_parameters(model.module)
@@ -244,7 +245,10 @@ def _loading(fit: Fit, fabric: Fabric) -> dict[str, Any]:
 def _save(path: Path, state: dict[str, Any], history: History) -> None:
     content = {name: part.state_dict() for name, part in state.items()}
     with replacing(path) as temporary:
-        torch.save(content | {"history": vars(history)}, temporary)
+        try:
+            torch.save(content | {"history": vars(history)}, temporary)
+        except RuntimeError as error:  # so torch says that the disk is full
+            raise unwritable(path, str(error).splitlines()[0]) from None
 
 
 def _resume(path: Path, state: dict[str, Any], fabric: Fabric) -> History:

@@ -19,6 +19,9 @@ ground distance differs by less from one map projection to the next."""
 LARGE = 10_000_000_000
 """Pixels from which a grid must be filled to a hundredth: maps far apart are a mistake."""
 
+LONGEST = 2**31 - 1
+"""Pixels of a side that GDAL can count."""
+
 
 def parse_crs(text: str) -> str:
     """A CRS that the user typed. Raises: InputError if it isn't one for maps."""
@@ -50,6 +53,12 @@ def joint_grid(
     top, left = min(w.top for w in windows), min(w.left for w in windows)
     bottom, right = max(w.bottom for w in windows), max(w.right for w in windows)
     whole = Window(top, left, bottom - top, right - left)
+    if max(whole.height, whole.width) > LONGEST:
+        raise InputError(
+            f"a grid over all maps has {whole.height} × {whole.width} pixels of"
+            f" {pixel[0]:g} × {pixel[1]:g}, more than a GeoTIFF holds ({LONGEST} a side);"
+            " set a coarser resolution, or join near maps"
+        )
     filled = sum(w.area for w in windows)
     if whole.area > LARGE and filled < whole.area / 100:
         raise InputError(

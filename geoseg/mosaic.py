@@ -74,6 +74,8 @@ def mosaic(
     out = Path(out)
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"out={out}: must end in .tif; a mosaic is one GeoTIFF")
+    if out.is_dir():
+        raise InputError(f"out={out}: is a folder; give the name of the file to write")
     crs = parse_crs(crs) if crs else None
     paths = _find(maps, out)
     parts = _read(paths)
@@ -166,7 +168,8 @@ def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bo
     inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
     wanted = {"settings": settings, "inputs": inputs}
     products = (*(path.name for path in landcover.side_files(out)), out.name)
-    landcover.unfinished(out).unlink(missing_ok=True)  # of a run that was killed
+    if landcover.unfinished(out).exists():  # of a run that was killed
+        landcover.unfinished(out).unlink()
     note = claim_note(out.parent, command="mosaic", name=out.name)
     before = read_json(note) if note.exists() else {}
     if before == wanted and all((out.parent / product).exists() for product in products):

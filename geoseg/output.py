@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputError
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def partial(path: Path) -> Path:
@@ -22,7 +25,7 @@ def partial(path: Path) -> Path:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a name beside `path` to write to; rename it when the block ends well, else remove it.
 
-    Raises: InputError if the folder can't be made or written.
+    Raises: InputError if the folder can't be made or written, or the disk is full.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -30,9 +33,16 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            raise unwritable(path, error.strerror) from None
         raise
+
+
+def unwritable(path: str | Path, cause: object) -> InputError:
+    """The fault of a file that can't be written to its end."""
+    return InputError(f"{path}: can't be written ({cause}); is the disk full? Free some and go on")
 
 
 def make_folder(path: Path) -> None:

@@ -41,12 +41,13 @@ class TilingChoice:
     size: int | None = None
     """Height and width of a window in pixels."""
     overlap: int | None = None
-    """Pixels shared by neighbouring windows."""
+    """Pixels shared by neighbouring windows; of another size a quarter, if not given."""
 
     def over(self, tiling: Tiling) -> Tiling:
         """The given values over those of another tiling."""
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        return replace(tiling, **given)
+        if self.size not in (None, tiling.size):
+            return Tiling(self.size, self.overlap)
+        return tiling if self.overlap is None else replace(tiling, overlap=self.overlap)
 
 
 @dataclass

@@ -72,7 +72,11 @@ def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
     except READ_ERRORS as error:
         if not Path(path).exists():
             raise InputError(f"{path}: no such file") from None
-        raise InputError(f"{path}: can't be opened as a raster ({error})") from None
+        cause = str(error).removesuffix(".")
+        raise InputError(
+            f"{path}: can't be opened as a raster ({cause}); expected a GeoTIFF or another raster"
+            " that GDAL reads: is it cut short?"
+        ) from None
 
 
 def _problem(dataset: rasterio.DatasetReader) -> str | None:

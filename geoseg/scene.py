@@ -178,7 +178,7 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
         else:
             paths = sorted(glob.glob(text, recursive=True))
             if not paths:
-                faults.add(f"{text}: no such file or folder, and no {what} matches it")
+                faults.add(f"{text}: no such file or folder, and no {what} match it")
         found.update(dict.fromkeys(paths))
     faults.raise_if_any()
     return list(found)

@@ -8,8 +8,8 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,19 +18,32 @@ from made_up import CARD, Context
 from geoseg import blend, command, predict  # noqa: F401  (blend: imported before the fork)
 from geoseg.predict import Network, PredictConfig, Running
 
-PAUSE = 0.01
+BATCHES = (3, 27, 9, 1, 27, 12, 10, 6)
+"""After which a run is killed; a scene takes 18, so that two get done on the way."""
+PAUSE = 0.005
 """Seconds per batch: spreads the work, so that kills hit all of its parts."""
 
 
 class Slow(Context):
+    """Kills its process soon after a number of batches: in whatever the other threads do then."""
+
+    def __init__(self, last: int | None = None, delay: float = 0.0) -> None:
+        super().__init__(3)
+        self.left, self.delay = last, delay
+
     def forward(self, image):
         time.sleep(PAUSE)
+        if self.left is not None:
+            self.left -= 1
+            if self.left == 0:
+                kill = (os.getpid(), signal.SIGKILL)
+                threading.Timer(self.delay, os.kill, kill).start()
         return super().forward(image)
 
 
-def network(memory: float) -> Network:
+def network(memory: float, source: Slow) -> Network:
     running = Running("cpu", "32", batch_size=20, memory=memory)
-    return Network(CARD, "0" * 16, Slow(3), running)
+    return Network(CARD, "0" * 16, source, running)
 
 
 def child(work) -> int:
@@ -57,30 +70,26 @@ def done(out: Path) -> dict[str, int]:
     return {name: path.stat().st_mtime_ns for name, path in paths.items()}
 
 
-def kill_and_go_on(scenes: str, folder: Path, kills: int) -> dict:
-    def work(out):
-        return lambda: predict.predict(network(0.002), scenes, out)
+def kill_and_go_on(scenes: str, folder: Path) -> dict:
+    def attempt(out: Path, source: Slow) -> int:
+        number = child(lambda: predict.predict(network(0.002, source), scenes, out))
+        return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
-    begin = time.perf_counter()
-    os.waitpid(child(work(folder / "undisturbed")), 0)
-    duration = time.perf_counter() - begin
-    moments, redone, unfinished = random.Random(0), 0, 0
-    for _ in range(kills):
+    attempt(folder / "undisturbed", Slow())
+    moments, killed, redone = random.Random(0), 0, 0
+    for batches in BATCHES:
         before = done(folder / "killed")
-        number = child(work(folder / "killed"))
-        time.sleep(moments.uniform(0, 0.6 * duration))
-        os.kill(number, signal.SIGKILL)
-        unfinished += os.waitpid(number, 0)[1] == signal.SIGKILL
+        source = Slow(batches, moments.uniform(0, 3 * PAUSE))
+        killed += attempt(folder / "killed", source) == -signal.SIGKILL
         after = done(folder / "killed")
         redone += any(after[name] != when for name, when in before.items())
-    number = child(work(folder / "killed"))
-    status = os.waitpid(number, 0)[1]
-    return {"killed": unfinished, "redone": redone, "status": status}
+    status = attempt(folder / "killed", Slow())
+    return {"killed": killed, "redone": redone, "finished": len(after), "status": status}
 
 
 def interrupt(scenes: str, folder: Path) -> dict:
     def work():
-        predict.Network.open = lambda *_: replace(network(1.0), source=Slow(3))
+        predict.Network.open = lambda *_: network(1.0, Slow())
         sys.argv = ["predict", "checkpoint=x", f"scenes={scenes}", f"out={folder / 'stopped'}"]
         os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
         command.run("predict", PredictConfig, predict.main)
@@ -102,6 +111,6 @@ def interrupt(scenes: str, folder: Path) -> dict:
 if __name__ == "__main__":
     task, scenes, folder = sys.argv[1:]
     if task == "kill":
-        print(json.dumps(kill_and_go_on(scenes, Path(folder), kills=8)))
+        print(json.dumps(kill_and_go_on(scenes, Path(folder))))
     else:
         print(json.dumps(interrupt(scenes, Path(folder))))

@@ -163,9 +163,10 @@ def _choose_layer(path: str, name: str | None, key: str) -> str:
     try:
         listed = pyogrio.list_layers(path)
     except (ValueError, RuntimeError) as error:
+        cause = _cause(error).removesuffix(".")
         raise InputError(
-            f"{path}: can't be opened as a vector file ({_cause(error).removesuffix('.')}); expected"
-            " GeoPackage, Shapefile, GeoJSON or FlatGeobuf: is it cut short or of another format?"
+            f"{path}: can't be opened as a vector file ({cause}); expected GeoPackage,"
+            " Shapefile, GeoJSON or FlatGeobuf: is it cut short or of another format?"
         ) from None
     layers = [str(layer) for layer, kind in listed if kind is not None]
     if not layers:

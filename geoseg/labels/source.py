@@ -168,7 +168,9 @@ class LabelSource:
         own = self.extent_in(extent.WGS84)
         if own is None:
             files = _few([file.path for file in self._files])
-            return f"labels: no geometry in {files}; check labels.where, or give files that hold some"
+            return (
+                f"labels: no geometry in {files}; check labels.where, or give files that hold some"
+            )
         theirs = extent.union(
             extent.bounds_in(grid.bounds, grid.crs, extent.WGS84) for grid in scenes.values()
         )
