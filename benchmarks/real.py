@@ -60,7 +60,7 @@ ROWS = (
             "labels.path={data}/new_brunswick/BakerLake_2017_clipped.gpkg",
             "labels.field=Niveau_2",
             "legend=settlement",
-            "split.val=0.2",
+            "split.val=0",
             "split.test=[23322E759967N_clipped_1m_1of2]",
         ),
         ("new_brunswick/23322E759967N_clipped_1m_1of2.tif",),
