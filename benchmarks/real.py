@@ -77,7 +77,7 @@ ROWS = (
             "tiling.size=64",
             "tiling.overlap=32",
             "split.by=west_east",
-            "split.val=0.1",
+            "split.val=0",
             "split.test=0.5",
         ),
         ("po_valley_modis/modis_ndvi_2010.tif",),
