@@ -59,7 +59,7 @@ def test_every_option_is_composed_and_built(group, option):
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():
     plain, demo = composed("train"), composed("train", "experiment=demo")
-    assert demo.fit.max_minutes == 2
+    assert demo.fit.max_minutes == 2.5
     assert demo.model == plain.model
     assert composed("train", "experiment=buildings_segnet").model.name == "segnet"
 
