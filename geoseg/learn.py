@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from geoseg.fit import History, fit_network
 from geoseg.samples.tiles import TrainTiles, ValTiles
 from geoseg.settings import Fit, Loss, Model
 
+CPU_BATCH, GPU_BATCH = 4, 16
+"""Tiles per step where the settings leave it open."""
+
 
 def learn(
     dataset: Dataset,
@@ -38,6 +42,8 @@ def learn(
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     device = choose(fit.device, fit.precision)
     fabric = Fabric(accelerator=device.accelerator, devices=1, precision=device.fabric_precision)
+    batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
+    fit = replace(fit, batch_size=fit.batch_size or batch_size)
     legend = dataset.legend
     network = models.build(model, channels=len(dataset.bands), classes=len(legend))
     train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter)
