@@ -130,11 +130,7 @@ def fit_network(
         loss = _train_epoch(state, criterion, batches, fit, history, fabric=fabric, clock=clock)
         row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
         row["learning_rate"] = optimizer.param_groups[0]["lr"]
-        scores = None
-        if len(val):
-            with fabric.autocast():
-                counts = _validate(average.module, val_batches, len(names), fabric.device)
-            scores = Scores.of(counts, names)
+        scores = _validate(average.module, val_batches, names, fabric=fabric)
         history.epoch += 1
         history.minutes = clock.minutes()
         history.rows.append(row | {"minutes": history.minutes} | _columns(scores))
@@ -220,15 +216,20 @@ def _train_epoch(
 
 
 @torch.inference_mode()
-def _validate(network: nn.Module, batches: Any, classes: int, device: torch.device) -> Any:
-    """Confusion matrix (K, K) over all val pixels, rows labels, columns map."""
+def _validate(
+    network: nn.Module, batches: Any, names: list[str], *, fabric: Fabric
+) -> Scores | None:
+    """Scores over all val pixels; None if there are no val tiles."""
+    if not len(batches):
+        return None
     network.eval()
-    counts = MulticlassConfusionMatrix(classes, ignore_index=IGNORED, validate_args=False)
-    counts = counts.to(device)
-    for image, target in batches:
-        logits = network(image.contiguous(memory_format=torch.channels_last))
-        counts.update(logits.argmax(dim=1), target.long())
-    return counts.compute().cpu().numpy()
+    counts = MulticlassConfusionMatrix(len(names), ignore_index=IGNORED, validate_args=False)
+    counts = counts.to(fabric.device)
+    with fabric.autocast():
+        for image, target in batches:
+            logits = network(image.contiguous(memory_format=torch.channels_last))
+            counts.update(logits.argmax(dim=1), target.long())
+    return Scores.of(counts.compute().cpu().numpy(), names)
 
 
 def _loading(fit: Fit, fabric: Fabric) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from geoseg.augment import Augment
 from geoseg.bands import BandStatistics
 from geoseg.card import ModelCard
 from geoseg.checkpoint import load
+from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.fit import History, learning_rate
 from geoseg.settings import Fit, Loss, Model
@@ -113,6 +114,16 @@ def test_accumulated_batches_end_the_epoch_with_a_step(dataset, tmp_path):
     fit = Fit(**vars(QUICK) | {"epochs": 1, "epoch_tiles": 20, "accumulate": 3})
     train(dataset, tmp_path, fit=fit)
     assert last(tmp_path)["history"]["step"] == 6  # 6 tiles, four rounds, batches of 4
+
+
+def test_without_val_tiles_the_last_weights_are_kept(dataset, tmp_path, monkeypatch):
+    tiles = Dataset.tiles
+    monkeypatch.setattr(Dataset, "tiles", lambda d, split: tiles(d, split) * (split != "val"))
+    fit = Fit(**vars(QUICK) | {"epochs": 2, "average": 0.0})
+    text = train(dataset, tmp_path / "run", fit=fit)
+    assert "best validation" not in text
+    saved, model = weights(tmp_path / "run"), last(tmp_path / "run")["model"]
+    assert all(torch.equal(saved[name], model[name]) for name in saved)
 
 
 def test_minutes_end_a_training(dataset, tmp_path):
