@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from geoseg import __version__
 from geoseg.bands import BandStatistics
 from geoseg.errors import InputError
@@ -79,11 +77,6 @@ class Dataset:
             Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
             for r in rows
         ]
-
-    def class_counts(self, split: str = "train") -> np.ndarray:
-        """Labelled pixels per class (K,) of a split."""
-        tiles = self.tiles(split)
-        return np.array([t.counts for t in tiles], np.int64).sum(axis=0)
 
     def save(self) -> None:
         """Write dataset.json; it comes last, and so says that the folder is whole."""

@@ -4,7 +4,9 @@ import shutil
 import warnings
 from pathlib import Path
 
+import geopandas
 import numpy as np
+import pandas
 import pyogrio
 import pytest
 import shapely
@@ -96,7 +98,7 @@ def test_every_format_gives_the_same_target(tmp_path, suffix):
     crs = GRID.crs
     if suffix == ".geojson":  # which is in degrees by its standard
         crs = "EPSG:4326"
-        frame = pytest.importorskip("geopandas").GeoSeries(shapes, crs=GRID.crs).to_crs(crs)
+        frame = geopandas.GeoSeries(shapes, crs=GRID.crs).to_crs(crs)
         shapes = list(frame)
     path = write(tmp_path / f"a{suffix}", shapes, crs=crs, kind=["house", "Græs", "road"])
     target = burn(path)
@@ -548,7 +550,6 @@ def test_labels_without_a_crs(tmp_path):
 
 def test_a_table_is_no_layer(tmp_path):
     path = tmp_path / "a.gpkg"
-    pandas = pytest.importorskip("pandas")
     pyogrio.write_dataframe(pandas.DataFrame({"kind": ["a"]}), path, layer="styles")
     (fault,) = faults(str(path), field="kind")
     assert "no layer with geometries in it, only tables (styles)" in fault
