@@ -1,13 +1,12 @@
-"""`python -m geoseg.demo`: scenes and labels of a made-up landscape, for want of a download."""
+"""`python -m geoseg.demo`: a made-up landscape, scenes and series, for want of a download."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geoseg import command
+from geoseg import command, demo_series
 from geoseg.errors import Faults
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 CRS = "EPSG:32632"
 CORNER = (537_000.0, 5_329_000.0)
 """East and north of the landscape's upper left corner in metres."""
-LABELS_CRS = "EPSG:3035"
 BANDS = ("red", "green", "blue", "nir")
 MARGIN = 64
 """Pixels painted around a scene: shadows and crowns reach in from outside."""
@@ -39,7 +37,7 @@ DRAWING = 1
 
 @dataclass
 class DemoConfig:
-    """Make scenes and labels of a landscape that does not exist."""
+    """Make scenes, a Sentinel-2 year and labels of landscapes that do not exist."""
 
     out: str = "data/demo"
     """Folder to write."""
@@ -47,6 +45,10 @@ class DemoConfig:
     """Another seed, another landscape."""
     size: int = 1500
     """Height and width of a scene in pixels of half a metre."""
+    series: bool = True
+    """Also make a Sentinel-2 year, in series/."""
+    series_size: int = 400
+    """Height and width of its two tiles in pixels of 10 m."""
     overwrite: bool = False
     """Replace a demo of other settings."""
 
@@ -56,6 +58,8 @@ class DemoConfig:
             faults.add(
                 f"size={self.size}: must be at least 256, or there is no room for all classes"
             )
+        with faults.collect():
+            demo_series.check(self.series_size)
         if self.seed < 0:
             faults.add(f"seed={self.seed}: must not be negative")
         faults.raise_if_any()
@@ -250,22 +254,12 @@ def _gap(side_m: float) -> Polygon:
 
 
 def _write_layer(frame: geopandas.GeoDataFrame, path: Path, layer: str) -> None:
-    """Write a GeoPackage in the labels' CRS, whole or not at all, with the same bytes each time."""
-    import pyogrio
-
-    from geoseg.output import replacing
+    """Write a layer in the landscape's coordinates."""
+    from geoseg.demo_layer import write_layer
 
     east, north = CORNER
     frame = frame.set_geometry(frame.affine_transform([1, 0, 0, -1, east, north]), crs=CRS)
-    content = io.BytesIO()
-    # GeoPackages note when they were changed; a fixed date keeps the demo the same.
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2024-07-01T10:00:00.000Z"})
-    try:
-        pyogrio.write_dataframe(frame.to_crs(LABELS_CRS), content, driver="GPKG", layer=layer)
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-    with replacing(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    write_layer(frame, path, layer)
 
 
 def main(config: DemoConfig) -> None:
@@ -274,6 +268,17 @@ def main(config: DemoConfig) -> None:
     print(f"{out / 'scenes'}: {len(shots())} scenes of {side} × {side} px, {', '.join(BANDS)}")
     print(f"{out / 'labels.gpkg'}: polygons, and lines with width_m; attribute class, legend=demo")
     print(f"{out / 'preview'}: pictures of the scenes")
+    if config.series:
+        _make_series(config)
+
+
+def _make_series(config: DemoConfig) -> None:
+    out, side = Path(config.out) / "series", config.series_size
+    demo_series.write_series(out, seed=config.seed, size=side, overwrite=config.overwrite)
+    counts = " and ".join(f"{tile.dates} of {tile.name}" for tile in demo_series.TILES)
+    print(f"{out / 'images'}: {counts}, tiles of {side} × {side} px; clouds in {out / 'masks'}")
+    print(f"{out / 'parcels.gpkg'}: declared parcels; attribute crop, legend=crops")
+    print(f"{out / 'preview'}: a strip of clear dates of each tile")
 
 
 if __name__ == "__main__":
