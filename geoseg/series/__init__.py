@@ -1,0 +1,153 @@
+"""Series: dated images of one or several places, found on disk and put into one stack per place."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from geoseg.bands import Bands
+from geoseg.errors import Faults, InputError
+from geoseg.series import dates, offset
+from geoseg.series.assemble import assemble
+from geoseg.series.naming import entries_of
+from geoseg.stack import Stack, month_day
+
+__all__ = ["DEMO_PARCELS", "DEMO_SERIES", "Series", "find_stacks"]
+
+DEMO_SERIES: dict[str, Any] = {
+    "path": "data/demo/series/images",
+    "pattern": r"S2_(?P<tile>[a-z]+)_(?P<date>\d{8})",
+    "masks": "data/demo/series/masks",
+}
+"""What the demo's series is found with."""
+DEMO_PARCELS = "data/demo/series/parcels.gpkg"
+
+FILLS = ("none", "linear")
+GROUPS = {"date", "band", "tile"}
+
+
+@dataclass
+class Series:
+    """Where the dated images lie, how their dates are known, and which observations are clear."""
+
+    path: Any = None
+    """Folder (searched with all below it), glob or list of rasters or of Sentinel-2 products
+    (.SAFE)."""
+    pattern: str | None = None
+    """Regular expression over file names (over whole paths, if it holds a /) with the group
+    `date`, and `band` where each band has its own file, and `tile` where there are several places;
+    none = the date in the name, or the file's date tag."""
+    masks: Any = None
+    """Folder, glob or list of rasters that say, per date, which pixels are not clear."""
+    mask_pattern: str | None = None
+    """As `pattern`, for masks; none = `pattern` where it matches, else the date in the name."""
+    mask_values: list[int] = field(default_factory=list)
+    """Values of masks that mean not clear; empty = all but 0, and 0, 1, 3, 8, 9, 10, 11 for the
+    scene classes of Sentinel-2."""
+    dates: Any = None
+    """Files that hold a date per band: text file with a date per line, or a list of dates."""
+    start: str | None = None
+    """First day of the period, YYYY-MM-DD; none = the first date."""
+    end: str | None = None
+    """Day after the period, YYYY-MM-DD; none = all dates from `start`."""
+    offset: float = 0.0
+    """Added to all values: -1000 for Sentinel-2 of baseline 04.00 and later outside .SAFE."""
+    offset_from: str | None = None
+    """Day from which on `offset` is added, YYYY-MM-DD; none = to all dates."""
+    reference: str | None = None
+    """Month and day, MM-DD, from which days are counted."""
+    fill: str = "none"
+    """none, or linear: gaps are interpolated, on a regular grid of days."""
+    step: int = 10
+    """Days between two dates of the regular grid of `fill`."""
+    min_clear: int = 3
+    """Fewest clear dates for a decision."""
+    check: bool = True
+    """Refuse reflectance with and without Sentinel-2's offset of 1000 mixed."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.fill not in FILLS:
+            faults.add(f"series.fill={self.fill}: choose from {', '.join(FILLS)}")
+        if self.step < 1:
+            faults.add(f"series.step={self.step}: must be at least 1 day")
+        if self.min_clear < 1:
+            faults.add(f"series.min_clear={self.min_clear}: must be at least 1 date")
+        for key in ("pattern", "mask_pattern"):
+            with faults.collect():
+                _check_pattern(key, getattr(self, key))
+        for key in ("start", "end", "offset_from"):
+            with faults.collect():
+                setattr(self, key, _iso(key, getattr(self, key)))
+        if self.start and self.end and self.end <= self.start:
+            faults.add(
+                f"series.start={self.start}, series.end={self.end}: the period is empty; its end"
+                " is the day after its last"
+            )
+        if self.offset_from and not self.offset:
+            faults.add(f"series.offset_from={self.offset_from}: needs series.offset, say -1000")
+        if self.reference is not None:
+            with faults.collect():
+                month_day(self.reference)
+        faults.raise_if_any()
+
+    @property
+    def period(self) -> tuple[date, date]:
+        """First day and the day after the last, of all time where the settings name none."""
+        start = date.fromisoformat(self.start) if self.start else date.min
+        # Two days are left for sums with dates, which must not pass date.max.
+        end = date.fromisoformat(self.end) if self.end else date.max - timedelta(2)
+        return start, end
+
+
+def find_stacks(series: Series, bands: Bands | None = None) -> list[Stack]:
+    """The stacks of a series, one per tile, sorted by name.
+
+    Raises: InputError with all faults of all files.
+    """
+    bands = bands or Bands()
+    faults = Faults()
+    for key in ("pattern", "extra"):
+        if getattr(bands, key):
+            remedy = (
+                "set series.pattern with the group (?P<band>…)"
+                if key == "pattern"
+                else "rasters without a date can't be added to a series"
+            )
+            faults.add(f"bands.{key}: not for a series; {remedy}")
+    if series.path is None:
+        faults.add("series.path: none given; set series.path=<folder, glob or list of rasters>")
+    faults.raise_if_any()
+    found = entries_of(series, bands)
+    stacks = assemble(found, series, bands)
+    if series.check and not found.products:
+        for stack in stacks:
+            with faults.collect():
+                offset.check(stack)
+        faults.raise_if_any()
+    return stacks
+
+
+def _check_pattern(key: str, pattern: str | None) -> None:
+    if pattern is None:
+        return
+    try:
+        groups = set(re.compile(pattern).groupindex)
+    except re.error as error:
+        raise InputError(f"series.{key}={pattern}: not a regular expression ({error})") from None
+    if unknown := groups - GROUPS:
+        raise InputError(
+            f"series.{key}={pattern}: group {', '.join(sorted(unknown))} unknown; groups are"
+            " (?P<date>…), (?P<band>…) and (?P<tile>…)"
+        )
+
+
+def _iso(key: str, text: str | None) -> str | None:
+    if text is None:
+        return None
+    when = dates.parse(str(text))
+    if when is None:
+        raise InputError(f"series.{key}={text}: not a date; give YYYY-MM-DD")
+    return when.date().isoformat()

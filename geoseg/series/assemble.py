@@ -1,0 +1,257 @@
+"""Stacks out of entries: one per place, on one grid, with what was decided by rule as notes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.bands import Bands
+from geoseg.errors import Faults, InputError
+from geoseg.grid import Grid
+from geoseg.layers import Layer
+from geoseg.raster import RasterInfo
+from geoseg.scene import _bands as bands_of
+from geoseg.scene import _image_info as image_info
+from geoseg.series import masks as masking
+from geoseg.series import safe
+from geoseg.series.dates import some
+from geoseg.series.entry import Entries, Entry
+from geoseg.series.place import common_grid
+from geoseg.stack import Stack
+
+if TYPE_CHECKING:
+    from geoseg.series import Series
+
+
+def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
+    """One stack per place, sorted by name. Raises: InputError with the faults of all."""
+    images, notes = _in_period(found, series)
+    masks = masking.dated(found.masks, series)
+    if images[0].band is None:
+        facts = _facts(images)
+        wanted = _common_bands(images, facts, bands)
+    else:
+        wanted = _named_bands(images, bands, products=found.products)
+        images = [image for image in images if image.band in wanted]
+        facts = _facts(images)
+        _check_single(images, facts)
+    by_tile: dict[str, list[Entry]] = {}
+    for image in images:
+        by_tile.setdefault(image.tile or _name(series.path), []).append(image)
+    faults, stacks, used = Faults(), [], set()
+    for name, mine in sorted(by_tile.items()):
+        with faults.collect():
+            grid, place_notes = common_grid(name, mine, facts)
+            if masks:
+                mine, here = masking.matched(mine, masks, grid=grid, several=len(by_tile) > 1)
+                used |= here
+            mine.sort(key=lambda image: (image.when, _size(facts[image.path]), image.path))
+            stack = _Tile(name, grid, mine, facts, series).stack(
+                wanted, bands, products=found.products
+            )
+            stacks.append(replace(stack, notes=(*place_notes, *stack.notes)))
+    faults.raise_if_any()
+    if masks:
+        notes += masking.check_match(images, masks, used)
+    first = stacks[0]
+    stacks[0] = replace(first, notes=(*notes, *first.notes))
+    return stacks
+
+
+def _in_period(found: Entries, series: Series) -> tuple[list[Entry], list[str]]:
+    start, end = series.period
+    images = [image for image in found.images if start <= image.when.date() < end]
+    dropped = {image.when.date() for image in found.images} - {i.when.date() for i in images}
+    if not images:
+        raise InputError(
+            f"series.start={series.start}, series.end={series.end}: no date lies in this period;"
+            f" the files have {some(dropped)}"
+        )
+    notes = list(found.notes)
+    if dropped:
+        notes.append(f"{len(dropped)} dates outside the period left out: {some(dropped)}")
+    return images, notes
+
+
+def _facts(images: list[Entry]) -> dict[str, RasterInfo]:
+    """Headers of all files. Raises: InputError with every file that can't be used."""
+    faults, facts = Faults(), {}
+    for path in dict.fromkeys(image.path for image in images):
+        with faults.collect():
+            facts[path] = image_info(path)
+    faults.raise_if_any()
+    return facts
+
+
+def _named_bands(images: list[Entry], bands: Bands, *, products: bool) -> tuple[str, ...]:
+    """Names of the stacks' bands in their order, where each file holds one."""
+    if bands.names:
+        raise InputError("bands.names: each band has its own file here, which names it; leave it")
+    held = tuple(sorted({str(image.band) for image in images}))
+    return _ordered(safe.BANDS if products and not bands.order else held, held, bands)
+
+
+def _ordered(usual: tuple[str, ...], held: tuple[str, ...], bands: Bands) -> tuple[str, ...]:
+    """bands.order, or the usual bands. Raises: InputError if one of them is on no date."""
+    missing = [band for band in bands.order if band not in held]
+    if missing:
+        raise InputError(
+            f"bands.order: no band {', '.join(missing)} on any date; the files hold"
+            f" {', '.join(held)}"
+        )
+    return tuple(bands.order) or usual
+
+
+def _common_bands(
+    images: list[Entry], facts: dict[str, RasterInfo], bands: Bands
+) -> tuple[str, ...]:
+    """Bands of files that hold all of a date's. Raises: InputError naming two that differ."""
+    faults, held = Faults(), {}
+    for image in images:
+        with faults.collect():
+            held[image.path] = tuple(bands_of(facts[image.path], bands)[1])
+    faults.raise_if_any()
+    common = Counter(held.values()).most_common(1)[0][0]
+    usual = next(path for path, names in held.items() if names == common)
+    for path, names in held.items():
+        if names != common:
+            raise InputError(
+                f"{path}: {len(names)} bands ({', '.join(names)}), but {usual} has"
+                f" {len(common)} ({', '.join(common)}); bands must not change between dates: leave"
+                " such files out, or set bands.names if only the names differ"
+            )
+    return _ordered(common, common, bands)
+
+
+def _check_single(images: list[Entry], facts: dict[str, RasterInfo]) -> None:
+    faults = Faults()
+    for image in images:
+        count = len(facts[image.path].bands)
+        if image.number is None and count != 1:
+            faults.add(
+                f"{image.path}: {count} bands, but (?P<band>…) in series.pattern names one per"
+                " file; leave that group out, or give series.dates if its bands are dates"
+            )
+    faults.raise_if_any()
+
+
+def _name(spec: Any) -> str:
+    """What a series is called whose pattern names no tiles: as the folder that holds it."""
+    first = spec[0] if isinstance(spec, list | tuple) else spec
+    path = Path(os.path.abspath(os.path.expanduser(str(first))))
+    while path.parent != path and (not path.is_dir() or any(c in path.name for c in "*?[")):
+        path = path.parent
+    return path.name or "series"
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """The images of one place."""
+
+    name: str
+    grid: Grid
+    images: list[Entry]
+    """In order of time."""
+    facts: dict[str, RasterInfo]
+    series: Series
+
+    def stack(self, wanted: tuple[str, ...], bands: Bands, *, products: bool) -> Stack:
+        """Raises: InputError if there is one date only."""
+        layers = [layer for image in self.images if (layer := self._layer(image, wanted, bands))]
+        days = tuple(sorted({layer.day for layer in layers}))
+        if len(days) < 2:
+            raise InputError(
+                f"series {self.name}: one date ({', '.join(map(str, days))}), a series needs at"
+                f" least 2; check series.pattern, series.start and series.end ({layers[0].path})"
+            )
+        values = tuple(self.series.mask_values)
+        if products and self.series.masks is None:
+            values = values or safe.NOT_CLEAR
+        facts = [self.facts[layer.path] for layer in layers]
+        fine = [fact for fact in facts if fact.grid == self.grid]
+        masked = products or self.series.masks is not None
+        return Stack(
+            name=self.name,
+            grid=self.grid,
+            dates=days,
+            bands=wanted,
+            dtype=_dtype([fact.dtype for fact in facts], {layer.add for layer in layers}),
+            layers=tuple(layers),
+            notes=tuple(self._notes(layers, days, wanted=wanted, masked=masked)),
+            nodata=0.0 if products and bands.nodata is None else bands.nodata,
+            mask_values=values,
+            block=Counter(fact.block for fact in fine or facts).most_common(1)[0][0],
+        )
+
+    def _layer(self, image: Entry, wanted: tuple[str, ...], bands: Bands) -> Layer | None:
+        fact = self.facts[image.path]
+        if image.number is not None:
+            numbers: tuple[int, ...] = (fact.bands[image.number - 1],)
+            names = [str(image.band)]
+        elif image.band is not None:
+            numbers, names = fact.bands[:1], [image.band]
+        else:
+            numbers, names = bands_of(fact, bands)
+        since = self.series.offset_from
+        day = image.when.date()
+        add = image.add
+        if since is None or day >= date.fromisoformat(since):
+            add += self.series.offset
+        layer = Layer(image.path, day, numbers, tuple(names), image.mask, add)
+        return layer.select(wanted)
+
+    def _notes(
+        self,
+        layers: list[Layer],
+        days: tuple[date, ...],
+        *,
+        wanted: tuple[str, ...],
+        masked: bool,
+    ) -> list[str]:
+        notes = []
+        held: dict[date, Counter[str]] = {day: Counter() for day in days}
+        for layer in layers:
+            held[layer.day].update(layer.bands)
+        twice = [day for day in days if max(held[day].values()) > 1]
+        if twice:
+            notes.append(
+                f"series {self.name}: several acquisitions of one day count as one date, the"
+                f" earlier first, its holes filled from the later ({len(twice)}: {some(twice)})"
+            )
+        for band in wanted:
+            lacking = [day for day in days if not held[day][band]]
+            if lacking:
+                notes.append(
+                    f"series {self.name}: no file for band {band} on {len(lacking)} dates"
+                    f" ({some(lacking)}); it is missing there"
+                )
+        if masked:
+            bare = {layer.day for layer in layers if not layer.mask}
+            if bare:
+                notes.append(
+                    f"series {self.name}: no mask for {len(bare)} of {len(days)} dates"
+                    f" ({some(bare)}); all is taken as clear there"
+                )
+        return notes
+
+
+def _size(fact: RasterInfo) -> float:
+    """Of a pixel: of two files of one time the finer counts."""
+    return fact.grid.resolution[0] if fact.grid else 0.0
+
+
+def _dtype(dtypes: list[str], adds: set[float]) -> str:
+    """uint16, int16 or float32: the narrowest that holds what the files hold."""
+    whole = all(float(add).is_integer() for add in adds)
+    common = np.result_type(*dtypes)
+    if whole and np.can_cast(common, np.uint16):
+        return "uint16"
+    if whole and np.can_cast(common, np.int16):
+        return "int16"
+    return "float32"

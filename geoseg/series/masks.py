@@ -1,0 +1,117 @@
+"""Masks of a series: which file says for which image what is clear."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoseg import raster
+from geoseg.errors import Faults, InputError
+from geoseg.grid import Grid
+from geoseg.series import dates
+from geoseg.series.entry import Entry
+from geoseg.series.naming import match, tile_of
+from geoseg.series.place import SAME, share
+
+if TYPE_CHECKING:
+    from geoseg.series import Series
+
+
+@dataclass(frozen=True)
+class DatedMask:
+    """A mask file, with what its name says."""
+
+    path: str
+    when: datetime
+    tile: str | None
+
+
+def dated(paths: tuple[str, ...], series: Series) -> list[DatedMask]:
+    """Masks with their dates. Raises: InputError with all names that hold none."""
+    faults, found = Faults(), []
+    for path in paths:
+        with faults.collect():
+            found.append(_dated(path, series))
+            if problem := raster.info(path).problem:
+                raise InputError(problem)
+    faults.raise_if_any()
+    return found
+
+
+def _dated(path: str, series: Series) -> DatedMask:
+    groups = match(series.mask_pattern, path) if series.mask_pattern else None
+    if series.mask_pattern is None and series.pattern is not None:
+        groups = match(series.pattern, path)
+    name = Path(path).name
+    said = groups.get("date") if groups else None
+    when = dates.parse(said) if said else None
+    if when is None and series.mask_pattern is None:
+        when = dates.find(name)
+    if when is None:
+        pattern = series.mask_pattern or series.pattern
+        raise InputError(
+            f"{path}: no date in the mask's name {name} (series.mask_pattern={pattern}); set"
+            r" series.mask_pattern with the group date, as in 'CLM_(?P<date>\d{8})'"
+        )
+    return DatedMask(path, when, tile_of(groups or {}))
+
+
+def matched(
+    images: list[Entry], masks: list[DatedMask], *, grid: Grid, several: bool
+) -> tuple[list[Entry], set[str]]:
+    """The images of one place, each with the mask of its time or else of its day.
+
+    several: whether there are other places; a mask whose name tells no place must then lie on this.
+    Returns: images, and the masks that were used.
+    """
+    common = lru_cache(maxsize=None)(partial(_share, grid))
+    by_day: dict[date, list[DatedMask]] = {}
+    for mask in masks:
+        by_day.setdefault(mask.when.date(), []).append(mask)
+    found, used = [], set()
+    for image in images:
+        near = []
+        for mask in by_day.get(image.when.date(), []):
+            if mask.tile and image.tile:
+                fits = mask.tile == image.tile
+            else:
+                fits = not several or common(mask.path) >= SAME
+            if fits:
+                near.append(mask)
+        if not near:
+            found.append(image)
+            continue
+        best = min(near, key=lambda mask: (abs(mask.when - image.when), mask.path))
+        if not common(best.path):
+            raise InputError(
+                f"{best.path}: lies elsewhere than the image of its date, {image.path}; give the"
+                " masks of these images, or name the place in series.mask_pattern: (?P<tile>…)"
+            )
+        found.append(replace(image, mask=best.path))
+        used.add(best.path)
+    return found, used
+
+
+def check_match(images: list[Entry], masks: list[DatedMask], used: set[str]) -> list[str]:
+    """What is to be said of masks without an image. Raises: InputError if that is all of them."""
+    if not used:
+        mine = dates.some({image.when.date() for image in images})
+        theirs = dates.some({mask.when.date() for mask in masks})
+        raise InputError(
+            "series.masks: dates of the images and the masks do not match: images have"
+            f" {mine}; masks have {theirs}; give the masks of these images, or name the date (and"
+            " the tile) in series.mask_pattern"
+        )
+    idle = [mask for mask in masks if mask.path not in used]
+    if not idle:
+        return []
+    days = dates.some({mask.when.date() for mask in idle})
+    return [f"{len(idle)} masks belong to no image and are not used: {days}"]
+
+
+def _share(grid: Grid, path: str) -> float:
+    other = raster.info(path).grid
+    return share(other, grid) if other else 0.0

@@ -1,0 +1,178 @@
+"""Naming: what the names of files, or their tags, say of date, place and band."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoseg import raster
+from geoseg.bands import Bands
+from geoseg.errors import Faults, InputError
+from geoseg.series import dates, safe
+from geoseg.series.entry import Entries, Entry
+from geoseg.series.search import search
+
+if TYPE_CHECKING:
+    from geoseg.series import Series
+
+DATE_TAG = "TIFFTAG_DATETIME"
+
+
+def entries_of(series: Series, bands: Bands) -> Entries:
+    """Image files with date, place and band. Raises: InputError with all that can't be told."""
+    faults = Faults()
+    masks: list[str] = []
+    files: list[str] = []
+    products: list[str] = []
+    with faults.collect():
+        files, products = search(series.path, "path")
+    if series.masks is not None:
+        with faults.collect():
+            masks, _ = search(series.masks, "masks")
+    faults.raise_if_any()
+    kept, notes = tuple(masks), []
+    if products:
+        if files:
+            notes.append(f"{len(files)} rasters beside the .SAFE folders left out: {_few(files)}")
+        images, more = safe.entries_of_products(products, series, bands)
+        if masks:  # instead of the products' own
+            images = [replace(image, mask=None) for image in images]
+        return Entries(images, notes + more, True, kept)
+    files = [path for path in files if path not in set(masks)]
+    if not files:
+        raise InputError(f"series.path={series.path}: holds nothing but the masks")
+    if series.dates is not None:
+        images = _of_bands(files, series)
+    else:
+        images, notes = _of_dates(files, series)
+    return Entries(images, notes, False, kept)
+
+
+def match(pattern: str | None, path: str) -> dict[str, str] | None:
+    """Groups of the pattern in a file's name, or in its path; None if it doesn't match."""
+    if pattern is None:
+        return {}
+    text = Path(path).as_posix() if "/" in pattern else Path(path).name
+    found = re.search(pattern, text)
+    return None if found is None else {k: v for k, v in found.groupdict().items() if v is not None}
+
+
+def _of_dates(files: list[str], series: Series) -> tuple[list[Entry], list[str]]:
+    """Entries of files that each hold one date, and what is to be said."""
+    faults, entries, strays = Faults(), [], []
+    for path in files:
+        groups = match(series.pattern, path)
+        if groups is None and dates.find(Path(path).name):
+            strays.append(path)
+            continue
+        with faults.collect():
+            when = _when(path, groups, series.pattern)
+            groups = groups or {}
+            _check_groups(path, groups, series.pattern)
+            entries.append(Entry(path, when, tile_of(groups), groups.get("band")))
+    if strays and not entries:
+        raise InputError(
+            f"series.pattern={series.pattern}: matches none of {len(files)} files ({_few(files)})"
+        )
+    faults.raise_if_any()
+    if "(?P<band>" not in (series.pattern or ""):
+        _check_one_file_per_date(entries, series)
+    said = f"{len(strays)} files do not match series.pattern and are left out: {_few(strays)}"
+    return entries, [said] if strays else []
+
+
+def tile_of(groups: dict[str, str]) -> str | None:
+    """Name of the place; files will be named so."""
+    return groups["tile"].replace("/", "_") if "tile" in groups else None
+
+
+def _check_groups(path: str, groups: dict[str, str], pattern: str | None) -> None:
+    """Groups may not come and go: a file without a band is no further band of the others."""
+    for group in ("band", "tile"):
+        if f"(?P<{group}>" in (pattern or "") and group not in groups:
+            raise InputError(
+                f"{path}: the group {group} of series.pattern={pattern} finds nothing in it; every"
+                " file must have one"
+            )
+
+
+def _when(path: str, groups: dict[str, str] | None, pattern: str | None) -> datetime:
+    name = Path(path).name
+    if groups is None:
+        raise InputError(
+            f"{path}: no date: series.pattern={pattern} does not match {name}, nor is there another"
+            " date in it; widen the pattern, or narrow series.path with a glob"
+        )
+    if "date" in groups:
+        when = dates.parse(groups["date"])
+        if when is None:
+            raise InputError(
+                f"{path}: no date: {groups['date']!r}, the group date of series.pattern={pattern}"
+                f" in {name}, is none; expected {dates.FORMS}"
+            )
+        return when
+    when = dates.find(name) if pattern is None else None
+    tag = "" if when else raster.tags(path).get(DATE_TAG, "")
+    when = when or dates.parse(tag)
+    if when is None:
+        said = "there is no series.pattern" if pattern is None else f"series.pattern={pattern}"
+        raise InputError(
+            f"{path}: no date in the name {name} ({said}), nor in the tag {DATE_TAG}; set"
+            r" series.pattern with the group date, as in 'S2_(?P<date>\d{8})', or series.dates for"
+            " files with many dates"
+        )
+    return when
+
+
+def _check_one_file_per_date(entries: list[Entry], series: Series) -> None:
+    """Two files on each date are hardly ever two acquisitions: one band each, or two places."""
+    count = Counter((entry.tile, entry.when) for entry in entries)
+    if len(count) < 2 or min(count.values()) < 2:
+        return
+    key, files = next(iter(count.items()))
+    same = [entry.path for entry in entries if (entry.tile, entry.when) == key]
+    raise InputError(
+        f"series.path={series.path}: {files} files on each date ({', '.join(same[:3])}); name what"
+        " they differ in with (?P<band>…) or (?P<tile>…) in series.pattern; a pattern with a /"
+        r" is searched in the whole path: '(?P<band>\w+)/(?P<date>\d{8})'"
+    )
+
+
+def _of_bands(files: list[str], series: Series) -> list[Entry]:
+    """Entries of files that each hold one band at all dates."""
+    times = dates.listed(series.dates)
+    faults, entries, strays = Faults(), [], []
+    for path in files:
+        groups = match(series.pattern, path)
+        if groups is None:
+            strays.append(path)
+            continue
+        with faults.collect():
+            count = len(raster.info(path).bands)
+            if count != len(times):
+                raise InputError(
+                    f"{path}: {count} bands, but series.dates gives {len(times)} dates; each of its"
+                    " bands must be one date"
+                )
+            band = groups.get("band", Path(path).stem)
+            entries += [
+                Entry(path, when, tile_of(groups), band, number)
+                for number, when in enumerate(times, 1)
+            ]
+    if strays:
+        faults.add(
+            f"series.pattern={series.pattern}: does not match {len(strays)} of {len(files)} files"
+            f" ({_few(strays)}); widen it, or narrow series.path with a glob"
+        )
+    faults.raise_if_any()
+    return entries
+
+
+def _few(paths: list[str], count: int = 3) -> str:
+    return ", ".join(Path(path).name for path in paths[:count]) + (
+        " …" if len(paths) > count else ""
+    )

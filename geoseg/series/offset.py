@@ -1,0 +1,114 @@
+"""Whether a stack mixes Sentinel-2 reflectance with and without its offset of 1000.
+
+Since baseline 04.00 (25 January 2022) products hold reflectance × 10,000 + 1000: a shadow or a
+forest in the visible then lies above 1000, and below 700 before. Told by the floor of each date:
+the 5th percentile of its clear pixels, in its darkest band.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.grid import Grid, Window
+from geoseg.stack import Stack
+
+OFFSET = 1000
+DARK = 700
+"""Floors without the offset lie below; 200 to 400 over land without snow and clouds."""
+BRIGHT = 2000
+"""Floors with it lie below; what is brighter is snow or clouds, with or without."""
+GAP = 400
+"""Between the two groups; clouds and seasons fill it."""
+SPREAD = 700
+"""Of the floors with it: clouds that hide all of a scene differ more."""
+SHARE = {"step": 0.1, "turns": 0.2}
+"""Of the dates in the smaller group, at least: chance makes two groups of few dates."""
+FEW = {"step": 2, "turns": 3}
+"""Dates in the smaller group, at least."""
+SWITCHES = 3
+"""Changes from one group to the other that a season does not make."""
+BANDS = 4
+"""Looked at, spread over the spectrum: snow is bright in some and dark in others."""
+SIDE = 32
+"""Of the five windows looked at, in pixels: of a file that is large only a few blocks are read."""
+FEWEST = 50
+"""Clear pixels of a date that tell something."""
+
+
+def check(stack: Stack) -> None:
+    """Raises: InputError if a stack of whole numbers mixes them; see `mixed`."""
+    if stack.dtype == "float32" or len(stack.bands) < 2:
+        return
+    chosen = np.unique(np.linspace(0, len(stack.bands) - 1, BANDS).round().astype(int))
+    floors = _floors(stack.select(stack.bands[place] for place in chosen))
+    groups = mixed(floors)
+    if groups is None:
+        return
+    high, low = groups
+    first, other = stack.dates[high[0]], stack.dates[low[0]]
+    raise InputError(
+        f"series {stack.name}: reflectance with and without Sentinel-2's offset of 1000 is mixed:"
+        f" the darkest pixels lie near {np.median(floors[high].min(axis=1)):.0f} on"
+        f" {len(high)} dates (first {first}) and near {np.median(floors[low].min(axis=1)):.0f} on"
+        f" {len(low)} others (first {other}); set"
+        f" series.offset=-1000 series.offset_from={first}, or series.check=false if the images"
+        " really differ so"
+    )
+
+
+def mixed(floors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Numbers of the dates that seem to have the offset, and of the others; None if all agree.
+
+    floors: (T, C), per date and band the 5th percentile of clear pixels; NaN if there are too few.
+    A group of dates above 1000 and one below 700, nothing between them over a gap of 400, each
+    band darker in the lower group; and either all the high ones come last (a step), or the two
+    take turns.
+    """
+    known = np.flatnonzero(np.isfinite(floors).all(axis=1))
+    floor = floors[known].min(axis=1)
+    sound = floor < BRIGHT
+    known, floor = known[sound], floor[sound]
+    high = floor >= OFFSET
+    switches = int(np.count_nonzero(high[1:] != high[:-1]))
+    kind = "step" if switches == 1 and high[-1] else "turns"
+    if kind == "turns" and switches < SWITCHES:
+        return None
+    if min(high.sum(), (~high).sum()) < max(FEW[kind], SHARE[kind] * len(known)):
+        return None
+    if floor[~high].max() >= DARK or floor[high].min() - floor[~high].max() < GAP:
+        return None
+    if np.ptp(floor[high]) > SPREAD:
+        return None
+    # Snow lifts the visible but not the short-wave infrared.
+    lift = np.median(floors[known[high]], axis=0) - np.median(floors[known[~high]], axis=0)
+    if (lift < GAP).any():
+        return None
+    return known[high], known[~high]
+
+
+def _floors(stack: Stack) -> np.ndarray:
+    """(T, C) float: the 5th percentile of clear pixels per date and band, NaN if too few."""
+    with stack.open() as reader:
+        parts = [reader.read(window).reshape(*_shape(stack), -1) for window in _spread(stack.grid)]
+    values = np.concatenate(parts, axis=2)
+    floors = np.full(values.shape[:2], np.nan)
+    for place in np.ndindex(*floors.shape):
+        clear = values[place][values[place] != stack.missing]
+        if clear.size >= FEWEST:
+            floors[place] = np.percentile(clear, 5)
+    return floors
+
+
+def _shape(stack: Stack) -> tuple[int, int]:
+    return len(stack.dates), len(stack.bands)
+
+
+def _spread(grid: Grid) -> list[Window]:
+    """Small windows spread over the grid."""
+    height, width = min(SIDE, grid.height), min(SIDE, grid.width)
+    places = {
+        (round(down * (grid.height - height)), round(right * (grid.width - width)))
+        for down, right in ((0.1, 0.1), (0.1, 0.9), (0.5, 0.5), (0.9, 0.1), (0.9, 0.9))
+    }
+    return [Window(*place, height, width) for place in sorted(places)]

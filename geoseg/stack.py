@@ -1,0 +1,279 @@
+"""Stack: the dated images of one place on one grid, read by windows as (T, C, height, width)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.grid import Grid, Window
+from geoseg.layers import Image, Layer, Mask, OpenFiles
+
+MISSING: dict[str, float] = {"uint16": 65535, "int16": -32768, "float32": float("nan")}
+"""What stands where there is no clear observation, by the data type of a stack."""
+LATE = 60
+"""Days by which a period may begin before the anchor that its days are counted from."""
+
+
+def anchor(start: date, reference: str) -> date:
+    """The day from which the days of a series are counted.
+
+    start: first day of its period. reference: month and day, MM-DD; the anchor is the last such
+    day on or before `start` + 60 days, so that a period that begins a little before it is not a
+    year away. Raises: InputError if there is no such day.
+    """
+    month, day = month_day(reference)
+    latest = start + timedelta(LATE)
+    found = _of_year(latest.year, month, day)
+    return found if found <= latest else _of_year(latest.year - 1, month, day)
+
+
+def observed(values: np.ndarray) -> np.ndarray:
+    """True where an array (…) of one of the types of MISSING holds an observation."""
+    if values.dtype.kind == "f":
+        return ~np.isnan(values)
+    return np.asarray(values != MISSING[values.dtype.name])
+
+
+def month_day(reference: str) -> tuple[int, int]:
+    """Month and day of MM-DD. Raises: InputError if there is no such day."""
+    match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", reference)
+    if match:
+        month, day = int(match[1]), int(match[2])
+        try:
+            date(2000, month, day)
+            return month, day
+        except ValueError:
+            pass
+    raise InputError(f"series.reference={reference}: not a day of the year; give MM-DD, say 01-01")
+
+
+def _of_year(year: int, month: int, day: int) -> date:
+    """That day; 28 February for the 29th where there is none."""
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return date(year, month, day - 1)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Dated images of one place on one grid; holds no pixels and no open file."""
+
+    name: str
+    """What series.pattern calls `tile`, or the name of what holds the files."""
+    grid: Grid
+    """Of its finest files; others are warped onto it."""
+    dates: tuple[date, ...]
+    """Sorted, each once."""
+    bands: tuple[str, ...]
+    dtype: str
+    """uint16, int16 or float32."""
+    layers: tuple[Layer, ...]
+    """In the order in which they are laid: a later one fills what earlier ones of its date lack."""
+    notes: tuple[str, ...] = ()
+    """What was decided by rule, one sentence each."""
+    nodata: float | str | None = None
+    """Replaces the files' nodata value; "none" = no value means nodata."""
+    mask_values: tuple[int, ...] = ()
+    """Values of masks that mean not clear; empty = all but 0."""
+    block: tuple[int, int] = (256, 256)
+    """Height and width of the files' blocks."""
+
+    @property
+    def missing(self) -> float:
+        """What stands in the values where there is no clear observation."""
+        return MISSING[self.dtype]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Files with images, each once."""
+        return tuple(dict.fromkeys(layer.path for layer in self.layers))
+
+    @property
+    def masks(self) -> tuple[str, ...]:
+        """Files with masks, each once."""
+        return tuple(dict.fromkeys(layer.mask for layer in self.layers if layer.mask))
+
+    def open(self) -> StackReader:
+        """Open the files. Raises: InputError."""
+        return StackReader(self)
+
+    def days(self, anchor: date) -> np.ndarray:
+        """Days of the dates since `anchor`, (T,) int16."""
+        return np.array([(day - anchor).days for day in self.dates], np.int16)
+
+    def select(self, bands: Iterable[str]) -> Stack:
+        """The stack with these bands in this order. Raises: InputError, naming what is missing."""
+        bands = tuple(bands)
+        missing = [band for band in bands if band not in self.bands]
+        if missing:
+            raise InputError(
+                f"series {self.name}: no band {', '.join(missing)}; it has"
+                f" {', '.join(self.bands)}; set bands.order or give the missing files"
+            )
+        layers = tuple(kept for layer in self.layers if (kept := layer.select(bands)))
+        return replace(self, bands=bands, layers=layers)
+
+    def within(self, start: date, end: date) -> Stack:
+        """The stack's dates from `start` up to the day before `end`. Raises: InputError if none."""
+        days = tuple(day for day in self.dates if start <= day < end)
+        if not days:
+            raise InputError(
+                f"series {self.name}: no date from {start} to before {end}; its first is"
+                f" {self.dates[0]}, its last {self.dates[-1]}"
+            )
+        layers = tuple(layer for layer in self.layers if start <= layer.day < end)
+        return replace(self, dates=days, layers=layers)
+
+    def windows(self, memory_bytes: int) -> Iterator[Window]:
+        """Windows that partition the grid, aligned with the files' blocks, in order of rows.
+
+        memory_bytes: that the values of a window stay below; a window is one pixel at least.
+        """
+        pixel = len(self.dates) * len(self.bands) * np.dtype(self.dtype).itemsize
+        height, width = _size(self.grid, self.block, max(1, memory_bytes // pixel))
+        for top in range(0, self.grid.height, height):
+            for left in range(0, self.grid.width, width):
+                bottom = min(top + height, self.grid.height)
+                right = min(left + width, self.grid.width)
+                yield Window(top, left, bottom - top, right - left)
+
+    def to_dict(self, folder: Path) -> dict[str, Any]:
+        """JSON values; paths relative to `folder`, so that a project can move as a whole."""
+        return {
+            "name": self.name,
+            "grid": self.grid.to_dict(),
+            "dates": [day.isoformat() for day in self.dates],
+            "bands": list(self.bands),
+            "dtype": self.dtype,
+            "layers": [layer.to_dict(folder) for layer in self.layers],
+            "notes": list(self.notes),
+            "nodata": self.nodata if self.nodata == self.nodata else "nan",
+            "mask_values": list(self.mask_values),
+            "block": list(self.block),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], folder: Path) -> Stack:
+        nodata = values["nodata"]
+        return cls(
+            values["name"],
+            Grid.from_dict(values["grid"]),
+            tuple(map(date.fromisoformat, values["dates"])),
+            tuple(values["bands"]),
+            values["dtype"],
+            tuple(Layer.from_dict(layer, folder) for layer in values["layers"]),
+            tuple(values["notes"]),
+            float("nan") if nodata == "nan" else nodata,
+            tuple(values["mask_values"]),
+            tuple(values["block"]),
+        )
+
+
+class StackReader:
+    """An open stack."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self._files = OpenFiles()
+        by_path: dict[str, list[Layer]] = {}
+        for layer in stack.layers:
+            by_path.setdefault(layer.path, []).append(layer)
+        self._images = [_Plan(stack, path, layers) for path, layers in by_path.items()]
+        self._place = {day: number for number, day in enumerate(stack.dates)}
+        self._whole = np.dtype(stack.dtype).kind != "f"
+
+    def windows(self, memory_bytes: int) -> Iterator[Window]:
+        """As Stack.windows."""
+        return self.stack.windows(memory_bytes)
+
+    def read(self, window: Window) -> np.ndarray:
+        """Values (T, C, height, width) of a window in the stack's dtype, `missing` where not clear.
+
+        An observation under a cloud is missing in all bands; where a file holds nodata it is
+        missing in that file's bands (in each by itself, if the file holds real numbers or several
+        dates). What lies outside the grid's files is missing.
+        Raises: InputError if a file is damaged.
+        """
+        stack = self.stack
+        shape = (len(stack.dates), len(stack.bands), window.height, window.width)
+        values = np.full(shape, stack.missing, stack.dtype)
+        begun = np.zeros(shape[:2], bool)
+        clear: dict[str, np.ndarray] = {}
+        for plan in self._images:
+            data, valid = self._files.get(plan.image).read(window)
+            for layer, rows, places in plan.parts:
+                if layer.mask and layer.mask not in clear:
+                    mask = Mask(layer.mask, stack.grid, stack.mask_values)
+                    clear[layer.mask] = self._files.get(mask).read(window)
+                date_ = self._place[layer.day]
+                for row, place in zip(rows, places, strict=True):
+                    holds = valid if valid.ndim == 2 else valid[row]
+                    if layer.mask:
+                        holds = holds & clear[layer.mask]
+                    target = values[date_, place]
+                    if begun[date_, place]:
+                        holds = holds & self._is_missing(target)
+                    begun[date_, place] = True
+                    _lay(data[row], target, holds, layer.add)
+        return values
+
+    def _is_missing(self, values: np.ndarray) -> np.ndarray:
+        missing: np.ndarray = values == self.stack.missing if self._whole else np.isnan(values)
+        return missing
+
+    def close(self) -> None:
+        self._files.close()
+
+    def __enter__(self) -> StackReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class _Plan:
+    """What is read of one file, and where it goes."""
+
+    def __init__(self, stack: Stack, path: str, layers: list[Layer]) -> None:
+        numbers = tuple(sorted({number for layer in layers for number in layer.numbers}))
+        self.image = Image(path, numbers, stack.grid, stack.nodata, each=len(layers) > 1)
+        self.parts = [
+            (
+                layer,
+                [numbers.index(number) for number in layer.numbers],
+                [stack.bands.index(band) for band in layer.bands],
+            )
+            for layer in layers
+        ]
+
+
+def _lay(data: np.ndarray, target: np.ndarray, holds: np.ndarray, add: float) -> None:
+    """Copy data (height, width) to where they hold, in the target's type, `add` added."""
+    if add and target.dtype.kind == "f":
+        data = data.astype(np.float32) + np.float32(add)
+    elif add:
+        low, high = (0, 65534) if target.dtype == np.uint16 else (-32767, 32767)
+        data = np.clip(data.astype(np.int32) + int(add), low, high)
+    with np.errstate(over="ignore", invalid="ignore"):
+        np.copyto(target, data, where=holds, casting="unsafe")
+
+
+def _size(grid: Grid, block: tuple[int, int], pixels: int) -> tuple[int, int]:
+    """Height and width of windows of at most so many pixels, whole blocks if these fit."""
+    height, width = min(block[0], grid.height), min(block[1], grid.width)
+    if pixels >= grid.width * grid.height:
+        return grid.height, grid.width
+    if pixels >= grid.width * height:
+        return pixels // grid.width // height * height, grid.width
+    if pixels >= height * width:
+        return height, pixels // height // width * width
+    width = min(width, pixels)
+    return pixels // width, width
