@@ -20,6 +20,10 @@ ARCHITECTURES = (
     "segformer",
     "segnet",
 )
+SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
+CELLS = ("lstm", "gru")
+POOLINGS = ("attention", "last")
+FILLS = ("auto", "none", "linear")
 NORMS = ("batch", "group", "instance", "layer")
 LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky")
 CLASS_WEIGHTS = ("none", "inverse", "median")
@@ -28,10 +32,11 @@ PRECISIONS = ("auto", "32", "bf16", "16")
 
 @dataclass
 class Model:
-    """A segmentation network; each file of conf/model is one."""
+    """A network for images or series; each file of conf/model is one."""
 
     name: str = "unet"
-    """unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer or segnet."""
+    """For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer or segnet; for series
+    lstm, tempcnn, psetae, ltae or utae."""
     encoder: str = "resnet18"
     """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
     weights: str | None = None
@@ -40,11 +45,40 @@ class Model:
     """SegNet only: batch, group, instance or layer."""
     dropout: float = 0.0
     """Share of features dropped before the last layer (SegNet: after its three deepest blocks)."""
+    width: int = 0
+    """Series: units of the LSTM, filters of TempCNN, features of attention; 0 = as published."""
+    layers: int = 0
+    """Series: of the LSTM, or convolutions of TempCNN; 0 = as published."""
+    heads: int = 0
+    """Series: of the attention; 0 = as published."""
+    keys: int = 0
+    """Series: size of an attention key; 0 = as published."""
+    cell: str = "lstm"
+    """LSTM only: lstm or gru."""
+    bidirectional: bool = True
+    """LSTM only: read the dates forward and backward."""
+    pooling: str = "attention"
+    """LSTM only: attention over the dates, or the last state."""
+    shape: bool = True
+    """PSE-TAE and L-TAE only: the parcels' perimeter, area, ratio and cover go in too."""
+
+    @property
+    def for_series(self) -> bool:
+        return self.name in SERIES_NETWORKS
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.name not in ARCHITECTURES:
-            faults.add(f"model.name={self.name}: unknown; choose from {', '.join(ARCHITECTURES)}")
+        known = ARCHITECTURES + SERIES_NETWORKS
+        if self.name not in known:
+            faults.add(f"model.name={self.name}: unknown; choose from {', '.join(known)}")
+        for key, choice in (("cell", CELLS), ("pooling", POOLINGS)):
+            if getattr(self, key) not in choice:
+                faults.add(
+                    f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
+                )
+        for key in ("width", "layers", "heads", "keys"):
+            if getattr(self, key) < 0:
+                faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
         if not 0 <= self.dropout < 1:
@@ -92,6 +126,43 @@ class Loss:
                 faults.add(f"loss.{name}={getattr(self, name)}: must not be negative")
         if self.tversky_alpha == self.tversky_beta == 0:
             faults.add("loss.tversky_alpha and tversky_beta are both 0; one must be above 0")
+        faults.raise_if_any()
+
+
+@dataclass
+class SeriesSamples:
+    """How series are shown to the network; what is random is so in training only."""
+
+    pixels: int = 64
+    """Pixels of a parcel that a training step sees, drawn anew each time."""
+    drop_dates: float = 0.2
+    """Largest share of a sample's dates that is dropped at random: clouds differ next year."""
+    truncate: float = 0.0
+    """Share of the samples of which only the dates up to a random day are seen, so that the
+    network serves early in the season too."""
+    noise: float = 0.0
+    """Deviation of the noise added to all values, in deviations of the band."""
+    shift_days: int = 0
+    """Days by which a whole series is moved at random, at most."""
+    fill: str = "auto"
+    """none, linear (gaps filled on a regular grid of days), or auto: as the data set was told,
+    and linear for a network that needs it (tempcnn)."""
+    step: int = 10
+    """Days between the dates of a filled series."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for name in ("pixels", "step"):
+            if getattr(self, name) < 1:
+                faults.add(f"series.{name}={getattr(self, name)}: must be at least 1")
+        for name in ("drop_dates", "truncate"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.add(f"series.{name}={getattr(self, name)}: must be in [0, 1]")
+        for name in ("noise", "shift_days"):
+            if getattr(self, name) < 0:
+                faults.add(f"series.{name}={getattr(self, name)}: must not be negative")
+        if self.fill not in FILLS:
+            faults.add(f"series.fill={self.fill}: choose from {', '.join(FILLS)}")
         faults.raise_if_any()
 
 
