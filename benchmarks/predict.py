@@ -22,8 +22,9 @@ from geoseg.card import ModelCard
 from geoseg.device import choose
 from geoseg.grid import Grid, Window
 from geoseg.legend import Legend
+from geoseg.mapping import BATCH_PIXELS, Network, Running
 from geoseg.panels import cut
-from geoseg.predict import BATCH_PIXELS, Network, Running, predict
+from geoseg.predict import predict
 from geoseg.samples.windows import batches
 from geoseg.scene import find_scenes
 from geoseg.settings import Model
@@ -115,7 +116,7 @@ def network_alone(network: Network, path: Path) -> tuple[float, int]:
     windows = sum(len(panel.rows) * len(panel.touching) for panel in panels)
     kind = device.torch.type
     size = running.batch_size or BATCH_PIXELS[kind] // card.tiling.size**2
-    images = next(batches(panels, card.statistics, batch_size=size)).images
+    images = next(batches(panels, network.see, batch_size=size)).images
     assert images is not None
     images = images.to(device.torch)
     with device.autocast():

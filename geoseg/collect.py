@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geoseg.datedscene import AnyScene
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.maps import SceneWriter, remove
 from geoseg.panels import Broken, Panel
 from geoseg.progress import Progress
 from geoseg.record import FAILED, Record
-from geoseg.scene import Scene
 
 if TYPE_CHECKING:
     from geoseg.blend import Rows
@@ -87,7 +87,7 @@ class Collector:
             self._writer = None
             self._finish(panel.scene)
 
-    def _finish(self, scene: Scene) -> None:
+    def _finish(self, scene: AnyScene) -> None:
         megapixels, seconds = scene.grid.window.area / 1e6, self._lap()
         self._pixels = 0
         self._record.done(scene, seconds)
@@ -96,7 +96,7 @@ class Collector:
         speed = megapixels / max(seconds, 1e-6)
         self._progress.scene(scene.name, f"{megapixels:.2f} Mpx, {speed:.2f} Mpx/s")
 
-    def _fail(self, scene: Scene, reason: str) -> None:
+    def _fail(self, scene: AnyScene, reason: str) -> None:
         self.failed[scene.name] = reason
         if self._writer is not None:
             self._writer.abort()

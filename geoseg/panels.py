@@ -10,9 +10,9 @@ from math import ceil
 
 import numpy as np
 
+from geoseg.datedscene import AnyScene
 from geoseg.errors import InputError
 from geoseg.raster import BLOCK
-from geoseg.scene import Scene
 from geoseg.tiling import Tiling
 
 LONGEST_BLOCK = 512
@@ -23,7 +23,7 @@ LONGEST_BLOCK = 512
 class Panel:
     """Columns left..right - 1 of a scene's map, over its whole height."""
 
-    scene: Scene
+    scene: AnyScene
     number: int
     """From 0, left to right."""
     size: int
@@ -85,7 +85,7 @@ class Broken:
 Step = Piece | Final | Broken
 
 
-def cut(scene: Scene, tiling: Tiling, *, classes: int, memory: float) -> list[Panel]:
+def cut(scene: AnyScene, tiling: Tiling, *, classes: int, memory: float) -> list[Panel]:
     """Panels of a scene, as few as the memory (GB) for a panel's buffers allows.
 
     Their borders lie between blocks of the written files, so that each block is written once.
@@ -111,7 +111,7 @@ def cut(scene: Scene, tiling: Tiling, *, classes: int, memory: float) -> list[Pa
     ]
 
 
-def bytes_per_column(scene: Scene, tiling: Tiling, *, classes: int) -> int:
+def bytes_per_column(scene: AnyScene, tiling: Tiling, *, classes: int) -> int:
     """What a column of pixels takes: sums of probabilities, image and valid, rows to be written."""
     sums = 4 * classes * tiling.size
     pixel = len(scene.bands) * np.dtype(scene.dtype).itemsize + 1

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections import defaultdict
-from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from geoseg import command, maps, suitability
+from geoseg import command, maps
 from geoseg.bands import Bands
-from geoseg.card import ModelCard, find_weights, weights_hash
-from geoseg.collect import Collector
+from geoseg.card import ModelCard
 from geoseg.errors import Faults, InputError
+from geoseg.labels import Labels
+from geoseg.labels.parcels import read_parcels
+from geoseg.mapping import Network, Report, Running, make_maps, note, plan
 from geoseg.output import claim
-from geoseg.panels import Panel, cut
-from geoseg.progress import Progress
+from geoseg.predictseries import predict_series, stacks_for
 from geoseg.raster import SUFFIXES
-from geoseg.record import FAILED, NAME, REFUSED, Record
-from geoseg.scene import Scene, find_files, find_scenes
-from geoseg.settings import PRECISIONS
-from geoseg.threads import Behind, ahead, timed
+from geoseg.record import NAME, Record
+from geoseg.samplesettings import SampleSettings
+from geoseg.scene import find_files, find_scenes
+from geoseg.series import DEMO_PARCELS, DEMO_SERIES, Series
+from geoseg.summary import Summary
 from geoseg.tiling import Tiling
-
-if TYPE_CHECKING:
-    from torch import nn
 
 PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, NAME)
 ENGINES = ("local",)
-BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}
-"""Pixels of a batch by default: enough to keep the device busy, little enough for its memory."""
 
 
 @dataclass
@@ -51,30 +44,6 @@ class TilingChoice:
 
 
 @dataclass
-class Running:
-    """How the network runs."""
-
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda, cuda:<n> or mps."""
-    precision: str = "auto"
-    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
-    batch_size: int | None = None
-    """Windows per forward pass; by default what suits the device."""
-    memory: float = 1.0
-    """GB for the buffers of a panel: wider scenes are done in several panels."""
-
-    def __post_init__(self) -> None:
-        faults = Faults()
-        if self.precision not in PRECISIONS:
-            faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
-        if self.batch_size is not None and self.batch_size < 1:
-            faults.add(f"predict.batch_size={self.batch_size}: must be at least 1")
-        if not self.memory > 0:
-            faults.add(f"predict.memory={self.memory}: must be above 0")
-        faults.raise_if_any()
-
-
-@dataclass
 class PredictConfig:
     """Make maps of scenes: a class map and its confidence for each."""
 
@@ -91,108 +60,105 @@ class PredictConfig:
     """What does the work: local."""
     overwrite: bool = False
     """Replace an output that was made with other settings."""
+    series: Series = field(default_factory=Series)
+    """For a network for series: the dated images, as in prepare_series."""
+    parcels: Any = None
+    """For a network for series: file with the parcels that get a class each."""
+    table: Any = None
+    """For a network for series: CSV or Parquet file with a row per sample and date."""
+    samples: SampleSettings = field(default_factory=SampleSettings)
+    """What the attributes of the parcels, or the columns of the table, mean."""
+    threshold: float = 0.0
+    """Confidence below which a parcel gets no class, 0..1."""
 
 
 def main(cfg: PredictConfig) -> None:
     if cfg.engine not in ENGINES:
         raise InputError(f"engine={cfg.engine}: not there yet; use engine=local")
-    given = [value for value in (cfg.checkpoint, cfg.scenes) if value is not None]
-    if not given:
-        checkpoint, scenes, out = "runs/demo", "data/demo/scenes", cfg.out or "maps/demo"
-    else:
-        checkpoint, scenes, out = _all_given(cfg)
-    network = Network.open(checkpoint, cfg.predict)
-    report = predict(
-        network,
-        scenes,
-        out,
-        bands=cfg.bands,
-        tiling=cfg.tiling.over(network.card.tiling),
-        overwrite=cfg.overwrite,
-    )
+    if cfg.checkpoint is None and not any(_given(cfg).values()):
+        cfg = replace(cfg, checkpoint="runs/demo", scenes="data/demo/scenes")
+        cfg = replace(cfg, out=cfg.out or "maps/demo")
+    if cfg.checkpoint is None:
+        raise InputError("checkpoint: none given; set checkpoint=<run folder or .safetensors>")
+    network = Network.open(cfg.checkpoint, cfg.predict)
+    report = (_images if network.card.series is None else _series)(cfg, network)
     print(report)
-    report.raise_if_incomplete()
+    if isinstance(report, Report):
+        report.raise_if_incomplete()
 
 
-def _all_given(cfg: PredictConfig) -> tuple[str, Any, str]:
+def _given(cfg: PredictConfig) -> dict[str, bool]:
+    """Which inputs were given."""
+    return {
+        "scenes": cfg.scenes is not None,
+        "series.path": cfg.series.path is not None,
+        "table": cfg.table is not None,
+        "parcels": cfg.parcels is not None,
+    }
+
+
+def _images(cfg: PredictConfig, network: Network) -> Report:
+    """Maps of scenes by a network for images."""
     faults = Faults()
-    for name, example in (
-        ("checkpoint", "<run folder or .safetensors>"),
-        ("scenes", "<folder, glob or list of GeoTIFFs>"),
-        ("out", "<folder>"),
-    ):
+    for name, example in (("scenes", "<folder, glob or list of GeoTIFFs>"), ("out", "<folder>")):
         if getattr(cfg, name) is None:
             faults.add(f"{name}: none given; set {name}={example}")
+    for key in ("series.path", "table", "parcels"):
+        if _given(cfg)[key]:
+            faults.add(f"{key}: {cfg.checkpoint} is a network for images; give scenes=…, not {key}")
     faults.raise_if_any()
-    assert cfg.checkpoint is not None
     assert cfg.out is not None
-    return cfg.checkpoint, cfg.scenes, cfg.out
+    tiling = cfg.tiling.over(network.card.tiling)
+    return predict(
+        network, cfg.scenes, cfg.out, bands=cfg.bands, tiling=tiling, overwrite=cfg.overwrite
+    )
 
 
-@dataclass
-class Network:
-    """A trained network, loaded when it is first needed, and how it is to run."""
+def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
+    """What a network for series is asked for: classes of parcels, of a table, or of all pixels."""
+    given = _given(cfg)
+    if not any(given.values()):
+        cfg = _demo_series(cfg, network)
+        given = _given(cfg)
+    faults = Faults()
+    if given["scenes"]:
+        faults.add(
+            f"scenes: {cfg.checkpoint} is a network for series; give series.path=… or table=…"
+        )
+    elif given["series.path"] == given["table"]:
+        faults.add("series.path, table: give one of them, dated images or a table")
+    if cfg.out is None:
+        faults.add("out: none given; set out=<folder>")
+    faults.raise_if_any()
+    assert cfg.out is not None
+    if given["table"]:
+        from geoseg.tablemaps import predict_table
 
-    card: ModelCard
-    hash: str
-    """Names the model in its maps."""
-    source: Path | nn.Module
-    """Weights file, or the network itself: (B, C, H, W) float32 → logits (B, K, H, W)."""
-    running: Running = field(default_factory=Running)
+        return predict_table(
+            network, cfg.table, cfg.out, samples=cfg.samples, series=cfg.series,
+            bands=cfg.bands, threshold=cfg.threshold, overwrite=cfg.overwrite,
+        )  # fmt: skip
+    stacks = stacks_for(network.card, cfg.series, cfg.bands)
+    if given["parcels"]:
+        from geoseg.parcelmaps import predict_parcels
 
-    @classmethod
-    def open(cls, checkpoint: str | Path, running: Running | None = None) -> Network:
-        """Of a run folder or a weights file. Raises: InputError if it isn't whole."""
-        path = find_weights(checkpoint)
-        return cls(ModelCard.read(path), weights_hash(path), path, running or Running())
-
-    def load(self) -> nn.Module:
-        """The network in evaluation mode. Raises: InputError if the file is damaged."""
-        if isinstance(self.source, Path):
-            from geoseg import checkpoint
-
-            self.source, _ = checkpoint.load(self.source)
-        return self.source.eval()
+        parcels = read_parcels(Labels(path=cfg.parcels, name="parcel"), cfg.samples)
+        return predict_parcels(
+            network, stacks, parcels, cfg.out, series=cfg.series, samples=cfg.samples,
+            threshold=cfg.threshold, overwrite=cfg.overwrite,
+        )  # fmt: skip
+    tiling = cfg.tiling.over(network.card.tiling)
+    return predict_series(
+        network, stacks, cfg.out, series=cfg.series, tiling=tiling, overwrite=cfg.overwrite
+    )
 
 
-@dataclass
-class Report:
-    """What became of the scenes."""
-
-    out: Path
-    done: list[str] = field(default_factory=list)
-    before: list[str] = field(default_factory=list)
-    """Those that an earlier call had done."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Those that do not suit the model, and why."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Those that could not be read or written to their end, and why."""
-    others: list[str] = field(default_factory=list)
-    """Those of earlier calls whose maps lie in the same folder."""
-    megapixels: float = 0.0
-    seconds: dict[str, float] = field(default_factory=dict)
-    """In all (total); of these: wait (for the reader), network, blend; beside: read, write."""
-
-    def __str__(self) -> str:
-        total = self.seconds.get("total", 0.0)
-        text = f"{len(self.done)} scene{'s' * (len(self.done) != 1)} done"
-        if self.done and total:
-            text += f" ({self.megapixels:.1f} Mpx in {total:.1f} s)"
-        if self.before:
-            text += f", {len(self.before)} were done before"
-        if self.others:
-            text += f", {len(self.others)} more are of earlier calls ({_some(self.others)})"
-        return f"{text}; maps: {self.out / maps.LANDCOVER}, record: {self.out / NAME}"
-
-    def raise_if_incomplete(self) -> None:
-        """Raises: InputError if a scene that was asked for has no map; the reasons were given."""
-        parts = [
-            f"{len(scenes)} {what} ({_some(list(scenes))})"
-            for what, scenes in (("refused", self.refused), ("failed", self.failed))
-            if scenes
-        ]
-        if parts:
-            raise InputError(f"scenes without map: {', '.join(parts)}; see {self.out / NAME}")
+def _demo_series(cfg: PredictConfig, network: Network) -> PredictConfig:
+    """The demo's series, and its parcels for a network for parcels."""
+    assert network.card.series is not None
+    parcels = DEMO_PARCELS if network.card.series.unit == "parcel" else None
+    series = replace(cfg.series, **DEMO_SERIES)
+    return replace(cfg, series=series, parcels=parcels, out=cfg.out or "maps/demo_series")
 
 
 def predict(
@@ -226,12 +192,12 @@ def predict(
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings)
     report = Report(out, refused={name: str(error) for name, error in refused.items()})
-    jobs = _plan(found, network, tiling, record, report)
+    jobs = plan(found, network, tiling, record, report)
     names = {scene.name for scene in found} | set(refused)
     report.others = [name for name in record.scenes if name not in names]
-    _note(record, report)
+    note(record, report)
     if jobs:
-        _run(network, jobs, record, report)
+        make_maps(network, jobs, record, report)
     return report
 
 
@@ -260,86 +226,6 @@ def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
         # Files of other bands must neither be missed nor decide on the grid.
         wanted = replace(wanted, order=list(card.bands))
     return wanted
-
-
-def _plan(
-    scenes: list[Scene], network: Network, tiling: Tiling, record: Record, report: Report
-) -> list[list[Panel]]:
-    """Panels of each scene that suits the model and is not done."""
-    jobs = []
-    classes, memory = len(network.card.legend), network.running.memory
-    for scene in scenes:
-        if record.is_done(scene):
-            report.before.append(scene.name)
-            continue
-        try:
-            suited = suitability.check(scene, network.card)
-        except suitability.UnreadableError as error:
-            report.failed[scene.name] = str(error)
-        except InputError as error:
-            report.refused[scene.name] = str(error)
-        else:
-            jobs.append(cut(suited, tiling, classes=classes, memory=memory))
-    return jobs
-
-
-def _note(record: Record, report: Report) -> None:
-    """Say and record which scenes will have no map; one of before would contradict that."""
-    for status, reasons in ((REFUSED, report.refused), (FAILED, report.failed)):
-        for name, reason in reasons.items():
-            print(f"geoseg predict: {status}: {reason}", file=sys.stderr)
-            record.refuse(name, reason, status=status)
-            maps.remove(report.out, name)
-    record.save()
-
-
-def _run(network: Network, jobs: list[list[Panel]], record: Record, report: Report) -> None:
-    """Read ahead, predict and blend, write behind: each in a thread of its own."""
-    # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg import blend
-    from geoseg.device import choose
-    from geoseg.samples.windows import batches
-
-    card, running = network.card, network.running
-    device = choose(running.device, running.precision)
-    module = device.place(network.load())
-    size = jobs[0][0].size
-    batch_size = running.batch_size or max(1, BATCH_PIXELS[device.torch.type] // size**2)
-    start = time.perf_counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    pixels = sum(panels[0].scene.grid.window.area for panels in jobs)
-    with Progress(len(jobs), pixels) as progress:
-        collector = Collector(
-            report.out, jobs, legend=card.legend, record=record, progress=progress
-        )
-        panels = [panel for job in jobs for panel in job]
-        reading = batches(
-            panels,
-            card.statistics,
-            batch_size=batch_size,
-            pin=device.torch.type == "cuda",
-            wanted=collector.wants,
-        )
-        with (
-            Behind(collector.close) as behind,
-            closing(ahead(timed(reading, seconds, "read"))) as waiting,
-        ):
-            blend.run(
-                waiting,
-                module,
-                classes=len(card.legend),
-                device=device,
-                emit=lambda item: behind.do(lambda: collector.take(item)),
-                seconds=seconds,
-            )
-    report.done, report.megapixels = collector.done, collector.megapixels
-    report.failed |= collector.failed
-    total = time.perf_counter() - start
-    report.seconds = dict(seconds) | {"write": collector.seconds, "total": total}
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
 
 
 if __name__ == "__main__":

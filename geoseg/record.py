@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from geoseg.datedscene import AnyScene
 from geoseg.maps import is_there
 from geoseg.output import fingerprint, read_json, write_json
-from geoseg.scene import Scene
 
 NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
@@ -29,7 +29,7 @@ class Record:
         self.scenes: dict[str, dict[str, Any]] = before.get("scenes", {})
         self._written = self._took = 0.0
 
-    def is_done(self, scene: Scene) -> bool:
+    def is_done(self, scene: AnyScene) -> bool:
         """Whether the maps of a scene are there and were made of the files that it has now."""
         entry = self.scenes.get(scene.name, {})
         return (
@@ -38,7 +38,7 @@ class Record:
             and is_there(self._out, scene.name)
         )
 
-    def done(self, scene: Scene, seconds: float) -> None:
+    def done(self, scene: AnyScene, seconds: float) -> None:
         speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
         self.scenes[scene.name] = {
             "status": DONE,
@@ -63,6 +63,6 @@ class Record:
         self._took = self._written - begin
 
 
-def inputs(scene: Scene) -> list[list[Any]]:
+def inputs(scene: AnyScene) -> list[list[Any]]:
     """Path, size and time of each file of a scene."""
     return [fingerprint(Path(path).absolute()) for path in scene.paths]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from geoseg.bands import nominal_range
 from geoseg.card import ModelCard
+from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 from geoseg.scene import Scene, fit_bands
@@ -27,7 +30,7 @@ class UnreadableError(InputError):
     """A file of the scene is damaged."""
 
 
-def check(scene: Scene, card: ModelCard) -> Scene:
+def check(scene: AnyScene, card: ModelCard) -> AnyScene:
     """The scene with the model's bands in the model's order.
 
     Raises: InputError with all that does not suit (bands, pixel size, range of values), or
@@ -35,7 +38,10 @@ def check(scene: Scene, card: ModelCard) -> Scene:
     """
     faults = Faults()
     with faults.collect():
-        scene = fit_bands(scene, card.bands)
+        if isinstance(scene, DatedScene):
+            scene = replace(scene, stack=scene.stack.select(card.bands))
+        else:
+            scene = fit_bands(scene, card.bands)
     with faults.collect():
         _check_pixel_size(scene, card)
     faults.raise_if_any()
@@ -43,8 +49,10 @@ def check(scene: Scene, card: ModelCard) -> Scene:
     return scene
 
 
-def _check_pixel_size(scene: Scene, card: ModelCard) -> None:
+def _check_pixel_size(scene: AnyScene, card: ModelCard) -> None:
     size, expected = scene.grid.pixel_size_m, card.pixel_size_m
+    if not expected:  # a table does not say
+        return
     if not 1 / PIXEL_TOLERANCE <= size / expected <= PIXEL_TOLERANCE:
         raise InputError(
             f"{scene.paths[0]}: pixels of {size:.3g} m, the model saw {expected:.3g} m (20 % more"
@@ -53,9 +61,9 @@ def _check_pixel_size(scene: Scene, card: ModelCard) -> None:
         )
 
 
-def _check_range(scene: Scene, card: ModelCard) -> None:
+def _check_range(scene: AnyScene, card: ModelCard) -> None:
     try:
-        highs = highest_values(scene)
+        highs = scene.highest() if isinstance(scene, DatedScene) else highest_values(scene)
     except InputError as error:
         raise UnreadableError(*error.faults) from None
     if highs is None:
@@ -63,7 +71,7 @@ def _check_range(scene: Scene, card: ModelCard) -> None:
     # Bands of their own units (heights) and single hot pixels don't outvote the rest.
     pairs = [
         (nominal_range(high), nominal_range(seen), high, seen)
-        for name, high, seen in zip(scene.bands, highs, card.statistics.high, strict=True)
+        for name, high, seen in zip(card.bands, highs, card.statistics.high, strict=True)
         if name not in card.extra or len(card.extra) == len(card.bands)
     ]
     ratio = float(np.median([mine / models for mine, models, _, _ in pairs]))

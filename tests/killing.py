@@ -16,7 +16,8 @@ import torch
 from made_up import CARD, Context
 
 from geoseg import blend, command, predict  # noqa: F401  (blend: imported before the fork)
-from geoseg.predict import Network, PredictConfig, Running
+from geoseg.mapping import Network, Running
+from geoseg.predict import PredictConfig
 
 BATCHES = (3, 27, 9, 1, 27, 12, 10, 6)
 """After which a run is killed; a scene takes 18, so that two get done on the way."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from made_up import Constant, Context, Identity, grid, plain
 
 from geoseg import blend
+from geoseg.bands import scale
 from geoseg.device import Device
 from geoseg.errors import InputError
 from geoseg.grid import Window
@@ -59,6 +60,10 @@ class MemoryReader:
 READERS: dict[str, MemoryReader] = {}
 
 
+def see(panel, image, valid):
+    return scale(image, valid, plain())
+
+
 def scene_of(image, valid=None, *, name="scene", broken_from=None):
     """A scene of (H, W) values."""
     valid = np.ones(image.shape, bool) if valid is None else valid
@@ -94,7 +99,7 @@ def run(scenes, tiling, network, *, classes, width=10**6, batch_size=3):
             assert (whole[place] == 99).all()
             whole[place] = part
 
-    stream = batches(panels, plain(), batch_size=batch_size)
+    stream = batches(panels, see, batch_size=batch_size)
     blend.run(stream, network, classes=classes, device=CPU, emit=emit)
     return maps, broken
 
@@ -210,7 +215,7 @@ def test_windows_may_begin_and_end_outside_the_scene():
     def emit(rows):
         got[:, rows.top : rows.top + len(rows.valid)] = rows.indices.numpy(), rows.valid
 
-    stream = batches([panel], plain(), batch_size=2)
+    stream = batches([panel], see, batch_size=2)
     blend.run(stream, Identity(4, first=1), classes=4, device=CPU, emit=emit)
     assert (got[1] == valid).all()
     assert (got[0][valid] == image[valid] - 1).all()

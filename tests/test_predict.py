@@ -19,8 +19,9 @@ from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.device import choose
 from geoseg.errors import InputError
+from geoseg.mapping import Network, Running
 from geoseg.output import read_json
-from geoseg.predict import Network, PredictConfig, Running, TilingChoice, main, predict
+from geoseg.predict import PredictConfig, TilingChoice, main, predict
 from geoseg.tiling import Tiling
 
 CODES = np.array([0, *LEGEND.codes], np.uint8)

@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.bands import BandStatistics, scale
+from geoseg.datedscene import DatedReader
 from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.panels import LONGEST_BLOCK, Broken, Final, Panel, Piece, Step
 from geoseg.scene import SceneReader
+
+See = Callable[[Panel, np.ndarray, np.ndarray], np.ndarray]
+"""(panel, image (C, h, w), valid (h, w)) → what the network sees of it, float32."""
 
 
 @dataclass
@@ -28,7 +31,7 @@ class Batch:
 
 def batches(
     panels: Sequence[Panel],
-    statistics: BandStatistics,
+    see: See,
     *,
     batch_size: int,
     pin: bool = False,
@@ -36,12 +39,13 @@ def batches(
 ) -> Generator[Batch, None, None]:
     """Batches over panels, one panel after the other; a batch may hold windows of several.
 
+    see: makes of each window what the network sees; windows of one batch must be alike.
     pin: lay them in page-locked memory, from where they reach a GPU while it computes.
     wanted: asked before each row whether a panel still matters.
     """
     batch, filled = Batch(None), 0
     for panel in panels:
-        for step, image in steps(panel, statistics, wanted):
+        for step, image in steps(panel, see, wanted):
             if image is not None:
                 if batch.images is None:
                     size = (batch_size, *image.shape)
@@ -62,7 +66,7 @@ def batches(
 
 
 def steps(
-    panel: Panel, statistics: BandStatistics, wanted: Callable[[Panel], bool]
+    panel: Panel, see: See, wanted: Callable[[Panel], bool]
 ) -> Iterator[tuple[Step, np.ndarray | None]]:
     """Windows of a panel with their images (C, size, size) float32, row by row, and what follows.
 
@@ -78,7 +82,7 @@ def steps(
                 for column in panel.touching:
                     image, valid = strip.window(top, panel.columns[column])
                     if valid.any():
-                        yield Piece(panel, row, column), scale(image, valid, statistics)
+                        yield Piece(panel, row, column), see(panel, image, valid)
                 yield Final(panel, row, strip.valid_rows(*panel.final(row))), None
     except InputError as error:
         yield Broken(panel, error), None
@@ -87,7 +91,7 @@ def steps(
 class Strip:
     """The rows of a panel that its windows need at a time, read in whole blocks, each once."""
 
-    def __init__(self, reader: SceneReader, panel: Panel) -> None:
+    def __init__(self, reader: SceneReader | DatedReader, panel: Panel) -> None:
         touching = panel.touching
         self._reader = reader
         self._panel = panel

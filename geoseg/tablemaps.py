@@ -1,0 +1,237 @@
+"""Predicting tables: series.csv with a class for each sample of a long table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg import suitability
+from geoseg.bands import Bands, nominal_range
+from geoseg.classify import Classifier, check_unit
+from geoseg.decision import NO_DECISION, Decisions, check_threshold
+from geoseg.errors import Faults, InputError
+from geoseg.legend import NODATA, Legend, canonical
+from geoseg.output import (
+    claim,
+    claim_note,
+    clearing,
+    fingerprint,
+    read_json,
+    replacing,
+    write_json,
+)
+from geoseg.record import DONE, NAME
+from geoseg.samplesettings import SampleSettings
+from geoseg.seriesset import Samples, observed, pixels_path, save_days
+from geoseg.summary import Summary
+from geoseg.table import TILE, Observations, find_columns, load_table, read_table
+
+if TYPE_CHECKING:
+    from geoseg.card import ModelCard
+    from geoseg.mapping import Network
+    from geoseg.series import Series
+
+CLASSES = "series.csv"
+WORK = ".pixels"
+"""Folder for the observations, until all is done."""
+PRODUCTS = (CLASSES, NAME, WORK)
+HEADER = ("id", "code", "name", "confidence", "code2", "name2", "confidence2", "clear")
+ROWS = 2**14
+"""Samples whose observations are looked at in one go."""
+
+
+def predict_table(
+    network: Network,
+    path: str | Path,
+    out: str | Path,
+    *,
+    samples: SampleSettings,
+    series: Series,
+    bands: Bands,
+    threshold: float = 0.0,
+    overwrite: bool = False,
+) -> Summary:
+    """Write series.csv with a row for each sample of a CSV or Parquet file.
+
+    A sample of less confidence than `threshold`, or of fewer clear dates than series.min_clear,
+    gets no class. An output that is made of the same file with the same settings stays.
+    Returns: what was done, as a text for people.
+    Raises: InputError if a band of the model is missing, the values are in other units …
+    """
+    out, card, begin = Path(out), network.card, time.perf_counter()
+    assert card.series is not None
+    faults = Faults()
+    with faults.collect():
+        check_threshold(threshold)
+    with faults.collect():
+        check_unit(card.series, "give dated images instead: series.path=…")
+    faults.raise_if_any()
+    min_clear = max(series.min_clear, card.series.min_clear)
+    series = replace(series, reference=card.series.reference, min_clear=min_clear)
+    nodata = card.nodata if bands.nodata is None else bands.nodata
+    settings = {
+        "model": network.hash,
+        "table": str(path),
+        "series": asdict(series),
+        "samples": asdict(samples),
+        "nodata": None if nodata is None else str(nodata),
+        "threshold": threshold,
+        "precision": network.running.precision,
+    }
+    with clearing(out, PRODUCTS[:-1]):
+        summary = Summary()
+        if not _claim(out, settings, path, overwrite):
+            summary.note(f"{out}: already made of this table with these settings; nothing to do")
+            return summary
+        bands = replace(bands, order=list(card.bands), nodata=nodata)
+        table, every = _read(path, card, samples=samples, series=series, bands=bands)
+        _check_range(path, table, card)
+    try:
+        made = _decide(network, table, out / WORK, threshold=threshold, min_clear=min_clear)
+        _write(out / CLASSES, table.ids, every, made, card.legend)
+    finally:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    seconds = time.perf_counter() - begin
+    entry = {"status": DONE, "samples": len(every), "seconds": round(seconds, 3)}
+    entry["samples_per_second"] = round(len(every) / seconds, 1)
+    write_json(out / NAME, {"model": network.hash, "settings": settings, "table": entry})
+    summary.notes(table.notes)
+    _summarize(summary, made, card.legend, len(every))
+    summary.note(f"{len(every)} samples in {seconds:.1f} s ({len(every) / seconds:.0f} per second)")
+    summary.note(f"classes: {out / CLASSES}")
+    return summary
+
+
+def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: bool) -> bool:
+    """Note what the output is made of; False if it is already made of just that.
+
+    Raises: InputError if there is no such table, or the output was made with other settings.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"table={path}: no such file; give a CSV or Parquet file")
+    claimed = json.loads(json.dumps(settings | {"inputs": [fingerprint(path)]}))
+    note = claim_note(out, command="predict")
+    before = read_json(note) if note.exists() else {}
+    if before == claimed and (out / CLASSES).is_file() and (out / NAME).is_file():
+        return False
+    # A table that changed is no other setting: the output follows it.
+    follows = before | {"inputs": None} == claimed | {"inputs": None}
+    overwrite = overwrite or follows
+    claim(out, claimed, command="predict", products=PRODUCTS, overwrite=overwrite)
+    return True
+
+
+def _read(
+    path: str | Path,
+    card: ModelCard,
+    *,
+    samples: SampleSettings,
+    series: Series,
+    bands: Bands,
+) -> tuple[Observations, list[str]]:
+    """Observations, and the ids of all samples, those without a row in the period too."""
+    frame = load_table(path)
+    names = [str(name) for name in frame.columns]
+    missing = [band for band in card.bands if band not in names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}; the model wants {', '.join(card.bands)}, the"
+            f" table has {', '.join(names)}; name its columns as in the training"
+        )
+    table = read_table(path, frame, samples=samples, series=series, bands=bands)
+    ids = frame[find_columns(names, samples)["id"]].unique().tolist()
+    return table, list(dict.fromkeys(map(canonical, ids)))
+
+
+def _check_range(path: str | Path, table: Observations, card: ModelCard) -> None:
+    """Raises: InputError if the values are in other units than those of the training."""
+    highs = []
+    for band in range(len(table.bands)):
+        values = table.values[..., band]
+        seen = values[observed(values)]
+        if not len(seen):
+            return
+        # Not the largest: clouds that nobody has left out are brighter than any field.
+        highs.append(float(np.percentile(seen, 98)))
+    pairs = zip(highs, card.statistics.high, strict=True)
+    ratio = float(np.median([nominal_range(mine) / nominal_range(seen) for mine, seen in pairs]))
+    other_type = table.values.dtype.name != card.dtype
+    darker = suitability.BRIGHTER if other_type else suitability.DARKER
+    if suitability.BRIGHTER > ratio > 1 / darker:
+        return
+    remedy = f"divide by {ratio:g}" if ratio > 1 else f"multiply by {1 / ratio:g}"
+    raise InputError(
+        f"{path}: values up to {max(highs):g}, the model saw up to {max(card.statistics.high):g}:"
+        f" other units; bring the table to those of the training ({remedy}?)"
+    )
+
+
+def _decide(
+    network: Network, table: Observations, folder: Path, *, threshold: float, min_clear: int
+) -> Decisions:
+    """Classes of the samples that were observed."""
+    with replacing(pixels_path(folder, TILE)) as temporary, temporary.open("wb") as file:
+        np.save(file, table.values)
+    save_days(folder, TILE, table.days)
+    count = len(table.ids)
+    clear = [observed(part).any(axis=2).sum(axis=1) for part in _parts(table.values)]
+    found = Samples(
+        id=table.ids,
+        tile=np.full(count, TILE, object),
+        split=np.full(count, "", object),
+        code=np.zeros(count, np.int64),
+        first=np.arange(count),
+        pixels=np.ones(count, np.int64),
+        group=table.ids,
+        fold_by=table.ids,
+        x=np.full(count, np.nan),
+        y=np.full(count, np.nan),
+        clear=np.concatenate(clear).astype(np.float64),
+        shape=np.zeros((count, 4)),
+    )
+    given = np.concatenate(list(Classifier(network).probabilities(folder, found)))
+    given[found.clear == 0] = np.nan
+    return Decisions.of(
+        given, found.clear, network.card.legend, threshold=threshold, min_clear=min_clear
+    )
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(values), ROWS):
+        yield values[first : first + ROWS]
+
+
+def _write(path: Path, ids: np.ndarray, every: list[str], made: Decisions, legend: Legend) -> None:
+    """Write series.csv, all samples in the table's order. Raises: InputError: the disk is full."""
+    rows = dict(zip(ids.tolist(), made.rows(legend), strict=True))
+    nothing = Decisions.of(np.full((1, len(legend)), np.nan), np.zeros(1), legend)
+    (empty,) = nothing.rows(legend)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for name in every:
+            writer.writerow((name, *rows.get(name, empty)))
+
+
+def _summarize(summary: Summary, made: Decisions, legend: Legend, count: int) -> None:
+    codes = [(c.name, c.code) for c in legend.classes]
+    rows = [(name, int((made.code == code).sum())) for name, code in codes]
+    none = count - sum(number for _, number in rows)
+    rows.append((NO_DECISION, none))
+    shares = [[name, number, f"{number / count:.1%}"] for name, number in rows]
+    summary.table("Samples", ["class", "samples", "share"], shares)
+    if none:
+        lost = count - int((made.code2 != NODATA).sum())
+        summary.note(
+            f"{none} samples without decision: {lost} were never observed in the period, the others"
+            " have too few clear dates (series.min_clear) or too little confidence (threshold);"
+            " their best guess is in code2"
+        )

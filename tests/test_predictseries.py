@@ -1,0 +1,169 @@
+"""Maps of whole tiles out of dated images: right pixels, nodata where too little is clear."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_up import LEGEND
+from made_up_series import (
+    CARD,
+    CELL,
+    DATES,
+    GRIDS,
+    SHAPES,
+    ByRed,
+    classes,
+    files_of,
+    network,
+    series,
+    write_images,
+)
+
+from geoseg import raster
+from geoseg.bands import Bands
+from geoseg.errors import InputError
+from geoseg.mapping import Running
+from geoseg.models.windows import PixelWindows, unfold
+from geoseg.mosaic import mosaic
+from geoseg.output import read_json
+from geoseg.predictseries import dated_scenes, predict_series, stacks_for
+from geoseg.samples.series import View
+from geoseg.settings import Model
+from geoseg.tiling import Tiling
+
+BY_PIXEL = replace(CARD, series=replace(CARD.series, unit="pixel"))
+
+
+def predict(folder, out="maps", card=BY_PIXEL, source=None, **options):
+    found = series(folder, **options.pop("series", {}))
+    stacks = stacks_for(card, found, Bands())
+    return predict_series(network(card, source), stacks, folder / out, series=found, **options)
+
+
+def read(path):
+    with raster.Raster(path) as file:
+        return file.read(file.grid.window)[0][0]
+
+
+def expected(tile):
+    codes = np.array(LEGEND.codes)[classes(tile)]
+    return codes.repeat(CELL, axis=0).repeat(CELL, axis=1)
+
+
+@pytest.mark.parametrize("size", [16, 37, 64])
+def test_every_pixel_gets_the_class_of_its_series(tmp_path, size):
+    report = predict(write_images(tmp_path), tiling=Tiling(size, 0))
+    assert sorted(report.done) == ["east", "west"]
+    for tile in GRIDS:
+        np.testing.assert_array_equal(read(tmp_path / f"maps/landcover/{tile}.tif"), expected(tile))
+        counts = read(tmp_path / f"maps/clear/{tile}.tif")
+        assert (counts == len(DATES[tile])).all()
+
+
+def test_pixels_with_too_few_clear_dates_have_no_class(tmp_path):
+    red = np.broadcast_to(100 * (classes("east") + 1), (4, *classes("east").shape)).copy()
+    red[:3, 0, 0] = 0  # one date is clear
+    red[:2, 1, 1] = 0  # two
+    predict(write_images(tmp_path, {"east": red}), series={"min_clear": 2})
+    codes, counts = (read(tmp_path / f"maps/{what}/east.tif") for what in ("landcover", "clear"))
+    assert (counts[:CELL, :CELL] == 1).all()
+    assert not codes[:CELL, :CELL].any()
+    assert not read(tmp_path / "maps/confidence/east.tif")[:CELL, :CELL].any()
+    np.testing.assert_array_equal(codes[CELL:], expected("east")[CELL:])
+
+
+def test_the_same_bytes_again_and_nothing_twice(tmp_path):
+    write_images(tmp_path)
+    predict(tmp_path)
+    first = files_of(tmp_path / "maps")
+    again = predict(tmp_path)
+    assert sorted(again.before) == ["east", "west"]
+    (tmp_path / "maps/landcover/east.tif").unlink()
+    (tmp_path / "maps/clear/west.tif").unlink()
+    assert predict(tmp_path).done == ["east"]
+    assert files_of(tmp_path / "maps") == first
+    record = read_json(tmp_path / "maps/predict.json")["scenes"]
+    assert record["west"]["status"] == "done"
+
+
+def test_panels_and_windows_do_not_matter(tmp_path):
+    write_images(tmp_path)
+    predict(tmp_path, "a", tiling=Tiling(32, 0))
+    found = series(tmp_path)
+    narrow = replace(network(BY_PIXEL), running=Running("cpu", "32", memory=0.06))
+    stacks = stacks_for(BY_PIXEL, found, Bands())
+    predict_series(narrow, stacks, tmp_path / "b", series=found, tiling=Tiling(32, 0))
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
+
+
+def test_mosaic_takes_the_maps(tmp_path):
+    predict(write_images(tmp_path))
+    mosaic(tmp_path / "maps", tmp_path / "all.tif")
+    whole = read(tmp_path / "all.tif")
+    np.testing.assert_array_equal(whole[: SHAPES["west"][0], : SHAPES["west"][1]], expected("west"))
+
+
+def test_what_the_network_sees_of_a_window_is_what_it_saw_in_training(tmp_path):
+    red = np.broadcast_to(100 * (classes("east") + 1), (4, *classes("east").shape)).copy()
+    red[1, 0, 0] = 0
+    write_images(tmp_path, {"east": red})
+    found = series(tmp_path)
+    [scene] = [s for s in dated_scenes(stacks_for(CARD, found), CARD, found) if s.name == "east"]
+    assert scene.days == DATES["east"]
+    with scene.open() as reader:
+        image, _ = reader.read(scene.grid.window)
+    windows = torch.from_numpy(scene.see(image, CARD.statistics))[None]
+    values, seen, days = unfold(windows, 2)
+    assert days.tolist() == [list(DATES["east"])]
+    assert not seen[0, 1, :, :CELL, :CELL].any()
+    assert seen[0, 0].all()
+    np.testing.assert_allclose(values[0, 0, 0, :CELL, :CELL], red[0, 0, 0])
+
+
+def test_a_filled_series_comes_regular(tmp_path):
+    """With gaps filled the network sees the grid of the training, on any dates."""
+
+    class Asks(ByRed):
+        def forward(self, values, valid, days, shape):
+            assert days.shape[1] == len(card.series.grid)
+            assert valid.all()
+            return super().forward(values, valid, days, shape)
+
+    card = replace(BY_PIXEL, series=replace(BY_PIXEL.series, fill="linear"), model=Model("tempcnn"))
+    predict(write_images(tmp_path), card=card, source=Asks())
+    np.testing.assert_array_equal(read(tmp_path / "maps/landcover/east.tif"), expected("east"))
+
+
+def test_days_go_on_over_new_year(tmp_path):
+    write_images(tmp_path)
+    found = series(tmp_path, start="2020-12-15")
+    scenes = dated_scenes(stacks_for(CARD, found), CARD, found)
+    assert [s.days for s in scenes] == [DATES["east"], DATES["west"]]
+
+
+def test_a_pixel_that_was_never_seen_harms_no_other():
+    view = View(BY_PIXEL.statistics, BY_PIXEL.series)
+    module = PixelWindows(ByRed(), view, 3)
+    windows = torch.full((1, 2 + 2 * 2, 4, 4), torch.nan)
+    windows[0, :2] = torch.tensor([5.0, 9.0])[:, None, None]
+    windows[0, 2:, 1, 2] = 200.0
+    logits = module(windows)
+    assert torch.isfinite(logits).all()
+    assert logits[0, :, 1, 2].argmax() == 1
+
+
+def test_what_does_not_suit(tmp_path):
+    write_images(tmp_path)
+    with pytest.raises(InputError, match="classifies parcels, not pixels: set parcels="):
+        predict(tmp_path, card=CARD)
+    other = replace(BY_PIXEL, bands=("red", "swir"))
+    with pytest.raises(InputError, match="swir"):
+        predict(tmp_path, card=other)
+    coarse = replace(BY_PIXEL, pixel_size_m=30.0)
+    assert "pixels of 10 m, the model saw 30 m" in predict(tmp_path, card=coarse).refused["east"]
+    units = predict(
+        tmp_path, "units",
+        card=replace(BY_PIXEL, statistics=replace(CARD.statistics, high=(1.0, 1.0))),
+    )  # fmt: skip
+    assert "other units" in units.refused["west"]
