@@ -1,4 +1,7 @@
-"""Dataset: what prepare leaves for training: scenes, targets, tiles with split, statistics."""
+"""Dataset: what prepare leaves for training: scenes, targets, tiles with split, statistics.
+
+That of prepare_series for unit=map is the same, its scenes being dated.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.legend import Legend
@@ -17,7 +21,12 @@ from geoseg.output import partial, read_json, unwritable, write_json
 from geoseg.scene import Scene
 from geoseg.tiling import Tiling
 
+if TYPE_CHECKING:
+    import numpy as np
+
 DESCRIPTION = "dataset.json"
+MAP = "map"
+"""The unit of a data set of dated scenes."""
 TILES = "tiles.gpkg"
 TARGETS = "targets"
 PRODUCTS = (TARGETS, TILES, DESCRIPTION)
@@ -42,10 +51,11 @@ class Tile:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A folder made by prepare."""
+    """A folder made by prepare, or by prepare_series for unit=map."""
 
     folder: Path
-    scenes: tuple[Scene, ...]
+    scenes: tuple[AnyScene, ...]
+    """All with dates, or all without."""
     statistics: BandStatistics
     """Of the train split."""
     legend: Legend
@@ -53,10 +63,14 @@ class Dataset:
     pixel_size_m: float
     settings: dict[str, Any]
     """What prepare was told; `labels` and `bands` among it."""
+    reference: str | None = None
+    """Month and day that the days of dated scenes are counted from; None = scenes without dates."""
 
     @property
     def bands(self) -> tuple[str, ...]:
-        return self.scenes[0].bands
+        """Of an image, or of each date."""
+        first = self.scenes[0]
+        return first.stack.bands if isinstance(first, DatedScene) else first.bands
 
     def target(self, scene: str) -> Path:
         """Path of the burnt labels of a scene."""
@@ -81,6 +95,7 @@ class Dataset:
     def save(self) -> None:
         """Write dataset.json; it comes last, and so says that the folder is whole."""
         folder = self.folder.absolute()
+        dated = {} if self.reference is None else {"unit": MAP, "reference": self.reference}
         write_json(
             self.folder / DESCRIPTION,
             {
@@ -91,7 +106,8 @@ class Dataset:
                 "tiling": asdict(self.tiling),
                 "pixel_size_m": self.pixel_size_m,
                 "settings": self.settings,
-            },
+            }
+            | dated,
         )
 
     @classmethod
@@ -105,15 +121,23 @@ class Dataset:
             )
         values = read_json(folder / DESCRIPTION)
         absolute = folder.absolute()
+        if values.get("unit") not in (None, MAP):
+            raise InputError(
+                f"{folder}: series, one per {values['unit']}, without targets; expected a folder"
+                " of geoseg.prepare, or of geoseg.prepare_series unit=map"
+            )
+        reference = values.get("reference")
+        kind = Scene if reference is None else DatedScene
         try:
             return cls(
                 folder,
-                tuple(Scene.from_dict(scene, absolute) for scene in values["scenes"]),
+                tuple(kind.from_dict(scene, absolute) for scene in values["scenes"]),
                 BandStatistics.from_dict(values["statistics"]),
                 Legend.from_dict(values["legend"]),
                 Tiling(**values["tiling"]),
                 values["pixel_size_m"],
                 values["settings"],
+                reference,
             )
         except (KeyError, TypeError) as error:
             raise InputError(
@@ -122,10 +146,11 @@ class Dataset:
             ) from None
 
 
-def write_tiles(folder: Path, tiles: list[Tile], scenes: tuple[Scene, ...], legend: Legend) -> None:
+def write_tiles(
+    folder: Path, tiles: list[Tile], scenes: tuple[AnyScene, ...], legend: Legend
+) -> None:
     """Write tiles.gpkg: the table that training reads and QGIS shows."""
-    import geopandas
-    import pyogrio
+    import numpy as np
     import shapely
 
     grids = {scene.name: scene.grid for scene in scenes}
@@ -139,14 +164,36 @@ def write_tiles(folder: Path, tiles: list[Tile], scenes: tuple[Scene, ...], lege
     for place, code in enumerate(legend.codes):
         rows[f"px_{code}"] = [tile.counts[place] for tile in tiles]
     boxes = [shapely.box(*grids[t.scene].crop(t.window).bounds_in(crs)) for t in tiles]
-    table = geopandas.GeoDataFrame(rows, geometry=boxes, crs=crs)
-    path = folder / TILES
+    write_layer(folder / TILES, rows, layer="tiles", geometries=np.array(boxes), crs=crs)
+
+
+def write_layer(
+    path: Path,
+    columns: dict[str, Any],
+    *,
+    layer: str,
+    geometries: np.ndarray | None = None,
+    crs: str | None = None,
+) -> None:
+    """Write a GeoPackage of one layer, whole or not at all, the same bytes each time.
+
+    columns: name → N values. geometries: (N,) shapely, in `crs`; None = a table without.
+    Raises: InputError if it can't be written.
+    """
+    import geopandas
+    import pandas
+    import pyogrio
+
+    if geometries is None:
+        table: Any = pandas.DataFrame(columns)
+    else:
+        table = geopandas.GeoDataFrame(columns, geometry=geometries, crs=crs)
     temporary = partial(path).with_suffix(".gpkg")  # the driver wants this ending
     temporary.unlink(missing_ok=True)
     # Without this the file holds the time of writing, and no two runs give the same bytes.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
     try:
-        pyogrio.write_dataframe(table, temporary, layer="tiles", driver="GPKG")
+        pyogrio.write_dataframe(table, temporary, layer=layer, driver="GPKG")
     except (RuntimeError, OSError) as error:
         temporary.unlink(missing_ok=True)
         raise unwritable(path, " ".join(str(error).split())) from None

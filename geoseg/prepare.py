@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from geoseg import command, raster
-from geoseg.bands import Bands, BandStatistics, Measure, nominal_range
-from geoseg.dataset import DESCRIPTION, PRODUCTS, Dataset, Tile, write_tiles
-from geoseg.errors import Faults, InputError
-from geoseg.grid import Grid, Window
-from geoseg.labels import Labels, LabelSource, open_labels
-from geoseg.legend import UNLABELLED, Legend, LegendSettings
-from geoseg.output import claim, fingerprint
-from geoseg.raster import Raster
+from geoseg import command
+from geoseg.bands import Bands
+from geoseg.dataset import PRODUCTS, Dataset
+from geoseg.errors import Faults
+from geoseg.labels import Labels
+from geoseg.legend import Legend, LegendSettings
+from geoseg.making import NOTHING, burn, finish, pixel_size
 from geoseg.scene import Scene, find_scenes, fit_bands
-from geoseg.split import SPLITS, Region, Split, check_used, leakage_m
+from geoseg.split import Split
 from geoseg.summary import Summary
 from geoseg.tiling import Tiling
-
-STRIP = 1024
-"""Rows that are burnt at a time; a multiple of the blocks of the written file."""
-MEASURED_TILES = 4000
-"""Tiles measured for the statistics at most, drawn evenly: more change no digit that counts."""
 
 
 @dataclass
@@ -101,7 +91,6 @@ def prepare(
     Returns: what was found, as a text for people.
     Raises: InputError for labels that miss all scenes, unknown values, splits without tiles …
     """
-    folder = Path(dataset)
     tiling, split, bands = tiling or Tiling(), split or Split(), bands or Bands()
     settings = {
         "labels": asdict(labels),
@@ -109,233 +98,12 @@ def prepare(
         "tiling": asdict(tiling),
         "split": asdict(split),
     }
+    planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), settings)
     summary = Summary()
-    grids = {scene.name: scene.grid for scene in scenes}
-    split.check_names(grids)
-    with open_labels(labels, legend, scenes=grids) as source:
-        inputs = [fingerprint(path) for path in sorted({p for s in scenes for p in s.paths})]
-        inputs += [fingerprint(path) for path in source.paths]
-        claimed = settings | {"legend": legend.to_dict(), "inputs": inputs}
-        claim(folder, claimed, command="prepare", products=PRODUCTS, overwrite=overwrite)
-        if (folder / DESCRIPTION).exists():
-            summary.note(f"{folder}: already made with these settings; nothing to do")
-            return summary
-        made = Dataset(folder, scenes, _nothing(), legend, tiling, _pixel_size(scenes), settings)
-        for scene in scenes:
-            if not made.target(scene.name).exists():
-                _write_target(scene, source, legend, made.target(scene.name))
-        summary.notes(source.notes)
-    regions = split.regions(grids, tiling.size, _counter(made))
-    check_used(regions, split)
-    tiles, empty = _tiles(made, regions)
-    _check_labelled(tiles, labels, made)
-    write_tiles(folder, tiles, scenes, legend)
-    made = replace(made, statistics=_measure(made, summary))
-    made.save()
-    _summarize(made, tiles, empty, summary)
-    summary.note(f"data set: {folder} (look at {folder / 'tiles.gpkg'} and targets/ in QGIS)")
+    split.check_names(scene.name for scene in scenes)
+    if burn(planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite):
+        finish(planned, labels, split, summary)
     return summary
-
-
-def _nothing() -> BandStatistics:
-    return BandStatistics((), (), (), (), (), ())
-
-
-def _pixel_size(scenes: tuple[Scene, ...]) -> float:
-    return float(np.median([scene.grid.pixel_size_m for scene in scenes]))
-
-
-def _write_target(scene: Scene, source: LabelSource, legend: Legend, path: Path) -> None:
-    """Burn the labels of one scene: codes, 255 where unlabelled, 0 where the scene has no data."""
-    grid = scene.grid
-    options = {"dtype": "uint8", "nodata": 0, "colors": legend.colors()}
-    with scene.open() as reader, raster.create(path, grid, **options) as writer:  # type: ignore[arg-type]
-        for window in strips(grid):
-            target = source.burn(grid, window, scene=scene.name)
-            _, valid = reader.read(window)
-            target[~valid] = 0
-            writer.write(target, window)
-
-
-def strips(grid: Grid) -> Iterator[Window]:
-    """Windows of whole blocks, small enough to hold at any width of the grid."""
-    for top in range(0, grid.height, STRIP):
-        for left in range(0, grid.width, 4 * STRIP):
-            yield Window(
-                top, left, min(STRIP, grid.height - top), min(4 * STRIP, grid.width - left)
-            )
-
-
-def _counter(made: Dataset) -> Any:
-    """A function (scene, window) → labelled pixels per class (K,), with few files open."""
-    opened: dict[str, Raster] = {}
-
-    def count(scene: str, window: Window) -> np.ndarray:
-        if scene not in opened:
-            for other in list(opened):
-                opened.pop(other).close()
-            opened[scene] = Raster(made.target(scene))
-        codes, _ = opened[scene].read(window)
-        return np.bincount(codes.ravel(), minlength=256)[made.legend.codes]
-
-    return count
-
-
-def _tiles(made: Dataset, regions: list[Region]) -> tuple[list[Tile], dict[str, int]]:
-    """Tiles with a labelled pixel, and how many were left out, per split."""
-    count = _counter(made)
-    tiles: list[Tile] = []
-    empty = dict.fromkeys(SPLITS, 0)
-    for region in sorted(regions, key=lambda r: (r.scene, r.window.top, r.window.left)):
-        for window in made.tiling.tiles(region.window):
-            counts = tuple(int(n) for n in count(region.scene, window))
-            if sum(counts):
-                tiles.append(Tile(region.scene, region.split, window, region.window, counts))
-            else:
-                empty[region.split] += 1
-    return tiles, empty
-
-
-def _check_labelled(tiles: list[Tile], labels: Labels, made: Dataset) -> None:
-    """Raises: InputError if a split that was asked for has no labelled tile."""
-    faults = Faults()
-    if not tiles:
-        names = ", ".join(scene.name for scene in made.scenes)
-        raise InputError(
-            f"{labels.path}: no labelled pixel on any scene ({names}), though the extents overlap;"
-            " look at targets/ in QGIS, and check labels.field, labels.area and the scenes' nodata"
-        )
-    present = {tile.split for tile in tiles}
-    asked = {"train"} | {name for name in ("val", "test") if made.settings["split"][name]}
-    for name in SPLITS:
-        if name in asked and name not in present:
-            faults.add(f"split.{name}: none of its tiles has a labelled pixel; choose other scenes")
-    faults.raise_if_any()
-
-
-def _measure(made: Dataset, summary: Summary) -> BandStatistics:
-    """Statistics of the bands over the train tiles."""
-    tiles = made.tiles("train")
-    step = max(1, -(-len(tiles) // MEASURED_TILES))
-    if step > 1:
-        summary.note(f"statistics: from {len(tiles[::step])} of {len(tiles)} train tiles")
-    whole = Measure(len(made.bands))
-    highs: dict[str, float] = {}
-    for scene in made.scenes:
-        chosen = [tile for tile in tiles[::step] if tile.scene == scene.name]
-        if not chosen:
-            continue
-        high = -np.inf
-        with scene.open() as reader:
-            for tile in chosen:
-                image, valid = reader.read(tile.window)
-                whole.add(image, valid)
-                if valid.any():
-                    high = max(high, float(image[:, valid].max()))
-        highs[scene.name] = high
-    ranges = {name: nominal_range(high) for name, high in highs.items() if np.isfinite(high)}
-    if ranges and max(ranges.values()) >= 8 * min(ranges.values()):
-        low, high_name = min(ranges, key=ranges.__getitem__), max(ranges, key=ranges.__getitem__)
-        summary.warn(
-            f"scenes differ in units: values of {low} reach {highs[low]:g}, of {high_name}"
-            f" {highs[high_name]:g}; bring them to one scale"
-        )
-    return whole.result()
-
-
-def _summarize(made: Dataset, tiles: list[Tile], empty: dict[str, int], summary: Summary) -> None:
-    """Tables of scenes, splits, classes and bands; what a person must know before training."""
-    _scene_table(made, summary)
-    counts = {
-        name: np.array([t.counts for t in tiles if t.split == name]).sum(axis=0)
-        for name in SPLITS
-        if any(t.split == name for t in tiles)
-    }
-    present = {name: [t for t in tiles if t.split == name] for name in counts}
-    rows = [
-        [
-            name,
-            len(present[name]),
-            empty[name],
-            sum(t.window.area for t in present[name]),
-            f"{counts[name].sum() / sum(t.window.area for t in present[name]):.1%}",
-        ]
-        for name in counts
-    ]
-    header = ["split", "tiles", "left out (no labelled pixel)", "pixels", "labelled"]
-    summary.table("Splits", header, rows)
-    rows = [
-        [c.code, c.name, *(f"{n[i] / max(1, n.sum()):.2%}" for n in counts.values())]
-        for i, c in enumerate(made.legend.classes)
-    ]
-    summary.table("Share of the labelled pixels", ["code", "class", *counts], rows)
-    s = made.statistics
-    columns = zip(made.bands, s.mean, s.std, s.p2, s.p98, strict=True)
-    summary.table(
-        "Bands over the train tiles",
-        ["band", "mean", "std", "2 %", "98 %"],
-        [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns],
-    )
-    _warn(made, counts, present, summary)
-
-
-def _scene_table(made: Dataset, summary: Summary) -> None:
-    rows = []
-    for scene in made.scenes:
-        histogram = np.zeros(256, np.int64)
-        with Raster(made.target(scene.name)) as target:
-            for window in strips(scene.grid):
-                histogram += np.bincount(target.read(window)[0].ravel(), minlength=256)
-        area = max(1, scene.grid.window.area)
-        rows.append(
-            [
-                scene.name,
-                f"{scene.grid.width} × {scene.grid.height}",
-                f"{scene.grid.pixel_size_m:.3g} m",
-                f"{len(scene.bands)} {scene.dtype}",
-                f"{histogram[0] / area:.1%}",
-                f"{histogram[UNLABELLED] / area:.1%}",
-            ]
-        )
-        if histogram[0] == area:
-            summary.warn(f"{scene.name}: no valid pixel at all")
-        elif not histogram[made.legend.codes].sum():
-            summary.warn(f"{scene.name}: no labelled pixel")
-    summary.table(
-        "Scenes", ["scene", "width × height", "pixel", "bands", "nodata", "unlabelled"], rows
-    )
-
-
-def _warn(
-    made: Dataset,
-    counts: dict[str, np.ndarray],
-    present: dict[str, list[Tile]],
-    summary: Summary,
-) -> None:
-    total = np.sum(list(counts.values()), axis=0)
-    for place, name in enumerate(made.legend.names):
-        if not total[place]:
-            summary.warn(f"class {name} of the legend never occurs")
-        elif not counts["train"][place]:
-            summary.warn(f"class {name} never occurs in the train split: it can't be learnt")
-        else:
-            absent = [split for split, n in counts.items() if not n[place]]
-            if absent:
-                summary.warn(f"class {name} never occurs in {' and '.join(absent)}")
-    sizes = {scene.name: scene.grid.pixel_size_m for scene in made.scenes}
-    if max(sizes.values()) > 1.2 * min(sizes.values()):
-        summary.warn(
-            f"pixel sizes differ: {min(sizes.values()):.3g} to {max(sizes.values()):.3g} m"
-        )
-    grids = {scene.name: scene.grid for scene in made.scenes}
-    windows = {name: [(grids[t.scene], t.window) for t in ts] for name, ts in present.items()}
-    for a, b in (("train", "test"), ("train", "val"), ("val", "test")):
-        distance = leakage_m(windows, a, b)
-        if distance is None:
-            continue
-        summary.note(f"leakage: {a} and {b} pixels are at least {distance:,.0f} m apart")
-        if distance == 0:
-            summary.warn(f"{a} and {b} touch or overlap: the scores of {b} will flatter")
 
 
 if __name__ == "__main__":

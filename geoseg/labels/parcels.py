@@ -1,0 +1,320 @@
+"""Parcels: polygons or points of a vector file or a CSV table, each with one label."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyproj
+import shapely
+
+from geoseg import raster
+from geoseg.errors import Faults, InputError
+from geoseg.labels import pointtable
+from geoseg.labels.layer import SUFFIXES, Layer
+from geoseg.labels.meaning import Meaning
+from geoseg.labels.shapes import LINE, MULTILINE, RING, finite, project
+from geoseg.legend import UNLABELLED, Legend, canonical
+from geoseg.samplesettings import SampleSettings
+from geoseg.scene import find_files
+
+if TYPE_CHECKING:
+    from geoseg.labels import Labels
+
+PERIODS = (("from", "to"), ("start", "end"), ("start_date", "end_date"))
+"""Attributes that hold each sample's period, if nobody says otherwise."""
+SHOWN = 5
+"""Samples named in a message."""
+_UNUSED = ("background", "width_m", "width_field", "area", "area_layer", "area_where")
+
+
+@dataclass(frozen=True)
+class Parcels:
+    """Labelled geometries; all arrays have length N."""
+
+    id: np.ndarray
+    """Text, unique."""
+    value: np.ndarray
+    """What labels.field says; None where labels.name names the class of all."""
+    geometry: np.ndarray
+    """shapely polygons and points, none empty."""
+    group: np.ndarray
+    """Text."""
+    column: np.ndarray
+    """Text: value of the attribute that a split goes by; "" without one."""
+    start: np.ndarray
+    """First day of each one's period, datetime64[D]; NaT = the series says."""
+    end: np.ndarray
+    """Day after each one's period."""
+    crs: str = ""
+    paths: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def take(self, index: np.ndarray) -> Parcels:
+        """The parcels of an index or a mask."""
+        return replace(self, **{name: getattr(self, name)[index] for name in _ARRAYS})
+
+    @property
+    def own_periods(self) -> bool:
+        """Whether each sample says which time its label is for."""
+        return bool((~np.isnat(self.start) | ~np.isnat(self.end)).any())
+
+
+_ARRAYS = tuple(item.name for item in fields(Parcels))[:7]
+
+
+def read_parcels(
+    labels: Labels, samples: SampleSettings | None = None, *, column: str | None = None
+) -> Parcels:
+    """Read all parcels of the label files, in their order.
+
+    column: attribute that a split goes by; `tile` needs none.
+    Raises: InputError with all faults: settings that parcels don't have, no such attribute,
+    ids that stand twice, lines …
+    """
+    samples = samples or SampleSettings()
+    faults = Faults()
+    with faults.collect():
+        _refuse(labels)
+    paths: list[str] = []
+    with faults.collect():
+        paths = _find(labels.path)
+    read = []
+    for path in paths:
+        with faults.collect():
+            by = pointtable.read if path.lower().endswith(".csv") else _read_layer
+            table, crs, notes = by(path, _Roles(labels, samples, column))
+            read.append(_parcels(path, table, crs, notes))
+    faults.raise_if_any()
+    return _one(read)
+
+
+def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarray, list[str]]:
+    """Class codes (N,) uint8, UNLABELLED where the legend knows no class, and what is to be said.
+
+    Raises: InputError if the legend doesn't know a value and labels.unknown=error.
+    """
+    where = ", ".join(parcels.paths)
+    if labels.name is not None:
+        try:
+            return np.full(len(parcels), legend.code_of(labels.name), np.uint8), []
+        except InputError as error:
+            raise InputError(f"labels.name={labels.name}: {error}") from None
+    meaning = Meaning(legend.lookup(), skip_unknown=labels.unknown == "unlabelled")
+    codes, unknown = meaning.codes(parcels.value)
+    said = [f"{where}: {meaning.describe(unknown, '×')}"] if unknown else []
+    if unknown and not meaning.skip_unknown:
+        raise InputError(*said)
+    if len(parcels) and (codes == UNLABELLED).all():
+        raise InputError(f"{where}: the legend knows none of the values; check labels.field")
+    return codes, said
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which attribute of a file says what."""
+
+    labels: Labels
+    samples: SampleSettings
+    column: str | None
+
+    def of(self, names: list[str]) -> dict[str, str]:
+        """Role → attribute, for a file with these attributes; named ones may not be there."""
+        labels, samples = self.labels, self.samples
+        column = None if self.column == "tile" else self.column
+        default = "id" if "id" in names else None
+        chosen = {
+            "value": labels.field,
+            "id": samples.id or default,
+            "group": samples.group,
+            "column": column,
+            "start": samples.start,
+            "end": samples.end,
+        }
+        if samples.start is None and samples.end is None:
+            for start, end in PERIODS:
+                if start in names and end in names:
+                    chosen |= {"start": start, "end": end}
+                    break
+        return {role: name for role, name in chosen.items() if name is not None}
+
+
+def _refuse(labels: Labels) -> None:
+    """Raises: InputError for settings that mean nothing for parcels."""
+    faults = Faults()
+    for name in _UNUSED:
+        if getattr(labels, name) is not None:
+            faults.add(f"labels.{name}={getattr(labels, name)}: not for parcels and points")
+    if labels.match != "location":
+        faults.add(f"labels.match={labels.match}: parcels are matched by location; leave it out")
+    if labels.all_touched:
+        faults.add("labels.all_touched: thin parcels get the pixels they touch by samples.tiny")
+    if labels.ignore_border:
+        faults.add("labels.ignore_border: set samples.buffer_m=<metres> to leave edges out")
+    if labels.path is None:
+        faults.add("labels: none given; set labels.path=<vector file with parcels, or CSV file>")
+    faults.raise_if_any()
+
+
+def _find(spec: Any) -> list[str]:
+    """Files of parcels; of a folder the vector files, or where it has none, the CSV files."""
+    if spec is None:
+        return []
+    found: list[str] = []
+    for part in spec if isinstance(spec, (list, tuple)) else [spec]:
+        text = str(part)
+        if text.startswith("/vsi") or text.endswith(".gdb"):
+            found.append(text)
+            continue
+        if text.lower().endswith(raster.SUFFIXES):
+            raise InputError(f"{text}: a raster; parcels and points come from vector or CSV files")
+        folder = Path(text).expanduser()
+        drawn = folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
+        suffixes = SUFFIXES if drawn else (*SUFFIXES, ".csv")
+        found += find_files(part, suffixes, "vector or CSV files")
+    return list(dict.fromkeys(found))
+
+
+def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str]]:
+    """Columns by role and `geometry`, the CRS, and what is to be said."""
+    import pyogrio
+
+    labels = roles.labels
+    if labels.field is None and labels.name is None:
+        raise InputError(
+            f"{path}: which class? Set labels.field=<attribute with the class>, or"
+            " labels.name=<class of every geometry>"
+        )
+    plain = Layer(path, name=labels.layer, where=labels.where)
+    names = [str(name) for name in pyogrio.read_info(path, layer=plain.name)["fields"]]
+    chosen = roles.of(names)
+    columns = tuple(chosen.values())
+    layer = Layer(path, name=plain.name, where=labels.where, columns=columns, keep=0)
+    parts = list(layer.scan())
+    table = {
+        role: np.concatenate([part.columns[name].astype(object) for part in parts])
+        if role not in ("start", "end")
+        else np.concatenate([part.columns[name] for part in parts])
+        for role, name in chosen.items()
+    }
+    table["geometry"] = np.concatenate([part.geometries for part in parts])
+    return table, layer.crs, []
+
+
+def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]) -> Parcels:
+    """Check the columns of a file. Raises: InputError."""
+    faults = Faults()
+    geometry = table["geometry"]
+    count = len(geometry)
+    use = finite(geometry) & ~shapely.is_empty(geometry)
+    lines = np.isin(shapely.get_type_id(geometry), (LINE, RING, MULTILINE)) & use
+    if lines.any():
+        faults.add(
+            f"{path}: {lines.sum()} of {count} geometries are lines, which hold no pixel; give"
+            " polygons or points, or leave the lines out with labels.where"
+        )
+    if not use.all():
+        notes = [*notes, f"{path}: {(~use).sum()} of {count} geometries empty or broken: left out"]
+    none = np.full(count, None, object)
+    ids = table.get("id", none)
+    if "id" in table and any(_is_null(value) for value in ids):
+        lost = sum(map(_is_null, ids))
+        faults.add(f"{path}: {lost} of {count} have no id; choose another attribute: samples.id=…")
+    periods = {}
+    for role in ("start", "end"):
+        periods[role] = np.full(count, "NaT", "datetime64[D]")
+        if role in table:
+            with faults.collect():
+                periods[role] = _days(path, table[role], f"samples.{role}")
+    faults.raise_if_any()
+    if "start" in table and "end" in table and (periods["end"] <= periods["start"]).any():
+        place = int(np.flatnonzero(periods["end"] <= periods["start"])[0])
+        raise InputError(
+            f"{path}: row {place + 1}: its period ends on {periods['end'][place]}, before it begins"
+            f" ({periods['start'][place]}); mend it, or set samples.start and samples.end"
+        )
+    group = [None if _is_null(value) else canonical(value) for value in table.get("group", none)]
+    column = ["" if _is_null(value) else canonical(value) for value in table.get("column", none)]
+    parcels = Parcels(
+        id=np.array(["" if _is_null(v) else canonical(v) for v in ids], object),
+        value=table.get("value", none),
+        geometry=geometry,
+        group=np.array(group, object),
+        column=np.array(column, object),
+        start=periods["start"],
+        end=periods["end"],
+        crs=crs,
+        paths=(path,),
+        notes=notes,
+    )
+    return parcels.take(use)
+
+
+def _one(read: list[Parcels]) -> Parcels:
+    """All files as one, in the CRS of the first. Raises: InputError for ids that stand twice."""
+    crs = read[0].crs
+    everywhere = (-np.inf, -np.inf, np.inf, np.inf)
+    parts = []
+    metres = 1e-4 if pyproj.CRS.from_user_input(crs).is_geographic else 10.0
+    for parcels in read:
+        moved, index = project(parcels.geometry, parcels.crs, crs, pixel=metres, within=everywhere)
+        parts.append(replace(parcels.take(index), geometry=moved))
+    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
+    paths = tuple(path for parcels in read for path in parcels.paths)
+    notes = [note for parcels in read for note in parcels.notes]
+    if not len(columns["id"]):
+        raise InputError(
+            f"{', '.join(paths)}: no geometry; check labels.where, or give files that hold some"
+        )
+    numbers = np.arange(1, len(columns["id"]) + 1)
+    ids = columns["id"]
+    columns["id"] = ids = np.where(ids == "", numbers.astype(str).astype(object), ids)
+    twice = [(name, n) for name, n in Counter(ids.tolist()).most_common(SHOWN) if n > 1]
+    if twice:
+        some = ", ".join(f"{name} ({n} times)" for name, n in twice)
+        total = len(ids) - len(set(ids.tolist()))
+        raise InputError(
+            f"{', '.join(paths)}: {total} ids stand more than once: {some} …; each parcel needs"
+            " its own: mend them, or choose another attribute: samples.id=…"
+        )
+    columns["group"] = np.where(columns["group"] == None, ids, columns["group"])  # noqa: E711
+    return Parcels(**columns, crs=crs, paths=paths, notes=notes)
+
+
+def _days(path: str, values: np.ndarray, key: str) -> np.ndarray:
+    """Values of any type as days, datetime64[D]. Raises: InputError."""
+    if values.dtype.kind == "M":
+        days = values.astype("datetime64[D]")
+    else:
+        days = np.array([_day(value) for value in values], "datetime64[D]")
+    bad = np.flatnonzero(np.isnat(days))
+    if len(bad):
+        raise InputError(
+            f"{path}: {len(bad)} of {len(days)} samples have no date where a period should be, the"
+            f" first is {values[bad[0]]!r} (row {bad[0] + 1}); expected 2020-09-01; set {key}="
+            "<attribute>, or rename this one"
+        )
+    return days
+
+
+def _day(value: Any) -> np.datetime64:
+    text = "" if _is_null(value) else str(value).strip()
+    if re.fullmatch(r"\d{8}", text):
+        text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    try:
+        if re.match(r"\d{4}-\d\d-\d\d", text):
+            return np.datetime64(text[:10], "D")
+    except ValueError:
+        pass
+    return np.datetime64("NaT", "D")
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or value != value or str(value) == ""

@@ -1,0 +1,363 @@
+"""Prepare series: the pixels of parcels and points out of dated images, split and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from geoseg import command
+from geoseg.audit import AUDIT
+from geoseg.bands import Bands
+from geoseg.collected import Collected
+from geoseg.dataset import DESCRIPTION
+from geoseg.errors import Faults, InputError
+from geoseg.gather import check_stacks, collect
+from geoseg.labels import Labels
+from geoseg.labels.parcels import Parcels, codes_of, read_parcels
+from geoseg.legend import UNLABELLED, Legend, LegendSettings
+from geoseg.output import claim, clearing, fingerprint
+from geoseg.samplesettings import SampleSettings
+from geoseg.samplesplit import SampleSplit, assign
+from geoseg.series import DEMO_PARCELS, DEMO_SERIES, Series, find_stacks
+from geoseg.seriesmap import SIZE, MapSettings, prepare_map
+from geoseg.seriesset import PRODUCTS, UNITS, Samples, SeriesDataset, write_samples
+from geoseg.seriesstats import day_range, measure, shape_statistics
+from geoseg.split import SPLITS
+from geoseg.stack import Stack
+from geoseg.summary import Summary
+from geoseg.tiling import Tiling
+from geoseg.units import has_places
+
+
+@dataclass
+class PrepareSeriesConfig:
+    """Take the pixels of parcels or points out of dated images: the data set for training.
+
+    unit=map burns labels for networks that see whole windows instead; only then is there tiling.
+    """
+
+    dataset: str = "data/demo/series_dataset"
+    """Folder to write."""
+    unit: str = "parcel"
+    """parcel, pixel or map: what gets one label; pixel takes each pixel of a parcel for itself."""
+    table: Any = None
+    """CSV or Parquet file with a row per sample and date, instead of images and labels."""
+    overwrite: bool = False
+    """Replace a data set that was made with other settings."""
+    series: Series = field(default_factory=Series)
+    bands: Bands = field(default_factory=Bands)
+    labels: Labels = field(default_factory=Labels)
+    legend: LegendSettings = field(default_factory=LegendSettings)
+    split: SampleSplit = field(default_factory=SampleSplit)
+    samples: SampleSettings = field(default_factory=SampleSettings)
+    tiling: Tiling = field(default_factory=lambda: Tiling(SIZE))
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise InputError(f"unit={self.unit}: choose from {', '.join(UNITS)}")
+        if self.table is not None and self.unit == "map":
+            raise InputError("table and unit=map: a table has no images; set unit=pixel")
+        if self.table is not None and self.series.path is not None:
+            raise InputError("table and series.path: give a table or images, not both")
+
+
+class Source(Protocol):
+    """A way into a series data set."""
+
+    def settings(self) -> dict[str, Any]:
+        """What the samples depend on, as JSON values."""
+
+    def inputs(self) -> list[Any]:
+        """Fingerprints of the files."""
+
+    def collect(self, legend: Legend, folder: Path) -> Collected:
+        """Write the pixel arrays. Raises: InputError."""
+
+
+@dataclass
+class FromStacks:
+    """Dated images, with parcels or points on them."""
+
+    stacks: Sequence[Stack]
+    parcels: Parcels
+    labels: Labels
+    series: Series
+    samples: SampleSettings
+    bands: Bands = field(default_factory=Bands)
+
+    @classmethod
+    def open(
+        cls,
+        series: Series,
+        labels: Labels,
+        *,
+        bands: Bands | None = None,
+        samples: SampleSettings | None = None,
+        column: str | None = None,
+    ) -> FromStacks:
+        """Find images and parcels. column: attribute that a split goes by.
+
+        Raises: InputError with the faults of both.
+        """
+        faults = Faults()
+        stacks: list[Stack] = []
+        samples, bands = samples or SampleSettings(), bands or Bands()
+        with faults.collect():
+            stacks = find_stacks(series, bands)
+            check_stacks(stacks)
+        with faults.collect():
+            parcels = read_parcels(labels, samples, column=column)
+        faults.raise_if_any()
+        return cls(stacks, parcels, labels, series, samples, bands)
+
+    def settings(self) -> dict[str, Any]:
+        rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
+        return _settings(**rooms, bands=self.bands)
+
+    def inputs(self) -> list[Any]:
+        paths = sorted({path for s in self.stacks for path in (*s.paths, *s.masks)})
+        return [fingerprint(path) for path in [*paths, *self.parcels.paths]]
+
+    def collect(self, legend: Legend, folder: Path) -> Collected:
+        codes, said = codes_of(self.parcels, self.labels, legend)
+        known = codes != UNLABELLED
+        parcels = replace(self.parcels.take(known), notes=[*self.parcels.notes, *said])
+        return collect(
+            list(self.stacks),
+            parcels,
+            codes[known],
+            folder,
+            series=self.series,
+            samples=self.samples,
+        )
+
+
+@dataclass
+class FromTable:
+    """A long table: one row per sample and date."""
+
+    path: str
+    labels: Labels
+    series: Series
+    bands: Bands
+    samples: SampleSettings
+    column: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
+        return _settings(**rooms, bands=self.bands) | {"table": str(self.path)}
+
+    def inputs(self) -> list[Any]:
+        return [fingerprint(self.path)]
+
+    def collect(self, legend: Legend, folder: Path) -> Collected:
+        # Imported late: it brings pandas, and nobody should wait for that to see --help.
+        from geoseg.table import collect_table
+
+        column = None if self.column == "tile" else self.column
+        return collect_table(
+            self.path,
+            legend,
+            folder,
+            samples=self.samples,
+            series=self.series,
+            bands=self.bands,
+            labels=self.labels,
+            column=column,
+        )
+
+
+def _settings(**rooms: Any) -> dict[str, Any]:
+    return {name: asdict(room) for name, room in rooms.items()}
+
+
+def main(config: PrepareSeriesConfig) -> None:
+    if (config.series.path, config.table, config.labels.path) == (None, None, None):
+        config = _demo(config)
+    if config.unit == "map":
+        _prepare_map(config)
+        return
+    faults = Faults()
+    with faults.collect():
+        source = _source(config)
+    with faults.collect():
+        legend = config.legend.load()
+    faults.raise_if_any()
+    options = {"unit": config.unit, "split": config.split, "overwrite": config.overwrite}
+    print(prepare_series(source, legend, config.dataset, **options))  # type: ignore[arg-type]
+
+
+def _demo(config: PrepareSeriesConfig) -> PrepareSeriesConfig:
+    series = replace(config.series, **DEMO_SERIES)
+    labels = replace(config.labels, path=DEMO_PARCELS, field="crop")
+    legend = config.legend
+    if not (legend.path or legend.classes):
+        legend = LegendSettings(path=str(command.CONF / "legend" / "crops.yaml"))
+    return replace(config, series=series, labels=labels, legend=legend)
+
+
+def _prepare_map(config: PrepareSeriesConfig) -> None:
+    """Targets and windows for networks that see whole maps: another kind of data set."""
+    faults = Faults()
+    default = vars(SampleSettings())
+    for key, value in vars(config.samples).items():
+        if value != default[key]:
+            faults.add(
+                f"samples.{key}={value}: unit=map has no samples but windows; leave it out"
+                " (labels.ignore_border leaves out the pixels along borders)"
+            )
+    stacks: list[Stack] = []
+    with faults.collect():
+        stacks = find_stacks(config.series, config.bands)
+    with faults.collect():
+        legend = config.legend.load()
+    faults.raise_if_any()
+    settings = MapSettings(config.series, config.bands, config.tiling, config.split)
+    options = {"settings": settings, "overwrite": config.overwrite}
+    print(prepare_map(stacks, config.labels, legend, config.dataset, **options))  # type: ignore[arg-type]
+
+
+def _source(config: PrepareSeriesConfig) -> Source:
+    column = config.split.column
+    if config.table is not None:
+        if not Path(str(config.table)).is_file():
+            raise InputError(f"table={config.table}: no such file; give a CSV or Parquet file")
+        rooms = (config.labels, config.series, config.bands, config.samples)
+        return FromTable(str(config.table), *rooms, column)
+    return FromStacks.open(
+        config.series,
+        config.labels,
+        bands=config.bands,
+        samples=config.samples,
+        column=column,
+    )
+
+
+def prepare_series(
+    source: Source,
+    legend: Legend,
+    dataset: str | Path,
+    *,
+    unit: str = "parcel",
+    split: SampleSplit | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Make a series data set in the folder `dataset`, or go on in it.
+
+    source: FromStacks or FromTable. unit: parcel or pixel.
+    Returns: what was found, as a text for people.
+    Raises: InputError for labels that the legend doesn't know, parcels outside the tiles …
+    """
+    folder, split = Path(dataset), split or SampleSplit()
+    settings = source.settings() | {"split": asdict(split), "unit": unit}
+    products = (*PRODUCTS, AUDIT)
+    with clearing(folder, products):
+        claimed = settings | {"legend": legend.to_dict(), "inputs": source.inputs()}
+        claim(folder, claimed, command="prepare_series", products=products, overwrite=overwrite)
+        if (folder / DESCRIPTION).exists():
+            summary = Summary()
+            summary.note(f"{folder}: already made with these settings; nothing to do")
+            return summary
+        found = source.collect(legend, folder)
+        if split.by == "block" and not has_places(found.samples, found.crs):
+            split = replace(split, by="random")
+            found.summary.warn(
+                "the samples have no coordinates, so they were split at random, not by blocks of"
+                " the ground: scores will promise more than a map keeps; split.by=column goes by"
+                " an attribute"
+            )
+        samples = replace(found.samples, split=assign(found.samples, split, crs=found.crs))
+    write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
+    made = _describe(folder, found, samples, legend, unit=unit, settings=settings)
+    made.save()
+    _summarize(made, samples, found.summary)
+    found.summary.note(f"data set: {folder} (look at {folder / 'samples.gpkg'} in QGIS)")
+    return found.summary
+
+
+def _describe(
+    folder: Path,
+    found: Collected,
+    samples: Samples,
+    legend: Legend,
+    *,
+    unit: str,
+    settings: dict[str, Any],
+) -> SeriesDataset:
+    """The data set, with the statistics of its train split."""
+    train = samples.take(samples.split == "train")
+    if not len(train):
+        raise InputError("split: no sample in the train split; lower split.val and split.test")
+    mean, std = shape_statistics(train)
+    return SeriesDataset(
+        folder,
+        unit,
+        found.bands,
+        found.dtype,
+        legend,
+        measure(folder, train, found.bands),
+        mean,
+        std,
+        found.reference,
+        day_range(folder, train),
+        found.pixel_size_m,
+        found.crs,
+        settings,
+    )
+
+
+def _summarize(made: SeriesDataset, samples: Samples, summary: Summary) -> None:
+    """Tables of splits, classes and bands; what a person must know before training."""
+    present = [name for name in SPLITS if (samples.split == name).any()]
+    counts = {
+        name: np.array(
+            [((samples.split == name) & (samples.code == code)).sum() for code in made.legend.codes]
+        )
+        for name in present
+    }
+    rows = []
+    for name in present:
+        mine = samples.split == name
+        groups = len(set(samples.group[mine]))
+        rows.append([name, int(mine.sum()), groups, int(samples.pixels[mine].sum())])
+    summary.table("Splits", ["split", "samples", "groups", "pixels"], rows)
+    summary.table(
+        "Samples per class",
+        ["code", "class", *present],
+        [
+            [c.code, c.name, *(int(n[i]) for n in counts.values())]
+            for i, c in enumerate(made.legend.classes)
+        ],
+    )
+    s = made.statistics
+    columns = zip(made.bands, s.mean, s.std, s.p2, s.p98, strict=True)
+    summary.table(
+        "Bands over the train samples",
+        ["band", "mean", "std", "2 %", "98 %"],
+        [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns],
+    )
+    summary.note(
+        f"days {made.days[0]} to {made.days[1]}, counted from {made.reference} (month-day)"
+    )
+    _warn(made.legend, counts, summary)
+
+
+def _warn(legend: Legend, counts: dict[str, np.ndarray], summary: Summary) -> None:
+    total = np.sum(list(counts.values()), axis=0)
+    for place, name in enumerate(legend.names):
+        if not total[place]:
+            summary.warn(f"class {name} of the legend never occurs")
+        elif not counts["train"][place]:
+            summary.warn(f"class {name} never occurs in the train split: it can't be learnt")
+        else:
+            absent = [split for split, n in counts.items() if not n[place]]
+            if absent:
+                summary.warn(f"class {name} never occurs in {' and '.join(absent)}")
+
+
+if __name__ == "__main__":
+    command.run("prepare_series", PrepareSeriesConfig, main)

@@ -1,0 +1,150 @@
+"""Long tables: columns found, dates, gaps, labels; every fault says what and where."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoseg.bands import Bands
+from geoseg.errors import InputError
+from geoseg.labels import Labels
+from geoseg.legend import Legend
+from geoseg.samplesettings import SampleSettings
+from geoseg.series import Series
+from geoseg.seriesset import load_pixels
+from geoseg.table import collect_table, read_table
+
+LEGEND = Legend.parse(
+    [
+        {"code": 2, "name": "wheat", "color": "#ffd700"},
+        {"code": 5, "name": "maize", "color": "#228b22", "values": [41]},
+    ],
+    "test",
+)
+ROWS = pd.DataFrame(
+    {
+        "id": ["a", "b", "a", "b", "a"],
+        "date": ["2022-03-01", "2022-02-01", "2022-01-15", "2022-05-05", "2022-06-01"],
+        "red": [300, 200, 100, 250, 65535],
+        "nir": [3000, 2000, 1000, 2500, 4000],
+        "label": ["wheat", "41", "wheat", "41", "wheat"],
+    }
+)
+
+
+def written(tmp_path, rows=ROWS, name="table.csv"):
+    path = tmp_path / name
+    rows.to_csv(path, index=False) if name.endswith("csv") else rows.to_parquet(path)
+    return path
+
+
+def read(path, **options):
+    rooms = {"samples": SampleSettings(), "series": Series(), "bands": Bands()} | options
+    return read_table(path, **rooms)
+
+
+def collect(path, folder, labels=None, **options):
+    rooms = {"samples": SampleSettings(), "series": Series(), "bands": Bands()} | options
+    (folder / "pixels").mkdir(parents=True, exist_ok=True)
+    return collect_table(path, LEGEND, folder, labels=labels or Labels(), **rooms)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
+def test_rows_become_series_in_order_of_dates(tmp_path, name):
+    table = read(written(tmp_path, name=name), wanted=["label"])
+    assert list(table.ids) == ["a", "b"]
+    assert table.bands == ("red", "nir")
+    assert table.reference == "01-15"
+    np.testing.assert_array_equal(table.values[0, :, 0], [100, 300, 65535])  # a gap
+    np.testing.assert_array_equal(table.values[0, :, 1], [1000, 3000, 4000])
+    np.testing.assert_array_equal(table.values[1, :, 1], [2000, 2500, 65535])  # padding
+    np.testing.assert_array_equal(table.days[0], [0, 45, 137])
+    np.testing.assert_array_equal(table.days[1, :2], [17, 110])
+
+
+@pytest.mark.parametrize("dates", [["20220301", "20220201", "20220115", "20220505", "20220601"]])
+def test_dates_without_dashes(tmp_path, dates):
+    rows = ROWS.assign(date=dates)
+    assert list(read(written(tmp_path, rows)).days[0]) == [0, 45, 137]
+
+
+def test_collected_samples_know_codes_places_and_groups(tmp_path):
+    rows = ROWS.assign(lon=[7.0, 8.0, 7.0, 8.0, 7.0], lat=47.0, farm=[1, 2, 1, 2, 1], year=2022)
+    path = written(tmp_path, rows)
+    made = collect(
+        path, tmp_path / "d", bands=Bands(order=["nir", "red"]),
+        samples=SampleSettings(group="farm"), column="year",
+    )  # fmt: skip
+    assert list(made.samples.code) == [2, 5]
+    assert list(made.samples.group) == ["1", "2"]
+    assert list(made.samples.fold_by) == ["2022", "2022"]
+    assert list(made.samples.x) == [7.0, 8.0]
+    assert made.crs == "EPSG:4326"
+    assert made.bands == ("nir", "red")
+    pixels, days = load_pixels(tmp_path / "d", "table")
+    assert pixels.shape == (2, 3, 2)
+    assert days.shape == (2, 3)
+    assert list(made.samples.clear) == [3, 2]
+
+
+def test_a_table_without_places_has_none(tmp_path):
+    made = collect(written(tmp_path), tmp_path / "d")
+    assert made.geometries is None
+    assert np.isnan(made.samples.x).all()
+
+
+def test_periods_of_samples_cut_their_dates_and_count_their_days(tmp_path):
+    rows = ROWS.assign(**{"from": "2022-02-15", "to": "2022-06-01"})
+    table = read(written(tmp_path, rows))
+    assert table.values.shape[1] == 1
+    assert table.reference == "02-15"
+    assert [int(days[0]) for days in table.days] == [14, 79]
+
+
+def test_a_date_twice_keeps_the_first_and_fills_its_gaps(tmp_path):
+    more = pd.DataFrame([["a", "2022-06-01", 777, 9, "wheat"]], columns=ROWS.columns)
+    table = read(written(tmp_path, pd.concat([ROWS, more])))
+    np.testing.assert_array_equal(table.values[0, 2], [777, 4000])
+    assert "1 rows repeat" in table.notes[0]
+
+
+def test_real_numbers_and_nodata(tmp_path):
+    rows = ROWS.assign(red=[0.5, 0.25, -1.0, 0.1, 0.2])
+    table = read(written(tmp_path, rows), bands=Bands(order=["red"], nodata=-1))
+    assert table.values.dtype == np.float32
+    np.testing.assert_array_equal(np.isnan(table.values[0, :, 0]), [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        ({"id": ["a", None, "a", "b", "a"]}, {}, r"row 2: no id; each row must name its sample"),
+        ({"date": "soon"}, {}, r"row 1: date=soon is no date; expected YYYY-MM-DD"),
+        ({}, {"samples": SampleSettings(id="plot")}, r"samples.id=plot: no such column; there are"),
+        ({}, {"bands": Bands(order=["blue"])}, r"no column blue; it has .*red"),
+        ({}, {"series": Series(start="2030-01-01")}, r"no row lies within its period"),
+        ({"label": ["wheat", "41", "maize", "41", "wheat"]}, {}, r"a has two labels"),
+        ({"label": "oats"}, {}, r"1 values that the legend does not know \(oats\)"),
+        ({"id": ["a", "b", "c", "d", "e"]}, {"labels": Labels(field="label")}, "at least two"),
+    ],
+)
+def test_bad_tables(tmp_path, change, options, said):
+    with pytest.raises(InputError, match=said):
+        collect(written(tmp_path, ROWS.assign(**change)), tmp_path / "d", **options)
+
+
+def test_columns_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"no column for the date; set samples.date="):
+        read(written(tmp_path, ROWS.drop(columns="date")))
+    with pytest.raises(InputError, match="no column of numbers"):
+        read(written(tmp_path, ROWS.drop(columns=["red", "nir"])))
+    with pytest.raises(InputError, match="expected a table"):
+        read(tmp_path / "table.xlsx")
+    with pytest.raises(InputError, match="no such file"):
+        read(tmp_path / "none.csv")
+
+
+def test_samples_with_other_labels_can_be_left_out(tmp_path):
+    rows = ROWS.assign(label=["wheat", "oats", "wheat", "oats", "wheat"])
+    made = collect(written(tmp_path, rows), tmp_path / "d", labels=Labels(unknown="unlabelled"))
+    assert list(made.samples.id) == ["a"]
+    assert "1 samples left out" in str(made.summary)
