@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -179,7 +179,13 @@ def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> li
         key: np.sum([count(name, window) for name, window in parts], axis=0)
         for key, parts in cells.items()
     }
-    drawn = _draw(split, {key: c for key, c in counts.items() if c.sum() > 0})
+    val, test = split.share("val"), split.share("test")
+    shares = {"train": 1 - val - test, "val": val, "test": test}
+    drawn = share_out(
+        {key: c for key, c in counts.items() if c.sum() > 0},
+        {name: share for name, share in shares.items() if share > 0},
+        seed=split.seed,
+    )
     regions = []
     for key, parts in cells.items():
         if key not in drawn:
@@ -228,21 +234,20 @@ def _cells(grid: Grid, lattice: tuple[float, float, float, float]) -> list[tuple
     return cells
 
 
-def _draw(
-    split: Split, counts: dict[tuple[str, int, int], np.ndarray]
-) -> dict[tuple[str, int, int], str]:
-    """Draw a split for each block so that every class is shared out as asked.
+def share_out(
+    counts: Mapping[Any, np.ndarray], shares: Mapping[Any, float], *, seed: int | Sequence[int]
+) -> dict[Any, Any]:
+    """Draw a share for each unit so that every class is shared out as asked.
 
-    Rare classes first, each block to the split that lacks most of what the block holds (after
+    Rare classes first, each unit to the share that lacks most of what the unit holds (after
     Sechidis et al. 2011, iterative stratification).
+    counts: unit → its amount of each class (K,). shares: name → share above 0; together 1.
+    Returns: unit → name of its share.
     """
-    val, test = split.share("val"), split.share("test")
-    shares = {"train": 1 - val - test, "val": val, "test": test}
-    shares = {name: share for name, share in shares.items() if share > 0}
     if not counts:
         return {}
     total = np.maximum(np.sum(list(counts.values()), axis=0), 1).astype(float)
-    random = np.random.default_rng(split.seed)
+    random = np.random.default_rng(seed)
     keys = sorted(counts)
     keys = [keys[i] for i in random.permutation(len(keys))]
     keys.sort(key=lambda key: -float((counts[key] / total).max()))

@@ -22,7 +22,7 @@ def scenes_of(found: Map, dataset: Dataset | None = None) -> tuple[list[Scene], 
     """
     record = _record(found)
     if record is None:
-        return (list(dataset.scenes) if dataset else []), []
+        return ([s for s in dataset.scenes if isinstance(s, Scene)] if dataset else []), []
     try:
         values = read_json(record)
         bands = Bands(**values.get("settings", {}).get("bands", {}))
