@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # No download at run time, and albumentations would look for one at each import.
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: demo test lint bench real clean
+.PHONY: demo demo-series test lint bench real clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -26,6 +26,20 @@ demo: $(INSTALLED)  ## The whole way on made-up scenes: about 4 minutes on 2 cor
 	@echo "map:    maps/demo/landcover.tif   (open it in QGIS: Layer > Add Layer > Add Raster Layer, or drag it in)"
 	@echo "report: reports/demo/report.html  (open it in a browser)"
 
+demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year: about 3 minutes
+	$(BIN)/python -m geoseg.demo
+	$(BIN)/python -m geoseg.prepare_series
+	$(BIN)/python -m geoseg.train dataset=data/demo/series_dataset run=runs/demo_series experiment=demo_series
+	$(BIN)/python -m geoseg.predict checkpoint=runs/demo_series
+	$(BIN)/python -m geoseg.mosaic maps=maps/demo_series out=maps/demo_series/landcover.tif
+	$(BIN)/python -m geoseg.evaluate map=maps/demo_series/landcover.tif legend=crops \
+		labels.path=data/demo/series_dataset/samples.gpkg labels.field=class labels.where="split = 'test'" \
+		out=reports/demo_series
+	@echo
+	@echo "parcels: maps/demo_series/parcels.gpkg   (open it in QGIS: it brings its style)"
+	@echo "map:     maps/demo_series/landcover.tif"
+	@echo "report:  reports/demo_series/report.html  (open it in a browser)"
+
 test: $(INSTALLED)  ## All tests; no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -q
 
@@ -39,6 +53,7 @@ bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real
+	$(BIN)/python -m benchmarks.series
 
 clean:
 	rm -rf $(VENV) data/demo runs maps reports real

@@ -121,10 +121,11 @@ class Scores:
         ]
         return {**overall, "classes": classes}
 
-    def table(self) -> str:
-        """The scores as text for a terminal; – where undefined."""
+    def table(self, unit: str = "px") -> str:
+        """The scores as text for a terminal; – where undefined. unit: of what was counted."""
         width = max(map(len, (*self.names, "mean")))
-        head = f"{'class':<{width}}    IoU     F1  user's  prod.'s  labels, px     map, px"
+        counted = f"{'labels, ' + unit:>10}  {'map, ' + unit:>10}"
+        head = f"{'class':<{width}}    IoU     F1  user's  prod.'s  {counted}"
         lines = [head]
         for i, name in enumerate(self.names):
             lines.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,12 @@ class BandStatistics:
     @classmethod
     def from_dict(cls, values: dict[str, Sequence[float]]) -> BandStatistics:
         return cls(**{name: tuple(map(float, v)) for name, v in values.items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence[BandStatistics]) -> BandStatistics:
+        """Of all bands of the parts, one after the other."""
+        names = [f.name for f in fields(cls)]
+        return cls(**{name: sum((getattr(p, name) for p in parts), ()) for name in names})
 
 
 class Measure:

@@ -16,6 +16,7 @@ from geoseg import __version__
 from geoseg.bands import BandStatistics
 from geoseg.errors import InputError
 from geoseg.legend import Legend
+from geoseg.seriescard import SeriesCard
 from geoseg.settings import Model
 from geoseg.tiling import Tiling
 
@@ -45,6 +46,8 @@ class ModelCard:
     tiling: Tiling
     scores: dict[str, Any]
     """Of the validation that chose these weights."""
+    series: SeriesCard | None = None
+    """Of networks for series only."""
     version: str = __version__
 
     def to_json(self) -> str:
@@ -57,7 +60,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = json.loads(text)
+        values = {"series": None} | json.loads(text)
         return cls(
             **values
             | {
@@ -66,6 +69,7 @@ class ModelCard:
                 "statistics": BandStatistics.from_dict(values["statistics"]),
                 "legend": Legend.from_dict(values["legend"]),
                 "tiling": Tiling(**values["tiling"]),
+                "series": SeriesCard.from_dict(values["series"]) if values["series"] else None,
             }
         )
 

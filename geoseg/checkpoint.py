@@ -11,6 +11,7 @@ from torch import nn
 from geoseg import models
 from geoseg.card import KEY, ModelCard
 from geoseg.errors import InputError
+from geoseg.models import series
 from geoseg.output import replacing
 
 
@@ -25,13 +26,22 @@ def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
             raise InputError(f"{path}: can't be written ({error}); is the disk full?") from None
 
 
+def build(card: ModelCard) -> nn.Module:
+    """The network of a card, its weights still to be loaded."""
+    channels, classes = len(card.bands), len(card.legend)
+    if card.series is None:
+        return models.build(card.model, channels, classes, pretrained=False)
+    grid = card.series.grid
+    return series.build(card.model, channels, classes, dates=len(grid) if grid else None)
+
+
 def load(path: str | Path) -> tuple[nn.Module, ModelCard]:
     """The network of a file, ready to predict (on the CPU, float32), and its card.
 
     Raises: InputError if the file is missing, cut short, or of another program or version.
     """
     card = ModelCard.read(path)
-    network = models.build(card.model, len(card.bands), len(card.legend), pretrained=False)
+    network = build(card)
     try:
         weights = safetensors.torch.load_file(path)
         network.load_state_dict(weights)

@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import inspect
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from geoseg.output import make_folder
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """In a wheel conf/ lies inside the package, in a checkout beside it."""
+VERBATIM = ("pattern", "where")
+"""Ends of the names of settings whose values are regular expressions or SQL."""
 
 
 def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
@@ -48,6 +51,7 @@ def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
             _end(name, f"{error.filename or 'file system'}: {error.strerror or error}")
 
     register(name, schema)
+    sys.argv[1:] = map(quoted, sys.argv[1:])
     # Makes Hydra hand its errors over instead of printing them, in four lines and more.
     full = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -60,6 +64,20 @@ def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
     except KeyboardInterrupt:
         print(f"geoseg {name}: stopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def quoted(argument: str) -> str:
+    """An argument as Hydra must see it: text that is no list, number or formula, quoted.
+
+    A shell takes one pair of quotes off, and no one who writes a regular expression or a condition
+    thinks of a second.
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or not key.endswith(VERBATIM) or value in ("", "null") or value[0] in "'\"":
+        return argument
+    # A backslash before a quote, or at the end, would else escape it.
+    text = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
+    return f"{key}='{text}'"
 
 
 def explain(error: BaseException, name: str, schema: type) -> str:
@@ -144,17 +162,22 @@ def help_text(name: str, schema: type) -> str:
     return "\n".join(lines)
 
 
-def _keys(schema: type, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+def _keys(schema: type, prefix: str = "", given: Any = None) -> Iterator[tuple[str, str, str]]:
+    """Key, default and meaning. given: defaults of a command that has its own for a room."""
     docs = _field_docs(schema)
     types = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
         kind = types[field.name]
         if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-            yield from _keys(kind, f"{prefix}{field.name}.")
+            factory = field.default_factory
+            own = factory() if factory not in (kind, dataclasses.MISSING) else None
+            yield from _keys(kind, f"{prefix}{field.name}.", own)
             continue
         default: Any = field.default
         if field.default_factory is not dataclasses.MISSING:
             default = field.default_factory()
+        if given is not None:
+            default = getattr(given, field.name)
         text = "" if default is None or default is dataclasses.MISSING else str(default)
         yield prefix + field.name, text, docs.get(field.name, "")
 

@@ -6,7 +6,7 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -29,7 +29,6 @@ from geoseg.curves import draw_curves
 from geoseg.errors import InputError
 from geoseg.legend import IGNORED
 from geoseg.output import replacing, unwritable
-from geoseg.samples.tiles import Shuffle, TrainTiles, ValTiles
 from geoseg.settings import Fit
 
 LAST = "last.ckpt"
@@ -87,50 +86,54 @@ def learning_rate(fit: Fit, progress: float) -> float:
     return fit.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2)
 
 
+@dataclass
+class Task:
+    """What is to be learnt, from what, and where it goes."""
+
+    network: nn.Module
+    """(inputs …) → logits (B, K, H, W) of images or (B, K) of series."""
+    criterion: nn.Module
+    """(logits, target) → scalar."""
+    train: DataLoader[Any]
+    """Batches (inputs, target), inputs a tensor or a tuple of them; its sampler has an `epoch`."""
+    val: DataLoader[Any]
+    names: list[str]
+    """Of the K classes."""
+    folder: Path
+    """Of the run."""
+    keep: Keep
+    """Called whenever the validation mIoU is the best so far."""
+
+
 def fit_network(
-    network: nn.Module,
-    criterion: nn.Module,
-    data: tuple[TrainTiles, ValTiles],
-    fit: Fit,
-    *,
-    fabric: Fabric,
-    folder: Path,
-    keep: Keep,
-    names: list[str],
-    seed: int,
+    task: Task, fit: Fit, *, fabric: Fabric, seed: int, console: Console | None = None
 ) -> History:
     """Train until the epochs, the minutes or the patience are over; go on from LAST if it is there.
 
-    network: (B, C, H, W) float32 → logits (B, K, H, W). criterion: (logits, target) → scalar.
-    data: train and val tiles. keep: called whenever the validation mIoU is the best so far.
     The order of samples, augmentation and dropout depend on seed and epoch alone, so that a
     training that was killed ends, on CPU, with the weights of one that was not.
     Raises: InputError if the loss is no longer a number.
     """
-    train, val = data
+    network, folder = task.network, task.folder
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
     )
     model, optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
-    criterion = criterion.to(fabric.device)
+    criterion = task.criterion.to(fabric.device)
     average = AveragedModel(network, avg_fn=partial(_mix, fit.average), use_buffers=True)
     state = {"model": model, "optimizer": optimizer, "average": average}
     history = _resume(folder / LAST, state, fabric)
-    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
-    options = _loading(fit, fabric)
-    batches = fabric.setup_dataloaders(
-        DataLoader(train, fit.batch_size, sampler=shuffle, **options)
-    )
-    val_batches = fabric.setup_dataloaders(DataLoader(val, fit.batch_size, **options))
+    shuffle: Any = task.train.sampler
+    batches, val_batches = fabric.setup_dataloaders(task.train, task.val)
     logger = TensorBoardLogger(folder, name="tensorboard", version="")
-    clock, console = Clock(history.minutes), Console()
+    clock, console = Clock(history.minutes), console or Console()
     while history.finished(fit) is None:
         torch.manual_seed(seed * 1_000_003 + history.epoch)
         shuffle.epoch = history.epoch
         loss = _train_epoch(state, criterion, batches, fit, history, fabric=fabric, clock=clock)
         row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
         row["learning_rate"] = optimizer.param_groups[0]["lr"]
-        scores = _validate(average.module, val_batches, names, fabric=fabric)
+        scores = _validate(average.module, val_batches, task.names, fabric=fabric)
         history.epoch += 1
         history.minutes = clock.minutes()
         history.rows.append(row | {"minutes": history.minutes} | _columns(scores))
@@ -138,12 +141,12 @@ def fit_network(
         value = scores.miou if scores else float(history.epoch)
         if not value <= history.best:  # also if it is NaN in the first epoch
             history.best, history.best_epoch = value, history.epoch
-            keep(average.module, scores.to_dict() if scores else {})
+            task.keep(average.module, scores.to_dict() if scores else {})
         _write_metrics(folder / METRICS, history.rows)
         _save(folder / LAST, state, history)
         logger.log_metrics({k: v for k, v in history.rows[-1].items() if v == v}, history.step)
         console.print(_line(history, fit), highlight=False)
-    draw_curves(history.rows, names, folder / "curves.png")
+    draw_curves(history.rows, task.names, folder / "curves.png")
     logger.finalize("success")
     return history
 
@@ -175,7 +178,7 @@ def _train_epoch(
     total, done = torch.zeros((), device=fabric.device), 0
     with _bar() as bar:
         task = bar.add_task(f"epoch {history.epoch + 1}", total=len(batches), loss="")
-        for number, (image, target) in enumerate(batches):
+        for number, (given, target) in enumerate(batches):
             progress = (history.epoch + number / len(batches)) / fit.epochs
             if fit.max_minutes is not None:
                 progress = max(progress, clock.minutes() / fit.max_minutes)
@@ -187,7 +190,7 @@ def _train_epoch(
             stepping = (number + 1) % fit.accumulate == 0 or last
             waiting = nullcontext() if stepping else fabric.no_backward_sync(model)
             with waiting:
-                logits = model(image.contiguous(memory_format=torch.channels_last))
+                logits = model(*inputs(given))
                 loss = criterion(logits, target.long())
                 fabric.backward(loss / fit.accumulate)
             if stepping:
@@ -226,20 +229,28 @@ def _validate(
     counts = MulticlassConfusionMatrix(len(names), ignore_index=IGNORED, validate_args=False)
     counts = counts.to(fabric.device)
     with fabric.autocast():
-        for image, target in batches:
-            logits = network(image.contiguous(memory_format=torch.channels_last))
+        for given, target in batches:
+            logits = network(*inputs(given))
             counts.update(logits.argmax(dim=1), target.long())
     return Scores.of(counts.compute().cpu().numpy(), names)
 
 
-def _loading(fit: Fit, fabric: Fabric) -> dict[str, Any]:
+def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What a network is called with: images in the layout that is fastest, series as they come."""
+    if isinstance(given, Tensor):
+        return (given.contiguous(memory_format=torch.channels_last),)
+    return tuple(given)
+
+
+def loading(fit: Fit, device: torch.device) -> dict[str, Any]:
+    """Options of the DataLoaders of a training on a device."""
     workers = fit.workers
     if workers is None:
         workers = max(1, min(8, (os.cpu_count() or 1) - 1))
     return {
         "num_workers": workers,
         "persistent_workers": workers > 0,
-        "pin_memory": fabric.device.type == "cuda",
+        "pin_memory": device.type == "cuda",
     }
 
 

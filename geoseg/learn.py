@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric import Fabric
 from torch import nn
+from torch.utils.data import DataLoader
 
 from geoseg import augment as augment_room
 from geoseg import checkpoint, models
@@ -18,8 +19,8 @@ from geoseg.augment import Augment
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.device import Device, choose
-from geoseg.fit import History, fit_network
-from geoseg.samples.tiles import TrainTiles, ValTiles
+from geoseg.fit import History, Task, fit_network, loading
+from geoseg.samples.tiles import Shuffle, TrainTiles, ValTiles
 from geoseg.settings import Fit, Loss, Model
 
 CPU_BATCH, GPU_BATCH = 4, 16
@@ -55,17 +56,18 @@ def learn(
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
         checkpoint.save(folder / BEST, best, make_card(dataset, model, scores))
 
-    history = fit_network(
+    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
+    options = loading(fit, fabric.device)
+    task = Task(
         network,
         criterion,
-        (train, val),
-        fit,
-        fabric=fabric,
-        folder=folder,
-        keep=keep,
-        names=legend.names,
-        seed=seed,
+        DataLoader(train, fit.batch_size, sampler=shuffle, **options),
+        DataLoader(val, fit.batch_size, **options),
+        legend.names,
+        folder,
+        keep,
     )
+    history = fit_network(task, fit, fabric=fabric, seed=seed)
     return _closing(history, fit, folder)
 
 

@@ -51,6 +51,7 @@ def build(
 class WeightedSum(nn.Module):
     """Logits (B, K, H, W) and target indices (B, H, W) to one number, in float32.
 
+    Of series, logits are (B, K) and targets (B,): the batch counts as one image of B pixels.
     Pixels of index 255 count for nothing; without any other the loss is 0, with gradients of 0.
     """
 
@@ -62,6 +63,8 @@ class WeightedSum(nn.Module):
         self.register_buffer("weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if logits.ndim == 2:
+            logits, target = logits.T[None, ..., None], target[None, :, None]
         with torch.autocast(logits.device.type, enabled=False):
             # Planes of classes, not channels_last: on CPU a softmax over few classes is 5 × as
             # fast across planes as along a short last axis.

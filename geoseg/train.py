@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command
+from geoseg import command, seriesset
 from geoseg.augment import Augment
 from geoseg.card import BEST
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.output import claim, clearing
-from geoseg.settings import Fit, Loss, Model
+from geoseg.seriesset import SeriesDataset
+from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
 
+SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
+MAP_NETWORKS = ("utae",)
+"""Networks for series that see whole windows."""
 
 
 @dataclass
@@ -24,7 +28,7 @@ class TrainConfig:
     """Train a network on a data set of geoseg.prepare; started again, it goes on."""
 
     dataset: str = "data/demo/dataset"
-    """Folder made by geoseg.prepare."""
+    """Folder made by geoseg.prepare or geoseg.prepare_series."""
     run: str = "runs/demo"
     """Folder to write: weights, checkpoint, metrics, curves."""
     seed: int = 0
@@ -35,10 +39,17 @@ class TrainConfig:
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
+    series: SeriesSamples = field(default_factory=SeriesSamples)
 
 
 def main(config: TrainConfig) -> None:
+    if seriesset.unit_of(config.dataset) in ("parcel", "pixel"):
+        print(train_series(SeriesDataset.load(config.dataset), config))
+        return
     dataset = Dataset.load(config.dataset)
+    if dataset.reference is not None:
+        print(train_series(dataset, config))
+        return
     text = train(
         dataset,
         config.run,
@@ -78,7 +89,7 @@ def train(
         augment or Augment(),
         fit or Fit(),
     )
-    check_dataset(dataset)
+    check_dataset(dataset, config.model)
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite")}
     with clearing(run, PRODUCTS):
         claim(run, settings, command="train", products=PRODUCTS, overwrite=overwrite)
@@ -97,9 +108,60 @@ def train(
         )
 
 
-def check_dataset(dataset: Dataset) -> None:
+def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
+    """Train a network for series into the folder `config.run`, or go on there.
+
+    dataset: of parcels or pixels, or one of dated scenes.
+    Returns: what came out, as a text for people.
+    Raises: InputError before the first step for anything that could not end well.
+    """
+    if isinstance(dataset, Dataset):
+        check_dataset(dataset, config.model)
+        if config.series.fill == "linear":
+            raise InputError(
+                f"series.fill=linear: model={config.model.name} takes dates as they are; leave it"
+                " out"
+            )
+    else:
+        check_series(dataset, config.model)
+    config = replace(config, dataset=str(dataset.folder.absolute()))
+    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", "augment")}
+    products = (*PRODUCTS, *SERIES_PRODUCTS)
+    with clearing(config.run, products):
+        claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)
+        command.record(Path(config.run), "train", config)
+        # From here on torch is needed; whatever could be wrong without it has been said.
+        from geoseg.learnseries import Study, learn_series
+
+        study = Study(config.model, config.loss, config.fit, config.series, config.seed)
+        if isinstance(dataset, Dataset):
+            from geoseg.learnmap import learn_map
+
+            return learn_map(dataset, Path(config.run), study)
+        return learn_series(dataset, Path(config.run), study)
+
+
+def check_series(dataset: SeriesDataset, model: Model) -> None:
+    """Raises: InputError if the network is not for such series, or there is nothing to learn."""
+    faults = Faults()
+    with faults.collect():
+        names = [name for name in SERIES_NETWORKS if name not in MAP_NETWORKS]
+        _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
+    if len(dataset.legend) < 2:
+        faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
+    faults.raise_if_any()
+    if not len(dataset.samples("train")):
+        raise InputError(f"{dataset.folder}: no train sample; run geoseg.prepare_series again")
+
+
+def check_dataset(dataset: Dataset, model: Model) -> None:
     """Raises: InputError if scenes or targets are gone, or there is nothing to tell apart."""
     faults = Faults()
+    with faults.collect():
+        if dataset.reference is None:
+            _check_network(model, ARCHITECTURES, "single images", dataset.folder)
+        else:
+            _check_network(model, MAP_NETWORKS, "windows through time", dataset.folder)
     if len(dataset.legend) < 2:
         faults.add(
             f"{dataset.folder}: the legend has one class ({dataset.legend.names[0]}): nothing to"
@@ -115,6 +177,15 @@ def check_dataset(dataset: Dataset) -> None:
     faults.raise_if_any()
     if not dataset.tiles("train"):
         raise InputError(f"{dataset.folder}: no train tile; run geoseg.prepare again")
+
+
+def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) -> None:
+    """Raises: InputError if the network isn't among those for what a data set holds."""
+    if model.name not in names:
+        raise InputError(
+            f"model={model.name}: not for {what}, which {folder} holds; choose from"
+            f" {', '.join(names)}"
+        )
 
 
 def _first(paths: Sequence[Any]) -> str:

@@ -11,6 +11,7 @@ from hydra.errors import ConfigCompositionException
 from geoseg import augment, command, loss, models
 from geoseg.errors import InputError
 from geoseg.legend import Legend
+from geoseg.models import series
 
 SCHEMAS = {
     "demo": "DemoConfig",
@@ -19,6 +20,8 @@ SCHEMAS = {
     "predict": "PredictConfig",
     "mosaic": "MosaicConfig",
     "evaluate": "EvaluateConfig",
+    "prepare_series": "PrepareSeriesConfig",
+    "crossvalidate": "CrossvalidateConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in command.CONF.iterdir() if p.is_dir()
@@ -47,7 +50,9 @@ def test_every_command_has_its_file():
 def test_every_option_is_composed_and_built(group, option):
     name = "train" if group in OF_TRAIN else "prepare"
     config = composed(name, f"{group}={option}")
-    if group == "model":
+    if group == "model" and config.model.for_series:
+        assert series.build(config.model, 4, 3, dates=12)
+    elif group == "model":
         assert models.build(config.model, 4, 3)
     elif group == "loss":
         assert loss.build(config.loss, [0.9, 0.1], names=["a", "b"])

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "geoseg"
-COMMANDS = {"demo", "prepare", "train", "predict", "mosaic", "evaluate"}
+COMMANDS = {
+    *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
+    *("predict", "mosaic", "evaluate"),
+}
 TENSOR_ROOMS = {
     *(
         "samples",
@@ -21,20 +24,28 @@ TENSOR_ROOMS = {
         "device",
         "blend",
         "collect",
+        "mapping",
+        "predictseries",
+        "parcelmaps",
+        "tablemaps",
+        "learnseries",
+        "learnmap",
+        "classify",
     ),
 }
 DOORS = {
     "rasterio": {"raster", "burn"},
-    "geopandas": {"dataset", "demo"},
-    "pyogrio": {"labels", "dataset", "demo"},
+    "geopandas": {"dataset", "demo", "demo_layer", "demo_series"},
+    "pyogrio": {"labels", "dataset", "demo_layer"},
     "albumentations": {"augment"},
     "segmentation_models_pytorch": {"models"},
-    "lightning": {"fit", "learn"},
+    "lightning": {"fit", "learn", "learnseries", "learnmap"},
     "torchmetrics": {"fit"},
     "safetensors": {"checkpoint", "weights"},
     "hydra": {"command"},
     "omegaconf": {"command"},
     "jinja2": {"report"},
+    "pandas": {"dataset", "demo_series", "parcelmaps", "table"},
     "osgeo": set(),
 }
 

@@ -14,7 +14,7 @@ from torchvision.models import vgg
 
 from geoseg import models, settings
 from geoseg.errors import InputError
-from geoseg.models import segnet, smp
+from geoseg.models import segnet, series, smp
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
@@ -82,11 +82,17 @@ def test_every_configuration_is_built(path):
     merged = OmegaConf.merge(OmegaConf.structured(settings.Model), OmegaConf.load(path))
     model = OmegaConf.to_object(merged)
     assert model.name == path.stem
+    if model.for_series:  # built in test_series_models
+        assert series.build(model, 1, 2, dates=9)
+        return
     assert models.build(model, 1, 2).eval()(torch.zeros(1, 1, 8, 8)).shape == (1, 2, 8, 8)
 
 
 def test_every_architecture_has_a_configuration():
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(settings.ARCHITECTURES)
+    assert {path.stem for path in CONF.glob("*.yaml")} == {
+        *settings.ARCHITECTURES,
+        *settings.SERIES_NETWORKS,
+    }
 
 
 @pytest.mark.parametrize(

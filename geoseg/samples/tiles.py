@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import Sampler
 
 from geoseg.bands import scale
 from geoseg.dataset import Dataset, Tile
+from geoseg.datedscene import AnyScene, DatedReader
 from geoseg.grid import Window
 from geoseg.legend import IGNORED
 from geoseg.raster import Raster
@@ -20,6 +22,8 @@ from geoseg.scene import SceneReader
 
 OPEN_SCENES = 32
 """Scenes that a process keeps open: opening costs more than reading a tile."""
+OPEN_FILES = 300
+"""Files that these may have, more only if a single scene does; systems allow 1,024 or so."""
 STEP = 32
 """Sides of samples are multiples of this, what most encoders need."""
 
@@ -36,7 +40,7 @@ class Augmentation(Protocol):
 
 
 class OpenScenes:
-    """Scenes and their targets, opened when first read, at most OPEN_SCENES at a time.
+    """Scenes and their targets, opened when first read, and kept open, as many as may.
 
     Each process opens its own: GDAL's handles must not cross a fork.
     """
@@ -44,12 +48,16 @@ class OpenScenes:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._scenes = {scene.name: scene for scene in dataset.scenes}
-        self._open: OrderedDict[str, tuple[SceneReader, Raster]] = OrderedDict()
+        self._files = {s.name: len(set(s.paths)) + 1 for s in dataset.scenes}
+        self._open: OrderedDict[str, tuple[SceneReader | DatedReader, Raster]] = OrderedDict()
+
+    def __getitem__(self, scene: str) -> AnyScene:
+        return self._scenes[scene]
 
     def read(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (C, h, w), valid (h, w) and target indices (h, w) of a window."""
         if scene not in self._open:
-            if len(self._open) >= OPEN_SCENES:
+            while self._open and not self._has_room(scene):
                 for file in self._open.popitem(last=False)[1]:
                     file.close()
             target = Raster(self._dataset.target(scene))
@@ -60,8 +68,27 @@ class OpenScenes:
         codes, _ = targets.read(window)
         return image, valid, self._dataset.legend.encode(codes[0])
 
+    def _has_room(self, scene: str) -> bool:
+        files = sum(self._files[name] for name in (*self._open, scene))
+        return len(self._open) < OPEN_SCENES and files <= OPEN_FILES
+
     def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_open": OrderedDict()}
+
+
+@dataclass
+class Look:
+    """A tile as it was read for one sample."""
+
+    scene: AnyScene
+    image: np.ndarray
+    """(C, side, side) in the scene's dtype."""
+    valid: np.ndarray
+    """(side, side)."""
+    counted: np.ndarray
+    """(side, side), the part that may be seen in training, or counts in validation."""
+    target: np.ndarray
+    """(side, side) indices, ignored where not valid or not counted."""
 
 
 class TrainTiles(TorchDataset[Sample]):
@@ -79,19 +106,26 @@ class TrainTiles(TorchDataset[Sample]):
 
     def __getitem__(self, draw: Draw) -> Sample:
         number, seed = draw
-        tile = self.tiles[number]
         random = np.random.default_rng(seed)
-        window = self._window(tile, random)
-        image, valid, target = self._scenes.read(tile.scene, window)
-        # Beyond its home other splits begin: neither their labels nor their pixels may be seen.
-        outside = np.ones(target.shape, bool)
-        outside[_part(tile.home, window)] = False
-        valid &= ~outside
-        target[~valid] = IGNORED
-        scaled = scale(image, valid, self._statistics)
+        look = self.look(number, random)
+        valid, target = look.valid & look.counted, look.target
+        scaled = scale(look.image, valid, self._statistics)
         if self._augment is not None:
             scaled, target = self._augment(scaled, target, valid, int(random.integers(2**31)))
         return torch.from_numpy(scaled), torch.from_numpy(target)
+
+    def look(self, number: int, random: np.random.Generator) -> Look:
+        """A tile, moved at random.
+
+        Beyond its home other splits begin: neither their labels nor their pixels may be seen.
+        """
+        tile = self.tiles[number]
+        window = self._window(tile, random)
+        image, valid, target = self._scenes.read(tile.scene, window)
+        inside = np.zeros(target.shape, bool)
+        inside[_part(tile.home, window)] = True
+        target[~(valid & inside)] = IGNORED
+        return Look(self._scenes[tile.scene], image, valid, inside, target)
 
     def _window(self, tile: Tile, random: np.random.Generator) -> Window:
         reach = self.side // 2 if self._jitter else 0
@@ -108,25 +142,30 @@ class TrainTiles(TorchDataset[Sample]):
 class ValTiles(TorchDataset[Sample]):
     """Tiles of a split as prediction sees them: with context around, each pixel counted once."""
 
-    def __init__(self, dataset: Dataset, split: str = "val") -> None:
+    def __init__(self, dataset: Dataset, split: str = "val", *, step: int = STEP) -> None:
+        """step: that the sides are multiples of."""
         self.tiles = dataset.tiles(split)
         self._halo = dataset.tiling.overlap // 2
         longest = max((max(t.window.height, t.window.width) for t in self.tiles), default=STEP)
-        self.side = _round_up(longest + 2 * self._halo)
+        self.side = _round_up(longest + 2 * self._halo, step)
         self._statistics = dataset.statistics
         self._scenes = OpenScenes(dataset)
 
     def __getitem__(self, number: int) -> Sample:
+        look = self.look(number)
+        scaled = scale(look.image, look.valid, self._statistics)
+        return torch.from_numpy(scaled), torch.from_numpy(look.target)
+
+    def look(self, number: int) -> Look:
+        """A tile with context around, which has no target."""
         tile = self.tiles[number]
         w = tile.window
         window = Window(w.top - self._halo, w.left - self._halo, self.side, self.side)
-        image, valid, codes = self._scenes.read(tile.scene, window)
-        target = np.full(codes.shape, IGNORED, np.uint8)
-        part = _part(w, window)
-        target[part] = codes[part]
-        target[~valid] = IGNORED
-        scaled = scale(image, valid, self._statistics)
-        return torch.from_numpy(scaled), torch.from_numpy(target)
+        image, valid, target = self._scenes.read(tile.scene, window)
+        inside = np.zeros(target.shape, bool)
+        inside[_part(w, window)] = True
+        target[~(valid & inside)] = IGNORED
+        return Look(self._scenes[tile.scene], image, valid, inside, target)
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -163,8 +202,8 @@ def sample_side(tiles: list[Tile], size: int) -> int:
     return min(_round_up(size), _round_up(longest))
 
 
-def _round_up(length: int) -> int:
-    return -(-length // STEP) * STEP
+def _round_up(length: int, step: int = STEP) -> int:
+    return -(-length // step) * step
 
 
 def _part(inner: Window, outer: Window) -> tuple[slice, slice]:

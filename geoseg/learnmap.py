@@ -1,0 +1,152 @@
+"""From settings to a trained network for maps through time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from geoseg import checkpoint
+from geoseg import loss as loss_room
+from geoseg.accuracy import Scores, confusion
+from geoseg.bydate import ByDate
+from geoseg.card import BEST, ModelCard
+from geoseg.dataset import MAP, Dataset
+from geoseg.datedscene import DatedScene
+from geoseg.device import Device
+from geoseg.fit import Task, fit_network, loading
+from geoseg.learnseries import SCORES, Study, build, ready
+from geoseg.output import write_json
+from geoseg.pixelarrays import common_dtype
+from geoseg.samples.cubes import Batch, TrainCubes, ValCubes, collate
+from geoseg.samples.tiles import Shuffle
+from geoseg.seriescard import SeriesCard
+
+BATCH = 4
+"""Tiles per step where the settings leave it open: each brings all its dates."""
+CURVE_TILES = 16
+"""Tiles of val that are looked at again for each point of the curve by date, evenly spread."""
+
+
+def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
+    """Train into `folder`; returns what came out, as a text for people."""
+    torch.manual_seed(study.seed)
+    study, device, fabric = ready(study, BATCH)
+    fit, legend = study.fit, dataset.legend
+    card = make_card(dataset, study)
+    train, val = TrainCubes(dataset, study.series, jitter=fit.jitter), ValCubes(dataset)
+    network = build(card)
+    size = sum(p.numel() for p in network.parameters())
+    print(
+        f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, dates as they are,"
+        f" {len(legend)} classes, on {device}"
+    )
+    print(f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles")
+
+    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
+        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
+
+    counts = [tile.counts for tile in train.tiles]
+    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
+    options = loading(fit, fabric.device) | {"collate_fn": collate}
+    task = Task(
+        network,
+        loss_room.build(study.loss, counts, names=legend.names),
+        DataLoader(train, fit.batch_size, sampler=shuffle, **options),
+        DataLoader(val, fit.batch_size, **options),
+        legend.names,
+        folder,
+        keep,
+    )
+    history = fit_network(task, fit, fabric=fabric, seed=study.seed)
+    best, _ = checkpoint.load(folder / BEST)
+    text = f"{history.finished(fit)}: {history.minutes:.1f} minutes\n"
+    text += _judge(dataset, device.place(best), card, device, folder=folder)
+    return text + f"\nweights: {folder / BEST}  curves: {folder / 'curves.png'}"
+
+
+def make_card(dataset: Dataset, study: Study) -> ModelCard:
+    """The card of a network that is trained on a data set of dated scenes."""
+    assert dataset.reference is not None
+    scenes = [scene for scene in dataset.scenes if isinstance(scene, DatedScene)]
+    trained = {tile.scene for tile in dataset.tiles("train")}
+    days = [day for scene in scenes if scene.name in trained for day in scene.days]
+    return ModelCard(
+        model=replace(study.model, weights=None),
+        bands=dataset.bands,
+        statistics=dataset.statistics,
+        dtype=common_dtype({scene.dtype for scene in scenes}),
+        nodata=dataset.settings["bands"]["nodata"],
+        extra={},
+        pixel_size_m=dataset.pixel_size_m,
+        legend=dataset.legend,
+        tiling=dataset.tiling,
+        scores={},
+        series=SeriesCard(
+            unit=MAP,
+            reference=dataset.reference,
+            first_day=min(days),
+            last_day=max(days),
+            fill="none",
+            step=1,
+            shape_mean=(),
+            shape_std=(),
+            min_clear=scenes[0].min_clear,
+        ),
+    )
+
+
+def judge(
+    network: nn.Module,
+    batches: Iterable[Batch],
+    names: list[str],
+    *,
+    device: Device,
+    until: float | None = None,
+) -> Scores:
+    """Scores over the pixels of batches of cubes. until: only dates up to this day are seen."""
+    matrix = np.zeros((len(names), len(names)), np.int64)
+    network.eval()
+    with torch.inference_mode(), device.autocast():
+        for cube, target in batches:
+            values, valid, days = (part.to(device.torch) for part in cube)
+            if until is not None:
+                valid = valid & (days <= until)[..., None, None]
+            found = network(values, valid, days).argmax(dim=1)
+            matrix += confusion(target.numpy(), found.cpu().numpy(), len(names))
+    return Scores.of(matrix, names)
+
+
+def _judge(
+    dataset: Dataset, network: nn.Module, card: ModelCard, device: Device, *, folder: Path
+) -> str:
+    """Scores of val and test tiles, by class and by date; returns what is to be said."""
+    names, said, written = dataset.legend.names, [], {}
+    for split in ("val", "test"):
+        cubes = ValCubes(dataset, split)
+        if not len(cubes):
+            continue
+        scores = judge(network, DataLoader(cubes, collate_fn=collate), names, device=device)
+        written[split] = scores.to_dict()
+        said.append(f"{split}: {len(cubes)} tiles\n{scores.table()}")
+        if split == "val":
+            some = sorted({int(n) for n in np.linspace(0, len(cubes) - 1, CURVE_TILES)})
+            batches = list(DataLoader(Subset(cubes, some), collate_fn=collate))
+            assert card.series is not None
+            curve = ByDate.measure(
+                lambda day, batches=batches: judge(  # type: ignore[misc]
+                    network, batches, names, device=device, until=day
+                ),
+                (card.series.first_day, card.series.last_day),
+                card.series.reference,
+            )
+            curve.save(folder)
+            said.append(str(curve))
+    write_json(folder / SCORES, written)
+    return "\n\n".join(said)

@@ -1,0 +1,291 @@
+"""From settings to a trained network for series: a run's, or that of one fold."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader
+
+from geoseg import checkpoint
+from geoseg import loss as loss_room
+from geoseg.accuracy import Scores, confusion
+from geoseg.bands import BandStatistics
+from geoseg.bydate import ByDate
+from geoseg.card import BEST, ModelCard
+from geoseg.device import Device, choose
+from geoseg.errors import InputError
+from geoseg.fit import Task, fit_network, loading
+from geoseg.output import write_json
+from geoseg.samples.series import BatchShuffle, InOrder, SeriesBatches, View
+from geoseg.samples.tiles import Shuffle
+from geoseg.seriescard import SeriesCard
+from geoseg.seriesset import Samples, SeriesDataset
+from geoseg.seriesstats import measure, shape_statistics
+from geoseg.settings import Fit, Loss, Model, SeriesSamples
+from geoseg.tiling import Tiling
+
+BATCH = 64
+"""Samples per step where the settings leave it open: few parcels are had, and each step teaches."""
+PREDICTED = 512
+"""Samples that are predicted at a time."""
+SCORES = "scores.json"
+QUIET = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a training for series is told."""
+
+    model: Model
+    loss: Loss
+    fit: Fit
+    series: SeriesSamples
+    seed: int
+
+
+def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
+    """Train into `folder`; returns what came out, as a text for people."""
+    torch.manual_seed(study.seed)
+    study, device, fabric = ready(study)
+    card = make_card(dataset, study, dataset.statistics)
+    train, val = dataset.samples("train"), dataset.samples("val")
+    network = build(card)
+    size = sum(p.numel() for p in network.parameters())
+    view = view_of(card).card
+    dates = "dates as they are" if view.grid is None else f"every {view.step} days"
+    print(
+        f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
+        f" {len(dataset.legend)} classes, on {device}"
+    )
+    print(f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}")
+
+    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
+        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
+
+    task = _task(dataset, (train, val), network, card, study, folder=folder, fabric=fabric)
+    task.keep = keep
+    history = fit_network(task, study.fit, fabric=fabric, seed=study.seed)
+    best, _ = checkpoint.load(folder / BEST)
+    text = f"{history.finished(study.fit)}: {history.minutes:.1f} minutes\n"
+    text += _judge(dataset, device.place(best), card, device, folder=folder)
+    return text + f"\nweights: {folder / BEST}  curves: {folder / 'curves.png'}"
+
+
+def fit_fold(
+    dataset: SeriesDataset,
+    train: Samples,
+    held_out: Samples,
+    *,
+    model: Model,
+    loss: Loss,
+    fit: Fit,
+    series: SeriesSamples,
+    seed: int,
+) -> np.ndarray:
+    """Train on some samples, the scaling being theirs too, and judge others.
+
+    Returns: probabilities (N, K) float32 of the samples held out.
+    """
+    torch.manual_seed(seed)
+    study, device, fabric = ready(Study(model, loss, fit, series, seed))
+    statistics = measure(dataset.folder, train, dataset.bands)
+    card = make_card(dataset, study, statistics, train)
+    network = build(card)
+    kept: list[nn.Module] = []
+    with tempfile.TemporaryDirectory() as folder:
+        none = train.take(np.zeros(0, np.int64))
+        task = _task(
+            dataset, (train, none), network, card, study, folder=Path(folder), fabric=fabric
+        )
+        task.keep = lambda best, _: kept.append(best)
+        silent = Console(file=io.StringIO())
+        fit_network(task, study.fit, fabric=fabric, seed=seed, console=silent)
+    return predict_samples(
+        device.place(kept[-1].eval()), dataset.folder, held_out, view_of(card), device=device,
+        each_pixel=dataset.unit == "pixel",
+    )  # fmt: skip
+
+
+def build(card: ModelCard) -> nn.Module:
+    """The network of a card, with fresh weights."""
+    return checkpoint.build(card)
+
+
+def view_of(card: ModelCard) -> View:
+    """How the network of a card sees series."""
+    assert card.series is not None
+    return View(card.statistics, card.series)
+
+
+def predict_samples(
+    network: nn.Module,
+    folder: Path,
+    samples: Samples,
+    view: View,
+    *,
+    device: Device,
+    each_pixel: bool = False,
+    until: float | None = None,
+) -> np.ndarray:
+    """Probabilities (N, K) float32 of samples whose pixels lie in a data set's folder.
+
+    each_pixel: of a network that classifies pixels: the mean over a sample's pixels.
+    until: only dates up to this day are seen.
+    """
+    feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel)
+    loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
+    parts = []
+    network.eval()
+    with torch.inference_mode(), device.autocast():
+        for given, _ in loader:
+            values, valid, days, shape = (part.to(device.torch) for part in given)
+            if until is not None:
+                valid = valid & (days <= until)[..., None]
+                values = values * valid[..., None]
+            parts.append(network(values, valid, days, shape).float().softmax(dim=1).cpu().numpy())
+    each = np.concatenate(parts)
+    whole = np.zeros((len(samples), each.shape[1]), np.float32)
+    np.add.at(whole, feed.owner, each)
+    return whole / np.maximum(whole.sum(axis=1, keepdims=True), 1e-12)
+
+
+def make_card(
+    dataset: SeriesDataset,
+    study: Study,
+    statistics: BandStatistics,
+    train: Samples | None = None,
+) -> ModelCard:
+    """The card of a network that is trained on a data set, or on some of its samples."""
+    said = dataset.settings["series"]
+    fill = study.series.fill
+    if fill == "auto":
+        fill = "linear" if study.model.name == "tempcnn" else said["fill"]
+    if fill == "none" and study.model.name == "tempcnn":
+        raise InputError(
+            "series.fill=none: model=tempcnn needs regular series; set series.fill=linear"
+        )
+    step = study.series.step if study.series.fill != "auto" else said["step"]
+    shape = (dataset.shape_mean, dataset.shape_std)
+    if train is not None:
+        shape = shape_statistics(train)
+    kept = dataset.settings["samples"]
+    return ModelCard(
+        model=replace(study.model, weights=None),
+        bands=dataset.bands,
+        statistics=statistics,
+        dtype=dataset.dtype,
+        nodata=dataset.settings["bands"]["nodata"],
+        extra={},
+        pixel_size_m=dataset.pixel_size_m,
+        legend=dataset.legend,
+        tiling=Tiling(128, 0),
+        scores={},
+        series=SeriesCard(
+            unit=dataset.unit,
+            reference=dataset.reference,
+            first_day=dataset.days[0],
+            last_day=dataset.days[1],
+            fill=fill,
+            step=step,
+            shape_mean=shape[0],
+            shape_std=shape[1],
+            min_clear=said["min_clear"],
+            buffer_m=kept["buffer_m"],
+            max_pixels=kept["max_pixels"],
+        ),
+    )
+
+
+def ready(study: Study, batch_size: int = BATCH) -> tuple[Study, Device, Fabric]:
+    """The study with its batch size, this one if it says none, and where it runs."""
+    # Fabric says on stderr what the opening line says better.
+    QUIET.setLevel(logging.WARNING)
+    device = choose(study.fit.device, study.fit.precision)
+    fabric = Fabric(accelerator=device.accelerator, devices=1, precision=device.fabric_precision)
+    fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
+    return replace(study, fit=fit), device, fabric
+
+
+def _task(
+    dataset: SeriesDataset,
+    samples: tuple[Samples, Samples],
+    network: nn.Module,
+    card: ModelCard,
+    study: Study,
+    *,
+    folder: Path,
+    fabric: Fabric,
+) -> Task:
+    fit, legend, view = study.fit, dataset.legend, view_of(card)
+    each_pixel = dataset.unit == "pixel"
+    train, val = (
+        SeriesBatches(
+            dataset.folder,
+            part,
+            indices(part.code, legend.codes),
+            view,
+            vary,
+            each_pixel=each_pixel,
+        )
+        for part, vary in zip(samples, (study.series, None), strict=True)
+    )
+    counts = np.bincount(indices(samples[0].code, legend.codes)[train.owner], minlength=len(legend))
+    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
+    options = loading(fit, fabric.device)
+    return Task(
+        network,
+        loss_room.build(study.loss, counts[None], names=legend.names),
+        DataLoader(train, None, sampler=BatchShuffle(shuffle, fit.batch_size), **options),
+        DataLoader(val, None, sampler=InOrder(len(val), PREDICTED), **options),
+        legend.names,
+        folder,
+        lambda *_: None,
+    )
+
+
+def indices(codes: np.ndarray, known: list[int]) -> np.ndarray:
+    """Class indices of class codes."""
+    place = {code: index for index, code in enumerate(known)}
+    return np.array([place[int(code)] for code in codes], np.int64)
+
+
+def _judge(
+    dataset: SeriesDataset, network: nn.Module, card: ModelCard, device: Device, *, folder: Path
+) -> str:
+    """Scores of val and test samples, by class and by date; returns what is to be said."""
+    legend, view = dataset.legend, view_of(card)
+    said, written = [], {}
+    for split in ("val", "test"):
+        samples = dataset.samples(split)
+        if not len(samples):
+            continue
+        truth = indices(samples.code, legend.codes)
+
+        def judge(until: float | None = None, samples: Samples = samples,
+                  truth: np.ndarray = truth) -> Scores:  # fmt: skip
+            probabilities = predict_samples(
+                network, dataset.folder, samples, view, device=device,
+                each_pixel=dataset.unit == "pixel", until=until,
+            )  # fmt: skip
+            matrix = confusion(truth, probabilities.argmax(axis=1), len(legend))
+            return Scores.of(matrix, legend.names)
+
+        scores = judge()
+        written[split] = scores.to_dict()
+        said.append(f"{split}: {len(samples)} samples\n{scores.table(dataset.unit)}")
+        if split == "val":
+            curve = ByDate.measure(judge, dataset.days, dataset.reference)
+            curve.save(folder)
+            said.append(str(curve))
+    write_json(folder / SCORES, written)
+    return "\n\n".join(said)

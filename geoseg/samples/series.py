@@ -1,0 +1,302 @@
+"""Series as tensors: batches of parcels or pixels, their dates as they are or on a regular grid.
+
+Letters of shapes: B samples of a batch, S pixels, T dates, C bands, G days of a regular grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import Sampler
+
+from geoseg.bands import BandStatistics
+from geoseg.samples.tiles import Draw, Shuffle
+from geoseg.seriescard import SeriesCard
+from geoseg.seriesset import MISSING, Samples, load_pixels, observed
+from geoseg.settings import SeriesSamples
+
+MOST_PIXELS = 256
+"""Pixels of a sample that are seen outside training, evenly spread where there are more."""
+
+Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
+"""Values (B, T, S, C) float32, valid (B, T, S) bool, days (B, T) and shape (B, 4) float32."""
+
+
+@dataclass(frozen=True)
+class View:
+    """How observations become what the network sees."""
+
+    statistics: BandStatistics
+    card: SeriesCard
+
+    def inputs(self, values: np.ndarray, days: np.ndarray, shape: np.ndarray) -> Inputs:
+        """Tensors of values (B, S, T, C) with MISSING, days (B, T) and shape features (B, 4)."""
+        seen = observed(values)
+        values, seen, days = _front(values, seen, days)
+        return self.regular(
+            torch.from_numpy(self.scale(values, seen)),
+            torch.from_numpy(seen),
+            torch.from_numpy(days.astype(np.float32)),
+            torch.from_numpy(self._scale_shape(shape)),
+        )
+
+    def regular(self, values: Tensor, seen: Tensor, days: Tensor, shape: Tensor) -> Inputs:
+        """What the network takes, of scaled values and seen (B, S, T, C), days and shape."""
+        valid = seen.any(dim=3)
+        if self.card.grid is not None:
+            grid = torch.tensor(self.card.grid, dtype=torch.float32, device=values.device)
+            values, valid = fill(values, seen, days, grid)
+            days = grid.expand(len(days), -1)
+        return values.transpose(1, 2).contiguous(), valid.transpose(1, 2), days, shape
+
+    def scale(self, values: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        """Zero mean and unit deviation per band, the last axis; 0 where nothing was observed."""
+        mean = np.asarray(self.statistics.mean, np.float32)
+        std = np.asarray(self.statistics.std, np.float32)
+        factor = np.where(std > 0, 1 / np.where(std > 0, std, 1), 0).astype(np.float32)
+        scaled = np.subtract(values, mean, dtype=np.float32)
+        scaled *= factor
+        if not seen.all():
+            scaled[~seen] = 0
+        return scaled
+
+    def _scale_shape(self, shape: np.ndarray) -> np.ndarray:
+        mean, std = np.array(self.card.shape_mean), np.array(self.card.shape_std)
+        scaled = (np.log1p(shape) - mean) / np.where(std > 0, std, 1)
+        return np.where(std > 0, scaled, 0).astype(np.float32)
+
+
+def _front(
+    values: np.ndarray, seen: np.ndarray, days: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Dates with an observation first, in their order; as few dates as the fullest sample has."""
+    alive = seen.any(axis=(1, 3))
+    most = max(1, int(alive.sum(axis=1).max(initial=1)))
+    if alive.all():
+        return values, seen, days
+    order = np.argsort(~alive, axis=1, kind="stable")[:, :most]
+    days = np.take_along_axis(days, order, axis=1)
+    if np.array_equal(order, np.broadcast_to(order[:1], order.shape)):
+        return values[:, :, order[0]], seen[:, :, order[0]], days
+    place = order[:, None, :, None]
+    return (
+        np.take_along_axis(values, place, axis=2),
+        np.take_along_axis(seen, place, axis=2),
+        days,
+    )
+
+
+def fill(values: Tensor, seen: Tensor, days: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Series on a regular grid of days: linear between observations, constant beyond them.
+
+    values, seen (B, S, T, C), days (B, T), rising where anything is seen; grid (G,).
+    Returns: values (B, S, G, C), 0 where a band was never seen, and valid (B, S, G).
+    """
+    steps = values.shape[2]
+    number = torch.arange(steps, device=values.device)[None, None, :, None].expand(values.shape)
+    before = torch.where(seen, number, -1).cummax(dim=2).values
+    after = torch.where(seen, number, steps).flip(2).cummin(dim=2).values.flip(2)
+    alive = seen.any(dim=3).any(dim=1)
+    # One more than the place of the last date on or before each day of the grid.
+    past = (days[:, :, None] <= grid) & alive[:, :, None]
+    place = (past * (number[0, 0, :, :1] + 1)).amax(dim=1)[:, None, :, None]
+    place = place.expand(-1, values.shape[1], -1, values.shape[3])
+    left = before.gather(2, (place - 1).clamp_min(0)).where(place > 0, -1)
+    right = after.gather(2, place.clamp_max(steps - 1)).where(place < steps, steps)
+    on_left, on_right = left >= 0, right < steps
+    left = left.where(on_left, right.where(on_right, 0))
+    right = right.where(on_right, left)
+    each = days[:, None, :, None].expand(values.shape)
+    start, end = each.gather(2, left), each.gather(2, right)
+    share = (grid[:, None] - start) / (end - start).where(end > start, 1)
+    filled = torch.lerp(
+        values.gather(2, left), values.gather(2, right), share.where(end > start, 0)
+    )
+    known = on_left | on_right
+    return filled.where(known, 0), known.any(dim=3)
+
+
+class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
+    """Batches of series, asked for by lists of draws.
+
+    A unit of drawing is a sample, or with each_pixel each of its pixels.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        samples: Samples,
+        targets: np.ndarray,
+        view: View,
+        vary: SeriesSamples | None = None,
+        *,
+        each_pixel: bool = False,
+    ) -> None:
+        """targets: (N,) class indices. vary: what is random; None = nothing, as in prediction."""
+        self._folder = folder
+        self._samples = samples
+        self._targets = targets.astype(np.int64)
+        self._view = view
+        self._vary = vary
+        self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        counts = samples.pixels
+        if each_pixel:
+            self.owner = np.repeat(np.arange(len(samples)), counts)
+            starts = np.repeat(np.cumsum(counts) - counts, counts)
+            self._first = samples.first[self.owner] + np.arange(len(self.owner)) - starts
+            self._count = np.ones(len(self.owner), np.int64)
+        else:
+            self.owner = np.arange(len(samples))
+            self._first, self._count = samples.first, counts
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def __getitem__(self, draws: Sequence[Draw]) -> tuple[Inputs, Tensor]:
+        numbers = np.array([number for number, _ in draws])
+        random = np.random.default_rng(draws[0][1])
+        owner = self.owner[numbers]
+        rows = self._rows(numbers, random)
+        values, days = self._gather(owner, rows)
+        if self._vary is not None:
+            values, days = vary(values, days, self._vary, self._view.statistics, random)
+        inputs = self._view.inputs(values, days, self._samples.shape[owner])
+        return inputs, torch.from_numpy(self._targets[owner])
+
+    def _rows(self, numbers: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        """Rows (B, S) of the pixels to see in their tiles' arrays; -1 where a sample has fewer."""
+        counts = self._count[numbers]
+        most = int(counts.max())
+        place = np.arange(most)
+        inside = place < counts[:, None]
+        seen = MOST_PIXELS if self._vary is None else self._vary.pixels
+        if most > seen:
+            if self._vary is None:
+                step = np.maximum(counts, seen)[:, None] / seen
+                chosen = (np.arange(seen) * step).astype(np.int64)
+            else:
+                keys = np.where(inside, random.random(inside.shape), 2.0)
+                chosen = np.argsort(keys, axis=1)[:, :seen]
+            inside = chosen < counts[:, None]
+        else:
+            chosen = np.broadcast_to(place, inside.shape)
+        return np.where(inside, self._first[numbers][:, None] + chosen, -1)
+
+    def _gather(self, owner: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Values (B, S, T, C) and days (B, T) of pixels, which may lie in several tiles."""
+        tiles = self._samples.tile[owner]
+        names = sorted(set(tiles))
+        arrays = [self._open(name) for name in names]
+        dates = max(values.shape[1] for values, _ in arrays)
+        first = arrays[0][0]
+        shape = (*rows.shape, dates, first.shape[2])
+        values = np.full(shape, MISSING[first.dtype.name], first.dtype)
+        days = np.zeros((len(rows), dates), np.int16)
+        for name, (pixels, of) in zip(names, arrays, strict=True):
+            here = np.flatnonzero(tiles == name)
+            held = rows[here]
+            known = held >= 0
+            part = np.full((*held.shape, *pixels.shape[1:]), MISSING[first.dtype.name], first.dtype)
+            part[known] = pixels[held[known]]
+            values[here, :, : pixels.shape[1]] = part
+            days[here, : pixels.shape[1]] = of if of.ndim == 1 else of[held[:, 0]]
+        return values, days
+
+    def _open(self, tile: str) -> tuple[np.ndarray, np.ndarray]:
+        if tile not in self._arrays:
+            self._arrays[tile] = load_pixels(self._folder, tile)
+        return self._arrays[tile]
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"_arrays": {}}
+
+
+def vary(
+    values: np.ndarray,
+    days: np.ndarray,
+    how: SeriesSamples,
+    statistics: BandStatistics,
+    random: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (B, S, T, C) with dates dropped, series cut short, noise; and days (B, T), shifted.
+
+    At least the first observed date of a sample stays.
+    """
+    missing = MISSING[values.dtype.name]
+    gone = dropped(np.asarray(observed(values).any(axis=(1, 3))), days, how, random)
+    values = np.where(gone[:, None, :, None], missing, values).astype(values.dtype)
+    if how.noise:
+        seen = observed(values)
+        spread = how.noise * np.asarray(statistics.std, np.float32)
+        noisy = values + random.standard_normal(values.shape, np.float32) * spread
+        if values.dtype.kind != "f":
+            limits = np.iinfo(values.dtype)
+            noisy = np.clip(np.rint(noisy), limits.min + 1, limits.max - 1)
+        values = np.where(seen, noisy, missing).astype(values.dtype)
+    return values, shifted(days, how, random)
+
+
+def dropped(
+    alive: np.ndarray, days: np.ndarray, how: SeriesSamples, random: np.random.Generator
+) -> np.ndarray:
+    """Which dates (B, T) are left out, of those with an observation and of the others.
+
+    alive: (B, T), where anything was observed. At least the first such date of a sample stays.
+    """
+    share = random.random(len(alive)) * how.drop_dates
+    gone = random.random(alive.shape) < share[:, None]
+    if how.truncate:
+        last = np.where(alive, days, -(2**15)).max(axis=1)
+        first = np.where(alive, days, 2**15 - 1).min(axis=1)
+        cut = first + random.random(len(alive)) * (last - first)
+        short = random.random(len(alive)) < how.truncate
+        gone |= short[:, None] & (days > cut[:, None])
+    # A sample without any date teaches nothing.
+    gone[np.arange(len(gone)), alive.argmax(axis=1)] = False
+    return gone
+
+
+def shifted(days: np.ndarray, how: SeriesSamples, random: np.random.Generator) -> np.ndarray:
+    """Days (B, T), those of each sample moved by the same random number."""
+    if not how.shift_days:
+        return days
+    move = random.integers(-how.shift_days, how.shift_days + 1, len(days))
+    return (days + move[:, None]).astype(days.dtype)
+
+
+class BatchShuffle(Sampler[list[Draw]]):
+    """Lists of draws for SeriesBatches, in an order that only seed and epoch decide."""
+
+    def __init__(self, shuffle: Shuffle, size: int) -> None:
+        self._shuffle, self._size = shuffle, size
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        self._shuffle.epoch = self.epoch
+        draws = list(self._shuffle)
+        for start in range(0, len(draws), self._size):
+            yield draws[start : start + self._size]
+
+    def __len__(self) -> int:
+        return -(-len(self._shuffle) // self._size)
+
+
+class InOrder(Sampler[list[Draw]]):
+    """Each unit once, a batch at a time."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self._count, self._size = count, size
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for start in range(0, self._count, self._size):
+            stop = min(start + self._size, self._count)
+            yield [(number, 0) for number in range(start, stop)]
+
+    def __len__(self) -> int:
+        return -(-self._count // self._size)
