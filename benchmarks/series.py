@@ -319,8 +319,8 @@ def main() -> int:
         prepare_series(source, legend, folder / "dataset", unit=row.unit, split=row.split)
     jobs = [
         (row.name, network, way, seed, str(arguments.out))
-        for row in rows
         for seed in range(arguments.seeds)
+        for row in rows
         for way in row.ways
         for network in arguments.networks.split(",")
     ]
