@@ -16,7 +16,8 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +157,7 @@ class DateByDate(nn.Module):
         return self.decoder(self.after(found.squeeze(1)))
 
 
-def passes(network: nn.Module, batches: list[tuple[Tensor, ...]], training: bool) -> None:
+def passes(network: nn.Module, batches: Sequence[tuple[Tensor, ...]], training: bool) -> None:
     network.train(training)
     with torch.set_grad_enabled(training):
         for batch in batches:
@@ -241,8 +242,8 @@ def network_rows(dataset: SeriesDataset, samples: Samples, rounds: int) -> list[
     for what, training in (("network, predicting", False), ("network, training", True)):
         seconds = median(
             {
-                "geoseg": lambda training=training: passes(mine, batches, training),
-                "plain": lambda training=training: passes(plain, batches, training),
+                "geoseg": partial(passes, mine, batches, training),
+                "plain": partial(passes, plain, batches, training),
             },
             rounds,
         )

@@ -6,9 +6,10 @@ the bands of each date, scaled, NaN where there was no clear observation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +17,10 @@ from geoseg import raster
 from geoseg.bands import BandStatistics
 from geoseg.grid import Grid, Window
 from geoseg.scene import Scene
-from geoseg.stack import Stack, observed
+from geoseg.stack import Stack, anchor, first_dates, observed
+
+if TYPE_CHECKING:
+    from geoseg.series import Series
 
 PROBE = 128
 """Side in pixels of the window that is looked at to see the range of values."""
@@ -101,6 +105,17 @@ class DatedScene:
         scaled *= np.where(std > 0, 1 / np.where(std > 0, std, 1), 0)
         scaled[~observed(values)] = np.nan
         return seen
+
+
+def dated(
+    stacks: Sequence[Stack], series: Series, *, reference: str, min_clear: int
+) -> list[DatedScene]:
+    """Stacks with their days, counted from the month and day `reference`."""
+    begins = first_dates(stacks)
+    start = series.period[0] if series.start else None
+    days = [stack.days(anchor(start or begins[stack.name], reference)) for stack in stacks]
+    pairs = zip(stacks, days, strict=True)
+    return [DatedScene(stack, tuple(map(int, of)), min_clear) for stack, of in pairs]
 
 
 AnyScene = Scene | DatedScene

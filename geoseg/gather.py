@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,10 @@ from geoseg.pixelarrays import (
 from geoseg.pixelsets import PixelSets, pixel_sets
 from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import Samples
+from geoseg.stack import Stack, first_dates
 
 if TYPE_CHECKING:
     from geoseg.series import Series
-    from geoseg.stack import Stack
-
-GAP = timedelta(days=90)
-"""Tiles whose first dates lie no further apart count their days from the same anchor."""
-JANUARY = "01-01"
 
 
 def collect(
@@ -110,9 +106,8 @@ class _When:
         self._start, self._end = _date(series.start), _date(series.end)
         self._own = parcels.own_periods
         self._first = first_dates(stacks)
-        given = [self._start, *_dates(np.sort(parcels.start[~np.isnat(parcels.start)])[:1])]
-        begin = next((day for day in given if day is not None), None)
-        self.reference = series.reference or (begin.strftime("%m-%d") if begin else JANUARY)
+        own = _dates(np.sort(parcels.start[~np.isnat(parcels.start)])[:1])
+        self.reference = series.counted_from(own[0] if own else None)
 
     def periods(self, stack: Stack, parcels: Parcels) -> tuple[np.ndarray, list[Period]]:
         """Number of each parcel's period (N,), and the periods."""
@@ -130,24 +125,6 @@ class _When:
     def spread(self, of: np.ndarray, found: list[Period], counts: np.ndarray) -> Periods:
         """The periods (N,) of parcels with that many pixels each, as those of the pixels."""
         return Periods(np.repeat(of, counts), found, self._own)
-
-
-def first_dates(stacks: list[Stack]) -> dict[str, date]:
-    """By tile, the date that stands for the beginning of its series, where no period is given.
-
-    Tiles of one season begin some days apart: all take the earliest, so that day 10 is the same
-    day on each. Where more than GAP lies between them, as from year to year, each has its own.
-    """
-    order = sorted(stacks, key=lambda stack: stack.dates[0])
-    found: dict[str, date] = {}
-    first = before = order[0].dates[0]
-    for stack in order:
-        begin = stack.dates[0]
-        if begin - before > GAP:
-            first = begin
-        found[stack.name] = first
-        before = begin
-    return found
 
 
 @dataclass

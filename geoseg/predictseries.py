@@ -8,14 +8,13 @@ from pathlib import Path
 from geoseg import maps
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
-from geoseg.datedscene import DatedScene, write_clear
+from geoseg.datedscene import DatedScene, dated, write_clear
 from geoseg.errors import InputError
-from geoseg.gather import first_dates
 from geoseg.mapping import Network, Report, make_maps, note, plan
 from geoseg.output import claim
 from geoseg.record import NAME, Record
 from geoseg.series import Series, find_stacks
-from geoseg.stack import Stack, anchor
+from geoseg.stack import Stack
 from geoseg.tiling import Tiling
 
 CLEAR = "clear"
@@ -81,14 +80,5 @@ def predict_series(
 def dated_scenes(stacks: list[Stack], card: ModelCard, series: Series) -> list[DatedScene]:
     """Stacks as predict takes scenes: their days counted as in the training."""
     assert card.series is not None
-    begins = first_dates(stacks)
-    start = series.period[0] if series.start else None
     fewest = max(series.min_clear, card.series.min_clear)
-    return [
-        DatedScene(
-            stack,
-            tuple(map(int, stack.days(anchor(start or begins[stack.name], card.series.reference)))),
-            fewest,
-        )
-        for stack in stacks
-    ]
+    return dated(stacks, series, reference=card.series.reference, min_clear=fewest)

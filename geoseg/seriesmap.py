@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy as np
 from geoseg.audit import AUDIT, Audit, TileAudit
 from geoseg.bands import Bands
 from geoseg.dataset import MAP, PRODUCTS, Dataset
-from geoseg.datedscene import DatedScene
+from geoseg.datedscene import dated
 from geoseg.errors import Faults
-from geoseg.gather import JANUARY, check_stacks, first_dates
+from geoseg.gather import check_stacks
 from geoseg.labels import Labels
 from geoseg.legend import Legend
 from geoseg.making import NOTHING, burn, finish, pixel_size
@@ -22,7 +21,7 @@ from geoseg.output import clearing
 from geoseg.samplesplit import SampleSplit
 from geoseg.series import Series
 from geoseg.split import Split
-from geoseg.stack import Stack, anchor, observed
+from geoseg.stack import Stack, observed
 from geoseg.suitability import probes
 from geoseg.summary import Summary
 from geoseg.tiling import Tiling
@@ -113,21 +112,13 @@ def plan(
     labels: Labels,
 ) -> Dataset:
     """The data set before anything is burnt or measured."""
-    scenes, reference = dated(stacks, settings.series)
+    series = settings.series
+    reference = series.counted_from()
+    scenes = tuple(dated(stacks, series, reference=reference, min_clear=series.min_clear))
     told = asdict(settings) | {"labels": asdict(labels), "unit": MAP}
     return Dataset(
         folder, scenes, NOTHING, legend, settings.tiling, pixel_size(scenes), told, reference
     )
-
-
-def dated(stacks: Sequence[Stack], series: Series) -> tuple[tuple[DatedScene, ...], str]:
-    """Stacks with their days, and the month and day that these are counted from."""
-    start = date.fromisoformat(series.start) if series.start else None
-    reference = series.reference or (start.strftime("%m-%d") if start else JANUARY)
-    begins = first_dates(list(stacks))
-    days = {s.name: s.days(anchor(start or begins[s.name], reference)) for s in stacks}
-    scenes = [DatedScene(s, tuple(map(int, days[s.name])), series.min_clear) for s in stacks]
-    return tuple(scenes), reference
 
 
 def audit(stacks: Sequence[Stack], folder: Path, summary: Summary) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -17,6 +17,8 @@ from geoseg.layers import Image, Layer, Mask, OpenFiles
 
 MISSING: dict[str, float] = {"uint16": 65535, "int16": -32768, "float32": float("nan")}
 """What stands where there is no clear observation, by the data type of a stack."""
+GAP = timedelta(90)
+"""Tiles whose first dates lie no further apart count their days from the same anchor."""
 LATE = 60
 """Days by which a period may begin before the anchor that its days are counted from."""
 
@@ -175,6 +177,24 @@ class Stack:
             tuple(values["mask_values"]),
             tuple(values["block"]),
         )
+
+
+def first_dates(stacks: Sequence[Stack]) -> dict[str, date]:
+    """By tile, the date that stands for the beginning of its series, where no period is given.
+
+    Tiles of one season begin some days apart: all take the earliest, so that day 10 is the same
+    day on each. Where more than GAP lies between them, as from year to year, each has its own.
+    """
+    order = sorted(stacks, key=lambda stack: stack.dates[0])
+    found: dict[str, date] = {}
+    first = before = order[0].dates[0]
+    for stack in order:
+        begin = stack.dates[0]
+        if begin - before > GAP:
+            first = begin
+        found[stack.name] = first
+        before = begin
+    return found
 
 
 class StackReader:

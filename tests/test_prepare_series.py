@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from geoseg import pixelarrays, raster
 from geoseg.bands import Bands
 from geoseg.errors import InputError
-from geoseg.gather import first_dates
 from geoseg.grid import Grid
 from geoseg.labels import Labels
 from geoseg.labels.parcels import read_parcels
@@ -26,7 +25,7 @@ from geoseg.samplesettings import SampleSettings
 from geoseg.samplesplit import SampleSplit
 from geoseg.series import Series
 from geoseg.seriesset import SeriesDataset
-from geoseg.stack import anchor
+from geoseg.stack import anchor, first_dates
 
 LEGEND = Legend.parse(
     [

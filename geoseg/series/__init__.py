@@ -24,6 +24,7 @@ DEMO_SERIES: dict[str, Any] = {
 """What the demo's series is found with."""
 DEMO_PARCELS = "data/demo/series/parcels.gpkg"
 
+JANUARY = "01-01"
 FILLS = ("none", "linear")
 GROUPS = {"date", "band", "tile"}
 
@@ -92,6 +93,14 @@ class Series:
             with faults.collect():
                 month_day(self.reference)
         faults.raise_if_any()
+
+    def counted_from(self, begin: date | None = None) -> str:
+        """Month and day, MM-DD, that days are counted from.
+
+        begin: first day of the first sample's own period, where samples have such.
+        """
+        start = date.fromisoformat(self.start) if self.start else begin
+        return self.reference or (f"{start:%m-%d}" if start else JANUARY)
 
     @property
     def period(self) -> tuple[date, date]:
