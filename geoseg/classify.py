@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +40,6 @@ class Classifier:
         from geoseg.learnseries import predict_samples
 
         card = self._view.card
-        samples = replace(samples, shape=known_shape(samples.shape, card))
         for first in range(0, len(samples), AT_ONCE):
             yield predict_samples(
                 self._module,
@@ -51,14 +49,6 @@ class Classifier:
                 device=self._device,
                 each_pixel=card.unit == "pixel",
             )
-
-
-def known_shape(shape: np.ndarray, card: SeriesCard) -> np.ndarray:
-    """Shape features (N, 4), the training's mean for samples without outline.
-
-    They are 0 to the network then, which says nothing.
-    """
-    return np.where(shape[:, 1:2] > 0, shape, np.expm1(card.shape_mean))
 
 
 def check_unit(card: SeriesCard, remedy: str) -> None:

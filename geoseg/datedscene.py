@@ -6,10 +6,11 @@ the bands of each date, scaled, NaN where there was no clear observation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,10 +18,7 @@ from geoseg import raster
 from geoseg.bands import BandStatistics
 from geoseg.grid import Grid, Window
 from geoseg.scene import Scene
-from geoseg.stack import Stack, anchor, first_dates, observed
-
-if TYPE_CHECKING:
-    from geoseg.series import Series
+from geoseg.stack import Stack, observed
 
 PROBE = 128
 """Side in pixels of the window that is looked at to see the range of values."""
@@ -108,14 +106,11 @@ class DatedScene:
 
 
 def dated(
-    stacks: Sequence[Stack], series: Series, *, reference: str, min_clear: int
+    stacks: Sequence[Stack], zeros: Mapping[str, date], *, min_clear: int
 ) -> list[DatedScene]:
-    """Stacks with their days, counted from the month and day `reference`."""
-    begins = first_dates(stacks)
-    start = series.period[0] if series.start else None
-    days = [stack.days(anchor(start or begins[stack.name], reference)) for stack in stacks]
-    pairs = zip(stacks, days, strict=True)
-    return [DatedScene(stack, tuple(map(int, of)), min_clear) for stack, of in pairs]
+    """Stacks with their days. zeros: by stack, the day they are counted from."""
+    days = [tuple(map(int, stack.days(zeros[stack.name]))) for stack in stacks]
+    return [DatedScene(stack, of, min_clear) for stack, of in zip(stacks, days, strict=True)]
 
 
 AnyScene = Scene | DatedScene

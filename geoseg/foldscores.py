@@ -192,7 +192,14 @@ class Gap:
         )
         same = honest.title.removeprefix("by ")
         shared = "neighbours of" if honest.by == "block" else f"samples of the same {same} as"
-        if accuracy > SAME:
+        chance = _by_chance((a.overall_accuracy, b.overall_accuracy), len(honest.truth))
+        if SAME < abs(accuracy) < chance:
+            said = (
+                f" The gap of {100 * accuracy:+.1f} points is within the {100 * chance:.1f} that"
+                f" chance makes of {len(honest.truth)} samples: more samples or seeds would tell."
+                f" Until then expect the figure {honest.title}."
+            )
+        elif accuracy > SAME:
             said = (
                 f" Random folds promise {100 * accuracy:.1f} points more overall accuracy and"
                 f" {abs(100 * f1):.1f} points {'more' if f1 > 0 else 'less'} macro F1: their"
@@ -211,6 +218,11 @@ class Gap:
                 " near the training samples are."
             )
         return cls(accuracy, f1, both + said)
+
+
+def _by_chance(shares: tuple[float, float], samples: int) -> float:
+    """Twice the standard error of the difference of two shares of so many samples each."""
+    return 2 * math.sqrt(sum(share * (1 - share) for share in shares) / max(1, samples))
 
 
 def majority(truth: np.ndarray) -> float:

@@ -27,10 +27,11 @@ from geoseg.pixelarrays import (
 from geoseg.pixelsets import PixelSets, pixel_sets
 from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import Samples
-from geoseg.stack import Stack, first_dates
+from geoseg.stack import Stack, anchors, first_dates
 
 if TYPE_CHECKING:
     from geoseg.series import Series
+    from geoseg.seriescard import SeriesCard
 
 
 def collect(
@@ -41,10 +42,12 @@ def collect(
     *,
     series: Series,
     samples: SampleSettings,
+    card: SeriesCard | None = None,
 ) -> Collected:
     """Find the pixels of all parcels, write the arrays of each tile, and say what was found.
 
-    codes: (N,) class code of each parcel. A tile whose arrays are there is not read again.
+    codes: (N,) class code of each parcel. card: of the network that parcels are predicted with; it
+    says what days are counted from. A tile whose arrays are there is not read again.
     Raises: InputError if the stacks don't fit each other, or most parcels lie outside.
     """
     check_stacks(stacks)
@@ -53,7 +56,7 @@ def collect(
     audit.add("outside", parcels.id[tile < 0].tolist())
     _check_outside(parcels, stacks, audit)
     dtype = common_dtype({stack.dtype for stack in stacks})
-    when = _When(stacks, series, parcels)
+    when = When(stacks, series, parcels, card)
     parts, rows = [], []
     for number, stack in enumerate(stacks):
         chosen = np.flatnonzero(tile == number)
@@ -68,7 +71,7 @@ def collect(
     )
     if not len(whole):
         raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; look at the masks")
-    audit.add("short", whole.id[whole.clear < series.min_clear].tolist())
+    audit.add("short", whole.id[whole.clear < series.fewest()].tolist())
     sizes = [stack.grid.pixel_size_m for stack in stacks]
     made = Collected(
         whole,
@@ -99,15 +102,27 @@ def check_stacks(stacks: list[Stack]) -> None:
     faults.raise_if_any()
 
 
-class _When:
-    """Which dates count for which parcels, and what days are counted from."""
+class When:
+    """Which dates count for which parcels, and what days are counted from.
 
-    def __init__(self, stacks: list[Stack], series: Series, parcels: Parcels) -> None:
+    card: of the network, where parcels are predicted: days are then counted as in its training.
+    """
+
+    def __init__(
+        self,
+        stacks: list[Stack],
+        series: Series,
+        parcels: Parcels,
+        card: SeriesCard | None = None,
+    ) -> None:
         self._start, self._end = _date(series.start), _date(series.end)
-        self._own = parcels.own_periods
+        self._own, self._card, self._stacks = parcels.own_periods, card, stacks
         self._first = first_dates(stacks)
-        own = _dates(np.sort(parcels.start[~np.isnat(parcels.start)])[:1])
+        firsts = set(self._first.values())
+        own = _dates(np.unique(parcels.start[~np.isnat(parcels.start)]))
         self.reference = series.counted_from(own[0] if own else None)
+        begins = {day for day in own if day} | ({self._start} if self._start else firsts)
+        self._zeros = anchors(begins, self.reference)
 
     def periods(self, stack: Stack, parcels: Parcels) -> tuple[np.ndarray, list[Period]]:
         """Number of each parcel's period (N,), and the periods."""
@@ -117,10 +132,28 @@ class _When:
         found = []
         for own_start, own_end in wanted:
             start, end = own_start or self._start, own_end or self._end
-            since = start or self._first[stack.name]
-            one = period(stack, since, end=end, reference=self.reference, begin=start is not None)
-            found.append(one)
+            found.append(period(stack, self._zero(stack, start, end), start=start, end=end))
         return np.array(numbers, np.int64), found
+
+    def _zero(self, stack: Stack, start: date | None, end: date | None) -> date:
+        """The anchor of a period; one for all tiles that begin at about the same time."""
+        since = start or self._first[stack.name]
+        if self._card is None:
+            return self._zeros[since]
+        mine = [one for one in self._stacks if self._first[one.name] == self._first[stack.name]]
+        dates = {day for one in mine for day in one.dates}
+        kept = [d for d in dates if (start is None or d >= start) and (end is None or d < end)]
+        return self._card.anchor(kept, since)
+
+    def check(self, parcels: Parcels) -> None:
+        """Raises: InputError if the network has not seen the part of the year of these periods."""
+        assert self._card is not None
+        dates, days = [], []
+        for stack in self._stacks:
+            for one in self.periods(stack, parcels)[1]:
+                dates.append(np.array(stack.dates, "datetime64[D]")[one.index])
+                days.append(one.days.astype(int))
+        self._card.check_days(_where(parcels), np.concatenate(dates), np.concatenate(days))
 
     def spread(self, of: np.ndarray, found: list[Period], counts: np.ndarray) -> Periods:
         """The periods (N,) of parcels with that many pixels each, as those of the pixels."""
@@ -137,7 +170,7 @@ class _Tile:
     settings: SampleSettings
 
     def collect(
-        self, folder: Path, when: _When, dtype: str, audit: Audit
+        self, folder: Path, when: When, dtype: str, audit: Audit
     ) -> tuple[Samples, np.ndarray]:
         """Samples of this tile, and the place of each among its parcels."""
         stack, parcels = self.stack, self.parcels

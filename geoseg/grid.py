@@ -61,6 +61,12 @@ class Window:
         return slice(top, top + self.height), slice(left, left + self.width)
 
 
+@lru_cache(maxsize=64)
+def _transformer(source: str, target: str) -> pyproj.Transformer:
+    """From one CRS to another; making one takes as long as burning a window."""
+    return pyproj.Transformer.from_crs(_crs(source), _crs(target), always_xy=True)
+
+
 @lru_cache(maxsize=256)
 def _crs(text: str) -> pyproj.CRS:
     return pyproj.CRS.from_user_input(text)
@@ -164,8 +170,7 @@ class Grid:
         """Left, bottom, right, top in another CRS, with edges followed, not only corners."""
         if same_crs(self.crs, crs):
             return self.bounds
-        transformer = pyproj.Transformer.from_crs(_crs(self.crs), _crs(crs), always_xy=True)
-        return transformer.transform_bounds(*self.bounds, densify_pts=21)
+        return _transformer(self.crs, crs).transform_bounds(*self.bounds, densify_pts=21)
 
     def to_dict(self) -> dict[str, Any]:
         return {

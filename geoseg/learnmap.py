@@ -98,6 +98,7 @@ def make_card(dataset: Dataset, study: Study) -> ModelCard:
             shape_mean=(),
             shape_std=(),
             min_clear=scenes[0].min_clear,
+            masked=any(scene.stack.masks for scene in scenes),
         ),
     )
 

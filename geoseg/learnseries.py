@@ -140,18 +140,17 @@ def predict_samples(
     """Probabilities (N, K) float32 of samples whose pixels lie in a data set's folder.
 
     each_pixel: of a network that classifies pixels: the mean over a sample's pixels.
-    until: only dates up to this day are seen.
+    until: only dates up to this day are there.
     """
-    feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel)
+    feed = SeriesBatches(
+        folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel, until=until
+    )
     loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
     parts = []
     network.eval()
     with torch.inference_mode(), device.autocast():
         for given, _ in loader:
             values, valid, days, shape = (part.to(device.torch) for part in given)
-            if until is not None:
-                valid = valid & (days <= until)[..., None]
-                values = values * valid[..., None]
             parts.append(network(values, valid, days, shape).float().softmax(dim=1).cpu().numpy())
     each = np.concatenate(parts)
     whole = np.zeros((len(samples), each.shape[1]), np.float32)
@@ -174,7 +173,7 @@ def make_card(
         raise InputError(
             "series.fill=none: model=tempcnn needs regular series; set series.fill=linear"
         )
-    step = study.series.step if study.series.fill != "auto" else said["step"]
+    step = study.series.step or said["step"]
     shape = (dataset.shape_mean, dataset.shape_std)
     if train is not None:
         shape = shape_statistics(train)
@@ -202,6 +201,7 @@ def make_card(
             min_clear=said["min_clear"],
             buffer_m=kept["buffer_m"],
             max_pixels=kept["max_pixels"],
+            masked=dataset.settings.get("masked", False),
         ),
     )
 

@@ -59,14 +59,23 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def clearing(folder: str | Path, products: tuple[str, ...]) -> Iterator[None]:
-    """Remove the folder if the block made it, and ends with a fault before any product is there."""
+    """Remove what the block made in a folder, if it ends with a fault before any product is there.
+
+    So that the next try, with other settings, does not meet what remains of this one.
+    """
     folder = Path(folder)
     new = not folder.exists()
+    before = set(folder.iterdir()) if folder.is_dir() else set()
     try:
         yield
     except InputError:
-        if new and not any((folder / product).exists() for product in products):
-            shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir() and not any((folder / product).exists() for product in products):
+            made = {folder} if new else set(folder.iterdir()) - before
+            for path in made:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
         raise
 
 

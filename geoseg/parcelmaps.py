@@ -19,7 +19,7 @@ from geoseg.collected import Collected
 from geoseg.dataset import write_layer
 from geoseg.decision import NO_DECISION, Decisions, check_threshold
 from geoseg.errors import Faults
-from geoseg.gather import check_stacks, collect
+from geoseg.gather import When, check_stacks, collect
 from geoseg.labels.parcels import Parcels
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.legend import NODATA, Legend
@@ -27,7 +27,7 @@ from geoseg.outlines import footprint
 from geoseg.output import claim, claim_note, clearing, fingerprint, read_json, replacing
 from geoseg.parcelburn import Drawing, write_maps
 from geoseg.parcelstyle import add_style, qml
-from geoseg.predictseries import dated_scenes
+from geoseg.predictseries import bands_for, dated_scenes, settled, told, unmasked
 from geoseg.progress import Progress
 from geoseg.record import DONE, NAME, Record
 from geoseg.samplesettings import SampleSettings
@@ -36,6 +36,7 @@ from geoseg.stack import Stack
 from geoseg.summary import Summary
 
 if TYPE_CHECKING:
+    from geoseg.bands import Bands
     from geoseg.card import ModelCard
     from geoseg.mapping import Network
     from geoseg.series import Series
@@ -55,11 +56,13 @@ def predict_parcels(
     *,
     series: Series,
     samples: SampleSettings,
+    bands: Bands | None = None,
     threshold: float = 0.0,
     overwrite: bool = False,
 ) -> Summary:
     """Write parcels.gpkg and the maps of the tiles; goes on where an earlier call stopped.
 
+    bands: as given to `stacks_for`.
     A parcel of less confidence than `threshold`, or of fewer clear dates than series.min_clear,
     gets no class; one outside all tiles neither.
     Returns: what was done, as a text for people.
@@ -68,14 +71,14 @@ def predict_parcels(
     """
     out, card = Path(out), network.card
     assert card.series is not None
-    stacks = _suited(stacks, card, series, threshold)
-    min_clear = max(series.min_clear, card.series.min_clear)
-    series = replace(series, reference=card.series.reference, min_clear=min_clear)
+    series = settled(series, card)
+    stacks = _suited(stacks, card, series, parcels, threshold)
     kept = {"buffer_m": card.series.buffer_m, "max_pixels": card.series.max_pixels}
     samples = replace(samples, **kept)  # type: ignore[arg-type]
     settings = {
         "model": network.hash,
         "series": asdict(series),
+        "bands": told(bands_for(card, bands)),
         "samples": asdict(samples),
         "parcels": list(parcels.paths),
         "threshold": threshold,
@@ -92,16 +95,18 @@ def predict_parcels(
         chosen = _near(parcels, stacks)
         found = collect(
             stacks, chosen, np.zeros(len(chosen), np.uint8), out / WORK,
-            series=series, samples=samples,
+            series=series, samples=samples, card=card.series,
         )  # fmt: skip
     job.seconds["reading"] = time.perf_counter() - job.since
-    job.predict(found, threshold=threshold, min_clear=min_clear)
+    job.predict(found, threshold=threshold, min_clear=series.fewest())
     job.write()
     job.clean()
     return job.summary()
 
 
-def _suited(stacks: list[Stack], card: ModelCard, series: Series, threshold: float) -> list[Stack]:
+def _suited(
+    stacks: list[Stack], card: ModelCard, series: Series, parcels: Parcels, threshold: float
+) -> list[Stack]:
     """The stacks with the model's bands. Raises: InputError with all that does not suit."""
     assert card.series is not None
     faults = Faults()
@@ -112,7 +117,11 @@ def _suited(stacks: list[Stack], card: ModelCard, series: Series, threshold: flo
     suited = []
     for scene in dated_scenes(stacks, card, series):
         with faults.collect():
-            suited.append(suitability.check(scene, card).stack)  # type: ignore[union-attr]
+            fits = suitability.check(scene, card, days=not parcels.own_periods)
+            suited.append(fits.stack)  # type: ignore[union-attr]
+    if parcels.own_periods:
+        with faults.collect():
+            When(stacks, series, parcels, card.series).check(parcels)
     faults.raise_if_any()
     check_stacks(suited)
     return suited
@@ -317,6 +326,8 @@ class _Job:
             middle = f"{np.median(made.confidence[mine]):.2f}" if mine.any() else "–"
             rows.append([name, int(mine.sum()), f"{mine.mean():.1%}", middle.replace("nan", "–")])
         summary.table("Parcels", ["class", "parcels", "share", "confidence"], rows)
+        if warning := unmasked(self.network.card, self.stacks):
+            summary.warn(warning)
         notes = [note for stack in self.stacks for note in stack.notes]
         summary.notes(dict.fromkeys([*notes, *self.parcels.notes]))
         self._explain(summary)

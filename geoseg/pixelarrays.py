@@ -13,7 +13,6 @@ import numpy as np
 
 from geoseg.output import replacing
 from geoseg.seriesset import MISSING, days_path, load_pixels, observed, pixels_path, save_days
-from geoseg.stack import anchor
 
 if TYPE_CHECKING:
     from geoseg.stack import Stack
@@ -65,15 +64,15 @@ class Periods:
         return table[self.of]
 
 
-def period(stack: Stack, start: date, *, end: date | None, reference: str, begin: bool) -> Period:
-    """The dates from `start` (only if `begin`: else all) to before `end`, and their days."""
+def period(stack: Stack, zero: date, *, start: date | None, end: date | None) -> Period:
+    """The dates from `start` to before `end`, and their days since `zero`."""
     kept = [
         place
         for place, day in enumerate(stack.dates)
-        if (not begin or day >= start) and (end is None or day < end)
+        if (start is None or day >= start) and (end is None or day < end)
     ]
     index = np.array(kept, np.intp)
-    return Period(index, stack.days(anchor(start, reference))[index])
+    return Period(index, stack.days(zero)[index])
 
 
 def write_arrays(

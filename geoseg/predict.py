@@ -14,7 +14,7 @@ from geoseg.labels import Labels
 from geoseg.labels.parcels import read_parcels
 from geoseg.mapping import Network, Report, Running, make_maps, note, plan
 from geoseg.output import claim
-from geoseg.predictseries import predict_series, stacks_for
+from geoseg.predictseries import predict_series, stacks_for, told
 from geoseg.raster import SUFFIXES
 from geoseg.record import NAME, Record
 from geoseg.samplesettings import SampleSettings
@@ -100,12 +100,12 @@ def _given(cfg: PredictConfig) -> dict[str, bool]:
 def _images(cfg: PredictConfig, network: Network) -> Report:
     """Maps of scenes by a network for images."""
     faults = Faults()
+    strange = [key for key in ("series.path", "table", "parcels") if _given(cfg)[key]]
+    for key in strange:
+        faults.add(f"{key}: {cfg.checkpoint} is a network for images; give scenes=…, not {key}")
     for name, example in (("scenes", "<folder, glob or list of GeoTIFFs>"), ("out", "<folder>")):
-        if getattr(cfg, name) is None:
+        if getattr(cfg, name) is None and not strange:
             faults.add(f"{name}: none given; set {name}={example}")
-    for key in ("series.path", "table", "parcels"):
-        if _given(cfg)[key]:
-            faults.add(f"{key}: {cfg.checkpoint} is a network for images; give scenes=…, not {key}")
     faults.raise_if_any()
     assert cfg.out is not None
     tiling = cfg.tiling.over(network.card.tiling)
@@ -117,7 +117,7 @@ def _images(cfg: PredictConfig, network: Network) -> Report:
 def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
     """What a network for series is asked for: classes of parcels, of a table, or of all pixels."""
     given = _given(cfg)
-    if not any(given.values()):
+    if not any(given.values()) and str(cfg.checkpoint).rstrip("/") == "runs/demo_series":
         cfg = _demo_series(cfg, network)
         given = _given(cfg)
     faults = Faults()
@@ -144,13 +144,14 @@ def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
 
         parcels = read_parcels(Labels(path=cfg.parcels, name="parcel"), cfg.samples)
         return predict_parcels(
-            network, stacks, parcels, cfg.out, series=cfg.series, samples=cfg.samples,
-            threshold=cfg.threshold, overwrite=cfg.overwrite,
+            network, stacks, parcels, cfg.out, series=cfg.series, bands=cfg.bands,
+            samples=cfg.samples, threshold=cfg.threshold, overwrite=cfg.overwrite,
         )  # fmt: skip
     tiling = cfg.tiling.over(network.card.tiling)
     return predict_series(
-        network, stacks, cfg.out, series=cfg.series, tiling=tiling, overwrite=cfg.overwrite
-    )
+        network, stacks, cfg.out, series=cfg.series, bands=cfg.bands, tiling=tiling,
+        overwrite=cfg.overwrite,
+    )  # fmt: skip
 
 
 def _demo_series(cfg: PredictConfig, network: Network) -> PredictConfig:
@@ -185,8 +186,7 @@ def predict(
     settings = {
         "model": network.hash,
         "tiling": asdict(tiling),
-        # As text: JSON knows no NaN.
-        "bands": asdict(wanted) | {"nodata": None if wanted.nodata is None else str(wanted.nodata)},
+        "bands": told(wanted),
         "precision": network.running.precision,
     }
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 from geoseg import maps
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.datedscene import DatedScene, dated, write_clear
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError
 from geoseg.mapping import Network, Report, make_maps, note, plan
 from geoseg.output import claim
 from geoseg.record import NAME, Record
-from geoseg.series import Series, find_stacks
-from geoseg.stack import Stack
+from geoseg.series import Series, find_stacks, offset
+from geoseg.stack import Stack, first_dates
 from geoseg.tiling import Tiling
 
 CLEAR = "clear"
@@ -25,11 +29,57 @@ PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, CLEAR, NAME, "parcels.gpkg", "parce
 def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> list[Stack]:
     """The stacks of a series, with the bands of the model.
 
-    Raises: InputError with all faults: no files, bands missing, nothing in the period …
+    Raises: InputError with all faults: no files, bands missing, nothing in the period, values with
+    Sentinel-2's offset where the training had none …
     """
+    series = settled(series, card)
+    stacks = [stack.select(card.bands) for stack in find_stacks(series, bands_for(card, bands))]
+    if series.check and card.dtype != "float32":
+        faults = Faults()
+        for stack in stacks:
+            with faults.collect():
+                offset.check_against(stack, card.statistics.p2)
+        faults.raise_if_any()
+    return stacks
+
+
+def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
+    """How the bands of a series' files are found: as given, else as in the training."""
     bands = bands or Bands()
-    wanted = bands if bands.order else replace(bands, order=list(card.bands))
-    return [stack.select(card.bands) for stack in find_stacks(series, wanted)]
+    nodata = card.nodata if bands.nodata is None else bands.nodata
+    return replace(bands, order=list(bands.order) or list(card.bands), nodata=nodata)
+
+
+def told(bands: Bands) -> dict[str, Any]:
+    """What the settings say of bands, as JSON values: JSON knows no NaN."""
+    return asdict(bands) | {"nodata": None if bands.nodata is None else str(bands.nodata)}
+
+
+def settled(series: Series, card: ModelCard) -> Series:
+    """The settings of a series with the fewest clear dates that count: as given or as trained.
+
+    Raises: InputError for settings that only the training decides on.
+    """
+    assert card.series is not None
+    faults, usual = Faults(), Series()
+    for key in ("fill", "step", "reference"):
+        given, trained = getattr(series, key), getattr(card.series, key)
+        if given != getattr(usual, key):
+            faults.add(
+                f"series.{key}={given}: the network decides on it ({trained}, as in its training);"
+                " leave it out"
+            )
+    faults.raise_if_any()
+    fewest = card.series.min_clear if series.min_clear is None else series.min_clear
+    return replace(series, min_clear=fewest)
+
+
+def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
+    """What is to be said where the network knows masked images only, and these have no masks."""
+    assert card.series is not None
+    if not card.series.masked or any(stack.masks for stack in stacks):
+        return None
+    return "the network was trained with masks of clouds; none are given (series.masks=…)"
 
 
 def predict_series(
@@ -38,12 +88,13 @@ def predict_series(
     out: str | Path,
     *,
     series: Series,
+    bands: Bands | None = None,
     tiling: Tiling | None = None,
     overwrite: bool = False,
 ) -> Report:
     """Write class maps, confidence and clear dates of tiles; goes on where an earlier call stopped.
 
-    Pixels of fewer than series.min_clear clear dates get no class.
+    bands: as given to `stacks_for`. Pixels of fewer than series.min_clear clear dates get no class.
     Raises: InputError if the network is for parcels, or `out` holds an output of other settings.
     """
     out, card = Path(out), network.card
@@ -53,16 +104,19 @@ def predict_series(
             "this network classifies parcels, not pixels: set parcels=<file with their outlines>,"
             " or train one on a data set of unit=pixel"
         )
-    tiling = tiling or card.tiling
+    tiling, series = tiling or card.tiling, settled(series, card)
     settings = {
         "model": network.hash,
         "tiling": asdict(tiling),
         "series": asdict(series),
+        "bands": told(bands_for(card, bands)),
         "precision": network.running.precision,
     }
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record, report = Record(out, network.hash, settings), Report(out)
     scenes = dated_scenes(stacks, card, series)
+    if warning := unmasked(card, stacks):
+        print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
     jobs = plan(scenes, network, tiling, record, report)
     names = {scene.name for scene in scenes}
     report.others = [name for name in record.scenes if name not in names]
@@ -80,5 +134,12 @@ def predict_series(
 def dated_scenes(stacks: list[Stack], card: ModelCard, series: Series) -> list[DatedScene]:
     """Stacks as predict takes scenes: their days counted as in the training."""
     assert card.series is not None
-    fewest = max(series.min_clear, card.series.min_clear)
-    return dated(stacks, series, reference=card.series.reference, min_clear=fewest)
+    firsts = first_dates(stacks)
+    start = series.period[0] if series.start else None
+    zeros: dict[str, date] = {}
+    for first in set(firsts.values()):
+        mine = [stack for stack in stacks if firsts[stack.name] == first]
+        dates = [day for stack in mine for day in stack.dates]
+        zero = card.series.anchor(dates, start or first)
+        zeros |= {stack.name: zero for stack in mine}
+    return dated(stacks, zeros, min_clear=settled(series, card).fewest())

@@ -68,6 +68,10 @@ class PrepareSeriesConfig:
 class Source(Protocol):
     """A way into a series data set."""
 
+    @property
+    def masked(self) -> bool:
+        """Whether masks say what is not clear."""
+
     def settings(self) -> dict[str, Any]:
         """What the samples depend on, as JSON values."""
 
@@ -88,6 +92,13 @@ class FromStacks:
     series: Series
     samples: SampleSettings
     bands: Bands = field(default_factory=Bands)
+
+    def __post_init__(self) -> None:
+        self.series = self.series.settled()
+
+    @property
+    def masked(self) -> bool:
+        return any(stack.masks for stack in self.stacks)
 
     @classmethod
     def open(
@@ -146,6 +157,10 @@ class FromTable:
     bands: Bands
     samples: SampleSettings
     column: str | None = None
+    masked: bool = False
+
+    def __post_init__(self) -> None:
+        self.series = self.series.settled()
 
     def settings(self) -> dict[str, Any]:
         rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
@@ -156,7 +171,7 @@ class FromTable:
 
     def collect(self, legend: Legend, folder: Path) -> Collected:
         # Imported late: it brings pandas, and nobody should wait for that to see --help.
-        from geoseg.table import collect_table
+        from geoseg.tablesamples import collect_table
 
         column = None if self.column == "tile" else self.column
         return collect_table(
@@ -255,7 +270,7 @@ def prepare_series(
     folder, split = Path(dataset), split or SampleSplit()
     settings = source.settings() | {"split": asdict(split), "unit": unit}
     products = (*PRODUCTS, AUDIT)
-    with clearing(folder, products):
+    with clearing(folder, (DESCRIPTION,)):
         claimed = settings | {"legend": legend.to_dict(), "inputs": source.inputs()}
         claim(folder, claimed, command="prepare_series", products=products, overwrite=overwrite)
         if (folder / DESCRIPTION).exists():
@@ -263,20 +278,27 @@ def prepare_series(
             summary.note(f"{folder}: already made with these settings; nothing to do")
             return summary
         found = source.collect(legend, folder)
-        if split.by == "block" and not has_places(found.samples, found.crs):
-            split = replace(split, by="random")
-            found.summary.warn(
-                "the samples have no coordinates, so they were split at random, not by blocks of"
-                " the ground: scores will promise more than a map keeps; split.by=column goes by"
-                " an attribute"
-            )
-        samples = replace(found.samples, split=assign(found.samples, split, crs=found.crs))
-    write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
-    made = _describe(folder, found, samples, legend, unit=unit, settings=settings)
-    made.save()
+        samples = _split(found, split)
+        write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
+        settings = settings | {"masked": source.masked}
+        made = _describe(folder, found, samples, legend, unit=unit, settings=settings)
+        made.save()
     _summarize(made, samples, found.summary)
     found.summary.note(f"data set: {folder} (look at {folder / 'samples.gpkg'} in QGIS)")
     return found.summary
+
+
+def _split(found: Collected, split: SampleSplit) -> Samples:
+    """The samples with their split; at random, and said so, where blocks need coordinates."""
+    samples = found.samples
+    if split.by == "block" and not has_places(samples, found.crs):
+        split = replace(split, by="random")
+        found.summary.warn(
+            "the samples have no coordinates, so they were split at random, not by blocks of the"
+            " ground: scores will promise more than a map keeps; split.by=column goes by an"
+            " attribute"
+        )
+    return replace(samples, split=assign(samples, split, crs=found.crs))
 
 
 def _describe(

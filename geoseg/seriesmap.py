@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,7 @@ from geoseg.output import clearing
 from geoseg.samplesplit import SampleSplit
 from geoseg.series import Series
 from geoseg.split import Split
-from geoseg.stack import Stack, observed
+from geoseg.stack import Stack, anchors, first_dates, observed
 from geoseg.suitability import probes
 from geoseg.summary import Summary
 from geoseg.tiling import Tiling
@@ -113,9 +113,16 @@ def plan(
 ) -> Dataset:
     """The data set before anything is burnt or measured."""
     series = settings.series
+    begins = first_dates(stacks)
     reference = series.counted_from()
-    scenes = tuple(dated(stacks, series, reference=reference, min_clear=series.min_clear))
-    told = asdict(settings) | {"labels": asdict(labels), "unit": MAP}
+    since = dict.fromkeys(begins, series.period[0]) if series.start else begins
+    found = anchors(since.values(), reference)
+    zeros = {name: found[begin] for name, begin in since.items()}
+    scenes = tuple(dated(stacks, zeros, min_clear=series.fewest()))
+    told = asdict(replace(settings, series=series.settled())) | {
+        "labels": asdict(labels),
+        "unit": MAP,
+    }
     return Dataset(
         folder, scenes, NOTHING, legend, settings.tiling, pixel_size(scenes), told, reference
     )

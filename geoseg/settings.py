@@ -147,14 +147,15 @@ class SeriesSamples:
     fill: str = "auto"
     """none, linear (gaps filled on a regular grid of days), or auto: as the data set was told,
     and linear for a network that needs it (tempcnn)."""
-    step: int = 10
-    """Days between the dates of a filled series."""
+    step: int | None = None
+    """Days between the dates of a filled series; by default as the data set was told, 10."""
 
     def __post_init__(self) -> None:
         faults = Faults()
         for name in ("pixels", "step"):
-            if getattr(self, name) < 1:
-                faults.add(f"series.{name}={getattr(self, name)}: must be at least 1")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                faults.add(f"series.{name}={value}: must be at least 1")
         for name in ("drop_dates", "truncate"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"series.{name}={getattr(self, name)}: must be in [0, 1]")
@@ -171,11 +172,12 @@ class Fit:
     """The training loop."""
 
     epochs: int = 100
-    """Passes over the train tiles."""
+    """Passes over the train tiles, or over the train samples of series."""
     max_minutes: float | None = None
     """End, with the learning rate run down, after that many minutes."""
     batch_size: int = 0
-    """Tiles per step; 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU."""
+    """Tiles per step; 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU; of
+    series 64 samples."""
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float = 1e-3

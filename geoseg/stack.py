@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ MISSING: dict[str, float] = {"uint16": 65535, "int16": -32768, "float32": float(
 """What stands where there is no clear observation, by the data type of a stack."""
 GAP = timedelta(90)
 """Tiles whose first dates lie no further apart count their days from the same anchor."""
+YEAR = 365
 LATE = 60
 """Days by which a period may begin before the anchor that its days are counted from."""
 
@@ -34,6 +36,31 @@ def anchor(start: date, reference: str) -> date:
     latest = start + timedelta(LATE)
     found = _of_year(latest.year, month, day)
     return found if found <= latest else _of_year(latest.year - 1, month, day)
+
+
+def anchor_of(year: int, reference: str) -> date:
+    """The day `reference`, MM-DD, of a year. Raises: InputError if there is no such day."""
+    return _of_year(year, *month_day(reference))
+
+
+def anchors(begins: Iterable[date], reference: str) -> dict[date, date]:
+    """The anchor of each period by its first day; see `anchor`.
+
+    Periods that begin at about the same time of the year, some a little before the 60 days and
+    some after, are counted alike: not one from day 305 on and the other from day -60.
+    """
+    found = {begin: anchor(begin, reference) for begin in begins}
+    days = sorted({(begin - zero).days for begin, zero in found.items()})
+    if not days or days[-1] - days[0] <= YEAR - 2 * LATE:
+        return found
+    gaps = [after - before for before, after in pairwise(days)]
+    cut = days[gaps.index(max(gaps))]
+    if max(gaps) <= YEAR - (days[-1] - days[0]):
+        return found
+    return {
+        begin: anchor_of(zero.year + 1, reference) if (begin - zero).days > cut else zero
+        for begin, zero in found.items()
+    }
 
 
 def observed(values: np.ndarray) -> np.ndarray:

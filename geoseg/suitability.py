@@ -30,11 +30,12 @@ class UnreadableError(InputError):
     """A file of the scene is damaged."""
 
 
-def check(scene: AnyScene, card: ModelCard) -> AnyScene:
+def check(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
     """The scene with the model's bands in the model's order.
 
-    Raises: InputError with all that does not suit (bands, pixel size, range of values), or
-    UnreadableError if the values can't be read.
+    days: whether the days of all dates count, as they do unless samples have their own periods.
+    Raises: InputError with all that does not suit (bands, pixel size, part of the year, range of
+    values), or UnreadableError if the values can't be read.
     """
     faults = Faults()
     with faults.collect():
@@ -44,6 +45,10 @@ def check(scene: AnyScene, card: ModelCard) -> AnyScene:
             scene = fit_bands(scene, card.bands)
     with faults.collect():
         _check_pixel_size(scene, card)
+    with faults.collect():
+        if days and isinstance(scene, DatedScene) and card.series is not None:
+            dates = np.array(scene.stack.dates, "datetime64[D]")
+            card.series.check_days(f"series {scene.name}", dates, np.array(scene.days))
     faults.raise_if_any()
     _check_range(scene, card)
     return scene

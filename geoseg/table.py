@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.bands import Bands
-from geoseg.collected import Collected
 from geoseg.errors import Faults, InputError
-from geoseg.labels import Labels
-from geoseg.legend import Legend, canonical
-from geoseg.output import replacing
+from geoseg.legend import canonical
 from geoseg.samplesettings import SampleSettings
 from geoseg.series import Series
-from geoseg.seriesset import MISSING, Samples, observed, pixels_path, save_days
-from geoseg.stack import anchor
-from geoseg.summary import Summary
+from geoseg.seriesset import MISSING, observed
+from geoseg.stack import anchors
 
 if TYPE_CHECKING:
     import pandas as pd
 
 TILE = "table"
 """Name of the arrays that a table's observations become."""
+GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
+"""What stands for no value in a CSV."""
+SEASON = np.timedelta64(183, "D")
+"""Samples whose seasons seem to begin further apart are of different years."""
 SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
 KNOWN = {
     "id": ("id", "sample_id"),
@@ -34,6 +34,7 @@ KNOWN = {
     "start": ("from", "start", "start_date"),
     "end": ("to", "end", "end_date"),
     "date": ("date", "timestamp", "time"),
+    "group": ("group",),
 }
 """What columns are called where the settings do not say it."""
 
@@ -53,6 +54,8 @@ class Observations:
     """(N,) of each column that was asked for, from a sample's first row."""
     reference: str
     notes: tuple[str, ...]
+    varying: dict[str, tuple[str, ...]]
+    """Of each column that was asked for, the samples in which it changes."""
 
 
 def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str]:
@@ -63,10 +66,10 @@ def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str
     faults = Faults()
     lower = {name.lower(): name for name in reversed(list(names))}
     found: dict[str, str] = {}
-    for what in (*KNOWN, "group"):
+    for what in KNOWN:
         said = getattr(samples, what)
         if said is None:
-            usual = [lower[name] for name in KNOWN.get(what, ()) if name in lower]
+            usual = [lower[name] for name in KNOWN[what] if name in lower]
             found |= {what: usual[0]} if usual else {}
         elif said in names:
             found[what] = said
@@ -91,7 +94,7 @@ def read_table(
     bands.order: the columns that are bands; by default all other columns of numbers.
     Raises: InputError with all faults: no such column, dates that are none, no band …
     """
-    frame = load_table(path) if frame is None else frame
+    frame = load_table(path, samples) if frame is None else frame
     names = [str(name) for name in frame.columns]
     faults = Faults()
     columns: dict[str, str] = {}
@@ -106,17 +109,28 @@ def read_table(
         if name not in names:
             faults.add(f"{path}: no column {name}; it has {', '.join(names)}")
     faults.raise_if_any()
-    chosen = _bands(frame, path, bands, [*columns.values(), *wanted])
-    unnamed = frame[columns["id"]].isna()
+    chosen, values = _bands(frame, path, bands, [*columns.values(), *wanted])
+    frame = frame.assign(**dict(zip(chosen, values, strict=True)))
+    unnamed = frame[columns["id"]].isna() | (frame[columns["id"]] == "")
     if unnamed.any():
         row = int(np.flatnonzero(unnamed)[0]) + 1
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
     frame = _within(_dated(frame, path, columns), path, series, columns)
-    return _observations(frame, columns, chosen, bands=bands, series=series, wanted=wanted)
+    if not bands.order:
+        _check_bands(frame, path, columns["id"], chosen)
+    try:
+        return _observations(frame, columns, chosen, bands=bands, series=series, wanted=wanted)
+    except OverflowError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def load_table(path: str | Path) -> pd.DataFrame:
-    """The rows of a CSV or Parquet file. Raises: InputError."""
+def load_table(
+    path: str | Path, samples: SampleSettings | None = None, text: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows of a CSV or Parquet file. Raises: InputError.
+
+    text: columns of a CSV that stay as they are written, as names of samples do: 007 is not 7.
+    """
     # Imported late: nobody should wait for it to see --help.
     import pandas as pd
 
@@ -126,16 +140,48 @@ def load_table(path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        table = pd.read_csv(path) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+        if path.suffix.lower() == ".csv":
+            header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+            known = find_columns(header, samples or SampleSettings())
+            verbatim = {known.get("id"), known.get("group"), *text} & set(header)
+            table = pd.read_csv(
+                path,
+                dtype=dict.fromkeys(verbatim, str),
+                keep_default_na=False,
+                na_values={name: GAPS for name in header if name not in verbatim},
+            )
+        else:
+            table = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{path}: can't be read as a table ({cause})") from None
+    if len(table.columns) == 1 and ";" in str(table.columns[0]):
+        raise InputError(f"{path}: fields are parted by semicolons; expected commas")
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
 
 
 def _bands(
+    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
+) -> tuple[tuple[str, ...], list[pd.Series]]:
+    """Names and values of the columns that are bands, as numbers."""
+    import pandas as pd
+
+    names = _band_names(frame, path, bands, others)
+    faults, values = Faults(), []
+    for name in names:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & frame[name].notna())
+        if len(wrong):
+            row = int(wrong[0])
+            faults.add(f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is not a number")
+        values.append(numbers)
+    faults.raise_if_any()
+    return names, values
+
+
+def _band_names(
     frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
 ) -> tuple[str, ...]:
     if bands.order:
@@ -146,10 +192,37 @@ def _bands(
                 f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
             )
         return tuple(bands.order)
-    chosen = [str(n) for n in frame.select_dtypes("number").columns if str(n) not in others]
+    chosen = [str(n) for n in frame.columns if str(n) not in others and _is_numeric(frame[n])]
     if not chosen:
         raise InputError(f"{path}: no column of numbers that could be a band; set bands.order")
     return tuple(chosen)
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Whether a column holds numbers, a few wrong cells not counted: they are to be named."""
+    import pandas as pd
+
+    if column.dtype.kind in "iuf":
+        return True
+    if column.dtype.kind in "bmM":
+        return False
+    numbers = pd.to_numeric(column.dropna(), errors="coerce")
+    return bool(len(numbers)) and float(numbers.notna().mean()) > 0.5
+
+
+def _check_bands(frame: pd.DataFrame, path: str | Path, name: str, chosen: Sequence[str]) -> None:
+    """Raises: InputError for columns that say something of a sample, not of a date."""
+    groups = frame.groupby(name, sort=False)
+    if groups.size().max() < 2:
+        return
+    counts = groups[list(chosen)].nunique()
+    fixed = [column for column in chosen if counts[column].max() < 2]
+    if fixed:
+        rest = [column for column in chosen if column not in fixed]
+        raise InputError(
+            f"{path}: {', '.join(fixed)} never change within a sample, so they are no bands;"
+            f" name the bands: bands.order=[{','.join(rest)}]"
+        )
 
 
 def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
@@ -162,14 +235,16 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
             continue
         name = columns[what]
         said = frame[name]
-        if said.dtype.kind in "iu":  # 20230517
+        if said.dtype.kind in "iu":  # 20230517, 2023137
             said = said.astype(str)
         dates = pd.to_datetime(said, errors="coerce", format="ISO8601")
+        if said.dtype.kind not in "mM" and said.astype(str).str.fullmatch(r"\d{7}").all():
+            dates = pd.to_datetime(said.astype(str), errors="coerce", format="%Y%j")
         if dates.isna().any():
             row = int(np.flatnonzero(dates.isna())[0])
             raise InputError(
                 f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is no date; expected"
-                " YYYY-MM-DD or YYYYMMDD"
+                " YYYY-MM-DD, YYYYMMDD or YYYYDDD"
             )
         if dates.dt.tz is not None:
             dates = dates.dt.tz_localize(None)
@@ -227,17 +302,24 @@ def _observations(
     place = np.arange(len(numbers)) - firsts[numbers]
     cube = np.full((len(ids), counts.max(), len(chosen)), MISSING[values.dtype.name], values.dtype)
     cube[numbers, place] = values
-    said = columns["start"] if "start" in columns else columns["date"]
-    starts = frame[said].to_numpy("datetime64[D]")[firsts]
-    if "start" not in columns and series.start is not None:
-        starts[:] = np.datetime64(series.start)
+    if "start" in columns:
+        starts = frame[columns["start"]].to_numpy("datetime64[D]")[firsts]
+    elif series.start is not None:
+        starts = np.full(len(ids), series.start, "datetime64[D]")
+    else:
+        starts = _starts(dates, firsts, counts)
     reference = series.reference or str(starts.min())[5:]
-    anchors = {start: np.datetime64(anchor(start.item(), reference)) for start in np.unique(starts)}
-    zero = np.array([anchors[start] for start in starts], "datetime64[D]")
+    zeros = anchors({start.item() for start in np.unique(starts)}, reference)
+    zero = np.array([zeros[start.item()] for start in starts], "datetime64[D]")
+    since = (dates - zero[numbers]).astype(np.int64)
+    if np.abs(since).max() > np.iinfo(np.int16).max:
+        raise OverflowError(
+            f"dates from {dates.min()} to {dates.max()}: a series may span 80 years at most"
+        )
     days = np.zeros(cube.shape[:2], np.int16)
-    days[numbers, place] = (dates - zero[numbers]).astype(np.int64)
+    days[numbers, place] = since
     attributes = {name: frame[name].to_numpy()[firsts] for name in wanted}
-    attributes |= {f"last {name}": frame[name].to_numpy()[firsts + counts - 1] for name in wanted}
+    varying = {name: _varying(frame[name], firsts, numbers, ids) for name in wanted}
     return Observations(
         np.array([canonical(i) for i in ids], dtype=object),
         cube,
@@ -246,16 +328,52 @@ def _observations(
         attributes,
         reference,
         tuple(notes),
+        varying,
     )
+
+
+def _starts(dates: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The day on which the season of each sample began, (N,) datetime64.
+
+    Not a sample's first date: that may come late, after months of clouds. All seasons being as
+    long as most are, the middle of a sample's dates says when its season began; those that seem
+    to begin within half a year of each other began on the first date of them all.
+    """
+    lasts = firsts + counts - 1
+    length = np.median((dates[lasts] - dates[firsts]).astype(np.int64))
+    middle = dates[firsts] + (dates[lasts] - dates[firsts]) // 2
+    guess = middle - np.timedelta64(int(length / 2), "D")
+    order = np.argsort(guess)
+    found = np.empty_like(guess)
+    begin = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or guess[order[end]] - guess[order[begin]] > SEASON:
+            season = order[begin:end]
+            found[season] = dates[firsts[season]].min()
+            begin = end
+    return found
+
+
+def _varying(
+    column: pd.Series, firsts: np.ndarray, numbers: np.ndarray, ids: np.ndarray
+) -> tuple[str, ...]:
+    """The samples in which a column holds more than one value."""
+    import pandas as pd
+
+    codes, _ = pd.factorize(column)
+    other = np.unique(numbers[codes != codes[firsts][numbers]])
+    return tuple(canonical(ids[number]) for number in other)
 
 
 def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
     """Values (n, C) as uint16 where they are whole and fit, else float32; MISSING for nodata."""
     exact = values.astype(np.float64)
-    if nodata is not None and nodata != "none":
+    if nodata is None:
+        # What 16-bit products write for nothing; among real numbers it is a number.
+        whole_bands = (np.isnan(exact) | (exact == np.rint(exact))).all(axis=0)
+        exact[(exact == MISSING["uint16"]) & whole_bands] = np.nan
+    elif nodata != "none":
         exact[exact == nodata] = np.nan
-    elif values.dtype.kind in "iu":
-        exact[exact == MISSING["uint16"]] = np.nan  # what 16-bit products write for nothing
     here = exact[np.isfinite(exact)]
     whole = not len(here) or (
         here.min() >= 0 and here.max() < MISSING["uint16"] and np.array_equal(here, np.rint(here))
@@ -270,121 +388,3 @@ def _merge(values: np.ndarray, same: np.ndarray) -> np.ndarray:
         gap = ~observed(values[row])
         values[row, gap] = values[row + 1, gap]
     return values
-
-
-def collect_table(
-    path: str | Path,
-    legend: Legend,
-    folder: Path,
-    *,
-    samples: SampleSettings,
-    series: Series,
-    bands: Bands,
-    labels: Labels,
-    column: str | None = None,
-) -> Collected:
-    """Samples of a long table with labels, their observations written into the data set's folder.
-
-    column: the one that a region- or year-out split goes by.
-    Raises: InputError for unknown labels, samples with two labels, columns that are not there …
-    """
-    label = labels.field or "label"
-    frame = load_table(path)
-    given = find_columns([str(name) for name in frame.columns], samples)
-    wanted = [label, *(given[w] for w in ("x", "y", "group") if w in given)]
-    wanted += [column] if column and column not in wanted else []
-    table = read_table(path, frame, samples=samples, series=series, bands=bands, wanted=wanted)
-    summary = Summary()
-    summary.notes(table.notes)
-    codes, keep = _labels(table, label, legend, path, labels, summary)
-    values, days = table.values[keep], table.days[keep]
-    with (
-        replacing(pixels_path(folder, TILE)) as temporary,
-        temporary.open("wb") as file,
-    ):
-        np.save(file, values)
-    save_days(folder, TILE, days)
-    count = len(values)
-
-    def attribute(what: str) -> np.ndarray:
-        return table.attributes[given[what]][keep].astype(float)
-
-    known = "x" in given and "y" in given
-    x = attribute("x") if known else np.full(count, np.nan)
-    y = attribute("y") if known else np.full(count, np.nan)
-    ids = table.ids[keep]
-    text = np.vectorize(canonical, otypes=[object])
-    found = Samples(
-        id=ids,
-        tile=np.full(count, TILE, dtype=object),
-        split=np.full(count, "", dtype=object),
-        code=codes[keep],
-        first=np.arange(count),
-        pixels=np.ones(count, np.int64),
-        group=text(table.attributes[given["group"]][keep]) if "group" in given else ids,
-        fold_by=text(table.attributes[column][keep])
-        if column
-        else np.full(count, TILE, dtype=object),
-        x=x,
-        y=y,
-        clear=observed(values).any(axis=2).sum(axis=1).astype(float),
-        shape=np.zeros((count, 4)),
-    )
-    _audit(found, values, days, series, summary)
-    geometries = None
-    if known:
-        import shapely
-
-        geometries = shapely.points(x, y)
-    crs = samples.crs if known else None
-    return Collected(found, geometries, crs, table.bands, values.dtype.name, table.reference, 0.0,
-                     summary)  # fmt: skip
-
-
-def _labels(
-    table: Observations,
-    label: str,
-    legend: Legend,
-    path: str | Path,
-    labels: Labels,
-    summary: Summary,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Code of each sample, and which samples have one."""
-    faults = Faults()
-    said = [canonical(value) for value in table.attributes[label]]
-    last = [canonical(value) for value in table.attributes[f"last {label}"]]
-    for name, first, other in zip(table.ids, said, last, strict=True):
-        if first != other and len(faults.found) < 5:
-            faults.add(f"{path}: sample {name} has two labels, {first} and {other}")
-    lookup = legend.lookup()
-    codes = np.array([lookup.get(value, 0) for value in said], np.int64)
-    unknown = sorted({value for value, code in zip(said, codes, strict=True) if not code})
-    if unknown and labels.unknown == "error":
-        faults.add(
-            f"{path}: {label} has {len(unknown)} values that the legend does not know"
-            f" ({', '.join(unknown[:8])}); add them to a class's `values`, or set"
-            " labels.unknown=unlabelled to leave such samples out"
-        )
-    faults.raise_if_any()
-    if unknown:
-        summary.note(f"{int((codes == 0).sum())} samples left out, of {len(unknown)} other labels")
-    if not codes.any():
-        raise InputError(f"{path}: no sample has a label that the legend knows")
-    return codes, codes > 0
-
-
-def _audit(
-    found: Samples, values: np.ndarray, days: np.ndarray, series: Series, summary: Summary
-) -> None:
-    """Say how many dates there are, and which series are short."""
-    rows = values.shape[1]
-    least, middle, most = np.percentile(found.clear, (0, 50, 100))
-    summary.note(
-        f"{len(found)} samples, up to {rows} dates each; observed dates per sample: {least:.0f} at"
-        f" least, {middle:.0f} in the middle, {most:.0f} at most"
-    )
-    if rows < 2:
-        raise InputError("each sample has one date: a series needs at least two")
-    short = int((found.clear < series.min_clear).sum())
-    if short:
-        summary.warn(f"{short} samples have fewer than series.min_clear={series.min_clear} dates")

@@ -28,6 +28,7 @@ from geoseg.output import (
     replacing,
     write_json,
 )
+from geoseg.predictseries import settled
 from geoseg.record import DONE, NAME
 from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import Samples, observed, pixels_path, save_days
@@ -74,8 +75,8 @@ def predict_table(
     with faults.collect():
         check_unit(card.series, "give dated images instead: series.path=…")
     faults.raise_if_any()
-    min_clear = max(series.min_clear, card.series.min_clear)
-    series = replace(series, reference=card.series.reference, min_clear=min_clear)
+    series = settled(series, card)
+    min_clear = series.fewest()
     nodata = card.nodata if bands.nodata is None else bands.nodata
     settings = {
         "model": network.hash,
@@ -138,7 +139,7 @@ def _read(
     bands: Bands,
 ) -> tuple[Observations, list[str]]:
     """Observations, and the ids of all samples, those without a row in the period too."""
-    frame = load_table(path)
+    frame = load_table(path, samples)
     names = [str(name) for name in frame.columns]
     missing = [band for band in card.bands if band not in names]
     if missing:
@@ -146,9 +147,39 @@ def _read(
             f"{path}: no column {', '.join(missing)}; the model wants {', '.join(card.bands)}, the"
             f" table has {', '.join(names)}; name its columns as in the training"
         )
-    table = read_table(path, frame, samples=samples, series=series, bands=bands)
-    ids = frame[find_columns(names, samples)["id"]].unique().tolist()
+    columns, as_trained = find_columns(names, samples), _counted(series, card)
+    # The columns of dates come along: they tell what days are counted from.
+    wanted = [columns["date"]] if "date" in columns else []
+    table = read_table(path, frame, samples=samples, series=as_trained, bands=bands, wanted=wanted)
+    table = _dated(path, table, card, table.attributes[columns["date"]])
+    ids = frame[columns["id"]].unique().tolist()
     return table, list(dict.fromkeys(map(canonical, ids)))
+
+
+def _counted(series: Series, card: ModelCard) -> Series:
+    assert card.series is not None
+    return replace(series, reference=card.series.reference)
+
+
+def _dated(
+    path: str | Path, table: Observations, card: ModelCard, first: np.ndarray
+) -> Observations:
+    """The table with days as in the training. first: (N,) date of each sample's first row.
+
+    Samples of one season are counted from one day.
+    Raises: InputError if the network has not seen the part of the year of most rows.
+    """
+    assert card.series is not None
+    zero = np.asarray(first, "datetime64[D]") - table.days[:, 0].astype("timedelta64[D]")
+    there = np.concatenate([observed(part).any(axis=2) for part in _parts(table.values)])
+    dates = zero[:, None] + table.days.astype("timedelta64[D]")
+    days = table.days.copy()
+    for usual in np.unique(zero):
+        mine = zero == usual
+        best = card.series.anchor(dates[mine][there[mine]], usual.item())
+        days[mine] += np.int16((usual - np.datetime64(best)).astype(int))
+    card.series.check_days(str(path), dates[there], days[there].astype(int))
+    return replace(table, days=days)
 
 
 def _check_range(path: str | Path, table: Observations, card: ModelCard) -> None:

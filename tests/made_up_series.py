@@ -145,12 +145,14 @@ def predict(
     """Predict the parcels of a folder into one of its folders."""
     by = by or network()
     found = replace(series(folder), **options.pop("series", {}))
+    bands = options.pop("bands", Bands())
     return predict_parcels(
         by,
-        stacks_for(by.card, found, Bands()),
+        stacks_for(by.card, found, bands),
         parcels or read(folder / "parcels.gpkg"),
         folder / out,
         series=found,
+        bands=bands,
         samples=SampleSettings(),
         **options,
     )

@@ -18,7 +18,7 @@ from pyogrio import raw
 from geoseg import raster
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
-from geoseg.labels import Labels, open_labels
+from geoseg.labels import Labels, open_labels, vectorfile
 from geoseg.labels import layer as vector_room
 from geoseg.legend import UNLABELLED, Legend
 
@@ -319,6 +319,129 @@ def test_a_scan_goes_chunk_by_chunk(many_labels, monkeypatch):
     monkeypatch.setattr(vector_room, "CHUNK", 7)
     sizes = [len(f.geometries) for f in vector_room.Layer(many_labels, columns=("kind",)).scan()]
     assert sizes == 22 * [7] + [6]
+
+
+# ── several scenes in one session ──────────────────────────────────────────────────────────────
+
+
+def scene(left, top, height, width, step=1.0):
+    """A scene beside GRID: its corner and size in pixels of GRID."""
+    corner = Affine(step, 0, 500_000 + left, 0, -step, 6_000_100 - top)
+    return Grid(GRID.crs, corner, height, width)
+
+
+SETS_OF_SCENES = {
+    "apart": [scene(0, 0, 96, 96), scene(296, 0, 96, 96), scene(0, 240, 96, 96)],
+    "adjacent": [scene(0, 0, 64, 64), scene(64, 0, 320, 320), scene(0, 64, 64, 64)],
+    "overlapping": [scene(100, 100, 64, 64), scene(90, 80, 250, 200), scene(0, 0, 400, 400)],
+    "shifted and coarser": [scene(0, 0, 50, 50), scene(60.3, 7.6, 90, 90), scene(0, 0, 60, 60, 5)],
+}
+
+
+def cells(side, count=400):
+    """Squares that cover all scenes, and their classes."""
+    places = [(x, y) for y in range(-40, count, side) for x in range(-40, count, side)]
+    kinds = [("grass", "house", "road")[(x + 2 * y) // side % 3] for x, y in places]
+    return [box(x, y, x + side, y + side) for x, y in places], kinds
+
+
+@pytest.fixture(scope="module")
+def tiled_labels(tmp_path_factory):
+    """Labels without a gap, in several CRSs: {crs: path}."""
+    folder = tmp_path_factory.mktemp("tiled")
+    shapes, kinds = cells(17)
+    whole = box(-5000, -5000, 5000, 5000)  # larger than any scene: cut for each anew
+    shapes, kinds = [whole, *shapes[::2]], ["grass", *kinds[::2]]
+    paths = {}
+    for crs in (GRID.crs, "EPSG:3035", "EPSG:4326"):
+        moved = list(geopandas.GeoSeries(shapes, crs=GRID.crs).to_crs(crs))
+        paths[crs] = write(folder / f"{crs[5:]}.gpkg", moved, crs=crs, kind=kinds)
+    return paths
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("crs", [GRID.crs, "EPSG:3035", "EPSG:4326"])
+@pytest.mark.parametrize("scenes", SETS_OF_SCENES.values(), ids=SETS_OF_SCENES.keys())
+def test_a_scene_among_others_has_the_target_it_has_alone(tiled_labels, scenes, crs, backwards):
+    labels = Labels(path=tiled_labels[crs], field="kind", ignore_border=1)
+    session = open_labels(labels, LEGEND)
+    for grid in scenes[::-1] if backwards else scenes:
+        target = session.burn(grid)
+        np.testing.assert_array_equal(target, open_labels(labels, LEGEND).burn(grid))
+        assert set(np.unique(target)) - {UNLABELLED} == {1, 3, 4}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3035", "EPSG:4326"])
+@pytest.mark.parametrize("scenes", SETS_OF_SCENES.values(), ids=SETS_OF_SCENES.keys())
+def test_labels_in_another_crs_leave_no_scene_open(tmp_path, scenes, crs):
+    shapes, kinds = cells(17)
+    straight = write(tmp_path / "a.gpkg", shapes, kind=kinds)
+    moved = list(geopandas.GeoSeries(shapes, crs=GRID.crs).to_crs(crs))
+    path = write(tmp_path / "b.gpkg", moved, crs=crs, kind=kinds)
+    area = Labels(path=path, field="kind", area=path)  # the area's file is read the same way
+    session, within = (
+        open_labels(Labels(path=path, field="kind"), LEGEND),
+        open_labels(area, LEGEND),
+    )
+    for grid in scenes:
+        target = session.burn(grid)
+        assert (target == burn(straight, grid)).mean() > 0.99
+        assert (target == UNLABELLED).mean() < 0.01
+        np.testing.assert_array_equal(within.burn(grid), target)
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_targets_do_not_depend_on_the_scenes_before(tiled_labels, data):
+    side, place = st.integers(1, 120), st.integers(0, 300)
+    drawn = data.draw(st.lists(st.tuples(place, place, side, side), min_size=2, max_size=4))
+    crs = data.draw(st.sampled_from(["EPSG:3035", "EPSG:4326"]))
+    labels = Labels(path=tiled_labels[crs], field="kind")
+    session = open_labels(labels, LEGEND)
+    for grid in [scene(*place) for place in drawn]:
+        whole = open_labels(labels, LEGEND).burn(grid)
+        assert (whole != UNLABELLED).all()
+        top, left = data.draw(st.tuples(st.integers(0, grid.height), st.integers(0, grid.width)))
+        for window in (grid.window, Window(top, left, grid.height, grid.width)):
+            inside = window.intersect(grid.window)
+            if inside:
+                part = session.burn(grid, inside)
+                np.testing.assert_array_equal(part, whole[inside.within(grid.window)])
+
+
+@pytest.mark.parametrize("crs", [GRID.crs, "EPSG:3035"])
+def test_neighbouring_windows_share_one_read(tiled_labels, crs, monkeypatch):
+    reads = []
+    read = vector_room.Layer.read
+    monkeypatch.setattr(
+        vector_room.Layer, "read", lambda layer, bounds: reads.append(1) or read(layer, bounds)
+    )
+    source = open_labels(Labels(path=tiled_labels[crs], field="kind"), LEGEND)
+    first, second = scene(0, 0, 96, 96), scene(296, 0, 96, 96)
+    for grid in (first, second, first):
+        for top in range(0, 96, 16):
+            for left in range(0, 96, 16):
+                source.burn(grid, Window(top, left, 16, 16))
+    # Where nothing is cut, one read is good for both scenes; else each has its own, and keeps it.
+    assert len(reads) == (1 if crs == GRID.crs else 2)
+
+
+def test_a_window_far_outside_its_scene_is_labelled_too(tiled_labels):
+    source = open_labels(Labels(path=tiled_labels["EPSG:3035"], field="kind"), LEGEND)
+    grid = scene(100, 100, 8, 8)
+    assert (source.burn(grid) != UNLABELLED).all()
+    assert (source.burn(grid, Window(-90, -90, 20, 250)) != UNLABELLED).all()
+
+
+def test_what_is_held_of_many_scenes_stays_small(tiled_labels, monkeypatch):
+    monkeypatch.setattr(vectorfile, "HELD", 5 * vectorfile.PAGE)
+    labels = Labels(path=tiled_labels["EPSG:4326"], field="kind")
+    pages = vectorfile.Pages()
+    monkeypatch.setattr("geoseg.labels.Pages", lambda: pages)
+    source = open_labels(labels, LEGEND)
+    for left in range(0, 300, 20):
+        source.burn(scene(left, 0, 20, 20))
+        assert 1 <= len(pages._held) <= 5
 
 
 # ── rasters ────────────────────────────────────────────────────────────────────────────────────

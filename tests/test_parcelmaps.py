@@ -33,6 +33,7 @@ from made_up_series import (
 )
 
 from geoseg import evaluate, landcover, parcelmaps, raster
+from geoseg.bands import Bands
 from geoseg.decision import Decisions
 from geoseg.errors import InputError
 from geoseg.labels import Labels
@@ -125,10 +126,10 @@ def test_too_few_clear_dates_and_none_at_all(place):
     red[1:, 0, 0] = 0  # one clear date
     red[:, 0, 1] = 0
     write_images(place, {"east": red})
-    said = str(predict(place, series={"min_clear": 1}))
+    said = str(predict(place))
     found = layer(place / "maps")
     once, never = found.loc[f"p{len(WEST)}"], found.loc[f"p{len(WEST) + 1}"]
-    # The training's own limit counts too.
+    # The training's own limit counts, unless another is given, be it lower.
     assert once["name"] == never["name"] == "no decision"
     assert (once.clear, once.code2, once.pixels) == (1, EAST[0], 20)
     assert (never.clear, never.pixels) == (0, 0)
@@ -137,6 +138,10 @@ def test_too_few_clear_dates_and_none_at_all(place):
     assert found.name2.isna()[never.name]
     assert "1 parcels have no clear pixel" in said
     assert "1 parcels have too few clear dates" in said
+    predict(place, "once", series={"min_clear": 1})
+    predict(place, "often", series={"min_clear": 5})
+    assert layer(place / "once").loc[once.name].code == EAST[0]
+    assert set(layer(place / "often").code.dropna().index) == {f"p{n}" for n in range(len(WEST))}
 
 
 def test_parcels_outside_and_without_a_pixel_are_there_too(place):
@@ -239,7 +244,9 @@ def test_days_are_counted_as_in_the_training(place):
 
     # 6 January is day 100 since 28 September, and day 300 since 12 March.
     for number, reference in ((0, "09-28"), (2, "03-12")):
-        card = replace(CARD, series=replace(CARD.series, reference=reference))
+        first = 100 * number + 100
+        trained = {"reference": reference, "first_day": first - 2, "last_day": first + 130}
+        card = replace(CARD, series=replace(CARD.series, **trained))
         predict(place, reference, by=network(card, ByDay()))
         assert (layer(place / reference).code == LEGEND.codes[number]).all()
 
@@ -346,6 +353,58 @@ def test_an_output_of_other_settings_is_not_touched(place):
     predict(place, by=replace(network(), hash="1" * 16), overwrite=True)
     found = landcover.Map.read(place / "maps/landcover/west.tif")
     assert found.tags[landcover.MODEL_TAG] == "1" * 16
+
+
+def test_bands_are_settings_like_others(place):
+    predict(place)
+    with pytest.raises(InputError, match=r"other settings \(bands"):
+        predict(place, bands=Bands(names=["nir", "red"]))
+    with pytest.raises(InputError, match=r"other settings \(bands"):
+        predict(place, bands=Bands(nodata=300))
+    predict(place, bands=Bands(nodata="nan"), overwrite=True)
+    assert "nothing to do" in str(predict(place, bands=Bands(nodata="nan")))
+
+
+def test_images_without_masks_and_settings_of_the_training(place):
+    masked = network(replace(CARD, series=replace(CARD.series, masked=True)))
+    warning = "WARNING: the network was trained with masks"
+    assert warning in str(predict(place, by=masked))
+    assert warning not in str(predict(place, "maps2"))
+    with pytest.raises(InputError, match=r"series\.step=5: the network decides on it \(10,"):
+        predict(place, series={"step": 5})
+
+
+def test_parcels_of_another_part_of_the_year_are_refused(place):
+    late = network(replace(CARD, series=replace(CARD.series, first_day=170, last_day=300)))
+    with pytest.raises(InputError, match=r"the model saw days 170 to 300 .*series\.start=2021-06"):
+        predict(place, by=late)
+    # With periods of their own, only these count.
+    shapes = squares("west") + squares("east")
+    own = network(replace(CARD, series=replace(CARD.series, first_day=80, last_day=130)))
+    for end, fits in (("2021-02-20", False), ("2021-12-31", True)):
+        start = "2021-02-20" if fits else "2020-12-01"
+        columns = {"start": [start] * len(shapes), "end": [end] * len(shapes)}
+        write_parcels(place / "parcels.gpkg", shapes, **columns)
+        if fits:
+            predict(place, by=own)
+        else:
+            with pytest.raises(InputError, match="the model saw days 80 to 130"):
+                predict(place, by=own)
+            assert not (place / "maps").exists()
+
+
+def test_parcels_with_periods_are_counted_as_in_the_training(place):
+    class ByDay(ByRed):
+        def forward(self, values, valid, days, shape):
+            first = days.where(valid.any(dim=2), 1e6).min(dim=1).values
+            return -(((first[:, None] - self.values) / 30) ** 2)
+
+    # The periods begin 61 days before 1 January: day 306 by the rule alone.
+    shapes = squares("west") + squares("east")
+    periods = {"start": ["2020-11-01"] * len(shapes), "end": ["2021-12-31"] * len(shapes)}
+    write_parcels(place / "parcels.gpkg", shapes, **periods)
+    predict(place, by=network(CARD, ByDay()))
+    assert (layer(place / "maps").code == LEGEND.codes[0]).all()  # days 5 and 8, not 371 and 374
 
 
 def test_an_error_on_the_way_keeps_what_is_done(place, monkeypatch):

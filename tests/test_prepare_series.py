@@ -603,6 +603,28 @@ def test_first_dates_of_one_season_are_the_same():
     assert found == {"a": date(2019, 10, 30), "b": date(2019, 10, 30), "c": date(2020, 10, 31)}
 
 
+def test_seasons_of_different_years_have_the_same_days(tmp_path):
+    (tmp_path / "images").mkdir()
+    # West begins 30 October 2019, east 4 November 2020.
+    write_images(tmp_path, dates={"west": (-429, -300, -200), "east": (-58, 60, 160)})
+    shapes = [s for where in GRIDS.values() for s in squares(where)]
+    write_parcels(tmp_path / "parcels.gpkg", shapes)
+    made, _ = make(tmp_path)
+    assert made.reference == "01-01"
+    west, east = (made.arrays(tile)[1].tolist() for tile in ("west", "east"))
+    assert west == [-63, 66, 166]
+    assert east == [-58, 60, 160]
+
+
+def test_what_is_none_is_settled_in_what_training_reads(place):
+    made, _ = make(place)
+    assert made.settings["series"]["min_clear"] == 3
+    assert made.settings["masked"] is True
+    made, _ = make(place, series={"masks": None, "min_clear": 1}, overwrite=True)
+    assert made.settings["series"]["min_clear"] == 1
+    assert made.settings["masked"] is False
+
+
 def test_several_files_in_different_crs(place):
     shapes = squares(GRIDS["west"])
     half = len(shapes) // 2
@@ -645,8 +667,8 @@ def test_a_table(tmp_path):
     lines = ["id,date,red,nir,label"]
     for n in range(40):
         days = range(5, 300, 40 + n % 3)
-        lines += [f"s{n},{date(2020, 1, 1) + timedelta(d)},{d},{n},{'maize' if n % 2 else 'wheat'}"
-                  for d in days]  # fmt: skip
+        label = "maize" if n % 2 else "wheat"
+        lines += [f"s{n},{date(2020, 1, 1) + timedelta(d)},{d},{n + d},{label}" for d in days]
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
     rooms = (Labels(), Series(), Bands(), SampleSettings())
     opened = FromTable(str(tmp_path / "table.csv"), *rooms)
@@ -745,3 +767,21 @@ def test_mato_grosso(real_data, tmp_path):
     assert days.min() >= 0
     assert days.max() < 366
     assert made.days[1] < 366
+
+
+def test_a_table_that_can_not_be_used_leaves_nothing_in_the_way(tmp_path):
+    """Nor in a folder that was there before."""
+    folder = tmp_path / "d"
+    folder.mkdir()
+    legend = Legend.parse([{"code": 1, "name": "wheat", "color": "#ffd700"}], "test")
+    lines = ["id,date,red,label", *(f"s{n},2020-05-01,{n},wheat" for n in range(20))]
+    (tmp_path / "one.csv").write_text("\n".join(lines), encoding="utf-8")
+    lines += [f"s{n},2020-06-01,{n + 1},wheat" for n in range(20)]
+    (tmp_path / "two.csv").write_text("\n".join(lines), encoding="utf-8")
+    rooms = (Labels(), Series(), Bands(), SampleSettings())
+    with pytest.raises(InputError, match="at least two"):
+        prepare_series(FromTable(str(tmp_path / "one.csv"), *rooms), legend, folder)
+    assert not list(folder.iterdir())
+    summary = prepare_series(FromTable(str(tmp_path / "two.csv"), *rooms), legend, folder)
+    assert "split at random" in str(summary)
+    assert (folder / "dataset.json").exists()

@@ -512,6 +512,32 @@ class TestOffset:
         find_stacks(Series(path=str(tmp_path), offset=-1000, offset_from="2022-01-26"))
         find_stacks(Series(path=str(tmp_path), end="2022-01-26"))
 
+    @pytest.mark.parametrize("years", [(2021, 2022), (2022, 2022)])
+    def test_tiles_that_differ_by_it_are_refused_together(self, tmp_path, years):
+        rng = np.random.default_rng(1)
+        for tile, year, lift in zip("ab", years, (0, 1000), strict=True):
+            for number in range(8):
+                image = rng.integers(200, 900, (2, 60, 60)) * [[[1]], [[2]]] + lift
+                day = date(year, 5, 1) + timedelta(5 * number + (tile == "b"))
+                write(tmp_path / f"{tile}_{day:%Y%m%d}.tif", image.astype(np.uint16))
+        series = Series(path=str(tmp_path), pattern=r"(?P<tile>[ab])_(?P<date>\d{8})")
+        text = fault(series)
+        assert "series b and a: reflectance with and without" in text
+        assert "series.check=false" in text
+        assert f"offset_from={years[1]}-05-02" in text
+        find_stacks(replace(series, check=False))
+        if years[0] < years[1]:
+            find_stacks(replace(series, offset=-1000, offset_from="2022-01-01"))
+
+    def test_tiles_of_brighter_ground_pass(self, tmp_path):
+        rng = np.random.default_rng(1)
+        for tile, bright in (("a", [[[1]], [[2]]]), ("b", [[[4]], [[10]]])):
+            for number in range(8):
+                image = rng.integers(300, 500, (2, 60, 60)) * bright
+                day = date(2021, 5, 1) + timedelta(5 * number)
+                write(tmp_path / f"{tile}_{day:%Y%m%d}.tif", image.astype(np.uint16))
+        find_stacks(Series(path=str(tmp_path), pattern=r"(?P<tile>[ab])_(?P<date>\d{8})"))
+
 
 @pytest.mark.real
 class TestReal:

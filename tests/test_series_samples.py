@@ -159,3 +159,43 @@ def test_orders_are_whole_and_depend_on_the_epoch(size):
     assert first != list(shuffle)
     assert [n for draws in InOrder(10, size) for n, _ in draws] == list(range(10))
     assert len(list(InOrder(10, size))) == len(InOrder(10, size))
+
+
+def test_what_comes_later_is_not_seen_by_filling_either(tmp_path):
+    """As if the later dates were not on disk."""
+    from dataclasses import replace
+
+    folder, samples = made_samples(tmp_path / "whole")
+    cut, _ = made_samples(tmp_path / "cut")
+    day = 150
+    for tile in ("a", "b"):
+        values = np.load(cut / "pixels" / f"{tile}.npy")
+        late = np.load(cut / "pixels" / f"{tile}.days.npy") > day
+        assert late.any()
+        assert not late.all()
+        values[:, late] = MISSING["uint16"]
+        np.save(cut / "pixels" / f"{tile}.npy", values)
+    for filling in ("none", "linear"):
+        view = View(STATISTICS, replace(CARD, fill=filling))
+        draws = [(i, 0) for i in range(len(samples))]
+        targets = np.zeros(len(samples))
+        seen = SeriesBatches(folder, samples, targets, view, until=day)[draws][0]
+        told = SeriesBatches(cut, samples, targets, view)[draws][0]
+        for a, b in zip(seen, told, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_single_pixels_and_samples_without_outline_have_no_shape(tmp_path):
+    from dataclasses import replace
+
+    folder, samples = made_samples(tmp_path)
+    samples = replace(
+        samples, shape=np.array([[2.0] * 4, [0.0] * 4, [3.0] * 4, [9.0] * 4, [1.0] * 4])
+    )
+    for unit, known in (("parcel", [True, False, True, True, True]), ("pixel", [False] * 5)):
+        view = View(
+            STATISTICS, replace(CARD, unit=unit, shape_mean=(0.5,) * 4, shape_std=(0.3,) * 4)
+        )
+        batches = SeriesBatches(folder, samples, np.zeros(5), view)
+        shape = batches[[(i, 0) for i in range(5)]][0][3]
+        assert (shape != 0).any(dim=1).tolist() == known

@@ -14,7 +14,7 @@ from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.layers import Layer
 from geoseg.series import Series, find_stacks
-from geoseg.stack import MISSING, Stack, anchor
+from geoseg.stack import MISSING, Stack, anchor, anchors
 
 DAYS = tuple(date(2020, 1, 1) + timedelta(10 * n) for n in range(4))
 VALUES = np.arange(1, 4 * 2 * 20 * 30 + 1, dtype=np.uint16).reshape(4, 2, 20, 30)
@@ -54,6 +54,28 @@ def test_a_period_starts_from_60_days_before_to_305_after_its_anchor(start, day)
     found = anchor(start, f"{day:%m-%d}")
     assert (found.month, found.day) == (day.month, day.day)
     assert -60 <= (start - found).days <= 306
+
+
+def test_seasons_that_begin_at_about_the_same_time_are_counted_alike():
+    begins = [date(2019, 10, 30), date(2020, 11, 4)]
+    zeros = anchors(begins, "01-01")
+    assert zeros == {begins[0]: date(2020, 1, 1), begins[1]: date(2021, 1, 1)}
+    months = [date(2020, month, 1) for month in (1, 4, 7)]
+    assert anchors(months, "01-01") == dict.fromkeys(months, date(2020, 1, 1))
+    assert anchors([], "01-01") == {}
+
+
+@given(
+    st.dates(date(2000, 1, 1), date(2003, 12, 31)),
+    st.lists(st.tuples(st.integers(0, 100), st.integers(0, 9)), min_size=1, max_size=8),
+)
+def test_the_same_calendar_day_has_about_the_same_day_in_all_seasons(first, later):
+    begins = [date(2000 + year, first.month, min(first.day, 28)) + timedelta(n)
+              for n, year in later]  # fmt: skip
+    zeros = anchors(begins, "01-01")
+    days = [(begin - zeros[begin]).days for begin in begins]
+    assert max(days) - min(days) <= 101
+    assert all((zero.month, zero.day) == (1, 1) for zero in zeros.values())
 
 
 def test_values_of_files_of_all_bands(tmp_path):

@@ -11,7 +11,8 @@ from geoseg.legend import Legend
 from geoseg.samplesettings import SampleSettings
 from geoseg.series import Series
 from geoseg.seriesset import load_pixels
-from geoseg.table import collect_table, read_table
+from geoseg.table import read_table
+from geoseg.tablesamples import collect_table
 
 LEGEND = Legend.parse(
     [
@@ -122,7 +123,11 @@ def test_real_numbers_and_nodata(tmp_path):
         ({}, {"samples": SampleSettings(id="plot")}, r"samples.id=plot: no such column; there are"),
         ({}, {"bands": Bands(order=["blue"])}, r"no column blue; it has .*red"),
         ({}, {"series": Series(start="2030-01-01")}, r"no row lies within its period"),
-        ({"label": ["wheat", "41", "maize", "41", "wheat"]}, {}, r"a has two labels"),
+        (
+            {"label": ["wheat", "41", "maize", "41", "wheat"]},
+            {},
+            r"1 samples have more than one label: a",
+        ),
         ({"label": "oats"}, {}, r"1 values that the legend does not know \(oats\)"),
         ({"id": ["a", "b", "c", "d", "e"]}, {"labels": Labels(field="label")}, "at least two"),
     ],
@@ -148,3 +153,85 @@ def test_samples_with_other_labels_can_be_left_out(tmp_path):
     made = collect(written(tmp_path, rows), tmp_path / "d", labels=Labels(unknown="unlabelled"))
     assert list(made.samples.id) == ["a"]
     assert "1 samples left out" in str(made.summary)
+
+
+def test_groups_are_groups_and_attributes_are_no_bands(tmp_path):
+    made = collect(written(tmp_path, ROWS.assign(group=[1, 2, 1, 2, 1])), tmp_path / "d")
+    assert list(made.samples.group) == ["1", "2"]
+    assert made.bands == ("red", "nir")
+    rows = ROWS.assign(code=[2, 5, 2, 5, 2])
+    with pytest.raises(InputError, match=r"code never change .* bands\.order=\[red,nir\]"):
+        collect(written(tmp_path, rows), tmp_path / "e")
+
+
+def test_names_stay_as_they_are_written(tmp_path):
+    path = tmp_path / "t.csv"
+    lines = ["id,date,red,label", "007,2022-01-01,5,None", "7,2022-01-01,6,41"]
+    lines += ["007,2022-02-01,7,None", "7,2022-02-01,8,41"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    legend = Legend.parse(
+        [
+            {"code": 1, "name": "None", "color": "#000000"},
+            {"code": 2, "name": "maize", "color": "#ffffff", "values": [41]},
+        ],
+        "test",
+    )
+    (tmp_path / "d" / "pixels").mkdir(parents=True)
+    made = collect_table(
+        path, legend, tmp_path / "d", samples=SampleSettings(), series=Series(), bands=Bands(),
+        labels=Labels(),
+    )  # fmt: skip
+    assert list(made.samples.id) == ["007", "7"]
+    assert list(made.samples.code) == [1, 2]
+
+
+@pytest.mark.parametrize("order", [["red"], []])
+def test_what_is_no_number_is_named(tmp_path, order):
+    rows = ROWS.assign(red=["1", "2", "cloud", "4", "5"])
+    with pytest.raises(InputError, match="row 3: red=cloud is not a number"):
+        read(written(tmp_path, rows), bands=Bands(order=order))
+
+
+def test_metres_are_not_taken_for_degrees(tmp_path):
+    rows = ROWS.assign(x=500_000.0, y=5_100_000.0)
+    with pytest.raises(InputError, match=r"coordinates up to 5.1e\+06, but samples.crs=EPSG:4326"):
+        collect(written(tmp_path, rows), tmp_path / "d")
+    samples = SampleSettings(crs="EPSG:32633")
+    assert collect(written(tmp_path, rows), tmp_path / "d", samples=samples).crs == "EPSG:32633"
+
+
+def test_semicolons_and_days_of_the_year(tmp_path):
+    ROWS.to_csv(tmp_path / "semi.csv", sep=";", index=False)
+    with pytest.raises(InputError, match="parted by semicolons"):
+        read(tmp_path / "semi.csv")
+    rows = ROWS.assign(date=[2022060, 2022032, 2022015, 2022125, 2022152])
+    assert list(read(written(tmp_path, rows)).days[0]) == [0, 45, 137]
+
+
+def test_an_empty_cell_does_not_turn_65535_into_data(tmp_path):
+    rows = ROWS.assign(red=[300, None, 100, 250, 65535])
+    table = read(written(tmp_path, rows))
+    assert table.values.dtype == np.uint16
+    np.testing.assert_array_equal(table.values[0, :, 0], [100, 300, 65535])
+
+
+@pytest.mark.parametrize("late", [0, 250, 310])
+@pytest.mark.parametrize("start", ["2019-10-30", "2019-11-05", "2020-01-01"])
+def test_a_sample_whose_first_dates_are_clouded_is_of_the_same_season(tmp_path, start, late):
+    """And one of the next year counts its days as this one does."""
+    days = np.arange(0, 360, 10)
+    begin = np.datetime64(start)
+    parts = [
+        pd.DataFrame({"id": name, "date": (begin + shift + of).astype(str), "red": of + 1})
+        for name, shift, of in (
+            ("whole", 0, days), ("late", 0, days[days >= late]), ("again", 0, days),
+            ("next", 366, days),
+        )
+    ]  # fmt: skip
+    table = read(written(tmp_path, pd.concat(parts)))
+    by_name = {
+        name: {int(v): int(d) for v, d in zip(values[:, 0], of, strict=True) if v < 65535}
+        for name, values, of in zip(table.ids, table.values, table.days, strict=True)
+    }
+    assert by_name["late"].items() <= by_name["whole"].items()
+    assert all(abs(day - by_name["whole"][v]) <= 2 for v, day in by_name["next"].items())

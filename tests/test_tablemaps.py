@@ -115,13 +115,16 @@ def test_days_are_counted_as_in_the_training(tmp_path):
             first = days.where(valid.any(dim=2), 1e6).min(dim=1).values
             return -((first[:, None] - self.values) ** 2)
 
-    card = replace(CARD, series=replace(CARD.series, reference="09-01"))
+    def trained(**values):
+        return replace(CARD, series=replace(CARD.series, **values))
+
+    card = trained(reference="09-01", first_day=98, last_day=230)
     table = rows({"a": 100}, dates=("2020-12-10", "2021-01-09", "2021-02-08"))
     path = write(tmp_path, table)
     # 10 December is day 100 since 1 September, and day 284 since 1 March.
     _, found = predict(path, by=network(card, ByDay()))
     assert found["a"]["code"] == str(LEGEND.codes[0])
-    other = replace(CARD, series=replace(CARD.series, reference="03-01"))
+    other = trained(reference="03-01", first_day=284, last_day=410)
     _, found = predict(path, by=network(other, ByDay()), out=tmp_path / "other")
     assert found["a"]["code"] == str(LEGEND.codes[2])
 
@@ -189,4 +192,41 @@ def test_what_stands_for_nothing_is_said_in_the_settings(tmp_path):
     table = rows()
     table.loc[(table.id == "a") & (table.date == DATES[0]), "red"] = 9999
     _, found = predict(write(tmp_path, table), bands=Bands(nodata=9999))
+    assert found["a"]["code"] == str(LEGEND.codes[0])
+
+
+def test_the_anchor_is_that_of_the_training_in_each_season(tmp_path):
+    class ByDay(ByRed):
+        def forward(self, values, valid, days, shape):
+            first = days.where(valid.any(dim=2), 1e6).min(dim=1).values
+            return -((first[:, None] - self.values) ** 2)
+
+    # Two seasons that begin 31 October and 4 November: day 303 and day -58 by the rule alone.
+    early = rows({"a": 100}, dates=("2019-10-31", "2019-12-20", "2020-01-20", "2020-02-20"))
+    late = rows({"b": 100}, dates=("2020-11-04", "2020-12-20", "2021-01-20", "2021-02-20"))
+    path = write(tmp_path, pd.concat([early, late]))
+    for number, (first, last) in enumerate(((-62, 60), (303, 425))):
+        card = replace(CARD, series=replace(CARD.series, first_day=first, last_day=last))
+        _, found = predict(path, by=network(card, ByDay()), out=tmp_path / str(number))
+        code = str(LEGEND.codes[0 if first < 0 else 2])
+        assert [row["code"] for row in found.values()] == [code, code]
+
+
+def test_another_part_of_the_year_and_settings_of_the_training_are_refused(tmp_path):
+    path = write(tmp_path, rows())
+    late = replace(CARD, series=replace(CARD.series, first_day=170, last_day=300))
+    with pytest.raises(InputError, match=r"saw days 170 to 300 .*series\.start=2021-06-20"):
+        predict(path, by=network(late))
+    with pytest.raises(InputError, match=r"series\.fill=linear: the network decides on it"):
+        predict(path, series=Series(fill="linear"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_fewest_clear_dates_as_given_even_if_lower(tmp_path):
+    table = rows()
+    table = table[(table.id != "a") | (table.date == DATES[0])]
+    path = write(tmp_path, table)
+    _, found = predict(path)
+    assert found["a"]["code"] == ""
+    _, found = predict(path, out=tmp_path / "low", series=Series(min_clear=1))
     assert found["a"]["code"] == str(LEGEND.codes[0])

@@ -10,7 +10,7 @@ import shapely
 from geoseg import extent
 from geoseg.errors import Faults
 from geoseg.extent import Bounds
-from geoseg.grid import Grid, Window
+from geoseg.grid import Grid, Window, same_crs
 from geoseg.labels.layer import KEEP, Features, Layer
 from geoseg.labels.meaning import Counts, Meaning
 from geoseg.labels.shapes import (
@@ -31,6 +31,8 @@ REACH = 1024
 """Smaller windows share what was read for a square of this side in pixels."""
 HELD = 3_000_000
 """Vertices kept ready for the next windows: about 150 MB."""
+PAGE = 3000
+"""What a page counts beside its vertices: many small scenes must not leave too many to search."""
 STROKES = (LINE, RING, MULTILINE)
 
 
@@ -148,18 +150,28 @@ class VectorLabels:
             return np.empty(0, object), np.empty(0, np.uint8)
         page = self._pages.find(self, grid, window)
         if page is None:
-            # Windows come in rows: what lies to the right and below is wanted next.
-            height, width = max(REACH, window.height), max(REACH, window.width)
-            reach = Window(window.top, window.left, height, width).grow(8)
-            page = self._load(grid, reach)
+            page = self._load(grid, self._reach(grid, window))
             self._pages.add(self, page)
         found = np.sort(page.tree.query(shapely.box(*grid.bounds_of(window.grow(2)))))
         return page.polygons[found], page.codes[found]
 
+    def _reach(self, grid: Grid, window: Window) -> Window:
+        """What to read for a window: windows come in rows, so what lies right and below is next."""
+        bottom, right = window.top + REACH, window.left + REACH
+        if not same_crs(self.crs, grid.crs):
+            # Cut for this scene, so of no use to another that lies beyond.
+            bottom, right = min(bottom, grid.height), min(right, grid.width)
+        height = max(bottom - window.top, window.height)
+        width = max(right - window.left, window.width)
+        return Window(window.top, window.left, height, width).grow(8)
+
     def _load(self, grid: Grid, window: Window) -> _Page:
+        """Read a part of a scene; `grid` is that of the whole scene."""
+        scene = None if same_crs(self.crs, grid.crs) else grid
+        held = grid.crop(window)
         around = self._around(grid, window)
         if around is None:
-            return _Page(grid.crop(window), np.empty(0, object), np.empty(0, np.uint8))
+            return _Page(held, np.empty(0, object), np.empty(0, np.uint8), scene=scene)
         features = self._layer.read(around)
         codes = np.full(len(features.geometries), self._meaning.code, np.uint8)
         if self._meaning.field:
@@ -167,15 +179,17 @@ class VectorLabels:
         widths = self._widths(features)
         parts, index = mend(features.geometries)
         pixel = min(grid.resolution)
-        # Of the whole grid, not of the window: on no window may a cut edge lie otherwise.
-        within = extent.widen(self._around(grid, grid.window) or around, 1)
+        # Cut by the whole scene, not by the window: on no window may a cut edge lie otherwise.
+        # Only a window that lies far outside its scene may need more than that.
+        room = self._around(grid, grid.window.grow(16))
+        within = extent.union([room and extent.widen(room, 1), around]) or around
         parts, origin = project(parts, self.crs, grid.crs, pixel=pixel, within=within)
         index = index[origin]
         lines = np.isin(shapely.get_type_id(parts), STROKES)
         parts[lines] = widen(parts[lines], widths[index][lines], grid.crs)
         # Again: another CRS bends edges, and a wide line may close upon itself.
         parts, origin = mend(parts)
-        return _Page(grid.crop(window), parts, codes[index[origin]])
+        return _Page(held, parts, codes[index[origin]], scene=scene)
 
     def _around(self, grid: Grid, window: Window) -> Bounds | None:
         """Bounds in the file's CRS of all that may reach into a window.
@@ -195,14 +209,22 @@ class VectorLabels:
 
 
 class _Page:
-    """What was read for a part of a grid, ready to burn."""
+    """What was read for a part of a grid, ready to burn.
 
-    def __init__(self, grid: Grid, polygons: np.ndarray, codes: np.ndarray) -> None:
-        self.grid, self.polygons, self.codes = grid, polygons, codes
+    scene: the grid that the polygons were cut for: on another one they may be missing. None = they
+    are whole, as they needed no other CRS, and good for all scenes.
+    """
+
+    def __init__(
+        self, grid: Grid, polygons: np.ndarray, codes: np.ndarray, *, scene: Grid | None
+    ) -> None:
+        self.grid, self.polygons, self.codes, self.scene = grid, polygons, codes, scene
         self.tree = shapely.STRtree(polygons)
         self.vertices = int(shapely.get_num_coordinates(polygons).sum())
 
     def covers(self, grid: Grid, window: Window) -> bool:
+        if self.scene is not None and grid != self.scene:
+            return False
         if (grid.crs, grid.resolution) != (self.grid.crs, self.grid.resolution):
             return False
         left, bottom, right, top = grid.bounds_of(window.grow(2))
@@ -217,7 +239,7 @@ class Pages:
         self._held: list[tuple[object, _Page]] = []
 
     def find(self, owner: object, grid: Grid, window: Window) -> _Page | None:
-        for entry in self._held:
+        for entry in reversed(self._held):
             if entry[0] is owner and entry[1].covers(grid, window):
                 self._held.remove(entry)
                 self._held.append(entry)
@@ -226,7 +248,7 @@ class Pages:
 
     def add(self, owner: object, page: _Page) -> None:
         self._held.append((owner, page))
-        while len(self._held) > 1 and sum(p.vertices + 100 for _, p in self._held) > HELD:
+        while len(self._held) > 1 and sum(p.vertices + PAGE for _, p in self._held) > HELD:
             del self._held[0]
 
 

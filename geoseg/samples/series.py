@@ -21,6 +21,8 @@ from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import MISSING, Samples, load_pixels, observed
 from geoseg.settings import SeriesSamples
 
+FAR = 3.0
+"""Deviations from the mean up to which the shape of a parcel counts."""
 MOST_PIXELS = 256
 """Pixels of a sample that are seen outside training, evenly spread where there are more."""
 
@@ -67,9 +69,12 @@ class View:
         return scaled
 
     def _scale_shape(self, shape: np.ndarray) -> np.ndarray:
+        """0, which says nothing, without an outline and for single pixels, as a map has them."""
         mean, std = np.array(self.card.shape_mean), np.array(self.card.shape_std)
         scaled = (np.log1p(shape) - mean) / np.where(std > 0, std, 1)
-        return np.where(std > 0, scaled, 0).astype(np.float32)
+        scaled = np.clip(scaled, -FAR, FAR)  # a parcel unlike all others must not drown its series
+        known = (shape[:, 1:2] > 0) & (std > 0) & (self.card.unit == "parcel")
+        return np.where(known, scaled, 0).astype(np.float32)
 
 
 def _front(
@@ -137,8 +142,13 @@ class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
         vary: SeriesSamples | None = None,
         *,
         each_pixel: bool = False,
+        until: float | None = None,
     ) -> None:
-        """targets: (N,) class indices. vary: what is random; None = nothing, as in prediction."""
+        """targets: (N,) class indices. vary: what is random; None = nothing, as in prediction.
+
+        until: only dates up to this day are there.
+        """
+        self._until = until
         self._folder = folder
         self._samples = samples
         self._targets = targets.astype(np.int64)
@@ -164,6 +174,9 @@ class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
         owner = self.owner[numbers]
         rows = self._rows(numbers, random)
         values, days = self._gather(owner, rows)
+        if self._until is not None:
+            late = (days > self._until)[:, None, :, None]
+            values = np.where(late, MISSING[values.dtype.name], values).astype(values.dtype)
         if self._vary is not None:
             values, days = vary(values, days, self._vary, self._view.statistics, random)
         inputs = self._view.inputs(values, days, self._samples.shape[owner])

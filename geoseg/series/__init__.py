@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from geoseg.series.assemble import assemble
 from geoseg.series.naming import entries_of
 from geoseg.stack import Stack, month_day
 
-__all__ = ["DEMO_PARCELS", "DEMO_SERIES", "Series", "find_stacks"]
+__all__ = ["DEMO_PARCELS", "DEMO_SERIES", "MIN_CLEAR", "Series", "find_stacks"]
 
 DEMO_SERIES: dict[str, Any] = {
     "path": "data/demo/series/images",
@@ -25,6 +25,8 @@ DEMO_SERIES: dict[str, Any] = {
 DEMO_PARCELS = "data/demo/series/parcels.gpkg"
 
 JANUARY = "01-01"
+MIN_CLEAR = 3
+"""Fewest clear dates for a decision, unless told otherwise."""
 FILLS = ("none", "linear")
 GROUPS = {"date", "band", "tile"}
 
@@ -58,13 +60,14 @@ class Series:
     offset_from: str | None = None
     """Day from which on `offset` is added, YYYY-MM-DD; none = to all dates."""
     reference: str | None = None
-    """Month and day, MM-DD, from which days are counted."""
+    """Month and day, MM-DD, from which days are counted; none = that of `start`, or else the
+    first of January."""
     fill: str = "none"
     """none, or linear: gaps are interpolated, on a regular grid of days."""
     step: int = 10
     """Days between two dates of the regular grid of `fill`."""
-    min_clear: int = 3
-    """Fewest clear dates for a decision."""
+    min_clear: int | None = None
+    """Fewest clear dates for a decision; none = 3 (MIN_CLEAR), in prediction as in the training."""
     check: bool = True
     """Refuse reflectance with and without Sentinel-2's offset of 1000 mixed."""
 
@@ -74,7 +77,7 @@ class Series:
             faults.add(f"series.fill={self.fill}: choose from {', '.join(FILLS)}")
         if self.step < 1:
             faults.add(f"series.step={self.step}: must be at least 1 day")
-        if self.min_clear < 1:
+        if self.min_clear is not None and self.min_clear < 1:
             faults.add(f"series.min_clear={self.min_clear}: must be at least 1 date")
         for key in ("pattern", "mask_pattern"):
             with faults.collect():
@@ -101,6 +104,14 @@ class Series:
         """
         start = date.fromisoformat(self.start) if self.start else begin
         return self.reference or (f"{start:%m-%d}" if start else JANUARY)
+
+    def fewest(self) -> int:
+        """Fewest clear dates for a decision, if nobody says otherwise."""
+        return MIN_CLEAR if self.min_clear is None else self.min_clear
+
+    def settled(self) -> Series:
+        """With what is none because it has a usual value."""
+        return replace(self, min_clear=self.fewest())
 
     @property
     def period(self) -> tuple[date, date]:
@@ -132,10 +143,7 @@ def find_stacks(series: Series, bands: Bands | None = None) -> list[Stack]:
     found = entries_of(series, bands)
     stacks = assemble(found, series, bands)
     if series.check and not found.products:
-        for stack in stacks:
-            with faults.collect():
-                offset.check(stack)
-        faults.raise_if_any()
+        offset.check(stacks)
     return stacks
 
 

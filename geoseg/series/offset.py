@@ -1,4 +1,4 @@
-"""Whether a stack mixes Sentinel-2 reflectance with and without its offset of 1000.
+"""Whether stacks mix Sentinel-2 reflectance with and without its offset of 1000.
 
 Since baseline 04.00 (25 January 2022) products hold reflectance × 10,000 + 1000: a shadow or a
 forest in the visible then lies above 1000, and below 700 before. Told by the floor of each date:
@@ -7,9 +7,11 @@ the 5th percentile of its clear pixels, in its darkest band.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 from geoseg.stack import Stack
 
@@ -36,12 +38,88 @@ FEWEST = 50
 """Clear pixels of a date that tell something."""
 
 
-def check(stack: Stack) -> None:
-    """Raises: InputError if a stack of whole numbers mixes them; see `mixed`."""
-    if stack.dtype == "float32" or len(stack.bands) < 2:
+def check(stacks: Sequence[Stack]) -> None:
+    """Raises: InputError if a stack of whole numbers, or all of them together, mix them."""
+    faults = Faults()
+    known = [(stack, _floors(_some_bands(stack))) for stack in stacks if _can_tell(stack)]
+    for stack, floors in known:
+        with faults.collect():
+            _check_one(stack, floors)
+    faults.raise_if_any()
+    alike: dict[tuple[str, ...], list[tuple[Stack, np.ndarray]]] = {}
+    for stack, floors in known:
+        alike.setdefault(stack.bands, []).append((stack, floors))
+    for group in alike.values():
+        _check_all(group)
+
+
+def check_against(stack: Stack, lowest: Sequence[float]) -> None:
+    """Raises: InputError if a stack seems to have the offset and the training not, or the reverse.
+
+    lowest: 2nd percentile per band of the training's observations, which were whole numbers too.
+    """
+    if not _can_tell(stack):
         return
+    some = _some_bands(stack)
+    before = np.array([lowest[stack.bands.index(band)] for band in some.bands])
+    now = np.array([_percentile(values, 2) for values in _clear(some)])
+    if not np.isfinite(now).all():
+        return
+    lift = now - before
+    up, down = _is_offset(lift), _is_offset(-lift)
+    low, high = (before, now) if up else (now, before)
+    if not (up or down) or low.min() >= DARK or high.min() < OFFSET:
+        return
+    raise InputError(
+        f"series {stack.name}: the darkest pixels lie near {now.min():.0f}, those of the training"
+        f" near {before.min():.0f}, all bands shifted so: reflectance {'with' if up else 'without'}"
+        f" Sentinel-2's offset of 1000, and the network was trained {'without' if up else 'with'}"
+        f" it; set series.offset={-OFFSET if up else OFFSET}, or series.check=false if the images"
+        " really differ so"
+    )
+
+
+def _can_tell(stack: Stack) -> bool:
+    return stack.dtype != "float32" and len(stack.bands) >= 2
+
+
+def _some_bands(stack: Stack) -> Stack:
     chosen = np.unique(np.linspace(0, len(stack.bands) - 1, BANDS).round().astype(int))
-    floors = _floors(stack.select(stack.bands[place] for place in chosen))
+    return stack.select(stack.bands[place] for place in chosen)
+
+
+def _is_offset(lift: np.ndarray) -> bool:
+    """Whether all bands (C,) are lifted by about the offset; other ground lifts some of them."""
+    return bool(((lift > GAP) & (lift < 2 * OFFSET - GAP)).all())
+
+
+def _check_all(known: list[tuple[Stack, np.ndarray]]) -> None:
+    """Raises: InputError if some stacks have the offset and others not."""
+    dates = [day for stack, _ in known for day in stack.dates]
+    names = [stack.name for stack, _ in known for _ in stack.dates]
+    order = sorted(range(len(dates)), key=lambda n: (dates[n], names[n]))
+    floors = np.concatenate([floors for _, floors in known])[order]
+    groups = mixed(floors)
+    if groups is None:
+        return
+    high, low = groups
+    if not _is_offset(np.median(floors[high], axis=0) - np.median(floors[low], axis=0)):
+        return
+    (first, theirs), (other, others) = (
+        (dates[order[part[0]]], ", ".join(sorted({names[order[n]] for n in part})))
+        for part in (high, low)
+    )
+    raise InputError(
+        f"series {theirs} and {others}: reflectance with and without Sentinel-2's offset of 1000 is"
+        f" mixed: the darkest pixels lie near {np.median(floors[high].min(axis=1)):.0f} in {theirs}"
+        f" (from {first}) and near {np.median(floors[low].min(axis=1)):.0f} in {others} (from"
+        f" {other}); set series.offset=-1000 series.offset_from={first} if all images since then"
+        " have it, else bring all to one form, or set series.check=false if the images really"
+        " differ so"
+    )
+
+
+def _check_one(stack: Stack, floors: np.ndarray) -> None:
     groups = mixed(floors)
     if groups is None:
         return
@@ -89,15 +167,28 @@ def mixed(floors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _floors(stack: Stack) -> np.ndarray:
     """(T, C) float: the 5th percentile of clear pixels per date and band, NaN if too few."""
-    with stack.open() as reader:
-        parts = [reader.read(window).reshape(*_shape(stack), -1) for window in _spread(stack.grid)]
-    values = np.concatenate(parts, axis=2)
+    values = _values(stack)
     floors = np.full(values.shape[:2], np.nan)
     for place in np.ndindex(*floors.shape):
-        clear = values[place][values[place] != stack.missing]
-        if clear.size >= FEWEST:
-            floors[place] = np.percentile(clear, 5)
+        floors[place] = _percentile(values[place][values[place] != stack.missing], 5)
     return floors
+
+
+def _values(stack: Stack) -> np.ndarray:
+    """(T, C, pixels) of some windows."""
+    with stack.open() as reader:
+        parts = [reader.read(window).reshape(*_shape(stack), -1) for window in _spread(stack.grid)]
+    return np.concatenate(parts, axis=2)
+
+
+def _clear(stack: Stack) -> list[np.ndarray]:
+    """Clear values of each band, those of all dates together."""
+    values = _values(stack)
+    return [band[band != stack.missing] for band in values.swapaxes(0, 1)]
+
+
+def _percentile(clear: np.ndarray, share: int) -> float:
+    return float(np.percentile(clear, share)) if clear.size >= FEWEST else float("nan")
 
 
 def _shape(stack: Stack) -> tuple[int, int]:
