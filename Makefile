@@ -54,7 +54,7 @@ bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real
-	$(BIN)/python -m benchmarks.series
+	$(BIN)/python -m benchmarks.series --maps
 
 clean:
 	rm -rf $(VENV) data/demo runs maps reports real

@@ -49,6 +49,7 @@ FOLDS = 5
 FRANCE = "dekad_2023_FRA_LPIS_POLY_110.geoparquet"
 FRANCE_BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
 COLORS = 0xFFFFFF
+MATO_GROSSO_BANDS = ("blue", "red", "nir", "mir", "ndvi", "evi")
 UTAE = ("fit.epochs=6", "fit.epoch_tiles=64", "fit.workers=0")
 
 Part = tuple[np.ndarray, np.ndarray]
@@ -83,8 +84,9 @@ def legend_of(names: list[str]) -> Legend:
 def mato_grosso(data: Path, _: Path) -> tuple[Source, Legend]:
     """603 points in 137 dates of MODIS, each with a year of its own (dtwSat)."""
     folder = data / "series" / "mato_grosso"
-    bands = ("blue", "red", "nir", "mir", "ndvi", "evi")
-    series = Series(path=[str(folder / f"{b}.tif") for b in bands], dates=str(folder / "timeline"))
+    series = Series(
+        path=[str(folder / f"{b}.tif") for b in MATO_GROSSO_BANDS], dates=str(folder / "timeline")
+    )
     labels = Labels(path=str(folder / "samples.csv"), field="label")
     lines = (folder / "samples.csv").read_text(encoding="utf-8").splitlines()[1:]
     names = sorted({line.split(",")[4].strip('"') for line in lines})
@@ -289,6 +291,31 @@ def mapped(row: str, folder: Path, seed: int) -> dict[str, float]:
     }
 
 
+def draw_maps(row: str, out: Path) -> None:
+    """Train on all samples of a row and map its whole ground, by the commands themselves."""
+    data, folder = real_data() / "series" / row, out / row
+
+    def geoseg(name: str, *keys: str) -> None:
+        subprocess.run(
+            [sys.executable, "-m", f"geoseg.{name}", *keys, "overwrite=true"], check=True
+        )
+
+    run = f"run={folder / 'run'}"
+    geoseg("train", f"experiment={row}", f"dataset={folder / 'dataset'}", run)
+    checkpoint = f"checkpoint={folder / 'run'}"
+    if row == "mato_grosso":  # a map per year, from one September to the next
+        files = ",".join(str(data / f"{band}.tif") for band in MATO_GROSSO_BANDS)
+        found = (f"series.path=[{files}]", f"series.dates={data / 'timeline'}")
+        for year in range(2007, 2012):
+            period = (f"series.start={year}-09-01", f"series.end={year + 1}-09-01")
+            geoseg("predict", checkpoint, *found, *period, f"out={folder / 'maps' / str(year)}")
+    else:  # a map, and the parcels
+        found = (f"series.path={data / 'ndvi'}", f"series.masks={data / 'cloud'}")
+        parcels = f"parcels={data / 'parcels.gpkg'}"
+        geoseg("predict", checkpoint, *found, f"out={folder / 'maps' / 'pixels'}")
+        geoseg("predict", checkpoint, *found, parcels, f"out={folder / 'maps' / 'parcels'}")
+
+
 def trained(
     dataset: SeriesDataset, train: Samples, test: Samples, row: str, network: str, seed: int
 ) -> np.ndarray:
@@ -351,6 +378,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--networks", default=",".join(NETWORKS))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--maps", action="store_true", help="map the whole ground too")
     parser.add_argument("--out", type=Path, default=Path("real") / "series")
     arguments = parser.parse_args()
     if unknown := set(arguments.rows) - set(names):
@@ -376,6 +404,9 @@ def main() -> int:
     ]
     with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
         results = dict(zip(jobs, pool.imap(judge, jobs), strict=True))
+    for row in rows:
+        if row.name in ("mato_grosso", "slovenia") and arguments.maps:
+            draw_maps(row.name, arguments.out)
     print(f"\nOn {os.cpu_count()} CPU cores, {date.today()}, {arguments.seeds} seeds:\n")
     for row in rows:
         print(report(row, results), end="\n\n")
