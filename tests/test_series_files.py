@@ -575,3 +575,44 @@ class TestReal:
         assert (len(stack.dates), stack.bands) == (13, ("evi2", "gcvi", "kndvi"))
         assert stack.dates[:2] == (date(2020, 1, 1), date(2020, 2, 1))
         assert whole(stack).shape == (13, 3, 100, 100)
+
+
+SEASON = 300 * np.sin(np.linspace(0, 3, 24))[:, None] * np.array([0.2, 0.6, 1.0])
+LEVEL = np.array([900.0, 1300.0, 2400.0])
+
+
+@pytest.mark.parametrize(
+    "lifted",
+    [
+        range(12, 24),  # from a day on
+        range(12),  # until a day
+        range(0, 24, 2),  # every other date
+        range(3, 24),
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_an_offset_over_bright_ground_is_told_by_its_jumps(lifted, seed):
+    floors = LEVEL + SEASON + np.random.default_rng(seed).normal(0, 15, (24, 3))
+    assert offset.jumps(floors) is None
+    floors[list(lifted)] += 1000
+    high, low = offset.jumps(floors)
+    assert {n in lifted for n in high} == {True}
+    assert {n in lifted for n in low} == {False}
+
+
+def test_clouds_snow_and_harvest_are_no_offset():
+    """Each lifts the bands, but not all by the same; with clouds on 40 % of the dates, unmasked."""
+    alarms = [offset.jumps(_clouded(seed)) is not None for seed in range(200)]
+    assert np.mean(alarms) < 0.05
+
+
+def _clouded(seed):
+    random = np.random.default_rng(seed)
+    floors = LEVEL + SEASON + random.normal(0, 40, (24, 3))
+    clouded = random.random(24) < 0.4
+    floors[clouded] += (
+        random.uniform(0, 4000, (24, 1))[clouded] * random.uniform(0.7, 1.3, (24, 3))[clouded]
+    )
+    floors[:4] += [2500, 2400, -300]
+    floors[16:] += [300, 500, -900]
+    return floors

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DATE_TAG = "TIFFTAG_DATETIME"
 
+SHOWN = 5
+"""Files whose faults are told one by one: an archive has thousands."""
+
 
 def entries_of(series: Series, bands: Bands) -> Entries:
     """Image files with date, place and band. Raises: InputError with all that can't be told."""
@@ -78,6 +81,9 @@ def _of_dates(files: list[str], series: Series) -> tuple[list[Entry], list[str]]
         raise InputError(
             f"series.pattern={series.pattern}: matches none of {len(files)} files ({_few(files)})"
         )
+    more = len(faults.found) - SHOWN
+    if more > 0:
+        faults.found[SHOWN:] = [f"{more} more of {len(files)} files have such faults"]
     faults.raise_if_any()
     if "(?P<band>" not in (series.pattern or ""):
         _check_one_file_per_date(entries, series)

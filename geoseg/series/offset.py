@@ -30,6 +30,10 @@ FEW = {"step": 2, "turns": 3}
 """Dates in the smaller group, at least."""
 SWITCHES = 3
 """Changes from one group to the other that a season does not make."""
+BESIDE = 3
+"""Dates on either side of a step that tell that it lasts."""
+ALIKE = 200
+"""By which the lifts of bands may differ from each other, and from the offset, to be one."""
 BANDS = 4
 """Looked at, spread over the spectrum: snow is bright in some and dark in others."""
 SIDE = 32
@@ -39,7 +43,7 @@ FEWEST = 50
 
 
 def check(stacks: Sequence[Stack]) -> None:
-    """Raises: InputError if a stack of whole numbers, or all of them together, mix them."""
+    """Raises: InputError if a stack, or all of them together, mix them."""
     faults = Faults()
     known = [(stack, _floors(_some_bands(stack))) for stack in stacks if _can_tell(stack)]
     for stack, floors in known:
@@ -56,7 +60,7 @@ def check(stacks: Sequence[Stack]) -> None:
 def check_against(stack: Stack, lowest: Sequence[float]) -> None:
     """Raises: InputError if a stack seems to have the offset and the training not, or the reverse.
 
-    lowest: 2nd percentile per band of the training's observations, which were whole numbers too.
+    lowest: 2nd percentile per band of the training's observations.
     """
     if not _can_tell(stack):
         return
@@ -80,7 +84,7 @@ def check_against(stack: Stack, lowest: Sequence[float]) -> None:
 
 
 def _can_tell(stack: Stack) -> bool:
-    return stack.dtype != "float32" and len(stack.bands) >= 2
+    return len(stack.bands) >= 2
 
 
 def _some_bands(stack: Stack) -> Stack:
@@ -120,7 +124,7 @@ def _check_all(known: list[tuple[Stack, np.ndarray]]) -> None:
 
 
 def _check_one(stack: Stack, floors: np.ndarray) -> None:
-    groups = mixed(floors)
+    groups = mixed(floors) or jumps(floors)
     if groups is None:
         return
     high, low = groups
@@ -163,6 +167,42 @@ def mixed(floors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     if (lift < GAP).any():
         return None
     return known[high], known[~high]
+
+
+def jumps(floors: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """As `mixed`, for ground that is not dark enough: told by jumps of 1000, alike in all bands.
+
+    No cloud, season or harvest lifts all bands by the same. Either one such step, up or down, that
+    lasts; or dates most of which stand 1000 above or below those beside them.
+    """
+    known = np.flatnonzero(np.isfinite(floors).all(axis=1))
+    rows = floors[known]
+    count = len(rows)
+    if count < 2 * FEW["step"]:
+        return None
+    apart = np.array([rows[i] - (rows[i - 1] + rows[i + 1]) / 2 for i in range(1, count - 1)])
+    above, below = _all_alike(apart), _all_alike(-apart)
+    if above.any() and below.any() and (above | below).mean() > 0.5 and len(apart) >= SWITCHES:
+        return known[1:-1][above], known[1:-1][below]
+    places = np.arange(BESIDE, count - BESIDE + 1)
+    lifts = np.array(
+        [np.median(rows[i : i + BESIDE], axis=0) - np.median(rows[i - BESIDE : i], axis=0)
+         for i in places]
+    ).reshape(-1, rows.shape[1])  # fmt: skip
+    at_once = rows[places] - rows[places - 1] if len(places) else lifts
+    up = _all_alike(lifts) & _all_alike(at_once, 2 * ALIKE)
+    down = _all_alike(-lifts) & _all_alike(-at_once, 2 * ALIKE)
+    if (up | down).sum() != 1:
+        return None
+    place = int(places[up | down][0])
+    late, early = known[place:], known[:place]
+    return (late, early) if up.any() else (early, late)
+
+
+def _all_alike(lifts: np.ndarray, tolerance: float = ALIKE) -> np.ndarray:
+    """Which lifts (N, C) are the offset in all bands."""
+    near: np.ndarray = (np.abs(lifts - OFFSET) <= tolerance).all(axis=1)
+    return near & (np.ptp(lifts, axis=1) <= tolerance)
 
 
 def _floors(stack: Stack) -> np.ndarray:
