@@ -298,16 +298,7 @@ def _warn(
     present: dict[str, list[Tile]],
     summary: Summary,
 ) -> None:
-    total = np.sum(list(counts.values()), axis=0)
-    for place, name in enumerate(made.legend.names):
-        if not total[place]:
-            summary.warn(f"class {name} of the legend never occurs")
-        elif not counts["train"][place]:
-            summary.warn(f"class {name} never occurs in the train split: it can't be learnt")
-        else:
-            absent = [split for split, n in counts.items() if not n[place]]
-            if absent:
-                summary.warn(f"class {name} never occurs in {' and '.join(absent)}")
+    warn_absent(made.legend, counts, summary)
     sizes = {scene.name: scene.grid.pixel_size_m for scene in made.scenes}
     if max(sizes.values()) > 1.2 * min(sizes.values()):
         summary.warn(
@@ -322,3 +313,17 @@ def _warn(
         summary.note(f"leakage: {a} and {b} pixels are at least {distance:,.0f} m apart")
         if distance == 0:
             summary.warn(f"{a} and {b} touch or overlap: the scores of {b} will flatter")
+
+
+def warn_absent(legend: Legend, counts: dict[str, np.ndarray], summary: Summary) -> None:
+    """Say which classes lack from which splits. counts: split → amount of each class (K,)."""
+    total = np.sum(list(counts.values()), axis=0)
+    for place, name in enumerate(legend.names):
+        if not total[place]:
+            summary.warn(f"class {name} of the legend never occurs")
+        elif not counts["train"][place]:
+            summary.warn(f"class {name} never occurs in the train split: it can't be learnt")
+        else:
+            absent = [split for split, n in counts.items() if not n[place]]
+            if absent:
+                summary.warn(f"class {name} never occurs in {' and '.join(absent)}")

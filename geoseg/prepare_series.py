@@ -19,6 +19,7 @@ from geoseg.gather import check_stacks, collect
 from geoseg.labels import Labels
 from geoseg.labels.parcels import Parcels, codes_of, read_parcels
 from geoseg.legend import UNLABELLED, Legend, LegendSettings
+from geoseg.making import warn_absent
 from geoseg.output import claim, clearing, fingerprint
 from geoseg.samplesettings import SampleSettings
 from geoseg.samplesplit import SampleSplit, assign
@@ -365,20 +366,7 @@ def _summarize(made: SeriesDataset, samples: Samples, summary: Summary) -> None:
     summary.note(
         f"days {made.days[0]} to {made.days[1]}, counted from {made.reference} (month-day)"
     )
-    _warn(made.legend, counts, summary)
-
-
-def _warn(legend: Legend, counts: dict[str, np.ndarray], summary: Summary) -> None:
-    total = np.sum(list(counts.values()), axis=0)
-    for place, name in enumerate(legend.names):
-        if not total[place]:
-            summary.warn(f"class {name} of the legend never occurs")
-        elif not counts["train"][place]:
-            summary.warn(f"class {name} never occurs in the train split: it can't be learnt")
-        else:
-            absent = [split for split, n in counts.items() if not n[place]]
-            if absent:
-                summary.warn(f"class {name} never occurs in {' and '.join(absent)}")
+    warn_absent(made.legend, counts, summary)
 
 
 if __name__ == "__main__":
