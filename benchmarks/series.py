@@ -3,7 +3,7 @@
     GEOSEG_REAL_DATA=<folder> python -m benchmarks.series [row …] [--seeds 5] [--networks …]
 
 Each row is trained by its file in conf/experiment, from random weights, for a fixed number of
-epochs: nothing is chosen by looking at what judges. What is done is kept in --out; started again,
+epochs: no run picks its weights by what judges it. What is done is kept in --out; started again,
 it goes on. The forest (500 trees, gaps filled linearly every 10 days) needs scikit-learn.
 """
 
