@@ -77,6 +77,12 @@ class BandStatistics:
     def from_dict(cls, values: dict[str, Sequence[float]]) -> BandStatistics:
         return cls(**{name: tuple(map(float, v)) for name, v in values.items()})
 
+    def scaling(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is taken off each band, and what it is then multiplied by: (C,) float32 each."""
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        # A constant band tells nothing; dividing by its deviation would make it scream.
+        return mean, np.where(std > 0, 1 / np.where(std > 0, std, 1), 0).astype(np.float32)
+
     @classmethod
     def joined(cls, parts: Sequence[BandStatistics]) -> BandStatistics:
         """Of all bands of the parts, one after the other."""
@@ -138,12 +144,9 @@ def scale(image: np.ndarray, valid: np.ndarray, statistics: BandStatistics) -> n
 
     image (C, H, W) of any dtype, valid (H, W) → (C, H, W) float32.
     """
-    mean = np.asarray(statistics.mean, np.float32)[:, None, None]
-    std = np.asarray(statistics.std, np.float32)[:, None, None]
-    # A constant band tells nothing; dividing by its deviation would make it scream.
-    factor = np.where(std > 0, 1 / np.where(std > 0, std, 1), 0).astype(np.float32)
-    scaled = np.subtract(image, mean, dtype=np.float32)
-    scaled *= factor
+    mean, factor = statistics.scaling()
+    scaled = np.subtract(image, mean[:, None, None], dtype=np.float32)
+    scaled *= factor[:, None, None]
     if not valid.all():
         scaled *= valid
     return scaled

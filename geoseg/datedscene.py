@@ -97,10 +97,9 @@ class DatedScene:
         seen[:dates] = np.array(self.days, np.float32)[:, None, None]
         values = image.reshape(dates, bands, *image.shape[1:])
         scaled = seen[dates:].reshape(values.shape)
-        mean = np.asarray(statistics.mean, np.float32)[:, None, None]
-        std = np.asarray(statistics.std, np.float32)[:, None, None]
-        np.subtract(values, mean, out=scaled, dtype=np.float32)
-        scaled *= np.where(std > 0, 1 / np.where(std > 0, std, 1), 0)
+        mean, factor = statistics.scaling()
+        np.subtract(values, mean[:, None, None], out=scaled, dtype=np.float32)
+        scaled *= factor[:, None, None]
         scaled[~observed(values)] = np.nan
         return seen
 

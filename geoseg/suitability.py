@@ -73,6 +73,11 @@ def _check_range(scene: AnyScene, card: ModelCard) -> None:
         raise UnreadableError(*error.faults) from None
     if highs is None:
         return
+    check_units(scene.paths[0], scene.dtype, highs, card)
+
+
+def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> None:
+    """Raises: InputError if the highest values per band are in other units than the training's."""
     # Bands of their own units (heights) and single hot pixels don't outvote the rest.
     pairs = [
         (nominal_range(high), nominal_range(seen), high, seen)
@@ -80,14 +85,14 @@ def _check_range(scene: AnyScene, card: ModelCard) -> None:
         if name not in card.extra or len(card.extra) == len(card.bands)
     ]
     ratio = float(np.median([mine / models for mine, models, _, _ in pairs]))
-    other_type = scene.dtype != card.dtype
+    other_type = dtype != card.dtype
     if BRIGHTER > ratio > 1 / (BRIGHTER if other_type else DARKER):
         return
     high, seen = max(high for _, _, high, _ in pairs), max(seen for _, _, _, seen in pairs)
     remedy = f"divide by {ratio:g}" if ratio > 1 else f"multiply by {1 / ratio:g}"
     raise InputError(
-        f"{scene.paths[0]}: {scene.dtype} values up to {high:g}, the model saw {card.dtype} up to"
-        f" {seen:g}: other units; bring the scene to those of the training ({remedy}?)"
+        f"{name}: {dtype} values up to {high:g}, the model saw {card.dtype} up to {seen:g}: other"
+        f" units; bring them to those of the training ({remedy}?)"
     )
 
 

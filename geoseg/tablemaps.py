@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg import suitability
-from geoseg.bands import Bands, nominal_range
+from geoseg.bands import Bands
 from geoseg.classify import Classifier, check_unit
 from geoseg.decision import NO_DECISION, Decisions, check_threshold
 from geoseg.errors import Faults, InputError
@@ -192,17 +192,7 @@ def _check_range(path: str | Path, table: Observations, card: ModelCard) -> None
             return
         # Not the largest: clouds that nobody has left out are brighter than any field.
         highs.append(float(np.percentile(seen, 98)))
-    pairs = zip(highs, card.statistics.high, strict=True)
-    ratio = float(np.median([nominal_range(mine) / nominal_range(seen) for mine, seen in pairs]))
-    other_type = table.values.dtype.name != card.dtype
-    darker = suitability.BRIGHTER if other_type else suitability.DARKER
-    if suitability.BRIGHTER > ratio > 1 / darker:
-        return
-    remedy = f"divide by {ratio:g}" if ratio > 1 else f"multiply by {1 / ratio:g}"
-    raise InputError(
-        f"{path}: values up to {max(highs):g}, the model saw up to {max(card.statistics.high):g}:"
-        f" other units; bring the table to those of the training ({remedy}?)"
-    )
+    suitability.check_units(str(path), table.values.dtype.name, highs, card)
 
 
 def _decide(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from geoseg.labels.shapes import LINE, MULTILINE, RING, finite, project
 from geoseg.legend import UNLABELLED, Legend, canonical
 from geoseg.samplesettings import SampleSettings
 from geoseg.scene import find_files
+from geoseg.series import dates
 
 if TYPE_CHECKING:
     from geoseg.labels import Labels
@@ -305,15 +305,8 @@ def _days(path: str, values: np.ndarray, key: str) -> np.ndarray:
 
 
 def _day(value: Any) -> np.datetime64:
-    text = "" if _is_null(value) else str(value).strip()
-    if re.fullmatch(r"\d{8}", text):
-        text = f"{text[:4]}-{text[4:6]}-{text[6:]}"
-    try:
-        if re.match(r"\d{4}-\d\d-\d\d", text):
-            return np.datetime64(text[:10], "D")
-    except ValueError:
-        pass
-    return np.datetime64("NaT", "D")
+    when = None if _is_null(value) else dates.parse(str(value).strip()[:10])
+    return np.datetime64("NaT" if when is None else when.date(), "D")
 
 
 def _is_null(value: Any) -> bool:

@@ -59,9 +59,7 @@ class View:
 
     def scale(self, values: np.ndarray, seen: np.ndarray) -> np.ndarray:
         """Zero mean and unit deviation per band, the last axis; 0 where nothing was observed."""
-        mean = np.asarray(self.statistics.mean, np.float32)
-        std = np.asarray(self.statistics.std, np.float32)
-        factor = np.where(std > 0, 1 / np.where(std > 0, std, 1), 0).astype(np.float32)
+        mean, factor = self.statistics.scaling()
         scaled = np.subtract(values, mean, dtype=np.float32)
         scaled *= factor
         if not seen.all():
