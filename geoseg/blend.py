@@ -13,7 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from geoseg.device import Device
 from geoseg.panels import Broken, Final, Panel, Piece
@@ -111,7 +111,7 @@ class Blender:
 @torch.inference_mode()
 def run(
     batches: Iterable[Batch],
-    network: nn.Module,
+    forward: Callable[[Batch], Tensor],
     *,
     classes: int,
     device: Device,
@@ -120,12 +120,11 @@ def run(
 ) -> None:
     """Let the network see all windows, blend them and emit the rows of the maps as they get final.
 
-    batches: of one panel after the other. network: (B, C, size, size) float32 → logits (B, K, …).
+    batches: of one panel after the other. forward: probabilities (B, K, size, size) of a batch.
     emit: gets rows, and news of a scene that could not be read on; both in the order of reading.
     seconds: gets the time spent waiting for batches, in the network, and blending.
     """
     seconds = defaultdict(float) if seconds is None else seconds
-    forward = Forward(network, device)
     blender: Blender | None = None
     clock = time.perf_counter()
 
@@ -138,7 +137,7 @@ def run(
     with device.autocast():
         for batch in batches:
             lap("wait")
-            probabilities = None if batch.images is None else forward(batch.images)
+            probabilities = None if batch.images is None else forward(batch)
             lap("network")
             number = 0
             for step in batch.steps:
@@ -152,27 +151,8 @@ def run(
                     blender.add(probabilities[number], step.row, step.column)
                     number += 1
                 elif isinstance(step, Final):
-                    top, _ = step.panel.final(step.row)
-                    emit(Rows(step.panel, top, *blender.finish(step.row), step.valid))
+                    top, bottom = step.panel.final(step.row)
+                    rows = blender.finish(step.row)
+                    if bottom > top:
+                        emit(Rows(step.panel, top, *rows, step.valid))
             lap("blend")
-
-
-class Forward:
-    """The network, from images to probabilities; keeps the memory for what it says.
-
-    Fresh memory for every batch would cost more than the softmax itself.
-    """
-
-    def __init__(self, network: nn.Module, device: Device) -> None:
-        self._network = network
-        self._device = device
-        self._logits = self._probabilities = torch.empty(0)
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Probabilities (B, K, H, W) float32 of images (B, C, H, W), valid until the next call."""
-        logits = self._network(images.to(self._device.torch, non_blocking=True))
-        if logits.shape != self._logits.shape:
-            self._logits = torch.empty(logits.shape, device=logits.device)
-            self._probabilities = torch.empty_like(self._logits)
-        self._logits.copy_(logits)
-        return torch.softmax(self._logits, dim=1, out=self._probabilities)

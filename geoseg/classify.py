@@ -13,7 +13,7 @@ from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import Samples
 
 if TYPE_CHECKING:
-    from geoseg.mapping import Network
+    from geoseg.network import Network
 
 AT_ONCE = 4096
 """Samples whose probabilities, of each of their pixels, are held in memory."""

@@ -1,120 +1,128 @@
-"""Collecting: final rows become maps, maps entries of the record, behind the network."""
+"""Collecting: final rows become maps, behind the network; somebody is told what became of each."""
 
 from __future__ import annotations
 
-import sys
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from geoseg import raster
 from geoseg.datedscene import AnyScene
 from geoseg.errors import InputError
 from geoseg.legend import Legend
-from geoseg.maps import SceneWriter, remove
-from geoseg.panels import Broken, Panel
-from geoseg.progress import Progress
-from geoseg.record import FAILED, Record
+from geoseg.maps import SceneWriter
+from geoseg.panels import Broken, Job, Panel
 
 if TYPE_CHECKING:
     from geoseg.blend import Rows
 
 
+class Told(Protocol):
+    """Who wants to know how the work goes on."""
+
+    def advance(self, pixels: int) -> None:
+        """That many pixels of maps are written."""
+
+    def done(self, scene: AnyScene, seconds: float) -> None:
+        """All panels of a job are written, and joined if that was asked for."""
+
+    def failed(self, scene: AnyScene, reason: str) -> None:
+        """There is no map, and nothing of it is left."""
+
+
 class Collector:
-    """Writes the maps of scenes that come one after the other, and notes what became of each."""
+    """Writes the maps of jobs that come one after the other."""
 
     def __init__(
-        self,
-        out: Path,
-        jobs: list[list[Panel]],
-        *,
-        legend: Legend,
-        record: Record,
-        progress: Progress,
+        self, out: Path, jobs: Sequence[Job], told: Told, *, legend: Legend, model: str
     ) -> None:
         self._out = out
-        self._jobs = {panels[0].scene.name: panels for panels in jobs}
+        self._jobs = {job.scene.name: job for job in jobs}
+        self._told = told
         self._legend = legend
-        self._record = record
-        self._progress = progress
+        self._model = model
         self._writer: SceneWriter | None = None
         self._since = time.perf_counter()
         self._pixels = 0
-        """Of the scene at hand that are written."""
-        self.done: list[str] = []
-        self.failed: dict[str, str] = {}
-        self.megapixels = 0.0
+        """Of the job at hand that are written."""
+        self._failed: set[str] = set()
+        self._session = ExitStack()
+        self._began = False
         self.seconds = 0.0
         """Spent writing."""
 
     def wants(self, panel: Panel) -> bool:
         """Whether there is still a map to be made of the panel's scene."""
-        return panel.scene.name not in self.failed
+        return panel.scene.name not in self._failed
 
     def take(self, item: Rows | Broken) -> None:
         """Write rows, or note that a scene broke; a fault ends its scene, not the others."""
         if not self.wants(item.panel):
             return
         begin = time.perf_counter()
+        job = self._jobs[item.panel.scene.name]
         try:
             if isinstance(item, Broken):
                 raise item.error
-            self._write(item)
-        except InputError as error:
-            self._fail(item.panel.scene, str(error))
-        except OSError as error:
-            self._fail(
-                item.panel.scene, f"{error.filename or self._out}: {error.strerror or error}"
-            )
+            self._write(job, item)
+        except (InputError, OSError) as error:
+            self._fail(job, reason(error, self._out))
         self.seconds += time.perf_counter() - begin
 
     def close(self) -> None:
-        """Remove what is not finished, and bring the record up to date."""
+        """Remove what is not finished; in the thread that took the rows."""
         if self._writer is not None:
             self._writer.abort()
-        self._record.save()
+        self._session.close()
 
-    def _write(self, rows: Rows) -> None:
+    def _write(self, job: Job, rows: Rows) -> None:
         panel = rows.panel
-        panels = self._jobs[panel.scene.name]
+        if not self._began:
+            self._began = True
+            self._session.enter_context(raster.session())
         if self._writer is None:
-            self._writer = SceneWriter(self._out, panels, self._legend, self._record.model)
+            self._writer = SceneWriter(self._out, job, self._legend, self._model)
         # Waits here for a GPU to get there, so that the network's thread does not.
         indices, confidence = rows.indices.cpu().numpy(), rows.confidence.cpu().numpy()
         self._writer.write(panel, indices, confidence, rows.valid)
         self._advance(indices.size)
-        if panel is panels[-1] and rows.top + len(indices) == panel.scene.grid.height:
-            self._writer.finish()
+        if panel is job.panels[-1] and rows.top + len(indices) == panel.scene.grid.height:
+            if job.joins:
+                self._writer.finish()
             self._writer = None
-            self._finish(panel.scene)
+            self._pixels = 0
+            self._told.done(job.scene, self._lap())
 
-    def _finish(self, scene: AnyScene) -> None:
-        megapixels, seconds = scene.grid.window.area / 1e6, self._lap()
-        self._pixels = 0
-        self._record.done(scene, seconds)
-        self.done.append(scene.name)
-        self.megapixels += megapixels
-        speed = megapixels / max(seconds, 1e-6)
-        self._progress.scene(scene.name, f"{megapixels:.2f} Mpx, {speed:.2f} Mpx/s")
-
-    def _fail(self, scene: AnyScene, reason: str) -> None:
-        self.failed[scene.name] = reason
-        if self._writer is not None:
-            self._writer.abort()
-            self._writer = None
-        remove(self._out, scene.name)
+    def _fail(self, job: Job, why: str) -> None:
+        self._failed.add(job.scene.name)
+        writer = self._writer or SceneWriter(self._out, job, self._legend, self._model)
+        writer.discard()
+        self._writer = None
         self._lap()
-        self._advance(scene.grid.window.area - self._pixels)
+        self._advance(job.pixels - self._pixels)
         self._pixels = 0
-        self._record.refuse(scene.name, reason, status=FAILED)
-        self._progress.scene(scene.name, "failed")
-        print(f"geoseg predict: {FAILED}: {reason}", file=sys.stderr)
+        self._told.failed(job.scene, why)
 
     def _advance(self, pixels: int) -> None:
         self._pixels += pixels
-        self._progress.advance(pixels)
+        self._told.advance(pixels)
 
     def _lap(self) -> float:
         """Seconds since a scene ended last: scenes overlap at their ends, their times do not."""
         now = time.perf_counter()
         lap, self._since = now - self._since, now
         return lap
+
+
+def reason(error: InputError | OSError, out: Path) -> str:
+    """A fault in words."""
+    if isinstance(error, InputError):
+        return str(error)
+    return f"{error.filename or out}: {error.strerror or error}"
+
+
+def join(out: Path, job: Job, *, legend: Legend, model: str) -> None:
+    """Make the map of a scene out of its panels, all of them written. Raises: InputError."""
+    SceneWriter(out, job, legend, model).finish()

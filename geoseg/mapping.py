@@ -1,104 +1,25 @@
-"""Mapping: class map and confidence of every scene, by a trained network."""
+"""Mapping: class map and confidence of every scene; plans what is to be done, and has it done."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-import numpy as np
-
-from geoseg import maps, suitability
-from geoseg.bands import scale
-from geoseg.card import ModelCard, find_weights, weights_hash
-from geoseg.collect import Collector
-from geoseg.datedscene import AnyScene, DatedScene
-from geoseg.errors import Faults, InputError
-from geoseg.panels import Panel, cut
+from geoseg import maps, raster, suitability
+from geoseg.card import ModelCard
+from geoseg.datedscene import AnyScene
+from geoseg.engine import Engine
+from geoseg.errors import InputError
+from geoseg.lattice import places
+from geoseg.network import Network
+from geoseg.panels import Job, cut
 from geoseg.progress import Progress
 from geoseg.record import FAILED, NAME, REFUSED, Record
-from geoseg.settings import PRECISIONS
-from geoseg.threads import Behind, ahead, timed
 from geoseg.tiling import Tiling
-
-if TYPE_CHECKING:
-    from torch import nn
-
-BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}
-"""Pixels of a batch by default: enough to keep the device busy, little enough for its memory."""
-
-
-@dataclass
-class Running:
-    """How the network runs."""
-
-    device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda, cuda:<n> or mps."""
-    precision: str = "auto"
-    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
-    batch_size: int | None = None
-    """Windows per forward pass; by default what suits the device."""
-    memory: float = 1.0
-    """GB for the buffers of a panel: wider scenes are done in several panels."""
-
-    def __post_init__(self) -> None:
-        faults = Faults()
-        if self.precision not in PRECISIONS:
-            faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
-        if self.batch_size is not None and self.batch_size < 1:
-            faults.add(f"predict.batch_size={self.batch_size}: must be at least 1")
-        if not self.memory > 0:
-            faults.add(f"predict.memory={self.memory}: must be above 0")
-        faults.raise_if_any()
-
-
-@dataclass
-class Network:
-    """A trained network, loaded when it is first needed, and how it is to run."""
-
-    card: ModelCard
-    hash: str
-    """Names the model in its maps."""
-    source: Path | nn.Module
-    """Weights file, or the network itself: what a network of its kind takes → logits."""
-    running: Running = field(default_factory=Running)
-
-    @classmethod
-    def open(cls, checkpoint: str | Path, running: Running | None = None) -> Network:
-        """Of a run folder or a weights file. Raises: InputError if it isn't whole."""
-        path = find_weights(checkpoint)
-        return cls(ModelCard.read(path), weights_hash(path), path, running or Running())
-
-    def load(self) -> nn.Module:
-        """The network in evaluation mode. Raises: InputError if the file is damaged."""
-        if isinstance(self.source, Path):
-            from geoseg import checkpoint
-
-            self.source, _ = checkpoint.load(self.source)
-        return self.source.eval()
-
-    def for_windows(self) -> nn.Module:
-        """The network as a function of windows: (B, C, H, W) float32 → logits (B, K, H, W)."""
-        if self.card.series is None:
-            return self.load()
-        from geoseg.models.windows import CubeWindows, PixelWindows
-        from geoseg.samples.series import View
-
-        view, bands = View(self.card.statistics, self.card.series), len(self.card.bands)
-        if self.card.series.unit == "map":
-            return CubeWindows(self.load(), bands)
-        return PixelWindows(self.load(), view, len(self.card.legend))
-
-    def see(self, panel: Panel, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        """What the network sees of a window of a panel's scene."""
-        if isinstance(panel.scene, DatedScene):
-            return panel.scene.see(image, self.card.statistics)
-        return scale(image, valid, self.card.statistics)
 
 
 @dataclass
@@ -141,86 +62,137 @@ class Report:
             raise InputError(f"scenes without map: {', '.join(parts)}; see {self.out / NAME}")
 
 
+def settings_of(network: Network, tiling: Tiling) -> dict[str, Any]:
+    """What decides on the pixels of maps, besides the scenes."""
+    running = network.running
+    return {
+        "model": network.hash,
+        "tiling": asdict(tiling),
+        "precision": running.precision,
+        "backend": "compile" if running.compile else running.backend,
+        "tta": network.tta,
+        "halo": running.halo,
+    }
+
+
 def plan(
     scenes: Sequence[AnyScene],
     network: Network,
     tiling: Tiling,
     record: Record,
     report: Report,
-) -> list[list[Panel]]:
-    """Panels of each scene that suits the model and is not done."""
+) -> list[Job]:
+    """What is to be done for each scene that suits the model and is not done."""
+    with raster.session():
+        verdicts = {scene.name: _suited(scene, network.card, record, report) for scene in scenes}
+    suited = [scene for scene in verdicts.values() if scene is not None]
     jobs = []
     classes, memory = len(network.card.legend), network.running.memory
-    for scene in scenes:
-        if record.is_done(scene):
+    for scene, place in zip(suited, places(suited, tiling, halo=network.running.halo), strict=True):
+        if scene.name in report.failed:
+            continue
+        stamp = record.stamp(scene, place)
+        if record.is_done(scene, stamp):
             report.before.append(scene.name)
             continue
-        try:
-            suited = suitability.check(scene, network.card)
-        except suitability.UnreadableError as error:
-            report.failed[scene.name] = str(error)
-        except InputError as error:
-            report.refused[scene.name] = str(error)
-        else:
-            jobs.append(cut(suited, tiling, classes=classes, memory=memory))
-    return jobs
+        whole = tuple(cut(scene, place, tiling.size, classes=classes, memory=memory))
+        jobs.append(Job(whole, whole, stamp))
+    maps.sweep(report.out, jobs)
+    return [maps.going_on(report.out, job) for job in jobs]
 
 
-def note(record: Record, report: Report) -> None:
+def _suited(scene: AnyScene, card: ModelCard, record: Record, report: Report) -> AnyScene | None:
+    """The scene with the model's bands; None, and the report says why, if it does not suit.
+
+    A scene that can't be read keeps its place among the others: mended, it changes nobody's.
+    """
+    known = record.verdict(scene)
+    if known is not None and known.refused:
+        report.refused[scene.name] = known.reason
+        return None
+    try:
+        fitting = suitability.fit(scene, card)
+    except InputError as error:
+        report.refused[scene.name] = str(error)
+        return None
+    if known is not None:
+        return fitting
+    try:
+        suitability.check_values(fitting, card)
+    except suitability.UnreadableError as error:
+        report.failed[scene.name] = str(error)
+    except InputError as error:
+        report.refused[scene.name] = str(error)
+        return None
+    return fitting
+
+
+def note(record: Record, report: Report, scenes: Sequence[AnyScene] = ()) -> None:
     """Say and record which scenes will have no map; one of before would contradict that."""
+    by_name = {scene.name: scene for scene in scenes}
     for status, reasons in ((REFUSED, report.refused), (FAILED, report.failed)):
         for name, reason in reasons.items():
             print(f"geoseg predict: {status}: {reason}", file=sys.stderr)
-            record.refuse(name, reason, status=status)
+            record.refuse(name, reason, status=status, scene=by_name.get(name))
             maps.remove(report.out, name)
     record.save()
 
 
-def make_maps(network: Network, jobs: list[list[Panel]], record: Record, report: Report) -> None:
-    """Read ahead, predict and blend, write behind: each in a thread of its own."""
-    # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg import blend
-    from geoseg.device import choose
-    from geoseg.samples.windows import batches
+class Ledger:
+    """Keeps record, report and progress while maps are made."""
 
-    card, running = network.card, network.running
-    device = choose(running.device, running.precision)
-    module = device.place(network.for_windows())
-    size = jobs[0][0].size
-    batch_size = running.batch_size or max(1, BATCH_PIXELS[device.torch.type] // size**2)
-    if card.series is not None:
-        batch_size = 1  # windows of several places have dates of their own
+    def __init__(self, record: Record, report: Report, progress: Progress) -> None:
+        self._record, self._report, self._progress = record, report, progress
+        self._stamps: dict[str, str] = {}
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        self._stamps |= {job.scene.name: job.stamp for job in jobs}
+
+    def advance(self, pixels: int) -> None:
+        self._progress.advance(pixels)
+
+    def done(self, scene: AnyScene, seconds: float) -> None:
+        self._record.done(scene, self._stamps[scene.name], seconds)
+        megapixels = scene.grid.window.area / 1e6
+        self._report.done.append(scene.name)
+        self._report.megapixels += megapixels
+        speed = megapixels / max(seconds, 1e-6)
+        self._progress.scene(scene.name, f"{megapixels:.2f} Mpx, {speed:.2f} Mpx/s")
+
+    def failed(self, scene: AnyScene, reason: str) -> None:
+        self._report.failed[scene.name] = reason
+        self._record.refuse(scene.name, reason, status=FAILED)
+        self._progress.scene(scene.name, "failed")
+        print(f"geoseg predict: {FAILED}: {reason}", file=sys.stderr)
+
+
+def make_maps(
+    network: Network,
+    jobs: Sequence[Job],
+    record: Record,
+    report: Report,
+    engine: Engine | None = None,
+) -> None:
+    """Have the jobs done by an engine."""
     start = time.perf_counter()
-    seconds: defaultdict[str, float] = defaultdict(float)
-    pixels = sum(panels[0].scene.grid.window.area for panels in jobs)
-    with Progress(len(jobs), pixels) as progress:
-        collector = Collector(
-            report.out, jobs, legend=card.legend, record=record, progress=progress
-        )
-        panels = [panel for job in jobs for panel in job]
-        reading = batches(
-            panels,
-            network.see,
-            batch_size=batch_size,
-            pin=device.torch.type == "cuda",
-            wanted=collector.wants,
-        )
-        with (
-            Behind(collector.close) as behind,
-            closing(ahead(timed(reading, seconds, "read"))) as waiting,
-        ):
-            blend.run(
-                waiting,
-                module,
-                classes=len(card.legend),
-                device=device,
-                emit=lambda item: behind.do(lambda: collector.take(item)),
-                seconds=seconds,
-            )
-    report.done, report.megapixels = collector.done, collector.megapixels
-    report.failed |= collector.failed
-    total = time.perf_counter() - start
-    report.seconds = dict(seconds) | {"write": collector.seconds, "total": total}
+    engine = engine or Engine()
+    with Progress(len(jobs), sum(job.pixels for job in jobs)) as progress:
+        ledger = Ledger(record, report, progress)
+        ledger.expect(jobs)
+        try:
+            if engine.name == "dask":
+                from geoseg.cluster import Cluster
+
+                with Cluster(engine, network) as cluster:
+                    seconds = cluster.do(jobs, report.out, ledger)
+            else:
+                # From here on torch is needed; what could be wrong without it has been said.
+                from geoseg.work import Worker
+
+                seconds = Worker(network).do(jobs, report.out, ledger)
+        finally:
+            record.save()
+    report.seconds = seconds | {"total": time.perf_counter() - start}
 
 
 def _some(names: list[str]) -> str:

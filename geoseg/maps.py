@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ import numpy as np
 from geoseg import landcover, raster
 from geoseg.grid import Grid, Window
 from geoseg.legend import NODATA, Legend
-from geoseg.panels import Panel
+from geoseg.panels import Job, Panel
 from geoseg.raster import BLOCK
 
 LANDCOVER, CONFIDENCE = "landcover", "confidence"
 """Folders of an output."""
+PANEL_TAG = "GEOSEG_PANEL"
+"""Of a panel: what it is made of."""
 
 
 def map_paths(out: Path, scene: str) -> tuple[Path, Path]:
@@ -38,12 +42,12 @@ def remove(out: Path, scene: str) -> None:
 class PairWriter:
     """The two rasters of a grid; rows come from top to bottom in any heights."""
 
-    def __init__(self, paths: tuple[Path, Path], grid: Grid, legend: Legend, model: str) -> None:
+    def __init__(
+        self, paths: tuple[Path, Path], grid: Grid, legend: Legend, tags: dict[str, str]
+    ) -> None:
         """Raises: InputError if they can't be written."""
-        self._legend = legend
         self._grid = grid
         self._stack = ExitStack()
-        tags = landcover.tags(legend, model)
         colors = (legend.colors(), None)
         with ExitStack() as stack:
             self._files = [
@@ -100,10 +104,10 @@ class SceneWriter:
     written row by row would lie in another order, and the same map would be other bytes.
     """
 
-    def __init__(self, out: Path, panels: list[Panel], legend: Legend, model: str) -> None:
-        self._scene = panels[0].scene
+    def __init__(self, out: Path, job: Job, legend: Legend, model: str) -> None:
+        self._job = job
+        self._scene = job.scene
         self._out = out
-        self._panels = panels
         self._legend = legend
         self._model = model
         self._writer: PairWriter | None = None
@@ -116,7 +120,7 @@ class SceneWriter:
             grid = self._scene.grid.crop(
                 Window(0, panel.left, self._scene.grid.height, panel.width)
             )
-            self._writer = PairWriter(self._paths(panel), grid, self._legend, self._model)
+            self._writer = self._open(panel, grid)
         codes = self._legend.decode(indices)
         if not valid.all():
             codes, confidence = np.where(valid, codes, NODATA), np.where(valid, confidence, NODATA)
@@ -125,47 +129,89 @@ class SceneWriter:
             self._writer.close()
             self._writer = None
 
+    def _open(self, panel: Panel, grid: Grid) -> PairWriter:
+        tags = landcover.tags(self._legend, self._model)
+        if len(self._job.whole) == 1:
+            return PairWriter(map_paths(self._out, self._scene.name), grid, self._legend, tags)
+        tags[PANEL_TAG] = _panel_stamp(self._job, panel)
+        return PairWriter(_panel_paths(self._out, panel), grid, self._legend, tags)
+
     def finish(self) -> None:
         """Give the maps their names, once all panels are written. Raises: InputError."""
         paths = map_paths(self._out, self._scene.name)
-        if len(self._panels) > 1:
+        if len(self._job.whole) > 1:
             self._join(paths)
+            self._remove(self._job.whole)
         landcover.write_side_files(paths[0], self._legend)
 
     def abort(self) -> None:
-        """Remove what is not finished."""
+        """Remove what is not finished; panels that are whole stay for the next try."""
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
-        if len(self._panels) > 1:
-            self._remove_panels()
 
-    def _paths(self, panel: Panel) -> tuple[Path, Path]:
-        hidden = f".{self._scene.name}.panel{panel.number}"
-        name = self._scene.name if len(self._panels) == 1 else hidden
-        return map_paths(self._out, name)
+    def discard(self) -> None:
+        """Remove all there is."""
+        self.abort()
+        self._remove(self._job.whole)
+        remove(self._out, self._scene.name)
 
     def _join(self, paths: tuple[Path, Path]) -> None:
         grid = self._scene.grid
-        self._writer = PairWriter(paths, grid, self._legend, self._model)
+        tags = landcover.tags(self._legend, self._model)
+        self._writer = PairWriter(paths, grid, self._legend, tags)
         with ExitStack() as stack:
             files = [
-                [stack.enter_context(raster.Raster(path)) for path in self._paths(panel)]
-                for panel in self._panels
+                [stack.enter_context(raster.Raster(path)) for path in _panel_paths(self._out, p)]
+                for p in self._job.whole
             ]
             for top in range(0, grid.height, BLOCK):
                 height = min(BLOCK, grid.height - top)
                 pairs = [
                     [file.read(Window(top, 0, height, panel.width))[0][0] for file in pair]
-                    for panel, pair in zip(self._panels, files, strict=True)
+                    for panel, pair in zip(self._job.whole, files, strict=True)
                 ]
                 codes, confidence = (np.hstack(side) for side in zip(*pairs, strict=True))
                 self._writer.write(codes, confidence)
         self._writer.close()
         self._writer = None
-        self._remove_panels()
 
-    def _remove_panels(self) -> None:
-        for panel in self._panels:
-            for path in self._paths(panel):
+    def _remove(self, panels: Iterable[Panel]) -> None:
+        for panel in panels:
+            for path in _panel_paths(self._out, panel):
                 path.unlink(missing_ok=True)
+
+
+def going_on(out: Path, job: Job) -> Job:
+    """The job without the panels of a divided scene that an earlier call has written."""
+    if len(job.whole) == 1:
+        return job
+    return replace(job, panels=tuple(p for p in job.panels if not _is_written(out, job, p)))
+
+
+def _is_written(out: Path, job: Job, panel: Panel) -> bool:
+    paths = _panel_paths(out, panel)
+    stamp = _panel_stamp(job, panel)
+    return all(p.is_file() and raster.tags(p).get(PANEL_TAG) == stamp for p in paths)
+
+
+def sweep(out: Path, jobs: Iterable[Job]) -> None:
+    """Remove panels that an earlier call left, and that none of these jobs will use or replace."""
+    names, used = set(), set()
+    for job in jobs:
+        names.add(job.scene.name)
+        if len(job.whole) > 1:
+            used |= {path.name for panel in job.whole for path in _panel_paths(out, panel)}
+    for folder in (out / LANDCOVER, out / CONFIDENCE):
+        for path in folder.glob(".*.panel*") if folder.is_dir() else ():
+            whole = path.name.removesuffix(".part").lstrip(".")
+            if f".{whole}" not in used and whole.rpartition(".panel")[0] in names:
+                path.unlink(missing_ok=True)
+
+
+def _panel_paths(out: Path, panel: Panel) -> tuple[Path, Path]:
+    return map_paths(out, f".{panel.scene.name}.panel{panel.number}")
+
+
+def _panel_stamp(job: Job, panel: Panel) -> str:
+    return f"{job.stamp} {panel.left}..{panel.right}"

@@ -1,6 +1,6 @@
 """Panels: which windows the map of a scene takes, and how a wide scene is divided into columns.
 
-Whole numbers only, no pixels; a panel is the smallest job that can be done apart from others.
+Whole numbers only, no pixels; a panel is the smallest piece that can be done apart from others.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import numpy as np
 
 from geoseg.datedscene import AnyScene
 from geoseg.errors import InputError
+from geoseg.lattice import Neighbour, Place
 from geoseg.raster import BLOCK
-from geoseg.tiling import Tiling
 
 LONGEST_BLOCK = 512
 """Rows of a file's block up to which reading keeps to whole blocks."""
@@ -34,6 +34,8 @@ class Panel:
     """Lefts of all windows of the scene, each once."""
     left: int
     right: int
+    neighbours: tuple[Neighbour, ...] = ()
+    """Scenes that show what lies beyond the edges of this one."""
 
     @property
     def width(self) -> int:
@@ -50,7 +52,29 @@ class Panel:
         """Top and bottom of what no later window touches once this row of windows is done."""
         top = max(0, self.rows[row]) if row else 0
         last = row + 1 == len(self.rows)
-        return top, self.scene.grid.height if last else self.rows[row + 1]
+        return top, self.scene.grid.height if last else max(0, self.rows[row + 1])
+
+
+@dataclass(frozen=True)
+class Job:
+    """Panels of a scene that are to be predicted."""
+
+    panels: tuple[Panel, ...]
+    whole: tuple[Panel, ...]
+    """All panels of the scene; those that are not to be predicted are there already."""
+    stamp: str = ""
+    """Says what the map is made of: files and windows."""
+    joins: bool = True
+    """Whether the panels become a map once these are there, or somebody else sees to that."""
+
+    @property
+    def scene(self) -> AnyScene:
+        return self.whole[0].scene
+
+    @property
+    def pixels(self) -> int:
+        """Of the map that are to be predicted."""
+        return sum(panel.width for panel in self.panels) * self.scene.grid.height
 
 
 @dataclass(frozen=True)
@@ -85,36 +109,44 @@ class Broken:
 Step = Piece | Final | Broken
 
 
-def cut(scene: AnyScene, tiling: Tiling, *, classes: int, memory: float) -> list[Panel]:
+def cut(scene: AnyScene, place: Place, size: int, *, classes: int, memory: float) -> list[Panel]:
     """Panels of a scene, as few as the memory (GB) for a panel's buffers allows.
 
-    Their borders lie between blocks of the written files, so that each block is written once.
+    size: height and width of the windows. The panels' borders lie between blocks of the written
+    files, so that each block is written once.
     Raises: InputError if the memory does not hold the narrowest panel.
     """
     width = scene.grid.width
-    rows = tuple(tiling.starts(scene.grid.height))
-    columns = tuple(tiling.starts(width))
-    widest = int(memory * 1e9 / bytes_per_column(scene, tiling, classes=classes))
-    widest -= 2 * tiling.size  # windows reach over both sides
+    column = bytes_per_column(scene, size, classes=classes)
+    widest = int(memory * 1e9 / column) - 2 * size  # windows reach over both sides
     if widest < min(width, BLOCK):
-        least = bytes_per_column(scene, tiling, classes=classes) * (BLOCK + 2 * tiling.size) / 1e9
+        least = column * (BLOCK + 2 * size) / 1e9
         raise InputError(
-            f"predict.memory={memory:g}: too little for windows of {tiling.size} pixels and"
+            f"predict.memory={memory:g}: too little for windows of {size} pixels and"
             f" {classes} classes; give at least {least:.2f} (GB), or set a smaller tiling.size"
         )
     count = 1 if widest >= width else ceil(width / (widest // BLOCK * BLOCK))
     step = ceil(ceil(width / count) / BLOCK) * BLOCK
     lefts = range(0, width, step)
     return [
-        Panel(scene, number, tiling.size, rows, columns, left, min(left + step, width))
+        Panel(
+            scene,
+            number,
+            size,
+            place.rows,
+            place.columns,
+            left,
+            min(left + step, width),
+            place.neighbours,
+        )
         for number, left in enumerate(lefts)
     ]
 
 
-def bytes_per_column(scene: AnyScene, tiling: Tiling, *, classes: int) -> int:
+def bytes_per_column(scene: AnyScene, size: int, *, classes: int) -> int:
     """What a column of pixels takes: sums of probabilities, image and valid, rows to be written."""
-    sums = 4 * classes * tiling.size
-    pixel = len(scene.bands) * np.dtype(scene.dtype).itemsize + 1
-    image = 2 * pixel * (tiling.size + LONGEST_BLOCK)  # twice, while rows are added
-    rows = 3 * (4 * tiling.size + 2 * BLOCK)
+    sums = 4 * classes * size
+    pixel = len(scene.bands) * np.dtype(scene.dtype).itemsize + 2
+    image = 2 * pixel * (size + LONGEST_BLOCK)  # twice, while rows are added
+    rows = 3 * (4 * size + 2 * BLOCK)
     return sums + image + rows

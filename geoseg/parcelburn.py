@@ -53,7 +53,7 @@ def write_maps(
     code, percent = (np.concatenate([[0], of]).astype(np.uint8) for of in
                      (drawing.code, drawing.percent))  # fmt: skip
     paths = map_paths(out, name)
-    writer = PairWriter(paths, grid, legend, model)
+    writer = PairWriter(paths, grid, legend, landcover.tags(legend, model))
     try:
         for top in range(0, grid.height, BLOCK):
             window = Window(top, 0, min(BLOCK, grid.height - top), grid.width)

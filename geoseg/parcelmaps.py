@@ -38,7 +38,7 @@ from geoseg.summary import Summary
 if TYPE_CHECKING:
     from geoseg.bands import Bands
     from geoseg.card import ModelCard
-    from geoseg.mapping import Network
+    from geoseg.network import Network
     from geoseg.series import Series
 
 LAYER = "parcels"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from geoseg import command, maps
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
+from geoseg.engine import Engine
 from geoseg.errors import Faults, InputError
 from geoseg.labels import Labels
 from geoseg.labels.parcels import read_parcels
-from geoseg.mapping import Network, Report, Running, make_maps, note, plan
+from geoseg.mapping import Report, make_maps, note, plan, settings_of
+from geoseg.network import Network, Running
 from geoseg.output import claim
 from geoseg.predictseries import predict_series, stacks_for, told
 from geoseg.raster import SUFFIXES
@@ -24,7 +26,6 @@ from geoseg.summary import Summary
 from geoseg.tiling import Tiling
 
 PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, NAME)
-ENGINES = ("local",)
 
 
 @dataclass
@@ -47,8 +48,9 @@ class TilingChoice:
 class PredictConfig:
     """Make maps of scenes: a class map and its confidence for each."""
 
-    checkpoint: str | None = None
-    """Run folder or weights (.safetensors) of geoseg.train; none = the demo's."""
+    checkpoint: Any = None
+    """Run folder or weights (.safetensors) of geoseg.train; a list of them is averaged; none = the
+    demo's."""
     scenes: Any = None
     """Folder, glob or list of GeoTIFFs; none = the demo's."""
     out: str | None = None
@@ -56,8 +58,10 @@ class PredictConfig:
     bands: Bands = field(default_factory=Bands)
     tiling: TilingChoice = field(default_factory=TilingChoice)
     predict: Running = field(default_factory=Running)
-    engine: str = "local"
-    """What does the work: local."""
+    engine: Engine = field(default_factory=Engine)
+    tta: str = "none"
+    """Test-time augmentation: none, flips (mean over 4 mirrorings), or d4 (over all 8 symmetries);
+    takes 4 or 8 times as long."""
     overwrite: bool = False
     """Replace an output that was made with other settings."""
     series: Series = field(default_factory=Series)
@@ -73,14 +77,12 @@ class PredictConfig:
 
 
 def main(cfg: PredictConfig) -> None:
-    if cfg.engine not in ENGINES:
-        raise InputError(f"engine={cfg.engine}: not there yet; use engine=local")
     if cfg.checkpoint is None and not any(_given(cfg).values()):
         cfg = replace(cfg, checkpoint="runs/demo", scenes="data/demo/scenes")
         cfg = replace(cfg, out=cfg.out or "maps/demo")
     if cfg.checkpoint is None:
         raise InputError("checkpoint: none given; set checkpoint=<run folder or .safetensors>")
-    network = Network.open(cfg.checkpoint, cfg.predict)
+    network = Network.open(cfg.checkpoint, cfg.predict, tta=cfg.tta)
     report = (_images if network.card.series is None else _series)(cfg, network)
     print(report)
     if isinstance(report, Report):
@@ -110,8 +112,9 @@ def _images(cfg: PredictConfig, network: Network) -> Report:
     assert cfg.out is not None
     tiling = cfg.tiling.over(network.card.tiling)
     return predict(
-        network, cfg.scenes, cfg.out, bands=cfg.bands, tiling=tiling, overwrite=cfg.overwrite
-    )
+        network, cfg.scenes, cfg.out, bands=cfg.bands, tiling=tiling, engine=cfg.engine,
+        overwrite=cfg.overwrite,
+    )  # fmt: skip
 
 
 def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
@@ -131,6 +134,8 @@ def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
         faults.add("out: none given; set out=<folder>")
     faults.raise_if_any()
     assert cfg.out is not None
+    if given["table"] or given["parcels"]:
+        network.check_single("parcels and samples")
     if given["table"]:
         from geoseg.tablemaps import predict_table
 
@@ -150,7 +155,7 @@ def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
     tiling = cfg.tiling.over(network.card.tiling)
     return predict_series(
         network, stacks, cfg.out, series=cfg.series, bands=cfg.bands, tiling=tiling,
-        overwrite=cfg.overwrite,
+        engine=cfg.engine, overwrite=cfg.overwrite,
     )  # fmt: skip
 
 
@@ -169,12 +174,13 @@ def predict(
     *,
     bands: Bands | None = None,
     tiling: Tiling | None = None,
+    engine: Engine | None = None,
     overwrite: bool = False,
 ) -> Report:
     """Write class maps and confidence of scenes; goes on where an earlier call stopped.
 
     scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
-    tiling: of the windows; by default that of the training.
+    tiling: of the windows; by default that of the training. engine: by default this process.
     Scenes that do not suit the model, or can't be read, are reported; the others are done.
     Raises: InputError if there are no scenes, or `out` holds an output of other settings.
     """
@@ -183,21 +189,16 @@ def predict(
     refused: dict[str, InputError] = {}
     wanted = bands_for(card, bands)
     found = find_scenes(scenes, wanted, refused=refused)
-    settings = {
-        "model": network.hash,
-        "tiling": asdict(tiling),
-        "bands": told(wanted),
-        "precision": network.running.precision,
-    }
+    settings = settings_of(network, tiling) | {"bands": told(wanted)}
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings)
     report = Report(out, refused={name: str(error) for name, error in refused.items()})
     jobs = plan(found, network, tiling, record, report)
     names = {scene.name for scene in found} | set(refused)
     report.others = [name for name in record.scenes if name not in names]
-    note(record, report)
+    note(record, report, found)
     if jobs:
-        make_maps(network, jobs, record, report)
+        make_maps(network, jobs, record, report, engine)
     return report
 
 

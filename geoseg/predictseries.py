@@ -13,8 +13,10 @@ from geoseg import maps
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.datedscene import DatedScene, dated, write_clear
+from geoseg.engine import Engine
 from geoseg.errors import Faults, InputError
-from geoseg.mapping import Network, Report, make_maps, note, plan
+from geoseg.mapping import Report, make_maps, note, plan, settings_of
+from geoseg.network import Network
 from geoseg.output import claim
 from geoseg.record import NAME, Record
 from geoseg.series import Series, find_stacks, offset
@@ -90,6 +92,7 @@ def predict_series(
     series: Series,
     bands: Bands | None = None,
     tiling: Tiling | None = None,
+    engine: Engine | None = None,
     overwrite: bool = False,
 ) -> Report:
     """Write class maps, confidence and clear dates of tiles; goes on where an earlier call stopped.
@@ -105,12 +108,9 @@ def predict_series(
             " or train one on a data set of unit=pixel"
         )
     tiling, series = tiling or card.tiling, settled(series, card)
-    settings = {
-        "model": network.hash,
-        "tiling": asdict(tiling),
+    settings = settings_of(network, tiling) | {
         "series": asdict(series),
         "bands": told(bands_for(card, bands)),
-        "precision": network.running.precision,
     }
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record, report = Record(out, network.hash, settings), Report(out)
@@ -120,9 +120,9 @@ def predict_series(
     jobs = plan(scenes, network, tiling, record, report)
     names = {scene.name for scene in scenes}
     report.others = [name for name in record.scenes if name not in names]
-    note(record, report)
+    note(record, report, scenes)
     if jobs:
-        make_maps(network, jobs, record, report)
+        make_maps(network, jobs, record, report, engine)
     for scene in scenes:
         path = out / CLEAR / f"{scene.name}.tif"
         mapped = scene.name in report.done or scene.name in report.before

@@ -101,27 +101,38 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
 def info(path: str | Path) -> RasterInfo:
     """Read a raster's header. Raises: InputError if it isn't a raster."""
     with _open(path) as dataset:
-        problem = _problem(dataset)
-        crs = dataset.crs.to_wkt() if dataset.crs else ""
-        grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
-        kinds = dataset.colorinterp
-        alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
-        bands = tuple(i for i in range(dataset.count) if i not in alpha)
-        colors = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
-        masked = bool(alpha) or MaskFlags.per_dataset in dataset.mask_flag_enums[0]
-        return RasterInfo(
-            path=str(path),
-            grid=grid,
-            problem=f"{path}: {problem}" if problem else None,
-            bands=tuple(i + 1 for i in bands),
-            alpha=min(alpha) + 1 if alpha else None,
-            names=tuple(dataset.descriptions[i] or colors.get(kinds[i]) for i in bands),
-            dtype=str(np.result_type(*(dataset.dtypes[i] for i in bands))) if bands else "uint8",
-            nodata=dataset.nodata,
-            mask_band=masked,
-            palette=kinds[0] == ColorInterp.palette,
-            block=dataset.block_shapes[0],
-        )
+        return _facts(path, dataset)
+
+
+def _facts(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
+    problem = _problem(dataset)
+    crs = dataset.crs.to_wkt() if dataset.crs else ""
+    grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
+    kinds = dataset.colorinterp
+    alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
+    bands = tuple(i for i in range(dataset.count) if i not in alpha)
+    colors = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
+    masked = bool(alpha) or MaskFlags.per_dataset in dataset.mask_flag_enums[0]
+    return RasterInfo(
+        path=str(path),
+        grid=grid,
+        problem=f"{path}: {problem}" if problem else None,
+        bands=tuple(i + 1 for i in bands),
+        alpha=min(alpha) + 1 if alpha else None,
+        names=tuple(dataset.descriptions[i] or colors.get(kinds[i]) for i in bands),
+        dtype=str(np.result_type(*(dataset.dtypes[i] for i in bands))) if bands else "uint8",
+        nodata=dataset.nodata,
+        mask_band=masked,
+        palette=kinds[0] == ColorInterp.palette,
+        block=dataset.block_shapes[0],
+    )
+
+
+@contextmanager
+def session() -> Iterator[None]:
+    """Have GDAL's settings looked up once for all files that a thread opens in the block."""
+    with rasterio.Env.from_defaults():
+        yield
 
 
 def tags(path: str | Path) -> dict[str, str]:
@@ -164,8 +175,11 @@ class Raster:
         nodata: a value that replaces the file's; "none" = no value means nodata.
         Raises: InputError if it can't be opened or has no grid.
         """
-        facts = info(path)
+        self._stack = ExitStack()
+        dataset = self._stack.enter_context(_open(path))
+        facts = _facts(path, dataset)
         if facts.grid is None:
+            self._stack.close()
             raise InputError(str(facts.problem))
         self.path = str(path)
         self.grid = grid or facts.grid
@@ -174,8 +188,6 @@ class Raster:
         value = facts.nodata if nodata is None else nodata
         self.nodata = None if value is None or value == "none" else float(value)
         self._masked = facts.mask_band
-        self._stack = ExitStack()
-        dataset = self._stack.enter_context(_open(path))
         # A window of the same pixels is read straight; anything else goes through a warp.
         self._offset = (0, 0) if grid is None else facts.grid.offset(grid)
         self._own = facts.grid

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from geoseg.datedscene import AnyScene
+from geoseg.lattice import Place
 from geoseg.maps import is_there
 from geoseg.output import fingerprint, read_json, write_json
 
@@ -14,6 +18,18 @@ NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 _PATIENCE = 20
 """A long record is written when this many times the duration of its last writing has passed."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an earlier call found that a scene suits the model."""
+
+    reason: str = ""
+    """Why not."""
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.reason)
 
 
 class Record:
@@ -28,22 +44,38 @@ class Record:
         before = read_json(self._path) if self._path.exists() else {}
         self.scenes: dict[str, dict[str, Any]] = before.get("scenes", {})
         self._written = self._took = 0.0
+        self._files: dict[str, list[Any]] = {}
 
-    def is_done(self, scene: AnyScene) -> bool:
-        """Whether the maps of a scene are there and were made of the files that it has now."""
+    def verdict(self, scene: AnyScene) -> Verdict | None:
+        """What an earlier call found out about the same files; None if it did not."""
+        entry = self.scenes.get(scene.name, {})
+        if entry.get("status") not in (DONE, REFUSED) or entry.get("inputs") != self._inputs(scene):
+            return None
+        return Verdict(entry["reason"] if entry["status"] == REFUSED else "")
+
+    def stamp(self, scene: AnyScene, place: Place) -> str:
+        """Names what the map of a scene is made of: files, those of its neighbours, windows."""
+        beside = [self._inputs(neighbour.scene) for neighbour in place.neighbours]
+        text = json.dumps([self._inputs(scene), beside, place.rows, place.columns])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def is_done(self, scene: AnyScene, stamp: str) -> bool:
+        """Whether the maps of a scene are there and were made of what is there now."""
         entry = self.scenes.get(scene.name, {})
         return (
             entry.get("status") == DONE
-            and entry.get("inputs") == inputs(scene)
+            and entry.get("stamp") == stamp
             and is_there(self._out, scene.name)
         )
 
-    def done(self, scene: AnyScene, seconds: float) -> None:
+    def done(self, scene: AnyScene, stamp: str, seconds: float) -> None:
         speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
         self.scenes[scene.name] = {
             "status": DONE,
+            "model": self.model,
             "paths": [str(Path(path).absolute()) for path in scene.paths],
-            "inputs": inputs(scene),
+            "inputs": self._inputs(scene),
+            "stamp": stamp,
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(speed, 3),
         }
@@ -51,9 +83,14 @@ class Record:
         if now - self._written > _PATIENCE * self._took:
             self.save()
 
-    def refuse(self, name: str, reason: str, *, status: str = REFUSED) -> None:
+    def refuse(
+        self, name: str, reason: str, *, status: str = REFUSED, scene: AnyScene | None = None
+    ) -> None:
         """Note that there is no map of a scene, and why."""
-        self.scenes[name] = {"status": status, "reason": reason}
+        entry: dict[str, Any] = {"status": status, "reason": reason}
+        if scene is not None:
+            entry["inputs"] = self._inputs(scene)
+        self.scenes[name] = entry
 
     def save(self) -> None:
         begin = time.monotonic()
@@ -62,7 +99,9 @@ class Record:
         self._written = time.monotonic()
         self._took = self._written - begin
 
-
-def inputs(scene: AnyScene) -> list[list[Any]]:
-    """Path, size and time of each file of a scene."""
-    return [fingerprint(Path(path).absolute()) for path in scene.paths]
+    def _inputs(self, scene: AnyScene) -> list[list[Any]]:
+        """Path, size and time of each file of a scene."""
+        for path in scene.paths:
+            if path not in self._files:
+                self._files[path] = fingerprint(Path(path).absolute())
+        return [self._files[path] for path in scene.paths]

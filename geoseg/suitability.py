@@ -22,6 +22,8 @@ PROBES = 4
 """Windows that are read along each axis to see a scene's values."""
 PROBE = 64
 """Height and width of such a window in pixels."""
+SPACING = 256
+"""Pixels between two of them at least."""
 THINNED = 1024
 """Height and width to which a scene is thinned out when all of them hold nodata."""
 
@@ -31,11 +33,17 @@ class UnreadableError(InputError):
 
 
 def check(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
-    """The scene with the model's bands in the model's order.
+    """The scene with the model's bands in the model's order; as `fit` and `check_values`."""
+    scene = fit(scene, card, days=days)
+    check_values(scene, card)
+    return scene
+
+
+def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
+    """The scene with the model's bands in the model's order; reads no pixel.
 
     days: whether the days of all dates count, as they do unless samples have their own periods.
-    Raises: InputError with all that does not suit (bands, pixel size, part of the year, range of
-    values), or UnreadableError if the values can't be read.
+    Raises: InputError with all that does not suit: bands, pixel size, part of the year.
     """
     faults = Faults()
     with faults.collect():
@@ -50,7 +58,6 @@ def check(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
             dates = np.array(scene.stack.dates, "datetime64[D]")
             card.series.check_days(f"series {scene.name}", dates, np.array(scene.days))
     faults.raise_if_any()
-    _check_range(scene, card)
     return scene
 
 
@@ -66,7 +73,11 @@ def _check_pixel_size(scene: AnyScene, card: ModelCard) -> None:
         )
 
 
-def _check_range(scene: AnyScene, card: ModelCard) -> None:
+def check_values(scene: AnyScene, card: ModelCard) -> None:
+    """Look at some pixels of a scene with the model's bands.
+
+    Raises: InputError if they have other units, UnreadableError if they can't be read.
+    """
     try:
         highs = scene.highest() if isinstance(scene, DatedScene) else highest_values(scene)
     except InputError as error:
@@ -113,10 +124,17 @@ def highest_values(scene: Scene) -> list[float] | None:
 
 
 def probes(grid: Grid) -> list[Window]:
-    """Windows spread evenly over a grid."""
+    """Windows spread evenly over a grid, each inside one block of the usual files if it can be."""
     height, width = min(PROBE, grid.height), min(PROBE, grid.width)
     tops, lefts = (
-        sorted({int(start) for start in np.linspace(0, length - side, PROBES)})
-        for length, side in ((grid.height, height), (grid.width, width))
+        _spread(length, side)
+        for length, side in zip((grid.height, grid.width), (height, width), strict=True)
     )
     return [Window(top, left, height, width) for top in tops for left in lefts]
+
+
+def _spread(length: int, side: int) -> list[int]:
+    """Starts of probes along an axis; of small scenes, which come by the thousand, two."""
+    count = min(PROBES, max(2, length // SPACING))
+    starts = np.linspace(0, length - side, count) // side * side
+    return sorted({int(start) for start in starts})

@@ -37,7 +37,7 @@ from geoseg.table import TILE, Observations, find_columns, load_table, read_tabl
 
 if TYPE_CHECKING:
     from geoseg.card import ModelCard
-    from geoseg.mapping import Network
+    from geoseg.network import Network
     from geoseg.series import Series
 
 CLASSES = "series.csv"

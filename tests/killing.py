@@ -16,11 +16,12 @@ import torch
 from made_up import CARD, Context
 
 from geoseg import blend, command, predict  # noqa: F401  (blend: imported before the fork)
-from geoseg.mapping import Network, Running
+from geoseg.network import Network, Running
 from geoseg.predict import PredictConfig
 
-BATCHES = (3, 27, 9, 1, 27, 12, 10, 6)
-"""After which a run is killed; a scene takes 18, so that two get done on the way."""
+KILLS = 24
+MOST = 11
+"""Batches after which a run is killed at the latest; a panel takes 6, a scene 18."""
 PAUSE = 0.005
 """Seconds per batch: spreads the work, so that kills hit all of its parts."""
 
@@ -78,9 +79,9 @@ def kill_and_go_on(scenes: str, folder: Path) -> dict:
 
     attempt(folder / "undisturbed", Slow())
     moments, killed, redone = random.Random(0), 0, 0
-    for batches in BATCHES:
+    for _ in range(KILLS):
         before = done(folder / "killed")
-        source = Slow(batches, moments.uniform(0, 3 * PAUSE))
+        source = Slow(moments.randint(1, MOST), moments.uniform(0, 3 * PAUSE))
         killed += attempt(folder / "killed", source) == -signal.SIGKILL
         after = done(folder / "killed")
         redone += any(after[name] != when for name, when in before.items())
@@ -90,7 +91,7 @@ def kill_and_go_on(scenes: str, folder: Path) -> dict:
 
 def interrupt(scenes: str, folder: Path) -> dict:
     def work():
-        predict.Network.open = lambda *_: network(1.0, Slow())
+        predict.Network.open = lambda *_, **__: network(1.0, Slow())
         sys.argv = ["predict", "checkpoint=x", f"scenes={scenes}", f"out={folder / 'stopped'}"]
         os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
         command.run("predict", PredictConfig, predict.main)

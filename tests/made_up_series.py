@@ -22,7 +22,7 @@ from geoseg.card import ModelCard
 from geoseg.grid import Grid
 from geoseg.labels import Labels
 from geoseg.labels.parcels import Parcels, read_parcels
-from geoseg.mapping import Network, Running
+from geoseg.network import Network, Running
 from geoseg.parcelmaps import predict_parcels
 from geoseg.predictseries import stacks_for
 from geoseg.samplesettings import SampleSettings

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from made_up import Constant, Context, Identity, grid, plain
 
 from geoseg import blend
-from geoseg.bands import scale
 from geoseg.device import Device
 from geoseg.errors import InputError
 from geoseg.grid import Window
+from geoseg.forward import Forward, Member, Scaling
+from geoseg.halo import HaloReader, OpenScenes
+from geoseg.lattice import Place
 from geoseg.panels import Broken, cut
-from geoseg.samples.windows import Strip, batches
+from geoseg.samples.windows import PanelReader, Strip, batches
 from geoseg.scene import Scene, Source
 from geoseg.tiling import Tiling
 
@@ -50,18 +52,21 @@ class MemoryReader:
             self.pixels += inside.area
         return image, valid
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
+    def close(self):
         pass
 
 
 READERS: dict[str, MemoryReader] = {}
 
 
-def see(panel, image, valid):
-    return scale(image, valid, plain())
+def forward(*networks, tta="none"):
+    """As prediction makes it, of networks that see values as they are."""
+    return Forward([Member(n, Scaling(plain(), CPU.torch)) for n in networks], CPU, tta)
+
+
+def place_of(scene, tiling):
+    """Of a scene that stands alone."""
+    return Place(tuple(tiling.starts(scene.grid.height)), tuple(tiling.starts(scene.grid.width)))
 
 
 def scene_of(image, valid=None, *, name="scene", broken_from=None):
@@ -74,7 +79,7 @@ def scene_of(image, valid=None, *, name="scene", broken_from=None):
 
 def panels_of(scene, tiling, width):
     """Panels of any width, also ones that `cut` would not choose."""
-    whole = cut(scene, tiling, classes=2, memory=10)[0]
+    whole = cut(scene, place_of(scene, tiling), tiling.size, classes=2, memory=10)[0]
     right = scene.grid.width
     return [
         replace(whole, number=n, left=left, right=min(left + width, right))
@@ -99,8 +104,8 @@ def run(scenes, tiling, network, *, classes, width=10**6, batch_size=3):
             assert (whole[place] == 99).all()
             whole[place] = part
 
-    stream = batches(panels, see, batch_size=batch_size)
-    blend.run(stream, network, classes=classes, device=CPU, emit=emit)
+    stream = batches(panels, batch_size=batch_size)
+    blend.run(stream, forward(network), classes=classes, device=CPU, emit=emit)
     return maps, broken
 
 
@@ -215,8 +220,8 @@ def test_windows_may_begin_and_end_outside_the_scene():
     def emit(rows):
         got[:, rows.top : rows.top + len(rows.valid)] = rows.indices.numpy(), rows.valid
 
-    stream = batches([panel], see, batch_size=2)
-    blend.run(stream, Identity(4, first=1), classes=4, device=CPU, emit=emit)
+    stream = batches([panel], batch_size=2)
+    blend.run(stream, forward(Identity(4, first=1)), classes=4, device=CPU, emit=emit)
     assert (got[1] == valid).all()
     assert (got[0][valid] == image[valid] - 1).all()
 
@@ -260,9 +265,11 @@ def test_each_pixel_is_read_once_and_memory_does_not_grow_with_the_height():
     held = set()
     for height in (200, 2000):
         scene = scene_of(np.ones((height, 64), np.uint8))
-        panel = cut(scene, Tiling(32, 8), classes=3, memory=1)[0]
+        place = place_of(scene, Tiling(32, 8))
+        panel = cut(scene, place, 32, classes=3, memory=1)[0]
         blender = blend.Blender(panel, 3, torch.device("cpu"))
-        strip = Strip(READERS["scene"], panel)
+        reader = PanelReader([HaloReader(scene, (), OpenScenes())], None)
+        strip = Strip(reader, panel)
         most = 0
         for top in panel.rows:
             strip.advance(top, top + panel.size)
@@ -276,13 +283,14 @@ def test_cut_keeps_to_the_memory_and_to_whole_blocks():
     scene = scene_of(np.ones((1, 1), np.uint8))
     scene = replace(scene, grid=grid(40_000, 40_000))
     tiling = Tiling(256, 64)
-    panels = cut(scene, tiling, classes=10, memory=0.2)
+    place = place_of(scene, tiling)
+    panels = cut(scene, place, 256, classes=10, memory=0.2)
     assert len(panels) > 1
     assert all(panel.left % 256 == 0 for panel in panels)
     assert [p.right for p in panels[:-1]] == [p.left for p in panels[1:]]
     assert (panels[0].left, panels[-1].right) == (0, 40_000)
     sums = max(4 * 10 * 256 * p.width for p in panels)
     assert sums < 0.2e9
-    assert len(cut(scene, tiling, classes=10, memory=4)) == 1
+    assert len(cut(scene, place, 256, classes=10, memory=4)) == 1
     with pytest.raises(InputError, match=r"predict\.memory"):
-        cut(scene, tiling, classes=10, memory=0.001)
+        cut(scene, place, 256, classes=10, memory=0.001)

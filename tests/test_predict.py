@@ -19,7 +19,7 @@ from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.device import choose
 from geoseg.errors import InputError
-from geoseg.mapping import Network, Running
+from geoseg.network import Network, Running
 from geoseg.output import read_json
 from geoseg.predict import PredictConfig, TilingChoice, main, predict
 from geoseg.tiling import Tiling
@@ -267,7 +267,7 @@ def test_memory_does_not_grow_with_the_height(tmp_path):
     import tracemalloc
 
     peaks = []
-    for height in (400, 3200):
+    for height in (1600, 6400):
         write(tmp_path / f"{height}.tif", classes(height, 300))
         tracemalloc.start()
         predict(identity(), tmp_path / f"{height}.tif", tmp_path / "maps")
@@ -344,11 +344,11 @@ def in_a_process(task, scenes, folder):
 
 
 def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path):
-    for name in "abcd":
+    for name in "abcdefgh":
         write(tmp_path / "scenes" / f"{name}.tif", classes(300, 600, seed=ord(name)))
     result = in_a_process("kill", tmp_path / "scenes", tmp_path)
-    assert result["killed"] == 8
-    assert result["finished"] == 2
+    assert result["killed"] >= 20
+    assert result["finished"] >= 2
     assert result["redone"] == 0
     assert result["status"] == 0
     assert files_of(tmp_path / "killed") == files_of(tmp_path / "undisturbed")
@@ -418,8 +418,6 @@ def test_what_the_command_asks_for(tmp_path, run_folder, monkeypatch):
     with pytest.raises(InputError) as caught:
         main(PredictConfig(checkpoint=str(run_folder)))
     assert [fault.split(":")[0] for fault in caught.value.faults] == ["scenes", "out"]
-    with pytest.raises(InputError, match="engine=dask: not there yet"):
-        main(PredictConfig(engine="dask"))
     with pytest.raises(InputError, match="no such file or folder"):
         main(PredictConfig(str(run_folder), "nowhere", "maps"))
     assert not (tmp_path / "maps").exists()

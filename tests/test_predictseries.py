@@ -24,7 +24,7 @@ from made_up_series import (
 from geoseg import raster
 from geoseg.bands import Bands
 from geoseg.errors import InputError
-from geoseg.mapping import Running
+from geoseg.network import Running
 from geoseg.models.windows import PixelWindows, unfold
 from geoseg.mosaic import mosaic
 from geoseg.output import read_json

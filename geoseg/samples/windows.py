@@ -3,95 +3,199 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import TracebackType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.datedscene import DatedReader
+from geoseg import raster
 from geoseg.errors import InputError
 from geoseg.grid import Window
+from geoseg.halo import HaloReader, OpenScenes
 from geoseg.panels import LONGEST_BLOCK, Broken, Final, Panel, Piece, Step
-from geoseg.scene import SceneReader
 
-See = Callable[[Panel, np.ndarray, np.ndarray], np.ndarray]
-"""(panel, image (C, h, w), valid (h, w)) → what the network sees of it, float32."""
+CHUNK = 512
+"""Least columns that a thread reads: two blocks of the usual files."""
+
+See = Callable[[Panel, np.ndarray], np.ndarray]
+"""(panel, image (C, h, w) of its scene) → what the network gets of it."""
 
 
 @dataclass
 class Batch:
-    """Images for the network, and what happens with them, in order."""
+    """Windows for the network, and what happens with them, in order."""
 
     images: Tensor | None
-    """(B, C, size, size) float32, channels last; the n-th belongs to the n-th Piece. B is always
-    the same, so that no result depends on how full a batch is. None: no piece in this batch."""
+    """(B, C, size, size) in the scenes' data type; the n-th belongs to the n-th Piece. B is always the
+    same, so that no result depends on how full a batch is. None: no piece in this batch."""
+    seen: Tensor | None = None
+    """(B, size, size) bool: where there is an image; None = everywhere."""
     steps: list[Step] = field(default_factory=list)
+
+
+class _Filling:
+    """A batch that windows are laid into; windows of one batch are alike in shape and type."""
+
+    def __init__(self, size: int, pin: bool) -> None:
+        self._size, self._pin = size, pin
+        self._images: Tensor | None = None
+        self._seen: Tensor | None = None
+        self._all = True
+        self.count = 0
+        self.steps: list[Step] = []
+
+    @property
+    def is_full(self) -> bool:
+        return self.count == self._size
+
+    def takes(self, image: np.ndarray) -> bool:
+        """Whether a window is like those that are there."""
+        images = self._images
+        return images is None or (
+            images.shape[1:] == image.shape and images.dtype == torch.from_numpy(image).dtype
+        )
+
+    def add(self, image: np.ndarray, seen: np.ndarray) -> None:
+        source = torch.from_numpy(image)
+        if self._images is None:
+            self._images = torch.empty(
+                (self._size, *image.shape), dtype=source.dtype, pin_memory=self._pin
+            )
+            self._seen = torch.empty(
+                (self._size, *seen.shape), dtype=torch.bool, pin_memory=self._pin
+            )
+        assert self._seen is not None
+        # torch's copies, unlike numpy's, let other threads of Python go on.
+        self._images[self.count].copy_(source)
+        self._seen[self.count].copy_(torch.from_numpy(seen))
+        self._all &= bool(seen.all())
+        self.count += 1
+
+    def batch(self) -> Batch:
+        if self._images is None:
+            return Batch(None, steps=self.steps)
+        assert self._seen is not None
+        if not self.is_full:
+            self._images[self.count :] = 0
+            self._seen[self.count :] = True
+        return Batch(self._images, None if self._all else self._seen, self.steps)
 
 
 def batches(
     panels: Sequence[Panel],
-    see: See,
     *,
     batch_size: int,
+    see: See | None = None,
     pin: bool = False,
+    readers: int = 1,
     wanted: Callable[[Panel], bool] = lambda panel: True,
 ) -> Generator[Batch, None, None]:
     """Batches over panels, one panel after the other; a batch may hold windows of several.
 
-    see: makes of each window what the network sees; windows of one batch must be alike.
+    see: makes of each window what the network gets; by default the pixels as they are.
     pin: lay them in page-locked memory, from where they reach a GPU while it computes.
-    wanted: asked before each row whether a panel still matters.
+    readers: threads that read. wanted: asked before each row whether a panel still matters.
     """
-    batch, filled = Batch(None), 0
-    for panel in panels:
-        for step, image in steps(panel, see, wanted):
-            if image is not None:
-                if batch.images is None:
-                    size = (batch_size, *image.shape)
-                    batch.images = torch.empty(
-                        size, pin_memory=pin, memory_format=torch.channels_last
-                    )
-                batch.images[filled] = torch.from_numpy(image)
-                filled += 1
-            batch.steps.append(step)
-            # What follows the last window (rows that are final) needs no wait for the next one.
-            if filled == batch_size or (filled == 0 and isinstance(step, Final)):
-                yield batch
-                batch, filled = Batch(None), 0
-    if batch.steps:
-        if batch.images is not None:
-            batch.images[filled:] = 0
-        yield batch
+    filling = _Filling(batch_size, pin)
+    with raster.session(), Readers(readers) as opened:
+        for panel in panels:
+            for step, image, seen in steps(panel, opened, wanted):
+                if image is not None and seen is not None:
+                    image = image if see is None else see(panel, image)
+                    if not filling.takes(image):
+                        yield filling.batch()
+                        filling = _Filling(batch_size, pin)
+                    filling.add(image, seen)
+                filling.steps.append(step)
+                # What follows the last window (rows that are final) needs no wait for the next.
+                if filling.is_full or (filling.count == 0 and isinstance(step, Final)):
+                    yield filling.batch()
+                    filling = _Filling(batch_size, pin)
+    if filling.steps:
+        yield filling.batch()
 
 
 def steps(
-    panel: Panel, see: See, wanted: Callable[[Panel], bool]
-) -> Iterator[tuple[Step, np.ndarray | None]]:
-    """Windows of a panel with their images (C, size, size) float32, row by row, and what follows.
+    panel: Panel, readers: Readers, wanted: Callable[[Panel], bool]
+) -> Iterator[tuple[Step, np.ndarray | None, np.ndarray | None]]:
+    """Windows of a panel with their images (C, size, size) and where there is one (size, size).
 
-    Windows without a valid pixel are left out.
+    Row by row, with what follows. Windows in which the scene has no valid pixel are left out.
     """
     try:
-        with panel.scene.open() as reader:
-            strip = Strip(reader, panel)
-            for row, top in enumerate(panel.rows):
-                if not wanted(panel):
-                    return
-                strip.advance(top, top + panel.size)
-                for column in panel.touching:
-                    image, valid = strip.window(top, panel.columns[column])
-                    if valid.any():
-                        yield Piece(panel, row, column), see(panel, image, valid)
-                yield Final(panel, row, strip.valid_rows(*panel.final(row))), None
+        strip = Strip(readers.of(panel), panel)
+        for row, top in enumerate(panel.rows):
+            if not wanted(panel):
+                return
+            strip.advance(top, top + panel.size)
+            for column in panel.touching:
+                image, seen, valid = strip.window(top, panel.columns[column])
+                if valid.any():
+                    yield Piece(panel, row, column), image, seen
+            yield Final(panel, row, strip.valid_rows(*panel.final(row))), None, None
     except InputError as error:
-        yield Broken(panel, error), None
+        yield Broken(panel, error), None, None
+
+
+class Readers:
+    """Threads that read parts of one window at a time, each through files that it opened itself."""
+
+    def __init__(self, count: int = 1) -> None:
+        self._scenes = [OpenScenes() for _ in range(count)]
+        self._threads = ThreadPoolExecutor(count, "geoseg-read") if count > 1 else None
+
+    def of(self, panel: Panel) -> PanelReader:
+        """A reader of a panel's scene. Raises: InputError if it can't be opened."""
+        readers = [HaloReader(panel.scene, panel.neighbours, s) for s in self._scenes]
+        return PanelReader(readers, self._threads)
+
+    def __enter__(self) -> Readers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+        for scenes in self._scenes:
+            scenes.close()
+
+
+class PanelReader:
+    """Reads wide windows in several threads."""
+
+    def __init__(self, readers: list[HaloReader], threads: ThreadPoolExecutor | None) -> None:
+        self._readers = readers
+        self._threads = threads
+        self.block_height = readers[0].block_height
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As HaloReader.read. Raises: InputError."""
+        parts = min(len(self._readers), -(-window.width // CHUNK))
+        if self._threads is None or parts < 2:
+            return self._readers[0].read(window)
+        step = -(-window.width // parts // CHUNK) * CHUNK
+        lefts = range(window.left, window.right, step)
+        futures: list[Future[tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
+        for reader, left in zip(self._readers, lefts, strict=False):
+            width = min(step, window.right - left)
+            part = Window(window.top, left, window.height, width)
+            futures.append(self._threads.submit(reader.read, part))
+        found = [future.result() for future in futures]
+        image, seen, valid = (np.concatenate(side, axis=-1) for side in zip(*found, strict=True))
+        return image, seen, valid
 
 
 class Strip:
     """The rows of a panel that its windows need at a time, read in whole blocks, each once."""
 
-    def __init__(self, reader: SceneReader | DatedReader, panel: Panel) -> None:
+    def __init__(self, reader: PanelReader, panel: Panel) -> None:
         touching = panel.touching
         self._reader = reader
         self._panel = panel
@@ -99,36 +203,42 @@ class Strip:
         self._width = panel.columns[touching[-1]] + panel.size - self._left
         self._block = reader.block_height if reader.block_height <= LONGEST_BLOCK else 1
         self._top = self._bottom = panel.rows[0]
-        self._image: np.ndarray | None = None
-        self._valid = np.zeros((0, self._width), bool)
+        self._held: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
     def advance(self, top: int, bottom: int) -> None:
         """Let go of the rows above `top` and read on until `bottom` is there."""
         kept = slice(top - self._top, None)
         self._top = top
-        if self._image is not None:
-            self._image, self._valid = self._image[:, kept], self._valid[kept]
+        if self._held is not None:
+            image, seen, valid = self._held
+            self._held = image[:, kept], seen[kept], valid[kept]
         if bottom <= self._bottom:
             return
         height = self._panel.scene.grid.height
         end = -(-bottom // self._block) * self._block
         end = max(bottom, min(end, height))
         window = Window(self._bottom, self._left, end - self._bottom, self._width)
-        image, valid = self._reader.read(window)
-        if self._image is not None:
-            image = np.concatenate((self._image, image), axis=1)
-            valid = np.concatenate((self._valid, valid))
-        self._image, self._valid, self._bottom = image, valid, end
+        new = self._reader.read(window)
+        if self._held is not None:
+            axes = (1, 0, 0)
+            held = zip(self._held, new, axes, strict=True)
+            image, seen, valid = (np.concatenate((old, more), axis) for old, more, axis in held)
+            new = image, seen, valid
+        self._held, self._bottom = new, end
 
-    def window(self, top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
-        """Image (C, size, size) and valid (size, size) of a window; views."""
-        assert self._image is not None
+    def window(self, top: int, left: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image (C, size, size), seen and valid (size, size) of a window; views."""
+        assert self._held is not None
+        image, seen, valid = self._held
         size = self._panel.size
         rows = slice(top - self._top, top - self._top + size)
         columns = slice(left - self._left, left - self._left + size)
-        return self._image[:, rows, columns], self._valid[rows, columns]
+        return image[:, rows, columns], seen[rows, columns], valid[rows, columns]
 
     def valid_rows(self, top: int, bottom: int) -> np.ndarray:
         """Copy of the panel's part of some rows of valid."""
+        assert self._held is not None
         left, right = self._panel.left - self._left, self._panel.right - self._left
-        return self._valid[top - self._top : bottom - self._top, left:right].copy()
+        valid = self._held[2]
+        rows: np.ndarray = valid[top - self._top : bottom - self._top, left:right].copy()
+        return rows

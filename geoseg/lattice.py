@@ -1,0 +1,174 @@
+"""Lattice: where the windows of scenes lie, in common for scenes that adjoin.
+
+The windows of adjoining scenes are those of the one raster that they would be merged into: so
+their maps agree with its map, and with each other along their edges. Whole numbers only, no pixels.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+import numpy as np
+import shapely
+
+from geoseg.datedscene import AnyScene
+from geoseg.grid import Grid, Window, same_crs
+from geoseg.scene import Scene
+from geoseg.tiling import Tiling
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A scene that shows what lies beyond the edge of another."""
+
+    scene: Scene
+    offset: tuple[int, int]
+    """Row and column of the other's corner in this one's grid."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The windows of a scene, and who shows what lies around it."""
+
+    rows: tuple[int, ...]
+    """Tops of the windows in the scene's pixels; the first may begin, the last end outside."""
+    columns: tuple[int, ...]
+    """Lefts, likewise."""
+    neighbours: tuple[Neighbour, ...] = ()
+    """Where several show a pixel, the first one counts."""
+
+
+def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> list[Place]:
+    """The place of each scene among the others.
+
+    halo: False = each scene stands alone, and its windows see nothing beyond its edge.
+    Stacks of dated images stand alone always: their dates differ from those beside them.
+    """
+    alone = [
+        Place(tuple(tiling.starts(scene.grid.height)), tuple(tiling.starts(scene.grid.width)))
+        for scene in scenes
+    ]
+    images = [number for number, scene in enumerate(scenes) if isinstance(scene, Scene)]
+    if not halo or len(images) < 2:
+        return alone
+    on: dict[Grid, list[int]] = defaultdict(list)
+    for number in images:
+        on[scenes[number].grid].append(number)
+    grids = list(on)
+    near = _near(grids, tiling.size)
+    for group in _groups(grids, near):
+        if len(group) == 1:
+            continue
+        corners = _corners(group, near)
+        top, left = (min(corner[axis] for corner in corners.values()) for axis in (0, 1))
+        height = max(corners[g][0] + grids[g].height for g in group) - top
+        width = max(corners[g][1] + grids[g].width for g in group) - left
+        rows, columns = tiling.starts(height), tiling.starts(width)
+        for g in group:
+            down, right = corners[g][0] - top, corners[g][1] - left
+            touching = (
+                _touching(rows, down, grids[g].height, tiling.size),
+                _touching(columns, right, grids[g].width, tiling.size),
+            )
+            for number in on[grids[g]]:
+                beside = [(scenes[n], at) for o, at in near[g].items() for n in on[grids[o]]]
+                alone[number] = Place(*touching, _neighbours(scenes[number], beside))
+    return alone
+
+
+def _near(grids: Sequence[Grid], reach: int) -> list[dict[int, tuple[int, int]]]:
+    """For each grid those within `reach` pixels on the same lattice, and its corner in them."""
+    near: list[dict[int, tuple[int, int]]] = [{} for _ in grids]
+    for members in _by_crs(grids):
+        bounds = np.array([grids[g].bounds for g in members])
+        sides = np.array([grids[g].resolution[::-1] for g in members]) * reach
+        wide = shapely.box(
+            bounds[:, 0] - sides[:, 0], bounds[:, 1] - sides[:, 1],
+            bounds[:, 2] + sides[:, 0], bounds[:, 3] + sides[:, 1],
+        )  # fmt: skip
+        tree = shapely.STRtree(shapely.box(*bounds.T))
+        for a, b in zip(*tree.query(wide, predicate="intersects"), strict=True):
+            one, other = members[a], members[b]
+            if one != other and (offset := grids[other].offset(grids[one])) is not None:
+                near[one][other] = offset
+    # Rounding may let one see the other, but not the other way round.
+    return [{o: at for o, at in mine.items() if n in near[o]} for n, mine in enumerate(near)]
+
+
+def _by_crs(grids: Sequence[Grid]) -> Iterable[list[int]]:
+    known: dict[str, list[int]] = {}
+    for number, grid in enumerate(grids):
+        crs = grid.crs
+        if crs not in known:
+            crs = next((other for other in known if same_crs(other, crs)), crs)
+        known.setdefault(crs, []).append(number)
+    return known.values()
+
+
+def _groups(grids: Sequence[Grid], near: Sequence[dict[int, tuple[int, int]]]) -> list[list[int]]:
+    """Grids that hang together."""
+    groups, seen = [], [False] * len(grids)
+    for start in range(len(grids)):
+        if seen[start]:
+            continue
+        group, waiting = [], [start]
+        seen[start] = True
+        while waiting:
+            g = waiting.pop()
+            group.append(g)
+            for other in near[g]:
+                if not seen[other]:
+                    seen[other] = True
+                    waiting.append(other)
+        groups.append(sorted(group))
+    return groups
+
+
+def _corners(
+    group: list[int], near: Sequence[dict[int, tuple[int, int]]]
+) -> dict[int, tuple[int, int]]:
+    """Row and column of each grid's corner, counted from that of the first."""
+    corners = {group[0]: (0, 0)}
+    waiting = [group[0]]
+    while waiting:
+        g = waiting.pop()
+        down, right = corners[g]
+        for other, (row, column) in near[g].items():
+            if other not in corners:
+                corners[other] = down - row, right - column
+                waiting.append(other)
+    return corners
+
+
+def _touching(starts: Sequence[int], begin: int, length: int, size: int) -> tuple[int, ...]:
+    """The windows of an axis that reach into `length` pixels from `begin`, counted from there."""
+    return tuple(s - begin for s in starts if s + size > begin and s < begin + length)
+
+
+def _neighbours(
+    scene: AnyScene, beside: Sequence[tuple[AnyScene, tuple[int, int]]]
+) -> tuple[Neighbour, ...]:
+    """Those that show pixels which the scene does not have, in values that it can hold.
+
+    Of several dates of one place, the file of the likest name is most probably of the same flight.
+    """
+    found = []
+    for other, offset in beside:
+        inside = Window(*offset, scene.grid.height, scene.grid.width)
+        hidden = other.grid.window.intersect(inside) == other.grid.window
+        if isinstance(other, Scene) and not hidden and np.can_cast(other.dtype, scene.dtype):
+            found.append(Neighbour(other, offset))
+    found.sort(key=lambda n: (-_likeness(n.scene.name, scene.name), n.scene.name))
+    return tuple(found)
+
+
+def _likeness(a: str, b: str) -> int:
+    """Letters that two names share at their beginning and at their end."""
+    return _shared(a, b) + _shared(a[::-1], b[::-1])
+
+
+def _shared(a: str, b: str) -> int:
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))

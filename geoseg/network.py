@@ -1,0 +1,183 @@
+"""Network: what was trained, loaded when it is first needed, and how it is to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.card import ModelCard, find_weights, weights_hash
+from geoseg.errors import Faults
+from geoseg.settings import PRECISIONS
+from geoseg.suitability import PIXEL_TOLERANCE
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BACKENDS = ("auto", "torch", "openvino", "onnx")
+TTA = ("none", "flips", "d4")
+
+
+@dataclass
+class Running:
+    """How the network runs."""
+
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:<n> or mps."""
+    precision: str = "auto"
+    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
+    backend: str = "auto"
+    """What computes: torch, openvino, onnx, or auto: the fastest that says the same; measured on
+    the first windows if there is enough to do."""
+    compile: bool = False
+    """Compile the network with torch.compile: takes a minute or two, then runs faster."""
+    batch_size: int | None = None
+    """Windows per forward pass; by default what suits the device."""
+    memory: float = 1.0
+    """GB for the buffers of a panel: wider scenes are done in several panels."""
+    halo: bool = True
+    """Let windows at the edge of a scene see what adjoining scenes of the folder show there."""
+    readers: int | None = None
+    """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.precision not in PRECISIONS:
+            faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        if self.backend not in BACKENDS:
+            faults.add(f"predict.backend={self.backend}: choose from {', '.join(BACKENDS)}")
+        if self.compile and self.backend not in ("auto", "torch"):
+            faults.add(
+                f"predict.compile=true: torch does that; leave out predict.backend={self.backend}"
+            )
+        for name in ("batch_size", "readers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                faults.add(f"predict.{name}={value}: must be at least 1")
+        if not self.memory > 0:
+            faults.add(f"predict.memory={self.memory}: must be above 0")
+        faults.raise_if_any()
+
+
+@dataclass
+class Network:
+    """A trained network, and how it is to run."""
+
+    card: ModelCard
+    hash: str
+    """Names the model in its maps."""
+    source: Path | nn.Module
+    """Weights file, or the network itself: what a network of its kind takes → logits."""
+    running: Running = field(default_factory=Running)
+    tta: str = "none"
+    """Test-time augmentation: none, flips, or d4 (all symmetries of the square)."""
+    others: tuple[Network, ...] = ()
+    """Networks whose probabilities are averaged with those of this one."""
+
+    @classmethod
+    def open(cls, checkpoint: Any, running: Running | None = None, *, tta: str = "none") -> Network:
+        """Of a run folder or a weights file, or of a list of these: an ensemble.
+
+        Raises: InputError if one isn't whole, or they can't be averaged.
+        """
+        running = running or Running()
+        faults = Faults()
+        if tta not in TTA:
+            faults.add(f"tta={tta}: choose from {', '.join(TTA)}")
+        members = []
+        for part in checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]:
+            with faults.collect():
+                path = find_weights(part)
+                members.append(cls(ModelCard.read(path), weights_hash(path), path, running, tta))
+        for member in members[1:]:
+            with faults.collect():
+                _check_alike(members[0], member)
+        for member in members:
+            series = member.card.series
+            if tta in TTA[1:] and series is not None and series.unit != "map":
+                faults.add(
+                    f"tta={tta}: {member.source} is a network for series of single pixels or"
+                    " parcels, to which no turn makes a difference; leave it out"
+                )
+        faults.raise_if_any()
+        if len(members) == 1:
+            return members[0]
+        return replace(members[0], hash=_joint_hash(members), others=tuple(members[1:]))
+
+    @property
+    def members(self) -> tuple[Network, ...]:
+        """This network and those that are averaged with it."""
+        return (self, *self.others)
+
+    def load(self) -> nn.Module:
+        """The network in evaluation mode. Raises: InputError if the file is damaged."""
+        if isinstance(self.source, Path):
+            from geoseg import checkpoint
+
+            self.source, _ = checkpoint.load(self.source)
+        return self.source.eval()
+
+    def for_windows(self) -> nn.Module:
+        """The network as a function of windows: (B, C, H, W) float32 → logits (B, K, H, W)."""
+        if self.card.series is None:
+            return self.load()
+        from geoseg.models.windows import CubeWindows, PixelWindows
+        from geoseg.samples.series import View
+
+        view, bands = View(self.card.statistics, self.card.series), len(self.card.bands)
+        if self.card.series.unit == "map":
+            return CubeWindows(self.load(), bands)
+        return PixelWindows(self.load(), view, len(self.card.legend))
+
+    def check_single(self, what: str) -> None:
+        """Raises: InputError if it is an ensemble, or turns windows."""
+        faults = Faults()
+        if self.others:
+            faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
+        if self.tta != "none":
+            faults.add(f"tta={self.tta}: {what} can't be turned; leave it out")
+        faults.raise_if_any()
+
+
+def _check_alike(first: Network, other: Network) -> None:
+    """Raises: InputError with all that keeps two networks from being averaged."""
+    faults = Faults()
+    one, two = first.card, other.card
+    where = f"checkpoint {other.source}"
+    if one.legend != two.legend:
+        faults.add(
+            f"{where}: classes {', '.join(two.legend.names)}, but {first.source} knows"
+            f" {', '.join(one.legend.names)}; average networks of one legend"
+        )
+    if one.bands != two.bands:
+        faults.add(
+            f"{where}: sees the bands {', '.join(two.bands)}, but {first.source}"
+            f" {', '.join(one.bands)}; average networks of the same bands"
+        )
+    sizes = one.pixel_size_m, two.pixel_size_m
+    if all(sizes) and not 1 / PIXEL_TOLERANCE <= sizes[0] / sizes[1] <= PIXEL_TOLERANCE:
+        faults.add(
+            f"{where}: saw pixels of {sizes[1]:g} m, but {first.source} {sizes[0]:g} m; average"
+            " networks of one pixel size"
+        )
+    if (one.series, one.nodata) != (two.series, two.nodata):
+        faults.add(f"{where}: was trained on series or nodata of another kind than {first.source}")
+    elif one.series is not None and not _same_scaling(one, two):
+        faults.add(
+            f"{where}: scales its series otherwise than {first.source}; average networks for"
+            " series that were trained on one data set"
+        )
+    faults.raise_if_any()
+
+
+def _same_scaling(one: ModelCard, two: ModelCard) -> bool:
+    pairs = zip(one.statistics.scaling(), two.statistics.scaling(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _joint_hash(members: Sequence[Network]) -> str:
+    return hashlib.sha256("+".join(m.hash for m in members).encode()).hexdigest()[:16]
