@@ -12,7 +12,7 @@ from geoseg import raster
 from geoseg.datedscene import AnyScene
 from geoseg.errors import InputError
 from geoseg.legend import Legend
-from geoseg.maps import SceneWriter
+from geoseg.maps import SceneWriter, discard
 from geoseg.panels import Broken, Job, Panel
 
 if TYPE_CHECKING:
@@ -97,9 +97,10 @@ class Collector:
 
     def _fail(self, job: Job, why: str) -> None:
         self._failed.add(job.scene.name)
-        writer = self._writer or SceneWriter(self._out, job, self._legend, self._model)
-        writer.discard()
-        self._writer = None
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+        discard(self._out, job)
         self._lap()
         self._advance(job.pixels - self._pixels)
         self._pixels = 0

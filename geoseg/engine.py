@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from geoseg.errors import Faults
 
@@ -34,4 +35,6 @@ class Engine:
             faults.add("engine.address, engine.workers: these are for engine=dask; set that")
         if self.address is not None and self.workers is not None:
             faults.add("engine.workers: the cluster at engine.address has its own; leave it out")
+        if self.name == "dask" and find_spec("distributed") is None:
+            faults.add("engine=dask: Dask is not installed; pip install 'geoseg[dask]'")
         faults.raise_if_any()

@@ -141,7 +141,7 @@ class SceneWriter:
         paths = map_paths(self._out, self._scene.name)
         if len(self._job.whole) > 1:
             self._join(paths)
-            self._remove(self._job.whole)
+            _remove_panels(self._out, self._job)
         landcover.write_side_files(paths[0], self._legend)
 
     def abort(self) -> None:
@@ -149,12 +149,6 @@ class SceneWriter:
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
-
-    def discard(self) -> None:
-        """Remove all there is."""
-        self.abort()
-        self._remove(self._job.whole)
-        remove(self._out, self._scene.name)
 
     def _join(self, paths: tuple[Path, Path]) -> None:
         grid = self._scene.grid
@@ -176,10 +170,11 @@ class SceneWriter:
         self._writer.close()
         self._writer = None
 
-    def _remove(self, panels: Iterable[Panel]) -> None:
-        for panel in panels:
-            for path in _panel_paths(self._out, panel):
-                path.unlink(missing_ok=True)
+
+def discard(out: Path, job: Job) -> None:
+    """Remove the maps of a scene, and its panels."""
+    _remove_panels(out, job)
+    remove(out, job.scene.name)
 
 
 def going_on(out: Path, job: Job) -> Job:
@@ -206,6 +201,13 @@ def sweep(out: Path, jobs: Iterable[Job]) -> None:
         for path in folder.glob(".*.panel*") if folder.is_dir() else ():
             whole = path.name.removesuffix(".part").lstrip(".")
             if f".{whole}" not in used and whole.rpartition(".panel")[0] in names:
+                path.unlink(missing_ok=True)
+
+
+def _remove_panels(out: Path, job: Job) -> None:
+    if len(job.whole) > 1:
+        for panel in job.whole:
+            for path in _panel_paths(out, panel):
                 path.unlink(missing_ok=True)
 
 

@@ -77,6 +77,7 @@ class Network:
     """Test-time augmentation: none, flips, or d4 (all symmetries of the square)."""
     others: tuple[Network, ...] = ()
     """Networks whose probabilities are averaged with those of this one."""
+    _loaded: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def open(cls, checkpoint: Any, running: Running | None = None, *, tta: str = "none") -> Network:
@@ -115,11 +116,17 @@ class Network:
 
     def load(self) -> nn.Module:
         """The network in evaluation mode. Raises: InputError if the file is damaged."""
-        if isinstance(self.source, Path):
+        if self._loaded is None and isinstance(self.source, Path):
             from geoseg import checkpoint
 
-            self.source, _ = checkpoint.load(self.source)
-        return self.source.eval()
+            self._loaded, _ = checkpoint.load(self.source)
+        loaded = self._loaded or self.source
+        assert not isinstance(loaded, Path)
+        return loaded.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process goes the name of the weights, not the weights."""
+        return self.__dict__ | {"_loaded": None}
 
     def for_windows(self) -> nn.Module:
         """The network as a function of windows: (B, C, H, W) float32 → logits (B, K, H, W)."""

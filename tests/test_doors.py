@@ -50,6 +50,8 @@ DOORS = {
     "omegaconf": {"command"},
     "jinja2": {"report"},
     "pandas": {"dataset", "demo_series", "parcelmaps", "table"},
+    "dask": {"cluster"},
+    "distributed": {"cluster"},
     "osgeo": set(),
 }
 
