@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.settings import PRECISIONS
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+DType = torch.dtype  # a name of its own: within Device, torch is a property
 _DTYPES = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 _FABRIC = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -46,6 +48,11 @@ class Device:
         """What Lightning Fabric calls the precision."""
         return _FABRIC[self.precision]
 
+    @property
+    def dtype(self) -> DType:
+        """Of the numbers that convolutions multiply."""
+        return _DTYPES[self.precision]
+
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network there, in the layout in which convolutions are fastest."""
         return network.to(self.torch).to(memory_format=torch.channels_last)
@@ -55,8 +62,7 @@ class Device:
 
         To be held open over many passes: weights are converted once per context.
         """
-        dtype = _DTYPES[self.precision]
-        return torch.autocast(self.torch.type, dtype, enabled=self.precision != "32")
+        return torch.autocast(self.torch.type, self.dtype, enabled=self.precision != "32")
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Device:
@@ -83,6 +89,23 @@ def choose(device: str = "auto", precision: str = "auto") -> Device:
     if kind == "cpu":
         _keep_freed_memory()
     return Device(name, precision)
+
+
+@contextmanager
+def enough_memory(setting: str, value: object) -> Iterator[None]:
+    """Context in which a device that runs out of memory is a fault of a setting.
+
+    setting: the one to lower, as in predict.batch_size; value: what it is.
+    Raises: InputError instead of torch's error.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        cause = str(error).partition(". ")[0]
+        raise InputError(
+            f"{setting}={value}: too much for the memory of the device ({cause}); lower it, or"
+            " free the device of other programs"
+        ) from error
 
 
 def _keep_freed_memory() -> None:

@@ -1,0 +1,108 @@
+"""Backends: what runs a trained network, by name; each in the number format of the device.
+
+Letters of shapes: B windows of a batch, C channels, K classes, H and W.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from geoseg.device import Device
+from geoseg.errors import InputError
+
+TORCH, COMPILE, OPENVINO, ONNX = NAMES = ("torch", "compile", "openvino", "onnx")
+"""A backend's name stands in predict's record, so that a call that goes on takes the same."""
+Shape = tuple[int, int, int, int]
+"""(B, C, H, W) of every batch to come: programs are built for one shape, and run faster so."""
+
+
+class Runner(Protocol):
+    """A network ready to run."""
+
+    name: str
+    """For people to read: torch, torch compiled, openvino or onnx."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (B, K, H, W) of images (B, C, H, W), both on the device; valid until called again.
+
+        images: float32, fastest in channels_last. Logits: of any float dtype and memory layout.
+        """
+
+
+def settle(backend: str, compiled: bool) -> str | None:
+    """The backend that the two settings of predict name; None: the fastest safe one.
+
+    Raises: InputError if there is no such backend, or the settings contradict each other.
+    """
+    if backend not in ("auto", *NAMES):
+        choices = ", ".join(("auto", *NAMES))
+        raise InputError(f"predict.backend={backend}: unknown; choose from {choices}")
+    if not compiled:
+        return None if backend == "auto" else backend
+    if backend not in ("auto", TORCH, COMPILE):
+        raise InputError(
+            f"predict.backend={backend}: does not go with predict.compile=true, which is torch's;"
+            " take one of the two"
+        )
+    return COMPILE
+
+
+def prepare(network: nn.Module, device: Device, *, backend: str, shape: Shape) -> Runner:
+    """A trained network, placed on the device, as the named backend runs it.
+
+    network: images (B, C, H, W) → logits (B, K, H, W), float32 weights; it is put in evaluation
+    mode and otherwise left as it is. backend: one of NAMES. shape: of every batch.
+    Raises: InputError if the backend is not installed, is not for this device or network, or can't
+    build the network.
+    """
+    if backend not in NAMES:
+        raise InputError(f"predict.backend={backend}: unknown; choose from {', '.join(NAMES)}")
+    network = device.place(network.eval())
+    # Each backend's file brings its own library; nobody needs those of the others.
+    if backend == TORCH:
+        from geoseg.backends.eager import Eager
+
+        return Eager(network, device)
+    _check(backend, network, device)
+    if backend == COMPILE:
+        from geoseg.backends.compiled import Compiled
+
+        return Compiled(network, device, shape)
+    if backend == OPENVINO:
+        from geoseg.backends.openvino import OpenVino
+
+        return OpenVino(network, device, shape)
+    from geoseg.backends.onnx import Onnx
+
+    return Onnx(network, shape)
+
+
+def fits(network: nn.Module) -> bool:
+    """Whether the network is one program for all windows of a shape, which others than torch need.
+
+    Networks for series look at which dates and pixels are seen: their shapes follow the clouds.
+    """
+    from geoseg.models.windows import CubeWindows, PixelWindows
+
+    return not isinstance(network, CubeWindows | PixelWindows)
+
+
+def _check(backend: str, network: nn.Module, device: Device) -> None:
+    if not fits(network):
+        raise InputError(
+            f"predict.backend={backend}: not for networks of series, whose shapes follow the"
+            f" clouds; take predict.backend={TORCH} (and predict.compile=false)"
+        )
+    if backend in (OPENVINO, ONNX) and device.torch.type != "cpu":
+        raise InputError(
+            f"predict.backend={backend}: runs on the CPU, but predict.device is {device.name};"
+            f" take predict.device=cpu, or predict.backend={TORCH} or {COMPILE}"
+        )
+
+
+def zeros(device: Device, shape: Shape) -> Tensor:
+    """Images to try a network on."""
+    return torch.zeros(shape, device=device.torch).to(memory_format=torch.channels_last)

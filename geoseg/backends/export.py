@@ -1,0 +1,13 @@
+"""What exporters are given: the network as it was trained, on the CPU, in the plain layout."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def plain(network: nn.Module) -> nn.Module:
+    """A copy for exporters, which know nothing of devices and layouts."""
+    return copy.deepcopy(network).cpu().to(memory_format=torch.contiguous_format).eval()
