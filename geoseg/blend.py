@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.device import Device
 from geoseg.panels import Broken, Final, Panel, Piece
 from geoseg.samples.windows import Batch
 
@@ -114,7 +113,7 @@ def run(
     forward: Callable[[Batch], Tensor],
     *,
     classes: int,
-    device: Device,
+    device: torch.device,
     emit: Emit,
     seconds: defaultdict[str, float] | None = None,
 ) -> None:
@@ -134,25 +133,24 @@ def run(
         seconds[what] += now - clock
         clock = now
 
-    with device.autocast():
-        for batch in batches:
-            lap("wait")
-            probabilities = None if batch.images is None else forward(batch)
-            lap("network")
-            number = 0
-            for step in batch.steps:
-                if isinstance(step, Broken):
-                    emit(step)
-                    continue
-                if blender is None or blender.panel is not step.panel:
-                    blender = Blender(step.panel, classes, device.torch)
-                if isinstance(step, Piece):
-                    assert probabilities is not None
-                    blender.add(probabilities[number], step.row, step.column)
-                    number += 1
-                elif isinstance(step, Final):
-                    top, bottom = step.panel.final(step.row)
-                    rows = blender.finish(step.row)
-                    if bottom > top:
-                        emit(Rows(step.panel, top, *rows, step.valid))
-            lap("blend")
+    for batch in batches:
+        lap("wait")
+        probabilities = None if batch.images is None else forward(batch)
+        lap("network")
+        number = 0
+        for step in batch.steps:
+            if isinstance(step, Broken):
+                emit(step)
+                continue
+            if blender is None or blender.panel is not step.panel:
+                blender = Blender(step.panel, classes, device)
+            if isinstance(step, Piece):
+                assert probabilities is not None
+                blender.add(probabilities[number], step.row, step.column)
+                number += 1
+            elif isinstance(step, Final):
+                top, bottom = step.panel.final(step.row)
+                rows = blender.finish(step.row)
+                if bottom > top:
+                    emit(Rows(step.panel, top, *rows, step.valid))
+        lap("blend")

@@ -10,9 +10,10 @@ import logging
 import os
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -28,6 +29,8 @@ from geoseg.panels import Job
 
 if TYPE_CHECKING:
     from distributed import Client, Future
+
+    from geoseg.backends.choice import Choice
 
 BUNDLE = 4096**2
 """Pixels of small scenes that make a job: some seconds to minutes of work."""
@@ -71,21 +74,33 @@ _workers: dict[Any, Any] = {}
 """Of this process: the network that it has loaded, by what it is."""
 
 
-def perform(network: Network, jobs: Sequence[Job], out: Path, where: Site) -> Outcome:
+def perform(network: Network, jobs: Sequence[Job], out: Path, where: Site, backend: str) -> Outcome:
     """Do jobs in a process of the cluster."""
+    with _one_at_a_time:
+        ears = _Ears()
+        worker = _worker(network, where)
+        ears.outcome.seconds = worker.do(jobs, out, ears, backend=backend)
+        return ears.outcome
+
+
+def decide(network: Network, jobs: Sequence[Job], where: Site) -> Choice:
+    """The backend for jobs, as a process of the cluster finds it."""
+    with _one_at_a_time:
+        choice: Choice = _worker(network, where).decide(jobs)
+        return replace(choice, runner=None)
+
+
+def _worker(network: Network, where: Site) -> Any:
     from geoseg.work import Worker
 
-    with _one_at_a_time:
-        if os.getcwd() != where.folder:  # names of files may be relative
-            os.chdir(where.folder)
-        network = where.settle(network)
-        key = (network.hash, str(network.running), network.tta)
-        if key not in _workers:
-            _workers.clear()
-            _workers[key] = Worker(network)
-        ears = _Ears()
-        ears.outcome.seconds = _workers[key].do(jobs, out, ears)
-        return ears.outcome
+    if os.getcwd() != where.folder:  # names of files may be relative
+        os.chdir(where.folder)
+    network = where.settle(network)
+    key = (network.hash, str(network.running), network.tta)
+    if key not in _workers:
+        _workers.clear()
+        _workers[key] = Worker(network)
+    return _workers[key]
 
 
 @dataclass(frozen=True)
@@ -190,13 +205,25 @@ class Cluster:
                     os.kill(nanny.pid, signal.SIGKILL)
         self._stack.close()
 
-    def do(self, jobs: Sequence[Job], out: Path, told: Told) -> dict[str, float]:
+    def decide(self, jobs: Sequence[Job], out: Path) -> Choice:
+        """The backend for all workers, measured by one. Raises: InputError if it can't work."""
+        self._check(out)
+        choice: Choice = self._client.submit(
+            decide, self._network, jobs, self._site, pure=False
+        ).result()
+        return choice
+
+    def do(self, jobs: Sequence[Job], out: Path, told: Told, *, backend: str) -> dict[str, float]:
         """Make maps. Returns: seconds that all workers spent, by what on.
 
         Raises: InputError if a worker can't work; what the network raises.
         """
         self._check(out)
-        return _Round(self._client, self._network, self._site, out, told).run(jobs)
+        call = partial(
+            self._client.submit, perform, self._network, out=out, where=self._site,
+            backend=backend, pure=False,
+        )  # fmt: skip
+        return _Round(self._client, call, out, told).run(jobs)
 
     def _check(self, out: Path) -> None:
         self._client.wait_for_workers(1)
@@ -209,8 +236,8 @@ class Cluster:
 class _Round:
     """Jobs on their way through a cluster."""
 
-    def __init__(self, client: Client, network: Network, site: Site, out: Path, told: Told) -> None:
-        self._client, self._network, self._site = client, network, site
+    def __init__(self, client: Client, call: Callable[..., Future], out: Path, told: Told) -> None:
+        self._client, self._call = client, call
         self._out, self._told = out, told
         self._wholes: dict[str, Job] = {}
         self._left: Counter[str] = Counter()
@@ -250,9 +277,7 @@ class _Round:
                 self._submit(piece, going)
 
     def _submit(self, piece: list[Job], going: Any) -> None:
-        future = self._client.submit(
-            perform, self._network, piece, self._out, self._site, pure=False
-        )
+        future = self._call(jobs=piece)
         self._pieces[future] = piece
         going.add(future)
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoseg import maps, raster, suitability
 from geoseg.card import ModelCard
@@ -20,6 +20,9 @@ from geoseg.panels import Job, cut
 from geoseg.progress import Progress
 from geoseg.record import FAILED, NAME, REFUSED, Record
 from geoseg.tiling import Tiling
+
+if TYPE_CHECKING:
+    from geoseg.backends.choice import Choice
 
 
 @dataclass
@@ -69,7 +72,7 @@ def settings_of(network: Network, tiling: Tiling) -> dict[str, Any]:
         "model": network.hash,
         "tiling": asdict(tiling),
         "precision": running.precision,
-        "backend": "compile" if running.compile else running.backend,
+        "backend": running.wanted_backend,
         "tta": network.tta,
         "halo": running.halo,
     }
@@ -183,16 +186,34 @@ def make_maps(
             if engine.name == "dask":
                 from geoseg.cluster import Cluster
 
-                with Cluster(engine, network) as cluster:
-                    seconds = cluster.do(jobs, report.out, ledger)
+                with maps.finishing(report.out, jobs), Cluster(engine, network) as cluster:
+                    if record.backend is None:
+                        _settle(record, cluster.decide(jobs, report.out))
+                    assert record.backend is not None
+                    seconds = cluster.do(jobs, report.out, ledger, backend=record.backend)
             else:
                 # From here on torch is needed; what could be wrong without it has been said.
                 from geoseg.work import Worker
 
-                seconds = Worker(network).do(jobs, report.out, ledger)
+                worker = Worker(network)
+                if record.backend is None:
+                    _settle(record, worker.decide(jobs))
+                assert record.backend is not None
+                seconds = worker.do(jobs, report.out, ledger, backend=record.backend)
         finally:
             record.save()
     report.seconds = seconds | {"total": time.perf_counter() - start}
+
+
+def _settle(record: Record, choice: Choice) -> None:
+    """Note the backend before the first map is made: a call that goes on takes the same."""
+    for line in choice.notes:
+        print(f"geoseg predict: {line}", file=sys.stderr)
+    if choice.seconds:
+        times = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in choice.seconds.items())
+        print(f"backend: {choice.backend} (per batch of the first windows: {times})")
+    record.backend = choice.backend
+    record.save()
 
 
 def _some(names: list[str]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import numpy as np
 from geoseg import landcover, raster
 from geoseg.grid import Grid, Window
 from geoseg.legend import NODATA, Legend
+from geoseg.output import partial
 from geoseg.panels import Job, Panel
 from geoseg.raster import BLOCK
 
@@ -169,6 +170,21 @@ class SceneWriter:
                 self._writer.write(codes, confidence)
         self._writer.close()
         self._writer = None
+
+
+@contextmanager
+def finishing(out: Path, jobs: Sequence[Job]) -> Iterator[None]:
+    """If the block ends with an error, remove what workers that were killed had begun to write."""
+    try:
+        yield
+    except BaseException:
+        for job in jobs:
+            paths = list(map_paths(out, job.scene.name))
+            if len(job.whole) > 1:
+                paths += [path for panel in job.whole for path in _panel_paths(out, panel)]
+            for path in paths:
+                partial(path).unlink(missing_ok=True)
+        raise
 
 
 def discard(out: Path, job: Job) -> None:

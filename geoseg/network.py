@@ -18,7 +18,7 @@ from geoseg.suitability import PIXEL_TOLERANCE
 if TYPE_CHECKING:
     from torch import nn
 
-BACKENDS = ("auto", "torch", "openvino", "onnx")
+BACKENDS = ("auto", "torch", "compile", "openvino", "onnx")
 TTA = ("none", "flips", "d4")
 
 
@@ -31,10 +31,10 @@ class Running:
     precision: str = "auto"
     """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
     backend: str = "auto"
-    """What computes: torch, openvino, onnx, or auto: the fastest that says the same; measured on
-    the first windows if there is enough to do."""
+    """What computes: torch, compile (torch.compile), openvino, onnx, or auto: the fastest that says
+    the same, measured on the first windows if there is enough to do."""
     compile: bool = False
-    """Compile the network with torch.compile: takes a minute or two, then runs faster."""
+    """The same as predict.backend=compile: takes up to a minute, then runs faster."""
     batch_size: int | None = None
     """Windows per forward pass; by default what suits the device."""
     memory: float = 1.0
@@ -50,7 +50,7 @@ class Running:
             faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
         if self.backend not in BACKENDS:
             faults.add(f"predict.backend={self.backend}: choose from {', '.join(BACKENDS)}")
-        if self.compile and self.backend not in ("auto", "torch"):
+        if self.compile and self.backend not in ("auto", "torch", "compile"):
             faults.add(
                 f"predict.compile=true: torch does that; leave out predict.backend={self.backend}"
             )
@@ -61,6 +61,13 @@ class Running:
         if not self.memory > 0:
             faults.add(f"predict.memory={self.memory}: must be above 0")
         faults.raise_if_any()
+
+    @property
+    def wanted_backend(self) -> str | None:
+        """The backend that the settings name; None: the fastest safe one."""
+        if self.compile:
+            return "compile"
+        return None if self.backend == "auto" else self.backend
 
 
 @dataclass

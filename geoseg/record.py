@@ -43,6 +43,8 @@ class Record:
         self._settings = settings
         before = read_json(self._path) if self._path.exists() else {}
         self.scenes: dict[str, dict[str, Any]] = before.get("scenes", {})
+        self.backend: str | None = before.get("backend")
+        """What computes, once that is decided: all maps of an output are made alike."""
         self._written = self._took = 0.0
         self._files: dict[str, list[Any]] = {}
 
@@ -73,6 +75,7 @@ class Record:
         self.scenes[scene.name] = {
             "status": DONE,
             "model": self.model,
+            "backend": self.backend,
             "paths": [str(Path(path).absolute()) for path in scene.paths],
             "inputs": self._inputs(scene),
             "stamp": stamp,
@@ -94,7 +97,12 @@ class Record:
 
     def save(self) -> None:
         begin = time.monotonic()
-        values = {"model": self.model, "settings": self._settings, "scenes": self.scenes}
+        values = {
+            "model": self.model,
+            "settings": self._settings,
+            "backend": self.backend,
+            "scenes": self.scenes,
+        }
         write_json(self._path, values)
         self._written = time.monotonic()
         self._took = self._written - begin

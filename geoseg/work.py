@@ -9,13 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
+from geoseg.backends import TORCH, fits, prepare
+from geoseg.backends.choice import Choice, choose_backend
 from geoseg.blend import run
 from geoseg.collect import Collector, Told, join
 from geoseg.datedscene import DatedScene
-from geoseg.device import Device, choose
-from geoseg.forward import Forward, Member, Scaling
+from geoseg.device import choose, enough_memory
+from geoseg.forward import TURNS, Forward, Member, Scaling
 from geoseg.network import Network
 from geoseg.panels import Job, Panel
 from geoseg.samples.windows import See, batches
@@ -23,6 +24,8 @@ from geoseg.threads import Behind, ahead, timed
 
 BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}
 """Pixels of a batch by default: enough to keep the device busy, little enough for its memory."""
+WORTH_A_LOOK = 256
+"""Windows from which on it may pay off to look for a faster backend than torch as it is."""
 READERS = {"cpu": 1, "cuda": 8, "mps": 4}
 """Threads that read by default: a GPU is faster than one core that decompresses."""
 
@@ -37,6 +40,43 @@ class Worker:
         self.device = choose(running.device, running.precision)
         self.modules = [self.device.place(member.for_windows()) for member in network.members]
         self.see = see_of(network)
+        self._forward: dict[tuple[str, int], Forward] = {}
+
+    def decide(self, jobs: Sequence[Job]) -> Choice:
+        """The backend for these jobs: as the settings say, or the fastest safe one.
+
+        Measured on the first windows if there are enough for that to pay off.
+        """
+        panels = [panel for job in jobs for panel in job.panels]
+        module = self.modules[0]
+        wanted = self.network.running.wanted_backend or (None if fits(module) else TORCH)
+        turns = len(TURNS[self.network.tta]) * len(self.modules)
+        windows = turns * sum(len(panel.rows) * len(panel.touching) for panel in panels)
+        if wanted is not None or windows < WORTH_A_LOOK:
+            return Choice(wanted or TORCH)
+        reading = batches(
+            panels, batch_size=self.batch_size(panels[0].size), see=self.see, readers=self.readers
+        )
+        with closing(reading):
+            first = next((batch for batch in reading if batch.images is not None), None)
+        if first is None or first.images is None:
+            return Choice(TORCH)
+        images = Scaling(self.network.card.statistics, self.device.torch)(first.images, first.seen)
+        return choose_backend(module, self.device, images=images, windows=windows)
+
+    def forward(self, backend: str, size: int) -> Forward:
+        """What gives windows of that height and width their probabilities."""
+        key = backend, size
+        if key not in self._forward:
+            shape = (self.batch_size(size), len(self.network.card.bands), size, size)
+            members = []
+            for member, module in zip(self.network.members, self.modules, strict=True):
+                series = member.card.series is not None
+                scaling = None if series else Scaling(member.card.statistics, self.device.torch)
+                runner = prepare(module, self.device, backend=backend, shape=shape)
+                members.append(Member(runner, scaling))
+            self._forward[key] = Forward(members, self.device, self.network.tta)
+        return self._forward[key]
 
     def batch_size(self, size: int) -> int:
         """Windows of that height and width per forward pass."""
@@ -49,10 +89,11 @@ class Worker:
     def readers(self) -> int:
         return self.network.running.readers or READERS[self.device.torch.type]
 
-    def do(self, jobs: Sequence[Job], out: Path, told: Told) -> dict[str, float]:
+    def do(self, jobs: Sequence[Job], out: Path, told: Told, *, backend: str) -> dict[str, float]:
         """Make maps. Returns: seconds spent, by what on.
 
-        Raises: what the network raises; faults of scenes are told.
+        Raises: InputError if the device's memory is too small; what the network raises. Faults of
+        scenes are told.
         """
         card = self.network.card
         for job in jobs:
@@ -65,37 +106,30 @@ class Worker:
         if not panels:
             return seconds
         collector = Collector(out, jobs, told, legend=card.legend, model=self.network.hash)
+        size = self.batch_size(panels[0].size)
+        forward = self.forward(backend, panels[0].size)
         reading = batches(
             panels,
-            batch_size=self.batch_size(panels[0].size),
+            batch_size=size,
             see=self.see,
             pin=self.device.torch.type == "cuda",
             readers=self.readers,
             wanted=collector.wants,
         )
         with (
+            enough_memory("predict.batch_size", size),
             Behind(collector.close) as behind,
             closing(ahead(timed(reading, seconds, "read"))) as waiting,
         ):
             run(
                 waiting,
-                forward_of(self.network, self.modules, self.device),
+                forward,
                 classes=len(card.legend),
-                device=self.device,
+                device=self.device.torch,
                 emit=lambda item: behind.do(lambda: collector.take(item)),
                 seconds=seconds,
             )
         return dict(seconds) | {"write": collector.seconds}
-
-
-def forward_of(network: Network, modules: Sequence[nn.Module], device: Device) -> Forward:
-    """What gives windows their probabilities."""
-    members = []
-    for member, module in zip(network.members, modules, strict=True):
-        series = member.card.series is not None
-        scaling = None if series else Scaling(member.card.statistics, device.torch)
-        members.append(Member(module, scaling))
-    return Forward(members, device, network.tta)
 
 
 def see_of(network: Network) -> See | None:

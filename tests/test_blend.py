@@ -13,8 +13,8 @@ from made_up import Constant, Context, Identity, grid, plain
 from geoseg import blend
 from geoseg.device import Device
 from geoseg.errors import InputError
-from geoseg.grid import Window
 from geoseg.forward import Forward, Member, Scaling
+from geoseg.grid import Window
 from geoseg.halo import HaloReader, OpenScenes
 from geoseg.lattice import Place
 from geoseg.panels import Broken, cut
@@ -105,7 +105,7 @@ def run(scenes, tiling, network, *, classes, width=10**6, batch_size=3):
             whole[place] = part
 
     stream = batches(panels, batch_size=batch_size)
-    blend.run(stream, forward(network), classes=classes, device=CPU, emit=emit)
+    blend.run(stream, forward(network), classes=classes, device=CPU.torch, emit=emit)
     return maps, broken
 
 
@@ -221,7 +221,7 @@ def test_windows_may_begin_and_end_outside_the_scene():
         got[:, rows.top : rows.top + len(rows.valid)] = rows.indices.numpy(), rows.valid
 
     stream = batches([panel], batch_size=2)
-    blend.run(stream, forward(Identity(4, first=1)), classes=4, device=CPU, emit=emit)
+    blend.run(stream, forward(Identity(4, first=1)), classes=4, device=CPU.torch, emit=emit)
     assert (got[1] == valid).all()
     assert (got[0][valid] == image[valid] - 1).all()
 

@@ -2,7 +2,8 @@
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +44,7 @@ class Deadly(Context):
             os.close(os.open(self.note, os.O_CREAT | os.O_EXCL))
         except FileExistsError:
             return super().forward(image)
-        os.kill(os.getpid(), signal.SIGKILL)
+        return os.kill(os.getpid(), signal.SIGKILL)
 
 
 class Always(Context):
@@ -179,17 +180,50 @@ def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, mo
     assert sum(job.pixels for piece in got for job in piece) == 3 * 70 * 60 + 120 * 700
 
 
-def test_interrupted_it_ends_soon(tmp_path):
-    """Ctrl-C in the client; the workers go with it."""
-    write(tmp_path / "a.tif", classes(2000, 300))
-    slow = network(Slow(3))
-    timer = threading.Timer(6, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        predict(slow, tmp_path / "a.tif", tmp_path / "maps", engine=Engine("dask", workers=1))
-
-
 class Slow(Context):
+    """Says when it begins, and takes its time."""
+
+    def __init__(self, note: Path) -> None:
+        super().__init__(3)
+        self.note = str(note)
+
     def forward(self, image):
-        time.sleep(0.2)
+        Path(self.note).touch()
+        time.sleep(0.02)
         return super().forward(image)
+
+
+INTERRUPTED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from geoseg import command, predict
+from test_cluster import NARROW, Slow, network
+folder = Path(sys.argv[2])
+if __name__ == "__main__":
+    predict.Network.open = lambda *_, **__: network(Slow(folder / "began"), NARROW)
+    sys.argv[1:] = ["checkpoint=x", f"scenes={folder}/a.tif", f"out={folder}/maps",
+                    "engine=dask", "engine.workers=1"]
+    command.run("predict", predict.PredictConfig, predict.main)
+"""
+
+
+def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
+    write(tmp_path / "a.tif", classes(2000, 600))
+    (tmp_path / "script.py").write_text(INTERRUPTED)
+    call = [sys.executable, tmp_path / "script.py", Path(__file__).parent, tmp_path]
+    with subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            while not (tmp_path / "began").exists() and process.poll() is None:
+                time.sleep(0.05)
+            time.sleep(1.5)  # until the first rows are written
+            begin = time.perf_counter()
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=30)
+            seconds = time.perf_counter() - begin
+        finally:
+            process.kill()
+    assert process.returncode == 130, said.decode()
+    assert said.decode() == "geoseg predict: stopped; the same command goes on from here\n"
+    assert seconds < 2
+    assert not list((tmp_path / "maps").rglob("*.part"))

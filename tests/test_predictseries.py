@@ -24,9 +24,9 @@ from made_up_series import (
 from geoseg import raster
 from geoseg.bands import Bands
 from geoseg.errors import InputError
-from geoseg.network import Running
 from geoseg.models.windows import PixelWindows, unfold
 from geoseg.mosaic import mosaic
+from geoseg.network import Running
 from geoseg.output import read_json
 from geoseg.predictseries import dated_scenes, predict_series, stacks_for
 from geoseg.samples.series import View

@@ -44,7 +44,7 @@ class Choice:
 
     backend: str
     """The name to prepare it by the next time: a call that goes on must not choose anew."""
-    runner: Runner
+    runner: Runner | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     """Per batch, of each backend that was measured."""
     agreement: dict[str, float] = field(default_factory=dict)
@@ -110,6 +110,7 @@ def choose_backend(
             continue
         if not safe:
             continue
+        assert choice.runner is not None
         measured = _in_turn([choice.runner, runner], images)
         choice.seconds[choice.backend], choice.seconds[other.backend] = measured
         best = measured[0]

@@ -29,8 +29,8 @@ class Batch:
     """Windows for the network, and what happens with them, in order."""
 
     images: Tensor | None
-    """(B, C, size, size) in the scenes' data type; the n-th belongs to the n-th Piece. B is always the
-    same, so that no result depends on how full a batch is. None: no piece in this batch."""
+    """(B, C, size, size) in the scenes' data type; the n-th belongs to the n-th Piece. B is always
+    the same, so that no result depends on how full a batch is. None: no piece in this batch."""
     seen: Tensor | None = None
     """(B, size, size) bool: where there is an image; None = everywhere."""
     steps: list[Step] = field(default_factory=list)
