@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from geoseg.backends.choice import Choice
 
 BUNDLE = 4096**2
-"""Pixels of small scenes that make a job: some seconds to minutes of work."""
+"""Pixels of small scenes that make a job at most: some seconds to minutes of work."""
+EACH = 4
+"""Jobs at least that each worker gets of small scenes, if there are enough: none shall be idle."""
 CORES = 8
 """Of a worker that is started here: a network gains little by more."""
 IN_FLIGHT = 64
@@ -167,8 +169,10 @@ class Cluster:
         if address is None:
             self._start()
             address = self._local
+        file = isinstance(address, str) and address.endswith(".json")
+        where = {"scheduler_file": address} if file else {"address": address}
         try:
-            self._client = self._stack.enter_context(Client(address, set_as_default=False))
+            self._client = self._stack.enter_context(Client(**where, set_as_default=False))
         except (OSError, ValueError) as error:
             raise InputError(
                 f"engine.address={address}: no Dask scheduler answers there ({error}); start one"
@@ -255,7 +259,7 @@ class _Round:
             self._wholes[job.scene.name] = job
             if len(job.whole) > 1:
                 self._left[job.scene.name] = len(job.panels)
-        waiting = pieces(jobs)
+        waiting = pieces(jobs, self._workers())
         going = as_completed(loop=self._client.loop)
         self._feed(waiting, going)
         for future in going:
@@ -270,11 +274,14 @@ class _Round:
         return dict(self._seconds)
 
     def _feed(self, waiting: Iterator[list[Job]], going: Any) -> None:
-        most = max(IN_FLIGHT, 4 * len(self._client.scheduler_info(-1)["workers"]))
+        most = max(IN_FLIGHT, EACH * self._workers())
         while len(self._pieces) < most and (piece := next(waiting, None)):
             piece = [job for job in piece if job.scene.name not in self._failed]
             if piece:
                 self._submit(piece, going)
+
+    def _workers(self) -> int:
+        return len(self._client.scheduler_info(-1)["workers"])
 
     def _submit(self, piece: list[Job], going: Any) -> None:
         future = self._call(jobs=piece)
@@ -333,8 +340,9 @@ class _Round:
                     yield replace(self._wholes[name], panels=())
 
 
-def pieces(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+def pieces(jobs: Sequence[Job], workers: int) -> Iterator[list[Job]]:
     """What workers get at a time: a panel of a divided scene, or small scenes that follow."""
+    most = min(BUNDLE, sum(job.pixels for job in jobs) // (EACH * workers))
     bundle: list[Job] = []
     for job in jobs:
         if len(job.whole) > 1:
@@ -343,7 +351,7 @@ def pieces(jobs: Sequence[Job]) -> Iterator[list[Job]]:
             for panel in job.panels:
                 yield [replace(job, panels=(panel,), joins=False)]
             continue
-        if bundle and sum(other.pixels for other in bundle) + job.pixels > BUNDLE:
+        if bundle and sum(other.pixels for other in bundle) + job.pixels > most:
             yield bundle
             bundle = []
         bundle.append(job)

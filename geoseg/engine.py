@@ -17,7 +17,8 @@ class Engine:
     name: str = "local"
     """local: this process; dask: workers of a Dask cluster."""
     address: str | None = None
-    """Of a running Dask scheduler (tcp://host:8786); by default workers are started here."""
+    """Of a running Dask scheduler: tcp://host:8786, or the .json file that it wrote; by default
+    workers are started here."""
     workers: int | None = None
     """Processes that are started here; by default one for each GPU, or for each 8 cores."""
     retries: int = 3

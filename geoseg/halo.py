@@ -59,11 +59,14 @@ class HaloReader:
     def __init__(
         self, scene: AnyScene, neighbours: Sequence[Neighbour], scenes: OpenScenes
     ) -> None:
-        """Raises: InputError if the scene can't be opened."""
         self._scene = scene
         self._neighbours = neighbours
         self._scenes = scenes
-        self.block_height: int = scenes.reader(scene).block_height
+
+    def block_height(self) -> int:
+        """Rows that are read at once best. Raises: InputError if the scene can't be opened."""
+        height: int = self._scenes.reader(self._scene).block_height
+        return height
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pixels of a window, which may reach beyond the scene.

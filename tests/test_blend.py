@@ -268,7 +268,7 @@ def test_each_pixel_is_read_once_and_memory_does_not_grow_with_the_height():
         place = place_of(scene, Tiling(32, 8))
         panel = cut(scene, place, 32, classes=3, memory=1)[0]
         blender = blend.Blender(panel, 3, torch.device("cpu"))
-        reader = PanelReader([HaloReader(scene, (), OpenScenes())], None)
+        reader = PanelReader([HaloReader(scene, (), OpenScenes())], [])
         strip = Strip(reader, panel)
         most = 0
         for top in panel.rows:

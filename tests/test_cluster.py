@@ -166,12 +166,14 @@ def test_what_is_wrong_with_a_cluster_is_said(tmp_path):
 
 def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, monkeypatch):
     monkeypatch.setattr("geoseg.cluster.BUNDLE", 2 * 70 * 60)
+    monkeypatch.setattr("geoseg.cluster.EACH", 1)
     found = find_scenes(scenes(tmp_path / "scenes"))
     tiling, jobs = Tiling(32, 8), []
     for scene, place in zip(found, places(found, tiling), strict=True):
         whole = tuple(cut(scene, place, 32, classes=3, memory=0.0025))
         jobs.append(Job(whole, whole))
-    got = list(pieces(jobs))
+    assert len(list(pieces(jobs, 100))) == 3 + 3
+    got = list(pieces(jobs, 1))
     small = [piece for piece in got if piece[0].joins]
     assert [[job.scene.name for job in piece] for piece in small] == [["a", "b"], ["c"]]
     wide = [job for piece in got for job in piece if not job.joins]

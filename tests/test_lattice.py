@@ -11,6 +11,7 @@ from made_up import CARD, LEGEND, Context, grid, plain, with_bands, write
 from geoseg import raster
 from geoseg.grid import Grid, Window
 from geoseg.halo import HaloReader, OpenScenes
+from geoseg.joint_grid import joint_grid
 from geoseg.lattice import places
 from geoseg.network import Network, Running
 from geoseg.predict import predict
@@ -229,3 +230,20 @@ def test_quarters_of_a_real_raster(tmp_path, real_data):
     )  # fmt: skip
     made = Network(card, "0" * 16, Context(3, len(scenes[0].bands)), RUNNING)
     assert len(predict(made, spec, tmp_path / "maps", tiling=tiling).done) == 4
+    whole = joint_grid([one.grid for one in scenes])
+    image = np.zeros((len(scenes[0].bands), whole.height, whole.width), np.uint8)
+    corners = [whole.offset(one.grid) for one in scenes]
+    parts = []
+    for one, (top, left) in zip(scenes, corners, strict=True):
+        with one.open() as reader:
+            data, valid = reader.read(one.grid.window)
+        there = image[:, top : top + data.shape[1], left : left + data.shape[2]]
+        np.copyto(there, data, where=valid & (there == 0).all(axis=0))
+        parts.append(valid)
+    write(tmp_path / "merge.tif", image, grid=whole, names=scenes[0].bands)
+    predict(made, tmp_path / "merge.tif", tmp_path / "expected", tiling=tiling)
+    expected = read(tmp_path / "expected/landcover/merge.tif")
+    for one, (top, left), valid in zip(scenes, corners, parts, strict=True):
+        got = read(tmp_path / f"maps/landcover/{one.name}.tif")
+        there = expected[top : top + got.shape[0], left : left + got.shape[1]]
+        assert (got == there)[valid].all()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from made_up import CARD, LEGEND, Constant, Context, Identity, grid, plain, with_bands, write
 
 from geoseg import checkpoint, landcover, models, raster
+from geoseg.backends.choice import Choice
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.device import choose
@@ -111,6 +113,17 @@ def test_panels_write_the_same_bytes(tmp_path):
     report = predict(narrow, tmp_path / "a.tif", tmp_path / "many")
     assert report.done == ["a"]
     assert files_of(tmp_path / "one") == files_of(tmp_path / "many")
+
+
+def test_threads_that_read_change_no_byte(tmp_path):
+    """Windows of 1,600 columns, read in three parts."""
+    write(tmp_path / "scenes/a.tif", classes(200, 1500))
+    write(tmp_path / "scenes/b.tif", classes(200, 100, 1), grid=grid(200, 100, left=501_500.0))
+    network = replace(identity(), source=Context(3))
+    predict(network, tmp_path / "scenes", tmp_path / "one")
+    several = replace(network, running=replace(RUNNING, readers=3))
+    predict(several, tmp_path / "scenes", tmp_path / "three")
+    assert files_of(tmp_path / "one") == files_of(tmp_path / "three")
 
 
 def test_a_scene_without_data_gives_a_map_without_data(tmp_path):
@@ -262,6 +275,39 @@ def test_a_full_disk_fails_the_scene_and_leaves_nothing_half_written(tmp_path, m
     assert not [p for p in (tmp_path / "maps").rglob("*") if p.name.startswith((".b", "b"))]
 
 
+@pytest.mark.parametrize("trouble", ["damaged", "disk"])
+def test_trouble_with_the_seventh_of_ten_scenes(tmp_path, run_folder, trouble):
+    """Files that the system itself refuses to make longer are a full disk."""
+    limit = 60_000
+    for number in range(10):
+        large = 900 if number == 7 else 40
+        write(tmp_path / "scenes" / f"s{number}.tif", noise(large, large) * 80)
+    if trouble == "damaged":
+        corrupt(tmp_path / "scenes" / "s7.tif")
+
+    def few_bytes():
+        if trouble == "disk":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    settings = ["predict.precision=32", "predict.device=cpu", "predict.backend=torch"]
+    done = subprocess.run(
+        [sys.executable, "-m", "geoseg.predict", f"checkpoint={run_folder}", "scenes=scenes",
+         "out=maps", *settings],
+        capture_output=True, text=True, cwd=tmp_path, preexec_fn=few_bytes, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    first, last = done.stderr.splitlines()[-2:]  # libtiff has its say before
+    assert "s7.tif" in first
+    assert ("is the disk full?" if trouble == "disk" else "damaged") in first
+    assert last == "geoseg predict: scenes without map: 1 failed (s7); see maps/predict.json"
+    record = read_json(tmp_path / "maps/predict.json")["scenes"]
+    assert [name for name, entry in record.items() if entry["status"] == "done"] == [
+        f"s{n}" for n in range(10) if n != 7
+    ]
+    left = {path.name.partition(".")[0] for path in (tmp_path / "maps/landcover").iterdir()}
+    assert left == {f"s{n}" for n in range(10) if n != 7}
+
+
 def test_memory_does_not_grow_with_the_height(tmp_path):
     """Most rows held at a time, of image and sums, whatever the height."""
     import tracemalloc
@@ -393,6 +439,47 @@ def test_the_command_predicts_with_saved_weights(tmp_path, run_folder, capsys):
     assert first.keys() == second.keys()
     agreement = read(tmp_path / "other/landcover/a.tif")[0] == codes
     assert agreement.mean() > 0.99
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_backends_say_the_same(tmp_path, run_folder, backend):
+    write(tmp_path / "a.tif", classes(100, 90) * 50)
+    for name in ("torch", backend):
+        network = Network.open(run_folder, Running("cpu", "32", name))
+        predict(network, tmp_path / "a.tif", tmp_path / name)
+        assert read_json(tmp_path / name / "predict.json")["backend"] == name
+    codes = [read(tmp_path / name / "landcover/a.tif")[0] for name in ("torch", backend)]
+    assert (codes[0] == codes[1]).mean() > 0.999
+
+
+def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch, capsys):
+    asked = []
+
+    def choose_backend(network, device, *, images, windows):
+        assert images.shape == (64, 1, 32, 32)
+        assert images.is_floating_point()
+        asked.append(windows)
+        return Choice("openvino", None, {"torch": 0.2, "openvino": 0.1}, notes=["onnx: too slow"])
+
+    monkeypatch.setattr("geoseg.work.choose_backend", choose_backend)
+    write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
+    network = Network.open(run_folder, Running("cpu", "32", batch_size=64))
+    predict(network, tmp_path / "scenes", tmp_path / "few")
+    assert (asked, read_json(tmp_path / "few/predict.json")["backend"]) == ([], "torch")
+    write(tmp_path / "scenes/large.tif", classes(400, 450) * 50)
+    predict(network, tmp_path / "scenes", tmp_path / "many")
+    assert asked == [17 * 19 + 2 * 2]
+    said = capsys.readouterr()
+    assert "backend: openvino (per batch of the first windows: torch 200 ms" in said.out
+    assert "onnx: too slow" in said.err
+    (tmp_path / "many/landcover/large.tif").unlink()
+    predict(network, tmp_path / "scenes", tmp_path / "many")
+    record = read_json(tmp_path / "many/predict.json")
+    assert len(asked) == 1
+    assert record["backend"] == record["scenes"]["large"]["backend"] == "openvino"
+    network = Network.open(run_folder, Running("cpu", "32", "torch"))
+    with pytest.raises(InputError, match=r"other settings \(backend\)"):
+        predict(network, tmp_path / "scenes", tmp_path / "many")
 
 
 def test_a_window_gives_the_same_bits_anywhere_in_a_batch(run_folder):

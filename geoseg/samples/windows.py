@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -141,11 +141,15 @@ def steps(
 
 
 class Readers:
-    """Threads that read parts of one window at a time, each through files that it opened itself."""
+    """Threads that read parts of one window at a time.
+
+    Each keeps to files that it opened itself, and closes them: GDAL's state is a thread's own.
+    """
 
     def __init__(self, count: int = 1) -> None:
         self._scenes = [OpenScenes() for _ in range(count)]
-        self._threads = ThreadPoolExecutor(count, "geoseg-read") if count > 1 else None
+        # The first one reads in the thread that asks.
+        self._threads = [ThreadPoolExecutor(1, "geoseg-read") for _ in range(count - 1)]
 
     def of(self, panel: Panel) -> PanelReader:
         """A reader of a panel's scene. Raises: InputError if it can't be opened."""
@@ -161,33 +165,33 @@ class Readers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
-        for scenes in self._scenes:
-            scenes.close()
+        for thread, scenes in zip(self._threads, self._scenes[1:], strict=True):
+            thread.submit(scenes.close)
+            thread.shutdown()
+        self._scenes[0].close()
 
 
 class PanelReader:
     """Reads wide windows in several threads."""
 
-    def __init__(self, readers: list[HaloReader], threads: ThreadPoolExecutor | None) -> None:
+    def __init__(self, readers: list[HaloReader], threads: list[ThreadPoolExecutor]) -> None:
         self._readers = readers
         self._threads = threads
-        self.block_height = readers[0].block_height
+        self.block_height = readers[0].block_height()
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As HaloReader.read. Raises: InputError."""
         parts = min(len(self._readers), -(-window.width // CHUNK))
-        if self._threads is None or parts < 2:
+        if parts < 2:
             return self._readers[0].read(window)
         step = -(-window.width // parts // CHUNK) * CHUNK
-        lefts = range(window.left, window.right, step)
-        futures: list[Future[tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
-        for reader, left in zip(self._readers, lefts, strict=False):
-            width = min(step, window.right - left)
-            part = Window(window.top, left, window.height, width)
-            futures.append(self._threads.submit(reader.read, part))
-        found = [future.result() for future in futures]
+        cuts = [
+            Window(window.top, left, window.height, min(step, window.right - left))
+            for left in range(window.left, window.right, step)
+        ]
+        others = zip(self._threads, self._readers[1:], cuts[1:], strict=False)
+        futures = [thread.submit(reader.read, part) for thread, reader, part in others]
+        found = [self._readers[0].read(cuts[0]), *(future.result() for future in futures)]
         image, seen, valid = (np.concatenate(side, axis=-1) for side in zip(*found, strict=True))
         return image, seen, valid
 
