@@ -77,12 +77,12 @@ def card(
 ) -> ModelCard:
     """Card of a network that was trained on such scenes; scale: of their values."""
     usual = {"mean": 2000, "std": 700, "p2": 500, "p98": 3500, "low": 1, "high": 9000}
-    values = {name: [value * scale] * len(bands) for name, value in usual.items()}
+    values = {name: (value * scale,) * len(bands) for name, value in usual.items()}
     legend = [{"code": k, "name": f"class {k}", "color": "#000000"} for k in range(1, classes + 1)]
     return ModelCard(
         model=Model("unet", "resnet18"),
         bands=bands,
-        statistics=BandStatistics.from_dict(values),
+        statistics=BandStatistics(**values),
         dtype=dtype,
         nodata=None,
         extra={},
