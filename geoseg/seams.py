@@ -23,8 +23,8 @@ class Seams:
     """Pairs on the two sides of a line."""
     changes_across: int = 0
     pairs_elsewhere: int = 0
-    """All other pairs."""
-    changes_elsewhere: int = 0
+    """What they are compared with: all other pairs, or the same pairs in other maps."""
+    changes_elsewhere: float = 0
 
     @property
     def share_across(self) -> float:
@@ -33,7 +33,7 @@ class Seams:
 
     @property
     def share_elsewhere(self) -> float:
-        """Share of all other pairs whose class differs; nan if there is no pair."""
+        """The same of what they are compared with."""
         return self.changes_elsewhere / self.pairs_elsewhere if self.pairs_elsewhere else nan
 
     @property
@@ -63,12 +63,57 @@ def count(
 
 def _along(codes: np.ndarray, valid: np.ndarray, lines: Iterable[int]) -> Seams:
     """Count the pairs of each row with the row above."""
-    counts = valid[1:] & valid[:-1]
-    changes = counts & (codes[1:] != codes[:-1])
-    pairs_of, changes_of = (of.sum(axis=1, dtype=np.int64) for of in (counts, changes))
-    inside = sorted({line - 1 for line in lines if 0 < line < len(codes)})
-    pairs, changed = int(pairs_of[inside].sum()), int(changes_of[inside].sum())
-    return Seams(pairs, changed, int(pairs_of.sum()) - pairs, int(changes_of.sum()) - changed)
+    pairs, changes = _pairs(codes, valid)
+    on = _on(lines, len(pairs))
+    across = int(pairs[on].sum()), int(changes[on].sum())
+    return Seams(*across, int(pairs[~on].sum()), int(changes[~on].sum()))
+
+
+def _pairs(codes: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(H - 1, W) bool each: pairs of valid pixels of a row and the one above; those that differ."""
+    pairs = valid[1:] & valid[:-1]
+    return pairs, pairs & (codes[1:] != codes[:-1])
+
+
+def _on(lines: Iterable[int], count: int) -> np.ndarray:
+    """(count,) bool: which rows of pairs lie across a line."""
+    on = np.zeros(count + 1, bool)
+    on[[line for line in lines if 0 < line <= count]] = True
+    return on[1:]
+
+
+Laid = tuple[np.ndarray, Sequence[int], Sequence[int]]
+"""A map (H, W) with its lines between rows and between columns."""
+
+
+def matched(maps: Sequence[Laid]) -> list[Seams]:
+    """Count each map's pairs across lines, and the same pairs where no line lies between them.
+
+    maps: of one place, on one grid, made by windows that begin elsewhere each time; nodata where a
+    map has no pixels. Elsewhere counts how often such a pair is of two classes in the other maps:
+    the ground is the same, so only the lines make a difference.
+    Returns: one for each map.
+    """
+    turned = [(codes.T, columns, rows) for codes, rows, columns in maps]
+    both = zip(_matched_along(maps), _matched_along(turned), strict=True)
+    return [down + right for down, right in both]
+
+
+def _matched_along(maps: Sequence[Laid]) -> list[Seams]:
+    found = [_pairs(codes, codes != NODATA) for codes, _, _ in maps]
+    lines = [_on(rows, len(codes) - 1) for codes, rows, _ in maps]
+    others, changed = (np.zeros(found[0][0].shape, np.int32) for _ in range(2))
+    for (pairs, changes), on in zip(found, lines, strict=True):
+        others[~on] += pairs[~on]
+        changed[~on] += changes[~on]
+    share = changed / np.maximum(others, 1)
+    result = []
+    for (pairs, changes), on in zip(found, lines, strict=True):
+        known = pairs[on] & (others[on] > 0)
+        number = int(known.sum())
+        differ = int(changes[on][known].sum())
+        result.append(Seams(number, differ, number, float(share[on][known].sum())))
+    return result
 
 
 def borders(starts: Sequence[int], size: int) -> list[int]:

@@ -5,7 +5,7 @@ from math import isnan
 import numpy as np
 import pytest
 
-from geoseg.seams import Seams, borders, count, cuts, pooled
+from geoseg.seams import Seams, borders, count, cuts, matched, pooled
 from geoseg.tiling import Tiling
 
 LINES = [32, 64, 96]
@@ -44,6 +44,36 @@ def test_the_error_is_that_of_repetition():
     pools = [pooled(parts[i : i + 10]) for i in range(0, 200, 10)]
     spread = np.std([ratio for ratio, _ in pools], ddof=1)
     assert np.mean([error for _, error in pools]) == pytest.approx(spread, rel=0.4)
+
+
+def test_the_same_ground_is_the_measure():
+    """Where classes change often, lines are no seams if they change as often without lines."""
+    ground = np.where(np.arange(128) < 40, noise(0.5), noise(0.02)).astype(np.uint8)
+    maps = [(ground, [], [10 + i, 20 + i, 30 + i]) for i in range(5)]
+    plain = sum((count(*one) for one in maps), Seams())
+    assert plain.ratio > 2
+    assert pooled(matched(maps)) == (1, 0)
+
+
+def test_the_same_ground_shows_a_seam():
+    maps = []
+    for i in range(4):
+        codes = noise(0.1)
+        codes[30 + i :, :] = 3 - codes[30 + i :, :]
+        maps.append((codes, [30 + i], []))
+    seams = sum(matched(maps), Seams())
+    assert seams.pairs_across == seams.pairs_elsewhere == 4 * 128
+    # Two pixels differ with 0.18; across a line, where one is turned, with 0.82.
+    assert seams.ratio == pytest.approx(0.82 / 0.18, rel=0.3)
+
+
+def test_maps_of_parts_of_the_ground():
+    first, second = noise(0.3), noise(0.3)
+    first[:10], second[-10:] = 0, 0
+    maps = [(first, [10, 60], []), (second, [5, 118], [])]
+    # Rows 9 | 10 and 117 | 118 are at a map's edge; the second's row 4 | 5 is in no other map.
+    assert [seams.pairs_across for seams in matched(maps)] == [128, 0]
+    assert matched(maps[:1])[0].pairs_across == 0
 
 
 def test_a_constant_map_has_no_ratio():
