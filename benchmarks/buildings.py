@@ -32,4 +32,9 @@ def chosen(
     folder = options.run or OUT / ROW.name / "run"
     if options.run is None and not (folder / "best.safetensors").exists():
         run(ROW, data, OUT, [])
-    return folder, options.scenes or [data / "buildings" / f"{name}.tif" for name in scenes]
+    return folder, options.scenes or [path_of(name) for name in scenes]
+
+
+def path_of(scene: str) -> Path:
+    """Where a scene of the buildings lies."""
+    return real_data() / "buildings" / f"{scene}.tif"
