@@ -6,7 +6,8 @@ but empty. The memory of a panel is set so low that the smaller scene takes seve
 To reach: 1.15 times the memory of the smaller scene, and 2 GB.
 
 `python -m benchmarks.scale scenes [--count 2000]`: a folder of scenes of 512² pixels; milliseconds
-per scene beyond the network's own time, and where they go. To reach: 15 ms.
+per scene beyond the network's own time, and beyond what as many windows of a large scene take;
+and where they go. To reach: 15 ms.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from geoseg.summary import table
 CLASSES = 10
 SIDE = 512
 """Height and width of a small scene in pixels."""
+LARGE = 3136
+"""Height and width of the scene whose windows cost their pixels and hardly more."""
 TEXTURES = 8
 """Different contents of the small scenes."""
 ABREAST = 50
@@ -130,37 +133,45 @@ def small_scenes(folder: Path, options: argparse.Namespace) -> str:
     """Milliseconds per scene: all of it, the network's own, and where the rest goes."""
     scenes = folder / "scenes"
     write_small(scenes, options.count, apart=SIDE if options.adjoining else 2 * SIDE)
+    large = made.scene(folder / "large.tif", made.grid(LARGE, LARGE))
     network = open_network(folder, options.network)
     some = [str(path) for path in sorted(scenes.iterdir())[:TEXTURES]]
     batch = alone.first_batch(network, some, folder / "warm", made.TILING)
-    windows = options.count * alone.windows_of([made.grid(SIDE, SIDE)], made.TILING)
+    windows = alone.windows_of([made.grid(SIDE, SIDE)], made.TILING)
+    share = windows / alone.windows_of([made.grid(LARGE, LARGE)], made.TILING)
     rows = []
     for run in range(options.runs):
         network = open_network(folder, options.network)
-        start = time.perf_counter()
-        report = predict(network, scenes, folder / f"maps{run}", tiling=made.TILING)
-        total = time.perf_counter() - start
-        report.raise_if_incomplete()
-        own = alone.seconds_alone(network, batch, windows)
-        loop = report.seconds.get("total", 0.0)
+        total, seconds = timed(network, scenes, folder / f"maps{run}")
+        own = alone.seconds_alone(network, batch, windows * options.count) / options.count
+        at_large = timed(network, large, folder / f"large{run}")[0] * share
+        each = {name: value / options.count for name, value in seconds.items()}
+        every = total / options.count
         rows.append(
-            {"all": total, "network alone": own, "beyond the network": total - own}
-            | {"before the loop: finding, checking": total - loop}
-            | {
-                f"in the loop: {n}": report.seconds.get(n, 0.0)
-                for n in ("wait", "network", "blend")
-            }
-            | {f"beside the loop: {n}": report.seconds.get(n, 0.0) for n in ("read", "write")}
+            {"all": every, "network alone": own, "beyond the network": every - own}
+            | {"as many windows of a large scene": at_large}
+            | {"beyond those": every - at_large}
+            | {"before the loop: finding, checking": every - each.get("total", 0.0)}
+            | {f"in the loop: {name}": each.get(name, 0.0) for name in IN_LOOP}
+            | {f"beside the loop: {name}": each.get(name, 0.0) for name in ("read", "write")}
         )
     lines = [
-        (name, f"{statistics.median(row[name] for row in rows) / options.count * 1e3:.1f}")
-        for name in rows[0]
+        (name, f"{statistics.median(row[name] for row in rows) * 1e3:.1f}") for name in rows[0]
     ]
     where = "adjoining" if options.adjoining else "apart"
     return (
         f"{options.count} scenes of {SIDE}² ({where}), {options.network} network,"
         f" {alone.machine(alone.device_of(network))}\n{table(('part', 'ms per scene'), lines)}"
     )
+
+
+def timed(network: Network, scenes: Path, out: Path) -> tuple[float, dict[str, float]]:
+    """Seconds of a prediction, and the report's."""
+    start = time.perf_counter()
+    report = predict(network, scenes, out, tiling=made.TILING)
+    total = time.perf_counter() - start
+    report.raise_if_incomplete()
+    return total, report.seconds
 
 
 def open_network(folder: Path, name: str) -> Network:
