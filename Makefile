@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # No download at run time, and albumentations would look for one at each import.
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: demo demo-series test lint bench real clean
+.PHONY: demo demo-series test lint bench bench-scale bench-real real clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -48,9 +48,18 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy geoseg benchmarks
 
-bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
-	$(BIN)/python -m benchmarks.predict
-	$(BIN)/python -m benchmarks.series_speed
+bench: $(INSTALLED)  ## Ratios measured in one run: about 15 minutes on 2 quiet cores
+	$(BIN)/python -m benchmarks.predict                                      # 2 minutes
+	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
+	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 5
+	$(BIN)/python -m benchmarks.series_speed                                 # 4
+
+bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk
+	$(BIN)/python -m benchmarks.scale
+
+bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
+	$(BIN)/python -m benchmarks.precision
+	$(BIN)/python -m benchmarks.seams
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real

@@ -1,0 +1,88 @@
+"""The network alone: what prediction is measured against, on the very tensors that it forwards."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geoseg.device import Device, choose
+from geoseg.grid import Grid
+from geoseg.network import Network
+from geoseg.predict import predict
+from geoseg.tiling import Tiling
+
+
+class Spy(nn.Module):
+    """Keeps the first batch that a network gets."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.first: Tensor | None = None
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.first is None:
+            self.first = image.clone()
+        logits: Tensor = self.network(image)
+        return logits
+
+
+def first_batch(network: Network, scenes: Any, out: Path, tiling: Tiling) -> Tensor:
+    """The first batch of a prediction, as the network gets it; the maps are a warm-up."""
+    spy = Spy(network.load())
+    predict(replace(network, source=spy), scenes, out, tiling=tiling).raise_if_incomplete()
+    assert spy.first is not None
+    return spy.first
+
+
+def device_of(network: Network) -> Device:
+    return choose(network.running.device, network.running.precision)
+
+
+@torch.inference_mode()
+def seconds_alone(network: Network, batch: Tensor, windows: int) -> float:
+    """Seconds that the forward passes of so many windows take: one batch, over and over."""
+    device = device_of(network)
+    module = device.place(network.load())
+    passes = ceil(windows / len(batch))
+    with device.autocast():
+        module(batch)
+        wait_for(device)
+        start = time.perf_counter()
+        for _ in range(passes):
+            module(batch)
+        wait_for(device)
+    return (time.perf_counter() - start) * windows / (passes * len(batch))
+
+
+def wait_for(device: Device) -> None:
+    """A GPU returns before it has computed."""
+    if device.torch.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def windows_of(grids: Iterable[Grid], tiling: Tiling) -> int:
+    """Windows that scenes full of data take, if they lie apart."""
+    return sum(len(tiling.starts(g.height)) * len(tiling.starts(g.width)) for g in grids)
+
+
+def machine(device: Device) -> str:
+    """The device by its name in the shop, and how it computes."""
+    if device.torch.type == "cuda":
+        return f"{torch.cuda.get_device_name(device.torch)} ({device})"
+    return f"{_processor()}, {torch.get_num_threads()} threads ({device})"
+
+
+def _processor() -> str:
+    facts = Path("/proc/cpuinfo")
+    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

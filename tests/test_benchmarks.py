@@ -1,0 +1,82 @@
+"""Benchmarks run, at toy sizes and far from quiet machines: they must not rot."""
+
+import sys
+from importlib import import_module
+
+import pytest
+
+from benchmarks import buildings, made
+
+
+def run(monkeypatch, capsys, name, *arguments):
+    """What a benchmark prints, called as from the command line."""
+    module = import_module(f"benchmarks.{name}")
+    monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+    status = module.main()
+    return capsys.readouterr().out, status
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder whose network knows nothing, and a scene that takes several windows each way."""
+    folder = tmp_path_factory.mktemp("trained")
+    made.unet(folder / "run" / "best.safetensors")
+    scene = made.scene(folder / "scene.tif", made.grid(500, 450))
+    return folder / "run", scene
+
+
+def test_predict(monkeypatch, capsys):
+    text, _ = run(
+        monkeypatch, capsys, "predict", "--size", 300, "--runs", 1, "--device", "cpu",
+        "--precision", 32,
+    )  # fmt: skip
+    assert "end to end" in text
+    assert "of the network alone (median of 1)" in text
+    assert "(cpu, float32)" in text
+
+
+def test_scale_of_memory(monkeypatch, capsys):
+    text, _ = run(monkeypatch, capsys, "scale", "memory", "--sides", 300)
+    assert "full of data     300²" in text
+    assert "all but empty    300²" in text
+
+
+@pytest.mark.parametrize("more", [(), ("--adjoining",)])
+def test_scale_of_small_scenes(monkeypatch, capsys, more):
+    text, _ = run(monkeypatch, capsys, "scale", "scenes", "--count", 3, "--runs", 1, *more)
+    assert "beyond the network" in text
+    assert "3 scenes of 512²" in text
+
+
+@pytest.mark.filterwarnings("default")  # the peers warn of their own
+def test_peers(monkeypatch, capsys):
+    text, _ = run(monkeypatch, capsys, "peers", "--steps", 0, "--runs", 1)
+    assert "rasterio loop" in text
+    assert "TorchGeo" in text
+    assert "Raster Vision" in text
+    assert "can't run here" not in text
+
+
+def test_precision(monkeypatch, capsys, trained):
+    folder, scene = trained
+    text, status = run(monkeypatch, capsys, "precision", "--run", folder, "--scenes", scene,
+                       "--precision", 32, "--device", "cpu")  # fmt: skip
+    assert "100.000%" in text
+    assert status == 0
+
+
+def test_seams(monkeypatch, capsys, trained):
+    folder, scene = trained
+    text, _ = run(monkeypatch, capsys, "seams", "--run", folder, "--scenes", scene,
+                  "--offsets", 2, "--device", "cpu")  # fmt: skip
+    for name in ("geoseg's blending", "uniform averaging", "hard cuts"):
+        assert name in text
+
+
+@pytest.mark.real
+def test_real_scenes_are_there(real_data, monkeypatch):
+    monkeypatch.setenv("GEOSEG_REAL_DATA", str(real_data))
+    for name in ("precision", "seams"):
+        module = import_module(f"benchmarks.{name}")
+        for scene in module.SCENES:
+            assert buildings.path_of(scene).exists()
