@@ -60,13 +60,14 @@ def prepare(network: nn.Module, device: Device, *, backend: str, shape: Shape) -
     """
     if backend not in NAMES:
         raise InputError(f"predict.backend={backend}: unknown; choose from {', '.join(NAMES)}")
+    if backend != TORCH:
+        _check(backend, network, device)
     network = device.place(network.eval())
     # Each backend's file brings its own library; nobody needs those of the others.
     if backend == TORCH:
         from geoseg.backends.eager import Eager
 
         return Eager(network, device)
-    _check(backend, network, device)
     if backend == COMPILE:
         from geoseg.backends.compiled import Compiled
 

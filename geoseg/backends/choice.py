@@ -70,7 +70,6 @@ def candidates(network: nn.Module, device: Device, shape: Shape) -> list[Candida
     ]
 
 
-@torch.inference_mode()
 def choose_backend(
     network: nn.Module,
     device: Device,
@@ -119,6 +118,7 @@ def choose_backend(
     return choice
 
 
+@torch.inference_mode()
 def _reference(network: nn.Module, device: Device, images: Tensor) -> Tensor:
     """Codes (B, H, W) of the network in float32."""
     with torch.autocast(device.torch.type, enabled=False):

@@ -19,8 +19,9 @@ class Compiled:
     def __init__(self, network: nn.Module, device: Device, shape: Shape) -> None:
         """Raises: InputError if it can't be compiled here."""
         # Frozen weights let batch normalisations melt into convolutions, and all of them lie as
-        # this machine's matrix units want them.
-        self._network = torch.compile(network, dynamic=False, options={"freezing": True})
+        # a CPU's matrix units want them; GPUs take them as they are.
+        frozen = {"freezing": True} if device.torch.type == "cpu" else None
+        self._network = torch.compile(network, dynamic=False, options=frozen)
         self._device = device
         try:
             with quiet():

@@ -1,0 +1,354 @@
+import sys
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from geoseg import models
+from geoseg.backends import NAMES, choice, prepare, settle
+from geoseg.backends.choice import Candidate, choose_backend
+from geoseg.device import Device, enough_memory
+from geoseg.errors import InputError
+from geoseg.models.windows import CubeWindows
+from geoseg.settings import Model
+
+FLOAT32, BFLOAT16 = Device("cpu", "32"), Device("cpu", "bf16")
+EXPORTERS = ("openvino", "onnx")
+
+
+class Tiny(nn.Module):
+    """What compiling takes least for, with all that matters: a branch, a norm, an upsampling."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.down = nn.Sequential(
+            nn.Conv2d(4, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()
+        )
+        self.up = nn.Upsample(scale_factor=2)
+        self.head = nn.Conv2d(20, classes, 3, padding=1)
+
+    def forward(self, image):
+        return self.head(torch.cat([self.up(self.down(image)), image], dim=1))
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Fields with a little texture: (4, 4, 64, 64), different in each slot."""
+    torch.manual_seed(1)
+    fields = torch.randn(4, 4, 4, 4).sign()
+    noisy = fields.repeat_interleave(16, 2).repeat_interleave(16, 3) + 0.1 * torch.randn(
+        4, 4, 64, 64
+    )
+    return noisy.contiguous(memory_format=torch.channels_last)
+
+
+def settled(network, images):
+    """Trained for a few steps to see the sign of two bands: classes with margins between them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.5  # statistics that follow in a few steps
+    optimiser = torch.optim.AdamW(network.parameters(), 3e-3)
+    target = (images[:, 0] > 0).long() + 2 * (images[:, 1] > 0).long()
+    for _ in range(20):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(network(images), target).backward()
+        optimiser.step()
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def unet(images):
+    torch.manual_seed(0)
+    return settled(models.build(Model("unet", "resnet18"), 4, 5), images)
+
+
+@pytest.fixture(scope="module")
+def tiny(images):
+    torch.manual_seed(0)
+    return settled(Tiny(), images)
+
+
+def network_for(backend, unet, tiny):
+    return tiny if backend == "compile" else unet
+
+
+def codes_of(network, images):
+    with torch.inference_mode():
+        return network(images).argmax(dim=1)
+
+
+def agreement(codes, others):
+    return (codes == others).double().mean().item()
+
+
+@pytest.mark.parametrize(
+    ("backend", "device"),
+    # ONNX Runtime knows float32 only, whatever the device's precision.
+    [*((name, FLOAT32) for name in NAMES), *((name, BFLOAT16) for name in NAMES[:3])],
+    ids=str,
+)
+def test_backends_say_what_the_network_says_whoever_shares_the_batch(
+    backend, device, unet, tiny, images
+):
+    network = network_for(backend, unet, tiny)
+    expected = codes_of(network, images)
+    run = prepare(network, device, backend=backend, shape=tuple(images.shape))
+    logits = run(images).clone()
+    assert logits.shape == (4, 5, 64, 64)
+    assert agreement(logits.argmax(dim=1), expected) >= 0.999
+    assert torch.equal(run(images), logits)
+    alone = torch.zeros_like(images)
+    alone[2] = images[2]
+    assert torch.equal(run(alone)[2], logits[2])
+    assert torch.equal(run(images.roll(1, dims=0))[3], logits[2])
+
+
+@pytest.mark.parametrize("backend", NAMES)
+def test_networks_with_random_weights_are_the_same_in_float32(backend, images):
+    torch.manual_seed(3)
+    network = Tiny() if backend == "compile" else models.build(Model("unet", "resnet18"), 4, 5)
+    expected = codes_of(network.eval(), images)
+    run = prepare(network, FLOAT32, backend=backend, shape=tuple(images.shape))
+    assert agreement(run(images).argmax(dim=1), expected) >= 0.999
+
+
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
+def test_segnet_and_sides_that_are_no_multiple_of_32(backend, images):
+    torch.manual_seed(0)
+    network = models.build(Model("segnet", "vgg11_bn"), 4, 3).eval()
+    images = images[:2, :, :40, :50]
+    expected = codes_of(network, images)
+    run = prepare(network, FLOAT32, backend=backend, shape=(2, 4, 40, 50))
+    logits = run(images)
+    assert logits.shape == (2, 3, 40, 50)
+    assert agreement(logits.argmax(dim=1), expected) >= 0.999
+
+
+@pytest.mark.parametrize("backend", ["torch", *EXPORTERS])
+def test_the_network_itself_stays_as_it_is(backend, tiny, images):
+    before = {name: tensor.clone() for name, tensor in tiny.state_dict().items()}
+    prepare(tiny, BFLOAT16, backend=backend, shape=tuple(images.shape))(images)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in tiny.state_dict().items())
+    assert all(tensor.dtype == before[name].dtype for name, tensor in tiny.state_dict().items())
+    tiny(images).sum().backward()  # as a notebook may that trains on
+
+
+def test_eager_bfloat16_is_autocast_to_the_bit(unet, images):
+    run = prepare(unet, BFLOAT16, backend="torch", shape=tuple(images.shape))
+    with torch.inference_mode(), BFLOAT16.autocast():
+        assert torch.equal(run(images), unet(images))
+
+
+def test_results_do_not_depend_on_the_context(tiny, images):
+    for backend in NAMES:
+        run = prepare(tiny, FLOAT32, backend=backend, shape=tuple(images.shape))
+        expected = run(images).clone()
+        with torch.inference_mode(), BFLOAT16.autocast():
+            assert torch.equal(run(images), expected)
+
+
+class TestWhatIsNotThere:
+    @pytest.mark.parametrize("backend", EXPORTERS)
+    def test_a_library(self, backend, tiny, images, monkeypatch):
+        library = {"onnx": "onnxruntime"}.get(backend, backend)
+        monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(InputError, match=f"needs {library}.*pip install geoseg.{backend}]"):
+            prepare(tiny, FLOAT32, backend=backend, shape=tuple(images.shape))
+
+    def test_a_compiler(self, images, monkeypatch):
+        import torch._inductor.config
+
+        monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+        monkeypatch.setattr(torch._inductor.config, "force_disable_caches", True)
+        torch.manual_seed(0)
+        with pytest.raises(InputError, match=r"no C\+\+ compiler"):
+            prepare(Tiny(7).eval(), FLOAT32, backend="compile", shape=tuple(images.shape))
+
+    @pytest.mark.parametrize("backend", EXPORTERS)
+    def test_an_operation(self, backend, images):
+        class Strange(nn.Module):
+            def forward(self, image):
+                return image if image.sum().item() > 0 else -image
+
+        with pytest.raises(InputError, match=f"backend={backend}: can't run this network"):
+            prepare(Strange(), FLOAT32, backend=backend, shape=tuple(images.shape))
+
+    @pytest.mark.parametrize("backend", ["compile", *EXPORTERS])
+    def test_series(self, backend, images):
+        network = CubeWindows(Tiny(), bands=3)
+        with pytest.raises(InputError, match="not for networks of series"):
+            prepare(network, FLOAT32, backend=backend, shape=tuple(images.shape))
+
+    @pytest.mark.parametrize("backend", EXPORTERS)
+    def test_another_device(self, backend, tiny, images):
+        with pytest.raises(InputError, match="runs on the CPU"):
+            prepare(tiny, Device("meta", "32"), backend=backend, shape=tuple(images.shape))
+
+    def test_a_backend(self, tiny, images):
+        with pytest.raises(InputError, match="backend=tensorrt: unknown; choose from torch"):
+            prepare(tiny, FLOAT32, backend="tensorrt", shape=tuple(images.shape))
+
+
+@pytest.mark.parametrize(
+    ("backend", "compiled", "name"),
+    [
+        ("auto", False, None),
+        ("torch", False, "torch"),
+        ("openvino", False, "openvino"),
+        ("auto", True, "compile"),
+        ("torch", True, "compile"),
+        ("compile", True, "compile"),
+    ],
+)
+def test_settings_name_a_backend(backend, compiled, name):
+    assert settle(backend, compiled) == name
+
+
+def test_settings_that_contradict_each_other():
+    with pytest.raises(InputError, match=r"onnx: does not go with predict\.compile=true"):
+        settle("onnx", compiled=True)
+    with pytest.raises(InputError, match=r"backend=tvm: unknown"):
+        settle("tvm", compiled=False)
+
+
+class Fake:
+    """A runner of a name that is as fast and as right as it is told to be."""
+
+    name = "fake"
+
+    def __init__(self, network, wrong=0.0):
+        self._network = network
+        self._wrong = wrong
+
+    @torch.inference_mode()
+    def __call__(self, images):
+        logits = self._network(images)
+        rows = round(self._wrong * logits.shape[-2])
+        logits[..., :rows, :] = logits[..., :rows, :].flip(1)
+        return logits
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Set the seconds per batch of runners by name, instead of measuring."""
+    seconds = {}
+
+    def timed(runner, images, passes):
+        runner(images)
+        return [seconds[runner.name]] * passes
+
+    monkeypatch.setattr(choice, "_timed", timed)
+    return seconds
+
+
+def candidate(name, build, seconds=5.0, saves=0.4):
+    return Candidate(name, seconds, saves, build)
+
+
+class TestChoice:
+    def test_short_jobs_run_in_torch_and_nothing_is_built(self, tiny, images, clock):
+        clock["torch"] = 0.1
+
+        def build():
+            raise AssertionError("built")
+
+        chosen = choose_backend(
+            tiny, FLOAT32, images=images, windows=100, others=[candidate("fast", build)]
+        )
+        assert (chosen.backend, chosen.runner.name) == ("torch", "torch")
+        assert not chosen.notes
+        assert not chosen.seconds
+
+    def test_long_jobs_take_the_fastest(self, tiny, images, clock):
+        clock |= {"torch": 0.1, "fake": 0.05}
+        others = [candidate("fast", lambda: Fake(tiny))]
+        chosen = choose_backend(tiny, FLOAT32, images=images, windows=4000, others=others)
+        assert (chosen.backend, chosen.runner.name) == ("fast", "fake")
+        assert chosen.seconds == {"torch": 0.1, "fast": 0.05}
+        assert chosen.agreement == {"torch": 1, "fast": 1}
+
+    def test_what_is_hardly_faster_is_not_taken(self, tiny, images, clock):
+        clock |= {"torch": 0.1, "fake": 0.099}
+        others = [candidate("same", lambda: Fake(tiny))]
+        chosen = choose_backend(tiny, FLOAT32, images=images, windows=4000, others=others)
+        assert chosen.backend == "torch"
+
+    def test_what_disagrees_is_refused(self, tiny, images, clock):
+        clock |= {"torch": 0.1, "fake": 0.01}
+        others = [candidate("wrong", lambda: Fake(tiny, wrong=0.1))]
+        chosen = choose_backend(tiny, FLOAT32, images=images, windows=4000, others=others)
+        assert chosen.backend == "torch"
+        assert chosen.agreement["wrong"] < 0.95
+        (note,) = chosen.notes
+        assert "wrong: agrees with float32 on 9" in note
+        assert note.endswith("not taken")
+
+    @pytest.mark.parametrize("error", [InputError("no compiler"), RuntimeError(), OSError("disk")])
+    def test_what_fails_is_skipped_and_said(self, tiny, images, clock, error):
+        clock |= {"torch": 0.1, "fake": 0.05}
+
+        def build():
+            raise error
+
+        others = [candidate("broken", build), candidate("fast", lambda: Fake(tiny))]
+        chosen = choose_backend(tiny, FLOAT32, images=images, windows=4000, others=others)
+        assert chosen.backend == "fast"
+        (note,) = chosen.notes
+        assert str(error) in note
+        assert "\n" not in note
+
+    def test_a_candidate_must_pay_off_against_the_best_so_far(self, tiny, images, clock):
+        clock |= {"torch": 0.1, "fake": 0.01}
+
+        def build():
+            raise AssertionError("built")
+
+        others = [candidate("fast", lambda: Fake(tiny)), candidate("slow", build, 30, 0.15)]
+        chosen = choose_backend(tiny, FLOAT32, images=images, windows=24000, others=others)
+        assert chosen.backend == "fast"
+
+    def test_float32_in_torch_is_what_bfloat16_is_held_against(self, images, clock):
+        clock |= {"torch": 0.1, "fake": 0.01}
+        torch.manual_seed(0)
+        network = Tiny().eval()
+        with torch.no_grad():
+            network.head.weight *= 1e-3  # two classes differ less than bfloat16 can tell
+            network.head.bias.copy_(torch.full((5,), 1.0))
+        others = [candidate("exact", lambda: Fake(network))]
+        chosen = choose_backend(network, BFLOAT16, images=images, windows=4000, others=others)
+        assert chosen.backend == "exact"
+        assert chosen.agreement["torch"] < 0.999
+        (note,) = chosen.notes
+        assert note.endswith("predict.precision=32 is exact")
+
+    def test_openvino_is_tried_for_real(self, tiny, images):
+        others = [
+            other
+            for other in choice.candidates(tiny, FLOAT32, tuple(images.shape))
+            if other.backend == "openvino"
+        ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            chosen = choose_backend(tiny, FLOAT32, images=images, windows=10**7, others=others)
+        assert chosen.agreement["openvino"] >= 0.999
+        assert not chosen.notes
+
+    def test_series_run_in_torch(self, images):
+        assert choice.candidates(CubeWindows(Tiny(), bands=3), FLOAT32, (1, 4, 8, 8)) == []
+
+    def test_candidates_suit_device_and_precision(self, tiny):
+        def names(device):
+            return [other.backend for other in choice.candidates(tiny, device, (1, 4, 8, 8))]
+
+        assert names(FLOAT32) == ["openvino", "onnx", "compile"]
+        assert names(BFLOAT16) == ["openvino", "compile"]
+        assert names(Device("cuda", "bf16")) == ["compile"]
+
+
+def test_memory_that_runs_out_is_a_fault_of_a_setting():
+    with (
+        pytest.raises(InputError, match=r"batch_size=64: .* \(CUDA out of memory\); lower"),
+        enough_memory("predict.batch_size", 64),
+    ):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
