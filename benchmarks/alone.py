@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from geoseg.backends import TORCH, Runner, prepare
 from geoseg.device import Device, choose
 from geoseg.grid import Grid
 from geoseg.network import Network
@@ -38,7 +39,9 @@ class Spy(nn.Module):
 def first_batch(network: Network, scenes: Any, out: Path, tiling: Tiling) -> Tensor:
     """The first batch of a prediction, as the network gets it; the maps are a warm-up."""
     spy = Spy(network.load())
-    predict(replace(network, source=spy), scenes, out, tiling=tiling).raise_if_incomplete()
+    running = replace(network.running, backend="torch", compile=False)
+    spied = replace(network, source=spy, running=running)
+    predict(spied, scenes, out, tiling=tiling).raise_if_incomplete()
     assert spy.first is not None
     return spy.first
 
@@ -47,26 +50,32 @@ def device_of(network: Network) -> Device:
     return choose(network.running.device, network.running.precision)
 
 
-@torch.inference_mode()
-def seconds_alone(network: Network, batch: Tensor, windows: int) -> float:
-    """Seconds that the forward passes of so many windows take: one batch, over and over."""
+def runner_of(network: Network, batch: Tensor) -> Runner:
+    """The network as the backend of its settings runs it; torch where that is left open."""
     device = device_of(network)
-    module = device.place(network.load())
+    backend = network.running.wanted_backend or TORCH
+    count, channels, height, width = batch.shape
+    shape = count, channels, height, width
+    return prepare(network.load(), device, backend=backend, shape=shape)
+
+
+@torch.inference_mode()
+def seconds_alone(run: Runner, batch: Tensor, windows: int) -> float:
+    """Seconds that the forward passes of so many windows take: one batch, over and over."""
     passes = ceil(windows / len(batch))
-    with device.autocast():
-        module(batch)
-        wait_for(device)
-        start = time.perf_counter()
-        for _ in range(passes):
-            module(batch)
-        wait_for(device)
+    run(batch)
+    wait_for(batch.device)
+    start = time.perf_counter()
+    for _ in range(passes):
+        run(batch)
+    wait_for(batch.device)
     return (time.perf_counter() - start) * windows / (passes * len(batch))
 
 
-def wait_for(device: Device) -> None:
+def wait_for(device: torch.device) -> None:
     """A GPU returns before it has computed."""
-    if device.torch.type == "cuda":
-        torch.cuda.synchronize()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def windows_of(grids: Iterable[Grid], tiling: Tiling) -> int:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from benchmarks.predict import synchronize
+from benchmarks.alone import wait_for
 from geoseg import models
 from geoseg.backends import NAMES, ONNX, prepare
 from geoseg.device import Device, choose
@@ -127,7 +127,7 @@ def compare(rows: list[Row], images: Tensor, runs: int) -> None:
         for row in rows:
             start = time.perf_counter()
             row.run(images)
-            synchronize(images.device.type)
+            wait_for(images.device)
             row.seconds.append(time.perf_counter() - start)
 
 

@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--backend", default="torch")
     parser.add_argument("--batch", type=int, default=None, help="windows per forward pass")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -42,9 +43,10 @@ def measure(folder: Path, options: argparse.Namespace) -> str:
     for number, grid in enumerate(grids):
         made.scene(scenes / f"scene{number}.tif", grid, seed=number)
     weights = made.unet(folder / "run" / "best.safetensors")
-    running = Running(options.device, options.precision, options.batch)
+    running = Running(options.device, options.precision, options.backend, batch_size=options.batch)
     network = Network.open(weights, running)
     batch = alone.first_batch(network, scenes, folder / "warm", made.TILING)
+    device, runner = alone.device_of(network), alone.runner_of(network, batch)
     windows = alone.windows_of(grids, made.TILING)
     rows: list[Row] = []
     for run in range(options.runs):
@@ -54,11 +56,11 @@ def measure(folder: Path, options: argparse.Namespace) -> str:
         report = predict(network, scenes, folder / f"maps{run}", tiling=made.TILING)
         total = time.perf_counter() - start
         report.raise_if_incomplete()
-        own = alone.seconds_alone(network, batch, windows)
+        own = alone.seconds_alone(runner, batch, windows)
         rows.append(account(report.seconds, total, own))
     size = sum(path.stat().st_size for path in scenes.iterdir()) / 1e6
     return (
-        f"{alone.machine(alone.device_of(network))}, batches of {len(batch)};"
+        f"{alone.machine(device)}, {runner.name}, batches of {len(batch)};"
         f" {len(grids)} scenes, {sum(g.window.area for g in grids) / 1e6:.1f} Mpx, {size:.0f} MB\n"
         f"{describe(rows, windows * made.TILING.size**2 / 1e6)}"
     )
@@ -71,8 +73,13 @@ def shapes(size: int) -> list[Grid]:
 
 
 def account(seconds: dict[str, float], total: float, own: float) -> Row:
-    """Where the seconds of a prediction went; what is `lost` adds up to total - alone."""
-    loop = seconds.get("total", 0.0)
+    """Where the seconds of a prediction went; what is `lost` adds up to total - alone.
+
+    What is done once per call, however much there is to predict, is not part of the total: to build
+    the network's program.
+    """
+    once = seconds.get("build", 0.0)
+    loop, total = seconds.get("total", 0.0) - once, total - once
     wait, network, blend = (seconds.get(name, 0.0) for name in ("wait", "network", "blend"))
     beside = {name: seconds.get(name, 0.0) for name in ("read", "write")}
     lost = {
@@ -82,7 +89,7 @@ def account(seconds: dict[str, float], total: float, own: float) -> Row:
         "slower": network - own,
         "rest": loop - wait - network - blend,
     }
-    return {"total": total, "alone": own} | lost | beside
+    return {"total": total, "alone": own, "once": once} | lost | beside
 
 
 def describe(rows: list[Row], forwarded: float) -> str:
@@ -98,6 +105,7 @@ def describe(rows: list[Row], forwarded: float) -> str:
         ("lost blending and handing over", "blend"),
         ("lost in the network: cores lent to reading and writing, softmax", "slower"),
         ("lost at start and end of the loop", "rest"),
+        ("(once, not counted: building the network's program)", "once"),
         ("(beside the loop: reading and scaling)", "read"),
         ("(beside the loop: writing)", "write"),
     ):

@@ -137,13 +137,14 @@ def small_scenes(folder: Path, options: argparse.Namespace) -> str:
     network = open_network(folder, options.network)
     some = [str(path) for path in sorted(scenes.iterdir())[:TEXTURES]]
     batch = alone.first_batch(network, some, folder / "warm", made.TILING)
+    runner = alone.runner_of(network, batch)
     windows = alone.windows_of([made.grid(SIDE, SIDE)], made.TILING)
     share = windows / alone.windows_of([made.grid(LARGE, LARGE)], made.TILING)
     rows = []
     for run in range(options.runs):
         network = open_network(folder, options.network)
         total, seconds = timed(network, scenes, folder / f"maps{run}")
-        own = alone.seconds_alone(network, batch, windows * options.count) / options.count
+        own = alone.seconds_alone(runner, batch, windows * options.count) / options.count
         at_large = timed(network, large, folder / f"large{run}")[0] * share
         each = {name: value / options.count for name, value in seconds.items()}
         every = total / options.count

@@ -41,7 +41,8 @@ class Report:
     """Those of earlier calls whose maps lie in the same folder."""
     megapixels: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
-    """In all (total); of these: wait (for the reader), network, blend; beside: read, write."""
+    """In all (total); of these: build (the network's program), wait (for the reader), network,
+    blend; beside: read, write."""
 
     def __str__(self) -> str:
         total = self.seconds.get("total", 0.0)
@@ -199,7 +200,9 @@ def make_maps(
                 if record.backend is None:
                     _settle(record, worker.decide(jobs))
                 assert record.backend is not None
+                ready = time.perf_counter() - start
                 seconds = worker.do(jobs, report.out, ledger, backend=record.backend)
+                seconds["build"] = seconds.get("build", 0.0) + ready
         finally:
             record.save()
     report.seconds = seconds | {"total": time.perf_counter() - start}

@@ -106,8 +106,9 @@ class Worker:
         if not panels:
             return seconds
         collector = Collector(out, jobs, told, legend=card.legend, model=self.network.hash)
-        size = self.batch_size(panels[0].size)
+        size, begin = self.batch_size(panels[0].size), time.perf_counter()
         forward = self.forward(backend, panels[0].size)
+        seconds["build"] = time.perf_counter() - begin
         reading = batches(
             panels,
             batch_size=size,
