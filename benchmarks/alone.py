@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import time
 from collections.abc import Iterable
@@ -24,26 +25,29 @@ from geoseg.tiling import Tiling
 class Spy(nn.Module):
     """Keeps the first batch that a network gets."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, seen: list[Tensor]) -> None:
         super().__init__()
         self.network = network
-        self.first: Tensor | None = None
+        self.seen = seen
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Spy:
+        """Of a network whose weights are converted, a copy runs: it reports to the same place."""
+        return Spy(copy.deepcopy(self.network, memo), self.seen)
 
     def forward(self, image: Tensor) -> Tensor:
-        if self.first is None:
-            self.first = image.clone()
+        if not self.seen:
+            self.seen.append(image.clone())
         logits: Tensor = self.network(image)
         return logits
 
 
 def first_batch(network: Network, scenes: Any, out: Path, tiling: Tiling) -> Tensor:
     """The first batch of a prediction, as the network gets it; the maps are a warm-up."""
-    spy = Spy(network.load())
+    spy = Spy(network.load(), [])
     running = replace(network.running, backend="torch", compile=False)
     spied = replace(network, source=spy, running=running)
     predict(spied, scenes, out, tiling=tiling).raise_if_incomplete()
-    assert spy.first is not None
-    return spy.first
+    return spy.seen[0]
 
 
 def device_of(network: Network) -> Device:

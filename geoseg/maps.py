@@ -78,6 +78,14 @@ class PairWriter:
         self._waiting = [rows[:, window.height :]]
         self._top = end
 
+    def put(self, codes: np.ndarray, confidence: np.ndarray, window: Window) -> None:
+        """Write a window; they come row of blocks by row of blocks, and in it from the left.
+
+        Raises: InputError if the disk is full.
+        """
+        for file, band in zip(self._files, (codes, confidence), strict=True):
+            file.write(band, window)
+
     @property
     def is_full(self) -> bool:
         return self._top == self._grid.height
@@ -162,12 +170,10 @@ class SceneWriter:
             ]
             for top in range(0, grid.height, BLOCK):
                 height = min(BLOCK, grid.height - top)
-                pairs = [
-                    [file.read(Window(top, 0, height, panel.width))[0][0] for file in pair]
-                    for panel, pair in zip(self._job.whole, files, strict=True)
-                ]
-                codes, confidence = (np.hstack(side) for side in zip(*pairs, strict=True))
-                self._writer.write(codes, confidence)
+                for panel, pair in zip(self._job.whole, files, strict=True):
+                    part = Window(top, 0, height, panel.width)
+                    codes, confidence = (file.read(part)[0][0] for file in pair)
+                    self._writer.put(codes, confidence, part.shift(0, panel.left))
         self._writer.close()
         self._writer = None
 

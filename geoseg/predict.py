@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command, maps
+from geoseg import command, maps, raster
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.engine import Engine
@@ -184,6 +184,7 @@ def predict(
     Scenes that do not suit the model, or can't be read, are reported; the others are done.
     Raises: InputError if there are no scenes, or `out` holds an output of other settings.
     """
+    raster.read_once()
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}

@@ -30,11 +30,23 @@ BLOCK = 256
 """Side of the blocks of written GeoTIFFs in pixels."""
 LEVEL = 1
 """Of deflate: writes three times as fast as the usual 6, into files that are a tenth larger."""
+SMALL_CACHE_MB = 32
 CACHE_MB = 128
 """GDAL's block cache; its default, 5 % of the memory, makes memory depend on the machine."""
 # GDAL looks here when it first needs them; a user's own values win. A rasterio.Env per open file
 # would not do: Envs must end in reverse order, and files that are kept open end in any.
 os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MB))
+
+
+def read_once() -> None:
+    """Let GDAL's block cache be small: for those who read each block once.
+
+    Does nothing in a process that has opened a file before, or whose user has chosen a size.
+    """
+    # In a process that another one of geoseg has started, the environment is that one's.
+    if os.environ["GDAL_CACHEMAX"] == str(CACHE_MB):
+        os.environ["GDAL_CACHEMAX"] = str(SMALL_CACHE_MB)
+
 
 READ_ERRORS = (RasterioError, RasterioIOError, rasterio._err.CPLE_BaseError)
 
