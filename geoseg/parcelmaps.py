@@ -29,7 +29,7 @@ from geoseg.parcelburn import Drawing, write_maps
 from geoseg.parcelstyle import add_style, qml
 from geoseg.predictseries import bands_for, dated_scenes, settled, told, unmasked
 from geoseg.progress import Progress
-from geoseg.record import DONE, NAME, Record
+from geoseg.record import DONE, JOURNAL, NAME, Record
 from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import PIXELS, pixels_path
 from geoseg.stack import Stack
@@ -45,7 +45,7 @@ LAYER = "parcels"
 PARCELS, STYLE = f"{LAYER}.gpkg", f"{LAYER}.qml"
 WORK = ".pixels"
 """Folder for the parcels' pixels and their probabilities, until all is done."""
-PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, PARCELS, STYLE, NAME, WORK)
+PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, PARCELS, STYLE, NAME, JOURNAL, WORK)
 
 
 def predict_parcels(

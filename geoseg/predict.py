@@ -18,14 +18,14 @@ from geoseg.network import Network, Running
 from geoseg.output import claim
 from geoseg.predictseries import predict_series, stacks_for, told
 from geoseg.raster import SUFFIXES
-from geoseg.record import NAME, Record
+from geoseg.record import JOURNAL, NAME, Record
 from geoseg.samplesettings import SampleSettings
 from geoseg.scene import find_files, find_scenes
 from geoseg.series import DEMO_PARCELS, DEMO_SERIES, Series
 from geoseg.summary import Summary
 from geoseg.tiling import Tiling
 
-PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, NAME)
+PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, NAME, JOURNAL)
 
 
 @dataclass

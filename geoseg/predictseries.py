@@ -18,14 +18,14 @@ from geoseg.errors import Faults, InputError
 from geoseg.mapping import Report, make_maps, note, plan, settings_of
 from geoseg.network import Network
 from geoseg.output import claim
-from geoseg.record import NAME, Record
+from geoseg.record import JOURNAL, NAME, Record
 from geoseg.series import Series, find_stacks, offset
 from geoseg.stack import Stack, first_dates
 from geoseg.tiling import Tiling
 
 CLEAR = "clear"
 """Folder with the number of clear dates of each pixel."""
-PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, CLEAR, NAME, "parcels.gpkg", "parcels.qml")
+PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, CLEAR, NAME, JOURNAL, "parcels.gpkg", "parcels.qml")
 
 
 def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> list[Stack]:

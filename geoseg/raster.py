@@ -30,6 +30,8 @@ BLOCK = 256
 """Side of the blocks of written GeoTIFFs in pixels."""
 LEVEL = 1
 """Of deflate: writes three times as fast as the usual 6, into files that are a tenth larger."""
+SMALL = 4 * 2**20
+"""Bytes of pixels up to which a file is made in memory."""
 SMALL_CACHE_MB = 32
 CACHE_MB = 128
 """GDAL's block cache; its default, 5 % of the memory, makes memory depend on the machine."""
@@ -381,18 +383,34 @@ def create(
     }
     if colors is None:
         profile["predictor"] = 3 if np.dtype(dtype).kind == "f" else 2
+    small = grid.window.area * count * np.dtype(dtype).itemsize <= SMALL
     with replacing(path) as temporary:
         try:
-            with rasterio.open(temporary, "w", **profile) as dataset:
+            with (_in_memory if small else _on_disk)(temporary, profile) as dataset:
                 if colors is not None:
                     dataset.write_colormap(1, colors)
                 dataset.update_tags(**(tags or {}))
                 for number, name in enumerate(names, 1):
                     dataset.set_band_description(number, name)
                 yield Writer(dataset, path)
-            _check_whole(temporary)
         except READ_ERRORS as error:
             raise _write_error(path, error) from None
+
+
+@contextmanager
+def _in_memory(path: Path, profile: dict[str, Any]) -> Iterator[rasterio.io.DatasetWriter]:
+    """A file that reaches the disk at once: Python, unlike GDAL, says when that is full."""
+    with MemoryFile() as memory:
+        with memory.open(**profile) as dataset:
+            yield dataset
+        path.write_bytes(memory.read())
+
+
+@contextmanager
+def _on_disk(path: Path, profile: dict[str, Any]) -> Iterator[rasterio.io.DatasetWriter]:
+    with rasterio.open(path, "w", **profile) as dataset:
+        yield dataset
+    _check_whole(path)
 
 
 def _check_whole(path: Path) -> None:

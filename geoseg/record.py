@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from geoseg.output import fingerprint, read_json, write_json
 
 NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
-_PATIENCE = 20
+JOURNAL = ".predict.journal"
+"""Beside the record: a line for each scene since it was last written."""
+_PATIENCE = 100
 """A long record is written when this many times the duration of its last writing has passed."""
 
 
@@ -43,6 +46,8 @@ class Record:
         self._settings = settings
         before = read_json(self._path) if self._path.exists() else {}
         self.scenes: dict[str, dict[str, Any]] = before.get("scenes", {})
+        self._journal = out / JOURNAL
+        self.scenes |= _entries(self._journal)
         self.backend: str | None = before.get("backend")
         """What computes, once that is decided: all maps of an output are made alike."""
         self._written = self._took = 0.0
@@ -72,7 +77,7 @@ class Record:
 
     def done(self, scene: AnyScene, stamp: str, seconds: float) -> None:
         speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
-        self.scenes[scene.name] = {
+        entry = {
             "status": DONE,
             "model": self.model,
             "backend": self.backend,
@@ -82,9 +87,7 @@ class Record:
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(speed, 3),
         }
-        now = time.monotonic()
-        if now - self._written > _PATIENCE * self._took:
-            self.save()
+        self._note(scene.name, entry)
 
     def refuse(
         self, name: str, reason: str, *, status: str = REFUSED, scene: AnyScene | None = None
@@ -93,9 +96,20 @@ class Record:
         entry: dict[str, Any] = {"status": status, "reason": reason}
         if scene is not None:
             entry["inputs"] = self._inputs(scene)
+        self._note(name, entry)
+
+    def _note(self, name: str, entry: dict[str, Any]) -> None:
+        """To write a long record for each scene would take longer than the scene."""
         self.scenes[name] = entry
+        if time.monotonic() - self._written > _PATIENCE * self._took:
+            self.save()
+            return
+        # A full disk is said where it costs more than being able to go on.
+        with suppress(OSError), self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: entry}, ensure_ascii=False) + "\n")
 
     def save(self) -> None:
+        """Write the record. Raises: InputError if the disk is full."""
         begin = time.monotonic()
         values = {
             "model": self.model,
@@ -104,6 +118,7 @@ class Record:
             "scenes": self.scenes,
         }
         write_json(self._path, values)
+        self._journal.unlink(missing_ok=True)
         self._written = time.monotonic()
         self._took = self._written - begin
 
@@ -113,3 +128,13 @@ class Record:
             if path not in self._files:
                 self._files[path] = fingerprint(Path(path).absolute())
         return [self._files[path] for path in scene.paths]
+
+
+def _entries(journal: Path) -> dict[str, dict[str, Any]]:
+    """What a call that was killed had noted; its last line may be torn."""
+    found: dict[str, dict[str, Any]] = {}
+    if journal.exists():
+        for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError):
+                found |= json.loads(line)
+    return found

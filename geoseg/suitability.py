@@ -124,17 +124,20 @@ def highest_values(scene: Scene) -> list[float] | None:
 
 
 def probes(grid: Grid) -> list[Window]:
-    """Windows spread evenly over a grid, each inside one block of the usual files if it can be."""
+    """Windows spread evenly over a grid, each inside one block of the usual files if it can be.
+
+    Of small scenes, which come by the thousand, two in opposite corners.
+    """
     height, width = min(PROBE, grid.height), min(PROBE, grid.width)
-    tops, lefts = (
-        _spread(length, side)
-        for length, side in zip((grid.height, grid.width), (height, width), strict=True)
-    )
-    return [Window(top, left, height, width) for top in tops for left in lefts]
+    tops, lefts = _spread(grid.height, height), _spread(grid.width, width)
+    places = [(top, left) for top in tops for left in lefts]
+    if len(places) == 4:
+        places = [places[0], places[-1]]
+    return [Window(top, left, height, width) for top, left in places]
 
 
 def _spread(length: int, side: int) -> list[int]:
-    """Starts of probes along an axis; of small scenes, which come by the thousand, two."""
+    """Starts of probes along an axis."""
     count = min(PROBES, max(2, length // SPACING))
     starts = np.linspace(0, length - side, count) // side * side
     return sorted({int(start) for start in starts})
