@@ -50,6 +50,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
 	$(BIN)/python -m benchmarks.predict
+	$(BIN)/python -m benchmarks.backends
 	$(BIN)/python -m benchmarks.series_speed
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>

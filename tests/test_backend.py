@@ -274,6 +274,7 @@ def clock(monkeypatch):
         return [seconds[runner.name]] * passes
 
     monkeypatch.setattr(choice, "_timed", timed)
+    monkeypatch.setattr(choice, "SECONDS", 0)
     return seconds
 
 
@@ -357,7 +358,8 @@ class TestChoice:
         (note,) = chosen.notes
         assert note.endswith("predict.precision=32 is exact")
 
-    def test_openvino_is_tried_for_real(self, tiny, images):
+    def test_openvino_is_tried_for_real(self, tiny, images, monkeypatch):
+        monkeypatch.setattr(choice, "SECONDS", 0.1)
         others = [
             other
             for other in choice.candidates(tiny, FLOAT32, tuple(images.shape))
