@@ -48,6 +48,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy geoseg benchmarks
 
+<<<<<<< HEAD
 bench: $(INSTALLED)  ## Ratios measured in one run: about 15 minutes on 2 quiet cores
 	$(BIN)/python -m benchmarks.predict                                      # 2 minutes
 	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
@@ -60,6 +61,12 @@ bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 mi
 bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.seams
+=======
+bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
+	$(BIN)/python -m benchmarks.predict
+	$(BIN)/python -m benchmarks.backends
+	$(BIN)/python -m benchmarks.series_speed
+>>>>>>> backend
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real

@@ -2,7 +2,9 @@ import sys
 import warnings
 
 import pytest
+import segmentation_models_pytorch
 import torch
+from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import nn
 
 from geoseg import models
@@ -10,6 +12,7 @@ from geoseg.backends import NAMES, choice, prepare, settle
 from geoseg.backends.choice import Candidate, choose_backend
 from geoseg.device import Device, enough_memory
 from geoseg.errors import InputError
+from geoseg.models.merged import MergedBlock, merge
 from geoseg.models.windows import CubeWindows
 from geoseg.settings import Model
 
@@ -104,10 +107,10 @@ def test_backends_say_what_the_network_says_whoever_shares_the_batch(
     assert torch.equal(run(images.roll(1, dims=0))[3], logits[2])
 
 
-@pytest.mark.parametrize("backend", NAMES)
+@pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_networks_with_random_weights_are_the_same_in_float32(backend, images):
     torch.manual_seed(3)
-    network = Tiny() if backend == "compile" else models.build(Model("unet", "resnet18"), 4, 5)
+    network = models.build(Model("unet", "resnet18"), 4, 5)
     expected = codes_of(network.eval(), images)
     run = prepare(network, FLOAT32, backend=backend, shape=tuple(images.shape))
     assert agreement(run(images).argmax(dim=1), expected) >= 0.999
@@ -134,10 +137,42 @@ def test_the_network_itself_stays_as_it_is(backend, tiny, images):
     tiny(images).sum().backward()  # as a notebook may that trains on
 
 
-def test_eager_bfloat16_is_autocast_to_the_bit(unet, images):
-    run = prepare(unet, BFLOAT16, backend="torch", shape=tuple(images.shape))
+def test_eager_bfloat16_is_autocast_to_the_bit(tiny, images):
+    run = prepare(tiny, BFLOAT16, backend="torch", shape=tuple(images.shape))
     with torch.inference_mode(), BFLOAT16.autocast():
-        assert torch.equal(run(images), unet(images))
+        assert torch.equal(run(images), tiny(images))
+
+
+class TestMerge:
+    def test_blocks_say_the_same_to_rounding(self, unet, images):
+        network = merge(unet)
+        assert sum(isinstance(module, MergedBlock) for module in network.modules()) == 5
+        assert not any(isinstance(module, MergedBlock) for module in unet.modules())
+        with torch.inference_mode():
+            for part in (images, images[:1, :, :33, :50]):
+                expected = unet(part)
+                torch.testing.assert_close(network(part), expected, atol=1e-4, rtol=1e-4)
+
+    def test_sizes_that_are_not_doubled_are_left_to_the_block(self):
+        torch.manual_seed(0)
+        block = UnetDecoderBlock(6, 3, 4).eval()
+        features, skipped = torch.randn(2, 6, 8, 8), torch.randn(2, 3, 8, 8)
+        with torch.inference_mode():
+            expected = block(features, 8, 8, skip_connection=skipped)
+            given = MergedBlock(block, 6)(features, 8, 8, skip_connection=skipped)
+        assert torch.equal(given, expected)
+
+    @pytest.mark.parametrize("name", ["fpn", "unetplusplus", "segnet"])
+    def test_others_stay_themselves(self, name):
+        encoder = "vgg11_bn" if name == "segnet" else "resnet18"
+        network = models.build(Model(name, encoder), 4, 2)
+        assert merge(network) is network
+
+    def test_attention_is_no_part_of_it(self):
+        network = segmentation_models_pytorch.Unet(
+            "resnet18", encoder_weights=None, decoder_attention_type="scse"
+        )
+        assert merge(network) is network
 
 
 def test_results_do_not_depend_on_the_context(tiny, images):
@@ -239,6 +274,7 @@ def clock(monkeypatch):
         return [seconds[runner.name]] * passes
 
     monkeypatch.setattr(choice, "_timed", timed)
+    monkeypatch.setattr(choice, "SECONDS", 0)
     return seconds
 
 
@@ -322,7 +358,8 @@ class TestChoice:
         (note,) = chosen.notes
         assert note.endswith("predict.precision=32 is exact")
 
-    def test_openvino_is_tried_for_real(self, tiny, images):
+    def test_openvino_is_tried_for_real(self, tiny, images, monkeypatch):
+        monkeypatch.setattr(choice, "SECONDS", 0.1)
         others = [
             other
             for other in choice.candidates(tiny, FLOAT32, tuple(images.shape))

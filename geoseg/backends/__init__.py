@@ -32,29 +32,12 @@ class Runner(Protocol):
         """
 
 
-def settle(backend: str, compiled: bool) -> str | None:
-    """The backend that the two settings of predict name; None: the fastest safe one.
-
-    Raises: InputError if there is no such backend, or the settings contradict each other.
-    """
-    if backend not in ("auto", *NAMES):
-        choices = ", ".join(("auto", *NAMES))
-        raise InputError(f"predict.backend={backend}: unknown; choose from {choices}")
-    if not compiled:
-        return None if backend == "auto" else backend
-    if backend not in ("auto", TORCH, COMPILE):
-        raise InputError(
-            f"predict.backend={backend}: does not go with predict.compile=true, which is torch's;"
-            " take one of the two"
-        )
-    return COMPILE
-
-
 def prepare(network: nn.Module, device: Device, *, backend: str, shape: Shape) -> Runner:
     """A trained network, placed on the device, as the named backend runs it.
 
     network: images (B, C, H, W) → logits (B, K, H, W), float32 weights; it is put in evaluation
-    mode and otherwise left as it is. backend: one of NAMES. shape: of every batch.
+    mode, perhaps on the device, and otherwise left as it is. backend: one of NAMES.
+    shape: of every batch.
     Raises: InputError if the backend is not installed, is not for this device or network, or can't
     build the network.
     """
@@ -62,7 +45,7 @@ def prepare(network: nn.Module, device: Device, *, backend: str, shape: Shape) -
         raise InputError(f"predict.backend={backend}: unknown; choose from {', '.join(NAMES)}")
     if backend != TORCH:
         _check(backend, network, device)
-    network = device.place(network.eval())
+    network = device.place(merged(network.eval(), device))
     # Each backend's file brings its own library; nobody needs those of the others.
     if backend == TORCH:
         from geoseg.backends.eager import Eager
@@ -79,6 +62,18 @@ def prepare(network: nn.Module, device: Device, *, backend: str, shape: Shape) -
     from geoseg.backends.onnx import Onnx
 
     return Onnx(network, shape)
+
+
+def merged(network: nn.Module, device: Device) -> nn.Module:
+    """The network with steps put together that a CPU does faster in one, where it has such."""
+    library = "segmentation_models_pytorch"
+    if device.torch.type != "cpu" or all(
+        not type(module).__module__.startswith(library) for module in network.modules()
+    ):
+        return network
+    from geoseg.models.merged import merge
+
+    return merge(network)
 
 
 def fits(network: nn.Module) -> bool:

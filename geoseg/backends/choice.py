@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,16 +12,19 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.backends import COMPILE, ONNX, OPENVINO, TORCH, Runner, Shape, fits, prepare
+from geoseg.backends.quiet import failure
 from geoseg.device import Device
 from geoseg.errors import InputError
 
 AGREEMENT = 0.999
 """Share of pixels whose class must be that of the network in float32, one operation at a time."""
 ROUNDS = 6
-"""Batches that each backend is timed on, in turn; the fastest tells, since other programs, whose
-bursts outlast a batch, only ever slow one down."""
+"""Batches, at least, that two backends are timed on in turn: the median of their ratios tells,
+since what else the machine does slows down neighbours alike."""
+SECONDS = 3.0
+"""Time for which rounds go on, where batches are short against the bursts of other programs."""
 FASTER = 0.95
-"""Share of the best time so far that a candidate must stay below: nobody changes for nothing."""
+"""Share of the best's time that a candidate must stay below: nobody changes for nothing."""
 PAYS_OFF = 2.0
 """How many times its own cost a candidate must promise to save before it is built."""
 
@@ -95,7 +99,7 @@ def choose_backend(
     best = _timed(eager, images, 2)[-1]  # the first pass also warms up
     reference: Tensor | None = None
     for other in others:
-        cost = other.seconds + 2 * ROUNDS * best
+        cost = other.seconds + max(SECONDS, 2 * ROUNDS * best)
         if best * batches * other.saves < PAYS_OFF * cost:
             continue
         if reference is None:
@@ -110,11 +114,11 @@ def choose_backend(
         if not safe:
             continue
         assert choice.runner is not None
-        measured = _in_turn([choice.runner, runner], images)
-        choice.seconds[choice.backend], choice.seconds[other.backend] = measured
-        best = measured[0]
-        if measured[1] < FASTER * best:
-            choice.backend, choice.runner, best = other.backend, runner, measured[1]
+        times = _in_turn([choice.runner, runner], images)
+        best, own = (statistics.median(column) for column in zip(*times, strict=True))
+        choice.seconds |= {choice.backend: best, other.backend: own}
+        if statistics.median(after / before for before, after in times) < FASTER:
+            choice.backend, choice.runner, best = other.backend, runner, own
     return choice
 
 
@@ -140,10 +144,13 @@ def _judge(backend: str, runner: Runner, images: Tensor, reference: Tensor, choi
     return share >= AGREEMENT
 
 
-def _in_turn(runners: Sequence[Runner], images: Tensor) -> list[float]:
-    """Seconds per batch of each, measured alternately."""
-    times = [[_timed(runner, images, 1)[0] for runner in runners] for _ in range(ROUNDS)]
-    return [min(column) for column in zip(*times, strict=True)]
+def _in_turn(runners: Sequence[Runner], images: Tensor) -> list[list[float]]:
+    """Seconds per batch of each, round after round."""
+    end = time.perf_counter() + SECONDS
+    rounds: list[list[float]] = []
+    while len(rounds) < ROUNDS or time.perf_counter() < end:
+        rounds.append([_timed(runner, images, 1)[0] for runner in runners])
+    return rounds
 
 
 def _timed(runner: Runner, images: Tensor, passes: int) -> list[float]:
@@ -165,4 +172,4 @@ def _shape(images: Tensor) -> Shape:
 def _one_line(backend: str, error: Exception) -> str:
     if isinstance(error, InputError):
         return str(error).splitlines()[0]
-    return f"predict.backend={backend}: {type(error).__name__}: {str(error).splitlines()[:1]}"
+    return failure(backend, error)

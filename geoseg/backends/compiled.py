@@ -20,8 +20,8 @@ class Compiled:
         """Raises: InputError if it can't be compiled here."""
         # Frozen weights let batch normalisations melt into convolutions, and all of them lie as
         # a CPU's matrix units want them; GPUs take them as they are.
-        frozen = {"freezing": True} if device.torch.type == "cpu" else None
-        self._network = torch.compile(network, dynamic=False, options=frozen)
+        frozen = device.torch.type == "cpu"
+        self._network = torch.compile(network, dynamic=False, options={"freezing": frozen})
         self._device = device
         try:
             with quiet():
