@@ -8,12 +8,13 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import nn
 
 from geoseg import models
-from geoseg.backends import NAMES, choice, prepare, settle
+from geoseg.backends import NAMES, choice, prepare
 from geoseg.backends.choice import Candidate, choose_backend
 from geoseg.device import Device, enough_memory
 from geoseg.errors import InputError
 from geoseg.models.merged import MergedBlock, merge
 from geoseg.models.windows import CubeWindows
+from geoseg.network import BACKENDS, Running
 from geoseg.settings import Model
 
 FLOAT32, BFLOAT16 = Device("cpu", "32"), Device("cpu", "bf16")
@@ -237,14 +238,18 @@ class TestWhatIsNotThere:
     ],
 )
 def test_settings_name_a_backend(backend, compiled, name):
-    assert settle(backend, compiled) == name
+    assert Running(backend=backend, compile=compiled).wanted_backend == name
+
+
+def test_settings_know_all_backends():
+    assert BACKENDS == ("auto", *NAMES)
 
 
 def test_settings_that_contradict_each_other():
-    with pytest.raises(InputError, match=r"onnx: does not go with predict\.compile=true"):
-        settle("onnx", compiled=True)
-    with pytest.raises(InputError, match=r"backend=tvm: unknown"):
-        settle("tvm", compiled=False)
+    with pytest.raises(InputError, match=r"leave out predict\.backend=onnx"):
+        Running(backend="onnx", compile=True)
+    with pytest.raises(InputError, match=r"backend=tvm: choose from auto, torch"):
+        Running(backend="tvm")
 
 
 class Fake:
