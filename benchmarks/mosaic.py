@@ -1,10 +1,10 @@
 """Mosaicking many overlapping maps against rasterio.merge and against a VRT with gdal_translate.
 
 `python -m benchmarks.mosaic`: makes maps in a temporary folder, joins them in turn with each, every
-time in a process of its own, and prints seconds (median), the ratio to geoseg within a run, and peak
-memory. All write one deflated COG with 512-pixel blocks and overviews of the mode, with all cores,
-and must hold the same pixels. GDAL's command line tools are used where they are there (Debian:
-gdal-bin); the GDAL that rasterio brings is measured in any case.
+time in a process of its own, and prints seconds (median), the ratio to geoseg within a run, and
+peak memory. All write one deflated COG with 512-pixel blocks and overviews of the mode, with all
+cores, and must hold the same pixels. GDAL's command line tools are used where they are there
+(Debian: gdal-bin); the GDAL that rasterio brings is measured in any case.
 Peak memory of mosaics of growing size, with gaps as between islands, comes after it.
 """
 
@@ -32,7 +32,7 @@ from rasterio.windows import Window as RioWindow
 from scipy import ndimage
 
 from geoseg import landcover, raster
-from geoseg.grid import Grid, Window
+from geoseg.grid import Grid
 from geoseg.legend import Legend
 from geoseg.summary import table
 
@@ -138,7 +138,9 @@ def compare(folder: Path, given: argparse.Namespace) -> str:
         rows.append(row)
     grid = raster.info(out["geoseg"]).grid
     assert grid is not None
-    same = [name for name, path in out.items() if path.exists() and same_pixels(path, out["geoseg"])]
+    same = [
+        name for name, path in out.items() if path.exists() and same_pixels(path, out["geoseg"])
+    ]
     head = (
         f"{given.maps} maps of {given.size}², {given.overlap} pixels of overlap: {grid.height} ×"
         f" {grid.width}, {os.cpu_count()} cores, median of {given.runs};"
@@ -151,9 +153,7 @@ def describe(rows: list[dict[str, Spent]]) -> str:
     lines = []
     for name in rows[0]:
         spent = [row[name] for row in rows]
-        ratio = statistics.median(
-            row[name].seconds / row["geoseg mosaic"].seconds for row in rows
-        )
+        ratio = statistics.median(row[name].seconds / row["geoseg mosaic"].seconds for row in rows)
         seconds = statistics.median(s.seconds for s in spent)
         most = max(s.megabytes for s in spent)
         lines.append((name, f"{seconds:.1f}", f"{ratio:.2f}", f"{most:.0f}"))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import MemoryFile
@@ -62,6 +61,7 @@ class RasterInfo:
     """Whether values are indices into a colour table."""
     block: tuple[int, int]
     """Height and width of a block in pixels."""
+    tags: dict[str, str]
 
 
 def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
@@ -98,30 +98,43 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
     return None
 
 
+def environment() -> AbstractContextManager[Any]:
+    """Within it, files may be opened that another thread goes on reading, in its own, and closes.
+
+    A file that is opened outside must be closed by the thread that opened it.
+    """
+    return rasterio.Env()
+
+
 def info(path: str | Path) -> RasterInfo:
     """Read a raster's header. Raises: InputError if it isn't a raster."""
     with _open(path) as dataset:
-        problem = _problem(dataset)
-        crs = dataset.crs.to_wkt() if dataset.crs else ""
-        grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
-        kinds = dataset.colorinterp
-        alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
-        bands = tuple(i for i in range(dataset.count) if i not in alpha)
-        colors = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
-        masked = bool(alpha) or MaskFlags.per_dataset in dataset.mask_flag_enums[0]
-        return RasterInfo(
-            path=str(path),
-            grid=grid,
-            problem=f"{path}: {problem}" if problem else None,
-            bands=tuple(i + 1 for i in bands),
-            alpha=min(alpha) + 1 if alpha else None,
-            names=tuple(dataset.descriptions[i] or colors.get(kinds[i]) for i in bands),
-            dtype=str(np.result_type(*(dataset.dtypes[i] for i in bands))) if bands else "uint8",
-            nodata=dataset.nodata,
-            mask_band=masked,
-            palette=kinds[0] == ColorInterp.palette,
-            block=dataset.block_shapes[0],
-        )
+        return _info(path, dataset)
+
+
+def _info(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
+    problem = _problem(dataset)
+    crs = dataset.crs.to_wkt() if dataset.crs else ""
+    grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
+    kinds = dataset.colorinterp
+    alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
+    bands = tuple(i for i in range(dataset.count) if i not in alpha)
+    colors = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
+    masked = bool(alpha) or MaskFlags.per_dataset in dataset.mask_flag_enums[0]
+    return RasterInfo(
+        path=str(path),
+        grid=grid,
+        problem=f"{path}: {problem}" if problem else None,
+        bands=tuple(i + 1 for i in bands),
+        alpha=min(alpha) + 1 if alpha else None,
+        names=tuple(dataset.descriptions[i] or colors.get(kinds[i]) for i in bands),
+        dtype=str(np.result_type(*(dataset.dtypes[i] for i in bands))) if bands else "uint8",
+        nodata=dataset.nodata,
+        mask_band=masked,
+        palette=kinds[0] == ColorInterp.palette,
+        block=dataset.block_shapes[0],
+        tags=dict(dataset.tags()),
+    )
 
 
 def tags(path: str | Path) -> dict[str, str]:
@@ -164,8 +177,11 @@ class Raster:
         nodata: a value that replaces the file's; "none" = no value means nodata.
         Raises: InputError if it can't be opened or has no grid.
         """
-        facts = info(path)
+        self._stack = ExitStack()
+        dataset = self._stack.enter_context(_open(path))
+        facts = _info(path, dataset)
         if facts.grid is None:
+            self.close()
             raise InputError(str(facts.problem))
         self.path = str(path)
         self.grid = grid or facts.grid
@@ -174,8 +190,6 @@ class Raster:
         value = facts.nodata if nodata is None else nodata
         self.nodata = None if value is None or value == "none" else float(value)
         self._masked = facts.mask_band
-        self._stack = ExitStack()
-        dataset = self._stack.enter_context(_open(path))
         # A window of the same pixels is read straight; anything else goes through a warp.
         self._offset = (0, 0) if grid is None else facts.grid.offset(grid)
         self._own = facts.grid
@@ -390,20 +404,31 @@ def png(pixels: np.ndarray) -> bytes:
         return bytes(memory.read())
 
 
-def to_cog(source: str | Path, destination: str | Path, *, resampling: str = "mode") -> None:
-    """Copy a GeoTIFF into a Cloud Optimized one with overviews, whole or not at all."""
-    with replacing(destination) as temporary:
-        try:
-            rasterio.shutil.copy(
-                source,
-                temporary,
-                driver="COG",
-                compress="deflate",
-                overview_resampling=resampling,
-                blocksize=512,
-                bigtiff="IF_SAFER",
-                num_threads="ALL_CPUS",
-            )
-            _check_whole(temporary)
-        except READ_ERRORS as error:
-            raise _write_error(Path(destination), error) from None
+def header(
+    grid: Grid,
+    *,
+    nodata: float,
+    colors: dict[int, tuple[int, int, int, int]],
+    tags: dict[str, str] | None = None,
+) -> bytes:
+    """A GeoTIFF of uint8 with CRS, place, colours and tags, but next to no pixels.
+
+    For who writes these himself: GDAL knows best how a CRS is told.
+    """
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            dtype="uint8",
+            count=1,
+            height=1,
+            width=1,
+            crs=grid.crs,
+            transform=grid.transform,
+            nodata=nodata,
+            tiled=True,
+            bigtiff="NO",
+            endianness="LITTLE",
+        ) as dataset:
+            dataset.write_colormap(1, colors)
+            dataset.update_tags(**(tags or {}))
+        return bytes(memory.read())
