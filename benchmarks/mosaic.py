@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +60,13 @@ LEGEND = Legend.parse(
     [{"code": k, "name": f"class {k}", "color": f"#{k:02x}8000"} for k in range(1, CLASSES + 1)],
     "benchmark",
 )
+LAUNCH = """
+import resource, subprocess, sys, time
+begin = time.perf_counter()
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+"""Runs a command: a process inherits the peak of the one that starts it, so that one is small."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +80,12 @@ class Spent:
     @classmethod
     def by(cls, *command: str | Path) -> Spent:
         """Run a command to its end. Raises: RuntimeError with what it said if it fails."""
-        with tempfile.TemporaryFile() as said:
-            begin = time.perf_counter()
-            process = subprocess.Popen([str(c) for c in command], stdout=said, stderr=said)
-            _, status, usage = os.wait4(process.pid, 0)
-            seconds = time.perf_counter() - begin
-            process.returncode = os.waitstatus_to_exitcode(status)
-            if process.returncode:
-                said.seek(0)
-                raise RuntimeError(f"{command}: {said.read().decode()}")
-        unit = 1e6 if sys.platform == "darwin" else 1e3
-        return cls(seconds, usage.ru_maxrss / unit)
+        call = [sys.executable, "-c", LAUNCH, *map(str, command)]
+        done = subprocess.run(call, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{command}: {done.stderr}")
+        seconds, peak = done.stdout.split()
+        return cls(float(seconds), float(peak) / (1e6 if sys.platform == "darwin" else 1e3))
 
     def __add__(self, other: Spent) -> Spent:
         return Spent(self.seconds + other.seconds, max(self.megabytes, other.megabytes))
@@ -219,7 +220,8 @@ def run_geoseg(maps: Path, out: Path) -> Spent:
     for stray in out.parent.glob(f".{out.name}*"):
         stray.unlink()
     out.unlink(missing_ok=True)
-    return Spent.by(sys.executable, "-m", "geoseg.mosaic", f"maps={maps}", f"out={out}")
+    call = (sys.executable, "-m", "geoseg.mosaic", f"maps={maps}", f"out={out}")
+    return Spent.by(*call, "overwrite=true")
 
 
 def run_tools(paths: list[Path], out: Path, resampling: str) -> Spent:

@@ -103,19 +103,29 @@ class Level:
         """In bytes; 0 = all nodata, not stored."""
 
     def read(self, window: Window, pack: Pack) -> np.ndarray | None:
-        """Codes of a window that begins at a block, or None if all are nodata."""
-        rows = slice(window.top // BLOCK, -(-window.bottom // BLOCK))
-        columns = slice(window.left // BLOCK, -(-window.right // BLOCK))
-        if not self.sizes[rows, columns].any():
+        """Codes of a window, as far as it lies in the level, or None if all are nodata.
+
+        It begins at a block.
+        """
+        height, width = (
+            min(end, side) - begin
+            for begin, end, side in (
+                (window.top, window.bottom, self.shape[0]),
+                (window.left, window.right, self.shape[1]),
+            )
+        )
+        top, left = window.top // BLOCK, window.left // BLOCK
+        rows, columns = -(-height // BLOCK), -(-width // BLOCK)
+        there = np.argwhere(self.sizes[top : top + rows, left : left + columns])
+        if not there.size:
             return None
-        whole = [(s.stop - s.start) * BLOCK for s in (rows, columns)]
-        codes = np.zeros(whole, np.uint8)
-        for row, column in np.argwhere(self.sizes[rows, columns]).tolist():
-            place = rows.start + row, columns.start + column
+        codes = np.zeros((rows * BLOCK, columns * BLOCK), np.uint8)
+        for row, column in there.tolist():
+            place = top + row, left + column
             content = zlib.decompress(pack.read(int(self.offsets[place]), int(self.sizes[place])))
             block = np.frombuffer(content, np.uint8).reshape(BLOCK, BLOCK)
             codes[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK] = block
-        return codes[: window.height, : window.width]
+        return codes[:height, :width]
 
 
 def _fill(levels: list[Level], read: Read, pack: Pack, running: Running) -> np.ndarray:
@@ -159,11 +169,13 @@ def _make(source: Read, levels: int, window: Window) -> tuple[list[bytes], list[
 
 def _from_below(level: Level, pack: Pack, window: Window) -> np.ndarray | None:
     """Codes of a window of an overview, of the blocks of the one below."""
-    top, left = 2 * window.top, 2 * window.left
-    height, width = level.shape
-    bottom, right = min(2 * window.bottom, height), min(2 * window.right, width)
-    codes = level.read(Window(top, left, bottom - top, right - left), pack)
-    return None if codes is None else halve(codes)
+    codes = np.zeros((window.height, window.width), np.uint8)
+    for part in windows(codes.shape, BLOCK):
+        below = Window(2 * part.top, 2 * part.left, 2 * part.height, 2 * part.width)
+        found = level.read(below.shift(2 * window.top, 2 * window.left), pack)
+        if found is not None:
+            codes[part.within(Window(0, 0, *codes.shape))] = halve(found)
+    return codes
 
 
 def _deflate(block: np.ndarray) -> bytes:

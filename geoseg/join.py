@@ -16,10 +16,13 @@ from geoseg.grid import Grid, Window
 from geoseg.joint_grid import place
 from geoseg.landcover import Map
 from geoseg.legend import NODATA, UNLABELLED
-from geoseg.raster import Raster, environment
+from geoseg.raster import BLOCK, Raster, environment, most_files
 
-OPEN_MAPS = 64
-"""Maps kept open while no thread reads them; each takes two file handles and what GDAL holds."""
+OPEN_MAPS = 128
+"""Maps kept open while no thread reads them; each takes two file handles and 0.2 MB. A row of
+windows should find open what it shares with the row above."""
+HANDLES = 6
+"""File handles that a process must be allowed for each of these."""
 COARSER = 1.9
 """From this many times a map's pixel on, an output pixel takes the mode of those it covers; below,
 the nearest."""
@@ -54,7 +57,7 @@ class Join:
         self._edges = np.array([(w.top, w.left, w.bottom, w.right) for w in self.places])
         self._known = bytes((NODATA, UNLABELLED, *parts[0].map.legend.codes))
         self._idle: OrderedDict[int, list[Raster]] = OrderedDict()
-        self._room = OPEN_MAPS
+        self._room = min(OPEN_MAPS, most_files() // HANDLES)
         self._lock = Lock()
 
     def touching(self, window: Window) -> list[int]:
@@ -82,19 +85,20 @@ class Join:
             inside = self.places[number].intersect(window)
             assert inside is not None
             contested = self._contested(number, inside, numbers)
-            there = inside.within(window)
             with self._files(number) as files:
                 found = self._codes(files[0], inside)
-                if contested == [inside]:
-                    self._compete(files, found, inside, inside, (codes[there], best[there]))
-                    continue
-                before = [codes[part.within(window)].copy() for part in contested]
-                codes[there] = found
-                for part, own in zip(contested, before, strict=True):
-                    codes[part.within(window)] = own
-                for part in contested:
-                    at = part.within(window)
-                    self._compete(files, found, inside, part, (codes[at], best[at]))
+                confidence = self._confidence(files, inside, contested)
+            # Where nobody else has a say it is copied; the rest gets back what was there.
+            before = [codes[part.within(window)].copy() for part in contested]
+            codes[inside.within(window)] = found
+            for part, own in zip(contested, before, strict=True):
+                codes[part.within(window)] = own
+            for part in contested:
+                here, at = part.within(inside), part.within(window)
+                sure = confidence[here] * (found[here] != NODATA)
+                wins = sure > best[at]
+                np.copyto(codes[at], found[here], where=wins)
+                np.copyto(best[at], sure, where=wins)
         return codes
 
     def _codes(self, file: Raster, window: Window) -> np.ndarray:
@@ -122,27 +126,17 @@ class Join:
         return shared
 
     @staticmethod
-    def _compete(
-        files: list[Raster],
-        found: np.ndarray,
-        inside: Window,
-        part: Window,
-        leader: tuple[np.ndarray, np.ndarray],
-    ) -> None:
-        """Put codes of a map where it is more confident than what is there, once or many times.
-
-        found: its codes in the window `inside`. leader: codes and confidence of the part, changed.
-        """
-        codes, best = leader
-        found = found[part.within(inside)]
-        if len(files) == 2:
-            confidence = np.maximum(files[1].read(part)[0][0], 1)
-            confidence[found == NODATA] = 0
-        else:
-            confidence = (found != NODATA).view(np.uint8)
-        wins = confidence > best
-        np.copyto(codes, found, where=wins)
-        np.copyto(best, confidence, where=wins)
+    def _confidence(files: list[Raster], inside: Window, contested: list[Window]) -> np.ndarray:
+        """Of a map in a window, at least 1; right where it is contested."""
+        confidence = np.ones((inside.height, inside.width), np.uint8)
+        if len(files) == 1:
+            return confidence
+        # Whole blocks are read anyway: of many narrow parts, some more than once.
+        if sum(part.grow(BLOCK // 2).area for part in contested) > inside.area:
+            contested = [inside]
+        for part in contested:
+            np.maximum(files[1].read(part)[0][0], 1, out=confidence[part.within(inside)])
+        return confidence
 
     @contextmanager
     def _files(self, number: int) -> Iterator[list[Raster]]:
@@ -172,7 +166,9 @@ class Join:
         files: list[Raster] = []
         try:
             for path, resampling in wanted:
-                files.append(Raster(path, grid=self.grid, resampling=resampling, nodata=NODATA))
+                # Only a warp needs to be told: looking for it in what is copied takes time.
+                nodata = "none" if self.exact[number] else NODATA
+                files.append(Raster(path, grid=self.grid, resampling=resampling, nodata=nodata))
         except BaseException:
             _close(files)
             raise

@@ -121,7 +121,8 @@ def _read(paths: list[str]) -> list[Part]:
 
     def read(path: str) -> Part | InputError:
         try:
-            return _read_part(path)
+            with raster.environment():
+                return _read_part(path)
         except InputError as error:
             return error
 

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -319,6 +320,84 @@ def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(many, tmp_path, phase):
     mosaic(many.folder, tmp_path / "undisturbed.tif")
     made, undisturbed = (tmp_path / f"{name}.tif" for name in ("landcover", "undisturbed"))
     assert made.read_bytes() == undisturbed.read_bytes()
+
+
+def hidden(out: Path) -> list[str]:
+    return sorted(path.name for path in out.parent.iterdir() if "landcover" in path.name)
+
+
+@pytest.mark.parametrize("phase", ["joining", "copying"])
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(maps, out, phase):
+    resource = pytest.importorskip("resource")
+    for number in range(4):
+        maps.add(str(number), grid(0, 900 * number, 1000, 1000), noise(1000, 1000, number), 50)
+    whole = out.with_name("whole.tif")
+    mosaic(maps.folder, whole)
+    # The kernel refuses as it does on a full disk; the file is larger than what was joined for it.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = 100_000 if phase == "joining" else whole.stat().st_size - 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(InputError) as caught:
+            mosaic(maps.folder, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == (
+        f"{out}: can't be written (File too large); is the disk full? Free some and go on"
+    )
+    assert hidden(out) == [".landcover.tif.mosaic.json"]
+    mosaic(maps.folder, out)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_disk_too_full_for_the_style_leaves_the_mosaic_and_only_that_is_made_up_for(
+    maps, out, monkeypatch
+):
+    maps.add("a", grid(0, 0, 20, 20), 1)
+    write_text = Path.write_text
+
+    def full(path, *given, **options):
+        if ".qml" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_text(path, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(InputError, match=r"landcover\.qml: can't be written \(No space left"):
+            mosaic(maps.folder, out)
+    made = out.stat().st_mtime_ns
+    mosaic(maps.folder, out)
+    assert out.stat().st_mtime_ns == made
+    assert hidden(out) == [
+        *(".landcover.tif.mosaic.json", "landcover.qml", "landcover.tif", "landcover.tif.aux.xml"),
+    ]
+
+
+LAUNCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_mosaic(tmp_path):
+    """A process inherits the peak of the one that starts it: one between them that is small."""
+    pytest.importorskip("resource")
+    peaks = []
+    for side in (14_336, 43_008):
+        maps = Maps(tmp_path / str(side))
+        for number, (row, column) in enumerate(np.ndindex(7, 7)):
+            top, left = ((place + 1) * side // 7 - 300 for place in (row, column))
+            maps.add(f"{number:03}", grid(top, left, 300, 300), noise(300, 300), 50)
+        maps.add("corner", grid(0, 0, 1, 1), 1, 50)
+        out = maps.folder / "landcover.tif"
+        command = ["-m", "geoseg.mosaic", f"maps={maps.folder}", f"out={out}"]
+        call = [sys.executable, "-c", LAUNCH, sys.executable, *command]
+        done = subprocess.run(call, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / (1e6 if sys.platform == "darwin" else 1e3))
+        assert raster.info(out).grid.window.area == side**2
+    # The pixels alone are 1,644 MB more.
+    assert peaks[1] - peaks[0] < 60
 
 
 def test_a_failure_leaves_nothing_half_written(maps, out):
