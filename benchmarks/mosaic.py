@@ -94,7 +94,7 @@ class Spent:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--maps", type=int, default=1000)
-    parser.add_argument("--size", type=int, default=1000, help="side of a map in pixels")
+    parser.add_argument("--size", type=int, default=512, help="side of a map in pixels")
     parser.add_argument("--overlap", type=int, default=64)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--largest", type=int, default=40_000, help="side of the sparse mosaic")

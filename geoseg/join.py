@@ -19,8 +19,7 @@ from geoseg.legend import NODATA, UNLABELLED
 from geoseg.raster import BLOCK, Raster, environment, most_files
 
 OPEN_MAPS = 128
-"""Maps kept open while no thread reads them; each takes two file handles and 0.2 MB. A row of
-windows should find open what it shares with the row above."""
+"""Maps kept open for windows to come; each takes two file handles and 0.2 MB."""
 HANDLES = 6
 """File handles that a process must be allowed for each of these."""
 COARSER = 1.9
@@ -85,7 +84,7 @@ class Join:
             inside = self.places[number].intersect(window)
             assert inside is not None
             contested = self._contested(number, inside, numbers)
-            with self._files(number) as files:
+            with self._files(number, window) as files:
                 found = self._codes(files[0], inside)
                 confidence = self._confidence(files, inside, contested)
             # Where nobody else has a say it is copied; the rest gets back what was there.
@@ -139,8 +138,8 @@ class Join:
         return confidence
 
     @contextmanager
-    def _files(self, number: int) -> Iterator[list[Raster]]:
-        """The files of a map, which no other thread uses meanwhile."""
+    def _files(self, number: int, window: Window) -> Iterator[list[Raster]]:
+        """The files of a map for a window; no other thread uses them meanwhile."""
         with self._lock:
             files = self._idle.pop(number, None)
         if files is None:
@@ -148,10 +147,14 @@ class Join:
         try:
             yield files
         finally:
+            place = self.places[number]
+            # Windows come row by row: those to come have nothing of what ends in this one.
+            over = place.bottom <= window.bottom and place.right <= window.right
             with self._lock:
                 # Another thread may have had to open them as well.
-                surplus = [files] if number in self._idle else []
-                self._idle.setdefault(number, files)
+                surplus = [files] if over or number in self._idle else []
+                if not surplus:
+                    self._idle[number] = files
                 while len(self._idle) > self._room:
                     surplus.append(self._idle.popitem(last=False)[1])
             for one in surplus:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,14 @@ class Map:
 def parse_legend(text: str, source: str) -> Legend:
     """Legend in a tag. Raises: InputError."""
     try:
-        return Legend.from_dict(json.loads(text), source)
+        return _legend(text)
+    except InputError:
+        return Legend.from_dict(json.loads(text), source)  # raises, and says where
     except (ValueError, AttributeError) as error:
         raise InputError(f"{source}: damaged ({error}); make the map anew") from None
+
+
+@lru_cache(maxsize=16)
+def _legend(text: str) -> Legend:
+    """A thousand maps have one."""
+    return Legend.from_dict(json.loads(text))
