@@ -48,9 +48,10 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy geoseg benchmarks
 
-bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
+bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone and the usual tools
 	$(BIN)/python -m benchmarks.predict
 	$(BIN)/python -m benchmarks.series_speed
+	$(BIN)/python -m benchmarks.mosaic
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real

@@ -31,6 +31,8 @@ LEVELS = 3
 """Image and overviews that are made of a window at once."""
 SIDE = BLOCK * 2 ** (LEVELS - 1)
 """Of these windows in pixels: the smallest of the overviews has one block in it."""
+SYNC = 64_000_000
+"""Bytes that are sent to the disk at once: nothing interrupts the wait for it, not even Ctrl-C."""
 THREADS = 8
 """At most: each holds some windows in memory."""
 
@@ -78,17 +80,19 @@ def write(
     Returns: pixels per code (256,) int64.
     Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
     """
+    pack_path = unfinished(path)
     if running.key is None:
-        unfinished(path).unlink(missing_ok=True)
+        pack_path.unlink(missing_ok=True)
     key = f"{__version__} {SIDE} {LEVELS} {grid} {running.key}"
-    with Pack(unfinished(path), key, owner=path) as pack:
-        levels = [Level(shape) for shape in shapes(grid)]
-        counts = _fill(levels, read, pack, running)
-        with replacing(path) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
-            _assemble(file, template, levels, pack)
-            file.flush()
-            # A disk that is full or away may say so only here.
-            os.fsync(file.fileno())
+    levels = [Level(shape) for shape in shapes(grid)]
+    try:
+        with Pack(pack_path, key, owner=path) as pack:
+            counts = _fill(levels, read, pack, running)
+            with replacing(path) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
+                _assemble(file, template, levels, pack)
+    finally:
+        if running.key is None:
+            pack_path.unlink(missing_ok=True)
     return counts
 
 
@@ -100,7 +104,7 @@ class Level:
         size = tuple(-(-side // BLOCK) for side in shape)
         self.offsets = np.zeros(size, np.int64)
         self.sizes = np.zeros(size, np.int64)
-        """In bytes; 0 = all nodata, not stored."""
+        """In bytes; 0 = all nodata, not there."""
 
     def read(self, window: Window, pack: Pack) -> np.ndarray | None:
         """Codes of a window, as far as it lies in the level, or None if all are nodata.
@@ -179,9 +183,12 @@ def _from_below(level: Level, pack: Pack, window: Window) -> np.ndarray | None:
 
 
 def _deflate(block: np.ndarray) -> bytes:
-    """A zlib stream; nothing of a block that is all nodata."""
-    if not block.any():
-        return b""
+    """Nothing of a block that is all nodata."""
+    return _packed(block) if block.any() else b""
+
+
+def _packed(block: np.ndarray) -> bytes:
+    """A zlib stream."""
     # Runs are what maps are made of: looking for nothing else is the fastest way, and packs a third
     # denser than looking for everything in haste.
     packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
@@ -229,10 +236,22 @@ def _place(levels: list[Level], window: Window, record: Record) -> None:
 
 def _assemble(file: BinaryIO, template: bytes, levels: list[Level], pack: Pack) -> None:
     """Write the file, of blocks that are all in the pack."""
-    tags = tiff.parse(template)
-    file.write(tiff.header(tags, [lv.shape for lv in levels], [lv.sizes for lv in levels]))
+    # TIFF knows blocks that are not there, but of all readers only GDAL does too.
+    empty = _packed(np.zeros((BLOCK, BLOCK), np.uint8))
+    sizes = [np.where(level.sizes, level.sizes, len(empty)) for level in levels]
+    file.write(tiff.header(tiff.parse(template), [level.shape for level in levels], sizes))
+    synced = 0
     for level in reversed(levels):
-        for offsets, sizes in zip(level.offsets, level.sizes, strict=True):
-            for offset, size in zip(offsets.tolist(), sizes.tolist(), strict=True):
-                if size:
-                    file.write(tiff.framed(pack.read(offset, size)))
+        for offsets, stored in zip(level.offsets, level.sizes, strict=True):
+            if file.tell() - synced > SYNC:
+                synced = _sync(file)
+            for offset, size in zip(offsets.tolist(), stored.tolist(), strict=True):
+                file.write(tiff.framed(pack.read(offset, size) if size else empty))
+    _sync(file)
+
+
+def _sync(file: BinaryIO) -> int:
+    """Have all that is written reach the disk: one that is full or away may say so only then."""
+    file.flush()
+    os.fsync(file.fileno())
+    return file.tell()

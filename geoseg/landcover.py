@@ -14,7 +14,7 @@ import numpy as np
 from geoseg import __version__, cog, raster
 from geoseg.cog import RUNNING, Running
 from geoseg.errors import InputError
-from geoseg.grid import Grid
+from geoseg.grid import Grid, Window
 from geoseg.legend import NODATA, Legend
 from geoseg.output import replacing
 from geoseg.raster import Raster, Writer
@@ -93,8 +93,13 @@ def writing(
         with raster.create(plain, grid, dtype="uint8", nodata=NODATA) as writer:
             yield writer
         with Raster(plain) as file:
+
+            def read(window: Window) -> np.ndarray:
+                with raster.environment():
+                    return file.read(window)[0][0]
+
             alone = Running(threads=1)  # an open file is read by one thread at a time
-            write(path, grid, legend, lambda w: file.read(w)[0][0], tags=tags, running=alone)
+            write(path, grid, legend, read, tags=tags, running=alone)
     finally:
         plain.unlink(missing_ok=True)
 

@@ -70,10 +70,10 @@ def header(
     """All that stands before the blocks.
 
     tags: of a GeoTIFF with the same CRS, place and meaning. shapes: height and width of the image
-    and its overviews. sizes: bytes of their blocks, int64 (rows, columns) each; 0 = not there, all
-    nodata. It is a classic TIFF if that can count all its bytes, else a BigTIFF.
+    and its overviews. sizes: bytes of their blocks, int64 (rows, columns) each.
+    Returns: the header of a classic TIFF if that can count all its bytes, else of a BigTIFF.
     """
-    blocks = int(sum((size + LEADER + TRAILER)[size > 0].sum() for size in sizes))
+    blocks = int(sum((size + LEADER + TRAILER).sum() for size in sizes))
     length = len(_header(tags, shapes, sizes, 0, False))
     big = length + blocks > CLASSIC_END
     if big:
@@ -106,12 +106,11 @@ def _header(
 
 
 def _places(sizes: Sequence[np.ndarray], start: int) -> list[np.ndarray]:
-    """Where the blocks begin in a file whose data starts there; 0 = not there."""
+    """Where the blocks begin in a file whose data starts there."""
     found = []
     for size in reversed(sizes):
-        space = np.where(size > 0, size + LEADER + TRAILER, 0)
-        ends = start + np.cumsum(space).reshape(size.shape)
-        found.append(np.where(size > 0, ends - space + LEADER, 0))
+        ends = start + np.cumsum(size + LEADER + TRAILER).reshape(size.shape)
+        found.append(ends - TRAILER - size)
         start = int(ends[-1, -1])
     return found[::-1]
 

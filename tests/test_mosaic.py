@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform as warp_points
 
-from geoseg import join, landcover, raster
+from geoseg import cog, join, landcover, raster
 from geoseg import mosaic as command
 from geoseg.errors import InputError
 from geoseg.grid import Grid
@@ -307,6 +307,17 @@ def test_killed_at_random_moments_it_goes_on_and_ends_with_the_same_bytes(many, 
     assert result["files"] == [
         *(".landcover.tif.mosaic.json", "landcover.qml", "landcover.tif", "landcover.tif.aux.xml"),
     ]
+
+
+def test_any_number_of_threads_writes_the_same_bytes(many, out, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    written = []
+    for threads in (1, 6):
+        monkeypatch.setattr(cog, "THREADS", threads)
+        path = out.with_name(f"{threads}.tif")
+        mosaic(many.folder, path)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("phase", ["joining", "copying"])
