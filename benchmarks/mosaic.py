@@ -136,6 +136,7 @@ def compare(folder: Path, given: argparse.Namespace) -> str:
             row[name] = contestant()
             if name.startswith("…"):
                 row[name] += row["rasterio.merge, plain GeoTIFF only"]
+            print(f"{name}: {row[name].seconds:.1f} s", file=sys.stderr, flush=True)
         rows.append(row)
     grid = raster.info(out["geoseg"]).grid
     assert grid is not None
