@@ -48,11 +48,12 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy geoseg benchmarks
 
-<<<<<<< HEAD
-bench: $(INSTALLED)  ## Ratios measured in one run: about 15 minutes on 2 quiet cores
+bench: $(INSTALLED)  ## Ratios measured in one run: about 20 minutes on 2 quiet cores
 	$(BIN)/python -m benchmarks.predict                                      # 2 minutes
+	$(BIN)/python -m benchmarks.backends                                     # 2
 	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
-	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 5
+	$(BIN)/python -m benchmarks.mosaic                                       # 5
+	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 4
 	$(BIN)/python -m benchmarks.series_speed                                 # 4
 
 bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk
@@ -61,12 +62,6 @@ bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 mi
 bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.seams
-=======
-bench: $(INSTALLED)  ## Ratios measured in one run, against the network alone
-	$(BIN)/python -m benchmarks.predict
-	$(BIN)/python -m benchmarks.backends
-	$(BIN)/python -m benchmarks.series_speed
->>>>>>> backend
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real

@@ -81,7 +81,7 @@ class Collector:
         panel = rows.panel
         if not self._began:
             self._began = True
-            self._session.enter_context(raster.session())
+            self._session.enter_context(raster.environment())
         if self._writer is None:
             self._writer = SceneWriter(self._out, job, self._legend, self._model)
         # Waits here for a GPU to get there, so that the network's thread does not.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Lock
 from types import TracebackType
 
 import numpy as np
@@ -14,10 +16,12 @@ from geoseg.grid import Grid, Window
 from geoseg.joint_grid import place
 from geoseg.landcover import Map
 from geoseg.legend import NODATA, UNLABELLED
-from geoseg.raster import Raster
+from geoseg.raster import BLOCK, Raster, environment, most_files
 
-OPEN_MAPS = 64
-"""Maps kept open; each takes two file handles and what GDAL holds for it."""
+OPEN_MAPS = 128
+"""Maps kept open for windows to come; each takes two file handles and 0.2 MB."""
+HANDLES = 6
+"""File handles that a process must be allowed for each of these."""
 COARSER = 1.9
 """From this many times a map's pixel on, an output pixel takes the mode of those it covers; below,
 the nearest."""
@@ -33,7 +37,10 @@ class Part:
 
 
 class Join:
-    """Maps on one grid, read by windows. Only maps that touch a window are read for it."""
+    """Maps on one grid, read by windows, by several threads if need be.
+
+    Only maps that touch a window are read for it.
+    """
 
     def __init__(self, parts: Sequence[Part], grid: Grid) -> None:
         """Parts in the order in which equal confidences win. Raises: InputError."""
@@ -47,9 +54,10 @@ class Join:
             for part, exact in zip(parts, self.exact, strict=True)
         ]
         self._edges = np.array([(w.top, w.left, w.bottom, w.right) for w in self.places])
-        self._known = np.zeros(256, bool)
-        self._known[[NODATA, UNLABELLED, *parts[0].map.legend.codes]] = True
-        self._open: OrderedDict[int, list[Raster]] = OrderedDict()
+        self._known = bytes((NODATA, UNLABELLED, *parts[0].map.legend.codes))
+        self._idle: OrderedDict[int, list[Raster]] = OrderedDict()
+        self._room = min(OPEN_MAPS, most_files() // HANDLES)
+        self._lock = Lock()
 
     def touching(self, window: Window) -> list[int]:
         """Places in `parts` of the maps that may hold pixels of a window, in order."""
@@ -66,29 +74,43 @@ class Join:
         numbers = self.touching(window)
         if not numbers:
             return None
+        with environment():
+            return self._join(window, numbers)
+
+    def _join(self, window: Window, numbers: list[int]) -> np.ndarray:
         codes = np.zeros((window.height, window.width), np.uint8)
         best = np.zeros_like(codes)
         for number in numbers:
             inside = self.places[number].intersect(window)
             assert inside is not None
-            there = inside.within(window)
-            found = self._codes(number, inside)
-            confidence = self._confidence(number, inside, self._contested(number, inside, numbers))
-            confidence *= (found != NODATA) & (found != UNLABELLED)
-            wins = confidence > best[there]
-            np.copyto(codes[there], found, where=wins)
-            np.copyto(best[there], confidence, where=wins)
+            contested = self._contested(number, inside, numbers)
+            with self._files(number, window) as files:
+                found = self._codes(files[0], inside)
+                confidence = self._confidence(files, inside, contested)
+            # Where nobody else has a say it is copied; the rest gets back what was there.
+            before = [codes[part.within(window)].copy() for part in contested]
+            codes[inside.within(window)] = found
+            for part, own in zip(contested, before, strict=True):
+                codes[part.within(window)] = own
+            for part in contested:
+                here, at = part.within(inside), part.within(window)
+                sure = confidence[here] * (found[here] != NODATA)
+                wins = sure > best[at]
+                np.copyto(codes[at], found[here], where=wins)
+                np.copyto(best[at], sure, where=wins)
         return codes
 
-    def _codes(self, number: int, window: Window) -> np.ndarray:
-        file = self._files(number)[0]
+    def _codes(self, file: Raster, window: Window) -> np.ndarray:
+        """Codes of a map; what has no label has no class."""
         codes = file.read(window)[0][0]
-        if not self._known[codes].all():
-            stranger = int(codes[~self._known[codes]][0])
+        strangers = codes.tobytes().translate(None, self._known)
+        if strangers:
             raise InputError(
-                f"{file.path}: holds code {stranger}, which its legend does not know;"
+                f"{file.path}: holds code {strangers[0]}, which its legend does not know;"
                 " make this map anew"
             )
+        if codes.max() == UNLABELLED:
+            codes[codes == UNLABELLED] = NODATA
         return codes
 
     def _contested(self, number: int, inside: Window, touching: list[int]) -> list[Window]:
@@ -102,34 +124,65 @@ class Join:
             return [inside]
         return shared
 
-    def _confidence(self, number: int, inside: Window, contested: list[Window]) -> np.ndarray:
-        """At least 1 everywhere."""
+    @staticmethod
+    def _confidence(files: list[Raster], inside: Window, contested: list[Window]) -> np.ndarray:
+        """Of a map in a window, at least 1; right where it is contested."""
         confidence = np.ones((inside.height, inside.width), np.uint8)
-        files = self._files(number)
-        for window in contested if len(files) == 2 else ():
-            part = confidence[window.within(inside)]
-            np.maximum(files[1].read(window)[0][0], 1, out=part)
+        if len(files) == 1:
+            return confidence
+        # Whole blocks are read anyway: of many narrow parts, some more than once.
+        if sum(part.grow(BLOCK // 2).area for part in contested) > inside.area:
+            contested = [inside]
+        for part in contested:
+            np.maximum(files[1].read(part)[0][0], 1, out=confidence[part.within(inside)])
         return confidence
 
-    def _files(self, number: int) -> list[Raster]:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
-        while len(self._open) >= OPEN_MAPS:
-            _close(self._open.popitem(last=False)[1])
+    @contextmanager
+    def _files(self, number: int, window: Window) -> Iterator[list[Raster]]:
+        """The files of a map for a window; no other thread uses them meanwhile."""
+        with self._lock:
+            files = self._idle.pop(number, None)
+        if files is None:
+            files = self._opened(number)
+        try:
+            yield files
+        finally:
+            place = self.places[number]
+            # Windows come row by row: those to come have nothing of what ends in this one.
+            over = place.bottom <= window.bottom and place.right <= window.right
+            with self._lock:
+                # Another thread may have had to open them as well.
+                surplus = [files] if over or number in self._idle else []
+                if not surplus:
+                    self._idle[number] = files
+                while len(self._idle) > self._room:
+                    surplus.append(self._idle.popitem(last=False)[1])
+            for one in surplus:
+                _close(one)
+
+    def _opened(self, number: int) -> list[Raster]:
         part = self.parts[number]
         coarser = self.grid.pixel_size_m >= COARSER * part.map.grid.pixel_size_m
-        files = self._open[number] = []
         wanted = [(part.map.path, "mode" if coarser else "nearest")]
         if part.confidence:
             wanted.append((part.confidence, "average" if coarser else "nearest"))
-        for path, resampling in wanted:
-            files.append(Raster(path, grid=self.grid, resampling=resampling, nodata=NODATA))
+        files: list[Raster] = []
+        try:
+            for path, resampling in wanted:
+                # Only a warp needs to be told: looking for it in what is copied takes time.
+                nodata = "none" if self.exact[number] else NODATA
+                files.append(Raster(path, grid=self.grid, resampling=resampling, nodata=nodata))
+        except BaseException:
+            _close(files)
+            raise
         return files
 
     def close(self) -> None:
-        while self._open:
-            _close(self._open.popitem()[1])
+        """Close what no thread is reading; one that goes on after this closes its own."""
+        with self._lock:
+            self._room = 0
+            while self._idle:
+                _close(self._idle.popitem()[1])
 
     def __enter__(self) -> Join:
         return self

@@ -6,14 +6,18 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
-from geoseg import __version__, raster
+import numpy as np
+
+from geoseg import __version__, cog, raster
+from geoseg.cog import RUNNING, Running
 from geoseg.errors import InputError
-from geoseg.grid import Grid
+from geoseg.grid import Grid, Window
 from geoseg.legend import NODATA, Legend
 from geoseg.output import replacing
-from geoseg.raster import Writer
+from geoseg.raster import Raster, Writer
 
 LEGEND_TAG = "GEOSEG_LEGEND"
 MODEL_TAG = "GEOSEG_MODEL"
@@ -44,29 +48,60 @@ def write_side_files(path: str | Path, legend: Legend) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
+def write(
+    path: str | Path,
+    grid: Grid,
+    legend: Legend,
+    read: cog.Read,
+    *,
+    tags: dict[str, str] | None = None,
+    running: Running = RUNNING,
+) -> np.ndarray:
+    """Write class codes into a Cloud Optimized GeoTIFF with its side files.
+
+    read: codes of a window; see `cog.write`.
+    Returns: pixels per code (256,) int64.
+    Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
+    """
+    template = raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
+    counts = cog.write(path, grid, read, template=template, running=running)
+    write_side_files(path, legend)
+    return counts
+
+
+def finish(path: str | Path, legend: Legend) -> None:
+    """Do what a run did not come to that was killed after the map was whole.
+
+    Raises: InputError if the side files can't be written.
+    """
+    if not all(beside.exists() for beside in side_files(path)):
+        write_side_files(path, legend)
+    cog.unfinished(path).unlink(missing_ok=True)
+
+
 @contextmanager
 def writing(
     path: str | Path, grid: Grid, legend: Legend, *, tags: dict[str, str] | None = None
 ) -> Iterator[Writer]:
-    """Write class codes window by window into a Cloud Optimized GeoTIFF with its side files.
+    """As `write`, for codes that come window by window, in any windows and order.
 
     Raises: InputError if the folder can't be written or the disk is full.
     """
-    plain = unfinished(path)
+    # Overviews need the whole map, and its blocks their order.
+    plain = Path(path).with_name(f".{Path(path).name}.pixels")
     try:
-        with raster.create(
-            plain, grid, dtype="uint8", nodata=NODATA, colors=legend.colors(), tags=tags
-        ) as writer:
+        with raster.create(plain, grid, dtype="uint8", nodata=NODATA) as writer:
             yield writer
-        raster.to_cog(plain, path)
-        write_side_files(path, legend)
+        with Raster(plain) as file:
+
+            def read(window: Window) -> np.ndarray:
+                with raster.environment():
+                    return file.read(window)[0][0]
+
+            alone = Running(threads=1)  # an open file is read by one thread at a time
+            write(path, grid, legend, read, tags=tags, running=alone)
     finally:
         plain.unlink(missing_ok=True)
-
-
-def unfinished(path: str | Path) -> Path:
-    """A plain GeoTIFF that the pixels go to first, for overviews need the whole map."""
-    return Path(path).with_name(f".{Path(path).name}.pixels")
 
 
 @dataclass(frozen=True)
@@ -93,7 +128,7 @@ class Map:
                 f"{path}: {count} band{'s' * (count != 1)} of {facts.dtype}, not a map; expected"
                 " one band of uint8 class codes, as geoseg.predict and geoseg.mosaic write it"
             )
-        found = raster.tags(path)
+        found = facts.tags
         if legend is None:
             if LEGEND_TAG not in found:
                 raise InputError(
@@ -107,6 +142,14 @@ class Map:
 def parse_legend(text: str, source: str) -> Legend:
     """Legend in a tag. Raises: InputError."""
     try:
-        return Legend.from_dict(json.loads(text), source)
+        return _legend(text)
+    except InputError:
+        return Legend.from_dict(json.loads(text), source)  # raises, and says where
     except (ValueError, AttributeError) as error:
         raise InputError(f"{source}: damaged ({error}); make the map anew") from None
+
+
+@lru_cache(maxsize=16)
+def _legend(text: str) -> Legend:
+    """A thousand maps have one."""
+    return Legend.from_dict(json.loads(text))

@@ -87,7 +87,7 @@ def plan(
     report: Report,
 ) -> list[Job]:
     """What is to be done for each scene that suits the model and is not done."""
-    with raster.session():
+    with raster.environment():
         verdicts = {scene.name: _suited(scene, network.card, record, report) for scene in scenes}
     suited = [scene for scene in verdicts.values() if scene is not None]
     jobs = []

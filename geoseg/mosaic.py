@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from geoseg import command, landcover, raster
+from geoseg.cog import Running
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 from geoseg.join import Join, Part
@@ -25,9 +27,10 @@ from geoseg.output import claim, claim_note, fingerprint, read_json
 from geoseg.record import NAME as RECORD
 from geoseg.scene import find_files
 from geoseg.summary import Summary
+from geoseg.threads import in_order
 
-WINDOW = (2048, 8192)
-"""Height and width of the windows that are joined at once: 16 megapixels, whole blocks."""
+HEADERS = 4
+"""Headers that are read at once: a disk far away takes long to answer."""
 
 
 @dataclass
@@ -86,6 +89,8 @@ def mosaic(
     folder = _common_folder(paths)
     summary = Summary()
     if not _claim(out, settings, parts, overwrite):
+        # A run may have been killed between the mosaic and these.
+        landcover.finish(out, parts[0].map.legend)
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
         return summary
     counts = _write(parts, grid, out, folder)
@@ -113,9 +118,19 @@ def _read(paths: list[str]) -> list[Part]:
     """Raises: InputError with the faults of all maps."""
     faults = Faults()
     parts = []
-    for path in paths:
+
+    def read(path: str) -> Part | InputError:
+        try:
+            with raster.environment():
+                return _read_part(path)
+        except InputError as error:
+            return error
+
+    for found in in_order(read, paths, threads=HEADERS):
         with faults.collect():
-            parts.append(_read_part(path))
+            if isinstance(found, InputError):
+                raise found
+            parts.append(found)
     for part in parts[1:]:
         first = parts[0].map
         if _meaning(part.map.legend) != _meaning(first.legend):
@@ -168,11 +183,9 @@ def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bo
     inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
     wanted = {"settings": settings, "inputs": inputs}
     products = (*(path.name for path in landcover.side_files(out)), out.name)
-    if landcover.unfinished(out).exists():  # of a run that was killed
-        landcover.unfinished(out).unlink()
     note = claim_note(out.parent, command="mosaic", name=out.name)
     before = read_json(note) if note.exists() else {}
-    if before == wanted and all((out.parent / product).exists() for product in products):
+    if before == wanted and out.exists():
         return False
     # Maps that were predicted anew are no other settings: the mosaic follows them.
     follows = before.get("settings") == settings
@@ -192,40 +205,17 @@ def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> np.ndarray
     legend = parts[0].map.legend
     models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
     tags = landcover.tags(legend, ",".join(models)) | {MAPS_TAG: _relative(folder, out)}
-    counts = np.zeros(256, np.int64)
-    with Join(parts, grid) as join, landcover.writing(out, grid, legend, tags=tags) as writer:
-        for window in _progress(_windows(grid)):
-            codes = join.read(window)
-            if codes is None:
-                counts[NODATA] += window.area
-                continue
-            writer.write(codes, window)
-            counts += _count(codes)
-    return counts
+    # What there is of a run that was killed is worth nothing if this changed.
+    key = hashlib.sha256(claim_note(out.parent, command="mosaic", name=out.name).read_bytes())
+    with Join(parts, grid) as join:
+        running = Running(key=key.hexdigest(), progress=_progress)
+        return landcover.write(out, grid, legend, join.read, tags=tags, running=running)
 
 
-def _count(codes: np.ndarray) -> np.ndarray:
-    """Pixels per code (256,) of an array (H, W) uint8."""
-    # numpy counts a copy in 64-bit integers: of some rows at a time, it is small.
-    rows = range(0, codes.shape[0], 64)
-    parts = (np.bincount(codes[row : row + 64].ravel(), minlength=256) for row in rows)
-    return sum(parts, np.zeros(256, np.int64))
-
-
-def _windows(grid: Grid) -> list[Window]:
-    """Windows that partition a grid, row by row."""
-    height, width = WINDOW
-    return [
-        Window(top, left, min(height, grid.height - top), min(width, grid.width - left))
-        for top in range(0, grid.height, height)
-        for left in range(0, grid.width, width)
-    ]
-
-
-def _progress(windows: list[Window]) -> Iterator[Window]:
+def _progress(windows: Sequence[Window]) -> Iterable[Window]:
     shown = sys.stderr.isatty() and len(windows) > 1
     console = Console(stderr=True)
-    yield from track(windows, "joining maps", console=console, disable=not shown, transient=True)
+    return track(windows, "joining maps", console=console, disable=not shown, transient=True)
 
 
 def _describe(summary: Summary, parts: list[Part], grid: Grid, counts: np.ndarray) -> None:

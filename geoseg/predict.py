@@ -189,7 +189,8 @@ def predict(
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}
     wanted = bands_for(card, bands)
-    found = find_scenes(scenes, wanted, refused=refused)
+    with raster.environment():
+        found = find_scenes(scenes, wanted, refused=refused)
     settings = settings_of(network, tiling) | {"bands": told(wanted)}
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings)

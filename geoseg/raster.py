@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import MemoryFile
@@ -76,6 +75,7 @@ class RasterInfo:
     """Whether values are indices into a colour table."""
     block: tuple[int, int]
     """Height and width of a block in pixels."""
+    tags: dict[str, str]
 
 
 def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
@@ -112,13 +112,32 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
     return None
 
 
+def environment() -> AbstractContextManager[Any]:
+    """Within it, files may be opened that another thread goes on reading, in its own, and closes.
+
+    A file that is opened outside must be closed by the thread that opened it. What may lie beside
+    a file is asked for by its name: to list a folder of thousands takes longer than to open a file.
+    """
+    return rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="TRUE")
+
+
+def most_files() -> int:
+    """How many files this process may hold open at once."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if 0 <= soft < 1 << 20 else 1 << 20
+
+
 def info(path: str | Path) -> RasterInfo:
     """Read a raster's header. Raises: InputError if it isn't a raster."""
     with _open(path) as dataset:
-        return _facts(path, dataset)
+        return _info(path, dataset)
 
 
-def _facts(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
+def _info(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
     problem = _problem(dataset)
     crs = dataset.crs.to_wkt() if dataset.crs else ""
     grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
@@ -139,14 +158,8 @@ def _facts(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         mask_band=masked,
         palette=kinds[0] == ColorInterp.palette,
         block=dataset.block_shapes[0],
+        tags=dict(dataset.tags()),
     )
-
-
-@contextmanager
-def session() -> Iterator[None]:
-    """Have GDAL's settings looked up once for all files that a thread opens in the block."""
-    with rasterio.Env.from_defaults():
-        yield
 
 
 def tags(path: str | Path) -> dict[str, str]:
@@ -191,9 +204,9 @@ class Raster:
         """
         self._stack = ExitStack()
         dataset = self._stack.enter_context(_open(path))
-        facts = _facts(path, dataset)
+        facts = _info(path, dataset)
         if facts.grid is None:
-            self._stack.close()
+            self.close()
             raise InputError(str(facts.problem))
         self.path = str(path)
         self.grid = grid or facts.grid
@@ -432,20 +445,31 @@ def png(pixels: np.ndarray) -> bytes:
         return bytes(memory.read())
 
 
-def to_cog(source: str | Path, destination: str | Path, *, resampling: str = "mode") -> None:
-    """Copy a GeoTIFF into a Cloud Optimized one with overviews, whole or not at all."""
-    with replacing(destination) as temporary:
-        try:
-            rasterio.shutil.copy(
-                source,
-                temporary,
-                driver="COG",
-                compress="deflate",
-                overview_resampling=resampling,
-                blocksize=512,
-                bigtiff="IF_SAFER",
-                num_threads="ALL_CPUS",
-            )
-            _check_whole(temporary)
-        except READ_ERRORS as error:
-            raise _write_error(Path(destination), error) from None
+def header(
+    grid: Grid,
+    *,
+    nodata: float,
+    colors: dict[int, tuple[int, int, int, int]],
+    tags: dict[str, str] | None = None,
+) -> bytes:
+    """A GeoTIFF of uint8 with CRS, place, colours and tags, but next to no pixels.
+
+    For who writes these himself: GDAL knows best how a CRS is told.
+    """
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff",
+            dtype="uint8",
+            count=1,
+            height=1,
+            width=1,
+            crs=grid.crs,
+            transform=grid.transform,
+            nodata=nodata,
+            tiled=True,
+            bigtiff="NO",
+            endianness="LITTLE",
+        ) as dataset:
+            dataset.write_colormap(1, colors)
+            dataset.update_tags(**(tags or {}))
+        return bytes(memory.read())

@@ -242,7 +242,7 @@ def test_settings_name_a_backend(backend, compiled, name):
 
 
 def test_settings_know_all_backends():
-    assert BACKENDS == ("auto", *NAMES)
+    assert ("auto", *NAMES) == BACKENDS
 
 
 def test_settings_that_contradict_each_other():

@@ -1,4 +1,8 @@
+import errno
 import json
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,13 +12,14 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform as warp_points
 
-from geoseg import join, landcover, raster
+from geoseg import cog, join, landcover, raster
 from geoseg import mosaic as command
 from geoseg.errors import InputError
-from geoseg.grid import Grid, Window
+from geoseg.grid import Grid
 from geoseg.joint_grid import joint_grid, parse_crs
 from geoseg.legend import Legend
 from geoseg.mosaic import MosaicConfig, mosaic
+from geoseg.pyramid import windows
 
 LEGEND = Legend.parse(
     [
@@ -90,8 +95,7 @@ def test_a_map_without_confidence_loses_against_one_with(maps, out):
     assert pixels(out).tolist() == [[2, 9, 9]]
 
 
-def test_aligned_maps_are_copied_exactly_and_gaps_are_nodata(maps, out, monkeypatch):
-    monkeypatch.setattr(command, "WINDOW", (64, 64))
+def test_aligned_maps_are_copied_exactly_and_gaps_are_nodata(maps, out):
     a, b = noise(90, 70, 1), noise(100, 120, 2)
     a[:20, :20] = 0
     maps.add("a", grid(0, 0, 90, 70), a, 50)
@@ -114,13 +118,17 @@ def test_any_windows_and_any_number_of_open_files_give_the_same(maps, out, monke
             str(number),
             grid(int(top), int(left), 80, 70),
             noise(80, 70, number),
-            rng.integers(1, 101, (80, 70)),
+            rng.integers(1, 101, (80, 70)) if number % 4 else None,
         )
     mosaic(maps.folder, out)
-    monkeypatch.setattr(command, "WINDOW", (48, 32))
     monkeypatch.setattr(join, "OPEN_MAPS", 2)
-    mosaic(maps.folder, out.with_name("other.tif"))
-    assert np.array_equal(pixels(out), pixels(out.with_name("other.tif")))
+    whole = pixels(out)
+    parts = command._read(command._find(maps.folder, out))
+    with join.Join(parts, raster.info(out).grid) as joined:
+        for window in windows(whole.shape, 40):
+            codes = joined.read(window)
+            expected = whole[window.top : window.bottom, window.left : window.right]
+            assert np.array_equal(np.zeros_like(expected) if codes is None else codes, expected)
 
 
 def test_a_naive_merge_gives_the_same(maps, out):
@@ -272,34 +280,135 @@ def test_a_foreign_file_is_not_replaced(maps, out):
     assert out.read_text() == "mine"
 
 
-@pytest.mark.parametrize("moment", ["create", "to_cog", "write_side_files"])
-def test_killed_and_started_again_gives_the_same_bytes_and_no_strays(
-    maps, out, monkeypatch, moment
+def in_a_process(task: str, folder: Path, *more: str) -> dict:
+    script = Path(__file__).with_name("killing_mosaic.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    call = [sys.executable, script, task, folder, *more]
+    done = subprocess.run(call, capture_output=True, env=environment, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def many(maps: Maps) -> Maps:
+    """Nine windows to join, overviews that are made of overviews, and one map to be warped."""
+    for number in range(12):
+        top, left = number // 4 * 1300, number % 4 * 1500
+        maps.add(f"{number:02}", grid(top, left, 1500, 1600), noise(1500, 1600, number), number + 1)
+    maps.add("warped", grid(60, 40, 200, 200, side=0.7), 9, 99)
+    return maps
+
+
+def test_killed_at_random_moments_it_goes_on_and_ends_with_the_same_bytes(many, tmp_path):
+    result = in_a_process("kill", tmp_path)
+    assert result["phases"] == {"joining": 12, "overviews": 3, "copying": 6, "side files": 3}
+    assert result["redone"] == {}
+    assert result["wrong"] == []
+    assert result["files"] == [
+        *(".landcover.tif.mosaic.json", "landcover.qml", "landcover.tif", "landcover.tif.aux.xml"),
+    ]
+
+
+def test_any_number_of_threads_writes_the_same_bytes(many, out, monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    written = []
+    for threads in (1, 6):
+        monkeypatch.setattr(cog, "THREADS", threads)
+        path = out.with_name(f"{threads}.tif")
+        mosaic(many.folder, path)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("phase", ["joining", "copying"])
+def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(many, tmp_path, phase):
+    result = in_a_process("interrupt", tmp_path, phase)
+    assert result["status"] == 130
+    assert result["seconds"] < 2
+    assert result["said"] == "geoseg mosaic: stopped; the same command goes on from here\n"
+    assert result["left"] == [".landcover.tif.mosaic.json", ".landcover.tif.pack"]
+    mosaic(many.folder, tmp_path / "landcover.tif")
+    mosaic(many.folder, tmp_path / "undisturbed.tif")
+    made, undisturbed = (tmp_path / f"{name}.tif" for name in ("landcover", "undisturbed"))
+    assert made.read_bytes() == undisturbed.read_bytes()
+
+
+def hidden(out: Path) -> list[str]:
+    return sorted(path.name for path in out.parent.iterdir() if "landcover" in path.name)
+
+
+@pytest.mark.parametrize("phase", ["joining", "copying"])
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(maps, out, phase):
+    resource = pytest.importorskip("resource")
+    for number in range(4):
+        maps.add(str(number), grid(0, 900 * number, 1000, 1000), noise(1000, 1000, number), 50)
+    whole = out.with_name("whole.tif")
+    mosaic(maps.folder, whole)
+    # The kernel refuses as it does on a full disk; the file is larger than what was joined for it.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    size = 100_000 if phase == "joining" else whole.stat().st_size - 1
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        with pytest.raises(InputError) as caught:
+            mosaic(maps.folder, out)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == (
+        f"{out}: can't be written (File too large); is the disk full? Free some and go on"
+    )
+    assert hidden(out) == [".landcover.tif.mosaic.json"]
+    mosaic(maps.folder, out)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_disk_too_full_for_the_style_leaves_the_mosaic_and_only_that_is_made_up_for(
+    maps, out, monkeypatch
 ):
-    maps.add("a", grid(0, 0, 600, 600), noise(600, 600), 50)  # large enough for overviews
-    reference = out.with_name("reference.tif")
-    mosaic(maps.folder, reference)
+    maps.add("a", grid(0, 0, 20, 20), 1)
+    write_text = Path.write_text
 
-    class Killed(BaseException):
-        pass
-
-    def die(*_, **__):
-        raise Killed
+    def full(path, *given, **options):
+        if ".qml" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write_text(path, *given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(landcover if moment == "write_side_files" else raster, moment, die)
-        # A process that is killed cleans nothing up.
-        patch.setattr(Path, "unlink", lambda *_, **__: None)
-        with pytest.raises(Killed):
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(InputError, match=r"landcover\.qml: can't be written \(No space left"):
             mosaic(maps.folder, out)
-    for stray in (".landcover.tif.part", "..landcover.tif.pixels.part"):
-        out.with_name(stray).write_text("half")
-    out.with_name(".landcover.tif.part.ovr.tmp").write_text("half")
+    made = out.stat().st_mtime_ns
     mosaic(maps.folder, out)
-    assert out.read_bytes() == reference.read_bytes()
-    names = {p.name.replace("reference", "landcover") for p in out.parent.iterdir()}
-    assert names == {p.name for p in out.parent.iterdir() if "reference" not in p.name}
-    assert len(names) == 5  # maps, mosaic, class names, style, note
+    assert out.stat().st_mtime_ns == made
+    assert hidden(out) == [
+        *(".landcover.tif.mosaic.json", "landcover.qml", "landcover.tif", "landcover.tif.aux.xml"),
+    ]
+
+
+LAUNCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_mosaic(tmp_path):
+    """A process inherits the peak of the one that starts it: one between them that is small."""
+    pytest.importorskip("resource")
+    peaks = []
+    for side in (14_336, 43_008):
+        maps = Maps(tmp_path / str(side))
+        for number, (row, column) in enumerate(np.ndindex(7, 7)):
+            top, left = ((place + 1) * side // 7 - 300 for place in (row, column))
+            maps.add(f"{number:03}", grid(top, left, 300, 300), noise(300, 300), 50)
+        maps.add("corner", grid(0, 0, 1, 1), 1, 50)
+        out = maps.folder / "landcover.tif"
+        command = ["-m", "geoseg.mosaic", f"maps={maps.folder}", f"out={out}"]
+        call = [sys.executable, "-c", LAUNCH, sys.executable, *command]
+        done = subprocess.run(call, capture_output=True, text=True, check=True)
+        peaks.append(int(done.stdout) / (1e6 if sys.platform == "darwin" else 1e3))
+        assert raster.info(out).grid.window.area == side**2
+    # The pixels alone are 1,644 MB more.
+    assert peaks[1] - peaks[0] < 60
 
 
 def test_a_failure_leaves_nothing_half_written(maps, out):
@@ -394,10 +503,3 @@ def test_the_command_needs_an_output():
 
 def test_a_number_is_an_epsg_code():
     assert parse_crs("32633") == UTM
-
-
-def test_windows_partition_the_grid():
-    covered = np.zeros((5000, 9000), np.uint8)
-    for window in command._windows(grid(0, 0, 5000, 9000)):
-        covered[window.within(Window(0, 0, 5000, 9000))] += 1
-    assert (covered == 1).all()

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from geoseg.threads import Behind, ahead, timed
+from geoseg.threads import Behind, ahead, in_order, timed
 
 
 def alive():
@@ -104,3 +104,52 @@ def test_timed_adds_up_what_items_take():
     for _ in timed(slow(), seconds, "read"):
         time.sleep(0.02)
     assert 0.03 <= seconds["read"] <= time.perf_counter() - begin - 0.06
+
+
+def test_results_come_in_order_from_all_threads():
+    names = set()
+
+    def work(item):
+        names.add(threading.current_thread())
+        time.sleep(0.002 * (item % 3))
+        return item**2
+
+    assert list(in_order(work, range(50), threads=3)) == [item**2 for item in range(50)]
+    assert len(names) == 3
+    assert not alive()
+
+
+def test_work_is_little_ahead_of_what_is_asked_for():
+    taken = []
+    results = in_order(lambda item: item, (taken.append(n) or n for n in range(99)), threads=2)
+    with closing(results):
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+    assert len(taken) <= 3 + 2 * 2
+    assert not alive()
+
+
+def test_a_fault_comes_where_its_result_would_have_and_nothing_goes_on():
+    done = []
+
+    def work(item):
+        if item == 3:
+            raise ValueError("boom")
+        done.append(item)
+        return item
+
+    results = in_order(work, range(1000), threads=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="boom"):
+        next(results)
+    assert len(done) < 20
+    assert not alive()
+
+
+def test_an_interrupted_loop_does_not_wait_for_work_that_hangs():
+    hang = threading.Event()
+    results = in_order(lambda item: item and hang.wait(), range(9), threads=2)
+    assert next(results) == 0
+    begin = time.perf_counter()
+    results.close()
+    assert time.perf_counter() - begin < 2
+    hang.set()

@@ -100,7 +100,7 @@ def batches(
     readers: threads that read. wanted: asked before each row whether a panel still matters.
     """
     filling = _Filling(batch_size, pin)
-    with raster.session(), Readers(readers) as opened:
+    with raster.environment(), Readers(readers) as opened:
         for panel in panels:
             for step, image, seen in steps(panel, opened, wanted):
                 if image is not None and seen is not None:
