@@ -62,14 +62,29 @@ def weights(starts: tuple[int, ...], size: int) -> np.ndarray:
     return ramps.astype(np.float32)
 
 
+class Ramps:
+    """The weights of the windows of an axis, those that are alike kept once."""
+
+    def __init__(self, starts: tuple[int, ...], size: int, device: torch.device) -> None:
+        kinds, kind = np.unique(weights(starts, size), axis=0, return_inverse=True)
+        self._kinds = torch.from_numpy(kinds).to(device)
+        self.kind: list[int] = kind.ravel().tolist()
+        """By window."""
+
+    def of(self, kind: int) -> Tensor:
+        """Weights (size,) of a kind."""
+        return self._kinds[kind]
+
+
 class Blender:
     """Weighted sums of probabilities for one row of windows of a panel: memory knows no height."""
 
     def __init__(self, panel: Panel, classes: int, device: torch.device) -> None:
         self.panel = panel
         self.sums = torch.zeros(classes, panel.size, panel.width, device=device)
-        self._down = torch.from_numpy(weights(panel.rows, panel.size)).to(device)
-        self._across = torch.from_numpy(weights(panel.columns, panel.size)).to(device)
+        self._down = Ramps(panel.rows, panel.size, device)
+        self._across = Ramps(panel.columns, panel.size, device)
+        self._weights: dict[tuple[int, int], Tensor] = {}
         # Of equal sums the first class counts: labels fall, so that their maximum names it.
         labels = 255 - torch.arange(classes, dtype=torch.uint8, device=device)
         self._labels = labels[:, None, None]
@@ -80,9 +95,12 @@ class Blender:
         start = panel.columns[column]
         left, right = max(start, panel.left), min(start + panel.size, panel.right)
         part = slice(left - start, right - start)
-        weight = self._down[row][:, None] * self._across[column][part]
+        # Most windows have neighbours on all sides, and so the same weights.
+        key = self._down.kind[row], self._across.kind[column]
+        if key not in self._weights:
+            self._weights[key] = self._down.of(key[0])[:, None] * self._across.of(key[1])
         self.sums[:, :, left - panel.left : right - panel.left].addcmul_(
-            probabilities[:, :, part], weight
+            probabilities[:, :, part], self._weights[key][:, part]
         )
 
     def finish(self, row: int) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,10 @@ def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
         _end(name, explain(error, name, schema))
     except KeyboardInterrupt:
         print(f"geoseg {name}: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # All is cleaned up; libraries that say goodbye to each other would keep a person waiting.
+        os._exit(130)
 
 
 def quoted(argument: str) -> str:

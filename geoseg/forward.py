@@ -25,16 +25,18 @@ class Scaling:
     def __init__(self, statistics: BandStatistics, device: torch.device) -> None:
         mean, factor = (torch.from_numpy(values).to(device) for values in statistics.scaling())
         self._mean, self._factor = mean[:, None, None], factor[:, None, None]
-        self._scaled = torch.empty(0)
+        self._plain = self._scaled = torch.empty(0)
 
     def __call__(self, images: Tensor, seen: Tensor | None) -> Tensor:
         """Images (B, C, H, W) float32, 0 where nothing is seen (B, H, W); valid until next time."""
         if self._scaled.shape != images.shape:
-            self._scaled = torch.empty(
-                images.shape, device=images.device, memory_format=torch.channels_last
-            )
-        self._scaled.copy_(images).sub_(self._mean).mul_(self._factor)
-        return self._scaled if seen is None else self._scaled.mul_(seen[:, None])
+            self._plain = torch.empty(images.shape, device=images.device)
+            self._scaled = self._plain.to(memory_format=torch.channels_last, copy=True)
+        # In this layout a band's numbers lie side by side: twice as fast as in the other.
+        self._plain.copy_(images).sub_(self._mean).mul_(self._factor)
+        if seen is not None:
+            self._plain.mul_(seen[:, None])
+        return self._scaled.copy_(self._plain)
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,9 @@ class Forward:
         if logits.shape != self._logits.shape:
             self._logits = torch.empty(logits.shape, device=logits.device)
             self._probabilities = torch.empty_like(self._logits)
-        self._logits.copy_(logits)
-        return torch.softmax(self._logits, dim=1, out=self._probabilities)
+        if logits.dtype != torch.float32 or not logits.is_contiguous():
+            logits = self._logits.copy_(logits)
+        return torch.softmax(logits, dim=1, out=self._probabilities)
 
     def _add(self, part: Tensor, first: bool) -> None:
         if self._sum.shape != part.shape:
