@@ -24,7 +24,9 @@ from typing import Any
 from geoseg.errors import Faults, InputError
 
 GRACE = 3.0
-"""Seconds in which the process with the fault comes to word before those that only lost it."""
+"""Seconds in which the process with the fault comes to word before those that only miss it."""
+PATIENCE = 10.0
+"""Seconds that the first process has to say a fault and end; torch takes its time to end."""
 ENOUGH = 5.0
 """Seconds that a process gets to end before it is killed."""
 GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -68,7 +70,7 @@ def first_speaks() -> Iterator[None]:
         yield
     except Exception as error:
         if here.count > 1 and (here.rank or not isinstance(error, InputError)):
-            time.sleep(GRACE)
+            time.sleep(PATIENCE)
         raise
 
 
