@@ -54,6 +54,13 @@ def place() -> Place:
     return Place(number["RANK"], number["WORLD_SIZE"], here)
 
 
+def first(nodes: int = 1) -> bool:
+    """Whether this is the first process, or the one that starts it, of all `nodes` machines."""
+    if place().count == 1 and nodes > 1:
+        return os.environ.get("NODE_RANK", "0") == "0"
+    return place().rank == 0
+
+
 @contextmanager
 def first_speaks() -> Iterator[None]:
     """Let the first process tell a fault that several have, and others only what it doesn't know.

@@ -55,7 +55,7 @@ class TrainConfig:
 def main(config: TrainConfig) -> None:
     with processes.first_speaks():
         text = _train(config)
-    if processes.place().rank == 0:
+    if processes.first(config.fit.nodes):
         print(text)
 
 
@@ -156,7 +156,7 @@ def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") ->
 
     but: settings that the training does not read.
     """
-    if processes.place().rank:
+    if not processes.first(config.fit.nodes):
         yield
         return
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", but)}

@@ -123,6 +123,7 @@ def test_started_processes_are_not_started_again(monkeypatch):
     for name, value in (given | {"MASTER_ADDR": "a", "MASTER_PORT": "1"}).items():
         monkeypatch.setenv(name, value)
     assert processes.place() == processes.Place(3, 4, 2)
+    assert not processes.first()
     monkeypatch.setattr(time, "sleep", lambda _: None)
     assert processes.spread("process_jobs:place", devices=2, nodes=2) == "3 of 4"
     with pytest.raises(InputError, match=r"fit.devices=3: 2 processes were started") as error:
@@ -138,6 +139,9 @@ def test_what_can_not_be_is_refused_at_the_door(monkeypatch):
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(InputError, match=r"fit.nodes=2: start the command with torchrun"):
         processes.spread("process_jobs:place", devices=1, nodes=2)
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert processes.first()
+    assert not processes.first(nodes=2)
 
 
 def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
