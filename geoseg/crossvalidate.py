@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg import __version__, command
+from geoseg import __version__, command, processes
 from geoseg.accuracy import write_confusion_csv
 from geoseg.dataset import DESCRIPTION
 from geoseg.errors import Faults, InputError
@@ -70,8 +70,8 @@ class CrossvalidateConfig:
             faults.add(
                 f"model.name={self.model.name}: not for samples; choose from {', '.join(known)}"
             )
-        if (self.fit.devices or 1) * self.fit.nodes > 1:
-            faults.add("fit.devices: each fold is trained on one device; leave it out")
+        if (self.fit.devices or 1) * self.fit.nodes > 1 or processes.place().count > 1:
+            faults.add("fit.devices: each fold is trained on one device, by one process")
         faults.raise_if_any()
 
 

@@ -92,6 +92,10 @@ def spread(job: str, *args: Any, devices: int | None, nodes: int = 1, **options:
     here = place()
     if here.count > 1:
         _check_started(here, devices, nodes)
+        # One process per machine, where nobody said more than GIVEN.
+        os.environ.setdefault("LOCAL_RANK", "0")
+        os.environ.setdefault("GROUP_RANK", os.environ["RANK"])
+        _quieten()
     elif (devices or 1) * nodes > 1:
         return _start(job, args, options, _environments(devices or 1, nodes))
     return _called(job, args, options)
@@ -214,6 +218,7 @@ def _work(
 ) -> None:
     """One of the processes: what it returns or raises goes to the one that started it."""
     os.environ.update(environment)
+    _quieten()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starting process ends this one
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -223,6 +228,14 @@ def _work(
         mouth.send(error)
     except Exception:
         mouth.send(RuntimeError(f"process {environment['RANK']}\n{traceback.format_exc()}"))
+
+
+def _quieten() -> None:
+    """Have torch, not imported yet, keep to itself what it finds slow; each process would say it.
+
+    Above all that a search for unused layers found none, in networks that have none.
+    """
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def _end_with_parent() -> None:

@@ -117,11 +117,16 @@ def start(device: Device) -> Fabric:
         raise InputError(
             f"fit.devices={here.here}: torch sees {torch.cuda.device_count()} cuda devices here"
         )
+    # Some networks have layers that they don't use (PSPNet the last of its encoder), and in a part
+    # of a batch nothing may be valid.
+    strategy = DDPStrategy(
+        cluster_environment=TorchElasticEnvironment(), find_unused_parameters=True
+    )
     fabric = Fabric(
         accelerator=kind,
         devices=here.here,
         num_nodes=here.count // here.here,
-        strategy=DDPStrategy(cluster_environment=TorchElasticEnvironment()),
+        strategy=strategy,
         precision=precision,
     )
     fabric.launch()

@@ -120,7 +120,9 @@ def test_the_first_process_is_the_one_whose_result_counts():
 
 def test_started_processes_are_not_started_again(monkeypatch):
     given = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}
-    for name, value in (given | {"MASTER_ADDR": "a", "MASTER_PORT": "1"}).items():
+    given |= {"MASTER_ADDR": "a", "MASTER_PORT": "1"}
+    given |= {"GROUP_RANK": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert processes.place() == processes.Place(3, 4, 2)
     assert not processes.first()
@@ -145,9 +147,10 @@ def test_what_can_not_be_is_refused_at_the_door(monkeypatch):
 
 
 def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
-    """A U-Net with batch norms, uneven labels, accumulated steps and a validation in two parts."""
+    """With batch norms, one of them over a lone value, layers that are not used, uneven labels,
+    accumulated steps and a validation in two parts."""
     settings = ("fit.epochs=2", "fit.epoch_tiles=12", "fit.batch_size=4", "fit.accumulate=2")
-    settings += ("fit.learning_rate=1e-4",)
+    settings += ("fit.learning_rate=1e-4", "model=pspnet", "model.dropout=0")
     call = command(
         dataset.folder, tmp_path / "two", *settings, "augment=none", "seed=3", start=TORCHRUN
     )
@@ -155,12 +158,13 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("train tiles") == done.stdout.count("weights:") == 1
     assert "× 2" in done.stdout
+    assert not done.stderr
     loss = Loss(terms={"cross_entropy": 1.0, "dice": 1.0})
     fit = Fit(
         epochs=2, epoch_tiles=12, batch_size=4, accumulate=2, learning_rate=1e-4, device="cpu",
         precision="32", workers=0,
     )  # fmt: skip
-    train(dataset, tmp_path / "one", loss=loss, fit=fit, seed=3)
+    train(dataset, tmp_path / "one", model=Model("pspnet"), loss=loss, fit=fit, seed=3)
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         # Adam's first steps make rounding larger: it divides tiny gradients by themselves.
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=2e-3)
@@ -173,6 +177,7 @@ def test_two_processes_stopped_and_killed_end_as_undisturbed_ones_and_as_one(tmp
     done = called(command(folder, tmp_path / "two", *settings))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("train samples") == done.stdout.count("weights:") == 1
+    assert not done.stderr
 
     for number in (signal.SIGKILL, signal.SIGINT):
         status, said = stopped(command(folder, tmp_path / "parts", *settings), tmp_path, number)
