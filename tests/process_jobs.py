@@ -33,3 +33,10 @@ def killed() -> str:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
     return ""
+
+
+def forever() -> str:
+    """Both say that they run, and go on."""
+    print("runs")
+    time.sleep(60)
+    return ""
