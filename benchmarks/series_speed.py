@@ -28,7 +28,7 @@ from geoseg import command
 from geoseg.demo_series import write_series
 from geoseg.grid import Window
 from geoseg.labels import Labels
-from geoseg.learnseries import Study, indices, make_card, view_of
+from geoseg.learnseries import indices, make_card, view_of
 from geoseg.legend import Legend
 from geoseg.models import series as networks
 from geoseg.outlines import outlines
@@ -37,7 +37,7 @@ from geoseg.raster import Raster
 from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.series import Series
 from geoseg.seriesset import Samples, SeriesDataset, load_pixels, observed
-from geoseg.settings import Fit, Loss, Model, SeriesSamples
+from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
 from geoseg.summary import table
 
 BATCH, PIXELS = 128, 32

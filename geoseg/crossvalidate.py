@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg import __version__, command
+from geoseg import __version__, command, processes
 from geoseg.accuracy import write_confusion_csv
 from geoseg.dataset import DESCRIPTION
 from geoseg.errors import Faults, InputError
@@ -21,7 +21,7 @@ from geoseg.output import claim, clearing, replacing, write_json
 from geoseg.report.folds import FoldReport
 from geoseg.samplesplit import Folding, deal
 from geoseg.seriesset import SAMPLES, Samples, SeriesDataset
-from geoseg.settings import SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
+from geoseg.settings import ANYWHERE, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
 from geoseg.units import WAYS, Units, centres_m, has_places, nearest_m
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
@@ -70,6 +70,8 @@ class CrossvalidateConfig:
             faults.add(
                 f"model.name={self.model.name}: not for samples; choose from {', '.join(known)}"
             )
+        if (self.fit.devices or 1) * self.fit.nodes > 1 or processes.place().count > 1:
+            faults.add("fit.devices: each fold is trained on one device, by one process")
         faults.raise_if_any()
 
 
@@ -106,6 +108,7 @@ def crossvalidate(
     check_dataset(dataset, samples)
     ways = _ways(dataset, samples, config)
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite")}
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
     settings["data"] = _digest(dataset.folder)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)

@@ -28,7 +28,10 @@ from geoseg.accuracy import Scores
 from geoseg.curves import draw_curves
 from geoseg.errors import InputError
 from geoseg.legend import IGNORED
+from geoseg.models.synced import synchronise
 from geoseg.output import replacing, unwritable
+from geoseg.processes import place
+from geoseg.ranks import ALONE, Ranks
 from geoseg.settings import Fit
 
 LAST = "last.ckpt"
@@ -54,6 +57,18 @@ class History:
     rows: list[dict[str, float]] = field(default_factory=list)
     """One per epoch: what metrics.csv holds."""
 
+    def add(self, row: dict[str, float], scores: Scores | None, minutes: float) -> bool:
+        """Count an epoch as done; whether it is the best so far."""
+        self.epoch += 1
+        self.minutes = minutes
+        self.rows.append(row | {"minutes": minutes} | _columns(scores))
+        # Without validation the last weights are the best there are.
+        value = scores.miou if scores else float(self.epoch)
+        if value <= self.best:  # NaN in the first epoch isn't
+            return False
+        self.best, self.best_epoch = value, self.epoch
+        return True
+
     def finished(self, fit: Fit) -> str | None:
         """Why the training is over, or None."""
         if self.epoch >= fit.epochs:
@@ -66,13 +81,17 @@ class History:
 
 
 class Clock:
-    """Minutes of this training, those before a stop included."""
+    """Minutes of this training, those before a stop included; those of the first process count.
 
-    def __init__(self, before: float) -> None:
+    If each process went by its own clock, one would end while others wait for it.
+    """
+
+    def __init__(self, before: float, ranks: Ranks = ALONE) -> None:
         self._start = time.monotonic() - 60 * before
+        self._ranks = ranks
 
     def minutes(self) -> float:
-        return (time.monotonic() - self._start) / 60
+        return self._ranks.of_first((time.monotonic() - self._start) / 60)
 
 
 def learning_rate(fit: Fit, progress: float) -> float:
@@ -93,10 +112,12 @@ class Task:
     network: nn.Module
     """(inputs …) → logits (B, K, H, W) of images or (B, K) of series."""
     criterion: nn.Module
-    """(logits, target) → scalar."""
+    """(logits, target) → scalar; of several processes, that of the whole batch."""
     train: DataLoader[Any]
-    """Batches (inputs, target), inputs a tensor or a tuple of them; its sampler has an `epoch`."""
+    """Batches (inputs, target), inputs a tensor or a tuple of them; its sampler has an `epoch`.
+    Of several processes each has its part of every batch."""
     val: DataLoader[Any]
+    """Of several processes each has some of the samples; its data set has all."""
     names: list[str]
     """Of the K classes."""
     folder: Path
@@ -111,44 +132,71 @@ def fit_network(
     """Train until the epochs, the minutes or the patience are over; go on from LAST if it is there.
 
     The order of samples, augmentation and dropout depend on seed and epoch alone, so that a
-    training that was killed ends, on CPU, with the weights of one that was not.
+    training that was killed ends, on CPU, with the weights of one that was not. Every process of
+    several goes through the same steps and comes to the same decisions; the first one writes.
     Raises: InputError if the loss is no longer a number.
     """
-    network, folder = task.network, task.folder
+    ranks = Ranks.of(fabric)
+    state = _set_up(task.network, fit, fabric=fabric)
+    criterion = task.criterion.to(fabric.device)
+    history = _resume(task.folder / LAST, state, fabric)
+    sampler: Any = task.train.sampler
+    batches, val_batches = fabric.setup_dataloaders(
+        task.train, task.val, use_distributed_sampler=False
+    )
+    books = Books(task, fit, console or Console()) if ranks.first else None
+    clock = Clock(history.minutes, ranks)
+    while history.finished(fit) is None:
+        # What dropout draws differs between processes, as between the samples of one.
+        torch.manual_seed(seed * 1_000_003 + history.epoch + (ranks.number << 40))
+        sampler.epoch = history.epoch
+        loss = _train_epoch(state, criterion, batches, fit, history, fabric=fabric, clock=clock)
+        row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
+        row["learning_rate"] = state["optimizer"].param_groups[0]["lr"]
+        scores = _validate(state["average"].module, val_batches, task.names, fabric=fabric)
+        better = history.add(row, scores, clock.minutes())
+        if books:
+            books.write(state, history, scores if better else None, better=better)
+    ranks.leave()
+    if books:
+        books.close(history)
+    return history
+
+
+def _set_up(network: nn.Module, fit: Fit, *, fabric: Fabric) -> dict[str, Any]:
+    """What a step changes: the network on its device, optimizer and moving average."""
+    if fabric.world_size > 1:
+        synchronise(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
     )
     model, optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
-    criterion = task.criterion.to(fabric.device)
     average = AveragedModel(network, avg_fn=partial(_mix, fit.average), use_buffers=True)
-    state = {"model": model, "optimizer": optimizer, "average": average}
-    history = _resume(folder / LAST, state, fabric)
-    shuffle: Any = task.train.sampler
-    batches, val_batches = fabric.setup_dataloaders(task.train, task.val)
-    logger = TensorBoardLogger(folder, name="tensorboard", version="")
-    clock, console = Clock(history.minutes), console or Console()
-    while history.finished(fit) is None:
-        torch.manual_seed(seed * 1_000_003 + history.epoch)
-        shuffle.epoch = history.epoch
-        loss = _train_epoch(state, criterion, batches, fit, history, fabric=fabric, clock=clock)
-        row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
-        row["learning_rate"] = optimizer.param_groups[0]["lr"]
-        scores = _validate(average.module, val_batches, task.names, fabric=fabric)
-        history.epoch += 1
-        history.minutes = clock.minutes()
-        history.rows.append(row | {"minutes": history.minutes} | _columns(scores))
-        # Without validation the last weights are the best there are.
-        value = scores.miou if scores else float(history.epoch)
-        if not value <= history.best:  # also if it is NaN in the first epoch
-            history.best, history.best_epoch = value, history.epoch
-            task.keep(average.module, scores.to_dict() if scores else {})
-        _write_metrics(folder / METRICS, history.rows)
-        _save(folder / LAST, state, history)
-        logger.log_metrics({k: v for k, v in history.rows[-1].items() if v == v}, history.step)
-        console.print(_line(history, fit), highlight=False)
-    draw_curves(history.rows, task.names, folder / "curves.png")
-    logger.finalize("success")
-    return history
+    return {"model": model, "optimizer": optimizer, "average": average}
+
+
+class Books:
+    """What a training leaves in its folder and says, epoch by epoch."""
+
+    def __init__(self, task: Task, fit: Fit, console: Console) -> None:
+        self._task, self._fit, self._console = task, fit, console
+        self._logger = TensorBoardLogger(task.folder, name="tensorboard", version="")
+
+    def write(
+        self, state: dict[str, Any], history: History, scores: Scores | None, *, better: bool
+    ) -> None:
+        """Write down an epoch. scores: of its validation, if that is the best so far."""
+        if better:
+            self._task.keep(state["average"].module, scores.to_dict() if scores else {})
+        _write_metrics(self._task.folder / METRICS, history.rows)
+        _save(self._task.folder / LAST, state, history)
+        numbers = {k: v for k, v in history.rows[-1].items() if v == v}
+        self._logger.log_metrics(numbers, history.step)
+        self._console.print(_line(history, self._fit), highlight=False)
+
+    def close(self, history: History) -> None:
+        draw_curves(history.rows, self._task.names, self._task.folder / "curves.png")
+        self._logger.finalize("success")
 
 
 def _mix(share: float, average: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
@@ -173,10 +221,10 @@ def _train_epoch(
     clock: Clock,
 ) -> float:
     """One pass over the train tiles, or what fit.max_minutes leaves of it; the mean loss."""
-    model, optimizer, average = state["model"], state["optimizer"], state["average"]
+    model, optimizer = state["model"], state["optimizer"]
     model.train()
     total, done = torch.zeros((), device=fabric.device), 0
-    with _bar() as bar:
+    with _bar(shown=fabric.is_global_zero) as bar:
         task = bar.add_task(f"epoch {history.epoch + 1}", total=len(batches), loss="")
         for number, (given, target) in enumerate(batches):
             progress = (history.epoch + number / len(batches)) / fit.epochs
@@ -192,18 +240,11 @@ def _train_epoch(
             with waiting:
                 logits = model(*inputs(given))
                 loss = criterion(logits, target.long())
-                fabric.backward(loss / fit.accumulate)
+                # Each process has its part of the gradient of the whole batch's loss, and the mean
+                # over processes is taken where it should be the sum.
+                fabric.backward(loss * fabric.world_size / fit.accumulate)
             if stepping:
-                if fit.clip:
-                    norm = fabric.clip_gradients(
-                        model, optimizer, max_norm=fit.clip, error_if_nonfinite=False
-                    )
-                    # 0 × inf is NaN, which the mean below tells; float16 skips such a step.
-                    if norm is not None and fit.precision != "16":
-                        total += 0 * norm.detach()
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-                average.update_parameters(model.module)
+                total += _step(state, fit, fabric=fabric)
             total += loss.detach()
             done += 1
             if bar.live.is_started:
@@ -218,12 +259,27 @@ def _train_epoch(
     return mean
 
 
+def _step(state: dict[str, Any], fit: Fit, *, fabric: Fabric) -> Tensor:
+    """Move the weights by their gradients; 0, or NaN if a gradient is no number."""
+    model, optimizer = state["model"], state["optimizer"]
+    check = torch.zeros((), device=fabric.device)
+    if fit.clip:
+        norm = fabric.clip_gradients(model, optimizer, max_norm=fit.clip, error_if_nonfinite=False)
+        # 0 × inf is NaN, which the mean loss tells; float16 skips such a step.
+        if norm is not None and fit.precision != "16":
+            check += 0 * norm.detach()
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    state["average"].update_parameters(model.module)
+    return check
+
+
 @torch.inference_mode()
 def _validate(
     network: nn.Module, batches: Any, names: list[str], *, fabric: Fabric
 ) -> Scores | None:
-    """Scores over all val pixels; None if there are no val tiles."""
-    if not len(batches):
+    """Scores over all val pixels, those of all processes; None if there are no val tiles."""
+    if not len(batches.dataset):
         return None
     network.eval()
     counts = MulticlassConfusionMatrix(len(names), ignore_index=IGNORED, validate_args=False)
@@ -232,7 +288,7 @@ def _validate(
         for given, target in batches:
             logits = network(*inputs(given))
             counts.update(logits.argmax(dim=1), target.long())
-    return Scores.of(counts.compute().cpu().numpy(), names)
+    return Scores.of(Ranks.of(fabric).total(counts.confmat).cpu().numpy(), names)
 
 
 def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -246,7 +302,7 @@ def loading(fit: Fit, device: torch.device) -> dict[str, Any]:
     """Options of the DataLoaders of a training on a device."""
     workers = fit.workers
     if workers is None:
-        workers = max(1, min(8, (os.cpu_count() or 1) - 1))
+        workers = max(1, min(8, ((os.cpu_count() or 1) - 1) // place().here))
     return {
         "num_workers": workers,
         "persistent_workers": workers > 0,
@@ -264,8 +320,15 @@ def _save(path: Path, state: dict[str, Any], history: History) -> None:
 
 
 def _resume(path: Path, state: dict[str, Any], fabric: Fabric) -> History:
-    if not path.exists():
-        return History()
+    """How far the training of a folder came, its state laid into `state`."""
+    history = _load(path, state, fabric) if path.exists() else History()
+    ranks = Ranks.of(fabric)
+    if ranks.total(torch.tensor(history.step, device=fabric.device)) != ranks.count * history.step:
+        raise InputError(f"{path}: not the same on all machines; give a run folder that all share")
+    return history
+
+
+def _load(path: Path, state: dict[str, Any], fabric: Fabric) -> History:
     try:
         content = torch.load(path, map_location=fabric.device, weights_only=True)
         for name, part in state.items():
@@ -305,7 +368,7 @@ def _line(history: History, fit: Fit) -> str:
     return f"{text}  {history.minutes:.1f} min"
 
 
-def _bar() -> Progress:
+def _bar(*, shown: bool) -> Progress:
     """A bar on a terminal; nothing in a log file."""
     console = Console()
     return Progress(
@@ -315,5 +378,5 @@ def _bar() -> Progress:
         TimeRemainingColumn(),
         console=console,
         transient=True,
-        disable=not console.is_terminal,
+        disable=not (shown and console.is_terminal),
     )

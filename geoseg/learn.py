@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -18,9 +16,10 @@ from geoseg import loss as loss_room
 from geoseg.augment import Augment
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
-from geoseg.device import Device, choose
+from geoseg.device import choose
 from geoseg.fit import History, Task, fit_network, loading
-from geoseg.samples.tiles import Shuffle, TrainTiles, ValTiles
+from geoseg.ranks import Ranks, start
+from geoseg.samples.tiles import Share, Shuffle, TrainTiles, ValTiles
 from geoseg.settings import Fit, Loss, Model
 
 CPU_BATCH, GPU_BATCH = 4, 16
@@ -37,32 +36,39 @@ def learn(
     fit: Fit,
     seed: int,
 ) -> str:
-    """Train into `folder`; returns what came out, as a text for people."""
+    """Train into `folder`, with the other processes if there are any.
+
+    Returns: what came out, as a text for people.
+    """
     torch.manual_seed(seed)
-    # Fabric says on stderr what the opening line below says better.
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     device = choose(fit.device, fit.precision)
-    fabric = Fabric(accelerator=device.accelerator, devices=1, precision=device.fabric_precision)
+    fabric = start(device)
+    ranks = Ranks.of(fabric)
     batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
     fit = replace(fit, batch_size=fit.batch_size or batch_size)
+    part = ranks.share(fit.batch_size)
     legend = dataset.legend
-    network = models.build(model, channels=len(dataset.bands), classes=len(legend))
+    with fabric.rank_zero_first(local=True):  # weights are downloaded once
+        network = models.build(model, channels=len(dataset.bands), classes=len(legend))
     train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter)
     counts = [tile.counts for tile in train.tiles]
-    criterion = loss_room.build(loss, counts, names=legend.names)
+    criterion = loss_room.build(loss, counts, names=legend.names, ranks=ranks)
     val = ValTiles(dataset)
-    print(_opening(dataset, network, model, (train, val), device))
+    if ranks.first:
+        on = f"{device}{ranks}"
+        print(_opening(dataset, network, model, (train, val), on))
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
         checkpoint.save(folder / BEST, best, make_card(dataset, model, scores))
 
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
+    share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
     options = loading(fit, fabric.device)
     task = Task(
         network,
         criterion,
-        DataLoader(train, fit.batch_size, sampler=shuffle, **options),
-        DataLoader(val, fit.batch_size, **options),
+        DataLoader(train, part, sampler=share, **options),
+        DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
         legend.names,
         folder,
         keep,
@@ -94,14 +100,14 @@ def _opening(
     network: models.AnySize,
     model: Model,
     data: tuple[TrainTiles, ValTiles],
-    device: Device,
+    on: str,
 ) -> str:
     size = sum(p.numel() for p in network.parameters()) / 1e6
     train, val = data
     lines = [str(network.loaded)] if network.loaded else []
     lines += [
         f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
-        f" {len(dataset.legend)} classes, on {device}",
+        f" {len(dataset.legend)} classes, on {on}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
     ]
     return "\n".join(lines)

@@ -21,12 +21,14 @@ from geoseg.dataset import MAP, Dataset
 from geoseg.datedscene import DatedScene
 from geoseg.device import Device
 from geoseg.fit import Task, fit_network, loading
-from geoseg.learnseries import SCORES, Study, build, ready
+from geoseg.learnseries import SCORES, build, ready
 from geoseg.output import write_json
 from geoseg.pixelarrays import common_dtype
+from geoseg.ranks import Ranks
 from geoseg.samples.cubes import Batch, TrainCubes, ValCubes, collate
-from geoseg.samples.tiles import Shuffle
+from geoseg.samples.tiles import Share, Shuffle
 from geoseg.seriescard import SeriesCard
+from geoseg.settings import Study
 
 BATCH = 4
 """Tiles per step where the settings leave it open: each brings all its dates."""
@@ -35,36 +37,44 @@ CURVE_TILES = 16
 
 
 def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
-    """Train into `folder`; returns what came out, as a text for people."""
+    """Train into `folder`, with the other processes if there are any.
+
+    Returns: what came out, as a text for people.
+    """
     torch.manual_seed(study.seed)
     study, device, fabric = ready(study, BATCH)
-    fit, legend = study.fit, dataset.legend
+    fit, legend, ranks = study.fit, dataset.legend, Ranks.of(fabric)
+    part = ranks.share(fit.batch_size)
     card = make_card(dataset, study)
     train, val = TrainCubes(dataset, study.series, jitter=fit.jitter), ValCubes(dataset)
     network = build(card)
     size = sum(p.numel() for p in network.parameters())
-    print(
-        f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, dates as they are,"
-        f" {len(legend)} classes, on {device}"
-    )
-    print(f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles")
+    if ranks.first:
+        print(
+            f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, dates as they are,"
+            f" {len(legend)} classes, on {device}{ranks}\n"
+            f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles"
+        )
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
         checkpoint.save(folder / BEST, best, replace(card, scores=scores))
 
     counts = [tile.counts for tile in train.tiles]
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
+    share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
     options = loading(fit, fabric.device) | {"collate_fn": collate}
     task = Task(
         network,
-        loss_room.build(study.loss, counts, names=legend.names),
-        DataLoader(train, fit.batch_size, sampler=shuffle, **options),
-        DataLoader(val, fit.batch_size, **options),
+        loss_room.build(study.loss, counts, names=legend.names, ranks=ranks),
+        DataLoader(train, part, sampler=share, **options),
+        DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
         legend.names,
         folder,
         keep,
     )
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
+    if not ranks.first:
+        return ""
     best, _ = checkpoint.load(folder / BEST)
     text = f"{history.finished(fit)}: {history.minutes:.1f} minutes\n"
     text += _judge(dataset, device.place(best), card, device, folder=folder)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import logging
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,13 @@ from geoseg.device import Device, choose
 from geoseg.errors import InputError
 from geoseg.fit import Task, fit_network, loading
 from geoseg.output import write_json
+from geoseg.ranks import Ranks, start
 from geoseg.samples.series import BatchShuffle, InOrder, SeriesBatches, View
-from geoseg.samples.tiles import Shuffle
+from geoseg.samples.tiles import Share, Shuffle
 from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import Samples, SeriesDataset
 from geoseg.seriesstats import measure, shape_statistics
-from geoseg.settings import Fit, Loss, Model, SeriesSamples
+from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
 from geoseg.tiling import Tiling
 
 BATCH = 64
@@ -39,22 +39,13 @@ BATCH = 64
 PREDICTED = 512
 """Samples that are predicted at a time."""
 SCORES = "scores.json"
-QUIET = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-
-
-@dataclass(frozen=True)
-class Study:
-    """What a training for series is told."""
-
-    model: Model
-    loss: Loss
-    fit: Fit
-    series: SeriesSamples
-    seed: int
 
 
 def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
-    """Train into `folder`; returns what came out, as a text for people."""
+    """Train into `folder`, with the other processes if there are any.
+
+    Returns: what came out, as a text for people.
+    """
     torch.manual_seed(study.seed)
     study, device, fabric = ready(study)
     card = make_card(dataset, study, dataset.statistics)
@@ -63,11 +54,12 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     size = sum(p.numel() for p in network.parameters())
     view = view_of(card).card
     dates = "dates as they are" if view.grid is None else f"every {view.step} days"
-    print(
-        f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
-        f" {len(dataset.legend)} classes, on {device}"
-    )
-    print(f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}")
+    if fabric.is_global_zero:
+        print(
+            f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
+            f" {len(dataset.legend)} classes, on {device}{Ranks.of(fabric)}\n"
+            f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}"
+        )
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
         checkpoint.save(folder / BEST, best, replace(card, scores=scores))
@@ -75,6 +67,8 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     task = _task(dataset, (train, val), network, card, study, folder=folder, fabric=fabric)
     task.keep = keep
     history = fit_network(task, study.fit, fabric=fabric, seed=study.seed)
+    if not fabric.is_global_zero:
+        return ""
     best, _ = checkpoint.load(folder / BEST)
     text = f"{history.finished(study.fit)}: {history.minutes:.1f} minutes\n"
     text += _judge(dataset, device.place(best), card, device, folder=folder)
@@ -208,10 +202,8 @@ def make_card(
 
 def ready(study: Study, batch_size: int = BATCH) -> tuple[Study, Device, Fabric]:
     """The study with its batch size, this one if it says none, and where it runs."""
-    # Fabric says on stderr what the opening line says better.
-    QUIET.setLevel(logging.WARNING)
     device = choose(study.fit.device, study.fit.precision)
-    fabric = Fabric(accelerator=device.accelerator, devices=1, precision=device.fabric_precision)
+    fabric = start(device)
     fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
     return replace(study, fit=fit), device, fabric
 
@@ -226,7 +218,7 @@ def _task(
     folder: Path,
     fabric: Fabric,
 ) -> Task:
-    fit, legend, view = study.fit, dataset.legend, view_of(card)
+    fit, legend, view, ranks = study.fit, dataset.legend, view_of(card), Ranks.of(fabric)
     each_pixel = dataset.unit == "pixel"
     train, val = (
         SeriesBatches(
@@ -241,12 +233,15 @@ def _task(
     )
     counts = np.bincount(indices(samples[0].code, legend.codes)[train.owner], minlength=len(legend))
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
+    place = {"rank": ranks.number, "ranks": ranks.count}
+    share = Share(shuffle, batch=fit.batch_size, **place)
+    parts = BatchShuffle(share, ranks.share(fit.batch_size))
     options = loading(fit, fabric.device)
     return Task(
         network,
-        loss_room.build(study.loss, counts[None], names=legend.names),
-        DataLoader(train, None, sampler=BatchShuffle(shuffle, fit.batch_size), **options),
-        DataLoader(val, None, sampler=InOrder(len(val), PREDICTED), **options),
+        loss_room.build(study.loss, counts[None], names=legend.names, ranks=ranks),
+        DataLoader(train, None, sampler=parts, **options),
+        DataLoader(val, None, sampler=InOrder(len(val), PREDICTED, **place), **options),
         legend.names,
         folder,
         lambda *_: None,

@@ -1,6 +1,8 @@
 """Losses over labelled pixels, with class weights: what training makes small.
 
 Shapes: B images, K classes, N pixels of an image; logits are (B, K, N) and targets (B, N).
+Where several processes share a batch, each has its images of it, and the loss of each is that of
+the whole batch: sums over pixels are added up (`Ranks.total`) before anything is divided by them.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from geoseg import settings
 from geoseg.errors import Faults, InputError
 from geoseg.legend import IGNORED
+from geoseg.ranks import ALONE, Ranks
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (B, K, N) float32, target (B, N) int64, class weights (K,)) to a number."""
@@ -30,21 +33,27 @@ TINY = 1e-7
 
 
 def build(
-    loss: settings.Loss, shares: npt.ArrayLike | None = None, *, names: Sequence[str]
+    loss: settings.Loss,
+    shares: npt.ArrayLike | None = None,
+    *,
+    names: Sequence[str],
+    ranks: Ranks = ALONE,
 ) -> WeightedSum:
     """The weighted sum of losses that the settings name; `shares` as in `class_weights`.
 
+    ranks: the processes that share each batch.
     Raises: InputError for class weights that do not go with the names of the K classes.
     """
     weights = class_weights(loss.class_weights, shares, names=names)
-    losses: dict[str, Term] = {
+    losses: dict[str, Callable[..., Tensor]] = {
         "cross_entropy": partial(cross_entropy, smoothing=loss.label_smoothing),
         "focal": partial(focal, gamma=loss.focal_gamma),
         "dice": partial(tversky, alpha=0.5, beta=0.5),
         "tversky": partial(tversky, alpha=loss.tversky_alpha, beta=loss.tversky_beta),
         "lovasz": lovasz,
     }
-    terms = [(share, losses[name]) for name, share in loss.terms.items() if share > 0]
+    wanted = [(share, losses[name]) for name, share in loss.terms.items() if share > 0]
+    terms = [(share, partial(term, ranks=ranks)) for share, term in wanted]
     return WeightedSum(terms, torch.tensor(weights, dtype=torch.float32))
 
 
@@ -75,7 +84,12 @@ class WeightedSum(nn.Module):
 
 
 def cross_entropy(
-    logits: Tensor, target: Tensor, weights: Tensor, *, smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    *,
+    smoothing: float = 0.0,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Mean over labelled pixels, weighted by class as torch's own, but 0 where there are none."""
     losses = F.cross_entropy(
@@ -86,23 +100,37 @@ def cross_entropy(
         reduction="none",
         label_smoothing=smoothing,
     )
-    total = pixel_weights(target, weights).sum()
+    total = ranks.total(pixel_weights(target, weights).sum())
     # Smoothing spreads the target of a pixel whose own class weighs nothing, too.
-    return losses.sum() * (total > 0) / total.clamp(min=TINY)
+    return ranks.total(losses.sum()) * (total > 0) / total.clamp(min=TINY)
 
 
-def focal(logits: Tensor, target: Tensor, weights: Tensor, *, gamma: float = 2.0) -> Tensor:
+def focal(
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    *,
+    gamma: float = 2.0,
+    ranks: Ranks = ALONE,
+) -> Tensor:
     """Cross-entropy times (1 - p)^gamma: easy pixels count less (Lin et al. 2017)."""
     known = target != IGNORED
     log_p = logits.log_softmax(1).gather(1, target.where(known, 0).unsqueeze(1)).squeeze(1)
     # For gamma below 1 the power has no slope at 0; expm1 keeps 1 - p exact near it.
     miss = (-torch.expm1(log_p)).clamp(min=TINY)
     weight = pixel_weights(target, weights)
-    return -(weight * miss**gamma * log_p).sum() / weight.sum().clamp(min=TINY)
+    total = ranks.total(weight.sum())
+    return -ranks.total((weight * miss**gamma * log_p).sum()) / total.clamp(min=TINY)
 
 
 def tversky(
-    logits: Tensor, target: Tensor, weights: Tensor, *, alpha: float = 0.5, beta: float = 0.5
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    *,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """1 - TP / (TP + alpha FP + beta FN), softly (Salehi et al. 2017); dice at 0.5 and 0.5.
 
@@ -111,26 +139,32 @@ def tversky(
     """
     p = logits.softmax(1)
     is_class = one_hot(target, len(weights))
-    pixels = is_class.sum((0, 2))
-    hits = torch.where(is_class, p, 0).sum((0, 2))
-    seen = torch.where((target != IGNORED).unsqueeze(1), p, 0).sum((0, 2))
+    pixels = ranks.total(is_class.sum((0, 2)))
+    hits = ranks.total(torch.where(is_class, p, 0).sum((0, 2)))
+    seen = ranks.total(torch.where((target != IGNORED).unsqueeze(1), p, 0).sum((0, 2)))
     union = hits + alpha * (seen - hits) + beta * (pixels - hits)
     return class_mean(1 - hits / union.clamp(min=TINY), pixels, weights)
 
 
-def lovasz(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+def lovasz(logits: Tensor, target: Tensor, weights: Tensor, *, ranks: Ranks = ALONE) -> Tensor:
     """Lovász-softmax: the convex extension of 1 - IoU (Berman et al. 2018), over the whole batch.
 
-    Mean over the classes that the batch has labels of.
+    Mean over the classes that the batch has labels of. The order of errors is that of all pixels,
+    so each process gathers and sorts those of all: K numbers per pixel.
     """
     p = logits.softmax(1).transpose(0, 1).flatten(1)
     is_class = one_hot(target, len(weights)).transpose(0, 1).flatten(1)
-    pixels = is_class.sum(1)
+    pixels = ranks.total(is_class.sum(1))
     present = pixels.nonzero().squeeze(1)
     p, is_class = p.index_select(0, present), is_class.index_select(0, present)
     errors = torch.where(is_class, 1 - p, p)
-    slopes = lovasz_slopes(errors.detach(), is_class, target.flatten() != IGNORED)
-    return class_mean((errors * slopes).sum(1), pixels[present], weights[present])
+    slopes = lovasz_slopes(
+        ranks.everywhere(errors).transpose(0, 1).flatten(1),
+        ranks.everywhere(is_class).transpose(0, 1).flatten(1),
+        ranks.everywhere(target.flatten() != IGNORED).flatten(),
+    )
+    own = slopes.unflatten(1, (ranks.count, -1))[:, ranks.number]
+    return class_mean(ranks.total((errors * own).sum(1)), pixels[present], weights[present])
 
 
 def lovasz_slopes(errors: Tensor, is_class: Tensor, known: Tensor) -> Tensor:

@@ -167,6 +167,10 @@ class SeriesSamples:
         faults.raise_if_any()
 
 
+ANYWHERE = ("devices", "nodes")
+"""Settings of Fit that say where a training runs, not what comes out: it may go on elsewhere."""
+
+
 @dataclass
 class Fit:
     """The training loop."""
@@ -176,7 +180,8 @@ class Fit:
     max_minutes: float | None = None
     """End, with the learning rate run down, after that many minutes."""
     batch_size: int = 0
-    """Tiles per step; 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU; of
+    """Tiles per step, over all devices together: 16 on 4 GPUs is 4 on each, so that results do not
+    depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU; of
     series 64 samples."""
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
@@ -198,20 +203,40 @@ class Fit:
     epoch_tiles: int = 128
     """Tiles drawn per epoch at least: few tiles are drawn several times between validations."""
     workers: int | None = None
-    """Processes that read tiles; by default one fewer than the cores, at most 8."""
+    """Processes that read tiles, for each device; by default one fewer than the cores, shared out
+    among the devices, and at most 8."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
+    devices: int | None = None
+    """GPUs of this machine that train together, or processes on a CPU; by default 1, or as many
+    as torchrun started."""
+    nodes: int = 1
+    """Machines that train together; torchrun says it by itself."""
     precision: str = "auto"
     """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
 
     def __post_init__(self) -> None:
         faults = Faults()
-        for name in ("epochs", "accumulate", "epoch_tiles"):
+        for name in ("epochs", "accumulate", "epoch_tiles", "nodes"):
             if getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
         for name in ("batch_size", "weight_decay", "clip", "patience"):
             if getattr(self, name) < 0:
                 faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
+        if self.devices is not None and self.devices < 1:
+            faults.add(f"fit.devices={self.devices}: must be at least 1")
+        processes = max(self.devices or 1, 1) * max(self.nodes, 1)
+        if self.batch_size % processes:
+            faults.add(
+                f"fit.batch_size={self.batch_size}: of all devices together, and does not divide"
+                f" among {processes}"
+            )
+        if (self.devices or 1) > 1 and ":" in self.device:
+            kind = self.device.partition(":")[0]
+            faults.add(
+                f"fit.device={self.device}: one device, but fit.devices={self.devices}; set"
+                f" fit.device={kind}"
+            )
         if self.learning_rate <= 0:
             faults.add(f"fit.learning_rate={self.learning_rate}: must be above 0")
         for name in ("warmup", "average"):
@@ -222,3 +247,14 @@ class Fit:
         if self.precision not in PRECISIONS:
             faults.add(f"fit.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
         faults.raise_if_any()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a training for series is told."""
+
+    model: Model
+    loss: Loss
+    fit: Fit
+    series: SeriesSamples
+    seed: int

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command, seriesset
+from geoseg import command, processes, seriesset
 from geoseg.augment import Augment
 from geoseg.card import BEST
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.output import claim, clearing
 from geoseg.seriesset import SeriesDataset
-from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
+from geoseg.settings import (
+    ANYWHERE,
+    ARCHITECTURES,
+    SERIES_NETWORKS,
+    Fit,
+    Loss,
+    Model,
+    SeriesSamples,
+    Study,
+)
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
@@ -43,14 +53,19 @@ class TrainConfig:
 
 
 def main(config: TrainConfig) -> None:
+    with processes.first_speaks():
+        text = _train(config)
+    if processes.first(config.fit.nodes):
+        print(text)
+
+
+def _train(config: TrainConfig) -> str:
     if seriesset.unit_of(config.dataset) in ("parcel", "pixel"):
-        print(train_series(SeriesDataset.load(config.dataset), config))
-        return
+        return train_series(SeriesDataset.load(config.dataset), config)
     dataset = Dataset.load(config.dataset)
     if dataset.reference is not None:
-        print(train_series(dataset, config))
-        return
-    text = train(
+        return train_series(dataset, config)
+    return train(
         dataset,
         config.run,
         model=config.model,
@@ -60,7 +75,6 @@ def main(config: TrainConfig) -> None:
         seed=config.seed,
         overwrite=config.overwrite,
     )
-    print(text)
 
 
 def train(
@@ -74,7 +88,7 @@ def train(
     seed: int = 0,
     overwrite: bool = False,
 ) -> str:
-    """Train a network into the folder `run`, or go on there.
+    """Train a network into the folder `run`, or go on there, with one process per device.
 
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
@@ -90,16 +104,14 @@ def train(
         fit or Fit(),
     )
     check_dataset(dataset, config.model)
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite")}
-    with clearing(run, PRODUCTS):
-        claim(run, settings, command="train", products=PRODUCTS, overwrite=overwrite)
-        command.record(Path(run), "train", config)
-        # From here on torch is needed; whatever could be wrong without it has been said.
-        from geoseg.learn import learn
-
-        return learn(
+    with _opened(config, PRODUCTS):
+        # The one that learns needs torch; whatever could be wrong without it has been said.
+        return processes.spread(
+            "geoseg.learn:learn",
             dataset,
             Path(run),
+            devices=config.fit.devices,
+            nodes=config.fit.nodes,
             model=config.model,
             loss=config.loss,
             augment=config.augment,
@@ -125,20 +137,34 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     else:
         check_series(dataset, config.model)
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", "augment")}
-    products = (*PRODUCTS, *SERIES_PRODUCTS)
+    with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
+        room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
+        study = Study(config.model, config.loss, config.fit, config.series, config.seed)
+        return processes.spread(
+            f"geoseg.{room}",
+            dataset,
+            Path(config.run),
+            study,
+            devices=config.fit.devices,
+            nodes=config.fit.nodes,
+        )
+
+
+@contextmanager
+def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") -> Iterator[None]:
+    """Claim the run folder and write down how it is made; the first of several processes does.
+
+    but: settings that the training does not read.
+    """
+    if not processes.first(config.fit.nodes):
+        yield
+        return
+    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", but)}
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
     with clearing(config.run, products):
         claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)
         command.record(Path(config.run), "train", config)
-        # From here on torch is needed; whatever could be wrong without it has been said.
-        from geoseg.learnseries import Study, learn_series
-
-        study = Study(config.model, config.loss, config.fit, config.series, config.seed)
-        if isinstance(dataset, Dataset):
-            from geoseg.learnmap import learn_map
-
-            return learn_map(dataset, Path(config.run), study)
-        return learn_series(dataset, Path(config.run), study)
+        yield
 
 
 def check_series(dataset: SeriesDataset, model: Model) -> None:

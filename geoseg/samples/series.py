@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from geoseg.bands import BandStatistics
-from geoseg.samples.tiles import Draw, Shuffle
+from geoseg.samples.tiles import Draw, Share, Shuffle
 from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import MISSING, Samples, load_pixels, observed
 from geoseg.settings import SeriesSamples
@@ -284,7 +284,7 @@ def shifted(days: np.ndarray, how: SeriesSamples, random: np.random.Generator) -
 class BatchShuffle(Sampler[list[Draw]]):
     """Lists of draws for SeriesBatches, in an order that only seed and epoch decide."""
 
-    def __init__(self, shuffle: Shuffle, size: int) -> None:
+    def __init__(self, shuffle: Shuffle | Share, size: int) -> None:
         self._shuffle, self._size = shuffle, size
         self.epoch = 0
 
@@ -299,15 +299,14 @@ class BatchShuffle(Sampler[list[Draw]]):
 
 
 class InOrder(Sampler[list[Draw]]):
-    """Each unit once, a batch at a time."""
+    """Each unit once, a batch at a time; of several processes each takes every so many-th unit."""
 
-    def __init__(self, count: int, size: int) -> None:
-        self._count, self._size = count, size
+    def __init__(self, count: int, size: int, *, rank: int = 0, ranks: int = 1) -> None:
+        self._numbers, self._size = range(rank, count, ranks), size
 
     def __iter__(self) -> Iterator[list[Draw]]:
-        for start in range(0, self._count, self._size):
-            stop = min(start + self._size, self._count)
-            yield [(number, 0) for number in range(start, stop)]
+        for start in range(0, len(self._numbers), self._size):
+            yield [(number, 0) for number in self._numbers[start : start + self._size]]
 
     def __len__(self) -> int:
-        return -(-self._count // self._size)
+        return -(-len(self._numbers) // self._size)

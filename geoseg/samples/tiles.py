@@ -196,6 +196,28 @@ class Shuffle(Sampler[Draw]):
         return self._length
 
 
+class Share(Sampler[Draw]):
+    """The part of each batch of a shuffle that is one process's.
+
+    Parts have the same size, and one after the other, by rank, they are the batch.
+    """
+
+    def __init__(self, shuffle: Shuffle, *, batch: int, rank: int = 0, ranks: int = 1) -> None:
+        """batch: of all processes together, a multiple of their number."""
+        self._shuffle, self._batch = shuffle, batch
+        self._rank, self._ranks = rank, ranks
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[Draw]:
+        self._shuffle.epoch = self.epoch
+        draws, part = list(self._shuffle), self._batch // self._ranks
+        for start in range(self._rank * part, len(draws), self._batch):
+            yield from draws[start : start + part]
+
+    def __len__(self) -> int:
+        return len(self._shuffle) // self._ranks
+
+
 def sample_side(tiles: list[Tile], size: int) -> int:
     """Side of training samples: the tiles' size, or less where no region is as large."""
     longest = max((max(t.home.height, t.home.width) for t in tiles), default=size)
