@@ -15,6 +15,7 @@ from geoseg.legend import NODATA, Legend
 from geoseg.output import partial
 from geoseg.panels import Job, Panel
 from geoseg.raster import BLOCK
+from geoseg.threads import Apart
 
 LANDCOVER, CONFIDENCE = "landcover", "confidence"
 """Folders of an output."""
@@ -41,26 +42,28 @@ def remove(out: Path, scene: str) -> None:
 
 
 class PairWriter:
-    """The two rasters of a grid; rows come from top to bottom in any heights."""
+    """The two rasters of a grid, side by side; rows come from top to bottom in any heights."""
 
     def __init__(
         self, paths: tuple[Path, Path], grid: Grid, legend: Legend, tags: dict[str, str]
     ) -> None:
         """Raises: InputError if they can't be written."""
         self._grid = grid
-        self._stack = ExitStack()
-        colors = (legend.colors(), None)
-        with ExitStack() as stack:
-            self._files = [
-                stack.enter_context(
-                    raster.create(path, grid, dtype="uint8", nodata=NODATA, colors=c, tags=tags)
-                )
-                for path, c in zip(paths, colors, strict=True)
-            ]
-            self._stack = stack.pop_all()
+        self._codes, confidence = (
+            raster.create(path, grid, dtype="uint8", nodata=NODATA, colors=colors, tags=tags)
+            for path, colors in zip(paths, (legend.colors(), None), strict=True)
+        )
+        self._confidence = Apart(confidence)
+        self._file = self._codes.__enter__()
+        try:
+            self._confidence.enter()
+        except BaseException:
+            self._codes.__exit__(*_GIVEN_UP)
+            raise
         self._waiting: list[np.ndarray] = []
         self._top = 0
         self._bottom = 0
+        self._left = False
 
     def write(self, codes: np.ndarray, confidence: np.ndarray) -> None:
         """Add rows (n, W) uint8. Raises: InputError if the disk is full."""
@@ -73,8 +76,7 @@ class PairWriter:
             return
         rows = np.concatenate(self._waiting, axis=1)
         window = Window(self._top, 0, end - self._top, self._grid.width)
-        for file, band in zip(self._files, rows, strict=True):
-            file.write(band[: window.height], window)
+        self.put(rows[0, : window.height], rows[1, : window.height], window)
         self._waiting = [rows[:, window.height :]]
         self._top = end
 
@@ -83,8 +85,9 @@ class PairWriter:
 
         Raises: InputError if the disk is full.
         """
-        for file, band in zip(self._files, (codes, confidence), strict=True):
-            file.write(band, window)
+        beside = self._confidence.do(lambda file: file.write(confidence, window))
+        self._file.write(codes, window)
+        beside.result()
 
     @property
     def is_full(self) -> bool:
@@ -92,11 +95,21 @@ class PairWriter:
 
     def close(self) -> None:
         """Give the files their names. Raises: InputError if they are not whole."""
-        self._stack.close()
+        self._left = True
+        beside = self._confidence.leave()
+        try:
+            self._codes.__exit__(None, None, None)
+        finally:
+            beside.result()
 
     def abort(self) -> None:
-        """Remove what there is."""
-        self._stack.__exit__(*_GIVEN_UP)
+        """Remove what there is; nothing, if it was closed, well or not."""
+        if self._left:
+            return
+        self._left = True
+        beside = self._confidence.leave(*_GIVEN_UP)
+        self._codes.__exit__(*_GIVEN_UP)
+        beside.result()
 
 
 class _GiveUpError(Exception):

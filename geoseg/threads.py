@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future
-from contextlib import closing
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing
 from queue import Empty, Full, Queue, SimpleQueue
-from threading import Event, Thread
+from threading import Event, Thread, get_native_id
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 GRACE = 1.0
 """Seconds that an interrupted loop waits for its threads: Ctrl-C must not hang on a slow disk."""
+NICE = 10
+"""Of a thread that reads or writes beside the network: on few cores, one that is taken from it for
+a while keeps the others waiting."""
 _POLL = 0.1
 """Seconds between two looks at whether the other side is still there."""
 
 
-def ahead(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, None, None]:
+def ahead(
+    items: Generator[T, None, None], *, depth: int = 2, nice: bool = False
+) -> Generator[T, None, None]:
     """Yield the items of a generator that runs in a thread of its own, at most `depth` ahead.
 
     Raises: what the generator raises, where its item would have come.
@@ -39,6 +46,7 @@ def ahead(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, No
         return False
 
     def work() -> None:
+        _step_back(nice)
         try:
             with closing(items):  # here, where it opened its files
                 for item in items:
@@ -123,8 +131,9 @@ class Behind:
     Raises: what a call raised, at the next `do` or at the end of the block.
     """
 
-    def __init__(self, last: Callable[[], None], *, depth: int = 4) -> None:
+    def __init__(self, last: Callable[[], None], *, depth: int = 4, nice: bool = False) -> None:
         self._last = last
+        self._nice = nice
         self._calls: Queue[Callable[[], None] | None] = Queue(depth)
         self._dropped = Event()
         self._error: BaseException | None = None
@@ -137,6 +146,7 @@ class Behind:
         self._calls.put(call)
 
     def _work(self) -> None:
+        _step_back(self._nice)
         while (call := self._calls.get()) is not None:
             if self._dropped.is_set():
                 continue
@@ -170,3 +180,35 @@ class Behind:
         except Empty:
             self._calls.put(None)
         self._thread.join(GRACE)
+
+
+class Apart(Generic[T]):
+    """A context manager that lives in a thread of its own, beside whoever uses what it yields."""
+
+    def __init__(self, context: AbstractContextManager[T]) -> None:
+        self._context = context
+        self._thread = ThreadPoolExecutor(1, "geoseg-apart")
+
+    def enter(self) -> None:
+        """Raises: what the context raises."""
+        try:
+            self._value = self._thread.submit(self._context.__enter__).result()
+        except BaseException:
+            self._thread.shutdown()
+            raise
+
+    def do(self, call: Callable[[T], None]) -> Future[None]:
+        """Begin a call with what the context yielded; calls are made in order."""
+        return self._thread.submit(call, self._value)
+
+    def leave(self, *error: Any) -> Future[bool | None]:
+        """Begin to leave the context, with an error (type, error, traceback) or without."""
+        left = self._thread.submit(self._context.__exit__, *(error or (None, None, None)))
+        self._thread.shutdown(wait=False)
+        return left
+
+
+def _step_back(nice: bool) -> None:
+    """Let this thread have what time the others leave, where the system can tell threads apart."""
+    if nice and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)

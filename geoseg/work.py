@@ -119,8 +119,8 @@ class Worker:
         )
         with (
             enough_memory("predict.batch_size", size),
-            Behind(collector.close) as behind,
-            closing(ahead(timed(reading, seconds, "read"))) as waiting,
+            Behind(collector.close, nice=True) as behind,
+            closing(ahead(timed(reading, seconds, "read"), depth=8, nice=True)) as waiting,
         ):
             run(
                 waiting,

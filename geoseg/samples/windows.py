@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import cycle
 from types import TracebackType
 
 import numpy as np
@@ -16,9 +18,6 @@ from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.halo import HaloReader, OpenScenes
 from geoseg.panels import LONGEST_BLOCK, Broken, Final, Panel, Piece, Step
-
-CHUNK = 512
-"""Least columns that a thread reads: two blocks of the usual files."""
 
 See = Callable[[Panel, np.ndarray], np.ndarray]
 """(panel, image (C, h, w) of its scene) → what the network gets of it."""
@@ -141,15 +140,17 @@ def steps(
 
 
 class Readers:
-    """Threads that read parts of one window at a time.
+    """Threads that read ahead, each through files that it opened itself.
 
-    Each keeps to files that it opened itself, and closes them: GDAL's state is a thread's own.
+    They also close them: GDAL's state is a thread's own. One reader needs no thread.
     """
 
     def __init__(self, count: int = 1) -> None:
         self._scenes = [OpenScenes() for _ in range(count)]
-        # The first one reads in the thread that asks.
-        self._threads = [ThreadPoolExecutor(1, "geoseg-read") for _ in range(count - 1)]
+        alone = count == 1
+        self._threads = (
+            [] if alone else [ThreadPoolExecutor(1, "geoseg-read") for _ in range(count)]
+        )
 
     def of(self, panel: Panel) -> PanelReader:
         """A reader of a panel's scene. Raises: InputError if it can't be opened."""
@@ -165,35 +166,44 @@ class Readers:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for thread, scenes in zip(self._threads, self._scenes[1:], strict=True):
+        for thread, scenes in zip(self._threads, self._scenes, strict=False):
             thread.submit(scenes.close)
-            thread.shutdown()
-        self._scenes[0].close()
+            thread.shutdown(wait=error is None)
+        if not self._threads:
+            self._scenes[0].close()
+
+
+Pixels = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Image (C, h, w), where it shows anything (h, w), and where the scene itself does."""
 
 
 class PanelReader:
-    """Reads wide windows in several threads."""
+    """Reads windows of a panel's scene one after the other, in several threads ahead."""
 
     def __init__(self, readers: list[HaloReader], threads: list[ThreadPoolExecutor]) -> None:
         self._readers = readers
         self._threads = threads
-        self.block_height = readers[0].block_height()
 
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As HaloReader.read. Raises: InputError."""
-        parts = min(len(self._readers), -(-window.width // CHUNK))
-        if parts < 2:
-            return self._readers[0].read(window)
-        step = -(-window.width // parts // CHUNK) * CHUNK
-        cuts = [
-            Window(window.top, left, window.height, min(step, window.right - left))
-            for left in range(window.left, window.right, step)
-        ]
-        others = zip(self._threads, self._readers[1:], cuts[1:], strict=False)
-        futures = [thread.submit(reader.read, part) for thread, reader, part in others]
-        found = [self._readers[0].read(cuts[0]), *(future.result() for future in futures)]
-        image, seen, valid = (np.concatenate(side, axis=-1) for side in zip(*found, strict=True))
-        return image, seen, valid
+    def block_height(self) -> int:
+        """Rows that are read at once best. Raises: InputError if the scene can't be opened."""
+        if self._threads:
+            return self._threads[0].submit(self._readers[0].block_height).result()
+        return self._readers[0].block_height()
+
+    def read(self, windows: Iterable[Window]) -> Iterator[Pixels]:
+        """The pixels of windows, in order. Raises: InputError if the scene is damaged there."""
+        if not self._threads:
+            yield from map(self._readers[0].read, windows)
+            return
+        hands = cycle(zip(self._threads, self._readers, strict=True))
+        coming: deque[Future[Pixels]] = deque()
+        for window in windows:
+            thread, reader = next(hands)
+            coming.append(thread.submit(reader.read, window))
+            if len(coming) > len(self._threads):
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 class Strip:
@@ -201,13 +211,23 @@ class Strip:
 
     def __init__(self, reader: PanelReader, panel: Panel) -> None:
         touching = panel.touching
-        self._reader = reader
         self._panel = panel
         self._left = panel.columns[touching[0]]
         self._width = panel.columns[touching[-1]] + panel.size - self._left
-        self._block = reader.block_height if reader.block_height <= LONGEST_BLOCK else 1
         self._top = self._bottom = panel.rows[0]
-        self._held: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._held: Pixels | None = None
+        self._coming = reader.read(list(self._reads(reader.block_height())))
+
+    def _reads(self, block: int) -> Iterator[Window]:
+        """What is read, one after the other: what the next row of windows lacks."""
+        block = block if block <= LONGEST_BLOCK else 1
+        height, begin = self._panel.scene.grid.height, self._bottom
+        for top in self._panel.rows:
+            bottom = top + self._panel.size
+            if bottom > begin:
+                end = max(bottom, min(-(-bottom // block) * block, height))
+                yield Window(begin, self._left, end - begin, self._width)
+                begin = end
 
     def advance(self, top: int, bottom: int) -> None:
         """Let go of the rows above `top` and read on until `bottom` is there."""
@@ -218,19 +238,15 @@ class Strip:
             self._held = image[:, kept], seen[kept], valid[kept]
         if bottom <= self._bottom:
             return
-        height = self._panel.scene.grid.height
-        end = -(-bottom // self._block) * self._block
-        end = max(bottom, min(end, height))
-        window = Window(self._bottom, self._left, end - self._bottom, self._width)
-        new = self._reader.read(window)
+        new = next(self._coming)
+        self._bottom += new[1].shape[0]
         if self._held is not None:
-            axes = (1, 0, 0)
-            held = zip(self._held, new, axes, strict=True)
+            held = zip(self._held, new, (1, 0, 0), strict=True)
             image, seen, valid = (np.concatenate((old, more), axis) for old, more, axis in held)
             new = image, seen, valid
-        self._held, self._bottom = new, end
+        self._held = new
 
-    def window(self, top: int, left: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def window(self, top: int, left: int) -> Pixels:
         """Image (C, size, size), seen and valid (size, size) of a window; views."""
         assert self._held is not None
         image, seen, valid = self._held
