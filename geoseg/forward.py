@@ -89,10 +89,7 @@ class Forward:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Probabilities (B, K, H, W) float32 of a batch with images, valid until the next call."""
-        assert batch.images is not None
-        images = batch.images.to(self.device.torch, non_blocking=True)
-        seen = batch.seen
-        seen = None if seen is None else seen.to(self.device.torch, non_blocking=True)
+        images, seen = batch.on(self.device.torch)
         turns = TURNS[self.tta]
         count = len(turns) * len(self.members)
         first = True

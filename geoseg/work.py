@@ -61,7 +61,8 @@ class Worker:
             first = next((batch for batch in reading if batch.images is not None), None)
         if first is None or first.images is None:
             return Choice(TORCH)
-        images = Scaling(self.network.card.statistics, self.device.torch)(first.images, first.seen)
+        images, seen = first.on(self.device.torch)
+        images = Scaling(self.network.card.statistics, self.device.torch)(images, seen)
         return choose_backend(module, self.device, images=images, windows=windows)
 
     def forward(self, backend: str, size: int) -> Forward:

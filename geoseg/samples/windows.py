@@ -34,6 +34,12 @@ class Batch:
     """(B, size, size) bool: where there is an image; None = everywhere."""
     steps: list[Step] = field(default_factory=list)
 
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor | None]:
+        """Images and seen on a device; on a GPU they may still be on their way."""
+        assert self.images is not None
+        seen = None if self.seen is None else self.seen.to(device, non_blocking=True)
+        return self.images.to(device, non_blocking=True), seen
+
 
 class _Filling:
     """A batch that windows are laid into; windows of one batch are alike in shape and type."""
