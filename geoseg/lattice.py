@@ -6,6 +6,7 @@ their maps agree with its map, and with each other along their edges. Whole numb
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> 
         on[scenes[number].grid].append(number)
     grids = list(on)
     near = _near(grids, tiling.size)
+    dates = [Dates([scenes[number] for number in on[grid]]) for grid in grids]
     for group in _groups(grids, near):
         if len(group) == 1:
             continue
@@ -74,7 +76,8 @@ def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> 
                 _touching(columns, right, grids[g].width, tiling.size),
             )
             for number in on[grids[g]]:
-                beside = [(scenes[n], at) for o, at in near[g].items() for n in on[grids[o]]]
+                name = scenes[number].name
+                beside = [(dates[o].likest(name), at) for o, at in near[g].items()]
                 alone[number] = Place(*touching, _neighbours(scenes[number], beside))
     return alone
 
@@ -151,10 +154,7 @@ def _touching(starts: Sequence[int], begin: int, length: int, size: int) -> tupl
 def _neighbours(
     scene: AnyScene, beside: Sequence[tuple[AnyScene, tuple[int, int]]]
 ) -> tuple[Neighbour, ...]:
-    """Those that show pixels which the scene does not have, in values that it can hold.
-
-    Of several dates of one place, the file of the likest name is most probably of the same flight.
-    """
+    """Those that show pixels which the scene does not have, in values that it can hold."""
     found = []
     for other, offset in beside:
         inside = Window(*offset, scene.grid.height, scene.grid.width)
@@ -163,6 +163,27 @@ def _neighbours(
             found.append(Neighbour(other, offset))
     found.sort(key=lambda n: (-_likeness(n.scene.name, scene.name), n.scene.name))
     return tuple(found)
+
+
+class Dates:
+    """Scenes of one grid: the file of the likest name is most probably of the same flight."""
+
+    def __init__(self, scenes: Sequence[AnyScene]) -> None:
+        self._scenes = {scene.name: scene for scene in scenes}
+        self._forward = sorted(self._scenes)
+        self._backward = sorted(name[::-1] for name in self._scenes)
+
+    def likest(self, name: str) -> AnyScene:
+        """The scene whose name shares most letters at its beginning and end with this one."""
+        # Names that begin alike lie side by side, and those that end alike, too, read backwards.
+        found = set(_around(self._forward, name))
+        found |= {other[::-1] for other in _around(self._backward, name[::-1])}
+        return self._scenes[min(found, key=lambda other: (-_likeness(other, name), other))]
+
+
+def _around(names: list[str], name: str) -> list[str]:
+    at = bisect(names, name)
+    return names[max(0, at - 2) : at + 2]
 
 
 def _likeness(a: str, b: str) -> int:

@@ -104,6 +104,20 @@ def test_of_several_dates_the_likest_name_is_the_neighbour():
     }
 
 
+def test_many_dates_of_a_place_are_placed_soon():
+    """Each of 4,000 has the neighbours of its own date only."""
+    whole = grid(100, 100)
+    corners = {"nw": (0, 0), "ne": (0, 50), "sw": (50, 0), "se": (50, 50)}
+    scenes = [
+        scene(f"{name}_{day:04}_x", part(whole, *corner, 50, 50))
+        for day in range(1000)
+        for name, corner in corners.items()
+    ]
+    for one, place in zip(scenes, places(scenes, Tiling(32, 8)), strict=True):
+        assert {n.scene.name[2:] for n in place.neighbours} == {one.name[2:]}
+        assert len(place.neighbours) == 3
+
+
 def test_thousands_of_scenes_are_placed_soon():
     """A pair-by-pair comparison of 2,500 would take minutes."""
     whole = grid(50 * 64, 50 * 64)
