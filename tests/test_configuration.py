@@ -48,7 +48,7 @@ def test_every_command_has_its_file():
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_option_is_composed_and_built(group, option):
-    name = "train" if group in OF_TRAIN else "prepare"
+    name = "train" if group in OF_TRAIN else "predict" if group == "engine" else "prepare"
     config = composed(name, f"{group}={option}")
     if group == "model" and config.model.for_series:
         assert series.build(config.model, 4, 3, dates=12)
@@ -58,6 +58,8 @@ def test_every_option_is_composed_and_built(group, option):
         assert loss.build(config.loss, [0.9, 0.1], names=["a", "b"])
     elif group == "augment":
         assert augment.build(config.augment)
+    elif group == "engine":
+        assert config.engine.name == option
     elif group == "legend":
         assert len(config.legend.load()) >= 2
 
