@@ -19,6 +19,9 @@ from geoseg.grid import Window
 from geoseg.halo import HaloReader, OpenScenes
 from geoseg.panels import LONGEST_BLOCK, Broken, Final, Panel, Piece, Step
 
+WAITING = 16
+"""Final rows at most that wait for their batch to get full: where data is sparse, it may be long."""
+
 See = Callable[[Panel, np.ndarray], np.ndarray]
 """(panel, image (C, h, w) of its scene) → what the network gets of it."""
 
@@ -116,7 +119,8 @@ def batches(
                     filling.add(image, seen)
                 filling.steps.append(step)
                 # What follows the last window (rows that are final) needs no wait for the next.
-                if filling.is_full or (filling.count == 0 and isinstance(step, Final)):
+                waits = filling.count > 0 and len(filling.steps) < filling.count + WAITING
+                if filling.is_full or (isinstance(step, Final) and not waits):
                     yield filling.batch()
                     filling = _Filling(batch_size, pin)
     if filling.steps:
@@ -265,6 +269,6 @@ class Strip:
         """Copy of the panel's part of some rows of valid."""
         assert self._held is not None
         left, right = self._panel.left - self._left, self._panel.right - self._left
-        valid = self._held[2]
-        rows: np.ndarray = valid[top - self._top : bottom - self._top, left:right].copy()
-        return rows
+        rows: np.ndarray = self._held[2][top - self._top : bottom - self._top, left:right]
+        # Rows without data, of which a batch may gather many, take no memory.
+        return rows.copy() if rows.any() else np.broadcast_to(np.False_, rows.shape)
