@@ -20,7 +20,7 @@ from geoseg.halo import HaloReader, OpenScenes
 from geoseg.panels import LONGEST_BLOCK, Broken, Final, Panel, Piece, Step
 
 WAITING = 16
-"""Final rows at most that wait for their batch to get full: where data is sparse, it may be long."""
+"""Final rows at most that wait for their batch to get full: on sparse data that may take long."""
 
 See = Callable[[Panel, np.ndarray], np.ndarray]
 """(panel, image (C, h, w) of its scene) → what the network gets of it."""
