@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
 from queue import Empty, Full, Queue, SimpleQueue
-from threading import Event, Thread, get_native_id
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -19,16 +17,11 @@ R = TypeVar("R")
 
 GRACE = 1.0
 """Seconds that an interrupted loop waits for its threads: Ctrl-C must not hang on a slow disk."""
-NICE = 10
-"""Of a thread that reads or writes beside the network: on few cores, one that is taken from it for
-a while keeps the others waiting."""
 _POLL = 0.1
 """Seconds between two looks at whether the other side is still there."""
 
 
-def ahead(
-    items: Generator[T, None, None], *, depth: int = 2, nice: bool = False
-) -> Generator[T, None, None]:
+def ahead(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, None, None]:
     """Yield the items of a generator that runs in a thread of its own, at most `depth` ahead.
 
     Raises: what the generator raises, where its item would have come.
@@ -46,7 +39,6 @@ def ahead(
         return False
 
     def work() -> None:
-        _step_back(nice)
         try:
             with closing(items):  # here, where it opened its files
                 for item in items:
@@ -131,9 +123,8 @@ class Behind:
     Raises: what a call raised, at the next `do` or at the end of the block.
     """
 
-    def __init__(self, last: Callable[[], None], *, depth: int = 4, nice: bool = False) -> None:
+    def __init__(self, last: Callable[[], None], *, depth: int = 4) -> None:
         self._last = last
-        self._nice = nice
         self._calls: Queue[Callable[[], None] | None] = Queue(depth)
         self._dropped = Event()
         self._error: BaseException | None = None
@@ -146,7 +137,6 @@ class Behind:
         self._calls.put(call)
 
     def _work(self) -> None:
-        _step_back(self._nice)
         while (call := self._calls.get()) is not None:
             if self._dropped.is_set():
                 continue
@@ -206,9 +196,3 @@ class Apart(Generic[T]):
         left = self._thread.submit(self._context.__exit__, *(error or (None, None, None)))
         self._thread.shutdown(wait=False)
         return left
-
-
-def _step_back(nice: bool) -> None:
-    """Let this thread have what time the others leave, where the system can tell threads apart."""
-    if nice and sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)

@@ -120,8 +120,8 @@ class Worker:
         )
         with (
             enough_memory("predict.batch_size", size),
-            Behind(collector.close, nice=True) as behind,
-            closing(ahead(timed(reading, seconds, "read"), depth=8, nice=True)) as waiting,
+            Behind(collector.close) as behind,
+            closing(ahead(timed(reading, seconds, "read"), depth=4)) as waiting,
         ):
             run(
                 waiting,
