@@ -79,12 +79,25 @@ def check_values(scene: AnyScene, card: ModelCard) -> None:
     Raises: InputError if they have other units, UnreadableError if they can't be read.
     """
     try:
-        highs = scene.highest() if isinstance(scene, DatedScene) else highest_values(scene)
+        _look(scene, card)
+    except UnreadableError:
+        raise
+    except InputError:
+        if isinstance(scene, DatedScene):
+            raise
+        _look(scene, card, everywhere=True)  # dark corners are no proof
+
+
+def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> None:
+    try:
+        if isinstance(scene, DatedScene):
+            highs = scene.highest()
+        else:
+            highs = highest_values(scene, everywhere=everywhere)
     except InputError as error:
         raise UnreadableError(*error.faults) from None
-    if highs is None:
-        return
-    check_units(scene.paths[0], scene.dtype, highs, card)
+    if highs is not None:
+        check_units(scene.paths[0], scene.dtype, highs, card)
 
 
 def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> None:
@@ -107,16 +120,16 @@ def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> N
     )
 
 
-def highest_values(scene: Scene) -> list[float] | None:
+def highest_values(scene: Scene, *, everywhere: bool = False) -> list[float] | None:
     """Largest value per band in some windows of the scene; None if no pixel is valid.
 
+    everywhere: thin out the whole scene instead, as is done if all windows hit nodata.
     Raises: InputError if a file is damaged there.
     """
     whole = scene.grid.window
     with scene.open() as reader:
-        found = [reader.read(window) for window in probes(scene.grid)]
+        found = [] if everywhere else [reader.read(window) for window in probes(scene.grid)]
         if not any(valid.any() for _, valid in found):
-            # All probes hit nodata: look everywhere, but not at everything.
             shape = min(whole.height, THINNED), min(whole.width, THINNED)
             found = [reader.read(whole, shape=shape)]
     highs = [image[:, valid].max(axis=1) for image, valid in found if valid.any()]

@@ -1,6 +1,7 @@
 """What several test files share: a small data set, and where the real imagery lies."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from geoseg.scene import find_scenes
 from geoseg.tiling import Tiling
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell ignores it for what runs in the background; interrupted processes would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = Path(
     os.environ.get("GEOSEG_REAL_DATA", Path(__file__).parent.parent.parent / "shared" / "data")

@@ -187,6 +187,14 @@ def test_what_does_not_suit_is_refused_and_the_rest_is_done(tmp_path, capsys):
     assert (read(tmp_path / "maps/landcover/small_values_in_uint16.tif")[0] == CODES[image]).all()
 
 
+def test_dark_corners_are_no_proof_of_other_units(tmp_path):
+    image = np.ones((300, 300), np.uint8)
+    image[140:160, 140:160] = 200
+    write(tmp_path / "a.tif", image)
+    card = replace(CARD, statistics=plain(high=255))
+    assert predict(identity(card), tmp_path / "a.tif", tmp_path / "maps").done == ["a"]
+
+
 def corrupt(path):
     """Damage pixels near the end of a file, and leave its header whole."""
     data = bytearray(path.read_bytes())
