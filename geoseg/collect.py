@@ -124,6 +124,15 @@ def reason(error: InputError | OSError, out: Path) -> str:
     return f"{error.filename or out}: {error.strerror or error}"
 
 
-def join(out: Path, job: Job, *, legend: Legend, model: str) -> None:
-    """Make the map of a scene out of its panels, all of them written. Raises: InputError."""
-    SceneWriter(out, job, legend, model).finish()
+def join(out: Path, job: Job, told: Told, *, legend: Legend, model: str) -> None:
+    """Make the map of a scene out of its panels, all of them written; faults are told."""
+    begin = time.perf_counter()
+    writer = SceneWriter(out, job, legend, model)
+    try:
+        writer.finish()
+    except (InputError, OSError) as error:
+        writer.abort()
+        discard(out, job)
+        told.failed(job.scene, reason(error, out))
+    else:
+        told.done(job.scene, time.perf_counter() - begin)

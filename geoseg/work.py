@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}
 """Pixels of a batch by default: enough to keep the device busy, little enough for its memory."""
 WORTH_A_LOOK = 256
 """Windows from which on it may pay off to look for a faster backend than torch as it is."""
+MOST_LOOKS = 64
+"""Rows of windows at most that are read to find some data to measure backends on."""
 READERS = {"cpu": 1, "cuda": 8, "mps": 4}
 """Threads that read by default: a GPU is faster than one core that decompresses."""
 
@@ -58,7 +61,9 @@ class Worker:
             panels, batch_size=self.batch_size(panels[0].size), see=self.see, readers=self.readers
         )
         with closing(reading):
-            first = next((batch for batch in reading if batch.images is not None), None)
+            # Where there is nothing but nodata, nobody shall read it twice to find that out.
+            looks = islice(reading, MOST_LOOKS)
+            first = next((batch for batch in looks if batch.images is not None), None)
         if first is None or first.images is None:
             return Choice(TORCH)
         images, seen = first.on(self.device.torch)
@@ -98,10 +103,8 @@ class Worker:
         """
         card = self.network.card
         for job in jobs:
-            if job.joins and not job.panels:  # an earlier call was stopped just before
-                begin = time.perf_counter()
-                join(out, job, legend=card.legend, model=self.network.hash)
-                told.done(job.scene, time.perf_counter() - begin)
+            if job.joins and not job.panels:  # an earlier call, or other workers, did the rest
+                join(out, job, told, legend=card.legend, model=self.network.hash)
         panels = [panel for job in jobs for panel in job.panels]
         seconds: defaultdict[str, float] = defaultdict(float)
         if not panels:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import CARD, LEGEND, Constant, Context, Identity, grid, plain, with_bands, write
 
-from geoseg import checkpoint, landcover, models, raster
+from geoseg import checkpoint, landcover, maps, models, raster
 from geoseg.backends.choice import Choice
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
@@ -113,6 +113,39 @@ def test_panels_write_the_same_bytes(tmp_path):
     report = predict(narrow, tmp_path / "a.tif", tmp_path / "many")
     assert report.done == ["a"]
     assert files_of(tmp_path / "one") == files_of(tmp_path / "many")
+
+
+def test_panels_that_wait_to_be_joined(tmp_path, monkeypatch):
+    """Stopped before the join: only that is done; a fault of it costs its scene, not the others."""
+    for name in "ab":
+        write(tmp_path / "scenes" / f"{name}.tif", classes(100, 900, ord(name)))
+    source = Context(3)
+    network = replace(identity(), source=source, running=replace(RUNNING, memory=0.0025))
+    predict(network, tmp_path / "scenes", tmp_path / "undisturbed")
+
+    def stopped(self, paths):
+        raise RuntimeError("stopped")
+
+    def full(self, paths):
+        raise InputError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(maps.SceneWriter, "_join", stopped)
+        with pytest.raises(RuntimeError, match="stopped"):
+            predict(network, tmp_path / "scenes", tmp_path / "maps")
+    with monkeypatch.context() as patch:
+        patch.setattr(maps.SceneWriter, "_join", full)
+        report = predict(network, tmp_path / "scenes", tmp_path / "maps")
+        assert report.failed == {"a": "disk full", "b": "disk full"}
+    with monkeypatch.context() as patch:
+        patch.setattr(maps.SceneWriter, "_join", stopped)
+        with pytest.raises(RuntimeError, match="stopped"):
+            predict(network, tmp_path / "scenes/a.tif", tmp_path / "maps")
+    seen = source.seen
+    assert predict(network, tmp_path / "scenes/a.tif", tmp_path / "maps").done == ["a"]
+    assert source.seen == seen
+    assert predict(network, tmp_path / "scenes", tmp_path / "maps").done == ["b"]
+    assert files_of(tmp_path / "maps") == files_of(tmp_path / "undisturbed")
 
 
 def test_threads_that_read_change_no_byte(tmp_path):
