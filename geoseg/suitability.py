@@ -26,6 +26,8 @@ SPACING = 256
 """Pixels between two of them at least."""
 THINNED = 1024
 """Height and width to which a scene is thinned out when all of them hold nodata."""
+FEWEST = 64
+"""Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
 
 
 class UnreadableError(InputError):
@@ -121,7 +123,7 @@ def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> N
 
 
 def highest_values(scene: Scene, *, everywhere: bool = False) -> list[float] | None:
-    """Largest value per band in some windows of the scene; None if no pixel is valid.
+    """Largest value per band in some windows of the scene; None if too few pixels are valid.
 
     everywhere: thin out the whole scene instead, as is done if all windows hit nodata.
     Raises: InputError if a file is damaged there.
@@ -132,8 +134,10 @@ def highest_values(scene: Scene, *, everywhere: bool = False) -> list[float] | N
         if not any(valid.any() for _, valid in found):
             shape = min(whole.height, THINNED), min(whole.width, THINNED)
             found = [reader.read(whole, shape=shape)]
+    if sum(np.count_nonzero(valid) for _, valid in found) < FEWEST:
+        return None
     highs = [image[:, valid].max(axis=1) for image, valid in found if valid.any()]
-    return [float(value) for value in np.max(highs, axis=0)] if highs else None
+    return [float(value) for value in np.max(highs, axis=0)]
 
 
 def probes(grid: Grid) -> list[Window]:

@@ -95,6 +95,15 @@ def test_identity_through_files(tmp_path_factory, height, width, size, share, se
     assert (read(folder / "maps/landcover/a.tif")[0] == CODES[image]).all()
 
 
+def test_a_handful_of_pixels_tells_nothing_of_units(tmp_path):
+    write(tmp_path / "a.tif", np.ones((7, 9), np.uint8))
+    predict(identity(), tmp_path / "a.tif", tmp_path / "maps")
+    assert (read(tmp_path / "maps/landcover/a.tif")[0] == CODES[1]).all()
+    write(tmp_path / "b.tif", np.ones((8, 9), np.uint8))
+    report = predict(identity(), tmp_path / "b.tif", tmp_path / "maps")
+    assert "other units" in str(report.refused)
+
+
 @pytest.mark.parametrize("side", [31, 32, 33, 1])
 def test_scenes_about_the_size_of_a_window(tmp_path, side):
     image = np.maximum(classes(side, side), side == 1).astype(np.uint8)
