@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -17,10 +19,17 @@ from geoseg.augment import Augment
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.device import choose
-from geoseg.fit import History, Task, fit_network, loading
+from geoseg.difficulty import Difficulty
+from geoseg.fit import Task, fit_network, loading
+from geoseg.history import History
+from geoseg.judge import ClassJudge
+from geoseg.lesson import Supervised
+from geoseg.lr_find import find_rate
 from geoseg.ranks import Ranks, start
-from geoseg.samples.tiles import Share, Shuffle, TrainTiles, ValTiles
-from geoseg.settings import Fit, Loss, Model
+from geoseg.samples.shuffle import Share, Shuffle, part_of
+from geoseg.samples.tiles import TrainTiles, ValTiles
+from geoseg.scene import Scene
+from geoseg.settings import Fit, Model, Study
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open."""
@@ -29,52 +38,75 @@ CPU_BATCH, GPU_BATCH = 4, 16
 def learn(
     dataset: Dataset,
     folder: Path,
+    study: Study,
     *,
-    model: Model,
-    loss: Loss,
     augment: Augment,
-    fit: Fit,
-    seed: int,
+    unlabelled: Sequence[Scene] = (),
 ) -> str:
     """Train into `folder`, with the other processes if there are any.
 
+    unlabelled: scenes with the data set's bands to learn from as well.
     Returns: what came out, as a text for people.
     """
-    torch.manual_seed(seed)
-    device = choose(fit.device, fit.precision)
+    torch.manual_seed(study.seed)
+    device = choose(study.fit.device, study.fit.precision)
     fabric = start(device)
     ranks = Ranks.of(fabric)
     batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
-    fit = replace(fit, batch_size=fit.batch_size or batch_size)
-    part = ranks.share(fit.batch_size)
-    legend = dataset.legend
+    fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
+    model = study.model
     with fabric.rank_zero_first(local=True):  # weights are downloaded once
-        network = models.build(model, channels=len(dataset.bands), classes=len(legend))
-    train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter)
-    counts = [tile.counts for tile in train.tiles]
-    criterion = loss_room.build(loss, counts, names=legend.names, ranks=ranks)
-    val = ValTiles(dataset)
+        network = models.build(model, channels=len(dataset.bands), classes=len(dataset.legend))
+    task = _task(dataset, network, folder, replace(study, fit=fit), augment, fabric)
     if ranks.first:
-        on = f"{device}{ranks}"
-        print(_opening(dataset, network, model, (train, val), on))
+        print(_opening(dataset, network, model, task, f"{device}{ranks}"))
+    if study.lr_find:
+        return find_rate(task, fit, fabric=fabric, seed=study.seed)
+    history = fit_network(task, fit, fabric=fabric, seed=study.seed)
+    return _closing(history, fit, folder)
+
+
+def _task(
+    dataset: Dataset,
+    network: models.AnySize,
+    folder: Path,
+    study: Study,
+    augment: Augment,
+    fabric: Fabric,
+) -> Task:
+    fit, ranks, names = study.fit, Ranks.of(fabric), dataset.legend.names
+    tiles = dataset.tiles("train")
+    tiles = [tiles[number] for number in part_of(len(tiles), fit.train_share, study.seed)]
+    train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
+    val = ValTiles(dataset)
+    counts = [tile.counts for tile in tiles]
+    part, options = ranks.share(fit.batch_size), loading(fit, fabric.device)
+    criterion = loss_room.build(study.loss, counts, names=names, ranks=ranks)
+    share = Share(
+        Shuffle.of(counts, fit, study.seed),
+        batch=fit.batch_size,
+        rank=ranks.number,
+        ranks=ranks.count,
+    )
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, make_card(dataset, model, scores))
+        checkpoint.save(folder / BEST, best, make_card(dataset, study.model, scores))
 
-    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
-    share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
-    options = loading(fit, fabric.device)
-    task = Task(
+    difficulty = None
+    if fit.hard:
+        seen = ValTiles(dataset, tiles=tiles)
+        difficulty = Difficulty(seen, part, fabric=fabric, options=options)
+    return Task(
         network,
-        criterion,
+        Supervised(criterion),
         DataLoader(train, part, sampler=share, **options),
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
-        legend.names,
+        ClassJudge(names),
         folder,
         keep,
+        train.title,
+        difficulty,
     )
-    history = fit_network(task, fit, fabric=fabric, seed=seed)
-    return _closing(history, fit, folder)
 
 
 def make_card(dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
@@ -95,15 +127,10 @@ def make_card(dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCa
     )
 
 
-def _opening(
-    dataset: Dataset,
-    network: models.AnySize,
-    model: Model,
-    data: tuple[TrainTiles, ValTiles],
-    on: str,
-) -> str:
+def _opening(dataset: Dataset, network: models.AnySize, model: Model, task: Task, on: str) -> str:
     size = sum(p.numel() for p in network.parameters()) / 1e6
-    train, val = data
+    train: Any = task.train.dataset
+    val: Any = task.val.dataset
     lines = [str(network.loaded)] if network.loaded else []
     lines += [
         f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
@@ -117,5 +144,6 @@ def _closing(history: History, fit: Fit, folder: Path) -> str:
     lines = [f"{history.finished(fit)}: {history.minutes:.1f} minutes"]
     if history.rows and "val_miou" in history.rows[-1]:
         lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
+    lines += [f"note: {remark}" for remark in history.remarks()]
     lines.append(f"weights: {folder / BEST}  curves: {folder / 'curves.png'}")
     return "\n".join(lines)

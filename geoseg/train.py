@@ -43,6 +43,8 @@ class TrainConfig:
     """Folder to write: weights, checkpoint, metrics, curves."""
     seed: int = 0
     """Of weights, order, augmentation and dropout."""
+    lr_find: bool = False
+    """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
     overwrite: bool = False
     """Replace a run that was made with other settings."""
     model: Model = field(default_factory=Model)
@@ -65,16 +67,7 @@ def _train(config: TrainConfig) -> str:
     dataset = Dataset.load(config.dataset)
     if dataset.reference is not None:
         return train_series(dataset, config)
-    return train(
-        dataset,
-        config.run,
-        model=config.model,
-        loss=config.loss,
-        augment=config.augment,
-        fit=config.fit,
-        seed=config.seed,
-        overwrite=config.overwrite,
-    )
+    return train_images(dataset, config)
 
 
 def train(
@@ -94,30 +87,37 @@ def train(
     Raises: InputError before the first step for anything that could not end well.
     """
     config = TrainConfig(
-        str(dataset.folder.absolute()),
+        str(dataset.folder),
         str(run),
         seed,
-        overwrite,
-        model or Model(),
-        loss or Loss(),
-        augment or Augment(),
-        fit or Fit(),
+        model=model or Model(),
+        loss=loss or Loss(),
+        augment=augment or Augment(),
+        fit=fit or Fit(),
+        overwrite=overwrite,
     )
+    return train_images(dataset, config)
+
+
+def train_images(dataset: Dataset, config: TrainConfig) -> str:
+    """Train a network for images into the folder `config.run`; as `train`."""
     check_dataset(dataset, config.model)
+    config = replace(config, dataset=str(dataset.folder.absolute()))
     with _opened(config, PRODUCTS):
         # The one that learns needs torch; whatever could be wrong without it has been said.
         return processes.spread(
             "geoseg.learn:learn",
             dataset,
-            Path(run),
+            Path(config.run),
+            _study(config),
             devices=config.fit.devices,
             nodes=config.fit.nodes,
-            model=config.model,
-            loss=config.loss,
             augment=config.augment,
-            fit=config.fit,
-            seed=seed,
         )
+
+
+def _study(config: TrainConfig) -> Study:
+    return Study(config.model, config.loss, config.fit, config.series, config.seed, config.lr_find)
 
 
 def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
@@ -139,12 +139,11 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     config = replace(config, dataset=str(dataset.folder.absolute()))
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
-        study = Study(config.model, config.loss, config.fit, config.series, config.seed)
         return processes.spread(
             f"geoseg.{room}",
             dataset,
             Path(config.run),
-            study,
+            _study(config),
             devices=config.fit.devices,
             nodes=config.fit.nodes,
         )
@@ -156,10 +155,11 @@ def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") ->
 
     but: settings that the training does not read.
     """
-    if not processes.first(config.fit.nodes):
+    if config.lr_find or not processes.first(config.fit.nodes):
         yield
         return
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", but)}
+    unsaid = ("run", "overwrite", "lr_find", but)
+    settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
     with clearing(config.run, products):
         claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)

@@ -19,7 +19,7 @@ from geoseg import processes
 from geoseg.checkpoint import load
 from geoseg.errors import InputError
 from geoseg.samples.series import BatchShuffle, InOrder
-from geoseg.samples.tiles import Share, Shuffle
+from geoseg.samples.shuffle import Share, Shuffle
 from geoseg.settings import Fit, Loss, Model, SeriesSamples
 from geoseg.train import TrainConfig, train, train_series
 
