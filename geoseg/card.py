@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.seriescard import SeriesCard
@@ -49,6 +50,24 @@ class ModelCard:
     series: SeriesCard | None = None
     """Of networks for series only."""
     version: str = __version__
+
+    @classmethod
+    def of(cls, dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
+        """The card of a network that is trained on a data set of images."""
+        bands = dataset.settings["bands"]
+        dtypes = sorted({scene.dtype for scene in dataset.scenes})
+        return cls(
+            model=replace(model, weights=None),
+            bands=dataset.bands,
+            statistics=dataset.statistics,
+            dtype=dtypes[0],
+            nodata=bands["nodata"],
+            extra=bands["extra"],
+            pixel_size_m=dataset.pixel_size_m,
+            legend=dataset.legend,
+            tiling=dataset.tiling,
+            scores=scores,
+        )
 
     def to_json(self) -> str:
         values = asdict(self) | {

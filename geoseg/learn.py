@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 from geoseg import augment as augment_room
 from geoseg import checkpoint, models
 from geoseg import loss as loss_room
-from geoseg.augment import Augment
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.device import choose
@@ -23,26 +22,22 @@ from geoseg.difficulty import Difficulty
 from geoseg.fit import Task, fit_network, loading
 from geoseg.history import History
 from geoseg.judge import ClassJudge
-from geoseg.lesson import Supervised
+from geoseg.lesson import Lesson, Supervised
 from geoseg.lr_find import find_rate
+from geoseg.meanteacher import MeanTeacher
 from geoseg.ranks import Ranks, start
 from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.samples.tiles import TrainTiles, ValTiles
+from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scene import Scene
 from geoseg.settings import Fit, Model, Study
+from geoseg.unlabelled import described
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open."""
 
 
-def learn(
-    dataset: Dataset,
-    folder: Path,
-    study: Study,
-    *,
-    augment: Augment,
-    unlabelled: Sequence[Scene] = (),
-) -> str:
+def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[Scene] = ()) -> str:
     """Train into `folder`, with the other processes if there are any.
 
     unlabelled: scenes with the data set's bands to learn from as well.
@@ -54,12 +49,14 @@ def learn(
     ranks = Ranks.of(fabric)
     batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
     fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
-    model = study.model
+    study, model = replace(study, fit=fit), study.model
     with fabric.rank_zero_first(local=True):  # weights are downloaded once
         network = models.build(model, channels=len(dataset.bands), classes=len(dataset.legend))
-    task = _task(dataset, network, folder, replace(study, fit=fit), augment, fabric)
+    task = _task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
     if ranks.first:
         print(_opening(dataset, network, model, task, f"{device}{ranks}"))
+        for line in described(dataset, unlabelled):
+            print(line)
     if study.lr_find:
         return find_rate(task, fit, fabric=fabric, seed=study.seed)
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
@@ -69,15 +66,17 @@ def learn(
 def _task(
     dataset: Dataset,
     network: models.AnySize,
-    folder: Path,
     study: Study,
-    augment: Augment,
+    *,
+    folder: Path,
     fabric: Fabric,
+    unlabelled: Sequence[Scene],
 ) -> Task:
-    fit, ranks, names = study.fit, Ranks.of(fabric), dataset.legend.names
+    fit, augment, names = study.fit, study.augment, dataset.legend.names
+    ranks = Ranks.of(fabric)
     tiles = dataset.tiles("train")
     tiles = [tiles[number] for number in part_of(len(tiles), fit.train_share, study.seed)]
-    train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
+    train: Any = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
     val = ValTiles(dataset)
     counts = [tile.counts for tile in tiles]
     part, options = ranks.share(fit.batch_size), loading(fit, fabric.device)
@@ -90,15 +89,20 @@ def _task(
     )
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, make_card(dataset, study.model, scores))
+        checkpoint.save(folder / BEST, best, ModelCard.of(dataset, study.model, scores))
 
+    lesson: Lesson = Supervised(criterion)
+    if unlabelled:
+        statistics = dataset.statistics
+        train = PairedTiles(train, unlabelled, augment=augment, statistics=statistics)
+        lesson = MeanTeacher(criterion, fit, autocast=fabric.autocast, ranks=ranks)
     difficulty = None
     if fit.hard:
         seen = ValTiles(dataset, tiles=tiles)
         difficulty = Difficulty(seen, part, fabric=fabric, options=options)
     return Task(
         network,
-        Supervised(criterion),
+        lesson,
         DataLoader(train, part, sampler=share, **options),
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
         ClassJudge(names),
@@ -106,24 +110,6 @@ def _task(
         keep,
         train.title,
         difficulty,
-    )
-
-
-def make_card(dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
-    """The card of a network that was trained on a data set."""
-    bands = dataset.settings["bands"]
-    dtypes = sorted({scene.dtype for scene in dataset.scenes})
-    return ModelCard(
-        model=Model(**vars(model) | {"weights": None}),
-        bands=dataset.bands,
-        statistics=dataset.statistics,
-        dtype=dtypes[0],
-        nodata=bands["nodata"],
-        extra=bands["extra"],
-        pixel_size_m=dataset.pixel_size_m,
-        legend=dataset.legend,
-        tiling=dataset.tiling,
-        scores=scores,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoseg.augment import Augment
 from geoseg.errors import Faults
 
 ARCHITECTURES = (
@@ -291,7 +292,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Study:
-    """What a training is told, but for what is done to images."""
+    """What a training is told."""
 
     model: Model
     loss: Loss
@@ -300,3 +301,5 @@ class Study:
     seed: int
     lr_find: bool = False
     """Only try learning rates."""
+    augment: Augment = field(default_factory=Augment)
+    """Of images; series vary as `series` says."""

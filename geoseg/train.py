@@ -11,7 +11,8 @@ from typing import Any
 
 from geoseg import command, processes, seriesset
 from geoseg.augment import Augment
-from geoseg.card import BEST
+from geoseg.bands import Bands
+from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.output import claim, clearing
@@ -26,9 +27,12 @@ from geoseg.settings import (
     SeriesSamples,
     Study,
 )
+from geoseg.unlabelled import find_unlabelled
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled")
+"""Settings of the training loop that series have no part for."""
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
 
@@ -101,8 +105,21 @@ def train(
 
 def train_images(dataset: Dataset, config: TrainConfig) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
-    check_dataset(dataset, config.model)
+    faults = Faults()
+    with faults.collect():
+        check_dataset(dataset, config.model)
+    if config.fit.freeze and config.model.weights is None:
+        faults.add(
+            f"fit.freeze={config.fit.freeze}: an encoder with random weights would stay random; set"
+            " model.weights, or leave it out"
+        )
+    faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
+    unlabelled = []
+    if config.fit.unlabelled is not None:
+        card = ModelCard.of(dataset, config.model, {})
+        bands = Bands(**dataset.settings["bands"])
+        unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
     with _opened(config, PRODUCTS):
         # The one that learns needs torch; whatever could be wrong without it has been said.
         return processes.spread(
@@ -112,12 +129,15 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
             _study(config),
             devices=config.fit.devices,
             nodes=config.fit.nodes,
-            augment=config.augment,
+            unlabelled=unlabelled,
         )
 
 
 def _study(config: TrainConfig) -> Study:
-    return Study(config.model, config.loss, config.fit, config.series, config.seed, config.lr_find)
+    return Study(
+        config.model, config.loss, config.fit, config.series, config.seed, config.lr_find,
+        config.augment,
+    )  # fmt: skip
 
 
 def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
@@ -127,15 +147,20 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
     """
-    if isinstance(dataset, Dataset):
-        check_dataset(dataset, config.model)
-        if config.series.fill == "linear":
-            raise InputError(
-                f"series.fill=linear: model={config.model.name} takes dates as they are; leave it"
-                " out"
-            )
-    else:
-        check_series(dataset, config.model)
+    faults = Faults()
+    for key in IMAGES_ONLY:
+        if getattr(config.fit, key) != getattr(Fit(), key):
+            faults.add(f"fit.{key}: for networks of images; leave it out")
+    with faults.collect():
+        if isinstance(dataset, Dataset):
+            check_dataset(dataset, config.model)
+        else:
+            check_series(dataset, config.model)
+    if isinstance(dataset, Dataset) and config.series.fill == "linear":
+        faults.add(
+            f"series.fill=linear: model={config.model.name} takes dates as they are; leave it out"
+        )
+    faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"

@@ -26,6 +26,7 @@ TENSOR_ROOMS = {
         "lesson",
         "loggers",
         "lr_find",
+        "meanteacher",
         "schedule",
         "ranks",
         "learn",
