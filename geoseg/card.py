@@ -25,6 +25,10 @@ KEY = "geoseg"
 """Name of the JSON text in the metadata of a safetensors file."""
 BEST = "best.safetensors"
 """Name of the weights in a run folder."""
+ENCODER_KEY = "geoseg_encoder"
+"""Name of the JSON text in the metadata of an encoder's file."""
+ENCODER = "encoder.safetensors"
+"""Name of an encoder's weights in the folder of a pretraining."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,34 @@ class ModelCard:
                 f"{path}: a model card that geoseg {__version__} can't read ({error});"
                 " predict with the version that trained it"
             ) from None
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What the encoder of a pretraining knows, in the header of its file."""
+
+    encoder: str
+    bands: tuple[str, ...]
+    """In the order of its channels."""
+    statistics: BandStatistics
+    """Of the scenes: the scaling of the input."""
+    dtype: str
+    pixel_size_m: float
+    scores: dict[str, Any]
+    version: str = __version__
+
+    def to_json(self) -> str:
+        values = asdict(self) | {
+            "bands": list(self.bands),
+            "statistics": self.statistics.to_dict(),
+        }
+        return json.dumps(values, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> EncoderCard:
+        values = json.loads(text)
+        statistics = BandStatistics.from_dict(values["statistics"])
+        return cls(**values | {"bands": tuple(values["bands"]), "statistics": statistics})
 
 
 def find_weights(checkpoint: str | Path) -> Path:

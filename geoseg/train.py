@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from geoseg.bands import Bands
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
-from geoseg.output import claim, clearing
+from geoseg.runfolder import opened
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
-    ANYWHERE,
     ARCHITECTURES,
     SERIES_NETWORKS,
     Fit,
@@ -174,22 +173,16 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         )
 
 
-@contextmanager
-def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") -> Iterator[None]:
-    """Claim the run folder and write down how it is made; the first of several processes does.
+def _opened(
+    config: TrainConfig, products: tuple[str, ...], *, but: str = ""
+) -> AbstractContextManager[None]:
+    """The run folder, claimed; a range test of learning rates leaves it as it is.
 
-    but: settings that the training does not read.
+    but: a room of settings that the training does not read.
     """
-    if config.lr_find or not processes.first(config.fit.nodes):
-        yield
-        return
-    unsaid = ("run", "overwrite", "lr_find", but)
-    settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
-    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
-    with clearing(config.run, products):
-        claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)
-        command.record(Path(config.run), "train", config)
-        yield
+    if config.lr_find:
+        return nullcontext()
+    return opened(config, "train", products, but=("lr_find", but))
 
 
 def check_series(dataset: SeriesDataset, model: Model) -> None:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("predict", "mosaic", "evaluate"),
+    *("pretrain", "predict", "mosaic", "evaluate"),
 }
 TENSOR_ROOMS = {
     *(
@@ -27,6 +27,8 @@ TENSOR_ROOMS = {
         "loggers",
         "lr_find",
         "meanteacher",
+        "reconstruction",
+        "learnencoder",
         "schedule",
         "ranks",
         "learn",
@@ -56,7 +58,7 @@ DOORS = {
     "segmentation_models_pytorch": {"models"},
     "lightning": {
         *("fit", "ranks", "judge", "loggers", "difficulty", "lr_find"),
-        *("learn", "learnseries"),
+        *("learn", "learnseries", "learnencoder", "reconstruction"),
     },
     "torchmetrics": {"judge"},
     "safetensors": {"checkpoint", "weights"},

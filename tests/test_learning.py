@@ -24,10 +24,11 @@ from geoseg.card import ModelCard
 from geoseg.errors import InputError
 from geoseg.grid import Grid
 from geoseg.history import History
+from geoseg.imagery import cut
 from geoseg.legend import IGNORED
 from geoseg.meanteacher import MeanTeacher, mixed, risen
 from geoseg.samples.shuffle import Shuffle, balanced, drawn, part_of
-from geoseg.samples.unlabelled import SceneTiles, cut
+from geoseg.samples.unlabelled import SceneTiles
 from geoseg.schedule import learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.settings import Fit, Loss, Model
 from geoseg.train import TrainConfig, train, train_images

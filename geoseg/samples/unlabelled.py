@@ -15,10 +15,10 @@ from geoseg.augment import Augment
 from geoseg.bands import BandStatistics, scale
 from geoseg.grid import Window
 from geoseg.halo import OpenScenes
+from geoseg.imagery import SceneTile, cut
 from geoseg.samples.shuffle import Draw
 from geoseg.samples.tiles import TrainTiles
 from geoseg.scene import Scene
-from geoseg.tiling import Tiling
 
 TRIES = 8
 """Tiles that are drawn until one shows anything: scenes may be half nodata."""
@@ -36,14 +36,6 @@ STRONG = Augment(
 )
 """How the student sees an unlabelled tile: in other light and with holes, nothing being moved."""
 
-SceneTile = tuple[Scene, Window]
-
-
-def cut(scenes: Sequence[Scene], side: int) -> list[SceneTile]:
-    """Windows that partition the scenes; those at the far edges smaller."""
-    tiling = Tiling(side, 0)
-    return [(scene, window) for scene in scenes for window in tiling.tiles(scene.grid.window)]
-
 
 class SceneTiles:
     """Tiles of scenes as the network sees them, each moved at random within its scene."""
@@ -54,8 +46,12 @@ class SceneTiles:
         side: int,
         statistics: BandStatistics,
         augment: Augment | None = None,
+        *,
+        aside: Sequence[SceneTile] = (),
     ) -> None:
+        """aside: tiles of the same cut that no moved tile may touch."""
         self.tiles, self.side = tiles, side
+        self._aside = {(scene.name, w.top // side, w.left // side) for scene, w in aside}
         self._statistics = statistics
         self._augment = augment_room.build(augment or Augment())
         self._open = OpenScenes()
@@ -89,7 +85,15 @@ class SceneTiles:
         down, right = random.integers(-reach, reach + 1, 2)
         top = int(np.clip(window.top + down, 0, max(0, grid.height - self.side)))
         left = int(np.clip(window.left + right, 0, max(0, grid.width - self.side)))
+        if self._touches(scene, top, left):
+            return self.still(number)
         return self._scaled(scene, Window(top, left, self.side, self.side))
+
+    def _touches(self, scene: Scene, top: int, left: int) -> bool:
+        """Whether a window there shows something of a tile that is kept aside."""
+        rows = {top // self.side, (top + self.side - 1) // self.side}
+        columns = {left // self.side, (left + self.side - 1) // self.side}
+        return any((scene.name, row, column) in self._aside for row in rows for column in columns)
 
     def _scaled(self, scene: Scene, window: Window) -> tuple[np.ndarray, np.ndarray]:
         image, valid = self._open.reader(scene).read(window)
