@@ -36,6 +36,7 @@ TENSOR_ROOMS = {
         "tablemaps",
         "learnseries",
         "learnmap",
+        "learnfold",
         "classify",
     ),
 }
