@@ -52,6 +52,7 @@ class JudgedPixels(Tally):
     def text(self) -> str:
         """The table for a terminal: by class and on the whole, mean ± deviation and pooled."""
         s, trainings = self.scores, len(self.trainings)
+        seeds = "seed" if len(self.seeds) == 1 else "seeds"
         iou, f1 = self.class_over_folds("iou"), self.class_over_folds("f1")
         rows = [
             (
@@ -70,7 +71,7 @@ class JudgedPixels(Tally):
         header = ("class", "IoU", "F1", "IoU pooled", "F1 pooled", "pixels", "in folds")
         accuracy = self.over_folds("overall_accuracy")
         return (
-            f"held out {self.title}: {self.folds} folds × {len(self.seeds)} seeds,"
+            f"held out {self.title}: {self.folds} folds × {len(self.seeds)} {seeds},"
             f" mean ± standard deviation over the {trainings} trainings\n{table(header, rows)}\n"
             f"  overall accuracy {accuracy}, pooled {shown(s.overall_accuracy)}"
         )
