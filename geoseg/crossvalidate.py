@@ -1,51 +1,70 @@
-"""Crossvalidate: networks judged on held-out samples, by blocks of the ground and at random."""
+"""Crossvalidate: networks judged on what was held out, by blocks of the ground and at random.
+
+Samples of series and tiles of images go the same way; seriesfolds and imagefolds say what differs.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__, command, processes
+from geoseg import __version__, command, processes, seriesset
 from geoseg.accuracy import write_confusion_csv
-from geoseg.dataset import DESCRIPTION
+from geoseg.augment import Augment
+from geoseg.dataset import DESCRIPTION, Dataset
 from geoseg.errors import Faults, InputError
-from geoseg.foldscores import Gap, Judged, caveats, majority, text, write_predictions
-from geoseg.output import claim, clearing, replacing, write_json
+from geoseg.foldscores import Gap, caveats
+from geoseg.foldtally import Tally
+from geoseg.foldtraining import Draw, train_folds
+from geoseg.imagefolds import ImageFolds
+from geoseg.output import claim, clearing, write_json
 from geoseg.report.folds import FoldReport
-from geoseg.samplesplit import Folding, deal
-from geoseg.seriesset import SAMPLES, Samples, SeriesDataset
-from geoseg.settings import ANYWHERE, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
-from geoseg.units import WAYS, Units, centres_m, has_places, nearest_m
+from geoseg.samplesplit import FOLD_WAYS, Folding
+from geoseg.seriesfolds import SeriesFolds
+from geoseg.seriesset import SeriesDataset
+from geoseg.settings import ANYWHERE, Fit, Loss, Model, SeriesSamples
+from geoseg.trainable import check_fit
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
-PRODUCTS = (*WAYS, *(f"confusion_{way}.csv" for way in WAYS), SCORES, PREDICTIONS, REPORT)
+PRODUCTS = (
+    *FOLD_WAYS,
+    *(f"confusion_{way}.csv" for way in FOLD_WAYS),
+    *(f"folds_{way}.gpkg" for way in FOLD_WAYS),
+    *(SCORES, PREDICTIONS, REPORT),
+)
 
 FitFold = Callable[..., np.ndarray]
-"""(dataset, train, held_out, *, model, loss, fit, series, seed) → probabilities (N, K) float32."""
+"""(dataset, train, held_out, *, model, loss, fit, seed) with, for series, `series` → probabilities
+(N, K) float32; for images, with `augment`, → confusion matrix (K, K) int64."""
 
 
 @dataclass
 class CrossvalidateConfig:
-    """Train and judge a network per fold of a series data set; started again, it goes on."""
+    """Train and judge a network per fold of a data set; started again, it goes on."""
 
     dataset: str = "data/demo/series_dataset"
-    """Folder made by geoseg.prepare_series; its split is not used, all samples take part."""
+    """Folder made by geoseg.prepare_series, all of whose samples take part, or by geoseg.prepare:
+    its tiles of train and val do, and test stays untouched."""
     run: str = "runs/demo_folds"
-    """Folder to write: report.html, scores.json, predictions.csv, confusion_<way>.csv."""
+    """Folder to write: report.html, scores.json, confusion_<way>.csv; of series predictions.csv,
+    of images folds_<way>.gpkg."""
     folds: int = 5
     """Networks trained per way and seed, each judged on what it was not shown; with
-    split.by=column 0, or as many as there are values, holds out one value at a time."""
+    split.by=column 0, or as many as there are values, holds out one value at a time, with
+    split.by=scene one scene."""
     seeds: int = 1
     """Repeats, each with other folds and weights: seed, seed + 1 …"""
-    random: bool = True
-    """Also hold out at random, to show the gap: what a random split would promise too much."""
+    random: bool | None = None
+    """Also hold out at random, to show the gap: what a random split would promise too much. By
+    default for series only: it doubles the time."""
+    test: bool = False
+    """Images: the tiles of the split test take part too; nothing unseen is left for a last word."""
     seed: int = 0
     """Of the draw of folds, the weights and all that is random in training."""
     overwrite: bool = False
@@ -53,289 +72,198 @@ class CrossvalidateConfig:
     split: Folding = field(default_factory=Folding)
     model: Model = field(default_factory=lambda: Model("ltae"))
     loss: Loss = field(default_factory=Loss)
+    augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
     series: SeriesSamples = field(default_factory=SeriesSamples)
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.folds < 2 and not (self.folds == 0 and self.split.by == "column"):
+        if self.folds < 2 and not (self.folds == 0 and self.split.by in ("column", "scene")):
             faults.add(
                 f"folds={self.folds}: give at least 2, or 0 with split.by=column for one fold per"
-                " value"
+                " value, or with split.by=scene for one per scene"
             )
         if self.seeds < 1:
             faults.add(f"seeds={self.seeds}: must be at least 1")
-        if self.model.name not in SERIES_NETWORKS or self.model.name == "utae":
-            known = [name for name in SERIES_NETWORKS if name != "utae"]
-            faults.add(
-                f"model.name={self.model.name}: not for samples; choose from {', '.join(known)}"
-            )
+        if self.model.name == "utae":
+            faults.add("model.name=utae: not for folds, which are of samples or of single images")
         if (self.fit.devices or 1) * self.fit.nodes > 1 or processes.place().count > 1:
             faults.add("fit.devices: each fold is trained on one device, by one process")
+        if self.fit.unlabelled is not None:
+            faults.add("fit.unlabelled: folds are trained on labelled tiles alone; leave it out")
+        with faults.collect():
+            check_fit(self.fit, self.model)
         faults.raise_if_any()
 
 
 def main(config: CrossvalidateConfig) -> None:
-    print(crossvalidate(SeriesDataset.load(config.dataset), config))
+    of_series = seriesset.unit_of(config.dataset) in ("parcel", "pixel")
+    kind = SeriesDataset if of_series else Dataset
+    print(crossvalidate(kind.load(config.dataset), config))
 
 
 @dataclass(frozen=True)
 class Crossvalidation:
     """Scores by way, and where the report of them is."""
 
-    ways: tuple[Judged, ...]
+    ways: tuple[Tally, ...]
     gap: Gap | None
-    """None if samples were held out in one way only."""
+    """None if it was held out in one way only."""
     out: Path
+    table: str
+    """The scores for a terminal."""
+    notes: tuple[str, ...]
 
     def __str__(self) -> str:
-        parts = [text(self.ways), *(f"note: {note}" for note in caveats(self.ways))]
+        parts = [self.table, *(f"note: {note}" for note in self.notes)]
         if self.gap:
             parts.append(self.gap.words)
         return "\n\n".join([*parts, f"report: {self.out / REPORT} (open it in a browser)"])
 
 
 def crossvalidate(
-    dataset: SeriesDataset, config: CrossvalidateConfig, *, fit_fold: FitFold | None = None
+    dataset: SeriesDataset | Dataset,
+    config: CrossvalidateConfig,
+    *,
+    fit_fold: FitFold | None = None,
 ) -> Crossvalidation:
     """Train and judge a network per fold into the folder `config.run`, or go on there.
 
-    fit_fold: trains on one part and judges another; by default that of geoseg.learnseries.
+    fit_fold: trains on one part and judges another; by default that of geoseg.learnseries, or of
+    geoseg.learnfold for images.
     Raises: InputError before the first training for anything that could not end well.
     """
+    of_series = isinstance(dataset, SeriesDataset)
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    samples, out = dataset.samples(), Path(config.run)
-    check_dataset(dataset, samples)
-    ways = _ways(dataset, samples, config)
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite")}
-    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
-    settings["data"] = _digest(dataset.folder)
+    draw = Draw(
+        config.folds,
+        tuple(config.seed + i for i in range(config.seeds)),
+        of_series if config.random is None else config.random,
+        config.split,
+    )
+    folds = _plan(dataset, draw, config)
+    settings = _settings(config, draw, of_series=of_series)
+    settings["data"] = _digest(dataset.folder, folds.table)
+    out = Path(config.run)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
         command.record(out, "crossvalidate", config)
-        trainer = Trainer(dataset, samples, config, out, fit_fold or _network())
-        judged = tuple(trainer.judge(way) for way in ways)
-    made = Crossvalidation(judged, Gap.of(*judged) if len(judged) == 2 else None, out)
-    _write(made, dataset, samples, config)
+        print(_opening(folds, draw, config))
+        fit = _fitting(config, fit_fold, of_series=of_series)
+        judged: list[Any] = []
+        for way in folds.ways:
+            jobs = folds.jobs(way, draw.seeds, fit)
+            results = train_folds(way, jobs, out / way.by, kept=folds.kept)
+            judged.append(folds.judged(way, draw.seeds, results))
+    made = Crossvalidation(
+        tuple(judged),
+        Gap.of(*judged) if len(judged) == 2 else None,
+        out,
+        folds.text(judged),
+        (*caveats(judged), *folds.notes()),
+    )
+    folds.write(out, judged)
+    _write(made, dataset, folds.origin(), settings | {"fit": asdict(config.fit)})
     return made
 
 
-def _network() -> FitFold:
-    # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg.learnseries import fit_fold
-
-    return fit_fold
-
-
-@dataclass(frozen=True)
-class Way:
-    """How samples are held out: the folds, drawn before anything is trained."""
-
-    by: str
-    title: str
-    units: int
-    fold: np.ndarray
-    """(S, N), a row per seed."""
-    nearest_m: float | None
-
-
-def _ways(dataset: SeriesDataset, samples: Samples, config: CrossvalidateConfig) -> list[Way]:
-    """The way asked for and, beside it, as many random folds. Raises: InputError."""
-    column = _column(dataset, config.split)
-    if config.split.by == "column" and column == "tile":
-        samples = replace(samples, fold_by=samples.tile)
-    first = _way(dataset, samples, config=config, by=config.split.by, column=column)
-    if not config.random or first.by == "random":
-        return [first]
-    # As many random folds leave as much for training.
-    same = replace(config, folds=int(first.fold.max()) + 1)
-    try:
-        return [first, _way(dataset, samples, config=same, by="random", column=column)]
-    except InputError as error:
-        one = "or leave out the random folds beside: random=false"
-        raise InputError(*error.faults, one) from None
-
-
-def _way(
-    dataset: SeriesDataset,
-    samples: Samples,
-    *,
-    config: CrossvalidateConfig,
-    by: str,
-    column: str,
-) -> Way:
-    names = {c.code: c.name for c in dataset.legend.classes}
-    units = Units.of(samples, by, block_m=config.split.block_m, crs=dataset.crs)
-    drawn = [
-        deal(units, samples.code, count=config.folds, seed=config.seed + i, names=names)
-        for i in range(config.seeds)
-    ]
-    near = None
-    if has_places(samples, dataset.crs):
-        places = centres_m(samples, dataset.crs)
-        near = float(np.median([nearest_m(places, fold) for fold in drawn]))
-    title = {"block": "by blocks", "column": f"by {column}", "random": "at random"}[by]
-    return Way(by, title, len(units), np.stack(drawn), near)
-
-
-def _column(dataset: SeriesDataset, split: Folding) -> str:
-    """The column whose values are held out. Raises: InputError for one that isn't known."""
-    own = (dataset.settings.get("split") or {}).get("column") or "tile"
-    if split.column not in (None, own, "tile"):
+def _plan(
+    dataset: SeriesDataset | Dataset, draw: Draw, config: CrossvalidateConfig
+) -> SeriesFolds | ImageFolds:
+    """Draw the folds. Raises: InputError."""
+    if isinstance(dataset, Dataset):
+        return ImageFolds.plan(dataset, draw, config.model, test=config.test)
+    if config.test:
         raise InputError(
-            f"split.column={split.column}: the data set knows {', '.join({own: 0, 'tile': 0})};"
-            f" run geoseg.prepare_series with split.column={split.column}"
+            "test=true: for images; all samples of series take part, whatever their split"
         )
-    return split.column or own
+    rate = config.fit.learning_rate
+    return SeriesFolds.plan(dataset, draw, config.model, learning_rate=rate)
 
 
-def check_dataset(dataset: SeriesDataset, samples: Samples) -> None:
-    """Raises: InputError if pixels are gone, or there is nothing to tell apart."""
-    faults = Faults()
-    if len(np.unique(samples.code)) < 2:
-        faults.add(
-            f"{dataset.folder}: {len(samples)} samples of {len(np.unique(samples.code))} classes:"
-            " nothing to tell apart; prepare a data set with two classes at least"
-        )
-    strangers = sorted(set(samples.code.tolist()) - set(dataset.legend.codes))
-    if strangers:
-        faults.add(
-            f"{dataset.folder}: samples of code {', '.join(map(str, strangers))}, which the legend"
-            " lacks; run geoseg.prepare_series again"
-        )
-    for tile in dict.fromkeys(samples.tile.tolist()):
-        with faults.collect():
-            dataset.arrays(tile)
-    faults.raise_if_any()
+def _settings(config: CrossvalidateConfig, draw: Draw, *, of_series: bool) -> dict[str, Any]:
+    """What makes two runs the same: without what says where to, and what the data do not use."""
+    unused = ("augment", "test") if of_series else ("series",)
+    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", *unused)}
+    settings["random"] = draw.random
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    del settings["split"]["buffer_m" if of_series else "column"]
+    return settings
 
 
-@dataclass(frozen=True)
-class Trainer:
-    """Trains fold after fold; what is done is kept on disk."""
-
-    dataset: SeriesDataset
-    samples: Samples
-    config: CrossvalidateConfig
-    out: Path
-    fit_fold: FitFold
-
-    def judge(self, way: Way) -> Judged:
-        """Every sample by a network that was not trained on it."""
-        shape = (*way.fold.shape, len(self.dataset.legend))
-        probabilities = np.zeros(shape, np.float32)
-        for i, fold in enumerate(way.fold):
-            seed = self.config.seed + i
-            for one in range(int(way.fold.max()) + 1):
-                held = np.flatnonzero(fold == one)
-                path = self.out / way.by / f"seed_{seed}" / f"fold_{one + 1}.npz"
-                place = f"{way.title}, seed {seed}, fold {one + 1} of {int(way.fold.max()) + 1}"
-                found = _load(path, held, len(self.dataset.legend))
-                if found is None:
-                    found = self._train(held, seed, place)
-                    _save(path, held, found)
-                probabilities[i, held] = found
-        legend = self.dataset.legend
-        return Judged(
-            way.by,
-            way.title,
-            way.units,
-            tuple(self.config.seed + i for i in range(len(way.fold))),
-            way.fold,
-            legend.encode(self.samples.code.astype(np.uint8)),
-            probabilities,
-            tuple(legend.names),
-            way.nearest_m,
-        )
-
-    def _train(self, held: np.ndarray, seed: int, place: str) -> np.ndarray:
-        """Probabilities (n, K) float32 of the samples held out. Raises: InputError."""
-        config, begin = self.config, time.monotonic()
-        rest = np.setdiff1d(np.arange(len(self.samples)), held)
-        found = self.fit_fold(
-            self.dataset,
-            self.samples.take(rest),
-            self.samples.take(held),
-            model=config.model,
-            loss=config.loss,
-            fit=config.fit,
-            series=config.series,
-            seed=seed,
-        )
-        if not np.isfinite(found).all():
-            raise InputError(
-                f"{place}: the network gives no numbers, its training ran away; set a lower"
-                f" fit.learning_rate than {config.fit.learning_rate:g}"
-            )
-        truth = self.dataset.legend.encode(self.samples.code[held].astype(np.uint8))
-        right = float((found.argmax(axis=1) == truth).mean())
-        seconds = time.monotonic() - begin
-        print(
-            f"{place}: {len(rest)} samples train, {100 * right:.1f} % of {len(held)} held out are"
-            f" right ({seconds:.0f} s)",
-            flush=True,
-        )
-        return np.asarray(found, np.float32)
+def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateConfig) -> str:
+    """How many trainings there will be, and of what length."""
+    seeds, fit = len(draw.seeds), config.fit
+    parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
+    count = seeds * sum(way.folds for way in folds.ways)
+    length = f"{fit.epochs} epochs"
+    if fit.max_minutes is not None:
+        length += f" or {fit.max_minutes:g} minutes"
+    loss = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.terms.items())
+    return (
+        f"{count} trainings of {config.model.name}, of {length} each: {' and '.join(parts)},"
+        f" × {seeds} seed{'s' if seeds > 1 else ''}; loss {loss}"
+    )
 
 
-def _save(path: Path, held: np.ndarray, probabilities: np.ndarray) -> None:
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, held=held, probabilities=probabilities)
+def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series: bool) -> FitFold:
+    """Trains and judges as the settings say: (dataset, train, held_out, *, seed) → result."""
+    given: dict[str, Any] = {"model": config.model, "loss": config.loss, "fit": config.fit}
+    if of_series:
+        given["series"] = config.series
+    else:
+        given["augment"] = config.augment
+    return partial(fit_fold or _network(of_series=of_series), **given)
 
 
-def _load(path: Path, held: np.ndarray, classes: int) -> np.ndarray | None:
-    """Probabilities of a fold that is done, None if it isn't, or its file is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        with path.open("rb") as whole, np.load(whole) as file:
-            same = np.array_equal(file["held"], held)
-            found: np.ndarray = file["probabilities"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    return found if same and found.shape == (len(held), classes) else None
+def _network(*, of_series: bool) -> FitFold:
+    # From here on torch is needed; whatever could be wrong without it has been said.
+    from geoseg import learnfold, learnseries
+
+    return learnseries.fit_fold if of_series else learnfold.fit_fold
 
 
-def _digest(folder: Path) -> str:
-    """Of what the samples are: folds of another data set in the same folder don't count."""
+def _digest(folder: Path, table: str) -> str:
+    """Of what is dealt out: folds of another data set in the same folder don't count."""
     digest = hashlib.sha256()
-    for name in (DESCRIPTION, SAMPLES):
+    for name in (DESCRIPTION, table):
         digest.update((folder / name).read_bytes())
     return digest.hexdigest()
 
 
 def _write(
-    made: Crossvalidation, dataset: SeriesDataset, samples: Samples, config: CrossvalidateConfig
+    made: Crossvalidation,
+    dataset: SeriesDataset | Dataset,
+    origin: dict[str, Any],
+    settings: dict[str, Any],
 ) -> None:
     """Scores, tables and report."""
-    legend, out = dataset.legend, made.out
+    legend, out, first = dataset.legend, made.out, made.ways[0]
     for way in made.ways:
         write_confusion_csv(out / f"confusion_{way.by}.csv", way.confusion, legend.names)
-    write_predictions(out / PREDICTIONS, samples, made.ways, legend)
-    origin: dict[str, Any] = {
-        "dataset": config.dataset,
-        "unit": dataset.unit,
+    told = ("model", "loss", "augment", "fit", "series", "split")
+    origin = {
+        "dataset": settings["dataset"],
+        **origin,
         "bands": list(dataset.bands),
         "judged_by_geoseg": __version__,
-        "model": asdict(config.model),
-        "loss": asdict(config.loss),
-        "fit": asdict(config.fit),
-        "series": asdict(config.series),
-        "split": asdict(config.split),
+        **{name: settings[name] for name in told if name in settings},
     }
     gap = made.gap
-    usual = majority(made.ways[0].truth)
     values = {
         "ways": {way.by: way.to_dict(legend.codes) for way in made.ways},
         "gap": gap and {k: getattr(gap, k) for k in ("overall_accuracy", "macro_f1", "words")},
-        "majority": usual,
+        "majority": first.majority,
         "origin": origin,
     }
     write_json(out / SCORES, values)
     shown = {k: v for k, v in origin.items() if not isinstance(v, dict)}
-    network = config.model.name
-    shown |= {"network": network, "epochs": config.fit.epochs, "seeds": list(made.ways[0].seeds)}
+    network = settings["model"]["name"]
+    shown |= {"network": network, "epochs": settings["fit"]["epochs"], "seeds": list(first.seeds)}
+    if settings["fit"]["max_minutes"] is not None:
+        shown["minutes_at_most"] = settings["fit"]["max_minutes"]
     page = FoldReport(made.ways, gap, legend, f"{network} on {dataset.folder.name}")
-    page.write(out / REPORT, origin=shown, notes=caveats(made.ways))
+    page.write(out / REPORT, origin=shown, notes=made.notes)
 
 
 if __name__ == "__main__":

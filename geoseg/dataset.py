@@ -65,6 +65,8 @@ class Dataset:
     """What prepare was told; `labels` and `bands` among it."""
     reference: str | None = None
     """Month and day that the days of dated scenes are counted from; None = scenes without dates."""
+    own: tuple[Tile, ...] | None = None
+    """Tiles that count in the place of those in tiles.gpkg, as of a fold; never saved."""
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -78,6 +80,8 @@ class Dataset:
 
     def tiles(self, split: str) -> list[Tile]:
         """Tiles of a split in a fixed order. Raises: InputError if the table can't be read."""
+        if self.own is not None:
+            return [tile for tile in self.own if tile.split == split]
         path = self.folder / TILES
         counts = [f"px_{code}" for code in self.legend.codes]
         columns = ", ".join(f'"{name}"' for name in (*_COLUMNS, *counts))

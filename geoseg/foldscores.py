@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.accuracy import Scores, confusion
+from geoseg.accuracy import confusion
+from geoseg.foldtally import Spread as Spread
+from geoseg.foldtally import Tally, shown
 from geoseg.legend import Legend
 from geoseg.output import replacing
 from geoseg.seriesset import Samples
@@ -23,51 +25,15 @@ SAME = 0.005
 """Gap in overall accuracy below which nothing is made of it: half a point."""
 FEW = 30
 """Samples of a class below which its scores say little."""
-MEANS = ("overall_accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and standard deviation (n − 1) of a score; NaN where undefined."""
-
-    mean: float
-    sd: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
-        known = np.array([value for value in values if not math.isnan(value)])
-        return cls(
-            float(known.mean()) if len(known) else math.nan,
-            float(known.std(ddof=1)) if len(known) > 1 else math.nan,
-        )
-
-    def __str__(self) -> str:
-        if math.isnan(self.mean):
-            return "–"
-        return f"{self.mean:.3f}" + ("" if math.isnan(self.sd) else f" ± {self.sd:.3f}")
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One training: the samples held out and what the network made of them."""
-
-    seed: int
-    fold: int
-    """From 1."""
-    samples: int
-    scores: Scores
-
-
-@dataclass(frozen=True)
-class Judged:
+class Judged(Tally):
     """One way of holding out samples: every sample is judged once per seed (S seeds)."""
 
     by: str
-    """block, column or random."""
     title: str
-    """The way in words: "by blocks"."""
     units: int
-    """Blocks, groups or values that were dealt out."""
     seeds: tuple[int, ...]
     fold: np.ndarray
     """(S, N) 0..folds-1."""
@@ -76,9 +42,15 @@ class Judged:
     probabilities: np.ndarray
     """(S, N, K) float32."""
     names: tuple[str, ...]
-    """Of the K classes."""
     nearest_m: float | None
     """Median distance from a sample to the nearest one that trained its judge."""
+
+    noun = "samples"
+    measures = (("overall_accuracy", "overall accuracy"), ("macro_f1", "macro F1"))
+
+    @property
+    def unit_noun(self) -> str:  # type: ignore[override]
+        return NOUNS[self.by]
 
     @cached_property
     def predicted(self) -> np.ndarray:
@@ -90,86 +62,18 @@ class Judged:
         """Probability (S, N) of the class that was predicted."""
         return np.asarray(self.probabilities.max(axis=2))
 
-    @property
-    def folds(self) -> int:
-        """Trainings per seed."""
-        return int(self.fold.max()) + 1
-
     @cached_property
-    def confusion(self) -> np.ndarray:
-        """(K, K) over all folds and seeds; rows labels, columns predicted."""
-        truth = np.broadcast_to(self.truth, self.predicted.shape)
-        return confusion(truth, self.predicted, len(self.names))
-
-    @cached_property
-    def scores(self) -> Scores:
-        return Scores.of(self.confusion, self.names)
-
-    @cached_property
-    def trainings(self) -> list[Fold]:
-        """Each fold of each seed by itself."""
-        found = []
-        for seed, fold, predicted in zip(self.seeds, self.fold, self.predicted, strict=True):
-            for one in range(self.folds):
-                held = fold == one
-                counts = confusion(self.truth[held], predicted[held], len(self.names))
-                found.append(Fold(seed, one + 1, int(held.sum()), Scores.of(counts, self.names)))
-        return found
-
-    def over_folds(self, what: str) -> Spread:
-        """Of a score by training: how much it hangs on which samples are held out."""
-        return Spread.of([getattr(fold.scores, what) for fold in self.trainings])
-
-    def over_seeds(self, what: str) -> Spread:
-        """Of a score over all samples by seed."""
-        counts = [confusion(self.truth, one, len(self.names)) for one in self.predicted]
-        return Spread.of([getattr(Scores.of(one, self.names), what) for one in counts])
-
-    def lacking(self) -> dict[str, int]:
-        """Classes that some folds hold no sample of, and how many folds these are."""
-        found: dict[str, int] = {}
-        for training in self.trainings:
-            for name, count, whole in zip(
-                self.names, training.scores.truth_pixels, self.scores.truth_pixels, strict=True
-            ):
-                if whole and not count:
-                    found[name] = found.get(name, 0) + 1
-        return found
-
-    def to_dict(self, codes: Sequence[int]) -> dict[str, Any]:
-        """JSON-safe, None where undefined."""
-        scores = self.scores
-        classes = [
-            {
-                "code": code,
-                "name": name,
-                "samples": scores.truth_pixels[i] // len(self.seeds),
-                "users_accuracy": _defined(scores.users_accuracy[i]),
-                "producers_accuracy": _defined(scores.producers_accuracy[i]),
-                "f1": _defined(scores.f1[i]),
-                "iou": _defined(scores.iou[i]),
-            }
-            for i, (code, name) in enumerate(zip(codes, self.names, strict=True))
-        ]
-        trainings = [
-            {"seed": one.seed, "fold": one.fold, "samples": one.samples}
-            | {what: _defined(getattr(one.scores, what)) for what in MEANS}
-            for one in self.trainings
-        ]
-        return {
-            "title": self.title,
-            NOUNS[self.by].replace(" ", "_"): self.units,
-            "folds": self.folds,
-            "seeds": list(self.seeds),
-            "samples": len(self.truth),
-            **{what: _defined(getattr(scores, what)) for what in (*MEANS, "kappa")},
-            "over_folds": {what: _spread(self.over_folds(what)) for what in MEANS},
-            "over_seeds": {what: _spread(self.over_seeds(what)) for what in MEANS},
-            "nearest_train_m": self.nearest_m,
-            "classes": classes,
-            "trainings": trainings,
-            "confusion": self.confusion.tolist(),
-        }
+    def matrices(self) -> np.ndarray:  # type: ignore[override]
+        folds = range(int(self.fold.max()) + 1)
+        return np.array(
+            [
+                [
+                    confusion(self.truth[fold == one], predicted[fold == one], len(self.names))
+                    for one in folds
+                ]
+                for fold, predicted in zip(self.fold, self.predicted, strict=True)
+            ]
+        )
 
 
 @dataclass(frozen=True)
@@ -181,23 +85,22 @@ class Gap:
     words: str
 
     @classmethod
-    def of(cls, honest: Judged, random: Judged) -> Gap:
-        """honest: by blocks or by column."""
+    def of(cls, honest: Tally, random: Tally) -> Gap:
+        """honest: by blocks, by column or by scene."""
         a, b = honest.scores, random.scores
         accuracy, f1 = b.overall_accuracy - a.overall_accuracy, b.macro_f1 - a.macro_f1
         both = (
-            f"{_percent(a.overall_accuracy)} of the samples are right when they are held out"
+            f"{_percent(a.overall_accuracy)} of the {honest.noun} are right when they are held out"
             f" {honest.title}, {_percent(b.overall_accuracy)} when they are held out"
             f" {random.title}."
         )
         same = honest.title.removeprefix("by ")
-        shared = "neighbours of" if honest.by == "block" else f"samples of the same {same} as"
-        chance = _by_chance((a.overall_accuracy, b.overall_accuracy), len(honest.truth))
+        shared = "neighbours of" if honest.by == "block" else f"{honest.noun} of the same {same} as"
+        chance, cause = _by_chance(honest, random)
         if SAME < abs(accuracy) < chance:
             said = (
-                f" The gap of {100 * accuracy:+.1f} points is within the {100 * chance:.1f} that"
-                f" chance makes of {len(honest.truth)} samples: more samples or seeds would tell."
-                f" Until then expect the figure {honest.title}."
+                f" The gap of {100 * accuracy:+.1f} points is within the {100 * chance:.1f} {cause}"
+                f" would tell. Until then expect the figure {honest.title}."
             )
         elif accuracy > SAME:
             said = (
@@ -220,19 +123,23 @@ class Gap:
         return cls(accuracy, f1, both + said)
 
 
-def _by_chance(shares: tuple[float, float], samples: int) -> float:
-    """Twice the standard error of the difference of two shares of so many samples each."""
-    return 2 * math.sqrt(sum(share * (1 - share) for share in shares) / max(1, samples))
+def _by_chance(one: Tally, other: Tally) -> tuple[float, str]:
+    """Gap in overall accuracy that may be by chance: twice its standard error; and why, in words.
+
+    Samples count as independent, the pixels of an image do not: there the folds say how much.
+    """
+    if one.noun == "samples":
+        shares = (one.scores.overall_accuracy, other.scores.overall_accuracy)
+        error = math.sqrt(sum(share * (1 - share) for share in shares) / max(1, one.count))
+        return 2 * error, f"that chance makes of {one.count} samples: more samples or seeds"
+    spreads = [way.over_folds("overall_accuracy") for way in (one, other)]
+    error = math.sqrt(sum(spread.sd**2 / spread.count for spread in spreads))
+    return 2 * error, "that may come from which blocks a fold holds: more folds or seeds"
 
 
-def majority(truth: np.ndarray) -> float:
-    """Share of the most frequent class: what naming it everywhere would score."""
-    return float(np.bincount(truth).max() / len(truth)) if len(truth) else math.nan
-
-
-def caveats(ways: Sequence[Judged]) -> list[str]:
-    """What a reader of the scores should know of the samples."""
-    notes = []
+def caveats(ways: Sequence[Tally]) -> list[str]:
+    """What a reader of the scores should know of what was judged."""
+    notes, noun = [], ways[0].noun
     scores = ways[0].scores
     counts = {
         name: count // len(ways[0].seeds)
@@ -240,16 +147,18 @@ def caveats(ways: Sequence[Judged]) -> list[str]:
     }
     few = [f"{name} ({count})" for name, count in counts.items() if 0 < count < FEW]
     none = [name for name, count in counts.items() if not count]
-    if few:
+    if few and noun == "samples":
         notes.append(f"classes with fewer than {FEW} samples, of whose scores little can be said:"
                      f" {', '.join(few)}")  # fmt: skip
     if none:
-        notes.append(f"classes of the legend without samples: {', '.join(none)}")
+        notes.append(f"classes of the legend without {noun}: {', '.join(none)}")
     for way in ways:
         folds = way.folds * len(way.seeds)
         lacking = [f"{name} ({count} of {folds})" for name, count in way.lacking().items()]
         if lacking:
-            notes.append(f"{way.title}, folds without a sample of a class: {', '.join(lacking)}")
+            notes.append(
+                f"{way.title}, folds without a {noun[:-1]} of a class: {', '.join(lacking)}"
+            )
     return notes
 
 
@@ -272,7 +181,7 @@ def text(ways: Sequence[Judged]) -> str:
         cells: list[Any] = [name, ways[0].scores.truth_pixels[i] // len(ways[0].seeds)]
         for way in ways:
             s = way.scores
-            cells += [_score(v[i]) for v in (s.users_accuracy, s.producers_accuracy, s.f1)]
+            cells += [shown(v[i]) for v in (s.users_accuracy, s.producers_accuracy, s.f1)]
         classes.append(cells)
     columns = [f"{what} {way.title}" for way in ways for what in ("user's", "prod.'s", "F1")]
     return f"{table(header, rows)}\n\n{table(('class', 'samples', *columns), classes)}"
@@ -299,18 +208,6 @@ def write_predictions(path: Path, samples: Samples, ways: Sequence[Judged], lege
                     for value in (fold[j] + 1, own[j], f"{sure[j]:.4f}")
                 ]
                 writer.writerow([name, seed, code, *cells])
-
-
-def _spread(spread: Spread) -> dict[str, float | None]:
-    return {"mean": _defined(spread.mean), "sd": _defined(spread.sd)}
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
 
 
 def _percent(share: float) -> str:

@@ -52,7 +52,7 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     study, model = replace(study, fit=fit), study.model
     with fabric.rank_zero_first(local=True):  # weights are downloaded once
         network = models.build(model, channels=len(dataset.bands), classes=len(dataset.legend))
-    task = _task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
+    task = make_task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
     if ranks.first:
         print(_opening(dataset, network, model, task, f"{device}{ranks}"))
         for line in described(dataset, unlabelled):
@@ -63,15 +63,16 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     return _closing(history, fit, folder)
 
 
-def _task(
+def make_task(
     dataset: Dataset,
     network: models.AnySize,
     study: Study,
     *,
     folder: Path,
     fabric: Fabric,
-    unlabelled: Sequence[Scene],
+    unlabelled: Sequence[Scene] = (),
 ) -> Task:
+    """What is to be learnt from a data set; the arguments as of `learn`."""
     fit, augment, names = study.fit, study.augment, dataset.legend.names
     ranks = Ranks.of(fabric)
     tiles = dataset.tiles("train")

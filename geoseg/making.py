@@ -74,12 +74,12 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     """
     folder, scenes = planned.folder, planned.scenes
     grids = {scene.name: scene.grid for scene in scenes}
-    regions = split.regions(grids, planned.tiling.size, _counter(planned))
+    regions = split.regions(grids, planned.tiling.size, counter(planned))
     check_used(regions, split)
     tiles, empty = _tiles(planned, regions)
     _check_labelled(tiles, labels, planned, split)
     write_tiles(folder, tiles, scenes, planned.legend)
-    made = replace(planned, statistics=_measure(planned, summary))
+    made = replace(planned, statistics=measure(planned, summary))
     made.save()
     _summarize(made, tiles, empty, summary)
     summary.note(f"data set: {folder} (look at {folder / 'tiles.gpkg'} and targets/ in QGIS)")
@@ -118,7 +118,7 @@ def strips(grid: Grid) -> Iterator[Window]:
             )
 
 
-def _counter(made: Dataset) -> Callable[[str, Window], np.ndarray]:
+def counter(made: Dataset) -> Callable[[str, Window], np.ndarray]:
     """A function (scene, window) → labelled pixels per class (K,), with few files open."""
     opened: dict[str, Raster] = {}
 
@@ -135,7 +135,7 @@ def _counter(made: Dataset) -> Callable[[str, Window], np.ndarray]:
 
 def _tiles(made: Dataset, regions: list[Region]) -> tuple[list[Tile], dict[str, int]]:
     """Tiles with a labelled pixel, and how many were left out, per split."""
-    count = _counter(made)
+    count = counter(made)
     tiles: list[Tile] = []
     empty = dict.fromkeys(SPLITS, 0)
     for region in sorted(regions, key=lambda r: (r.scene, r.window.top, r.window.left)):
@@ -165,7 +165,7 @@ def _check_labelled(tiles: list[Tile], labels: Labels, made: Dataset, split: Spl
     faults.raise_if_any()
 
 
-def _measure(made: Dataset, summary: Summary) -> BandStatistics:
+def measure(made: Dataset, summary: Summary) -> BandStatistics:
     """Statistics of the bands over the train tiles."""
     tiles = made.tiles("train")
     step = max(1, -(-len(tiles) // (MEASURED_TILES if made.reference is None else MEASURED_SERIES)))

@@ -19,6 +19,8 @@ from geoseg.units import NOUNS, WAYS, Units, has_places
 
 DRAWS = 10
 """Draws of folds by samples, and then twice as many by presence, until all have all classes."""
+FOLD_WAYS = (*WAYS, "scene")
+"""What may go whole into one fold."""
 _SHOWN = 20
 """Values that an error lists at most."""
 
@@ -79,21 +81,27 @@ class Folding:
     """What goes whole into one fold."""
 
     by: str = "block"
-    """block (squares of the ground), column (a tile, region or year), or random."""
+    """block (squares of the ground), random, of series column (a tile, region or year), of images
+    scene."""
     column: str | None = None
     """With by=column: that of prepare_series (split.column), the default, or tile."""
     block_m: float | None = None
-    """Side of a block in metres; by default so that there are about 40, but at least 100 m."""
+    """Side of a block in metres; by default so that there are about 40, but at least 100 m; of
+    images as prepare makes them."""
+    buffer_m: float | None = None
+    """Images: metres around what is held out that do not train; by default as in prepare."""
 
     def __post_init__(self) -> None:
-        check_way(self.by, self.block_m)
+        check_way(self.by, self.block_m, FOLD_WAYS)
+        if self.buffer_m is not None and self.buffer_m < 0:
+            raise InputError(f"split.buffer_m={self.buffer_m}: must not be negative")
 
 
-def check_way(by: str, block_m: float | None) -> None:
+def check_way(by: str, block_m: float | None, ways: tuple[str, ...] = WAYS) -> None:
     """Raises: InputError for an unknown way, or blocks of no size."""
     faults = Faults()
-    if by not in WAYS:
-        faults.add(f"split.by={by}: choose from {', '.join(WAYS)}")
+    if by not in ways:
+        faults.add(f"split.by={by}: choose from {', '.join(ways)}")
     if block_m is not None and not block_m > 0:
         faults.add(f"split.block_m={block_m}: must be above 0")
     faults.raise_if_any()
@@ -161,7 +169,16 @@ def deal(
             f"folds={count}: give at least 2, or 0 with split.by=column for one fold per value"
         )
     _check_enough(units, code, folds=count, least=count, names=names)
-    counts = units.counts(code)
+    return draw_folds(units.counts(code), count=count, seed=seed)[units.index]
+
+
+def draw_folds(counts: np.ndarray, *, count: int, seed: int) -> np.ndarray:
+    """Draw a fold for each unit so that each gets about 1/count of every class.
+
+    counts: (U, K) amount of each class. A class that lies in `count` units or more gets into each
+    fold, if one of the draws finds how. Returns: (U,) int64, 0..count-1.
+    """
+    many = (counts > 0).sum(axis=0) >= count
     best, fewest = np.zeros(0, np.int64), -1
     for draw in range(3 * DRAWS):
         # Where classes lie in few units, sharing out the units of each finds a way more often.
@@ -169,13 +186,14 @@ def deal(
         drawn = share_out(
             dict(enumerate(dealt)), dict.fromkeys(range(count), 1 / count), seed=[seed, draw]
         )
-        fold = np.array([drawn[i] for i in range(len(units))])
-        lacking = sum(int((counts[fold == one].sum(axis=0) == 0).sum()) for one in range(count))
+        fold = np.array([drawn[i] for i in range(len(counts))], np.int64)
+        got = [counts[fold == one].sum(axis=0) > 0 for one in range(count)]
+        lacking = sum(int((~one & many).sum()) + int(not one.any()) for one in got)
         if fewest < 0 or lacking < fewest:
             best, fewest = fold, lacking
         if not fewest:
             break
-    return best[units.index].astype(np.int64)
+    return best
 
 
 def _is_share(value: Any) -> bool:

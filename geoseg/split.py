@@ -150,7 +150,7 @@ def _strips(split: Split, name: str, grid: Grid, tile: int, count: Count) -> lis
     reached = np.concatenate([[0], np.cumsum(labelled)]) / max(1, np.sum(labelled))
     val, test = split.share("val"), split.share("test")
     cuts = [round(float(np.interp(share, reached, edges))) for share in (1 - val - test, 1 - test)]
-    buffer = _buffer(split, grid, tile)
+    buffer = buffer_px(split, grid, tile)
     regions, start = [], 0
     for which, end in zip(SPLITS, [*cuts, length], strict=True):
         # The earlier split gives way; test keeps all its pixels.
@@ -170,10 +170,10 @@ def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> li
     lattices: dict[str, tuple[float, float, float, float]] = {}
     for name, grid in grids.items():
         if grid.crs not in lattices:
-            side = _side(split, grids, grid, tile)
+            side = block_side(split, grids, grid, tile)
             x, y = grid.transform @ (0, 0)
             lattices[grid.crs] = (x, y, side * grid.resolution[1], side * grid.resolution[0])
-        for row, column, window in _cells(grid, lattices[grid.crs]):
+        for row, column, window in cells_in(grid, lattices[grid.crs]):
             cells.setdefault((grid.crs, row, column), []).append((name, window))
     counts = {
         key: np.sum([count(name, window) for name, window in parts], axis=0)
@@ -191,14 +191,14 @@ def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> li
         if key not in drawn:
             continue
         for name, window in parts:
-            margin = _buffer(split, grids[name], tile)
+            margin = buffer_px(split, grids[name], tile)
             kept = _give_way(key, window, drawn, margin)
             if kept:
                 regions.append(Region(name, kept, drawn[key]))
     return regions
 
 
-def _side(split: Split, grids: dict[str, Grid], grid: Grid, tile: int) -> int:
+def block_side(split: Split, grids: dict[str, Grid], grid: Grid, tile: int) -> int:
     """Side of a block in pixels of this grid."""
     if split.block_m is not None:
         return max(1, round(split.block_m / grid.pixel_size_m))
@@ -210,14 +210,16 @@ def _side(split: Split, grids: dict[str, Grid], grid: Grid, tile: int) -> int:
     return max(LEAST_BLOCK, side, min(tile // 2, math.isqrt(max(1, area // FEWEST_BLOCKS))))
 
 
-def _buffer(split: Split, grid: Grid, tile: int) -> int:
+def buffer_px(split: Split, grid: Grid, tile: int) -> int:
     """Width in pixels of what is left out between two splits."""
     if split.buffer_m is None:
         return tile // 8
     return math.ceil(split.buffer_m / grid.pixel_size_m)
 
 
-def _cells(grid: Grid, lattice: tuple[float, float, float, float]) -> list[tuple[int, int, Window]]:
+def cells_in(
+    grid: Grid, lattice: tuple[float, float, float, float]
+) -> list[tuple[int, int, Window]]:
     """Row, column and window of the squares of a lattice that lie in a grid."""
     x, y, width, height = lattice
     left, bottom, right, top = grid.bounds

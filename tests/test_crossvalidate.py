@@ -457,7 +457,6 @@ def test_a_training_that_ran_away_is_a_fault(dataset, tmp_path):
         ({"folds": 1}, "folds=1: give at least 2"),
         ({"folds": 0}, "folds=0: give at least 2, or 0 with split.by=column"),
         ({"seeds": 0}, "seeds=0: must be at least 1"),
-        ({"model": Model("unet")}, "model.name=unet: not for samples; choose from lstm, tempcnn"),
         ({"model": Model("utae")}, "model.name=utae"),
     ],
 )
@@ -465,6 +464,24 @@ def test_bad_settings(values, words):
     with pytest.raises(InputError) as error:
         CrossvalidateConfig(**values)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"model": Model("unet")}, "model.name=unet: not for samples; choose from lstm, tempcnn"),
+        ({"split": Folding("scene")}, "series have no scenes; set split.by=column"),
+        ({"split": Folding(buffer_m=50)}, "split.buffer_m=50: for images; leave it out"),
+        ({"test": True}, "test=true: for images"),
+    ],
+)
+def test_settings_that_are_for_images_only(dataset, tmp_path, values, words):
+    fake = Fake()
+    with pytest.raises(InputError) as error:
+        run(dataset, tmp_path / "out", fake, **values)
+    assert words in str(error.value)
+    assert not fake.calls
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_command_composes_and_can_be_repeated_from_its_record(dataset, tmp_path):

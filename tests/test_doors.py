@@ -47,6 +47,7 @@ TENSOR_ROOMS = {
         "tablemaps",
         "learnseries",
         "learnmap",
+        "learnfold",
         "classify",
     ),
 }

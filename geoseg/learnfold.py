@@ -1,0 +1,104 @@
+"""From settings to the trained network of one fold of images, judged on what it was not shown."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import nn
+from torch.utils.data import DataLoader
+
+from geoseg import models
+from geoseg.accuracy import confusion
+from geoseg.augment import Augment
+from geoseg.dataset import Dataset, Tile
+from geoseg.device import Device, choose
+from geoseg.errors import InputError
+from geoseg.fit import fit_network, loading
+from geoseg.judge import inputs
+from geoseg.learn import CPU_BATCH, GPU_BATCH, make_task
+from geoseg.making import measure
+from geoseg.ranks import start
+from geoseg.samples.tiles import ValTiles
+from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
+from geoseg.summary import Summary
+
+
+def fit_fold(
+    dataset: Dataset,
+    train_tiles: Sequence[Tile],
+    held_out_tiles: Sequence[Tile],
+    *,
+    model: Model,
+    loss: Loss,
+    augment: Augment,
+    fit: Fit,
+    seed: int,
+) -> np.ndarray:
+    """Train on some tiles, the scaling being theirs too, and judge others with the last weights.
+
+    What is held out chooses nothing: neither scaling nor epoch. A tile's split does not matter.
+    Returns: confusion matrix (K, K) int64 of the labelled pixels held out, each counted once.
+    Raises: InputError if the training ran away.
+    """
+    own = [replace(tile, split="train") for tile in train_tiles]
+    own += [replace(tile, split="test") for tile in held_out_tiles]
+    fold = replace(dataset, own=tuple(own))
+    fold = replace(fold, statistics=measure(fold, Summary()))
+    torch.manual_seed(seed)
+    device = choose(fit.device, fit.precision)
+    batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
+    fit = replace(fit, batch_size=fit.batch_size or batch_size)
+    study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
+    with tempfile.TemporaryDirectory() as folder:
+        network = _train(fold, Path(folder), device, study)
+    held_out = ValTiles(fold, "test")
+    options = loading(fit, device.torch)
+    return _judge(
+        device.place(network.eval()),
+        DataLoader(held_out, fit.batch_size, **options),
+        len(fold.legend),
+        device=device,
+        rate=fit.learning_rate,
+    )
+
+
+def _train(fold: Dataset, folder: Path, device: Device, study: Study) -> nn.Module:
+    """The averaged weights at the end of the schedule, as nothing is validated."""
+    fabric = start(device)
+    network = models.build(study.model, channels=len(fold.bands), classes=len(fold.legend))
+    kept: list[nn.Module] = []
+    task = make_task(fold, network, study, folder=folder, fabric=fabric)
+    task.keep = lambda best, _: kept.append(best)
+    silent = Console(file=io.StringIO())
+    fit = replace(study.fit, logger="none", pictures=0)
+    fit_network(task, fit, fabric=fabric, seed=study.seed, console=silent)
+    return kept[-1]
+
+
+def _judge(
+    network: nn.Module,
+    batches: DataLoader[tuple[torch.Tensor, torch.Tensor]],
+    classes: int,
+    *,
+    device: Device,
+    rate: float,
+) -> np.ndarray:
+    """Confusion matrix (K, K). rate: the learning rate, for the words if it was too high."""
+    matrix = np.zeros((classes, classes), np.int64)
+    with torch.inference_mode(), device.autocast():
+        for image, target in batches:
+            logits = network(*inputs(image.to(device.torch)))
+            if not torch.isfinite(logits).all():
+                raise InputError(
+                    "the network gives no numbers, its training ran away; set a lower"
+                    f" fit.learning_rate than {rate:g}"
+                )
+            matrix += confusion(target.numpy(), logits.argmax(dim=1).cpu().numpy(), classes)
+    return matrix

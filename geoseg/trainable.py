@@ -1,0 +1,84 @@
+"""Trainable: whether a network can be trained on a data set; asked before torch loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from geoseg.dataset import Dataset
+from geoseg.errors import Faults, InputError
+from geoseg.seriesset import SeriesDataset
+from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Model
+
+MAP_NETWORKS = ("utae",)
+"""Networks for series that see whole windows."""
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled")
+"""Settings of the training loop that series have no part for."""
+
+
+def check_fit(fit: Fit, model: Model) -> None:
+    """Raises: InputError for settings of the loop that a network has no part for."""
+    faults = Faults()
+    if model.for_series:
+        for key in IMAGES_ONLY:
+            if getattr(fit, key) != getattr(Fit(), key):
+                faults.add(f"fit.{key}: for networks of images; leave it out")
+    elif fit.freeze and model.weights is None:
+        faults.add(
+            f"fit.freeze={fit.freeze}: an encoder with random weights would stay random; set"
+            " model.weights, or leave it out"
+        )
+    faults.raise_if_any()
+
+
+def check_series(dataset: SeriesDataset, model: Model) -> None:
+    """Raises: InputError if the network is not for such series, or there is nothing to learn."""
+    faults = Faults()
+    with faults.collect():
+        names = [name for name in SERIES_NETWORKS if name not in MAP_NETWORKS]
+        _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
+    if len(dataset.legend) < 2:
+        faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
+    faults.raise_if_any()
+    if not len(dataset.samples("train")):
+        raise InputError(f"{dataset.folder}: no train sample; run geoseg.prepare_series again")
+
+
+def check_dataset(dataset: Dataset, model: Model) -> None:
+    """Raises: InputError if scenes or targets are gone, or there is nothing to tell apart."""
+    faults = Faults()
+    with faults.collect():
+        if dataset.reference is None:
+            _check_network(model, ARCHITECTURES, "single images", dataset.folder)
+        else:
+            _check_network(model, MAP_NETWORKS, "windows through time", dataset.folder)
+    if len(dataset.legend) < 2:
+        faults.add(
+            f"{dataset.folder}: the legend has one class ({dataset.legend.names[0]}): nothing to"
+            " tell apart; add a class for the rest and set labels.background to it in prepare"
+        )
+    missing = [p for scene in dataset.scenes for p in scene.paths if not os.path.exists(p)]
+    missing += [str(p) for s in dataset.scenes if not (p := dataset.target(s.name)).exists()]
+    if missing:
+        faults.add(
+            f"{dataset.folder}: {len(missing)} of its files are gone ({_first(missing)});"
+            " put them back, or run geoseg.prepare again"
+        )
+    faults.raise_if_any()
+    if not dataset.tiles("train"):
+        raise InputError(f"{dataset.folder}: no train tile; run geoseg.prepare again")
+
+
+def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) -> None:
+    """Raises: InputError if the network isn't among those for what a data set holds."""
+    if model.name not in names:
+        raise InputError(
+            f"model={model.name}: not for {what}, which {folder} holds; choose from"
+            f" {', '.join(names)}"
+        )
+
+
+def _first(paths: Sequence[Any]) -> str:
+    return ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
