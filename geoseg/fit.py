@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -171,7 +170,7 @@ def _set_up(network: nn.Module, fit: Fit, *, fabric: Fabric) -> dict[str, Any]:
         network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
     )
     model, optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
-    average = AveragedModel(network, avg_fn=partial(_mix, fit.average), use_buffers=True)
+    average = AveragedModel(network, use_buffers=True)
     return {"model": model, "optimizer": optimizer, "average": average}
 
 
@@ -199,15 +198,28 @@ class Books:
         self._logger.finalize("success")
 
 
-def _mix(share: float, average: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
+@torch.no_grad()
+def _mix(share: float, average: AveragedModel, network: nn.Module) -> None:
     """Moving average of the weights; at first a mean, so that it soon forgets where they began.
 
     (Polyak & Juditsky 1992; Tarvainen & Valpola 2017, section 3.)
+    In place, and all weights in one call: `update_parameters` makes a tensor for each, and waits
+    for a GPU once per tensor.
     """
-    kept = min(share, (1 + int(steps)) / (10 + int(steps))) if share else 0.0
-    if not average.is_floating_point():  # how many batches a norm has seen
-        return weights
-    return torch.lerp(average, weights, 1 - kept)
+    steps = int(average.n_averaged)  # lies on the CPU
+    kept = min(share, (1 + steps) / (10 + steps)) if share and steps else 0.0
+    pairs = [
+        pair
+        for part in ("parameters", "buffers")
+        for pair in zip(getattr(average.module, part)(), getattr(network, part)(), strict=True)
+    ]
+    # Whole numbers: how many batches a norm has seen.
+    real = [pair for pair in pairs if pair[0].is_floating_point()]
+    torch._foreach_lerp_([mean for mean, _ in real], [now for _, now in real], 1 - kept)
+    for mean, now in pairs:
+        if not mean.is_floating_point():
+            mean.copy_(now)
+    average.n_averaged += 1
 
 
 def _train_epoch(
@@ -270,7 +282,7 @@ def _step(state: dict[str, Any], fit: Fit, *, fabric: Fabric) -> Tensor:
             check += 0 * norm.detach()
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    state["average"].update_parameters(model.module)
+    _mix(fit.average, state["average"], model.module)
     return check
 
 
