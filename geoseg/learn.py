@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geoseg import augment as augment_room
-from geoseg import checkpoint, models
+from geoseg import blocks, checkpoint, models
 from geoseg import loss as loss_room
 from geoseg.augment import Augment
 from geoseg.card import BEST, ModelCard
@@ -19,7 +19,7 @@ from geoseg.dataset import Dataset
 from geoseg.device import choose
 from geoseg.fit import History, Task, fit_network, loading
 from geoseg.ranks import Ranks, start
-from geoseg.samples.tiles import Share, Shuffle, TrainTiles, ValTiles
+from geoseg.samples.tiles import Share, Shuffle, TrainTiles, ValTiles, gather
 from geoseg.settings import Fit, Loss, Model
 
 CPU_BATCH, GPU_BATCH = 4, 16
@@ -63,7 +63,7 @@ def learn(
 
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
     share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
-    options = loading(fit, fabric.device)
+    options = loading(fit, fabric.device) | {"collate_fn": gather}
     task = Task(
         network,
         criterion,
@@ -110,6 +110,8 @@ def _opening(
         f" {len(dataset.legend)} classes, on {on}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
     ]
+    slow = blocks.complaint(dataset.scenes, dataset.tiling.size)
+    lines += [f"note: {slow}"] if slow else []
     return "\n".join(lines)
 
 
