@@ -48,7 +48,7 @@ from geoseg.scene import find_scenes
 from geoseg.settings import Fit, Loss
 from geoseg.summary import table
 
-SIDE, BATCH = made.TILING.size, 8
+SIDE = made.TILING.size
 READING, TRAINING, ON_GPU, TIMES = 0.9, 0.95, 0.9, 3.0
 """To reach: of rasterio, of PyTorch on a CPU and on a GPU, and how many times TorchGeo."""
 LIGHT = augment.Augment(
@@ -70,6 +70,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=6)
     parser.add_argument("--windows", type=int, default=400, help="read in each round")
     parser.add_argument("--steps", type=int, default=8, help="trained in each round")
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
@@ -117,9 +118,9 @@ def data_set(folder: Path, count: int, size: int) -> Dataset:
 def reading(dataset: Dataset, options: argparse.Namespace) -> tuple[list[Row], list[str]]:
     """Rows of geoseg, rasterio and TorchGeo, each in this process alone."""
     tiles = TrainTiles(dataset)
-    shuffle = Shuffle(len(tiles), least=options.windows, batch=BATCH, seed=0)
+    shuffle = Shuffle(len(tiles), least=options.windows, batch=options.batch, seed=0)
     draws = list(shuffle)[: options.windows]
-    loader = DataLoader(tiles, BATCH, sampler=draws, collate_fn=gather)
+    loader = DataLoader(tiles, options.batch, sampler=draws, collate_fn=gather)
     where = [tiles.tiles[number].scene for number, _ in draws]
     windows = [tiles.window(*draw) for draw in draws]
     files = {
@@ -136,8 +137,8 @@ def reading(dataset: Dataset, options: argparse.Namespace) -> tuple[list[Row], l
     works: dict[str, Work] = {"geoseg": by_geoseg, "rasterio": by_rasterio}
     notes = []
     if find_spec("torchgeo"):
-        few = max(BATCH, options.windows // 8)
-        slow = torchgeo_loader(dataset, few, workers=0)
+        few = max(options.batch, options.windows // 8)
+        slow = torchgeo_loader(dataset, few, batch=options.batch, workers=0)
         works["TorchGeo"] = lambda: timed(lambda: exhaust(slow)) / few
     else:
         notes.append("TorchGeo: skipped, not installed (pip install 'torchgeo>=0.8')")
@@ -167,16 +168,16 @@ def plain_reads(files: dict[str, Any], where: list[str], windows: list[Window]) 
 def training(dataset: Dataset, device: Device, options: argparse.Namespace) -> list[Row]:
     """Rows of geoseg, PyTorch and, on a CPU, TorchGeo."""
     works: dict[str, Work] = {
-        "geoseg": lambda: fitted(dataset, device, options.steps),
-        "PyTorch": bare(dataset, device, options.steps),
+        "geoseg": lambda: fitted(dataset, device, options.steps, options.batch),
+        "PyTorch": bare(dataset, device, options.steps, options.batch),
     }
     on_gpu = device.torch.type == "cuda"
     targets = {"PyTorch": ON_GPU if on_gpu else TRAINING, "TorchGeo": TIMES}
     if not on_gpu and find_spec("torchgeo"):
         steps = max(1, options.steps // 6)
-        works["TorchGeo"] = lambda: torchgeo_fit(dataset, steps)
+        works["TorchGeo"] = lambda: torchgeo_fit(dataset, steps, options.batch)
     seconds = in_turn(works, options.rounds)
-    return compared(f"training, {device}", "samples", seconds, targets, each=BATCH)
+    return compared(f"training, {device}", "samples", seconds, targets, each=options.batch)
 
 
 def network(dataset: Dataset) -> nn.Module:
@@ -203,14 +204,14 @@ class Stopwatch(nn.Module):
         return value
 
 
-def fitted(dataset: Dataset, device: Device, steps: int) -> float:
+def fitted(dataset: Dataset, device: Device, steps: int, batch: int) -> float:
     """Seconds for each step of a training by geoseg, from one loss to the next."""
-    count = (WARM + steps + 1) * BATCH
-    fit = Fit(epochs=1, epoch_tiles=count, batch_size=BATCH, precision=device.precision)
+    count = (WARM + steps + 1) * batch
+    fit = Fit(epochs=1, epoch_tiles=count, batch_size=batch, precision=device.precision)
     tiles = TrainTiles(dataset, augment.build(LIGHT))
-    shuffle = list(Shuffle(len(tiles), least=count, batch=BATCH, seed=0))[:count]
+    shuffle = list(Shuffle(len(tiles), least=count, batch=batch, seed=0))[:count]
     options = loading(fit, device.torch)
-    loader = DataLoader(tiles, BATCH, sampler=Listed(shuffle), collate_fn=gather, **options)
+    loader = DataLoader(tiles, batch, sampler=Listed(shuffle), collate_fn=gather, **options)
     watch = Stopwatch(criterion(dataset))
     nothing = DataLoader(TensorDataset(torch.empty(0)))
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as null:
@@ -232,7 +233,7 @@ def forget(best: nn.Module, scores: dict[str, Any]) -> None:
     """Keeps no weights: not part of a step."""
 
 
-def bare(dataset: Dataset, device: Device, steps: int) -> Work:
+def bare(dataset: Dataset, device: Device, steps: int, batch: int) -> Work:
     """The shortest loop: one batch in memory, over and over."""
     model, judge = device.place(network(dataset)).train(), criterion(dataset).to(device.torch)
     fit = Fit()
@@ -240,9 +241,9 @@ def bare(dataset: Dataset, device: Device, steps: int) -> Work:
         model.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
     )
     random = torch.Generator().manual_seed(0)
-    image = torch.randn((BATCH, len(dataset.bands), SIDE, SIDE), generator=random)
+    image = torch.randn((batch, len(dataset.bands), SIDE, SIDE), generator=random)
     image = image.to(device.torch).contiguous(memory_format=torch.channels_last)
-    shape = (BATCH, SIDE, SIDE)
+    shape = (batch, SIDE, SIDE)
     target = torch.randint(len(dataset.legend), shape, generator=random).to(device.torch)
 
     def step() -> None:
@@ -265,7 +266,7 @@ def bare(dataset: Dataset, device: Device, steps: int) -> Work:
     return work
 
 
-def torchgeo_loader(dataset: Dataset, length: int, *, workers: int) -> DataLoader[Any]:
+def torchgeo_loader(dataset: Dataset, length: int, *, batch: int, workers: int) -> DataLoader[Any]:
     """Random windows of images and masks by TorchGeo, scaled like geoseg's."""
     from torchgeo.datasets import RasterDataset, stack_samples
     from torchgeo.samplers import RandomGeoSampler
@@ -282,20 +283,20 @@ def torchgeo_loader(dataset: Dataset, length: int, *, workers: int) -> DataLoade
         return sample | {"mask": sample["mask"] - 1}
 
     def stacked(samples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = stack_samples(samples)
-        return {"image": batch["image"], "mask": batch["mask"]}
+        whole = stack_samples(samples)
+        return {"image": whole["image"], "mask": whole["mask"]}
 
     images = RasterDataset([scene.paths[0] for scene in dataset.scenes], transforms=scaled)
     targets = [str(dataset.target(scene.name)) for scene in dataset.scenes]
     both = images & Masks(targets, transforms=indices)
     sampler = RandomGeoSampler(both, size=SIDE, length=length)
     return DataLoader(
-        both, BATCH, sampler=sampler, num_workers=workers, collate_fn=stacked,
+        both, batch, sampler=sampler, num_workers=workers, collate_fn=stacked,
         persistent_workers=workers > 0,
     )  # fmt: skip
 
 
-def torchgeo_fit(dataset: Dataset, steps: int) -> float:
+def torchgeo_fit(dataset: Dataset, steps: int, batch: int) -> float:
     """Seconds for each step of Lightning's Trainer with TorchGeo's task and sampler."""
     from lightning.pytorch import Callback, Trainer
     from torchgeo.trainers import SemanticSegmentationTask
@@ -313,7 +314,7 @@ def torchgeo_fit(dataset: Dataset, steps: int) -> float:
             return torch.optim.AdamW(self.parameters(), lr=self.hparams["lr"])
 
     workers = loading(Fit(), torch.device("cpu"))["num_workers"]
-    loader = torchgeo_loader(dataset, (steps + 1) * BATCH, workers=workers)
+    loader = torchgeo_loader(dataset, (steps + 1) * batch, batch=batch, workers=workers)
     task = Plain(
         "unet", "resnet18", in_channels=len(dataset.bands), num_classes=len(dataset.legend)
     )

@@ -59,8 +59,8 @@ def test_peers(monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("default")  # TorchGeo and Lightning warn of their own
 def test_training(monkeypatch, capsys):
-    text, _ = run(monkeypatch, capsys, "training", "--size", 300, "--scenes", 1, "--windows", 8,
-                  "--steps", 1, "--rounds", 1, "--precision", 32)  # fmt: skip
+    text, _ = run(monkeypatch, capsys, "training", "--size", 300, "--scenes", 1, "--windows", 4,
+                  "--steps", 1, "--rounds", 1, "--batch", 2, "--precision", 32)  # fmt: skip
     assert "reading: rasterio" in text
     assert "training, cpu, float32: PyTorch" in text
     assert "reached: 0.95" in text or "MISSED: 0.95" in text
