@@ -48,13 +48,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy geoseg benchmarks
 
-bench: $(INSTALLED)  ## Ratios measured in one run: about 20 minutes on 2 quiet cores
+bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet cores
 	$(BIN)/python -m benchmarks.predict                                      # 2 minutes
 	$(BIN)/python -m benchmarks.backends                                     # 2
 	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
 	$(BIN)/python -m benchmarks.mosaic                                       # 5
 	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 4
 	$(BIN)/python -m benchmarks.series_speed                                 # 4
+	$(BIN)/python -m benchmarks.training                                     # 4: 3 without TorchGeo
 
 bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk
 	$(BIN)/python -m benchmarks.scale

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geoseg import augment as augment_room
-from geoseg import checkpoint, models
+from geoseg import blocks, checkpoint, models
 from geoseg import loss as loss_room
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
@@ -27,7 +27,7 @@ from geoseg.lr_find import find_rate
 from geoseg.meanteacher import MeanTeacher
 from geoseg.ranks import Ranks, start
 from geoseg.samples.shuffle import Share, Shuffle, part_of
-from geoseg.samples.tiles import TrainTiles, ValTiles
+from geoseg.samples.tiles import TrainTiles, ValTiles, gather
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scene import Scene
 from geoseg.settings import Fit, Model, Study
@@ -80,7 +80,8 @@ def make_task(
     train: Any = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
     val = ValTiles(dataset)
     counts = [tile.counts for tile in tiles]
-    part, options = ranks.share(fit.batch_size), loading(fit, fabric.device)
+    part = ranks.share(fit.batch_size)
+    options = loading(fit, fabric.device) | {"collate_fn": gather}
     criterion = loss_room.build(study.loss, counts, names=names, ranks=ranks)
     share = Share(
         Shuffle.of(counts, fit, study.seed),
@@ -124,6 +125,8 @@ def _opening(dataset: Dataset, network: models.AnySize, model: Model, task: Task
         f" {len(dataset.legend)} classes, on {on}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
     ]
+    slow = blocks.complaint(dataset.scenes, dataset.tiling.size)
+    lines += [f"note: {slow}"] if slow else []
     return "\n".join(lines)
 
 

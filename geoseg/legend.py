@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -147,9 +148,18 @@ class Legend:
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
         """Codes (any shape) uint8 → indices uint8; nodata, unlabelled and strangers → IGNORED."""
+        if codes.dtype != np.uint8:
+            return np.frombuffer(self._indices, np.uint8)[codes]
+        # Bytes translate themselves six times as fast as numpy looks numbers up.
+        indices = bytearray(np.ascontiguousarray(codes)).translate(self._indices)
+        return np.ndarray(codes.shape, np.uint8, indices)
+
+    @cached_property
+    def _indices(self) -> bytes:
+        """Index of each code 0..255."""
         table = np.full(256, IGNORED, np.uint8)
         table[self.codes] = np.arange(len(self), dtype=np.uint8)
-        return table[codes]
+        return table.tobytes()
 
     def decode(self, indices: np.ndarray) -> np.ndarray:
         """Indices (any shape) uint8 → codes uint8; IGNORED → UNLABELLED."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command
+from geoseg import blocks, command
 from geoseg.bands import Bands
 from geoseg.dataset import PRODUCTS, Dataset
 from geoseg.errors import Faults
@@ -29,6 +29,8 @@ class PrepareConfig:
     """Folder to write."""
     overwrite: bool = False
     """Replace a data set that was made with other settings."""
+    retile: bool = False
+    """Copy scenes that are slow to read by windows (striped, large blocks) once, in tiles."""
     labels: Labels = field(default_factory=Labels)
     legend: LegendSettings = field(default_factory=LegendSettings)
     bands: Bands = field(default_factory=Bands)
@@ -54,6 +56,7 @@ def main(config: PrepareConfig) -> None:
         tiling=config.tiling,
         split=config.split,
         overwrite=config.overwrite,
+        retile=config.retile,
     )
     print(summary)
 
@@ -85,24 +88,37 @@ def prepare(
     tiling: Tiling | None = None,
     split: Split | None = None,
     overwrite: bool = False,
+    retile: bool = False,
 ) -> Summary:
     """Make a data set from scenes and labels in the folder `dataset`, or go on in it.
 
+    retile: let it refer to tiled copies of those files that are slow to read by windows.
     Returns: what was found, as a text for people.
     Raises: InputError for labels that miss all scenes, unknown values, splits without tiles …
     """
     tiling, split, bands = tiling or Tiling(), split or Split(), bands or Bands()
-    settings = {
+    settings: dict[str, Any] = {
         "labels": asdict(labels),
         "bands": asdict(bands),
         "tiling": asdict(tiling),
         "split": asdict(split),
     }
+    if retile:
+        settings["retile"] = True
+        blocks.check_room(scenes, Path(dataset))
     planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), settings)
     summary = Summary()
     split.check_names(scene.name for scene in scenes)
     if burn(planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite):
-        finish(planned, labels, split, summary)
+        if retile:
+            scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
+            summary.notes(said)
+        else:
+            blocks.remove_copies(planned.folder, scenes)
+        slow = blocks.complaint(scenes, tiling.size)
+        if slow:
+            summary.note(slow)
+        finish(replace(planned, scenes=scenes), labels, split, summary)
     return summary
 
 

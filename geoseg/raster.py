@@ -75,6 +75,7 @@ class RasterInfo:
     """Whether values are indices into a colour table."""
     block: tuple[int, int]
     """Height and width of a block in pixels."""
+    compressed: bool
     tags: dict[str, str]
 
 
@@ -158,6 +159,7 @@ def _info(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         mask_band=masked,
         palette=kinds[0] == ColorInterp.palette,
         block=dataset.block_shapes[0],
+        compressed=dataset.compression is not None or dataset.driver.startswith("JP2"),
         tags=dict(dataset.tags()),
     )
 
@@ -229,6 +231,7 @@ class Raster:
             self._alpha, self._masked = None, False
         dtypes = [dataset.dtypes[band - 1] for band in self.bands]
         self._dtype = np.result_type(*dtypes)
+        self._gap = _as_type(self.nodata, self._dtype)
         # rasterio does not read bands of different types at once.
         uniform = len(set(dtypes)) == 1
         self._reads = [list(self.bands)] if uniform else [[band] for band in self.bands]
@@ -300,15 +303,18 @@ class Raster:
                 f"{self.path}: can't read rows {window.top}..{window.bottom - 1} ({cause});"
                 " the file is damaged or cut short: fetch it again"
             ) from None
-        valid = np.ones(data.shape[1:], bool) if mask is None else mask
         if data.dtype.kind == "f":
             holds = np.isfinite(data)
             if self.nodata is not None:
                 holds &= data != self.nodata
-            valid &= holds.any(axis=0)
+            valid = holds.any(axis=0)
             data[~holds] = 0  # -1.7e308 would overflow in whatever is computed of it
-        elif self.nodata is not None:
-            valid &= _any_differs(data, self.nodata)
+        elif self._gap is not None:
+            valid = _any_differs(data, self._gap)
+        else:
+            return data, np.ones(data.shape[1:], bool) if mask is None else mask
+        if mask is not None:
+            valid &= mask
         return data, valid
 
     def close(self) -> None:
@@ -321,7 +327,18 @@ class Raster:
         self.close()
 
 
-def _any_differs(data: np.ndarray, value: float) -> np.ndarray:
+def _as_type(value: float | None, dtype: np.dtype) -> Any:
+    """A value as pixels of whole numbers have it; None if none of them can be it.
+
+    Compared with a float of Python, numpy would convert them all.
+    """
+    if value is None or dtype.kind not in "ui" or dtype.itemsize == 8:
+        return value
+    limits = np.iinfo(dtype)
+    return dtype.type(value) if value % 1 == 0 and limits.min <= value <= limits.max else None
+
+
+def _any_differs(data: np.ndarray, value: Any) -> np.ndarray:
     """Where any band (C, H, W) differs from a value; mostly the first band tells it all."""
     differs: np.ndarray = data[0] != value
     for band in data[1:]:
@@ -423,10 +440,10 @@ def _in_memory(path: Path, profile: dict[str, Any]) -> Iterator[rasterio.io.Data
 def _on_disk(path: Path, profile: dict[str, Any]) -> Iterator[rasterio.io.DatasetWriter]:
     with rasterio.open(path, "w", **profile) as dataset:
         yield dataset
-    _check_whole(path)
+    check_whole(path)
 
 
-def _check_whole(path: Path) -> None:
+def check_whole(path: Path) -> None:
     """Read a written file once: GDAL reports a disk that fills up while closing to nobody."""
     with rasterio.open(path) as dataset:
         for _, window in dataset.block_windows(1):

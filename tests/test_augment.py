@@ -2,7 +2,7 @@ import json
 import pickle
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +132,6 @@ def orientations(settings_: Augment, shape: tuple[int, int], count: int) -> dict
 
 
 def test_flips_are_independent_of_each_other():
-    # albumentations' set_random_seed would give only two of the four.
     found = orientations(Augment(flips=True), (3, 3), 400)
     assert len(found) == 4
     assert min(found.values()) > 60
@@ -160,20 +159,33 @@ def test_turns_move_values_without_changing_them(C):
         np.testing.assert_array_equal(np.sort(new[0].ravel()), np.sort(image[0].ravel()))
 
 
+def test_light_is_the_same_with_and_without_albumentations():
+    image, target, valid = sample(4, 64, 64)
+    light = load("light")
+    through = build(replace(light, noise=1e-9, chance=1))  # takes the long way
+    for seed in range(12):
+        short, target_short = build(light)(image, target, valid, seed)
+        long, target_long = through(image, target, valid, seed)
+        np.testing.assert_allclose(short, long, atol=1e-6)
+        np.testing.assert_array_equal(target_short, target_long)
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (48, 80)])
 def test_rotation_and_scale_move_image_and_target_alike(shape):
     image, target, valid = coordinates(*shape)
-    augment = build(GEOMETRY)
+    augment, shares = build(GEOMETRY), []
     for seed in range(30):
         (columns, rows), new = augment(image, target, valid, seed)
         seen = new != 255
-        assert 0.2 < seen.mean() < 1
+        shares.append(seen.mean())
         # Halfway between two pixels either may be the nearest.
         clear = seen & (np.abs(columns % 1 - 0.5) > 0.1) & (np.abs(rows % 1 - 0.5) > 0.1)
         assert clear.sum() > 0.4 * seen.sum()
         np.testing.assert_array_equal(
             new[clear], chequers(np.round(columns[clear]), np.round(rows[clear]))
         )
+
+    assert 0.2 < min(shares) < 1
 
 
 def test_rotation_reaches_both_ways_and_scale_keeps_to_its_share():
@@ -371,7 +383,9 @@ def test_albumentations_is_imported_only_when_needed():
         "one = np.ones((1, 4, 4), 'f4'), np.zeros((4, 4), 'u1'), np.ones((4, 4), bool), 0\n"
         "build(Augment())(*one)\n"
         "before = [m for m in ('albumentations', 'cv2', 'torch') if m in sys.modules]\n"
-        "build(Augment(flips=True))(*one)\n"
+        "build(Augment(flips=True, quarter_turns=True, brightness=0.1, contrast=0.1))(*one)\n"
+        "before += [m for m in ('albumentations', 'cv2', 'torch') if m in sys.modules]\n"
+        "build(Augment(blur=1))(*one)\n"
         "print(json.dumps([before, 'albumentations' in sys.modules]))\n"
     )
     run = subprocess.run(

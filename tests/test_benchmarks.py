@@ -57,6 +57,15 @@ def test_peers(monkeypatch, capsys):
     assert "can't run here" not in text
 
 
+@pytest.mark.filterwarnings("default")  # TorchGeo and Lightning warn of their own
+def test_training(monkeypatch, capsys):
+    text, _ = run(monkeypatch, capsys, "training", "--size", 300, "--scenes", 1, "--windows", 4,
+                  "--steps", 1, "--rounds", 1, "--batch", 2, "--precision", 32)  # fmt: skip
+    assert "reading: rasterio" in text
+    assert "training, cpu, float32: PyTorch" in text
+    assert "reached: 0.95" in text or "MISSED: 0.95" in text
+
+
 def test_precision(monkeypatch, capsys, trained):
     folder, scene = trained
     text, status = run(monkeypatch, capsys, "precision", "--run", folder, "--scenes", scene,

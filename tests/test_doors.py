@@ -52,7 +52,7 @@ TENSOR_ROOMS = {
     ),
 }
 DOORS = {
-    "rasterio": {"raster", "burn"},
+    "rasterio": {"raster", "burn", "blocks"},
     "geopandas": {"dataset", "demo", "demo_layer", "demo_series"},
     "pyogrio": {"labels", "dataset", "demo_layer"},
     "albumentations": {"augment"},

@@ -1,10 +1,13 @@
 import numpy as np
+import pytest
 import torch
+from torch.utils.data import DataLoader
 
+from geoseg.augment import Augment, build
 from geoseg.grid import Window
 from geoseg.legend import IGNORED
 from geoseg.samples.shuffle import Shuffle
-from geoseg.samples.tiles import TrainTiles, ValTiles
+from geoseg.samples.tiles import TrainTiles, ValTiles, gather
 
 
 def test_tiles_come_back_as_written(dataset):
@@ -73,3 +76,34 @@ def test_every_tile_is_drawn_equally_often():
 
 def test_the_last_batch_is_full():
     assert len(list(Shuffle(5, least=1, batch=4, seed=0))) == 8
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("augment", [None, Augment(), Augment(flips=True, contrast=0.1)])
+def test_batches_hold_the_samples(dataset, workers, augment):
+    train = TrainTiles(dataset, augment and build(augment))
+    draws = list(Shuffle(len(train), least=6, batch=3, seed=0))
+    loader = DataLoader(train, 3, sampler=draws, collate_fn=gather, num_workers=workers)
+    batches = list(loader)
+    assert len(batches) == len(draws) // 3
+    for number, (images, targets) in enumerate(batches):
+        assert (images.dtype, targets.dtype) == (torch.float32, torch.uint8)
+        assert images.shape == (3, 2, 64, 64)
+        for place, draw in enumerate(draws[3 * number : 3 * number + 3]):
+            image, target = train[draw]
+            assert torch.equal(images[place], image)
+            assert torch.equal(targets[place], target)
+
+
+def test_validation_is_gathered_too(dataset):
+    val = ValTiles(dataset)
+    images, targets = next(iter(DataLoader(val, 2, collate_fn=gather)))
+    assert torch.equal(images, torch.stack([val[0][0], val[1][0]]))
+    assert torch.equal(targets, torch.stack([val[0][1], val[1][1]]))
+
+
+def test_a_window_is_where_the_draw_looks(dataset):
+    train = TrainTiles(dataset)
+    for number, seed in ((0, 3), (1, 4)):
+        image, _ = train[number, seed]
+        assert image[0, 30, 30] == train.window(number, seed).left + 31

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
+from torch.utils.data import default_collate, get_worker_info
 
 from geoseg.bands import scale
 from geoseg.dataset import Dataset, Tile
@@ -28,6 +30,8 @@ STEP = 32
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 """Image (C, side, side) float32, target indices (side, side) uint8."""
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""The same with the number of samples in front."""
 
 
 class Augmentation(Protocol):
@@ -57,7 +61,8 @@ class OpenScenes:
             while self._open and not self._has_room(scene):
                 for file in self._open.popitem(last=False)[1]:
                     file.close()
-            target = Raster(self._dataset.target(scene))
+            # Codes say by themselves where nothing is: no need to look for what is valid.
+            target = Raster(self._dataset.target(scene), nodata="none")
             self._open[scene] = (self._scenes[scene].open(), target)
         self._open.move_to_end(scene)
         reader, targets = self._open[scene]
@@ -84,6 +89,8 @@ class Look:
     """(side, side)."""
     counted: np.ndarray
     """(side, side), the part that may be seen in training, or counts in validation."""
+    known: np.ndarray
+    """(side, side), valid and counted."""
     target: np.ndarray
     """(side, side) indices, ignored where not valid or not counted."""
 
@@ -102,48 +109,62 @@ class TrainTiles(TorchDataset[Sample]):
         """tiles: some of the data set's; by default all of its train split."""
         self.tiles = dataset.tiles("train") if tiles is None else tiles
         self.side = sample_side(self.tiles, dataset.tiling.size)
+        self._channels = len(dataset.bands)
         self._statistics = dataset.statistics
         self._scenes = OpenScenes(dataset)
         self._augment = augment
         self._jitter = jitter
 
     def __getitem__(self, draw: Draw) -> Sample:
+        image, target = self._sample(draw)
+        return torch.from_numpy(image), torch.from_numpy(target)
+
+    def __getitems__(self, draws: list[Draw]) -> Batch:
+        """A whole batch, made in place; `gather` hands it to a DataLoader, which asks for it so."""
+        images, targets = _room(len(draws), self._channels, self.side)
+        for draw, image, target in zip(draws, images.numpy(), targets.numpy(), strict=True):
+            made, target[...] = self._sample(draw, out=image)
+            if made is not image:
+                image[...] = made
+        return images, targets
+
+    def _sample(self, draw: Draw, out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """out: an array for the image; what is augmented may come in another one."""
         number, seed = draw
         random = np.random.default_rng(seed)
         look = self.look(number, random)
-        valid, target = look.valid & look.counted, look.target
-        scaled = scale(look.image, valid, self._statistics)
-        if self._augment is not None:
-            scaled, target = self._augment(scaled, target, valid, int(random.integers(2**31)))
-        return torch.from_numpy(scaled), torch.from_numpy(target)
+        scaled = scale(look.image, look.known, self._statistics, out=out)
+        if self._augment is None:
+            return scaled, look.target
+        return self._augment(scaled, look.target, look.known, int(random.integers(2**31)))
 
     def look(self, number: int, random: np.random.Generator) -> Look:
         """A tile, moved at random.
 
         Beyond its home other splits begin: neither their labels nor their pixels may be seen.
         """
-        tile = self.tiles[number]
-        window = self._window(tile, random)
+        tile, window = self.tiles[number], self._window(number, random)
         image, valid, target = self._scenes.read(tile.scene, window)
-        inside = np.zeros(target.shape, bool)
-        inside[_part(tile.home, window)] = True
-        target[~(valid & inside)] = IGNORED
-        return Look(self._scenes[tile.scene], image, valid, inside, target)
+        return _look(self._scenes[tile.scene], image, valid, target, _part(tile.home, window))
 
     def title(self, draw: Draw) -> str:
         """What a draw shows, for people."""
-        number, seed = draw
-        tile = self.tiles[number]
-        w = self._window(tile, np.random.default_rng(seed))
-        return f"{tile.scene} (rows {w.top} to {w.bottom}, columns {w.left} to {w.right})"
+        w = self.window(*draw)
+        scene = self.tiles[draw[0]].scene
+        return f"{scene} (rows {w.top} to {w.bottom}, columns {w.left} to {w.right})"
 
-    def _window(self, tile: Tile, random: np.random.Generator) -> Window:
+    def window(self, number: int, seed: int) -> Window:
+        """Where a draw looks."""
+        return self._window(number, np.random.default_rng(seed))
+
+    def _window(self, number: int, random: np.random.Generator) -> Window:
+        tile = self.tiles[number]
         reach = self.side // 2 if self._jitter else 0
         down, right = random.integers(-reach, reach + 1, 2)
         w, home = tile.window, tile.home
-        top = np.clip(w.top + down, home.top, max(home.top, home.bottom - self.side))
-        left = np.clip(w.left + right, home.left, max(home.left, home.right - self.side))
-        return Window(int(top), int(left), self.side, self.side)
+        top = _within(w.top + int(down), home.top, home.bottom - self.side)
+        left = _within(w.left + int(right), home.left, home.right - self.side)
+        return Window(top, left, self.side, self.side)
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -179,13 +200,35 @@ class ValTiles(TorchDataset[Sample]):
         w = tile.window
         window = Window(w.top - self._halo, w.left - self._halo, self.side, self.side)
         image, valid, target = self._scenes.read(tile.scene, window)
-        inside = np.zeros(target.shape, bool)
-        inside[_part(w, window)] = True
-        target[~(valid & inside)] = IGNORED
-        return Look(self._scenes[tile.scene], image, valid, inside, target)
+        return _look(self._scenes[tile.scene], image, valid, target, _part(w, window))
 
     def __len__(self) -> int:
         return len(self.tiles)
+
+
+def gather(batch: Batch | list[Sample]) -> Batch:
+    """Collates what a DataLoader got: a batch as it is, samples one upon the other."""
+    if isinstance(batch, list):
+        images, targets = default_collate(batch)
+        return images, targets
+    return batch
+
+
+def _room(count: int, channels: int, side: int) -> Batch:
+    """Images and targets that are still to be filled.
+
+    Those of a worker lie in shared memory, where its DataLoader would else copy them.
+    """
+    room = []
+    for shape, dtype in (((count, channels), torch.float32), ((count,), torch.uint8)):
+        whole = (*shape, side, side)
+        if get_worker_info() is None:
+            room.append(torch.empty(whole, dtype=dtype))
+        else:
+            size = math.prod(whole) * dtype.itemsize
+            shared = torch.UntypedStorage._new_shared(size, device="cpu")
+            room.append(torch.empty(0, dtype=dtype).set_(shared).view(whole))
+    return room[0], room[1]
 
 
 def sample_side(tiles: list[Tile], size: int) -> int:
@@ -196,6 +239,27 @@ def sample_side(tiles: list[Tile], size: int) -> int:
 
 def _round_up(length: int, step: int = STEP) -> int:
     return -(-length // step) * step
+
+
+def _within(start: int, first: int, last: int) -> int:
+    """The start or, if it lies outside, the limit; where there is no room, the first one."""
+    return min(max(start, first), max(first, last))
+
+
+def _look(
+    scene: AnyScene,
+    image: np.ndarray,
+    valid: np.ndarray,
+    target: np.ndarray,
+    part: tuple[slice, slice],
+) -> Look:
+    """What was read, of which only a part counts."""
+    counted = np.zeros(target.shape, bool)
+    counted[part] = True
+    known = valid & counted
+    if not known.all():
+        target[~known] = IGNORED
+    return Look(scene, image, valid, counted, known, target)
 
 
 def _part(inner: Window, outer: Window) -> tuple[slice, slice]:
