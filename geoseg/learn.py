@@ -30,6 +30,7 @@ from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.samples.tiles import TrainTiles, ValTiles
 from geoseg.scene import Scene
 from geoseg.settings import Fit, Model, Study
+from geoseg.tilepictures import TilePictures
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open."""
@@ -106,6 +107,7 @@ def _task(
         keep,
         train.title,
         difficulty,
+        TilePictures(dataset, ValTiles(dataset), fabric) if fit.pictures and len(val) else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +29,11 @@ from geoseg.settings import (
 )
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
-PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
+LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
+"""What loggers leave in a run folder, and the note which epochs they were told."""
+PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "pictures", *LOGS)
+LOGGER_PACKAGES = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
+"""What those loggers need that do not come with geoseg; MLflow the latter two for its database."""
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
 
@@ -101,7 +106,12 @@ def train(
 
 def train_images(dataset: Dataset, config: TrainConfig) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
-    check_dataset(dataset, config.model)
+    faults = Faults()
+    with faults.collect():
+        check_dataset(dataset, config.model)
+    with faults.collect():
+        check_logger(config)
+    faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
     with _opened(config, PRODUCTS):
         # The one that learns needs torch; whatever could be wrong without it has been said.
@@ -127,15 +137,20 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
     """
-    if isinstance(dataset, Dataset):
-        check_dataset(dataset, config.model)
-        if config.series.fill == "linear":
-            raise InputError(
-                f"series.fill=linear: model={config.model.name} takes dates as they are; leave it"
-                " out"
-            )
-    else:
-        check_series(dataset, config.model)
+    faults = Faults()
+    with faults.collect():
+        if isinstance(dataset, Dataset):
+            check_dataset(dataset, config.model)
+            if config.series.fill == "linear":
+                raise InputError(
+                    f"series.fill=linear: model={config.model.name} takes dates as they are; leave"
+                    " it out"
+                )
+        else:
+            check_series(dataset, config.model)
+    with faults.collect():
+        check_logger(config)
+    faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
@@ -165,6 +180,21 @@ def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") ->
         claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)
         command.record(Path(config.run), "train", config)
         yield
+
+
+def check_logger(config: TrainConfig) -> None:
+    """Raises: InputError if a package is missing for the logger, which the first process has."""
+    fit = config.fit
+    if config.lr_find or not processes.first(fit.nodes):
+        return
+    for package in LOGGER_PACKAGES.get(fit.logger, ()):
+        found = importlib.util.find_spec(package)
+        # The folder `wandb` of an earlier run beside the user passes for a package without origin.
+        if found is None or found.origin is None:
+            needs = "" if package == fit.logger else f"needs {package}, which is "
+            raise InputError(
+                f"fit.logger={fit.logger}: {needs}not installed; pip install geoseg[{fit.logger}]"
+            )
 
 
 def check_series(dataset: SeriesDataset, model: Model) -> None:
