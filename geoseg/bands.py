@@ -15,6 +15,8 @@ from geoseg.errors import Faults, InputError
 
 SAMPLE = 2_000_000
 """Pixels per band kept for percentiles; their error is then far below a grey level."""
+RGB = (("red", "green", "blue"), ("b04", "b03", "b02"), ("b4", "b3", "b2"))
+"""Names, in small letters, of the bands that show natural colours; the latter are Sentinel-2's."""
 
 
 @dataclass
@@ -165,6 +167,18 @@ def scale(
     if not valid.all():
         scaled *= valid
     return scaled
+
+
+def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:
+    """Names of the bands that a picture shows as red, green and blue, or of the one in grey.
+
+    Natural colours where the bands are named so, else the first three bands, else the first one.
+    """
+    by_name = {name.lower(): name for name in bands}
+    for wanted in RGB:
+        if all(name in by_name for name in wanted):
+            return tuple(by_name[name] for name in wanted)
+    return tuple(bands[:3]) if len(bands) >= 3 else (bands[0],)
 
 
 def nominal_range(high: float) -> float:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 
 import numpy as np
 from rich.console import Console
@@ -12,24 +13,35 @@ from torch import nn
 
 from geoseg.curves import draw_curves
 from geoseg.history import METRICS, History, Validation, write_metrics
-from geoseg.loggers import open_logger
+from geoseg.loggers import Follower
 from geoseg.settings import Fit
 
 Keep = Callable[[nn.Module, dict[str, Any]], None]
 """Saves a network as the best so far, with the details of its validation."""
-Pictures = Callable[[nn.Module], dict[str, np.ndarray]]
-"""(network) → pictures (H, W, 3) uint8 of what it makes of some val samples, by name."""
+PICTURES = "pictures"
+"""Folder in the run's, of one PNG per epoch that is shown."""
+
+
+class Pictures(Protocol):
+    """Shows what a network makes of some val samples."""
+
+    def __call__(self, network: nn.Module) -> dict[str, np.ndarray]:
+        """Pictures (H, W, 3) uint8 by name."""
+
+    def save(self, pictures: dict[str, np.ndarray], path: Path, title: str) -> None:
+        """Write them all as one PNG for people."""
 
 
 class Books:
-    """Of the first process: metrics.csv, loggers, the best weights, lines on the terminal."""
+    """Of the first process: metrics.csv, logger, pictures, best weights, lines on the terminal."""
 
     def __init__(
         self, folder: Path, fit: Fit, keep: Keep, pictures: Pictures | None, console: Console
     ) -> None:
         self._folder, self._fit, self._console = folder, fit, console
         self._keep, self._pictures = keep, pictures
-        self._logger = open_logger(fit.logger, folder)
+        self._follower = Follower(fit.logger, folder)
+        self._rows: list[dict[str, float]] = []
 
     def write(
         self, network: nn.Module, history: History, validation: Validation | None, *, better: bool
@@ -38,17 +50,36 @@ class Books:
         if better:
             self._keep(network, validation.details if validation else {})
         write_metrics(self._folder / METRICS, history.rows)
-        numbers = {k: v for k, v in history.rows[-1].items() if v == v}
-        self._logger.log(numbers, history.step)
-        every = self._fit.pictures
-        if self._pictures and every and (history.epoch % every == 0 or history.epoch == 1):
-            for name, picture in self._pictures(network).items():
-                self._logger.show(name, picture, history.step)
+        self._rows = history.rows
+        self._follower.tell(history.rows, self._show(network, history))
         self._console.print(_line(history, self._fit), highlight=False)
 
     def close(self, history: History) -> None:
         draw_curves(history.rows, self._folder / "curves.png")
-        self._logger.close()
+        self._follower.end(history.rows, well=True)
+
+    def __enter__(self) -> Books:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None
+    ) -> None:
+        """Tell the logger of a training that failed or was interrupted."""
+        if kind is not None:
+            self._follower.end(self._rows, well=False)
+
+    def _show(self, network: nn.Module, history: History) -> dict[str, np.ndarray]:
+        """Make and save the pictures of this epoch, if it is one that is shown."""
+        every, epoch = self._fit.pictures, history.epoch
+        if not (self._pictures and every):
+            return {}
+        if not (epoch % every == 0 or epoch == 1 or history.finished(self._fit)):
+            return {}
+        pictures, title = self._pictures(network), f"epoch {epoch}"
+        if "val_miou" in history.rows[-1]:
+            title += f", val mIoU {history.rows[-1]['val_miou']:.3f}"
+        self._pictures.save(pictures, self._folder / PICTURES / f"epoch_{epoch:04}.png", title)
+        return {f"val/{name}": picture for name, picture in pictures.items()}
 
 
 def _line(history: History, fit: Fit) -> str:

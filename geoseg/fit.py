@@ -102,7 +102,7 @@ def fit_network(
     if ranks.first:
         books = Books(task.folder, fit, task.keep, task.pictures, console or Console())
     clock = Clock(history.minutes, ranks)
-    with enough_memory("fit.batch_size", fit.batch_size):
+    with enough_memory("fit.batch_size", fit.batch_size), books or nullcontext():
         while history.finished(fit) is None:
             seed_epoch(seed, history.epoch, ranks)
             sampler.epoch = history.epoch

@@ -31,6 +31,7 @@ from geoseg.samples.tiles import TrainTiles, ValTiles, gather
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scene import Scene
 from geoseg.settings import Fit, Model, Study
+from geoseg.tilepictures import TilePictures
 from geoseg.unlabelled import described
 
 CPU_BATCH, GPU_BATCH = 4, 16
@@ -112,6 +113,7 @@ def make_task(
         keep,
         train.title,
         difficulty,
+        TilePictures(dataset, ValTiles(dataset), fabric) if fit.pictures and len(val) else None,
     )
 
 

@@ -117,7 +117,9 @@ def fit_fold(
         )
         task.keep = lambda best, _: kept.append(best)
         silent = Console(file=io.StringIO())
-        fit_network(task, study.fit, fabric=fabric, seed=seed, console=silent)
+        # A fold has no run folder, which a logger's run would be named after.
+        unlogged = replace(study.fit, logger="none")
+        fit_network(task, unlogged, fabric=fabric, seed=seed, console=silent)
     return predict_samples(
         device.place(kept[-1].eval()), dataset.folder, held_out, view_of(card), device=device,
         each_pixel=dataset.unit == "pixel",

@@ -13,12 +13,12 @@ from geoseg.card import ENCODER
 from geoseg.errors import Faults
 from geoseg.imagery import Imagery
 from geoseg.masking import Masking
-from geoseg.runfolder import opened
+from geoseg.runfolder import LOGS, check_logger, opened
 from geoseg.scene import Scene, find_scenes
 from geoseg.settings import ARCHITECTURES, Fit, Loss, Model, SeriesSamples, Study
 from geoseg.tiling import Tiling
 
-PRODUCTS = (ENCODER, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
+PRODUCTS = (ENCODER, "last.ckpt", "metrics.csv", "curves.png", *LOGS)
 LABELS_ONLY = ("balance", "hard", "unlabelled", "freeze", "train_share")
 """Settings of the training loop that are of labels, or of weights that are there already."""
 
@@ -73,6 +73,7 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
     """
+    check_logger(config.fit)
     paths = [path for scene in scenes for path in scene.paths]
     with opened(replace(config, scenes=paths), "pretrain", PRODUCTS):
         imagery = Imagery.of(scenes, config.tiling.size, val=config.val, seed=config.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -9,8 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import command, processes
+from geoseg.errors import InputError
 from geoseg.output import claim, clearing
-from geoseg.settings import ANYWHERE
+from geoseg.settings import ANYWHERE, Fit
+
+LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
+"""What loggers leave in a run folder, and the note which epochs they were told."""
+LOGGER_PACKAGES = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
+"""What those loggers need that do not come with geoseg; MLflow the latter two for its database."""
+
+
+def check_logger(fit: Fit, *, tried: bool = False) -> None:
+    """Raises: InputError if a package is missing for the logger, which the first process has.
+
+    tried: nothing is trained, and so nothing logged.
+    """
+    if tried or not processes.first(fit.nodes):
+        return
+    for package in LOGGER_PACKAGES.get(fit.logger, ()):
+        found = importlib.util.find_spec(package)
+        # The folder `wandb` of an earlier run beside the user passes for a package without origin.
+        if found is None or found.origin is None:
+            needs = "" if package == fit.logger else f"needs {package}, which is "
+            raise InputError(
+                f"fit.logger={fit.logger}: {needs}not installed; pip install geoseg[{fit.logger}]"
+            )
 
 
 @contextmanager

@@ -239,9 +239,11 @@ class Fit:
     precision: str = "auto"
     """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
     logger: str = "tensorboard"
-    """tensorboard, mlflow, wandb or none: who else is told the numbers of metrics.csv."""
+    """tensorboard, mlflow, wandb or none: who else is told the numbers of metrics.csv and shown the
+    pictures."""
     pictures: int = 5
-    """Epochs between pictures of val tiles (image, labels, map); 0 = none."""
+    """Epochs between pictures of val tiles (image, labels, map, where these differ), besides the
+    first and the last epoch; 0 = none. Of series there are none."""
 
     def __post_init__(self) -> None:
         faults = Faults()

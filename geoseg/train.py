@@ -12,7 +12,7 @@ from geoseg.bands import Bands
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults
-from geoseg.runfolder import opened
+from geoseg.runfolder import LOGS, check_logger, opened
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
     Fit,
@@ -25,7 +25,7 @@ from geoseg.trainable import check_dataset, check_fit, check_series
 from geoseg.unlabelled import find_unlabelled
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
-PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
+PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "pictures", *LOGS)
 
 
 @dataclass
@@ -101,6 +101,8 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         check_dataset(dataset, config.model)
     with faults.collect():
         check_fit(config.fit, config.model)
+    with faults.collect():
+        check_logger(config.fit, tried=config.lr_find)
     faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
     unlabelled = []
@@ -138,6 +140,8 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     faults = Faults()
     with faults.collect():
         check_fit(config.fit, config.model)
+    with faults.collect():
+        check_logger(config.fit, tried=config.lr_find)
     with faults.collect():
         if isinstance(dataset, Dataset):
             check_dataset(dataset, config.model)

@@ -17,7 +17,7 @@ from rasterio.io import MemoryFile
 from geoseg import evaluate as command
 from geoseg import landcover, places, raster
 from geoseg.accuracy import BoundaryF1, confusion
-from geoseg.bands import BandStatistics
+from geoseg.bands import BandStatistics, shown_bands
 from geoseg.dataset import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
 from geoseg.evaluate import EvaluateConfig, Showing, evaluate
@@ -26,7 +26,6 @@ from geoseg.labels import Labels
 from geoseg.landcover import Map
 from geoseg.legend import Legend, LegendSettings
 from geoseg.places import Place, Places, choose
-from geoseg.report import pictures
 from geoseg.scene import find_scenes
 from geoseg.tiling import Tiling
 from geoseg.truth import from_dataset, from_labels
@@ -455,11 +454,11 @@ def test_worst_median_and_best_places_are_chosen():
 
 
 def test_bands_of_a_picture():
-    assert pictures._shown(("nir", "Red", "green", "blue")) == ("Red", "green", "blue")
-    assert pictures._shown(("B02", "B03", "B04", "B08")) == ("B04", "B03", "B02")
-    assert pictures._shown(("band_1", "band_2", "band_3", "band_4")) == (
+    assert shown_bands(("nir", "Red", "green", "blue")) == ("Red", "green", "blue")
+    assert shown_bands(("B02", "B03", "B04", "B08")) == ("B04", "B03", "B02")
+    assert shown_bands(("band_1", "band_2", "band_3", "band_4")) == (
         "band_1",
         "band_2",
         "band_3",
     )
-    assert pictures._shown(("height", "slope")) == ("height",)
+    assert shown_bands(("height", "slope")) == ("height",)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from geoseg.bands import shown_bands
 from geoseg.grid import Grid
 from geoseg.legend import NODATA, UNLABELLED, Legend
 from geoseg.raster import png
@@ -15,8 +16,6 @@ from geoseg.scene import Scene
 
 EMPTY = (238, 238, 238)
 """Colour of pixels without class."""
-RGB = (("red", "green", "blue"), ("b04", "b03", "b02"), ("b4", "b3", "b2"))
-"""Names, in small letters, of the bands that show natural colours; the latter are Sentinel-2's."""
 
 
 def of_codes(codes: np.ndarray, legend: Legend) -> str:
@@ -40,7 +39,7 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
     for scene in scenes:
         if not overlap(scene.grid, grid) or have.all():
             continue
-        shown = replace(scene.select(_shown(scene.bands)), grid=grid)
+        shown = replace(scene.select(shown_bands(scene.bands)), grid=grid)
         with shown.open() as reader:
             found, valid = reader.read(grid.window)
         if image is None:
@@ -52,14 +51,6 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
     if image is None or not have.any():
         return None
     return uri(np.where(have, _stretch(image, have), np.uint8(EMPTY[0])))
-
-
-def _shown(bands: Sequence[str]) -> tuple[str, ...]:
-    by_name = {name.lower(): name for name in bands}
-    for wanted in RGB:
-        if all(name in by_name for name in wanted):
-            return tuple(by_name[name] for name in wanted)
-    return tuple(bands[:3]) if len(bands) >= 3 else (bands[0],)
 
 
 def _stretch(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
