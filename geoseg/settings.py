@@ -6,6 +6,7 @@ should wait for torch to see `--help` or a misspelt key.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +26,11 @@ CELLS = ("lstm", "gru")
 POOLINGS = ("attention", "last")
 FILLS = ("auto", "none", "linear")
 NORMS = ("batch", "group", "instance", "layer")
-LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky")
+LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky", "bootstrapped", "symmetric")
+BOOTSTRAPS = {"hard": 0.8, "soft": 0.95}
+"""Kinds of bootstrapping, each with the share of the label that Reed et al. (2015) found best."""
+PAIRED = ("tversky", "symmetric")
+"""Losses with two parts, weighted by alpha and beta."""
 CLASS_WEIGHTS = ("none", "inverse", "median")
 PRECISIONS = ("auto", "32", "bf16", "16")
 
@@ -91,7 +96,8 @@ class Loss:
     """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
 
     terms: dict[str, float] = field(default_factory=dict)
-    """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky."""
+    """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky; for
+    labels with errors bootstrapped, symmetric."""
     class_weights: Any = "none"
     """none, inverse or median (frequency, over the train split), or weights by class name."""
     label_smoothing: float = 0.0
@@ -102,6 +108,25 @@ class Loss:
     """Tversky: weight of false positives (Salehi et al. 2017)."""
     tversky_beta: float = 0.7
     """Tversky: weight of false negatives."""
+    bootstrap_target: str = "hard"
+    """Bootstrapped: what joins the label: hard, the network's most probable class, or soft, its
+    probabilities (Reed et al. 2015)."""
+    bootstrap_beta: float | None = None
+    """Bootstrapped: share of the label in what is learnt; by default as published, 0.8 if hard and
+    0.95 if soft."""
+    symmetric_alpha: float = 0.1
+    """Symmetric: weight of cross-entropy, which learns fast; this and the next as in Wang et al.
+    (2019) for CIFAR-10."""
+    symmetric_beta: float = 1.0
+    """Symmetric: weight of reverse cross-entropy, which wrong labels mislead less."""
+    symmetric_log_zero: float = -4.0
+    """Symmetric: what stands for log 0 in the reverse cross-entropy (Wang et al. 2019: A)."""
+
+    @property
+    def own_beta(self) -> float:
+        """bootstrap_beta, or the published one."""
+        beta = self.bootstrap_beta
+        return BOOTSTRAPS[self.bootstrap_target] if beta is None else beta
 
     def __post_init__(self) -> None:
         # Not the field's default: Hydra merges a file's terms into it instead of replacing it.
@@ -121,11 +146,24 @@ class Loss:
             )
         if not 0 <= self.label_smoothing < 1:
             faults.add(f"loss.label_smoothing={self.label_smoothing}: must be in [0, 1)")
-        for name in ("focal_gamma", "tversky_alpha", "tversky_beta"):
+        for name in (*(f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta")), "focal_gamma"):
             if getattr(self, name) < 0:
                 faults.add(f"loss.{name}={getattr(self, name)}: must not be negative")
-        if self.tversky_alpha == self.tversky_beta == 0:
-            faults.add("loss.tversky_alpha and tversky_beta are both 0; one must be above 0")
+        for name in PAIRED:
+            if getattr(self, f"{name}_alpha") == getattr(self, f"{name}_beta") == 0:
+                faults.add(f"loss.{name}_alpha and {name}_beta are both 0; one must be above 0")
+        if self.bootstrap_target not in BOOTSTRAPS:
+            faults.add(
+                f"loss.bootstrap_target={self.bootstrap_target}: choose from"
+                f" {', '.join(BOOTSTRAPS)}"
+            )
+        if self.bootstrap_beta is not None and not 0 < self.bootstrap_beta <= 1:
+            faults.add(
+                f"loss.bootstrap_beta={self.bootstrap_beta}: must be in (0, 1]; with none of the"
+                " label there is nothing to learn"
+            )
+        if not -math.inf < self.symmetric_log_zero < 0:
+            faults.add(f"loss.symmetric_log_zero={self.symmetric_log_zero}: must be below 0")
         faults.raise_if_any()
 
 
