@@ -55,7 +55,7 @@ def build(
             log_zero=loss.symmetric_log_zero,
         ),
     }
-    wanted = [(share, losses[name]) for name, share in loss.terms.items() if share > 0]
+    wanted = [(share, losses[name]) for name, share in loss.own_terms.items() if share > 0]
     terms = [(share, partial(term, ranks=ranks)) for share, term in wanted]
     return WeightedSum(terms, torch.tensor(weights, dtype=torch.float32))
 

@@ -128,16 +128,23 @@ class Loss:
         beta = self.bootstrap_beta
         return BOOTSTRAPS[self.bootstrap_target] if beta is None else beta
 
+    @property
+    def own_terms(self) -> dict[str, float]:
+        """The terms given, or cross-entropy.
+
+        Neither a default of the field nor filled in afterwards: Hydra takes what a new Loss holds
+        for the default, and merges the terms of a file into it.
+        """
+        return self.terms or {"cross_entropy": 1.0}
+
     def __post_init__(self) -> None:
-        # Not the field's default: Hydra merges a file's terms into it instead of replacing it.
-        self.terms = self.terms or {"cross_entropy": 1.0}
         faults = Faults()
-        for name, weight in self.terms.items():
+        for name, weight in self.own_terms.items():
             if name not in LOSSES:
                 faults.add(f"loss.terms.{name}: unknown; choose from {', '.join(LOSSES)}")
             elif weight < 0:
                 faults.add(f"loss.terms.{name}={weight}: a weight must not be negative")
-        if not any(weight > 0 for weight in self.terms.values()):
+        if not any(weight > 0 for weight in self.own_terms.values()):
             faults.add("loss.terms: at least one term needs a weight above 0")
         if isinstance(self.class_weights, str) and self.class_weights not in CLASS_WEIGHTS:
             faults.add(

@@ -107,7 +107,7 @@ def naive(case: settings.Loss, logits: np.ndarray, target: np.ndarray, w: np.nda
             lambda k: naive_lovasz(np.where(t == k, 1 - p[:, k], p[:, k]), t == k)
         ),
     }
-    return float(sum(share * terms[name]() for name, share in case.terms.items()))
+    return float(sum(share * terms[name]() for name, share in case.own_terms.items()))
 
 
 @st.composite
