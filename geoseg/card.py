@@ -48,6 +48,8 @@ class ModelCard:
     """Of the validation that chose these weights."""
     series: SeriesCard | None = None
     """Of networks for series only."""
+    started_from: dict[str, str] | None = None
+    """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
 
     def to_json(self) -> str:
@@ -60,7 +62,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = {"series": None} | json.loads(text)
+        values = {"series": None, "started_from": None} | json.loads(text)
         return cls(
             **values
             | {
@@ -82,17 +84,15 @@ class ModelCard:
         path = Path(path)
         expected = "expected weights written by geoseg.train (.safetensors)"
         try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(min(length, 100_000_000)))
+            length, header = _header(path)
             size = path.stat().st_size
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; {expected}") from None
         except (OSError, ValueError, struct.error):
             raise InputError(f"{path}: not a safetensors file; {expected}") from None
-        metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
-        if not isinstance(metadata, dict) or KEY not in metadata:
+        if not _has_card(header):
             raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
+        metadata = header.pop("__metadata__")
         try:
             ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
         except (TypeError, KeyError, IndexError, ValueError):
@@ -105,8 +105,32 @@ class ModelCard:
         except (InputError, AttributeError, TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path}: a model card that geoseg {__version__} can't read ({error});"
-                " predict with the version that trained it"
+                " take the version that trained it"
             ) from None
+
+    @classmethod
+    def find(cls, path: str | Path) -> ModelCard | None:
+        """Card of a weights file, None if another program made it.
+
+        Raises: InputError for a file of geoseg's that is cut short, or of another version.
+        """
+        try:
+            _, header = _header(Path(path))
+        except (OSError, ValueError, struct.error):
+            return None
+        return cls.read(path) if _has_card(header) else None
+
+
+def _header(path: Path) -> tuple[int, Any]:
+    """Length and content of a safetensors header. Raises: OSError, ValueError, struct.error."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        return length, json.loads(file.read(min(length, 100_000_000)))
+
+
+def _has_card(header: Any) -> bool:
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return isinstance(metadata, dict) and KEY in metadata
 
 
 def find_weights(checkpoint: str | Path) -> Path:

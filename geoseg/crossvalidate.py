@@ -14,9 +14,12 @@ import numpy as np
 
 from geoseg import __version__, command, processes
 from geoseg.accuracy import write_confusion_csv
+from geoseg.card import weights_hash
 from geoseg.dataset import DESCRIPTION
 from geoseg.errors import Faults, InputError
 from geoseg.foldscores import Gap, Judged, caveats, majority, text, write_predictions
+from geoseg.origin import Origin
+from geoseg.origin import check as check_start
 from geoseg.output import claim, clearing, replacing, write_json
 from geoseg.report.folds import FoldReport
 from geoseg.samplesplit import Folding, deal
@@ -106,10 +109,13 @@ def crossvalidate(
     config = replace(config, dataset=str(dataset.folder.absolute()))
     samples, out = dataset.samples(), Path(config.run)
     check_dataset(dataset, samples)
+    start = _origin(config.model)
     ways = _ways(dataset, samples, config)
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite")}
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
     settings["data"] = _digest(dataset.folder)
+    if start is not None:
+        settings["weights"] = weights_hash(start.path)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
         command.record(out, "crossvalidate", config)
@@ -118,6 +124,18 @@ def crossvalidate(
     made = Crossvalidation(judged, Gap.of(*judged) if len(judged) == 2 else None, out)
     _write(made, dataset, samples, config)
     return made
+
+
+def _origin(model: Model) -> Origin | None:
+    """What every network starts from; says what nobody can see from here.
+
+    Raises: InputError if these networks can't start from it.
+    """
+    check_start(model)
+    start = Origin.find(model.weights)
+    if start is not None:
+        print(f"each network starts from {start.path}; it must not have seen these samples")
+    return start
 
 
 def _network() -> FitFold:

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geoseg import augment as augment_room
-from geoseg import checkpoint, models
+from geoseg import checkpoint, transfer
 from geoseg import loss as loss_room
 from geoseg.augment import Augment
 from geoseg.card import BEST, ModelCard
@@ -48,18 +48,20 @@ def learn(
     fit = replace(fit, batch_size=fit.batch_size or batch_size)
     part = ranks.share(fit.batch_size)
     legend = dataset.legend
+    card = make_card(dataset, model, {})
+    network = checkpoint.build(card)
     with fabric.rank_zero_first(local=True):  # weights are downloaded once
-        network = models.build(model, channels=len(dataset.bands), classes=len(legend))
+        card, started = transfer.begin(network, model, card, folder)
     train = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter)
     counts = [tile.counts for tile in train.tiles]
     criterion = loss_room.build(loss, counts, names=legend.names, ranks=ranks)
     val = ValTiles(dataset)
     if ranks.first:
         on = f"{device}{ranks}"
-        print(_opening(dataset, network, model, (train, val), on))
+        print(started + _opening(dataset, network, model, (train, val), on))
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, make_card(dataset, model, scores))
+        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
 
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=seed)
     share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
@@ -82,7 +84,7 @@ def make_card(dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCa
     bands = dataset.settings["bands"]
     dtypes = sorted({scene.dtype for scene in dataset.scenes})
     return ModelCard(
-        model=Model(**vars(model) | {"weights": None}),
+        model=model.trained(),
         bands=dataset.bands,
         statistics=dataset.statistics,
         dtype=dtypes[0],
@@ -97,15 +99,14 @@ def make_card(dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCa
 
 def _opening(
     dataset: Dataset,
-    network: models.AnySize,
+    network: nn.Module,
     model: Model,
     data: tuple[TrainTiles, ValTiles],
     on: str,
 ) -> str:
     size = sum(p.numel() for p in network.parameters()) / 1e6
     train, val = data
-    lines = [str(network.loaded)] if network.loaded else []
-    lines += [
+    lines = [
         f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
         f" {len(dataset.legend)} classes, on {on}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",

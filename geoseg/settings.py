@@ -7,7 +7,7 @@ should wait for torch to see `--help` or a misspelt key.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.errors import Faults
@@ -23,6 +23,7 @@ ARCHITECTURES = (
 )
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
 CELLS = ("lstm", "gru")
+KEEPS = ("encoder", "network")
 POOLINGS = ("attention", "last")
 FILLS = ("auto", "none", "linear")
 NORMS = ("batch", "group", "instance", "layer")
@@ -45,7 +46,11 @@ class Model:
     encoder: str = "resnet18"
     """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
     weights: str | None = None
-    """Encoder weights: a local .safetensors or state dict, or `imagenet` to download them."""
+    """What the network starts from: an earlier run (its folder, or best.safetensors), a local
+    .safetensors or state dict of the encoder, or `imagenet` to download one."""
+    keep: str = "encoder"
+    """What is kept of these weights: encoder, or network: the decoder too, all but the last layer,
+    in which classes that both legends name alike keep theirs."""
     norm: str = "batch"
     """SegNet only: batch, group, instance or layer."""
     dropout: float = 0.0
@@ -71,12 +76,16 @@ class Model:
     def for_series(self) -> bool:
         return self.name in SERIES_NETWORKS
 
+    def trained(self) -> Model:
+        """As a model card keeps it: with what it started from, a trained network is done."""
+        return replace(self, weights=None, keep="encoder")
+
     def __post_init__(self) -> None:
         faults = Faults()
         known = ARCHITECTURES + SERIES_NETWORKS
         if self.name not in known:
             faults.add(f"model.name={self.name}: unknown; choose from {', '.join(known)}")
-        for key, choice in (("cell", CELLS), ("pooling", POOLINGS)):
+        for key, choice in (("cell", CELLS), ("pooling", POOLINGS), ("keep", KEEPS)):
             if getattr(self, key) not in choice:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
@@ -84,6 +93,10 @@ class Model:
         for key in ("width", "layers", "heads", "keys"):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
+        if self.keep == "network" and self.weights is None:
+            faults.add(
+                "model.keep=network: of which? set model.weights=<run folder or weights file>"
+            )
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
         if not 0 <= self.dropout < 1:

@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command, processes, seriesset
+from geoseg import command, origin, processes, seriesset
 from geoseg.augment import Augment
 from geoseg.card import BEST
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
-from geoseg.output import claim, clearing
+from geoseg.output import claim, clearing, is_claimed
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
     ANYWHERE,
@@ -103,7 +103,12 @@ def train(
         augment or Augment(),
         fit or Fit(),
     )
-    check_dataset(dataset, config.model)
+    faults = Faults()
+    with faults.collect():
+        check_dataset(dataset, config.model)
+    with faults.collect():
+        _check_start(config)
+    faults.raise_if_any()
     with _opened(config, PRODUCTS):
         # The one that learns needs torch; whatever could be wrong without it has been said.
         return processes.spread(
@@ -127,16 +132,21 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
     """
-    if isinstance(dataset, Dataset):
-        check_dataset(dataset, config.model)
-        if config.series.fill == "linear":
-            raise InputError(
-                f"series.fill=linear: model={config.model.name} takes dates as they are; leave it"
-                " out"
-            )
-    else:
-        check_series(dataset, config.model)
     config = replace(config, dataset=str(dataset.folder.absolute()))
+    faults = Faults()
+    with faults.collect():
+        if isinstance(dataset, SeriesDataset):
+            check_series(dataset, config.model)
+        else:
+            check_dataset(dataset, config.model)
+            if config.series.fill == "linear":
+                faults.add(
+                    f"series.fill=linear: model={config.model.name} takes dates as they are; leave"
+                    " it out"
+                )
+    with faults.collect():
+        _check_start(config, but="augment")
+    faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
         study = Study(config.model, config.loss, config.fit, config.series, config.seed)
@@ -150,6 +160,21 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         )
 
 
+def _claimed(config: TrainConfig, but: str = "") -> dict[str, Any]:
+    """Settings that make a run what it is; but: one that the training does not read."""
+    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", but)}
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    return settings
+
+
+def _check_start(config: TrainConfig, but: str = "") -> None:
+    """Raises: InputError for weights to start from that are not there, or another network's."""
+    run = Path(config.run)
+    if origin.goes_on(run) and is_claimed(run, _claimed(config, but), command="train"):
+        return  # It is past its start.
+    origin.check(config.model, run)
+
+
 @contextmanager
 def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") -> Iterator[None]:
     """Claim the run folder and write down how it is made; the first of several processes does.
@@ -159,8 +184,7 @@ def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") ->
     if not processes.first(config.fit.nodes):
         yield
         return
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", but)}
-    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    settings = _claimed(config, but)
     with clearing(config.run, products):
         claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)
         command.record(Path(config.run), "train", config)
