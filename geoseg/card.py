@@ -14,6 +14,7 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.seriescard import SeriesCard
@@ -24,6 +25,10 @@ KEY = "geoseg"
 """Name of the JSON text in the metadata of a safetensors file."""
 BEST = "best.safetensors"
 """Name of the weights in a run folder."""
+ENCODER_KEY = "geoseg_encoder"
+"""Name of the JSON text in the metadata of an encoder's file."""
+ENCODER = "encoder.safetensors"
+"""Name of an encoder's weights in the folder of a pretraining."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,24 @@ class ModelCard:
     started_from: dict[str, str] | None = None
     """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
+
+    @classmethod
+    def of(cls, dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
+        """The card of a network that is trained on a data set of images."""
+        bands = dataset.settings["bands"]
+        dtypes = sorted({scene.dtype for scene in dataset.scenes})
+        return cls(
+            model=model.trained(),
+            bands=dataset.bands,
+            statistics=dataset.statistics,
+            dtype=dtypes[0],
+            nodata=bands["nodata"],
+            extra=bands["extra"],
+            pixel_size_m=dataset.pixel_size_m,
+            legend=dataset.legend,
+            tiling=dataset.tiling,
+            scores=scores,
+        )
 
     def to_json(self) -> str:
         values = asdict(self) | {
@@ -90,7 +113,7 @@ class ModelCard:
             raise InputError(f"{path}: no such file; {expected}") from None
         except (OSError, ValueError, struct.error):
             raise InputError(f"{path}: not a safetensors file; {expected}") from None
-        if not _has_card(header):
+        if not isinstance(header, dict) or KEY not in _metadata(header):
             raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
         metadata = header.pop("__metadata__")
         try:
@@ -108,18 +131,6 @@ class ModelCard:
                 " take the version that trained it"
             ) from None
 
-    @classmethod
-    def find(cls, path: str | Path) -> ModelCard | None:
-        """Card of a weights file, None if another program made it.
-
-        Raises: InputError for a file of geoseg's that is cut short, or of another version.
-        """
-        try:
-            _, header = _header(Path(path))
-        except (OSError, ValueError, struct.error):
-            return None
-        return cls.read(path) if _has_card(header) else None
-
 
 def _header(path: Path) -> tuple[int, Any]:
     """Length and content of a safetensors header. Raises: OSError, ValueError, struct.error."""
@@ -128,9 +139,58 @@ def _header(path: Path) -> tuple[int, Any]:
         return length, json.loads(file.read(min(length, 100_000_000)))
 
 
-def _has_card(header: Any) -> bool:
+def _metadata(header: Any) -> dict[str, str]:
     metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return isinstance(metadata, dict) and KEY in metadata
+    return metadata if isinstance(metadata, dict) else {}
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What the encoder of a pretraining knows, in the header of its file."""
+
+    encoder: str
+    bands: tuple[str, ...]
+    """In the order of its channels."""
+    statistics: BandStatistics
+    """Of the scenes: the scaling of the input."""
+    dtype: str
+    pixel_size_m: float
+    scores: dict[str, Any]
+    version: str = __version__
+
+    def to_json(self) -> str:
+        values = asdict(self) | {
+            "bands": list(self.bands),
+            "statistics": self.statistics.to_dict(),
+        }
+        return json.dumps(values, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> EncoderCard:
+        values = json.loads(text)
+        statistics = BandStatistics.from_dict(values["statistics"])
+        return cls(**values | {"bands": tuple(values["bands"]), "statistics": statistics})
+
+
+def find_card(path: str | Path) -> ModelCard | EncoderCard | None:
+    """Card of a weights file, None if another program made it.
+
+    Raises: InputError for a network of geoseg's that is cut short, or of another version.
+    """
+    try:
+        _, header = _header(Path(path))
+    except (OSError, ValueError, struct.error):
+        return None
+    said = _metadata(header)
+    if ENCODER_KEY in said:
+        try:
+            return EncoderCard.from_json(said[ENCODER_KEY])
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: an encoder's card that geoseg {__version__} can't read ({error}); take"
+                " the version that trained it"
+            ) from None
+    return ModelCard.read(path) if KEY in said else None
 
 
 def find_weights(checkpoint: str | Path) -> Path:

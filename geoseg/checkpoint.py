@@ -9,7 +9,7 @@ import safetensors.torch
 from torch import nn
 
 from geoseg import models
-from geoseg.card import KEY, ModelCard
+from geoseg.card import ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.errors import InputError
 from geoseg.models import series
 from geoseg.output import replacing
@@ -17,11 +17,20 @@ from geoseg.output import replacing
 
 def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
     """Write weights and card into one file, whole or not at all. Raises: InputError."""
+    _write(path, network, {KEY: card.to_json()})
+
+
+def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> None:
+    """Write an encoder's weights, a file like any other for `model.weights`. Raises: InputError."""
+    _write(path, encoder, {ENCODER_KEY: card.to_json()})
+
+
+def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
     # Copies in the plain layout: the file must not depend on how the network lies in memory.
     weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
     with replacing(path) as temporary:
         try:
-            safetensors.torch.save_file(weights, temporary, metadata={KEY: card.to_json()})
+            safetensors.torch.save_file(weights, temporary, metadata=metadata)
         except (OSError, safetensors.SafetensorError) as error:
             raise InputError(f"{path}: can't be written ({error}); is the disk full?") from None
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from geoseg.history import IOU
 from geoseg.output import replacing
 
 
-def draw_curves(rows: list[dict[str, float]], names: list[str], path: Path) -> None:
+def draw_curves(rows: list[dict[str, float]], path: Path) -> None:
     """Draw the rows of metrics.csv (one per epoch) as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -19,13 +20,16 @@ def draw_curves(rows: list[dict[str, float]], names: list[str], path: Path) -> N
     left.plot(epochs, [row["loss"] for row in rows], color="black")
     left.set_title("train loss")
     if rows and "val_miou" in rows[0]:
-        for name in names:
-            values = [row[f"val_iou_{name}"] for row in rows]
-            middle.plot(epochs, values, linewidth=1, label=name)
+        for column in [name for name in rows[0] if name.startswith(IOU)]:
+            values = [row[column] for row in rows]
+            middle.plot(epochs, values, linewidth=1, label=column.removeprefix(IOU))
         middle.plot(epochs, [row["val_miou"] for row in rows], color="black", label="mean")
         middle.legend(fontsize="small")
-    middle.set_title("validation IoU")
-    middle.set_ylim(0, 1)
+        middle.set_title("validation IoU")
+        middle.set_ylim(0, 1)
+    elif rows and "val_error" in rows[0]:
+        middle.plot(epochs, [row["val_error"] for row in rows], color="black")
+        middle.set_title("validation error")
     right.plot(epochs, [row["learning_rate"] for row in rows], color="black")
     right.set_title("learning rate")
     for axes in (left, middle, right):

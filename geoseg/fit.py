@@ -2,82 +2,71 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
-from torchmetrics.classification import MulticlassConfusionMatrix
 
-from geoseg.accuracy import Scores
-from geoseg.curves import draw_curves
+from geoseg.average import Average
+from geoseg.books import Books, Keep, Pictures
+from geoseg.device import enough_memory
 from geoseg.errors import InputError
-from geoseg.legend import IGNORED
+from geoseg.history import History
+from geoseg.judge import Judge
+from geoseg.lesson import Lesson
 from geoseg.models.synced import synchronise
 from geoseg.output import replacing, unwritable
 from geoseg.processes import place
 from geoseg.ranks import ALONE, Ranks
+from geoseg.samples.shuffle import Draw
+from geoseg.schedule import learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.settings import Fit
 
 LAST = "last.ckpt"
 """What a stopped training goes on from; plain tensors and numbers, never unpickled."""
-METRICS = "metrics.csv"
-
-Keep = Callable[[nn.Module, dict[str, Any]], None]
-"""Saves a network as the best so far, with its scores."""
+HARD_EPOCHS = 5
+"""Epochs after which the losses of the train samples are measured again (fit.hard)."""
+WATCHED = 50
+"""Steps after which a GPU is asked whether its losses are numbers: each time it must be waited
+for."""
+NAMED = 8
+"""Samples of a batch at most that an error names."""
 
 
 @dataclass
-class History:
-    """How far a training has come."""
+class Task:
+    """What is to be learnt, from what, and where it goes."""
 
-    epoch: int = 0
-    """Epochs done."""
-    step: int = 0
-    """Batches done."""
-    minutes: float = 0.0
-    """Time spent, stops not counted."""
-    best: float = -math.inf
-    best_epoch: int = 0
-    rows: list[dict[str, float]] = field(default_factory=list)
-    """One per epoch: what metrics.csv holds."""
-
-    def add(self, row: dict[str, float], scores: Scores | None, minutes: float) -> bool:
-        """Count an epoch as done; whether it is the best so far."""
-        self.epoch += 1
-        self.minutes = minutes
-        self.rows.append(row | {"minutes": minutes} | _columns(scores))
-        # Without validation the last weights are the best there are.
-        value = scores.miou if scores else float(self.epoch)
-        if value <= self.best:  # NaN in the first epoch isn't
-            return False
-        self.best, self.best_epoch = value, self.epoch
-        return True
-
-    def finished(self, fit: Fit) -> str | None:
-        """Why the training is over, or None."""
-        if self.epoch >= fit.epochs:
-            return f"all {fit.epochs} epochs are done"
-        if fit.max_minutes is not None and self.minutes >= fit.max_minutes:
-            return f"fit.max_minutes={fit.max_minutes:g} are over"
-        if fit.patience and self.epoch - self.best_epoch >= fit.patience:
-            return f"no better validation for fit.patience={fit.patience} epochs"
-        return None
+    network: nn.Module
+    """(inputs …) → logits (B, K, H, W) of images or (B, K) of series."""
+    lesson: Lesson
+    train: DataLoader[Any]
+    """Batches for the lesson; its sampler has an `epoch`, a `shuffle` and a `batch(number)`.
+    Of several processes each has its part of every batch."""
+    val: DataLoader[Any]
+    """Batches (inputs, target). Of several processes each has some; its data set has all."""
+    judge: Judge
+    folder: Path
+    """Of the run."""
+    keep: Keep
+    """Called whenever the validation is the best so far."""
+    title: Callable[[Draw], str] = str
+    """Name of a train sample for people."""
+    difficulty: Callable[[nn.Module], list[float]] | None = None
+    """Losses of all train samples, for fit.hard."""
+    pictures: Pictures | None = None
 
 
 class Clock:
@@ -94,38 +83,6 @@ class Clock:
         return self._ranks.of_first((time.monotonic() - self._start) / 60)
 
 
-def learning_rate(fit: Fit, progress: float) -> float:
-    """Linear rise over the warm-up, then a cosine down to 1 % (Loshchilov & Hutter 2017).
-
-    progress: share of the training that is done, 0..1.
-    """
-    if progress < fit.warmup:
-        return fit.learning_rate * max(progress / fit.warmup, 0.01)
-    falling = (min(progress, 1.0) - fit.warmup) / (1 - fit.warmup)
-    return fit.learning_rate * (0.01 + 0.99 * (1 + math.cos(math.pi * falling)) / 2)
-
-
-@dataclass
-class Task:
-    """What is to be learnt, from what, and where it goes."""
-
-    network: nn.Module
-    """(inputs …) → logits (B, K, H, W) of images or (B, K) of series."""
-    criterion: nn.Module
-    """(logits, target) → scalar; of several processes, that of the whole batch."""
-    train: DataLoader[Any]
-    """Batches (inputs, target), inputs a tensor or a tuple of them; its sampler has an `epoch`.
-    Of several processes each has its part of every batch."""
-    val: DataLoader[Any]
-    """Of several processes each has some of the samples; its data set has all."""
-    names: list[str]
-    """Of the K classes."""
-    folder: Path
-    """Of the run."""
-    keep: Keep
-    """Called whenever the validation mIoU is the best so far."""
-
-
 def fit_network(
     task: Task, fit: Fit, *, fabric: Fabric, seed: int, console: Console | None = None
 ) -> History:
@@ -134,168 +91,172 @@ def fit_network(
     The order of samples, augmentation and dropout depend on seed and epoch alone, so that a
     training that was killed ends, on CPU, with the weights of one that was not. Every process of
     several goes through the same steps and comes to the same decisions; the first one writes.
-    Raises: InputError if the loss is no longer a number.
+    Raises: InputError if the loss is no longer a number, or a GPU has too little memory.
     """
     ranks = Ranks.of(fabric)
-    state = _set_up(task.network, fit, fabric=fabric)
-    criterion = task.criterion.to(fabric.device)
-    history = _resume(task.folder / LAST, state, fabric)
+    training = Training(task, fit, fabric)
+    history = _resume(task.folder / LAST, training.state, fabric)
     sampler: Any = task.train.sampler
-    batches, val_batches = fabric.setup_dataloaders(
-        task.train, task.val, use_distributed_sampler=False
-    )
-    books = Books(task, fit, console or Console()) if ranks.first else None
+    (val_batches,) = _loaders(fabric, task.val)
+    books = None
+    if ranks.first:
+        books = Books(task.folder, fit, task.keep, task.pictures, console or Console())
     clock = Clock(history.minutes, ranks)
-    while history.finished(fit) is None:
-        # What dropout draws differs between processes, as between the samples of one.
-        torch.manual_seed(seed * 1_000_003 + history.epoch + (ranks.number << 40))
-        sampler.epoch = history.epoch
-        loss = _train_epoch(state, criterion, batches, fit, history, fabric=fabric, clock=clock)
-        row = {"epoch": history.epoch + 1, "step": history.step, "loss": loss}
-        row["learning_rate"] = state["optimizer"].param_groups[0]["lr"]
-        scores = _validate(state["average"].module, val_batches, task.names, fabric=fabric)
-        better = history.add(row, scores, clock.minutes())
-        if books:
-            books.write(state, history, scores if better else None, better=better)
+    with enough_memory("fit.batch_size", fit.batch_size):
+        while history.finished(fit) is None:
+            seed_epoch(seed, history.epoch, ranks)
+            sampler.epoch = history.epoch
+            sampler.shuffle.difficulty = history.difficulty
+            row = training.epoch(history, clock)
+            network = training.average.network
+            validation = task.judge(network, val_batches, fabric)
+            if task.difficulty and history.epoch % HARD_EPOCHS == 0:
+                history.difficulty = task.difficulty(network)
+            better = history.add(row, validation, clock.minutes())
+            if books:
+                books.write(network, history, validation, better=better)
+                _save(task.folder / LAST, training.state, history)
     ranks.leave()
     if books:
         books.close(history)
     return history
 
 
-def _set_up(network: nn.Module, fit: Fit, *, fabric: Fabric) -> dict[str, Any]:
-    """What a step changes: the network on its device, optimizer and moving average."""
-    if fabric.world_size > 1:
-        synchronise(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
-    )
-    model, optimizer = fabric.setup(network.to(memory_format=torch.channels_last), optimizer)
-    average = AveragedModel(network, avg_fn=partial(_mix, fit.average), use_buffers=True)
-    return {"model": model, "optimizer": optimizer, "average": average}
+def seed_epoch(seed: int, epoch: int, ranks: Ranks) -> None:
+    """Decide what dropout draws; it differs between processes, as between the samples of one."""
+    torch.manual_seed(seed * 1_000_003 + epoch + (ranks.number << 40))
 
 
-class Books:
-    """What a training leaves in its folder and says, epoch by epoch."""
-
-    def __init__(self, task: Task, fit: Fit, console: Console) -> None:
-        self._task, self._fit, self._console = task, fit, console
-        self._logger = TensorBoardLogger(task.folder, name="tensorboard", version="")
-
-    def write(
-        self, state: dict[str, Any], history: History, scores: Scores | None, *, better: bool
-    ) -> None:
-        """Write down an epoch. scores: of its validation, if that is the best so far."""
-        if better:
-            self._task.keep(state["average"].module, scores.to_dict() if scores else {})
-        _write_metrics(self._task.folder / METRICS, history.rows)
-        _save(self._task.folder / LAST, state, history)
-        numbers = {k: v for k, v in history.rows[-1].items() if v == v}
-        self._logger.log_metrics(numbers, history.step)
-        self._console.print(_line(history, self._fit), highlight=False)
-
-    def close(self, history: History) -> None:
-        draw_curves(history.rows, self._task.names, self._task.folder / "curves.png")
-        self._logger.finalize("success")
+def _loaders(fabric: Fabric, *loaders: DataLoader[Any]) -> list[Any]:
+    """Loaders whose batches come on the device."""
+    return [fabric.setup_dataloaders(one, use_distributed_sampler=False) for one in loaders]
 
 
-def _mix(share: float, average: Tensor, weights: Tensor, steps: Tensor) -> Tensor:
-    """Moving average of the weights; at first a mean, so that it soon forgets where they began.
+class Training:
+    """What the steps of a training change, and what they go by."""
 
-    (Polyak & Juditsky 1992; Tarvainen & Valpola 2017, section 3.)
-    """
-    kept = min(share, (1 + int(steps)) / (10 + int(steps))) if share else 0.0
-    if not average.is_floating_point():  # how many batches a norm has seen
-        return weights
-    return torch.lerp(average, weights, 1 - kept)
+    def __init__(self, task: Task, fit: Fit, fabric: Fabric) -> None:
+        network = task.network
+        if fabric.world_size > 1:
+            synchronise(network)
+        self._task, self._fit, self._fabric = task, fit, fabric
+        self._network = network.to(memory_format=torch.channels_last)
+        self._model, self._optimizer = fabric.setup(network, optimizer_of(network, fit))
+        self.average = Average(network, fit.average)
+        self._lesson: Any = task.lesson
+        if isinstance(self._lesson, nn.Module):
+            self._lesson = self._lesson.to(fabric.device)
+        (self.batches,) = _loaders(fabric, task.train)
 
+    @property
+    def state(self) -> dict[str, Any]:
+        """What LAST holds: parts with a state_dict each."""
+        return {"model": self._model, "optimizer": self._optimizer, "average": self.average}
 
-def _train_epoch(
-    state: dict[str, Any],
-    criterion: nn.Module,
-    batches: Any,
-    fit: Fit,
-    history: History,
-    *,
-    fabric: Fabric,
-    clock: Clock,
-) -> float:
-    """One pass over the train tiles, or what fit.max_minutes leaves of it; the mean loss."""
-    model, optimizer = state["model"], state["optimizer"]
-    model.train()
-    total, done = torch.zeros((), device=fabric.device), 0
-    with _bar(shown=fabric.is_global_zero) as bar:
-        task = bar.add_task(f"epoch {history.epoch + 1}", total=len(batches), loss="")
-        for number, (given, target) in enumerate(batches):
-            progress = (history.epoch + number / len(batches)) / fit.epochs
-            if fit.max_minutes is not None:
-                progress = max(progress, clock.minutes() / fit.max_minutes)
-            if progress >= 1:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(fit, progress)
-            last = number + 1 == len(batches)
-            stepping = (number + 1) % fit.accumulate == 0 or last
-            waiting = nullcontext() if stepping else fabric.no_backward_sync(model)
-            with waiting:
-                logits = model(*inputs(given))
-                loss = criterion(logits, target.long())
-                # Each process has its part of the gradient of the whole batch's loss, and the mean
-                # over processes is taken where it should be the sum.
-                fabric.backward(loss * fabric.world_size / fit.accumulate)
-            if stepping:
-                total += _step(state, fit, fabric=fabric)
-            total += loss.detach()
-            done += 1
-            if bar.live.is_started:
-                bar.update(task, advance=1, loss=f"loss {float(total) / done:.4f}")
-    history.step += done
-    mean = float(total) / max(1, done)
-    if not math.isfinite(mean):
+    def epoch(self, history: History, clock: Clock) -> dict[str, float]:
+        """One pass over the train samples, or what fit.max_minutes leaves of it; its row."""
+        fit, count = self._fit, len(self.batches)
+        set_frozen(self._network, frozen=history.epoch < fit.freeze)
+        losses = Losses(1 if self._fabric.device.type == "cpu" else WATCHED)
+        with _bar(shown=self._fabric.is_global_zero) as bar:
+            shown = bar.add_task(f"epoch {history.epoch + 1}", total=count, loss="")
+            for number, batch in enumerate(self.batches):
+                progress = (history.epoch + number / count) / fit.epochs
+                if fit.max_minutes is not None:
+                    progress = max(progress, clock.minutes() / fit.max_minutes)
+                if progress >= 1:
+                    break
+                if fit.swa and progress >= 1 - fit.swa and not self.average.evenly:
+                    self.average.begin_evenly()
+                set_rate(self._optimizer, learning_rate(fit, progress))
+                last = number + 1 == count
+                stepping = (number + 1) % fit.accumulate == 0 or last
+                losses.add(self.step(batch, progress, stepping=stepping))
+                if losses.broken is not None:
+                    break
+                if bar.live.is_started and losses.known:
+                    bar.update(shown, completed=losses.count, loss=f"loss {losses.mean():.4f}")
+        history.step += losses.count
+        mean = losses.mean()
+        if not math.isfinite(mean):
+            self._explain(mean, losses.first_broken(), history)
+        rate = float(self._optimizer.param_groups[0]["lr"])
+        epoch = {"epoch": history.epoch + 1, "step": history.step}
+        return epoch | {"loss": mean, "learning_rate": rate}
+
+    def step(self, batch: Any, progress: float, *, stepping: bool = True) -> Tensor:
+        """Learn from a batch, and move the weights if `stepping`; the loss, detached."""
+        fit, fabric = self._fit, self._fabric
+        waiting = nullcontext() if stepping else fabric.no_backward_sync(self._model)
+        with waiting:
+            loss = self._lesson(self._model, self.average.network, batch, progress)
+            # Each process has its part of the gradient of the whole batch's loss, and the mean
+            # over processes is taken where it should be the sum.
+            fabric.backward(loss * (fabric.world_size / fit.accumulate))
+        said = loss.detach()
+        return said + self._move() if stepping else said
+
+    def _move(self) -> Tensor:
+        """Move the weights by their gradients; 0, or NaN if a gradient is no number."""
+        fit, check = self._fit, torch.zeros((), device=self._fabric.device)
+        if fit.clip:
+            norm = self._fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=fit.clip, error_if_nonfinite=False
+            )
+            # 0 × inf is NaN, which the loss tells; float16 skips such a step.
+            if norm is not None and fit.precision != "16":
+                check = 0 * norm.detach()
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.average.update(self._network)
+        return check
+
+    def _explain(self, loss: float, number: int, history: History) -> None:
+        """Raises: InputError with the samples of the batch that broke the training."""
+        sampler: Any = self._task.train.sampler
+        draws = dict.fromkeys(sampler.batch(number))
+        names = list(dict.fromkeys(self._task.title(draw) for draw in draws))
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise InputError(
-            f"the loss is {mean} in epoch {history.epoch + 1}; lower fit.learning_rate"
-            f" ({fit.learning_rate:g}) or set fit.precision=32, and start anew with overwrite=true"
+            f"the loss is {loss} in epoch {history.epoch + 1}, batch {number + 1}, of"
+            f" {', '.join(names[:NAMED])}{more}; look whether these hold strange values, lower"
+            f" fit.learning_rate ({self._fit.learning_rate:g}) or set fit.precision=32, and start"
+            " anew with overwrite=true"
         )
-    return mean
 
 
-def _step(state: dict[str, Any], fit: Fit, *, fabric: Fabric) -> Tensor:
-    """Move the weights by their gradients; 0, or NaN if a gradient is no number."""
-    model, optimizer = state["model"], state["optimizer"]
-    check = torch.zeros((), device=fabric.device)
-    if fit.clip:
-        norm = fabric.clip_gradients(model, optimizer, max_norm=fit.clip, error_if_nonfinite=False)
-        # 0 × inf is NaN, which the mean loss tells; float16 skips such a step.
-        if norm is not None and fit.precision != "16":
-            check += 0 * norm.detach()
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    state["average"].update_parameters(model.module)
-    return check
+class Losses:
+    """The losses of an epoch, looked at now and then."""
 
+    def __init__(self, every: int) -> None:
+        self._every = every
+        self._losses: list[Tensor] = []
+        self.broken: int | None = None
+        """Number of the first batch whose loss is not a number, as far as was looked."""
 
-@torch.inference_mode()
-def _validate(
-    network: nn.Module, batches: Any, names: list[str], *, fabric: Fabric
-) -> Scores | None:
-    """Scores over all val pixels, those of all processes; None if there are no val tiles."""
-    if not len(batches.dataset):
-        return None
-    network.eval()
-    counts = MulticlassConfusionMatrix(len(names), ignore_index=IGNORED, validate_args=False)
-    counts = counts.to(fabric.device)
-    with fabric.autocast():
-        for given, target in batches:
-            logits = network(*inputs(given))
-            counts.update(logits.argmax(dim=1), target.long())
-    return Scores.of(Ranks.of(fabric).total(counts.confmat).cpu().numpy(), names)
+    @property
+    def count(self) -> int:
+        return len(self._losses)
 
+    @property
+    def known(self) -> bool:
+        """Whether they have just been looked at, and need not be waited for."""
+        return self.count % self._every == 0
 
-def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """What a network is called with: images in the layout that is fastest, series as they come."""
-    if isinstance(given, Tensor):
-        return (given.contiguous(memory_format=torch.channels_last),)
-    return tuple(given)
+    def add(self, loss: Tensor) -> None:
+        self._losses.append(loss)
+        if self.known:
+            recent = torch.stack(self._losses[-self._every :])
+            if not bool(recent.isfinite().all()):
+                self.broken = self.first_broken()
+
+    def first_broken(self) -> int:
+        """Number of the first batch whose loss is not a number; of the last if all are."""
+        wrong = (~torch.stack(self._losses).isfinite()).nonzero()
+        return int(wrong[0]) if len(wrong) else self.count - 1
+
+    def mean(self) -> float:
+        return float(torch.stack(self._losses).mean()) if self._losses else 0.0
 
 
 def loading(fit: Fit, device: torch.device) -> dict[str, Any]:
@@ -338,34 +299,6 @@ def _load(path: Path, state: dict[str, Any], fabric: Fabric) -> History:
         raise InputError(
             f"{path}: can't go on from this file ({e}); overwrite=true starts anew"
         ) from None
-
-
-def _columns(scores: Scores | None) -> dict[str, float]:
-    if scores is None:
-        return {}
-    columns = {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
-    for name, iou, f1 in zip(scores.names, scores.iou, scores.f1, strict=True):
-        columns |= {f"val_iou_{name}": iou, f"val_f1_{name}": f1}
-    return columns
-
-
-def _write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()})
-
-
-def _line(history: History, fit: Fit) -> str:
-    row = history.rows[-1]
-    # Where minutes end the training, nobody knows how many epochs there will be.
-    of = "" if fit.max_minutes else f"/{fit.epochs}"
-    text = f"epoch {history.epoch:>4}{of}  loss {row['loss']:.4f}"
-    if "val_miou" in row:
-        star = " *" if history.best_epoch == history.epoch else ""
-        text += f"  val mIoU {row['val_miou']:.4f} (best {history.best:.4f}){star}"
-    return f"{text}  {history.minutes:.1f} min"
 
 
 def _bar(*, shown: bool) -> Progress:

@@ -21,12 +21,15 @@ from geoseg.dataset import MAP, Dataset
 from geoseg.datedscene import DatedScene
 from geoseg.device import Device
 from geoseg.fit import Task, fit_network, loading
-from geoseg.learnseries import SCORES, build, ready
+from geoseg.judge import ClassJudge
+from geoseg.learnseries import SCORES, build, closing, ready
+from geoseg.lesson import Supervised
+from geoseg.lr_find import find_rate
 from geoseg.output import write_json
 from geoseg.pixelarrays import common_dtype
 from geoseg.ranks import Ranks
 from geoseg.samples.cubes import Batch, TrainCubes, ValCubes, collate
-from geoseg.samples.tiles import Share, Shuffle
+from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.seriescard import SeriesCard
 from geoseg.settings import Study
 
@@ -46,9 +49,13 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
     fit, legend, ranks = study.fit, dataset.legend, Ranks.of(fabric)
     part = ranks.share(fit.batch_size)
     card = make_card(dataset, study)
-    train, val = TrainCubes(dataset, study.series, jitter=fit.jitter), ValCubes(dataset)
+    tiles = dataset.tiles("train")
+    tiles = [tiles[number] for number in part_of(len(tiles), fit.train_share, study.seed)]
+    train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
+    val = ValCubes(dataset)
     network = build(card)
-    card, started = transfer.begin(network, study.model, card, folder)
+    before = None if study.lr_find else folder
+    card, started = transfer.begin(network, study.model, card, before)
     size = sum(p.numel() for p in network.parameters())
     if ranks.first:
         print(
@@ -61,25 +68,31 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
         checkpoint.save(folder / BEST, best, replace(card, scores=scores))
 
     counts = [tile.counts for tile in train.tiles]
-    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
-    share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
+    share = Share(
+        Shuffle.of(counts, fit, study.seed),
+        batch=fit.batch_size,
+        rank=ranks.number,
+        ranks=ranks.count,
+    )
     options = loading(fit, fabric.device) | {"collate_fn": collate}
     task = Task(
         network,
-        loss_room.build(study.loss, counts, names=legend.names, ranks=ranks),
+        Supervised(loss_room.build(study.loss, counts, names=legend.names, ranks=ranks)),
         DataLoader(train, part, sampler=share, **options),
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
-        legend.names,
+        ClassJudge(legend.names),
         folder,
         keep,
+        train.title,
     )
+    if study.lr_find:
+        return find_rate(task, fit, fabric=fabric, seed=study.seed)
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
     if not ranks.first:
         return ""
     best, _ = checkpoint.load(folder / BEST)
-    text = f"{history.finished(fit)}: {history.minutes:.1f} minutes\n"
-    text += _judge(dataset, device.place(best), card, device, folder=folder)
-    return text + f"\nweights: {folder / BEST}  curves: {folder / 'curves.png'}"
+    scores = _judge(dataset, device.place(best), card, device, folder=folder)
+    return closing(history, fit, folder, scores)
 
 
 def make_card(dataset: Dataset, study: Study) -> ModelCard:

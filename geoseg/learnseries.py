@@ -24,10 +24,14 @@ from geoseg.card import BEST, ModelCard
 from geoseg.device import Device, choose
 from geoseg.errors import InputError
 from geoseg.fit import Task, fit_network, loading
+from geoseg.history import History
+from geoseg.judge import ClassJudge
+from geoseg.lesson import Supervised
+from geoseg.lr_find import find_rate
 from geoseg.output import write_json
 from geoseg.ranks import Ranks, start
 from geoseg.samples.series import BatchShuffle, InOrder, SeriesBatches, View
-from geoseg.samples.tiles import Share, Shuffle
+from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import Samples, SeriesDataset
 from geoseg.seriesstats import measure, shape_statistics
@@ -50,8 +54,10 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     study, device, fabric = ready(study)
     card = make_card(dataset, study, dataset.statistics)
     train, val = dataset.samples("train"), dataset.samples("val")
+    train = train.take(part_of(len(train), study.fit.train_share, study.seed))
     network = build(card)
-    card, started = transfer.begin(network, study.model, card, folder)
+    before = None if study.lr_find else folder
+    card, started = transfer.begin(network, study.model, card, before)
     size = sum(p.numel() for p in network.parameters())
     view = view_of(card).card
     dates = "dates as they are" if view.grid is None else f"every {view.step} days"
@@ -67,13 +73,22 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
 
     task = _task(dataset, (train, val), network, card, study, folder=folder, fabric=fabric)
     task.keep = keep
+    if study.lr_find:
+        return find_rate(task, study.fit, fabric=fabric, seed=study.seed)
     history = fit_network(task, study.fit, fabric=fabric, seed=study.seed)
     if not fabric.is_global_zero:
         return ""
     best, _ = checkpoint.load(folder / BEST)
-    text = f"{history.finished(study.fit)}: {history.minutes:.1f} minutes\n"
-    text += _judge(dataset, device.place(best), card, device, folder=folder)
-    return text + f"\nweights: {folder / BEST}  curves: {folder / 'curves.png'}"
+    scores = _judge(dataset, device.place(best), card, device, folder=folder)
+    return closing(history, study.fit, folder, scores)
+
+
+def closing(history: History, fit: Fit, folder: Path, scores: str) -> str:
+    """What is said at the end. scores: of val and test."""
+    lines = [f"{history.finished(fit)}: {history.minutes:.1f} minutes", scores]
+    lines += [f"note: {remark}" for remark in history.remarks()]
+    lines.append(f"weights: {folder / BEST}  curves: {folder / 'curves.png'}")
+    return "\n".join(lines)
 
 
 def fit_fold(
@@ -98,7 +113,7 @@ def fit_fold(
     network = build(card)
     kept: list[nn.Module] = []
     with tempfile.TemporaryDirectory() as folder:
-        transfer.begin(network, model, card, Path(folder))
+        transfer.begin(network, model, card, None)
         none = train.take(np.zeros(0, np.int64))
         task = _task(
             dataset, (train, none), network, card, study, folder=Path(folder), fabric=fabric
@@ -233,20 +248,22 @@ def _task(
         )
         for part, vary in zip(samples, (study.series, None), strict=True)
     )
-    counts = np.bincount(indices(samples[0].code, legend.codes)[train.owner], minlength=len(legend))
-    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
+    of_units = indices(samples[0].code, legend.codes)[train.owner]
+    counts = np.bincount(of_units, minlength=len(legend))
+    each = np.eye(len(legend))[of_units]
     place = {"rank": ranks.number, "ranks": ranks.count}
-    share = Share(shuffle, batch=fit.batch_size, **place)
+    share = Share(Shuffle.of(each, fit, study.seed), batch=fit.batch_size, **place)
     parts = BatchShuffle(share, ranks.share(fit.batch_size))
     options = loading(fit, fabric.device)
     return Task(
         network,
-        loss_room.build(study.loss, counts[None], names=legend.names, ranks=ranks),
+        Supervised(loss_room.build(study.loss, counts[None], names=legend.names, ranks=ranks)),
         DataLoader(train, None, sampler=parts, **options),
         DataLoader(val, None, sampler=InOrder(len(val), PREDICTED, **place), **options),
-        legend.names,
+        ClassJudge(legend.names),
         folder,
         lambda *_: None,
+        train.title,
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.bands import in_order, is_nameless, nominal_range
-from geoseg.card import BEST, ModelCard, weights_hash
+from geoseg.card import BEST, ENCODER, EncoderCard, ModelCard, find_card, weights_hash
 from geoseg.errors import Faults, InputError
 from geoseg.settings import Model
 
@@ -29,7 +29,7 @@ class Origin:
     """A weights file to start from, and its card if geoseg made it."""
 
     path: Path
-    card: ModelCard | None = None
+    card: ModelCard | EncoderCard | None = None
 
     @classmethod
     def find(cls, weights: str | None) -> Origin | None:
@@ -38,28 +38,33 @@ class Origin:
         Raises: InputError for what looks like a path but is no file, or a damaged one of geoseg.
         """
         path = local_file(weights)
-        return None if path is None else cls(path, ModelCard.find(path))
+        return None if path is None else cls(path, find_card(path))
 
     def check(self, model: Model) -> None:
         """Raises: InputError if it is another network's, as far as its card says."""
-        if self.card is None:
-            if model.for_series:
-                raise InputError(
-                    f"model.weights={self.path}: not of an earlier run of geoseg, which"
-                    f" model={model.name} must start from; give its run folder, or null"
+        faults = Faults()
+        if isinstance(self.card, ModelCard):
+            self._check_model(self.card.model, model, faults)
+        elif model.for_series:
+            faults.add(
+                f"model.weights={self.path}: not of an earlier run of geoseg, which"
+                f" model={model.name} must start from; give its run folder, or null"
+            )
+        elif isinstance(self.card, EncoderCard):
+            self._check_encoder(self.card.encoder, model, faults)
+            if model.keep == "network":
+                faults.add(
+                    f"model.keep=network: {self.path} is of an encoder alone; set"
+                    " model.keep=encoder"
                 )
-            return
-        theirs, faults = self.card.model, Faults()
+        faults.raise_if_any()
+
+    def _check_model(self, theirs: Model, model: Model, faults: Faults) -> None:
         if model.for_series or theirs.for_series:
             for fault in _series_faults(theirs, model):
                 faults.add(f"model.weights={self.path}: {fault}")
         else:
-            if theirs.encoder != model.encoder:
-                faults.add(
-                    f"model.weights={self.path}: its encoder is {theirs.encoder}, this run's is"
-                    f" {model.encoder}; set model.encoder={theirs.encoder}, or start from other"
-                    " weights"
-                )
+            self._check_encoder(theirs.encoder, model, faults)
             of = [f"{m.name} norm={m.norm}" if _segnets(theirs, model) else m.name
                   for m in (theirs, model)]  # fmt: skip
             if model.keep == "network" and of[0] != of[1]:
@@ -68,7 +73,13 @@ class Origin:
                     " model.keep=network takes its decoder too; train the same, or set"
                     " model.keep=encoder"
                 )
-        faults.raise_if_any()
+
+    def _check_encoder(self, encoder: str, model: Model, faults: Faults) -> None:
+        if encoder != model.encoder:
+            faults.add(
+                f"model.weights={self.path}: its encoder is {encoder}, this run's is"
+                f" {model.encoder}; set model.encoder={encoder}, or start from other weights"
+            )
 
     def places(self, bands: Sequence[str]) -> tuple[int | None, ...] | None:
         """For each band which of the file's it is, None if it has none of that name.
@@ -87,7 +98,7 @@ class Origin:
 
     def classes(self, names: Sequence[str]) -> dict[int, int]:
         """Index of each class that the file's legend names too → its index there."""
-        before = self.card.legend.names if self.card else []
+        before = self.card.legend.names if isinstance(self.card, ModelCard) else []
         return {n: before.index(name) for n, name in enumerate(names) if name in before}
 
     def notes(self, card: ModelCard) -> list[str]:
@@ -116,8 +127,9 @@ class Origin:
                 f" {card.dtype} up to {max(b for _, b in pairs):g}; each training scales by its own"
                 " statistics"
             )
-        if card.model.name == "tempcnn" and before.series and card.series:
-            steps = before.series.step, card.series.step
+        series = before.series if isinstance(before, ModelCard) else None
+        if card.model.name == "tempcnn" and series and card.series:
+            steps = series.step, card.series.step
             if steps[0] != steps[1]:
                 notes.append(
                     f"note: its dates lay {steps[0]} days apart, these lie {steps[1]}: its"
@@ -128,7 +140,7 @@ class Origin:
     def provenance(self, keep: str) -> dict[str, str]:
         """What a model card says of it."""
         name = self.path.name
-        if name == BEST:
+        if name in (BEST, ENCODER):
             name = f"{self.path.absolute().parent.name}/{name}"
         return {"name": name, "hash": weights_hash(self.path), "kept": keep}
 
@@ -141,8 +153,9 @@ def local_file(weights: str | None) -> Path | None:
     if weights is None:
         return None
     path = Path(weights).expanduser()
-    if (path / BEST).is_file():
-        return path / BEST
+    for name in (BEST, ENCODER):
+        if (path / name).is_file():
+            return path / name
     if path.is_file():
         return path
     if path.exists() or path.suffix or os.sep in weights:
@@ -166,7 +179,7 @@ def check(model: Model, run: Path | None = None) -> None:
     """
     start = Origin.find(model.weights)
     if start is not None:
-        replaced = [] if run is None else [(run / name).resolve() for name in (BEST, LAST)]
+        replaced = [] if run is None else [(run / name).resolve() for name in (BEST, ENCODER, LAST)]
         if start.path.resolve() in replaced:
             raise InputError(
                 f"model.weights={model.weights}: this training would replace it; choose another"

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from geoseg.augment import Augment
 from geoseg.errors import Faults
 
 ARCHITECTURES = (
@@ -34,6 +35,7 @@ PAIRED = ("tversky", "symmetric")
 """Losses with two parts, weighted by alpha and beta."""
 CLASS_WEIGHTS = ("none", "inverse", "median")
 PRECISIONS = ("auto", "32", "bf16", "16")
+LOGGERS = ("tensorboard", "mlflow", "wandb", "none")
 
 
 @dataclass
@@ -225,8 +227,9 @@ class SeriesSamples:
         faults.raise_if_any()
 
 
-ANYWHERE = ("devices", "nodes")
-"""Settings of Fit that say where a training runs, not what comes out: it may go on elsewhere."""
+ANYWHERE = ("devices", "nodes", "logger", "pictures")
+"""Settings of Fit that say where a training runs and what it shows, not what comes out: it may go
+on with others."""
 
 
 @dataclass
@@ -244,7 +247,11 @@ class Fit:
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float = 1e-3
-    """Peak of the schedule (AdamW)."""
+    """Peak of the schedule (AdamW); lr_find=true finds one."""
+    encoder_lr_scale: float = 1.0
+    """Learning rate of the encoder as a share of the others': below 1 for one that knows much."""
+    freeze: int = 0
+    """Epochs in which an encoder with loaded weights stays as it is, while the rest is random."""
     weight_decay: float = 1e-2
     """AdamW's decoupled decay."""
     warmup: float = 0.05
@@ -252,6 +259,9 @@ class Fit:
     average: float = 0.99
     """Share of the moving average of the weights that a step keeps; the average is what is
     validated and saved. 0 = the weights as they are."""
+    swa: float = 0.0
+    """Share of the training at its end in which the learning rate stays and all weights count alike
+    in the average (stochastic weight averaging)."""
     clip: float = 1.0
     """Largest norm of the gradient; 0 = unlimited."""
     patience: int = 0
@@ -260,6 +270,20 @@ class Fit:
     """Move each train tile at random by up to half its size, within its part of the split."""
     epoch_tiles: int = 128
     """Tiles drawn per epoch at least: few tiles are drawn several times between validations."""
+    train_share: float = 1.0
+    """Share of the train tiles that are used, drawn by the seed: for curves of score by labels."""
+    balance: float = 0.0
+    """How often tiles are drawn: 0 = all alike, 1 = so that all classes come up alike, in between
+    a mixture."""
+    hard: float = 0.0
+    """Share of the draws that go to tiles by their loss, measured as validation does every 5
+    epochs; not for noisy labels, which are hard for being wrong."""
+    unlabelled: Any = None
+    """Folder, glob or list of scenes without labels to learn from as well (mean teacher)."""
+    unlabelled_weight: float = 1.0
+    """Of their loss beside that of the labels, once it has risen over the first 30 %."""
+    confidence: float = 0.9
+    """Probability from which the teacher's class of an unlabelled pixel is taken for true."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
     among the devices, and at most 8."""
@@ -272,13 +296,18 @@ class Fit:
     """Machines that train together; torchrun says it by itself."""
     precision: str = "auto"
     """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
+    logger: str = "tensorboard"
+    """tensorboard, mlflow, wandb or none: who else is told the numbers of metrics.csv."""
+    pictures: int = 5
+    """Epochs between pictures of val tiles (image, labels, map); 0 = none."""
 
     def __post_init__(self) -> None:
         faults = Faults()
         for name in ("epochs", "accumulate", "epoch_tiles", "nodes"):
             if getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
-        for name in ("batch_size", "weight_decay", "clip", "patience"):
+        not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
+        for name in (*not_negative, "unlabelled_weight"):
             if getattr(self, name) < 0:
                 faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
         if self.devices is not None and self.devices < 1:
@@ -297,9 +326,21 @@ class Fit:
             )
         if self.learning_rate <= 0:
             faults.add(f"fit.learning_rate={self.learning_rate}: must be above 0")
-        for name in ("warmup", "average"):
+        for name in ("warmup", "average", "swa", "hard"):
             if not 0 <= getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1)")
+        for name in ("balance", "confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")
+        for name in ("encoder_lr_scale", "train_share"):
+            if not 0 < getattr(self, name) <= 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be in (0, 1]")
+        if self.warmup + self.swa >= 1:
+            faults.add(f"fit.swa={self.swa}: with fit.warmup={self.warmup} no time is left between")
+        if self.unlabelled is not None and not self.average:
+            faults.add("fit.unlabelled: the teacher is the moving average; fit.average is 0")
+        if self.logger not in LOGGERS:
+            faults.add(f"fit.logger={self.logger}: unknown; choose from {', '.join(LOGGERS)}")
         if self.max_minutes is not None and self.max_minutes <= 0:
             faults.add(f"fit.max_minutes={self.max_minutes}: must be above 0")
         if self.precision not in PRECISIONS:
@@ -309,10 +350,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class Study:
-    """What a training for series is told."""
+    """What a training is told."""
 
     model: Model
     loss: Loss
     fit: Fit
     series: SeriesSamples
     seed: int
+    lr_find: bool = False
+    """Only try learning rates."""
+    augment: Augment = field(default_factory=Augment)
+    """Of images; series vary as `series` says."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from geoseg import command, origin, processes, seriesset
 from geoseg.augment import Augment
-from geoseg.card import BEST
+from geoseg.bands import Bands
+from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
-from geoseg.output import claim, clearing, is_claimed
+from geoseg.runfolder import check_start, opened
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
-    ANYWHERE,
     ARCHITECTURES,
     SERIES_NETWORKS,
     Fit,
@@ -26,9 +26,12 @@ from geoseg.settings import (
     SeriesSamples,
     Study,
 )
+from geoseg.unlabelled import find_unlabelled
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "tensorboard")
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled")
+"""Settings of the training loop that series have no part for."""
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
 
@@ -43,6 +46,8 @@ class TrainConfig:
     """Folder to write: weights, checkpoint, metrics, curves."""
     seed: int = 0
     """Of weights, order, augmentation and dropout."""
+    lr_find: bool = False
+    """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
     overwrite: bool = False
     """Replace a run that was made with other settings."""
     model: Model = field(default_factory=Model)
@@ -65,16 +70,7 @@ def _train(config: TrainConfig) -> str:
     dataset = Dataset.load(config.dataset)
     if dataset.reference is not None:
         return train_series(dataset, config)
-    return train(
-        dataset,
-        config.run,
-        model=config.model,
-        loss=config.loss,
-        augment=config.augment,
-        fit=config.fit,
-        seed=config.seed,
-        overwrite=config.overwrite,
-    )
+    return train_images(dataset, config)
 
 
 def train(
@@ -94,35 +90,55 @@ def train(
     Raises: InputError before the first step for anything that could not end well.
     """
     config = TrainConfig(
-        str(dataset.folder.absolute()),
+        str(dataset.folder),
         str(run),
         seed,
-        overwrite,
-        model or Model(),
-        loss or Loss(),
-        augment or Augment(),
-        fit or Fit(),
+        model=model or Model(),
+        loss=loss or Loss(),
+        augment=augment or Augment(),
+        fit=fit or Fit(),
+        overwrite=overwrite,
     )
+    return train_images(dataset, config)
+
+
+def train_images(dataset: Dataset, config: TrainConfig) -> str:
+    """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
     with faults.collect():
         check_dataset(dataset, config.model)
+    if config.fit.freeze and config.model.weights is None:
+        faults.add(
+            f"fit.freeze={config.fit.freeze}: an encoder with random weights would stay random; set"
+            " model.weights, or leave it out"
+        )
+    config = replace(config, dataset=str(dataset.folder.absolute()))
     with faults.collect():
         _check_start(config)
     faults.raise_if_any()
+    unlabelled = []
+    if config.fit.unlabelled is not None:
+        card = ModelCard.of(dataset, config.model, {})
+        bands = Bands(**dataset.settings["bands"])
+        unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
     with _opened(config, PRODUCTS):
         # The one that learns needs torch; whatever could be wrong without it has been said.
         return processes.spread(
             "geoseg.learn:learn",
             dataset,
-            Path(run),
+            Path(config.run),
+            _study(config),
             devices=config.fit.devices,
             nodes=config.fit.nodes,
-            model=config.model,
-            loss=config.loss,
-            augment=config.augment,
-            fit=config.fit,
-            seed=seed,
+            unlabelled=unlabelled,
         )
+
+
+def _study(config: TrainConfig) -> Study:
+    return Study(
+        config.model, config.loss, config.fit, config.series, config.seed, config.lr_find,
+        config.augment,
+    )  # fmt: skip
 
 
 def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
@@ -132,63 +148,53 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
     """
-    config = replace(config, dataset=str(dataset.folder.absolute()))
     faults = Faults()
+    for key in IMAGES_ONLY:
+        if getattr(config.fit, key) != getattr(Fit(), key):
+            faults.add(f"fit.{key}: for networks of images; leave it out")
     with faults.collect():
-        if isinstance(dataset, SeriesDataset):
-            check_series(dataset, config.model)
-        else:
+        if isinstance(dataset, Dataset):
             check_dataset(dataset, config.model)
-            if config.series.fill == "linear":
-                faults.add(
-                    f"series.fill=linear: model={config.model.name} takes dates as they are; leave"
-                    " it out"
-                )
+        else:
+            check_series(dataset, config.model)
+    if isinstance(dataset, Dataset) and config.series.fill == "linear":
+        faults.add(
+            f"series.fill=linear: model={config.model.name} takes dates as they are; leave it out"
+        )
+    config = replace(config, dataset=str(dataset.folder.absolute()))
     with faults.collect():
         _check_start(config, but="augment")
     faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
-        study = Study(config.model, config.loss, config.fit, config.series, config.seed)
         return processes.spread(
             f"geoseg.{room}",
             dataset,
             Path(config.run),
-            study,
+            _study(config),
             devices=config.fit.devices,
             nodes=config.fit.nodes,
         )
 
 
-def _claimed(config: TrainConfig, but: str = "") -> dict[str, Any]:
-    """Settings that make a run what it is; but: one that the training does not read."""
-    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", but)}
-    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
-    return settings
+def _check_start(config: TrainConfig, *, but: str = "") -> None:
+    """Raises: InputError if the network can't start from what `model.weights` names."""
+    if config.lr_find:
+        origin.check(config.model)
+    else:
+        check_start(config, "train", but=("lr_find", but))
 
 
-def _check_start(config: TrainConfig, but: str = "") -> None:
-    """Raises: InputError for weights to start from that are not there, or another network's."""
-    run = Path(config.run)
-    if origin.goes_on(run) and is_claimed(run, _claimed(config, but), command="train"):
-        return  # It is past its start.
-    origin.check(config.model, run)
+def _opened(
+    config: TrainConfig, products: tuple[str, ...], *, but: str = ""
+) -> AbstractContextManager[None]:
+    """The run folder, claimed; a range test of learning rates leaves it as it is.
 
-
-@contextmanager
-def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") -> Iterator[None]:
-    """Claim the run folder and write down how it is made; the first of several processes does.
-
-    but: settings that the training does not read.
+    but: a room of settings that the training does not read.
     """
-    if not processes.first(config.fit.nodes):
-        yield
-        return
-    settings = _claimed(config, but)
-    with clearing(config.run, products):
-        claim(config.run, settings, command="train", products=products, overwrite=config.overwrite)
-        command.record(Path(config.run), "train", config)
-        yield
+    if config.lr_find:
+        return nullcontext()
+    return opened(config, "train", products, but=("lr_find", but))
 
 
 def check_series(dataset: SeriesDataset, model: Model) -> None:

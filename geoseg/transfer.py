@@ -26,13 +26,16 @@ DECODERS = ("decoder", "segmentation_head", "classifier")
 classifier, and U-TAE's decoder, is encoder: what reads dates."""
 
 
-def begin(network: nn.Module, model: Model, card: ModelCard, folder: Path) -> tuple[ModelCard, str]:
+def begin(
+    network: nn.Module, model: Model, card: ModelCard, folder: Path | None
+) -> tuple[ModelCard, str]:
     """Fill a new network with what `model.weights` names, unless `folder` holds one to go on with.
 
+    folder: of the run; None = nothing is gone on with.
     Returns: its card with what it started from, and what is to be said, with a line's end.
     Raises: InputError for weights that do not exist or do not fit.
     """
-    if goes_on(folder):
+    if folder is not None and goes_on(folder):
         best = folder / BEST
         before = ModelCard.read(best).started_from if best.is_file() else None
         return replace(card, started_from=before), ""
@@ -76,7 +79,7 @@ def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) ->
     ends = Ends.of(network, card)
     own = {n: t for n, t in network.state_dict().items() if keep == "network" or in_encoder(n)}
     body = {name: tensor for name, tensor in own.items() if name not in ends.classes}
-    names = weights.match(own, state)
+    names = _match(own, state)
     places = start.places(card.bands)
     given = {name: state[names[name]] for name in body if name in names}
     fitting = {
@@ -161,6 +164,15 @@ class Ends:
         return tensor if tensor.shape == own.shape else None
 
 
+def _match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The file's name for each tensor; that of an encoder alone may lie under any prefix."""
+    prefix = "network.encoder."
+    if not all(name.startswith(prefix) for name in own):
+        return weights.match(own, state)
+    bare = {name.removeprefix(prefix): tensor for name, tensor in own.items()}
+    return {prefix + name: other for name, other in weights.match(bare, state).items()}
+
+
 def in_encoder(name: str) -> bool:
     """Whether a tensor of a whole network is of what is kept with keep=encoder."""
     return name.removeprefix("network.").split(".")[0] not in DECODERS
@@ -179,7 +191,7 @@ def _check_whole(body: Mapping[str, Tensor], fitting: Mapping[str, Tensor], *, s
 
 def _remedy(start: Origin, card: ModelCard) -> str:
     """What to do about a file that does not fit."""
-    if start.card is None or card.series is None:
+    if not isinstance(start.card, ModelCard) or card.series is None:
         return "give the weights of this encoder, or set model.encoder to the file's"
     sizes = [f"model.{key}={getattr(start.card.model, key)}" for key in SIZES]
     return f"give the network the sizes of the file's: {' '.join(sizes)}"

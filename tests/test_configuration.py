@@ -18,6 +18,7 @@ SCHEMAS = {
     "demo": "DemoConfig",
     "prepare": "PrepareConfig",
     "train": "TrainConfig",
+    "pretrain": "PretrainConfig",
     "predict": "PredictConfig",
     "mosaic": "MosaicConfig",
     "evaluate": "EvaluateConfig",

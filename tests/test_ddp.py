@@ -19,7 +19,7 @@ from geoseg import processes
 from geoseg.checkpoint import load
 from geoseg.errors import InputError
 from geoseg.samples.series import BatchShuffle, InOrder
-from geoseg.samples.tiles import Share, Shuffle
+from geoseg.samples.shuffle import Share, Shuffle
 from geoseg.settings import Fit, Loss, Model, SeriesSamples
 from geoseg.train import TrainConfig, train, train_series
 
@@ -219,11 +219,36 @@ def test_two_processes_killed_end_as_undisturbed_ones_and_as_one(tmp_path):
         torch.testing.assert_close(a[name], b[name], rtol=1e-3, atol=1e-5)
 
 
-def kill_after_an_epoch(call, run: Path) -> None:
+def test_two_processes_with_all_samplers_killed_end_as_undisturbed_ones(dataset, tmp_path):
+    scene = dataset.folder.parent / "s.tif"
+    settings = (
+        *("model.encoder=tu-lcnet_050", "model.dropout=0.2", "fit.batch_size=4"),
+        *("fit.epoch_tiles=16", "fit.epochs=4", "fit.balance=0.5", "fit.hard=0.5"),
+        *("fit.swa=0.4", f"fit.unlabelled={scene}", "fit.confidence=0.5", "fit.devices=2"),
+    )
+    done = called(command(dataset.folder, tmp_path / "two", *settings))
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    call = command(dataset.folder, tmp_path / "parts", *settings)
+    kill_after_an_epoch(call, tmp_path / "parts", delay=0.3)
+    done = called(call)
+    assert done.returncode == 0, done.stderr
+    two, parts = (
+        torch.load(tmp_path / run / "last.ckpt", weights_only=True) for run in ("two", "parts")
+    )
+    assert two["history"]["difficulty"] == parts["history"]["difficulty"]
+    assert min(two["history"]["difficulty"]) > 0
+    assert two["average"]["evenly"]
+    for name, tensor in two["average"]["network"].items():
+        assert torch.equal(tensor, parts["average"]["network"][name]), name
+
+
+def kill_after_an_epoch(call, run: Path, *, delay: float = 0.0) -> None:
     """Kill the process that starts the others, which must end by themselves."""
     process = subprocess.Popen(call, stdout=subprocess.DEVNULL)
     while process.poll() is None and not (run / "last.ckpt").exists():
         time.sleep(0.002)
+    time.sleep(delay)
     crew = children(process.pid)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("predict", "mosaic", "evaluate"),
+    *("pretrain", "predict", "mosaic", "evaluate"),
 }
 TENSOR_ROOMS = {
     *(
@@ -20,6 +20,17 @@ TENSOR_ROOMS = {
         "transfer",
         "loss",
         "fit",
+        "average",
+        "books",
+        "difficulty",
+        "judge",
+        "lesson",
+        "loggers",
+        "lr_find",
+        "meanteacher",
+        "reconstruction",
+        "learnencoder",
+        "schedule",
         "ranks",
         "learn",
         "checkpoint",
@@ -46,8 +57,11 @@ DOORS = {
     "pyogrio": {"labels", "dataset", "demo_layer"},
     "albumentations": {"augment"},
     "segmentation_models_pytorch": {"models"},
-    "lightning": {"fit", "ranks", "learnseries"},
-    "torchmetrics": {"fit"},
+    "lightning": {
+        *("fit", "ranks", "judge", "loggers", "difficulty", "lr_find"),
+        *("learn", "learnseries", "learnencoder", "reconstruction"),
+    },
+    "torchmetrics": {"judge"},
     "safetensors": {"checkpoint", "weights"},
     "openvino": {"backends"},
     "onnx": {"backends"},

@@ -18,7 +18,8 @@ from geoseg.card import ModelCard
 from geoseg.checkpoint import load
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
-from geoseg.fit import History, learning_rate
+from geoseg.history import History
+from geoseg.schedule import learning_rate
 from geoseg.settings import Fit, Loss, Model
 from geoseg.train import train
 

@@ -3,7 +3,8 @@ import torch
 
 from geoseg.grid import Window
 from geoseg.legend import IGNORED
-from geoseg.samples.tiles import Shuffle, TrainTiles, ValTiles
+from geoseg.samples.shuffle import Shuffle
+from geoseg.samples.tiles import TrainTiles, ValTiles
 
 
 def test_tiles_come_back_as_written(dataset):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_series import CARD, STATISTICS, made_samples
 
 from geoseg.samples.series import BatchShuffle, InOrder, SeriesBatches, View, fill, vary
-from geoseg.samples.tiles import Shuffle
+from geoseg.samples.shuffle import Share, Shuffle
 from geoseg.seriesset import MISSING, observed
 from geoseg.settings import SeriesSamples
 
@@ -150,7 +150,7 @@ def test_shape_features_are_scaled_and_unknown_ones_are_0(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 3, 4])
 def test_orders_are_whole_and_depend_on_the_epoch(size):
-    shuffle = BatchShuffle(Shuffle(10, least=1, batch=size, seed=0), size)
+    shuffle = BatchShuffle(Share(Shuffle(10, least=1, batch=size, seed=0), batch=size), size)
     first = list(shuffle)
     assert {n for draws in first for n, _ in draws} == set(range(10))
     assert len(first) == len(shuffle)

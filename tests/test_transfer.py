@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -17,16 +18,18 @@ from made_up_series import CARD as SERIES_CARD
 from torch import Tensor, nn
 
 from geoseg import checkpoint, fit, origin, transfer, weights
-from geoseg.card import ModelCard, weights_hash
+from geoseg.card import EncoderCard, ModelCard, weights_hash
 from geoseg.crossvalidate import CrossvalidateConfig, crossvalidate
 from geoseg.device import choose
 from geoseg.errors import InputError
 from geoseg.learnseries import fit_fold, predict_samples, view_of
 from geoseg.legend import Legend
 from geoseg.origin import Origin
+from geoseg.pretrain import PretrainConfig, pretrain
 from geoseg.samplesplit import Folding
 from geoseg.seriesstats import measure
 from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
+from geoseg.tiling import Tiling
 from geoseg.train import TrainConfig, train, train_series
 
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
@@ -245,6 +248,45 @@ def test_another_network_is_refused_by_its_card(tmp_path):
     )  # fmt: skip
     with pytest.raises(InputError, match=r"give the network the sizes.*model\.width=16"):
         begun(tmp_path, card_of("lstm"))
+
+
+def test_a_pretrained_encoder_knows_its_bands(tmp_path):
+    """Which its file has by names of its own, without those of a network around it."""
+    before = run_of(tmp_path / "run", card_of("unet"))
+    said = EncoderCard("resnet18", RGB, plain(3, high=1000.0), "uint8", 1.0, {})
+    path = tmp_path / "pretrained" / "encoder.safetensors"
+    checkpoint.save_encoder(path, before.encoder, said)
+    network, loaded = begun(path.parent, card_of("fpn", ("blue", "red", "green")))
+    with torch.no_grad():
+        image = inputs("unet")[0]
+        expected = before.encoder(image)
+        features = network.encoder(image[:, [2, 0, 1]])
+    torch.testing.assert_close(features[1:], expected[1:], rtol=1e-4, atol=1e-4)
+    assert loaded.missing == loaded.unused == loaded.heads == ()
+    assert "blue, red, green keep their filters" in str(loaded)
+    refused(Model(encoder="resnet34", weights=str(path)), "encoder is resnet18", "is resnet34")
+    refused(Model(weights=str(path), keep="network"), "of an encoder alone")
+    refused(Model("lstm", weights=str(path)), "not of an earlier run")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+def test_pretraining_starts_from_a_run_too(dataset, tmp_path, capsys):
+    before = run_of(tmp_path / "old", card_of("unet", dataset.bands))
+    still = replace(QUICK, learning_rate=1e-12, average=0.0)
+    config = PretrainConfig(
+        run=str(tmp_path / "new"), model=Model(weights=str(tmp_path / "old")), fit=still,
+        tiling=Tiling(64, 0),
+    )  # fmt: skip
+    pretrain(list(dataset.scenes), config)
+    assert "encoder tensors loaded" in capsys.readouterr().out
+    state = safetensors.torch.load_file(tmp_path / "new" / "encoder.safetensors")
+    for name in ("conv1.weight", "layer4.1.conv2.weight"):
+        torch.testing.assert_close(state[name], before.encoder.state_dict()[name])
+    other = Model(encoder="resnet34", weights=str(tmp_path / "old"))
+    with pytest.raises(InputError, match="encoder is resnet18"):
+        pretrain(list(dataset.scenes), replace(config, run=str(tmp_path / "no"), model=other))
+    with pytest.raises(InputError, match="an encoder is trained here"):
+        replace(config, model=Model(weights="x", keep="network"))
 
 
 def test_what_can_not_be_started_from_is_refused(tmp_path):

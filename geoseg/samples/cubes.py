@@ -14,10 +14,11 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset as TorchDataset
 
 from geoseg.bands import BandStatistics
-from geoseg.dataset import Dataset
+from geoseg.dataset import Dataset, Tile
 from geoseg.datedscene import DatedScene
 from geoseg.samples.series import dropped, shifted
-from geoseg.samples.tiles import Draw, Look, TrainTiles, ValTiles
+from geoseg.samples.shuffle import Draw
+from geoseg.samples.tiles import Look, TrainTiles, ValTiles
 from geoseg.settings import SeriesSamples
 
 STEP = 8
@@ -34,9 +35,19 @@ Batch = tuple[Cube, Tensor]
 class TrainCubes(TorchDataset[Sample]):
     """Train tiles through time, moved, turned and mirrored at random, and some dates left out."""
 
-    def __init__(self, dataset: Dataset, how: SeriesSamples, *, jitter: bool = True) -> None:
-        """how: what is random about dates and values; nothing is, if all of it is 0."""
-        self._tiles = TrainTiles(dataset, jitter=jitter)
+    def __init__(
+        self,
+        dataset: Dataset,
+        how: SeriesSamples,
+        *,
+        jitter: bool = True,
+        tiles: list[Tile] | None = None,
+    ) -> None:
+        """how: what is random about dates and values; nothing is, if all of it is 0.
+
+        tiles: some of the data set's; by default all of its train split.
+        """
+        self._tiles = TrainTiles(dataset, jitter=jitter, tiles=tiles)
         self.tiles, self.side = self._tiles.tiles, self._tiles.side
         self._statistics = dataset.statistics
         self._how = how
@@ -56,6 +67,10 @@ class TrainCubes(TorchDataset[Sample]):
         days = shifted(days[None], self._how, random)[0]
         turn = int(random.integers(8))
         return tensors(turned(values, turn), turned(seen, turn), days, turned(look.target, turn))
+
+    def title(self, draw: Draw) -> str:
+        """What a draw shows, for people."""
+        return self._tiles.title(draw)
 
     def _keep(self, seen: np.ndarray, days: np.ndarray, random: np.random.Generator) -> np.ndarray:
         """Places of the dates that stay: those that show something, less some; at least one."""

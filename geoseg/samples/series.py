@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
 from geoseg.bands import BandStatistics
-from geoseg.samples.tiles import Draw, Share, Shuffle
+from geoseg.samples.shuffle import Draw, Share, Shuffle
 from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import MISSING, Samples, load_pixels, observed
 from geoseg.settings import SeriesSamples
@@ -166,6 +166,10 @@ class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
     def __len__(self) -> int:
         return len(self.owner)
 
+    def title(self, draw: Draw) -> str:
+        """Name of the sample that a draw shows, for people."""
+        return f"sample {self._samples.id[self.owner[draw[0]]]}"
+
     def __getitem__(self, draws: Sequence[Draw]) -> tuple[Inputs, Tensor]:
         numbers = np.array([number for number, _ in draws])
         random = np.random.default_rng(draws[0][1])
@@ -282,20 +286,31 @@ def shifted(days: np.ndarray, how: SeriesSamples, random: np.random.Generator) -
 
 
 class BatchShuffle(Sampler[list[Draw]]):
-    """Lists of draws for SeriesBatches, in an order that only seed and epoch decide."""
+    """Lists of draws for SeriesBatches, those of a process's part of each batch."""
 
-    def __init__(self, shuffle: Shuffle | Share, size: int) -> None:
-        self._shuffle, self._size = shuffle, size
+    def __init__(self, share: Share, size: int) -> None:
+        """size: of the part."""
+        self.share = share
+        self._size = size
         self.epoch = 0
 
+    @property
+    def shuffle(self) -> Shuffle:
+        return self.share.shuffle
+
     def __iter__(self) -> Iterator[list[Draw]]:
-        self._shuffle.epoch = self.epoch
-        draws = list(self._shuffle)
+        self.share.epoch = self.epoch
+        draws = list(self.share)
         for start in range(0, len(draws), self._size):
             yield draws[start : start + self._size]
 
     def __len__(self) -> int:
-        return -(-len(self._shuffle) // self._size)
+        return -(-len(self.share) // self._size)
+
+    def batch(self, number: int) -> list[Draw]:
+        """The draws of a batch of this epoch, those of all processes."""
+        self.share.epoch = self.epoch
+        return self.share.batch(number)
 
 
 class InOrder(Sampler[list[Draw]]):

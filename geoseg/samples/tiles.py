@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset as TorchDataset
-from torch.utils.data import Sampler
 
 from geoseg.bands import scale
 from geoseg.dataset import Dataset, Tile
@@ -18,6 +16,7 @@ from geoseg.datedscene import AnyScene, DatedReader
 from geoseg.grid import Window
 from geoseg.legend import IGNORED
 from geoseg.raster import Raster
+from geoseg.samples.shuffle import Draw
 from geoseg.scene import SceneReader
 
 OPEN_SCENES = 32
@@ -27,8 +26,6 @@ OPEN_FILES = 300
 STEP = 32
 """Sides of samples are multiples of this, what most encoders need."""
 
-Draw = tuple[int, int]
-"""Number of a tile, and the seed of all that is random about this one draw of it."""
 Sample = tuple[torch.Tensor, torch.Tensor]
 """Image (C, side, side) float32, target indices (side, side) uint8."""
 
@@ -95,9 +92,15 @@ class TrainTiles(TorchDataset[Sample]):
     """Train tiles, moved at random within their part of the split, and augmented."""
 
     def __init__(
-        self, dataset: Dataset, augment: Augmentation | None = None, *, jitter: bool = True
+        self,
+        dataset: Dataset,
+        augment: Augmentation | None = None,
+        *,
+        jitter: bool = True,
+        tiles: list[Tile] | None = None,
     ) -> None:
-        self.tiles = dataset.tiles("train")
+        """tiles: some of the data set's; by default all of its train split."""
+        self.tiles = dataset.tiles("train") if tiles is None else tiles
         self.side = sample_side(self.tiles, dataset.tiling.size)
         self._statistics = dataset.statistics
         self._scenes = OpenScenes(dataset)
@@ -127,6 +130,13 @@ class TrainTiles(TorchDataset[Sample]):
         target[~(valid & inside)] = IGNORED
         return Look(self._scenes[tile.scene], image, valid, inside, target)
 
+    def title(self, draw: Draw) -> str:
+        """What a draw shows, for people."""
+        number, seed = draw
+        tile = self.tiles[number]
+        w = self._window(tile, np.random.default_rng(seed))
+        return f"{tile.scene} (rows {w.top} to {w.bottom}, columns {w.left} to {w.right})"
+
     def _window(self, tile: Tile, random: np.random.Generator) -> Window:
         reach = self.side // 2 if self._jitter else 0
         down, right = random.integers(-reach, reach + 1, 2)
@@ -142,9 +152,16 @@ class TrainTiles(TorchDataset[Sample]):
 class ValTiles(TorchDataset[Sample]):
     """Tiles of a split as prediction sees them: with context around, each pixel counted once."""
 
-    def __init__(self, dataset: Dataset, split: str = "val", *, step: int = STEP) -> None:
-        """step: that the sides are multiples of."""
-        self.tiles = dataset.tiles(split)
+    def __init__(
+        self,
+        dataset: Dataset,
+        split: str = "val",
+        *,
+        step: int = STEP,
+        tiles: list[Tile] | None = None,
+    ) -> None:
+        """step: that the sides are multiples of. tiles: instead of a split's, some of them."""
+        self.tiles = dataset.tiles(split) if tiles is None else tiles
         self._halo = dataset.tiling.overlap // 2
         longest = max((max(t.window.height, t.window.width) for t in self.tiles), default=STEP)
         self.side = _round_up(longest + 2 * self._halo, step)
@@ -169,53 +186,6 @@ class ValTiles(TorchDataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.tiles)
-
-
-class Shuffle(Sampler[Draw]):
-    """Draws every tile equally often, in an order and with seeds that only seed and epoch decide.
-
-    The last batch is filled up: batch normalisation can't live with one sample.
-    """
-
-    def __init__(self, tiles: int, *, least: int, batch: int, seed: int) -> None:
-        rounds = max(1, -(-least // tiles))
-        self._tiles = tiles
-        self._length = -(-tiles * rounds // batch) * batch
-        self._seed = seed
-        self.epoch = 0
-
-    def __iter__(self) -> Iterator[Draw]:
-        random = np.random.default_rng((self._seed, self.epoch))
-        rounds = -(-self._length // self._tiles)
-        order = np.concatenate([random.permutation(self._tiles) for _ in range(rounds)])
-        seeds = random.integers(2**31, size=self._length)
-        for number, seed in zip(order[: self._length], seeds, strict=True):
-            yield int(number), int(seed)
-
-    def __len__(self) -> int:
-        return self._length
-
-
-class Share(Sampler[Draw]):
-    """The part of each batch of a shuffle that is one process's.
-
-    Parts have the same size, and one after the other, by rank, they are the batch.
-    """
-
-    def __init__(self, shuffle: Shuffle, *, batch: int, rank: int = 0, ranks: int = 1) -> None:
-        """batch: of all processes together, a multiple of their number."""
-        self._shuffle, self._batch = shuffle, batch
-        self._rank, self._ranks = rank, ranks
-        self.epoch = 0
-
-    def __iter__(self) -> Iterator[Draw]:
-        self._shuffle.epoch = self.epoch
-        draws, part = list(self._shuffle), self._batch // self._ranks
-        for start in range(self._rank * part, len(draws), self._batch):
-            yield from draws[start : start + part]
-
-    def __len__(self) -> int:
-        return len(self._shuffle) // self._ranks
 
 
 def sample_side(tiles: list[Tile], size: int) -> int:

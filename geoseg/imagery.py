@@ -1,0 +1,87 @@
+"""Imagery: scenes without labels, cut into tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg import raster
+from geoseg.bands import BandStatistics, Measure
+from geoseg.errors import Faults, InputError
+from geoseg.grid import Window
+from geoseg.pixelarrays import common_dtype
+from geoseg.scene import Scene, fit_bands
+from geoseg.tiling import Tiling
+
+MEASURED = 4000
+"""Tiles measured for the statistics at most, drawn evenly: more change no digit that counts."""
+
+SceneTile = tuple[Scene, Window]
+
+
+def cut(scenes: Sequence[Scene], side: int) -> list[SceneTile]:
+    """Windows that partition the scenes; those at the far edges smaller."""
+    tiling = Tiling(side, 0)
+    return [(scene, window) for scene in scenes for window in tiling.tiles(scene.grid.window)]
+
+
+@dataclass(frozen=True)
+class Imagery:
+    """What is learnt from images alone."""
+
+    train: Sequence[SceneTile]
+    val: Sequence[SceneTile]
+    side: int
+    bands: tuple[str, ...]
+    statistics: BandStatistics
+    """Of the train tiles."""
+    dtype: str
+    pixel_size_m: float
+
+    @classmethod
+    def of(cls, scenes: Sequence[Scene], side: int, *, val: float, seed: int) -> Imagery:
+        """Cut scenes and measure their bands. val: share of the tiles that is kept aside.
+
+        Raises: InputError for scenes of other bands, fewer than two tiles, or no valid pixel.
+        """
+        faults = Faults()
+        fitted = []
+        for scene in scenes:
+            with faults.collect():
+                fitted.append(fit_bands(scene, scenes[0].bands))
+        faults.raise_if_any()
+        tiles = cut(fitted, side)
+        order = np.random.default_rng(seed).permutation(len(tiles))
+        count = round(val * len(tiles))
+        if len(tiles) - count < 1 or (val and not count):
+            raise InputError(
+                f"{len(tiles)} tiles of {side} px in {len(scenes)} scenes: too few to keep"
+                f" val={val:g} of them aside; give more scenes, smaller tiles or val=0"
+            )
+        aside, rest = np.sort(order[:count]), np.sort(order[count:])
+        train = [tiles[number] for number in rest]
+        return cls(
+            train,
+            [tiles[number] for number in aside],
+            side,
+            fitted[0].bands,
+            measure(train),
+            common_dtype({scene.dtype for scene in fitted}),
+            float(np.median([scene.grid.pixel_size_m for scene in fitted])),
+        )
+
+
+def measure(tiles: Sequence[SceneTile]) -> BandStatistics:
+    """Statistics of the bands over some of the tiles. Raises: InputError if nothing is valid."""
+    step = max(1, -(-len(tiles) // MEASURED))
+    chosen = tiles[::step]
+    measures = Measure(len(chosen[0][0].bands))
+    with raster.environment():
+        for scene in dict.fromkeys(scene for scene, _ in chosen):
+            with scene.open() as reader:
+                for of, window in chosen:
+                    if of is scene:
+                        measures.add(*reader.read(window))
+    return measures.result()

@@ -1,0 +1,51 @@
+"""The folder of a run: claimed for its settings, which are written down in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from geoseg import command, origin, processes
+from geoseg.output import claim, clearing, is_claimed
+from geoseg.settings import ANYWHERE
+
+
+def check_start(config: Any, name: str, *, but: tuple[str, ...] = ()) -> None:
+    """Raises: InputError for weights to start from that are not there, or another network's.
+
+    A training that goes on is past its start. config, name, but: as in `opened`.
+    """
+    run = Path(config.run)
+    if not (origin.goes_on(run) and is_claimed(run, _claimed(config, but), command=name)):
+        origin.check(config.model, run)
+
+
+def _claimed(config: Any, but: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that make a run what it is."""
+    unsaid = ("run", "overwrite", *but)
+    settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    return settings
+
+
+@contextmanager
+def opened(
+    config: Any, name: str, products: tuple[str, ...], *, but: tuple[str, ...] = ()
+) -> Iterator[None]:
+    """Claim the run folder of a training and write down how it is made.
+
+    The first of several processes does. config: with run, overwrite and fit. name: of the command.
+    but: settings that do not decide what comes out.
+    Raises: InputError if there is a run of other settings.
+    """
+    if not processes.first(config.fit.nodes):
+        yield
+        return
+    settings = _claimed(config, but)
+    with clearing(config.run, products):
+        claim(config.run, settings, command=name, products=products, overwrite=config.overwrite)
+        command.record(Path(config.run), name, config)
+        yield
