@@ -181,6 +181,19 @@ def shown_bands(bands: Sequence[str]) -> tuple[str, ...]:
     return tuple(bands[:3]) if len(bands) >= 3 else (bands[0],)
 
 
+def is_nameless(band: str) -> bool:
+    """Whether a band is only numbered (band_1, Band 2 …)."""
+    return re.fullmatch(r"(?i)(band|layer|channel)[ _]?\d+", band) is not None
+
+
+def in_order(bands: Sequence[str], names: Sequence[str]) -> bool:
+    """Whether bands are taken for `names` as they come: as many, nameless where names differ."""
+    return len(bands) == len(names) and all(
+        mine == theirs or is_nameless(mine) or is_nameless(theirs)
+        for mine, theirs in zip(bands, names, strict=True)
+    )
+
+
 def nominal_range(high: float) -> float:
     """The range that data with this largest value was made for: 1 or a power of two.
 

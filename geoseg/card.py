@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ class ModelCard:
     """Of the validation that chose these weights."""
     series: SeriesCard | None = None
     """Of networks for series only."""
+    started_from: dict[str, str] | None = None
+    """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
 
     @classmethod
@@ -61,7 +63,7 @@ class ModelCard:
         bands = dataset.settings["bands"]
         dtypes = sorted({scene.dtype for scene in dataset.scenes})
         return cls(
-            model=replace(model, weights=None),
+            model=model.trained(),
             bands=dataset.bands,
             statistics=dataset.statistics,
             dtype=dtypes[0],
@@ -83,7 +85,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = {"series": None} | json.loads(text)
+        values = {"series": None, "started_from": None} | json.loads(text)
         return cls(
             **values
             | {
@@ -105,17 +107,15 @@ class ModelCard:
         path = Path(path)
         expected = "expected weights written by geoseg.train (.safetensors)"
         try:
-            with path.open("rb") as file:
-                (length,) = struct.unpack("<Q", file.read(8))
-                header = json.loads(file.read(min(length, 100_000_000)))
+            length, header = _header(path)
             size = path.stat().st_size
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; {expected}") from None
         except (OSError, ValueError, struct.error):
             raise InputError(f"{path}: not a safetensors file; {expected}") from None
-        metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
-        if not isinstance(metadata, dict) or KEY not in metadata:
+        if not isinstance(header, dict) or KEY not in _metadata(header):
             raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
+        metadata = header.pop("__metadata__")
         try:
             ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
         except (TypeError, KeyError, IndexError, ValueError):
@@ -128,8 +128,20 @@ class ModelCard:
         except (InputError, AttributeError, TypeError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path}: a model card that geoseg {__version__} can't read ({error});"
-                " predict with the version that trained it"
+                " take the version that trained it"
             ) from None
+
+
+def _header(path: Path) -> tuple[int, Any]:
+    """Length and content of a safetensors header. Raises: OSError, ValueError, struct.error."""
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        return length, json.loads(file.read(min(length, 100_000_000)))
+
+
+def _metadata(header: Any) -> dict[str, str]:
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -158,6 +170,27 @@ class EncoderCard:
         values = json.loads(text)
         statistics = BandStatistics.from_dict(values["statistics"])
         return cls(**values | {"bands": tuple(values["bands"]), "statistics": statistics})
+
+
+def find_card(path: str | Path) -> ModelCard | EncoderCard | None:
+    """Card of a weights file, None if another program made it.
+
+    Raises: InputError for a network of geoseg's that is cut short, or of another version.
+    """
+    try:
+        _, header = _header(Path(path))
+    except (OSError, ValueError, struct.error):
+        return None
+    said = _metadata(header)
+    if ENCODER_KEY in said:
+        try:
+            return EncoderCard.from_json(said[ENCODER_KEY])
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path}: an encoder's card that geoseg {__version__} can't read ({error}); take"
+                " the version that trained it"
+            ) from None
+    return ModelCard.read(path) if KEY in said else None
 
 
 def find_weights(checkpoint: str | Path) -> Path:

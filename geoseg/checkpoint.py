@@ -37,9 +37,13 @@ def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> No
 
 def build(card: ModelCard) -> nn.Module:
     """The network of a card, its weights still to be loaded."""
-    channels, classes = len(card.bands), len(card.legend)
+    return build_for(card, len(card.bands), len(card.legend))
+
+
+def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
+    """The network of a card, but for so many bands and classes, with random weights."""
     if card.series is None:
-        return models.build(card.model, channels, classes, pretrained=False)
+        return models.build(card.model, channels, classes)
     grid = card.series.grid
     return series.build(card.model, channels, classes, dates=len(grid) if grid else None)
 

@@ -17,12 +17,15 @@ import numpy as np
 from geoseg import __version__, command, processes, seriesset
 from geoseg.accuracy import write_confusion_csv
 from geoseg.augment import Augment
+from geoseg.card import weights_hash
 from geoseg.dataset import DESCRIPTION, Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.foldscores import Gap, caveats
 from geoseg.foldtally import Tally
 from geoseg.foldtraining import Draw, train_folds
 from geoseg.imagefolds import ImageFolds
+from geoseg.origin import Origin
+from geoseg.origin import check as check_start
 from geoseg.output import claim, clearing, write_json
 from geoseg.report.folds import FoldReport
 from geoseg.samplesplit import FOLD_WAYS, Folding
@@ -141,9 +144,12 @@ def crossvalidate(
         of_series if config.random is None else config.random,
         config.split,
     )
+    start = _origin(config.model)
     folds = _plan(dataset, draw, config)
     settings = _settings(config, draw, of_series=of_series)
     settings["data"] = _digest(dataset.folder, folds.table)
+    if start is not None:
+        settings["weights"] = weights_hash(start.path)
     out = Path(config.run)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
@@ -165,6 +171,18 @@ def crossvalidate(
     folds.write(out, judged)
     _write(made, dataset, folds.origin(), settings | {"fit": asdict(config.fit)})
     return made
+
+
+def _origin(model: Model) -> Origin | None:
+    """What every network starts from; says what nobody can see from here.
+
+    Raises: InputError if these networks can't start from it.
+    """
+    check_start(model)
+    start = Origin.find(model.weights)
+    if start is not None:
+        print(f"each network starts from {start.path}; it must not have seen what is held out")
+    return start
 
 
 def _plan(
@@ -199,7 +217,7 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateC
     length = f"{fit.epochs} epochs"
     if fit.max_minutes is not None:
         length += f" or {fit.max_minutes:g} minutes"
-    loss = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.terms.items())
+    loss = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.own_terms.items())
     return (
         f"{count} trainings of {config.model.name}, of {length} each: {' and '.join(parts)},"
         f" × {seeds} seed{'s' if seeds > 1 else ''}; loss {loss}"

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geoseg import augment as augment_room
-from geoseg import blocks, checkpoint, models
+from geoseg import blocks, checkpoint, transfer
 from geoseg import loss as loss_room
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
@@ -51,11 +51,19 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
     fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
     study, model = replace(study, fit=fit), study.model
+    card = ModelCard.of(dataset, model, {})
+    network = checkpoint.build(card)
     with fabric.rank_zero_first(local=True):  # weights are downloaded once
-        network = models.build(model, channels=len(dataset.bands), classes=len(dataset.legend))
+        before = None if study.lr_find else folder
+        card, started = transfer.begin(network, model, card, before)
     task = make_task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
+
+    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
+        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
+
+    task.keep = keep
     if ranks.first:
-        print(_opening(dataset, network, model, task, f"{device}{ranks}"))
+        print(started + _opening(dataset, network, model, task, f"{device}{ranks}"))
         for line in described(dataset, unlabelled):
             print(line)
     if study.lr_find:
@@ -66,7 +74,7 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
 
 def make_task(
     dataset: Dataset,
-    network: models.AnySize,
+    network: nn.Module,
     study: Study,
     *,
     folder: Path,
@@ -90,10 +98,6 @@ def make_task(
         rank=ranks.number,
         ranks=ranks.count,
     )
-
-    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, ModelCard.of(dataset, study.model, scores))
-
     lesson: Lesson = Supervised(criterion)
     if unlabelled:
         statistics = dataset.statistics
@@ -110,19 +114,18 @@ def make_task(
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
         ClassJudge(names),
         folder,
-        keep,
+        lambda *_: None,
         train.title,
         difficulty,
         TilePictures(dataset, ValTiles(dataset), fabric) if fit.pictures and len(val) else None,
     )
 
 
-def _opening(dataset: Dataset, network: models.AnySize, model: Model, task: Task, on: str) -> str:
+def _opening(dataset: Dataset, network: nn.Module, model: Model, task: Task, on: str) -> str:
     size = sum(p.numel() for p in network.parameters()) / 1e6
     train: Any = task.train.dataset
     val: Any = task.val.dataset
-    lines = [str(network.loaded)] if network.loaded else []
-    lines += [
+    lines = [
         f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
         f" {len(dataset.legend)} classes, on {on}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",

@@ -13,20 +13,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from geoseg import checkpoint, models
+from geoseg import checkpoint, models, transfer
 from geoseg.augment import Augment
-from geoseg.card import ENCODER, EncoderCard
+from geoseg.card import ENCODER, EncoderCard, ModelCard
 from geoseg.device import choose
 from geoseg.fit import Task, fit_network, loading
 from geoseg.history import History
 from geoseg.imagery import Imagery
 from geoseg.learn import CPU_BATCH, GPU_BATCH
+from geoseg.legend import Legend
 from geoseg.masking import Masking
 from geoseg.ranks import Ranks, start
 from geoseg.reconstruction import Reconstruction, ReconstructionJudge
 from geoseg.samples.shuffle import Draw, Share, Shuffle
 from geoseg.samples.unlabelled import SceneTiles
 from geoseg.settings import Fit, Study
+from geoseg.tiling import Tiling
 
 Sample = tuple[Tensor, Tensor]
 """Image (C, side, side) float32, valid (side, side) bool."""
@@ -79,10 +81,12 @@ def learn_encoder(source: Imagery, folder: Path, study: Study, *, masking: Maski
     batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
     fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
     channels = len(source.bands)
-    with fabric.rank_zero_first(local=True):
-        network = models.build(study.model, channels=channels, classes=channels)
+    network, started = models.build(study.model, channels, channels), ""
+    if study.model.weights is not None:
+        with fabric.rank_zero_first(local=True):
+            _, started = transfer.begin(network, study.model, _card(source, study), folder)
     if ranks.first:
-        print(_opening(source, network, study, f"{device}{ranks}"))
+        print(started + _opening(source, network, study, f"{device}{ranks}"))
     task = _task(source, network, replace(study, fit=fit), folder, fabric, masking)
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
     return _closing(history, fit, folder)
@@ -127,10 +131,26 @@ def _task(
     )
 
 
+def _card(source: Imagery, study: Study) -> ModelCard:
+    """What is trained, in the words of a card: what it fills in are its classes."""
+    classes = [{"code": n + 1, "name": b, "color": "#000000"} for n, b in enumerate(source.bands)]
+    return ModelCard(
+        study.model.trained(),
+        source.bands,
+        source.statistics,
+        source.dtype,
+        None,
+        {},
+        source.pixel_size_m,
+        Legend.parse(classes, "bands"),
+        Tiling(source.side, 0),
+        {},
+    )
+
+
 def _opening(source: Imagery, network: models.AnySize, study: Study, on: str) -> str:
     size = sum(p.numel() for p in network.encoder.parameters()) / 1e6
-    lines = [str(network.loaded)] if network.loaded else []
-    lines += [
+    lines = [
         f"encoder {study.model.encoder} of {study.model.name}, {size:.1f} million weights,"
         f" {len(source.bands)} bands, on {on}",
         f"{len(source.train)} train tiles of {source.side} px, {len(source.val)} val tiles",

@@ -14,9 +14,10 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geoseg import models
+from geoseg import checkpoint, transfer
 from geoseg.accuracy import confusion
 from geoseg.augment import Augment
+from geoseg.card import ModelCard
 from geoseg.dataset import Dataset, Tile
 from geoseg.device import Device, choose
 from geoseg.errors import InputError
@@ -72,7 +73,9 @@ def fit_fold(
 def _train(fold: Dataset, folder: Path, device: Device, study: Study) -> nn.Module:
     """The averaged weights at the end of the schedule, as nothing is validated."""
     fabric = start(device)
-    network = models.build(study.model, channels=len(fold.bands), classes=len(fold.legend))
+    card = ModelCard.of(fold, study.model, {})
+    network = checkpoint.build(card)
+    transfer.begin(network, study.model, card, None)
     kept: list[nn.Module] = []
     task = make_task(fold, network, study, folder=folder, fabric=fabric)
     task.keep = lambda best, _: kept.append(best)

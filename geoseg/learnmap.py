@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from geoseg import checkpoint
+from geoseg import checkpoint, transfer
 from geoseg import loss as loss_room
 from geoseg.accuracy import Scores, confusion
 from geoseg.bydate import ByDate
@@ -54,11 +54,13 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
     train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
     val = ValCubes(dataset)
     network = build(card)
+    before = None if study.lr_find else folder
+    card, started = transfer.begin(network, study.model, card, before)
     size = sum(p.numel() for p in network.parameters())
     if ranks.first:
         print(
-            f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, dates as they are,"
-            f" {len(legend)} classes, on {device}{ranks}\n"
+            f"{started}{study.model.name}, {size} weights, {len(dataset.bands)} bands,"
+            f" dates as they are, {len(legend)} classes, on {device}{ranks}\n"
             f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles"
         )
 
@@ -100,7 +102,7 @@ def make_card(dataset: Dataset, study: Study) -> ModelCard:
     trained = {tile.scene for tile in dataset.tiles("train")}
     days = [day for scene in scenes if scene.name in trained for day in scene.days]
     return ModelCard(
-        model=replace(study.model, weights=None),
+        model=study.model.trained(),
         bands=dataset.bands,
         statistics=dataset.statistics,
         dtype=common_dtype({scene.dtype for scene in scenes}),

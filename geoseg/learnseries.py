@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geoseg import checkpoint
+from geoseg import checkpoint, transfer
 from geoseg import loss as loss_room
 from geoseg.accuracy import Scores, confusion
 from geoseg.bands import BandStatistics
@@ -56,12 +56,14 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     train, val = dataset.samples("train"), dataset.samples("val")
     train = train.take(part_of(len(train), study.fit.train_share, study.seed))
     network = build(card)
+    before = None if study.lr_find else folder
+    card, started = transfer.begin(network, study.model, card, before)
     size = sum(p.numel() for p in network.parameters())
     view = view_of(card).card
     dates = "dates as they are" if view.grid is None else f"every {view.step} days"
     if fabric.is_global_zero:
         print(
-            f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
+            f"{started}{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
             f" {len(dataset.legend)} classes, on {device}{Ranks.of(fabric)}\n"
             f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}"
         )
@@ -111,6 +113,7 @@ def fit_fold(
     network = build(card)
     kept: list[nn.Module] = []
     with tempfile.TemporaryDirectory() as folder:
+        transfer.begin(network, model, card, None)
         none = train.take(np.zeros(0, np.int64))
         task = _task(
             dataset, (train, none), network, card, study, folder=Path(folder), fabric=fabric
@@ -189,7 +192,7 @@ def make_card(
         shape = shape_statistics(train)
     kept = dataset.settings["samples"]
     return ModelCard(
-        model=replace(study.model, weights=None),
+        model=study.model.trained(),
         bands=dataset.bands,
         statistics=statistics,
         dtype=dataset.dtype,

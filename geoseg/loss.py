@@ -7,27 +7,21 @@ the whole batch: sums over pixels are added up (`Ranks.total`) before anything i
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg import settings
-from geoseg.errors import Faults, InputError
+from geoseg.classweights import class_weights
 from geoseg.legend import IGNORED
 from geoseg.ranks import ALONE, Ranks
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(logits (B, K, N) float32, target (B, N) int64, class weights (K,)) to a number."""
-LARGEST_RATIO = 100.0
-"""Of two computed class weights: a class of a handful of pixels must not drown all others."""
 TINY = 1e-7
 """Keeps quotients finite where a class has neither pixels nor probability."""
 
@@ -51,8 +45,17 @@ def build(
         "dice": partial(tversky, alpha=0.5, beta=0.5),
         "tversky": partial(tversky, alpha=loss.tversky_alpha, beta=loss.tversky_beta),
         "lovasz": lovasz,
+        "bootstrapped": partial(
+            bootstrapped, beta=loss.own_beta, hard=loss.bootstrap_target == "hard"
+        ),
+        "symmetric": partial(
+            symmetric,
+            alpha=loss.symmetric_alpha,
+            beta=loss.symmetric_beta,
+            log_zero=loss.symmetric_log_zero,
+        ),
     }
-    wanted = [(share, losses[name]) for name, share in loss.terms.items() if share > 0]
+    wanted = [(share, losses[name]) for name, share in loss.own_terms.items() if share > 0]
     terms = [(share, partial(term, ranks=ranks)) for share, term in wanted]
     return WeightedSum(terms, torch.tensor(weights, dtype=torch.float32))
 
@@ -114,13 +117,54 @@ def focal(
     ranks: Ranks = ALONE,
 ) -> Tensor:
     """Cross-entropy times (1 - p)^gamma: easy pixels count less (Lin et al. 2017)."""
-    known = target != IGNORED
-    log_p = logits.log_softmax(1).gather(1, target.where(known, 0).unsqueeze(1)).squeeze(1)
+    log_p = at_class(logits.log_softmax(1), target)
     # For gamma below 1 the power has no slope at 0; expm1 keeps 1 - p exact near it.
     miss = (-torch.expm1(log_p)).clamp(min=TINY)
-    weight = pixel_weights(target, weights)
-    total = ranks.total(weight.sum())
-    return -ranks.total((weight * miss**gamma * log_p).sum()) / total.clamp(min=TINY)
+    return pixel_mean(-(miss**gamma) * log_p, target, weights, ranks)
+
+
+def bootstrapped(
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    *,
+    beta: float = 0.8,
+    hard: bool = True,
+    ranks: Ranks = ALONE,
+) -> Tensor:
+    """Cross-entropy with beta of the label, the rest what the network says (Reed et al. 2015).
+
+    What it says is its most probable class or, not hard, its probabilities. Those have a slope too,
+    as published (the loss is then beta times cross-entropy plus 1 - beta times entropy): held
+    constant, they would only make the slope of cross-entropy smaller by beta.
+    """
+    log_q = logits.log_softmax(1)
+    if hard:
+        own = log_q.gather(1, logits.argmax(1, keepdim=True)).squeeze(1)
+    else:
+        own = (log_q.exp() * log_q).sum(1)
+    losses = -beta * at_class(log_q, target) - (1 - beta) * own
+    return pixel_mean(losses, target, weights, ranks)
+
+
+def symmetric(
+    logits: Tensor,
+    target: Tensor,
+    weights: Tensor,
+    *,
+    alpha: float = 0.1,
+    beta: float = 1.0,
+    log_zero: float = -4.0,
+    ranks: Ranks = ALONE,
+) -> Tensor:
+    """alpha cross-entropy + beta reverse cross-entropy, which wrong labels mislead less.
+
+    The reverse one, -sum of q log t over the classes, takes log 0 as `log_zero` and so is
+    -log_zero (1 - q of the label): bounded, where cross-entropy is not (Wang et al. 2019, eq. 7).
+    """
+    log_q = at_class(logits.log_softmax(1), target)
+    reverse = log_zero * torch.expm1(log_q)
+    return pixel_mean(beta * reverse - alpha * log_q, target, weights, ranks)
 
 
 def tversky(
@@ -187,6 +231,19 @@ def lovasz_slopes(errors: Tensor, is_class: Tensor, known: Tensor) -> Tensor:
     return slopes
 
 
+def at_class(values: Tensor, target: Tensor) -> Tensor:
+    """Of values (B, K, N) those of each pixel's class (B, N); of class 0 where ignored."""
+    known = target.where(target != IGNORED, 0)
+    return values.gather(1, known.unsqueeze(1)).squeeze(1)
+
+
+def pixel_mean(losses: Tensor, target: Tensor, weights: Tensor, ranks: Ranks) -> Tensor:
+    """Mean of the losses (B, N) over labelled pixels of all processes, weighted by class."""
+    weight = pixel_weights(target, weights)
+    total = ranks.total(weight.sum())
+    return ranks.total((weight * losses).sum()) / total.clamp(min=TINY)
+
+
 def one_hot(target: Tensor, classes: int) -> Tensor:
     """Target (B, N) as booleans (B, K, N); ignored pixels are of no class."""
     codes = torch.arange(classes, device=target.device)
@@ -203,62 +260,3 @@ def class_mean(losses: Tensor, pixels: Tensor, weights: Tensor) -> Tensor:
     """Weighted mean of the losses (K,) of classes that have pixels."""
     counted = torch.where(pixels > 0, weights, 0)
     return (losses * counted).sum() / counted.sum().clamp(min=TINY)
-
-
-def class_weights(
-    choice: Any, shares: npt.ArrayLike | None = None, *, names: Sequence[str]
-) -> list[float]:
-    """A weight for each class: all 1, as given by name, or computed from its share of pixels.
-
-    `inverse` is 1 / share. `median` is the median frequency over the class's own, where a class's
-    frequency is its share in the tiles that have it (Eigen & Fergus 2015). `shares` of the train
-    split are (K,), or better (tiles, K) pixels: with (K,) alone every class counts as being in
-    every tile, and median is inverse by another factor, which no loss here heeds. A class without
-    pixels gets 1; the others have mean 1, and none more than 100 times another.
-    Raises: InputError for names that are not the legend's, or weights that are not numbers.
-    """
-    if isinstance(choice, Mapping):
-        return given_weights(choice, names)
-    if choice == "none":
-        return [1.0] * len(names)
-    if choice not in settings.CLASS_WEIGHTS or shares is None:
-        reason = "the class shares are not known" if shares is None else "unknown"
-        raise InputError(
-            f"loss.class_weights={choice}: {reason}; give none or a weight for each class:"
-            f" {{{', '.join(f'{name}: 1' for name in names)}}}"
-        )
-    pixels = np.atleast_2d(np.asarray(shares, dtype=np.float64))
-    if pixels.shape[1] != len(names):
-        raise ValueError(f"shares of {pixels.shape[1]} classes for {len(names)} names")
-    around = np.ones_like(pixels, dtype=bool) if choice == "inverse" else pixels > 0
-    totals = np.where(around, pixels.sum(axis=1, keepdims=True), 0).sum(axis=0)
-    occurs = pixels.sum(axis=0) > 0
-    weights = np.ones(len(names))
-    if occurs.any():
-        inverse = totals[occurs] / pixels.sum(axis=0)[occurs]
-        inverse = inverse.clip(max=LARGEST_RATIO * inverse.min())
-        weights[occurs] = inverse / inverse.mean()
-    return [float(weight) for weight in weights]
-
-
-def given_weights(choice: Mapping[Any, Any], names: Sequence[str]) -> list[float]:
-    """Weights in the order of the classes, from a mapping by name.
-
-    Raises: InputError for unknown or missing names, or weights that are not numbers.
-    """
-    faults = Faults()
-    for name, weight in choice.items():
-        if str(name) not in names:
-            near = get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the legend has {', '.join(names)}"
-            faults.add(f"loss.class_weights.{name}: no such class; {hint}")
-        elif not isinstance(weight, int | float) or not (0 <= weight < math.inf):
-            faults.add(f"loss.class_weights.{name}={weight}: must be a number of at least 0")
-    by_name = {str(name): weight for name, weight in choice.items()}
-    missing = [name for name in names if name not in by_name]
-    if missing:
-        faults.add(f"loss.class_weights: no weight for {', '.join(missing)}; give each class one")
-    faults.raise_if_any()
-    if not any(by_name.values()):
-        raise InputError("loss.class_weights: all are 0; give at least one class a weight above 0")
-    return [float(by_name[name]) for name in names]

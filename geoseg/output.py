@@ -150,6 +150,12 @@ def claim(
     write_json(note, settings)
 
 
+def is_claimed(folder: str | Path, settings: dict[str, Any], *, command: str) -> bool:
+    """Whether a folder holds an output that the command made, or began, with these settings."""
+    note = claim_note(Path(folder), command=command)
+    return note.exists() and read_json(note) == json.loads(json.dumps(settings))
+
+
 def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
     if isinstance(a, dict) and isinstance(b, dict):
         names = []

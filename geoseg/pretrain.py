@@ -13,7 +13,7 @@ from geoseg.card import ENCODER
 from geoseg.errors import Faults
 from geoseg.imagery import Imagery
 from geoseg.masking import Masking
-from geoseg.runfolder import LOGS, check_logger, opened
+from geoseg.runfolder import LOGS, check_logger, check_start, opened
 from geoseg.scene import Scene, find_scenes
 from geoseg.settings import ARCHITECTURES, Fit, Loss, Model, SeriesSamples, Study
 from geoseg.tiling import Tiling
@@ -55,6 +55,8 @@ class PretrainConfig:
         for key in LABELS_ONLY:
             if getattr(self.fit, key) != getattr(Fit(), key):
                 faults.add(f"fit.{key}: of trainings with labels; leave it out")
+        if self.model.keep != "encoder":
+            faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
         faults.raise_if_any()
 
 
@@ -75,7 +77,9 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
     """
     check_logger(config.fit)
     paths = [path for scene in scenes for path in scene.paths]
-    with opened(replace(config, scenes=paths), "pretrain", PRODUCTS):
+    config = replace(config, scenes=paths)
+    check_start(config, "pretrain")
+    with opened(config, "pretrain", PRODUCTS):
         imagery = Imagery.of(scenes, config.tiling.size, val=config.val, seed=config.seed)
         return processes.spread(
             "geoseg.learnencoder:learn_encoder",

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from geoseg import command, processes
+from geoseg import command, origin, processes
 from geoseg.errors import InputError
-from geoseg.output import claim, clearing
+from geoseg.output import claim, clearing, is_claimed
 from geoseg.settings import ANYWHERE, Fit
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
@@ -37,6 +37,24 @@ def check_logger(fit: Fit, *, tried: bool = False) -> None:
             )
 
 
+def check_start(config: Any, name: str, *, but: tuple[str, ...] = ()) -> None:
+    """Raises: InputError for weights to start from that are not there, or another network's.
+
+    A training that goes on is past its start. config, name, but: as in `opened`.
+    """
+    run = Path(config.run)
+    if not (origin.goes_on(run) and is_claimed(run, _claimed(config, but), command=name)):
+        origin.check(config.model, run)
+
+
+def _claimed(config: Any, but: tuple[str, ...]) -> dict[str, Any]:
+    """The settings that make a run what it is."""
+    unsaid = ("run", "overwrite", *but)
+    settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    return settings
+
+
 @contextmanager
 def opened(
     config: Any, name: str, products: tuple[str, ...], *, but: tuple[str, ...] = ()
@@ -50,9 +68,7 @@ def opened(
     if not processes.first(config.fit.nodes):
         yield
         return
-    unsaid = ("run", "overwrite", *but)
-    settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
-    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    settings = _claimed(config, but)
     with clearing(config.run, products):
         claim(config.run, settings, command=name, products=products, overwrite=config.overwrite)
         command.record(Path(config.run), name, config)

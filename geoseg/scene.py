@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from geoseg import raster
-from geoseg.bands import Bands
+from geoseg.bands import Bands, in_order, is_nameless
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 
@@ -246,12 +246,9 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
     """
     if scene.bands == names:
         return scene
-    if set(names) <= set(scene.bands) and not any(map(_is_nameless, names)):
+    if set(names) <= set(scene.bands) and not any(map(is_nameless, names)):
         return scene.select(names)
-    pairs = zip(scene.bands, names, strict=False)
-    if len(scene.bands) == len(names) and all(
-        mine == theirs or _is_nameless(mine) or _is_nameless(theirs) for mine, theirs in pairs
-    ):
+    if in_order(scene.bands, names):
         return replace(scene, bands=names)
     remedy = "set bands.order or bands.names, or give the missing file"
     if len(scene.bands) + 1 == len(names) and raster.info(scene.paths[0]).alpha:
@@ -260,10 +257,6 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
         f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
         f" {len(names)} ({', '.join(names)}); {remedy}"
     )
-
-
-def _is_nameless(band: str) -> bool:
-    return re.fullmatch(r"(?i)(band|layer|channel)[ _]?\d+", band) is not None
 
 
 def _as_number(name: str) -> str:

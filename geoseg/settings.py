@@ -6,7 +6,8 @@ should wait for torch to see `--help` or a misspelt key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.augment import Augment
@@ -23,10 +24,15 @@ ARCHITECTURES = (
 )
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
 CELLS = ("lstm", "gru")
+KEEPS = ("encoder", "network")
 POOLINGS = ("attention", "last")
 FILLS = ("auto", "none", "linear")
 NORMS = ("batch", "group", "instance", "layer")
-LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky")
+LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky", "bootstrapped", "symmetric")
+BOOTSTRAPS = {"hard": 0.8, "soft": 0.95}
+"""Kinds of bootstrapping, each with the share of the label that Reed et al. (2015) found best."""
+PAIRED = ("tversky", "symmetric")
+"""Losses with two parts, weighted by alpha and beta."""
 CLASS_WEIGHTS = ("none", "inverse", "median")
 PRECISIONS = ("auto", "32", "bf16", "16")
 LOGGERS = ("tensorboard", "mlflow", "wandb", "none")
@@ -42,7 +48,11 @@ class Model:
     encoder: str = "resnet18"
     """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
     weights: str | None = None
-    """Encoder weights: a local .safetensors or state dict, or `imagenet` to download them."""
+    """What the network starts from: an earlier run (its folder, or best.safetensors), a local
+    .safetensors or state dict of the encoder, or `imagenet` to download one."""
+    keep: str = "encoder"
+    """What is kept of these weights: encoder, or network: the decoder too, all but the last layer,
+    in which classes that both legends name alike keep theirs."""
     norm: str = "batch"
     """SegNet only: batch, group, instance or layer."""
     dropout: float = 0.0
@@ -68,12 +78,16 @@ class Model:
     def for_series(self) -> bool:
         return self.name in SERIES_NETWORKS
 
+    def trained(self) -> Model:
+        """As a model card keeps it: with what it started from, a trained network is done."""
+        return replace(self, weights=None, keep="encoder")
+
     def __post_init__(self) -> None:
         faults = Faults()
         known = ARCHITECTURES + SERIES_NETWORKS
         if self.name not in known:
             faults.add(f"model.name={self.name}: unknown; choose from {', '.join(known)}")
-        for key, choice in (("cell", CELLS), ("pooling", POOLINGS)):
+        for key, choice in (("cell", CELLS), ("pooling", POOLINGS), ("keep", KEEPS)):
             if getattr(self, key) not in choice:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
@@ -81,6 +95,10 @@ class Model:
         for key in ("width", "layers", "heads", "keys"):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
+        if self.keep == "network" and self.weights is None:
+            faults.add(
+                "model.keep=network: of which? set model.weights=<run folder or weights file>"
+            )
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
         if not 0 <= self.dropout < 1:
@@ -93,7 +111,8 @@ class Loss:
     """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
 
     terms: dict[str, float] = field(default_factory=dict)
-    """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky."""
+    """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky; for
+    labels with errors bootstrapped, symmetric."""
     class_weights: Any = "none"
     """none, inverse or median (frequency, over the train split), or weights by class name."""
     label_smoothing: float = 0.0
@@ -104,17 +123,43 @@ class Loss:
     """Tversky: weight of false positives (Salehi et al. 2017)."""
     tversky_beta: float = 0.7
     """Tversky: weight of false negatives."""
+    bootstrap_target: str = "hard"
+    """Bootstrapped: what joins the label: hard, the network's most probable class, or soft, its
+    probabilities (Reed et al. 2015)."""
+    bootstrap_beta: float | None = None
+    """Bootstrapped: share of the label in what is learnt; by default as published, 0.8 if hard and
+    0.95 if soft."""
+    symmetric_alpha: float = 0.1
+    """Symmetric: weight of cross-entropy, which learns fast; this and the next as in Wang et al.
+    (2019) for CIFAR-10."""
+    symmetric_beta: float = 1.0
+    """Symmetric: weight of reverse cross-entropy, which wrong labels mislead less."""
+    symmetric_log_zero: float = -4.0
+    """Symmetric: what stands for log 0 in the reverse cross-entropy (Wang et al. 2019: A)."""
+
+    @property
+    def own_beta(self) -> float:
+        """bootstrap_beta, or the published one."""
+        beta = self.bootstrap_beta
+        return BOOTSTRAPS[self.bootstrap_target] if beta is None else beta
+
+    @property
+    def own_terms(self) -> dict[str, float]:
+        """The terms given, or cross-entropy.
+
+        Neither a default of the field nor filled in afterwards: Hydra takes what a new Loss holds
+        for the default, and merges the terms of a file into it.
+        """
+        return self.terms or {"cross_entropy": 1.0}
 
     def __post_init__(self) -> None:
-        # Not the field's default: Hydra merges a file's terms into it instead of replacing it.
-        self.terms = self.terms or {"cross_entropy": 1.0}
         faults = Faults()
-        for name, weight in self.terms.items():
+        for name, weight in self.own_terms.items():
             if name not in LOSSES:
                 faults.add(f"loss.terms.{name}: unknown; choose from {', '.join(LOSSES)}")
             elif weight < 0:
                 faults.add(f"loss.terms.{name}={weight}: a weight must not be negative")
-        if not any(weight > 0 for weight in self.terms.values()):
+        if not any(weight > 0 for weight in self.own_terms.values()):
             faults.add("loss.terms: at least one term needs a weight above 0")
         if isinstance(self.class_weights, str) and self.class_weights not in CLASS_WEIGHTS:
             faults.add(
@@ -123,11 +168,24 @@ class Loss:
             )
         if not 0 <= self.label_smoothing < 1:
             faults.add(f"loss.label_smoothing={self.label_smoothing}: must be in [0, 1)")
-        for name in ("focal_gamma", "tversky_alpha", "tversky_beta"):
+        for name in (*(f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta")), "focal_gamma"):
             if getattr(self, name) < 0:
                 faults.add(f"loss.{name}={getattr(self, name)}: must not be negative")
-        if self.tversky_alpha == self.tversky_beta == 0:
-            faults.add("loss.tversky_alpha and tversky_beta are both 0; one must be above 0")
+        for name in PAIRED:
+            if getattr(self, f"{name}_alpha") == getattr(self, f"{name}_beta") == 0:
+                faults.add(f"loss.{name}_alpha and {name}_beta are both 0; one must be above 0")
+        if self.bootstrap_target not in BOOTSTRAPS:
+            faults.add(
+                f"loss.bootstrap_target={self.bootstrap_target}: choose from"
+                f" {', '.join(BOOTSTRAPS)}"
+            )
+        if self.bootstrap_beta is not None and not 0 < self.bootstrap_beta <= 1:
+            faults.add(
+                f"loss.bootstrap_beta={self.bootstrap_beta}: must be in (0, 1]; with none of the"
+                " label there is nothing to learn"
+            )
+        if not -math.inf < self.symmetric_log_zero < 0:
+            faults.add(f"loss.symmetric_log_zero={self.symmetric_log_zero}: must be below 0")
         faults.raise_if_any()
 
 

@@ -6,13 +6,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from geoseg import command, processes, seriesset
+from geoseg import command, origin, processes, seriesset
 from geoseg.augment import Augment
 from geoseg.bands import Bands
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults
-from geoseg.runfolder import LOGS, check_logger, opened
+from geoseg.runfolder import LOGS, check_logger, check_start, opened
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
     Fit,
@@ -103,8 +103,10 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         check_fit(config.fit, config.model)
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
-    faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
+    with faults.collect():
+        _check_start(config)
+    faults.raise_if_any()
     unlabelled = []
     if config.fit.unlabelled is not None:
         card = ModelCard.of(dataset, config.model, {})
@@ -151,8 +153,10 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         faults.add(
             f"series.fill=linear: model={config.model.name} takes dates as they are; leave it out"
         )
-    faults.raise_if_any()
     config = replace(config, dataset=str(dataset.folder.absolute()))
+    with faults.collect():
+        _check_start(config, but="augment")
+    faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
         return processes.spread(
@@ -163,6 +167,14 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
             devices=config.fit.devices,
             nodes=config.fit.nodes,
         )
+
+
+def _check_start(config: TrainConfig, *, but: str = "") -> None:
+    """Raises: InputError if the network can't start from what `model.weights` names."""
+    if config.lr_find:
+        origin.check(config.model)
+    else:
+        check_start(config, "train", but=("lr_find", but))
 
 
 def _opened(

@@ -1,12 +1,11 @@
-"""Encoder weights from a local file, whatever it calls its layers and however many bands it saw."""
+"""Weights from a local file, whatever it calls its layers and however many bands it saw."""
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,25 +34,29 @@ COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a file gave an encoder, by names of tensors."""
+    """What a file gave an encoder or a network, by names of tensors."""
 
     source: str
     """The file, or the name of downloaded weights."""
     loaded: tuple[str, ...]
-    """Tensors of the encoder that were filled."""
+    """Tensors that were filled."""
     missing: tuple[str, ...]
-    """Tensors of the encoder that the source lacks or has in another shape: still random."""
+    """Tensors that the source lacks or has in another shape: still random."""
     unused: tuple[str, ...]
-    """Tensors of the source that the encoder has no place for, heads aside."""
+    """Tensors of the source that there is no place for, heads aside."""
     heads: tuple[str, ...]
     """Tensors of the source's classification head or decoder, left out."""
     adapted: tuple[str, ...]
-    """Input convolutions of which the source's bands were spread over another number of bands."""
+    """Input layers of which the source's bands became other bands, or came into another order."""
+    part: str = "encoder"
+    """What was filled: the encoder, or the whole network."""
+    said: tuple[str, ...] = ()
+    """More lines for people: what became of bands and classes, and what else differs."""
 
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.missing)
-        parts = [f"{self.source}: {len(self.loaded)} of {total} encoder tensors loaded"]
-        if self.adapted:
+        parts = [f"{self.source}: {len(self.loaded)} of {total} {self.part} tensors loaded"]
+        if self.adapted and not self.said:
             parts.append(f"{', '.join(self.adapted)} adapted to the number of bands")
         for label, names in (("still random", self.missing), ("not used", self.unused)):
             if names:
@@ -61,26 +64,7 @@ class Loaded:
                 parts.append(f"{label}: {', '.join(names[:3])}{more}")
         if self.heads:
             parts.append(f"{len(self.heads)} of a head left out")
-        return "; ".join(parts)
-
-
-def local_file(weights: str | None) -> Path | None:
-    """The file that `model.weights` means, or None where it is a name such as imagenet.
-
-    Raises: InputError for what looks like a path but is no file.
-    """
-    if weights is None:
-        return None
-    path = Path(weights).expanduser()
-    if path.is_file():
-        return path
-    if path.exists() or path.suffix or os.sep in weights:
-        kind = "is a folder" if path.is_dir() else "no such file"
-        raise InputError(
-            f"model.weights={weights}: {kind}; give a .safetensors or state dict of the encoder,"
-            " a name such as imagenet, or null for random weights"
-        )
-    return None
+        return "\n".join(["; ".join(parts), *self.said])
 
 
 def load(encoder: nn.Module, path: Path, *, channels: int) -> Loaded:
@@ -131,15 +115,15 @@ def check_enough(
     state: Mapping[str, Tensor],
     *,
     source: str,
+    remedy: str = "give the weights of this encoder, or set model.encoder to the file's",
 ) -> None:
     """Raises: InputError if the tensors are too few to be this encoder's, or not finite."""
     total = sum(tensor.numel() for tensor in own.values())
     share = sum(tensor.numel() for tensor in fitting.values()) / total
     if share < LEAST:
         raise InputError(
-            f"{source}: fits {len(fitting)} of {len(own)} encoder tensors ({share:.0%} of the"
-            f" numbers); it has {some(state)}; expected {some(own)};"
-            " give the weights of this encoder, or set model.encoder to the file's"
+            f"{source}: fits {len(fitting)} of {len(own)} tensors ({share:.0%} of the"
+            f" numbers); it has {some(state)}; expected {some(own)}; {remedy}"
         )
     broken = [name for name, tensor in fitting.items() if not tensor.isfinite().all()]
     if broken:
@@ -200,13 +184,26 @@ def spread_bands(weight: Tensor, channels: int) -> Tensor:
     bands than the file's, each gets the mean. All are scaled by in / channels, so that a grey
     image, the same in all bands, gives the same activations as before.
     """
+    return place_bands(weight, in_order(weight.shape[1], channels))
+
+
+def in_order(before: int, bands: int) -> tuple[int | None, ...]:
+    """For each of so many bands which of those before it is, where none has a name."""
+    if bands < before:
+        return (None,) * bands
+    return (*range(before), *(None,) * (bands - before))
+
+
+def place_bands(weight: Tensor, places: Sequence[int | None]) -> Tensor:
+    """A weight (out, in, …) for other bands: each that of the one before, or (None) of their mean.
+
+    All are scaled by the number of bands before / after. A grey image, the same in all bands, gives
+    the same activations as before if no band before is left out, or all are.
+    """
     bands = weight.shape[1]
     mean = weight.float().mean(dim=1, keepdim=True)
-    if channels < bands:
-        spread = mean.repeat(1, channels, 1, 1)
-    else:
-        spread = torch.cat([weight.float(), mean.repeat(1, channels - bands, 1, 1)], dim=1)
-    return spread * (bands / channels)
+    parts = [mean if n is None else weight[:, n : n + 1].float() for n in places]
+    return torch.cat(parts, dim=1) * (bands / len(places))
 
 
 def is_head(name: str) -> bool:

@@ -17,6 +17,9 @@ LOSSES = {
     "dice": Loss(terms={"dice": 1.0}),
     "tversky": Loss(terms={"tversky": 1.0}),
     "lovasz": Loss(terms={"lovasz": 1.0}),
+    "bootstrapped_hard": Loss(terms={"bootstrapped": 1.0}),
+    "bootstrapped_soft": Loss(terms={"bootstrapped": 1.0}, bootstrap_target="soft"),
+    "symmetric": Loss(terms={"symmetric": 1.0}),
 }
 NAMES = ["a", "b", "c"]
 

@@ -12,6 +12,7 @@ from geoseg import augment, command, loss, models
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.models import series
+from geoseg.settings import LOSSES
 
 SCHEMAS = {
     "demo": "DemoConfig",
@@ -63,6 +64,17 @@ def test_every_option_is_composed_and_built(group, option):
         assert config.engine.name == option
     elif group == "legend":
         assert len(config.legend.load()) >= 2
+
+
+@pytest.mark.parametrize("option", GROUPS["loss"])
+def test_a_loss_is_what_its_file_says_and_no_more(option):
+    text = (command.CONF / "loss" / f"{option}.yaml").read_text(encoding="utf-8")
+    terms = yaml.safe_load(text)["terms"]
+    for name in ("train", "crossvalidate"):
+        assert composed(name, f"loss={option}").loss.own_terms == terms
+    other = next(name for name in LOSSES if name not in terms)
+    both = composed("train", f"loss={option}", f"+loss.terms.{other}=0.5").loss.own_terms
+    assert both == terms | {other: 0.5}
 
 
 def test_an_experiment_changes_what_it_names_and_nothing_else():

@@ -17,6 +17,7 @@ TENSOR_ROOMS = {
         "samples",
         "models",
         "weights",
+        "transfer",
         "loss",
         "fit",
         "average",

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geoseg import settings
+from geoseg.classweights import class_weights
 from geoseg.errors import InputError
-from geoseg.loss import build, class_weights, lovasz_slopes
+from geoseg.loss import build, lovasz_slopes
 
 NAMES = ["field", "forest", "road", "water"]
 CASES = {
@@ -23,6 +24,13 @@ CASES = {
     "focal_half": settings.Loss(terms={"focal": 1.0}, focal_gamma=0.5),
     "lovasz": settings.Loss(terms={"lovasz": 1.0}),
     "tversky": settings.Loss(terms={"tversky": 1.0}, tversky_alpha=0.3, tversky_beta=0.7),
+    "bootstrapped_hard": settings.Loss(terms={"bootstrapped": 1.0}),
+    "bootstrapped_soft": settings.Loss(
+        terms={"bootstrapped": 1.0}, bootstrap_target="soft", bootstrap_beta=0.7
+    ),
+    "symmetric": settings.Loss(
+        terms={"symmetric": 1.0}, symmetric_alpha=0.3, symmetric_beta=0.8, symmetric_log_zero=-5.0
+    ),
     "sum": settings.Loss(terms={"cross_entropy": 0.5, "dice": 2.0, "lovasz": 0.0}),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
@@ -70,8 +78,20 @@ def naive(case: settings.Loss, logits: np.ndarray, target: np.ndarray, w: np.nda
         hit = p[t == k, k].sum()
         return 1 - hit / (hit + alpha * p[t != k, k].sum() + beta * (1 - p[t == k, k]).sum())
 
+    def bootstrapped(i: int, k: int) -> float:
+        own = p[i] if case.bootstrap_target == "soft" else np.eye(K)[p[i].argmax()]
+        beta = case.bootstrap_beta or 0.8
+        return -w[k] * float(((beta * np.eye(K)[k] + (1 - beta) * own) * np.log(p[i])).sum())
+
+    def symmetric(i: int, k: int) -> float:
+        log_t = np.where(np.arange(K) == k, 0, case.symmetric_log_zero)
+        cross, reverse = -np.log(p[i, k]), -float((p[i] * log_t).sum())
+        return w[k] * (case.symmetric_alpha * cross + case.symmetric_beta * reverse)
+
     s = case.label_smoothing
     terms = {
+        "bootstrapped": lambda: by_pixel(bootstrapped),
+        "symmetric": lambda: by_pixel(symmetric),
         "cross_entropy": lambda: by_pixel(
             lambda i, k: (
                 -(1 - s) * w[k] * np.log(p[i, k])
@@ -87,7 +107,7 @@ def naive(case: settings.Loss, logits: np.ndarray, target: np.ndarray, w: np.nda
             lambda k: naive_lovasz(np.where(t == k, 1 - p[:, k], p[:, k]), t == k)
         ),
     }
-    return float(sum(share * terms[name]() for name, share in case.terms.items()))
+    return float(sum(share * terms[name]() for name, share in case.own_terms.items()))
 
 
 @st.composite
@@ -266,6 +286,47 @@ def test_lovasz_keeps_its_digits_among_many_pixels():
     losses = 1 - left.double() / (truth.sum() + (~truth).cumsum(1))
     expected = losses.diff(prepend=torch.zeros(1, 1, dtype=torch.float64))
     torch.testing.assert_close(slopes.double(), expected, rtol=1e-6, atol=1e-15)
+
+
+def test_published_shares_of_the_label_are_the_default():
+    logits, target = random_batch()
+    for kind, beta in (("hard", 0.8), ("soft", 0.95)):
+        by_default, said = (
+            build(settings.Loss({"bootstrapped": 1.0}, bootstrap_target=kind, **given), names=NAMES)
+            for given in ({}, {"bootstrap_beta": beta})
+        )
+        assert by_default(logits, target) == said(logits, target)
+
+
+def test_wrong_labels_pull_less_than_in_cross_entropy():
+    """A sure network that is told otherwise: the pull of the one pixel on its logits."""
+    pulls = {}
+    for name in ("cross_entropy", "bootstrapped", "symmetric"):
+        logits = torch.tensor([[6.0, 0.0, 0.0, 0.0]])[..., None, None].requires_grad_()
+        build(settings.Loss(terms={name: 1.0}), names=NAMES)(
+            logits, torch.ones(1, 1, 1, dtype=torch.long)
+        ).backward()
+        pulls[name] = float(logits.grad.abs().sum())
+    assert pulls["bootstrapped"] == pytest.approx(0.8 * pulls["cross_entropy"], rel=0.01)
+    assert pulls["symmetric"] < 0.15 * pulls["cross_entropy"]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"bootstrap_target": "medium"}, "hard, soft"),
+        ({"bootstrap_beta": 0.0}, "(0, 1]"),
+        ({"bootstrap_beta": 1.5}, "(0, 1]"),
+        ({"symmetric_alpha": 0.0, "symmetric_beta": 0.0}, "both 0"),
+        ({"symmetric_beta": -1.0}, "symmetric_beta=-1.0: must not be negative"),
+        ({"symmetric_log_zero": 0.0}, "below 0"),
+        ({"symmetric_log_zero": -float("inf")}, "below 0"),
+    ],
+)
+def test_settings_that_can_not_be_are_refused(values, expected):
+    with pytest.raises(InputError) as raised:
+        settings.Loss(**values)
+    assert expected in str(raised.value)
 
 
 def test_terms_of_weight_zero_are_left_out():

@@ -11,11 +11,12 @@ import torchvision
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from made_up import CARD, with_bands
 from segmentation_models_pytorch import encoders
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from geoseg import models, settings, weights
+from geoseg import checkpoint, models, origin, settings, transfer, weights
 from geoseg.errors import InputError
 
 
@@ -187,17 +188,21 @@ def test_timms_names_fit_its_encoders():
     assert torch.equal(network.encoder.state_dict()["model.conv1.weight"], state["conv1.weight"])
 
 
-def test_a_file_in_the_settings_is_loaded_by_build(tmp_path):
+def card(model: settings.Model, channels: int):
+    return with_bands(CARD, *"abcd"[:channels], model=model.trained())
+
+
+def test_a_file_in_the_settings_is_loaded(tmp_path):
     donor = models.build(settings.Model(encoder="mobilenet_v2"), 3, 2)
     # As a run's own best.safetensors: the whole network, names and all.
     path = write(tmp_path / "best.safetensors", dict(donor.state_dict()))
     model = settings.Model(name="fpn", encoder="mobilenet_v2", weights=str(path))
-    network = models.build(model, 3, 5)
+    network = checkpoint.build(card(model, 3))
+    loaded = transfer.load(network, model, card(model, 3))
     assert equal(network.encoder, donor.encoder.state_dict())
-    assert network.loaded.source == str(path)
-    assert network.loaded.missing == ()
-    path.unlink()
-    assert models.build(model, 3, 5, pretrained=False).loaded is None
+    assert loaded.source == str(path)
+    assert loaded.missing == ()
+    assert transfer.load(network, model.trained(), card(model, 3)) is None
 
 
 class Evil:
@@ -287,12 +292,13 @@ def test_another_networks_weights_are_refused():
 def test_a_path_without_file_is_refused(value, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"model\.weights=.*(no such file|is a folder)"):
-        models.build(settings.Model(weights=value), 3, 2)
+        origin.check(settings.Model(weights=value))
 
 
 def test_an_unknown_name_of_weights_is_refused():
+    model = settings.Model(weights="imagenette")
     with pytest.raises(InputError, match=r"resnet18 has no such weights .*imagenet"):
-        models.build(settings.Model(weights="imagenette"), 3, 2)
+        transfer.load(models.build(settings.Model(), 3, 2), model, card(model, 3))
 
 
 @pytest.mark.parametrize("name", ["unet", "segnet"])
@@ -302,10 +308,10 @@ def test_without_network_the_remedy_is_a_file(monkeypatch, name):
 
     encoder_name = "vgg11_bn" if name == "segnet" else "resnet18"
     model = settings.Model(name=name, encoder=encoder_name, weights="imagenet")
-    network = models.build(model, 4, 2, pretrained=False)
+    network = models.build(model, 4, 2)
     monkeypatch.setattr(encoders, "get_encoder", unreachable)
     with pytest.raises(InputError) as raised:
-        models.load_encoder(network.encoder, model, channels=4)
+        transfer.load(network, model, card(model, 4))
     for part in ("no route to host", "model.weights=<.safetensors", encoder_name):
         assert part in str(raised.value)
 
@@ -313,7 +319,7 @@ def test_without_network_the_remedy_is_a_file(monkeypatch, name):
 def test_downloaded_weights_are_adapted(monkeypatch):
     published = encoders.get_encoder("resnet18", weights=None)
     model = settings.Model(weights="imagenet")
-    network = models.build(model, 4, 2, pretrained=False)
+    network = models.build(model, 4, 2)
     asked = []
 
     def get_encoder(name, **options):
@@ -321,7 +327,7 @@ def test_downloaded_weights_are_adapted(monkeypatch):
         return published
 
     monkeypatch.setattr(encoders, "get_encoder", get_encoder)
-    loaded = models.load_encoder(network.encoder, model, channels=4)
+    loaded = transfer.load(network, model, card(model, 4))
     assert asked == [("resnet18", {"weights": "imagenet"})]
     assert loaded.source == "resnet18 imagenet"
     assert loaded.adapted == ("conv1.weight",)

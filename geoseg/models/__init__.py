@@ -5,45 +5,25 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoseg import settings, weights
+from geoseg import settings
 
 STRIDE = 32
 """The networks inside halve an image five times at most: their sides are multiples of this."""
 
 
-def build(
-    model: settings.Model, channels: int, classes: int, *, pretrained: bool = True
-) -> AnySize:
-    """The network that the settings name, for C channels and K classes, ready to train.
+def build(model: settings.Model, channels: int, classes: int) -> AnySize:
+    """The network that the settings name, for C channels and K classes, with random weights.
 
-    With `pretrained`, encoder weights are loaded as `model.weights` says, and `.loaded` of the
-    result tells which; prediction, which brings all weights, does without.
-    Raises: InputError for an encoder or weights that do not exist or do not fit.
+    Raises: InputError for an encoder that does not exist or does not fit.
     """
     # Each network's file brings its own libraries; nobody waits for those of the others.
     if model.name == "segnet":
         from geoseg.models import segnet
 
-        network = AnySize(segnet.build(model, channels, classes))
-    else:
-        from geoseg.models import smp
-
-        network = AnySize(smp.build(model, channels, classes))
-    if pretrained and model.weights is not None:
-        network.loaded = load_encoder(network.encoder, model, channels=channels)
-    return network
-
-
-def load_encoder(encoder: nn.Module, model: settings.Model, *, channels: int) -> weights.Loaded:
-    """Load the encoder weights that the settings name: a local file, or a download."""
-    path = weights.local_file(model.weights)
-    if path is not None:
-        return weights.load(encoder, path, channels=channels)
+        return AnySize(segnet.build(model, channels, classes))
     from geoseg.models import smp
 
-    state = smp.download(model)
-    source = f"{model.encoder} {model.weights}"
-    return weights.load_state(encoder, state, channels=channels, source=source)
+    return AnySize(smp.build(model, channels, classes))
 
 
 class AnySize(nn.Module):
@@ -56,8 +36,6 @@ class AnySize(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.loaded: weights.Loaded | None = None
-        """Which encoder weights were loaded, if any."""
 
     @property
     def encoder(self) -> nn.Module:
