@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command, processes, seriesset
+from geoseg import command, processes, seriesset, sweep
 from geoseg.augment import Augment
-from geoseg.card import BEST
+from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.output import claim, clearing
@@ -40,7 +40,8 @@ class TrainConfig:
     dataset: str = "data/demo/dataset"
     """Folder made by geoseg.prepare or geoseg.prepare_series."""
     run: str = "runs/demo"
-    """Folder to write: weights, checkpoint, metrics, curves."""
+    """Folder to write: weights, checkpoint, metrics, curves; with --multirun, sweep.csv and a
+    folder like this for each job."""
     seed: int = 0
     """Of weights, order, augmentation and dropout."""
     overwrite: bool = False
@@ -52,17 +53,23 @@ class TrainConfig:
     series: SeriesSamples = field(default_factory=SeriesSamples)
 
 
-def main(config: TrainConfig) -> None:
+def main(config: TrainConfig) -> float | None:
     with processes.first_speaks():
         text = _train(config)
-    if processes.first(config.fit.nodes):
-        print(text)
+    if not processes.first(config.fit.nodes):
+        return None
+    print(text)
+    miou = ModelCard.read(Path(config.run) / BEST).scores.get("miou")
+    return None if miou is None else float(miou)
 
 
 def _train(config: TrainConfig) -> str:
     if seriesset.unit_of(config.dataset) in ("parcel", "pixel"):
-        return train_series(SeriesDataset.load(config.dataset), config)
+        samples = SeriesDataset.load(config.dataset)
+        check_scored(len(samples.samples("val")), config.dataset)
+        return train_series(samples, config)
     dataset = Dataset.load(config.dataset)
+    check_scored(len(dataset.tiles("val")), config.dataset)
     if dataset.reference is not None:
         return train_series(dataset, config)
     return train(
@@ -167,6 +174,15 @@ def _opened(config: TrainConfig, products: tuple[str, ...], *, but: str = "") ->
         yield
 
 
+def check_scored(count: int, folder: str) -> None:
+    """Raises: InputError if a sweeper that goes by scores has no validation to go by."""
+    if not count and sweep.searching():
+        raise InputError(
+            f"{folder}: no validation, and so no score to search by; prepare with split.val, or"
+            " sweep over given values without hydra/sweeper"
+        )
+
+
 def check_series(dataset: SeriesDataset, model: Model) -> None:
     """Raises: InputError if the network is not for such series, or there is nothing to learn."""
     faults = Faults()
@@ -219,4 +235,7 @@ def _first(paths: Sequence[Any]) -> str:
 
 
 if __name__ == "__main__":
-    command.run("train", TrainConfig, main)
+    # By full name: the processes of a sweep know nothing of this one's __main__.
+    from geoseg import train as by_name
+
+    command.run("train", by_name.TrainConfig, by_name.main, sweeps=True)
