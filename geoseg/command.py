@@ -11,6 +11,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from geoseg.errors import Faults, InputError
 from geoseg.output import make_folder
+from geoseg.sweep import Sweep, asked
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
@@ -31,32 +33,41 @@ VERBATIM = ("pattern", "where")
 """Ends of the names of settings whose values are regular expressions or SQL."""
 
 
-def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
+def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = False) -> None:
     """Compose the configuration of a command, check it, call `main` with it, and end the process.
 
+    sweeps: --multirun calls `main` for each combination of settings, in its own folder `run`; it
+    returns the score that a sweep compares.
     Exit status: 0 done, 1 a fault that stderr explains, 130 interrupted.
     """
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(name, schema))
         return
-
-    def task(cfg: DictConfig) -> None:
-        try:
-            main(to_objects(cfg, schema))
-        except InputError as error:
-            _end(name, *error.faults)
-        except OmegaConfBaseException as error:
-            _end(name, explain(error, name, schema))
-        except OSError as error:
-            _end(name, f"{error.filename or 'file system'}: {error.strerror or error}")
-
     register(name, schema)
     sys.argv[1:] = map(quoted, sys.argv[1:])
+    sweep = _sweep(name, sweeps=sweeps)
+
+    def task(cfg: DictConfig) -> Any:
+        def job(run: str) -> Any:
+            with _explained(name, schema):
+                return main(dataclasses.replace(to_objects(cfg, schema), run=run))
+
+        try:
+            with _explained(name, schema):
+                return sweep.job(cfg.run, job) if sweep else main(to_objects(cfg, schema))
+        except InputError as error:
+            if sweep:  # other jobs go on
+                raise
+            _end(name, *error.faults)
+
     # Makes Hydra hand its errors over instead of printing them, in four lines and more.
     full = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+        with sweep.reported() if sweep else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+    except InputError as error:
+        _end(name, *error.faults)
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise
@@ -67,6 +78,30 @@ def run(name: str, schema: type, main: Callable[[Any], None]) -> None:
         sys.stderr.flush()
         # All is cleaned up; libraries that say goodbye to each other would keep a person waiting.
         os._exit(130)
+
+
+@contextmanager
+def _explained(name: str, schema: type) -> Iterator[None]:
+    """Raises: InputError for what Hydra, its configuration or the file system object to."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error, name, schema)) from None
+    except OSError as error:
+        fault = f"{error.filename or 'file system'}: {error.strerror or error}"
+        raise InputError(fault) from None
+
+
+def _sweep(name: str, *, sweeps: bool) -> Sweep | None:
+    """The sweep that the command line asks for, if any; ends the process if it can't be had."""
+    if not asked(sys.argv[1:]):
+        return None
+    if not sweeps:
+        _end(name, "--multirun: only geoseg.train sweeps; give this command once per setting")
+    try:
+        return Sweep.open(sys.argv)
+    except InputError as error:
+        _end(name, *error.faults)
 
 
 def quoted(argument: str) -> str:
@@ -103,6 +138,8 @@ def explain(error: BaseException, name: str, schema: type) -> str:
             keys = [key for key, _, _ in _keys(schema)]
             near = difflib.get_close_matches(str(cause.full_key), keys, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
+        if "'hydra/launcher/" in str(cause) or "'hydra/sweeper/" in str(cause):
+            hint = '; pip install "geoseg[sweep]" brings joblib, submitit and optuna'
         cause = cause.__cause__
     return f"{'; '.join(lines).replace(':; ', ': ')}{hint}; {help_}"
 

@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from geoseg import command, origin, processes, seriesset
+from geoseg import command, origin, processes, seriesset, sweep
 from geoseg.augment import Augment
 from geoseg.bands import Bands
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
-from geoseg.errors import Faults
+from geoseg.errors import Faults, InputError
 from geoseg.runfolder import LOGS, check_logger, check_start, opened
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
@@ -35,7 +35,8 @@ class TrainConfig:
     dataset: str = "data/demo/dataset"
     """Folder made by geoseg.prepare or geoseg.prepare_series."""
     run: str = "runs/demo"
-    """Folder to write: weights, checkpoint, metrics, curves."""
+    """Folder to write: weights, checkpoint, metrics, curves; with --multirun, sweep.csv and a
+    folder like this for each job."""
     seed: int = 0
     """Of weights, order, augmentation and dropout."""
     lr_find: bool = False
@@ -49,17 +50,25 @@ class TrainConfig:
     series: SeriesSamples = field(default_factory=SeriesSamples)
 
 
-def main(config: TrainConfig) -> None:
+def main(config: TrainConfig) -> float | None:
     with processes.first_speaks():
         text = _train(config)
-    if processes.first(config.fit.nodes):
-        print(text)
+    if not processes.first(config.fit.nodes):
+        return None
+    print(text)
+    if config.lr_find:
+        return None
+    miou = ModelCard.read(Path(config.run) / BEST).scores.get("miou")
+    return None if miou is None else float(miou)
 
 
 def _train(config: TrainConfig) -> str:
     if seriesset.unit_of(config.dataset) in ("parcel", "pixel"):
-        return train_series(SeriesDataset.load(config.dataset), config)
+        samples = SeriesDataset.load(config.dataset)
+        check_scored(len(samples.samples("val")), config.dataset)
+        return train_series(samples, config)
     dataset = Dataset.load(config.dataset)
+    check_scored(len(dataset.tiles("val")), config.dataset)
     if dataset.reference is not None:
         return train_series(dataset, config)
     return train_images(dataset, config)
@@ -189,5 +198,17 @@ def _opened(
     return opened(config, "train", products, but=("lr_find", but))
 
 
+def check_scored(count: int, folder: str) -> None:
+    """Raises: InputError if a sweeper that goes by scores has no validation to go by."""
+    if not count and sweep.searching():
+        raise InputError(
+            f"{folder}: no validation, and so no score to search by; prepare with split.val, or"
+            " sweep over given values without hydra/sweeper"
+        )
+
+
 if __name__ == "__main__":
-    command.run("train", TrainConfig, main)
+    # By full name: the processes of a sweep know nothing of this one's __main__.
+    from geoseg import train as by_name
+
+    command.run("train", by_name.TrainConfig, by_name.main, sweeps=True)

@@ -48,6 +48,10 @@ SETTINGS = {"bands": {"nodata": None, "extra": {}}}
 
 @pytest.fixture
 def dataset(tmp_path):
+    return make_dataset(tmp_path)
+
+
+def make_dataset(folder, splits=("train", "val")):
     """A scene of two bands: number of the column, and its stripe, which labels name.
 
     The region of train ends at column 120, that of val begins at 130.
@@ -58,21 +62,22 @@ def dataset(tmp_path):
     stripes = np.where(image == 0, 0, 20 * codes)
     codes[140:] = 255
     codes[image == 0] = 0
-    with raster.create(tmp_path / "s.tif", GRID, dtype="uint8", count=2, nodata=0) as writer:
+    with raster.create(folder / "s.tif", GRID, dtype="uint8", count=2, nodata=0) as writer:
         writer.write(np.stack([image, stripes]), GRID.window)
-    target = tmp_path / "dataset" / "targets" / "s.tif"
+    target = folder / "dataset" / "targets" / "s.tif"
     with raster.create(target, GRID, dtype="uint8", nodata=0) as writer:
         writer.write(codes, GRID.window)
     statistics = BandStatistics(*(2 * (v,) for v in (0.0, 1.0, 0.0, 1.0, 0.0, 200.0)))
-    scenes = tuple(find_scenes(str(tmp_path / "s.tif")))
+    scenes = tuple(find_scenes(str(folder / "s.tif")))
     homes = {"train": Window(0, 0, 150, 120), "val": Window(0, 130, 150, 70)}
     tiling = Tiling(size=64, overlap=32)
     tiles = [
         Tile("s", split, window, home, (1, 1))
         for split, home in homes.items()
+        if split in splits
         for window in tiling.tiles(home)
     ]
-    write_tiles(tmp_path / "dataset", tiles, scenes, LEGEND)
-    made = Dataset(tmp_path / "dataset", scenes, statistics, LEGEND, tiling, 1.0, SETTINGS)
+    write_tiles(folder / "dataset", tiles, scenes, LEGEND)
+    made = Dataset(folder / "dataset", scenes, statistics, LEGEND, tiling, 1.0, SETTINGS)
     made.save()
-    return Dataset.load(tmp_path / "dataset")
+    return Dataset.load(folder / "dataset")
