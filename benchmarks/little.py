@@ -1,6 +1,6 @@
 """What pretraining and unlabelled scenes are worth where labels are few, on the buildings.
 
-    GEOSEG_REAL_DATA=<folder> python -m benchmarks.little [--out real/little] [--epochs 30]
+    GEOSEG_REAL_DATA=<folder> python -m benchmarks.little [--out real/little] [--epochs 15]
 
 A U-Net learns from 5, 25 and 100 % of the train tiles (kampala_1, catanduanes_0; val kampala_0),
 and is judged on catanduanes_1, which nothing has seen. Pretraining and the mean teacher see the
@@ -70,7 +70,7 @@ def variants(encoder: Path, unlabelled: str) -> dict[str, tuple[str, ...]]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("real/little"))
-    parser.add_argument("--epochs", type=int, default=30, help="of 128 tiles each")
+    parser.add_argument("--epochs", type=int, default=15, help="of 128 tiles each")
     parser.add_argument("--pretraining", type=int, default=150, help="epochs of 128 tiles each")
     parser.add_argument("--only", nargs="+", help="variants")
     parser.add_argument("--workers", type=int, default=1)
