@@ -360,7 +360,7 @@ def test_scenes_of_many_dates_are_refused(dataset, tmp_path):
 
 
 QUICK = Fit(
-    epochs=6, epoch_tiles=24, batch_size=4, workers=0, device="cpu", precision="32", average=0.5
+    epochs=4, epoch_tiles=24, batch_size=4, workers=0, device="cpu", precision="32", average=0.5
 )
 
 
