@@ -23,7 +23,7 @@ from geoseg.average import Average
 from geoseg.books import Books, Keep, Pictures
 from geoseg.device import enough_memory
 from geoseg.errors import InputError
-from geoseg.history import History
+from geoseg.history import LAST, History
 from geoseg.judge import Judge
 from geoseg.lesson import Lesson
 from geoseg.models.synced import synchronise
@@ -34,8 +34,6 @@ from geoseg.samples.shuffle import Draw
 from geoseg.schedule import learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.settings import Fit
 
-LAST = "last.ckpt"
-"""What a stopped training goes on from; plain tensors and numbers, never unpickled."""
 HARD_EPOCHS = 5
 """Epochs after which the losses of the train samples are measured again (fit.hard)."""
 WATCHED = 50

@@ -12,6 +12,8 @@ from geoseg.output import replacing
 from geoseg.settings import Fit
 
 METRICS = "metrics.csv"
+LAST = "last.ckpt"
+"""What a stopped training goes on from; plain tensors and numbers, never unpickled."""
 ENOUGH = 3
 """Epochs after which a loss should have fallen."""
 FALL = 0.98

@@ -12,10 +12,9 @@ import numpy as np
 from geoseg.bands import in_order, is_nameless, nominal_range
 from geoseg.card import BEST, ENCODER, EncoderCard, ModelCard, find_card, weights_hash
 from geoseg.errors import Faults, InputError
+from geoseg.history import LAST
 from geoseg.settings import Model
 
-LAST = "last.ckpt"
-"""What a stopped training goes on from."""
 COARSER = 2.0
 """Factor between pixel sizes from which on shapes look other to a network."""
 OTHER_UNITS = 8.0

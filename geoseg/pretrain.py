@@ -11,6 +11,7 @@ from geoseg.augment import Augment
 from geoseg.bands import Bands
 from geoseg.card import ENCODER
 from geoseg.errors import Faults
+from geoseg.history import LAST, METRICS
 from geoseg.imagery import Imagery
 from geoseg.masking import Masking
 from geoseg.runfolder import LOGS, check_logger, check_start, opened
@@ -18,7 +19,7 @@ from geoseg.scene import Scene, find_scenes
 from geoseg.settings import ARCHITECTURES, Fit, Loss, Model, SeriesSamples, Study
 from geoseg.tiling import Tiling
 
-PRODUCTS = (ENCODER, "last.ckpt", "metrics.csv", "curves.png", *LOGS)
+PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
 LABELS_ONLY = ("balance", "hard", "unlabelled", "freeze", "train_share")
 """Settings of the training loop that are of labels, or of weights that are there already."""
 

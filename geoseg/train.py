@@ -12,6 +12,7 @@ from geoseg.bands import Bands
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
+from geoseg.history import LAST, METRICS
 from geoseg.runfolder import LOGS, check_logger, check_start, opened
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
@@ -25,7 +26,7 @@ from geoseg.trainable import check_dataset, check_fit, check_series
 from geoseg.unlabelled import find_unlabelled
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
-PRODUCTS = (BEST, "last.ckpt", "metrics.csv", "curves.png", "pictures", *LOGS)
+PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", *LOGS)
 
 
 @dataclass
