@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 from pathlib import Path
+from statistics import mean, stdev
 
 import numpy as np
 import torch
@@ -71,8 +71,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("real/little"))
     parser.add_argument("--epochs", type=int, default=15, help="of 128 tiles each")
-    parser.add_argument("--pretraining", type=int, default=150, help="epochs of 128 tiles each")
+    parser.add_argument("--pretraining", type=int, default=80, help="epochs of 128 tiles each")
     parser.add_argument("--only", nargs="+", help="variants")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     data, out = real_data(), options.out
@@ -88,7 +89,7 @@ def main() -> int:
            "fit.batch_size=8", f"fit.epochs={options.pretraining}", workers)  # fmt: skip
     made = variants(encoder / "encoder.safetensors", f"[{scenes}]")
     found: dict[str, dict[str, list[float]]] = {}
-    for seed in SEEDS:
+    for seed in options.seeds:
         for share in SHARES:
             for name, extra in made.items():
                 if options.only and name not in options.only:
@@ -105,7 +106,7 @@ def main() -> int:
     print(f"{'':<14}" + "".join(f"{share:>16.0%}" for share in SHARES))
     for name, by_share in found.items():
         cells = [by_share[f"{share:g}"] for share in SHARES]
-        texts = [f"{statistics.mean(c):.3f} ± {statistics.stdev(c):.3f}" for c in cells]
+        texts = [f"{mean(c):.3f} ± {stdev(c):.3f}" if len(c) > 1 else f"{c[0]:.3f}" for c in cells]
         print(f"{name:<14}" + "".join(f"{text:>16}" for text in texts))
     return 0
 

@@ -9,10 +9,10 @@ import numpy as np
 
 from geoseg import raster
 from geoseg.bands import BandStatistics, Measure
-from geoseg.errors import Faults, InputError
+from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.pixelarrays import common_dtype
-from geoseg.scene import Scene, fit_bands
+from geoseg.scene import Scene, harmonize
 from geoseg.tiling import Tiling
 
 MEASURED = 4000
@@ -46,12 +46,7 @@ class Imagery:
 
         Raises: InputError for scenes of other bands, fewer than two tiles, or no valid pixel.
         """
-        faults = Faults()
-        fitted = []
-        for scene in scenes:
-            with faults.collect():
-                fitted.append(fit_bands(scene, scenes[0].bands))
-        faults.raise_if_any()
+        fitted = harmonize(scenes)
         tiles = cut(fitted, side)
         order = np.random.default_rng(seed).permutation(len(tiles))
         count = round(val * len(tiles))

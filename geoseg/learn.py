@@ -17,7 +17,6 @@ from geoseg import blocks, checkpoint, transfer
 from geoseg import loss as loss_room
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
-from geoseg.device import choose
 from geoseg.difficulty import Difficulty
 from geoseg.fit import Task, fit_network, loading
 from geoseg.history import History
@@ -25,7 +24,7 @@ from geoseg.judge import ClassJudge
 from geoseg.lesson import Lesson, Supervised
 from geoseg.lr_find import find_rate
 from geoseg.meanteacher import MeanTeacher
-from geoseg.ranks import Ranks, start
+from geoseg.ranks import Ranks, ready
 from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather
 from geoseg.samples.unlabelled import PairedTiles
@@ -45,12 +44,8 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    device = choose(study.fit.device, study.fit.precision)
-    fabric = start(device)
-    ranks = Ranks.of(fabric)
-    batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
-    fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
-    study, model = replace(study, fit=fit), study.model
+    study, device, fabric = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
+    fit, model, ranks = study.fit, study.model, Ranks.of(fabric)
     card = ModelCard.of(dataset, model, {})
     network = checkpoint.build(card)
     with fabric.rank_zero_first(local=True):  # weights are downloaded once

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ from torch.utils.data import Dataset as TorchDataset
 from geoseg import checkpoint, models, transfer
 from geoseg.augment import Augment
 from geoseg.card import ENCODER, EncoderCard, ModelCard
-from geoseg.device import choose
 from geoseg.fit import Task, fit_network, loading
 from geoseg.history import History
 from geoseg.imagery import Imagery
 from geoseg.learn import CPU_BATCH, GPU_BATCH
 from geoseg.legend import Legend
 from geoseg.masking import Masking
-from geoseg.ranks import Ranks, start
+from geoseg.ranks import Ranks, ready
 from geoseg.reconstruction import Reconstruction, ReconstructionJudge
 from geoseg.samples.shuffle import Draw, Share, Shuffle
 from geoseg.samples.unlabelled import SceneTiles
@@ -75,11 +73,8 @@ def learn_encoder(source: Imagery, folder: Path, study: Study, *, masking: Maski
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    device = choose(study.fit.device, study.fit.precision)
-    fabric = start(device)
-    ranks = Ranks.of(fabric)
-    batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
-    fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
+    study, device, fabric = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
+    fit, ranks = study.fit, Ranks.of(fabric)
     channels = len(source.bands)
     network, started = models.build(study.model, channels, channels), ""
     if study.model.weights is not None:
@@ -87,7 +82,7 @@ def learn_encoder(source: Imagery, folder: Path, study: Study, *, masking: Maski
             _, started = transfer.begin(network, study.model, _card(source, study), folder)
     if ranks.first:
         print(started + _opening(source, network, study, f"{device}{ranks}"))
-    task = _task(source, network, replace(study, fit=fit), folder, fabric, masking)
+    task = _task(source, network, study, folder, fabric, masking)
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
     return _closing(history, fit, folder)
 

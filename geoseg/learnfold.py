@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning.fabric import Fabric
 from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
@@ -19,13 +20,13 @@ from geoseg.accuracy import confusion
 from geoseg.augment import Augment
 from geoseg.card import ModelCard
 from geoseg.dataset import Dataset, Tile
-from geoseg.device import Device, choose
+from geoseg.device import Device
 from geoseg.errors import InputError
 from geoseg.fit import fit_network, loading
 from geoseg.judge import inputs
 from geoseg.learn import CPU_BATCH, GPU_BATCH, make_task
 from geoseg.making import measure
-from geoseg.ranks import start
+from geoseg.ranks import ready
 from geoseg.samples.tiles import ValTiles
 from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
 from geoseg.summary import Summary
@@ -53,12 +54,11 @@ def fit_fold(
     fold = replace(dataset, own=tuple(own))
     fold = replace(fold, statistics=measure(fold, Summary()))
     torch.manual_seed(seed)
-    device = choose(fit.device, fit.precision)
-    batch_size = CPU_BATCH if device.accelerator == "cpu" else GPU_BATCH
-    fit = replace(fit, batch_size=fit.batch_size or batch_size)
     study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
+    study, device, fabric = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
+    fit = study.fit
     with tempfile.TemporaryDirectory() as folder:
-        network = _train(fold, Path(folder), device, study)
+        network = _train(fold, Path(folder), fabric, study)
     held_out = ValTiles(fold, "test")
     options = loading(fit, device.torch)
     return _judge(
@@ -70,9 +70,8 @@ def fit_fold(
     )
 
 
-def _train(fold: Dataset, folder: Path, device: Device, study: Study) -> nn.Module:
+def _train(fold: Dataset, folder: Path, fabric: Fabric, study: Study) -> nn.Module:
     """The averaged weights at the end of the schedule, as nothing is validated."""
-    fabric = start(device)
     card = ModelCard.of(fold, study.model, {})
     network = checkpoint.build(card)
     transfer.begin(network, study.model, card, None)

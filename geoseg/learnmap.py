@@ -22,12 +22,12 @@ from geoseg.datedscene import DatedScene
 from geoseg.device import Device
 from geoseg.fit import Task, fit_network, loading
 from geoseg.judge import ClassJudge
-from geoseg.learnseries import SCORES, build, closing, ready
+from geoseg.learnseries import SCORES, build, closing
 from geoseg.lesson import Supervised
 from geoseg.lr_find import find_rate
 from geoseg.output import write_json
 from geoseg.pixelarrays import common_dtype
-from geoseg.ranks import Ranks
+from geoseg.ranks import Ranks, ready
 from geoseg.samples.cubes import Batch, TrainCubes, ValCubes, collate
 from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.seriescard import SeriesCard

@@ -21,7 +21,7 @@ from geoseg.accuracy import Scores, confusion
 from geoseg.bands import BandStatistics
 from geoseg.bydate import ByDate
 from geoseg.card import BEST, ModelCard
-from geoseg.device import Device, choose
+from geoseg.device import Device
 from geoseg.errors import InputError
 from geoseg.fit import Task, fit_network, loading
 from geoseg.history import History
@@ -29,7 +29,7 @@ from geoseg.judge import ClassJudge
 from geoseg.lesson import Supervised
 from geoseg.lr_find import find_rate
 from geoseg.output import write_json
-from geoseg.ranks import Ranks, start
+from geoseg.ranks import Ranks, ready
 from geoseg.samples.series import BatchShuffle, InOrder, SeriesBatches, View
 from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.seriescard import SeriesCard
@@ -51,7 +51,7 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    study, device, fabric = ready(study)
+    study, device, fabric = ready(study, BATCH)
     card = make_card(dataset, study, dataset.statistics)
     train, val = dataset.samples("train"), dataset.samples("val")
     train = train.take(part_of(len(train), study.fit.train_share, study.seed))
@@ -107,7 +107,7 @@ def fit_fold(
     Returns: probabilities (N, K) float32 of the samples held out.
     """
     torch.manual_seed(seed)
-    study, device, fabric = ready(Study(model, loss, fit, series, seed))
+    study, device, fabric = ready(Study(model, loss, fit, series, seed), BATCH)
     statistics = measure(dataset.folder, train, dataset.bands)
     card = make_card(dataset, study, statistics, train)
     network = build(card)
@@ -217,14 +217,6 @@ def make_card(
             masked=dataset.settings.get("masked", False),
         ),
     )
-
-
-def ready(study: Study, batch_size: int = BATCH) -> tuple[Study, Device, Fabric]:
-    """The study with its batch size, this one if it says none, and where it runs."""
-    device = choose(study.fit.device, study.fit.precision)
-    fabric = start(device)
-    fit = replace(study.fit, batch_size=study.fit.batch_size or batch_size)
-    return replace(study, fit=fit), device, fabric
 
 
 def _task(

@@ -13,7 +13,7 @@ from geoseg.errors import Faults
 from geoseg.labels import Labels
 from geoseg.legend import Legend, LegendSettings
 from geoseg.making import NOTHING, burn, finish, pixel_size
-from geoseg.scene import Scene, find_scenes, fit_bands
+from geoseg.scene import Scene, find_scenes, harmonize
 from geoseg.split import Split
 from geoseg.summary import Summary
 from geoseg.tiling import Tiling
@@ -65,17 +65,6 @@ def _demo(config: PrepareConfig) -> PrepareConfig:
     labels = Labels(path="data/demo/labels.gpkg", field="class", width_field="width_m")
     legend = LegendSettings(path=str(command.CONF / "legend" / "demo.yaml"))
     return replace(config, scenes="data/demo/scenes", labels=labels, legend=legend)
-
-
-def harmonize(scenes: list[Scene]) -> tuple[Scene, ...]:
-    """The scenes with the bands of the first one, in its order. Raises: InputError."""
-    faults = Faults()
-    fitted = []
-    for scene in scenes:
-        with faults.collect():
-            fitted.append(fit_bands(scene, scenes[0].bands))
-    faults.raise_if_any()
-    return tuple(fitted)
 
 
 def prepare(

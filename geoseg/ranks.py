@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,8 +14,9 @@ from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from geoseg import processes
-from geoseg.device import Device
+from geoseg.device import Device, choose
 from geoseg.errors import InputError
+from geoseg.settings import Study
 
 QUIET = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed")
 
@@ -131,3 +132,17 @@ def start(device: Device) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def ready(
+    study: Study, batch_size: int, *, on_gpu: int | None = None
+) -> tuple[Study, Device, Fabric]:
+    """The study with its batch size, this one if it says none, and where it runs.
+
+    on_gpu: batch size of a GPU, if it is another. Raises: InputError; as `start`.
+    """
+    device = choose(study.fit.device, study.fit.precision)
+    fabric = start(device)
+    usual = batch_size if on_gpu is None or device.accelerator == "cpu" else on_gpu
+    fit = replace(study.fit, batch_size=study.fit.batch_size or usual)
+    return replace(study, fit=fit), device, fabric

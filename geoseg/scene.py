@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,6 +235,17 @@ def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str]
         name = text if text in scenes else by_number.get(text)
         (found.append(name) if name else missing.append(text))
     return found, missing
+
+
+def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    """The scenes with the bands of the first one, in its order. Raises: InputError."""
+    faults = Faults()
+    fitted = []
+    for scene in scenes:
+        with faults.collect():
+            fitted.append(fit_bands(scene, scenes[0].bands))
+    faults.raise_if_any()
+    return tuple(fitted)
 
 
 def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:

@@ -20,8 +20,8 @@ from geoseg.errors import InputError
 from geoseg.fit import History
 from geoseg.labels import Labels
 from geoseg.legend import Legend
-from geoseg.prepare import harmonize, prepare
-from geoseg.scene import find_scenes
+from geoseg.prepare import prepare
+from geoseg.scene import find_scenes, harmonize
 from geoseg.settings import Fit
 from geoseg.split import Split
 from geoseg.tiling import Tiling

@@ -61,7 +61,7 @@ DOORS = {
     "segmentation_models_pytorch": {"models"},
     "lightning": {
         *("fit", "ranks", "judge", "loggers", "difficulty", "lr_find"),
-        *("learn", "learnseries", "learnencoder", "reconstruction", "tilepictures"),
+        *("learn", "learnseries", "learnencoder", "learnfold", "reconstruction", "tilepictures"),
     },
     "torchmetrics": {"judge"},
     "mlflow": {"loggers"},

@@ -23,11 +23,11 @@ from geoseg.grid import Grid, Window
 from geoseg.labels import Labels
 from geoseg.legend import Legend
 from geoseg.pixelscores import JudgedPixels
-from geoseg.prepare import harmonize, prepare
+from geoseg.prepare import prepare
 from geoseg.raster import Raster
 from geoseg.samples.tiles import TrainTiles
 from geoseg.samplesplit import Folding
-from geoseg.scene import find_scenes
+from geoseg.scene import find_scenes, harmonize
 from geoseg.settings import Fit, Loss, Model
 from geoseg.split import Split
 from geoseg.tilefolds import Layout

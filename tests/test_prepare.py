@@ -14,9 +14,9 @@ from geoseg.errors import InputError
 from geoseg.grid import Grid
 from geoseg.labels import Labels
 from geoseg.legend import Legend
-from geoseg.prepare import harmonize, prepare
+from geoseg.prepare import prepare
 from geoseg.raster import Raster
-from geoseg.scene import find_scenes
+from geoseg.scene import find_scenes, harmonize
 from geoseg.split import Split
 from geoseg.tiling import Tiling
 
