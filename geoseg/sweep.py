@@ -30,16 +30,14 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from geoseg import processes, summary
+from geoseg import processes
 from geoseg.card import BEST
 from geoseg.errors import InputError
-from geoseg.output import make_folder, read_json, replacing, write_json
+from geoseg.output import make_folder, read_json, write_json
+from geoseg.sweeptable import Job, report, write_table
 
-TABLE = "sweep.csv"
 JOBS = ".jobs"
-"""Folder beside TABLE: a file per job with what came out, and one that it locks."""
-SHOWN = 20
-"""Rows of the table that are printed; all are in TABLE."""
+"""Folder beside the table: a file per job with what came out, and one that it locks."""
 LONGEST = 120
 """Letters of a folder's name; file systems take 255 bytes."""
 LAUNCHERS = ("joblib", "submitit")
@@ -53,27 +51,6 @@ def asked(arguments: Sequence[str]) -> bool:
 
 def _is_flag(word: str) -> bool:
     return word == "-m" or (len(word) > 2 and "--multirun".startswith(word))
-
-
-@dataclass(frozen=True)
-class Job:
-    """What came out of one training of a sweep."""
-
-    settings: dict[str, str]
-    """What differs between the jobs, by key."""
-    run: str
-    """Its folder."""
-    val_miou: float | None = None
-    """The best; None without validation, or if there was a fault."""
-    loss: float | None = None
-    """Of the last epoch, over the train tiles."""
-    minutes: float | None = None
-    fault: str = ""
-    sweep: str = ""
-    """Which call of the command it was made or found by."""
-
-    def __str__(self) -> str:
-        return " ".join(f"{key}={value}" for key, value in self.settings.items()) or "the job"
 
 
 class Opened(Callback):
@@ -204,7 +181,7 @@ class Sweep:
     def _report(self) -> list[Job]:
         jobs = self._write()
         if jobs:
-            print(report(jobs), flush=True)
+            print(report(jobs, Opened.folder or Path()), flush=True)
         return jobs
 
     def _write(self) -> list[Job]:
@@ -216,7 +193,7 @@ class Sweep:
         jobs = [job for job in jobs if job.sweep == self.mark or (Path(job.run) / BEST).exists()]
         jobs = [job for job in jobs if job.sweep == self.mark or not job.fault]
         jobs.sort(key=lambda job: (bool(job.fault), -(job.val_miou or 0)))
-        write_table(folder / TABLE, jobs)
+        write_table(folder, jobs)
         return jobs
 
 
@@ -260,47 +237,6 @@ def folder_name(settings: dict[str, str]) -> str:
         return name
     digest = hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:8]
     return f"{name[:LONGEST]}-{digest}"
-
-
-def write_table(path: Path, jobs: Sequence[Job]) -> None:
-    """One row per job: a column for each setting that is swept, then what came out."""
-    keys = _keys(jobs)
-    results = ("val_miou", "loss", "minutes", "run", "fault")
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow([*keys, *results])
-        for job in jobs:
-            values = [getattr(job, name) for name in results]
-            texts = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
-            writer.writerow([*(job.settings.get(key, "") for key in keys), *texts])
-
-
-def report(jobs: Sequence[Job]) -> str:
-    """The table for people, what is best, and where all of it is."""
-    keys, done = _keys(jobs), [job for job in jobs if job.val_miou is not None]
-    rows = [
-        [
-            *(job.settings.get(key, "") for key in keys),
-            "fault" if job.fault else _number(job.val_miou, 4),
-            _number(job.minutes, 1),
-            job.run,
-        ]
-        for job in jobs[:SHOWN]
-    ]
-    lines = ["", summary.table([*keys, "val mIoU", "minutes", "run"], rows), ""]
-    if len(jobs) > SHOWN:
-        lines.append(f"… and {len(jobs) - SHOWN} more")
-    if done:
-        lines.append(f"best: {done[0]}, val mIoU {done[0].val_miou:.4f}: {done[0].run}")
-    return "\n".join([*lines, f"table: {(Opened.folder or Path()) / TABLE}"])
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"
-
-
-def _keys(jobs: Sequence[Job]) -> list[str]:
-    return list(dict.fromkeys(key for job in jobs for key in job.settings))
 
 
 def _key(word: str) -> str:
