@@ -44,8 +44,8 @@ class Average:
             )
 
     def begin_evenly(self) -> None:
-        """From now on all weights count alike, and those before not at all."""
-        self.evenly, self._steps = True, 0
+        """From now on all weights count alike; the moving average so far counts as one of them."""
+        self.evenly, self._steps = True, 1
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -106,6 +106,11 @@ def fit_network(
             sampler.epoch = history.epoch
             sampler.shuffle.difficulty = history.difficulty
             row = training.epoch(history, clock)
+            if row is None:
+                history.minutes = clock.minutes()
+                if books:
+                    _save(task.folder / LAST, training.state, history)
+                break
             network = training.average.network
             validation = task.judge(network, val_batches, fabric)
             if task.difficulty and history.epoch % HARD_EPOCHS == 0:
@@ -151,8 +156,11 @@ class Training:
         """What LAST holds: parts with a state_dict each."""
         return {"model": self._model, "optimizer": self._optimizer, "average": self.average}
 
-    def epoch(self, history: History, clock: Clock) -> dict[str, float]:
-        """One pass over the train samples, or what fit.max_minutes leaves of it; its row."""
+    def epoch(self, history: History, clock: Clock) -> dict[str, float] | None:
+        """One pass over the train samples, or what fit.max_minutes leaves of it; its row.
+
+        None if it leaves nothing, but for the first epoch, which has a batch at least.
+        """
         fit, count = self._fit, len(self.batches)
         set_frozen(self._network, frozen=history.epoch < fit.freeze)
         losses = Losses(1 if self._fabric.device.type == "cpu" else WATCHED)
@@ -162,7 +170,7 @@ class Training:
                 progress = (history.epoch + number / count) / fit.epochs
                 if fit.max_minutes is not None:
                     progress = max(progress, clock.minutes() / fit.max_minutes)
-                if progress >= 1:
+                if progress >= 1 and (number or history.epoch):
                     break
                 if fit.swa and progress >= 1 - fit.swa and not self.average.evenly:
                     self.average.begin_evenly()
@@ -172,8 +180,12 @@ class Training:
                 losses.add(self.step(batch, progress, stepping=stepping))
                 if losses.broken is not None:
                     break
-                if bar.live.is_started and losses.known:
-                    bar.update(shown, completed=losses.count, loss=f"loss {losses.mean():.4f}")
+                if bar.live.is_started:
+                    bar.update(shown, completed=losses.count)
+                    if losses.known:
+                        bar.update(shown, loss=f"loss {losses.mean():.4f}")
+        if not losses.count:
+            return None
         history.step += losses.count
         mean = losses.mean()
         if not math.isfinite(mean):
@@ -254,7 +266,7 @@ class Losses:
         return int(wrong[0]) if len(wrong) else self.count - 1
 
     def mean(self) -> float:
-        return float(torch.stack(self._losses).mean()) if self._losses else 0.0
+        return float(torch.stack(self._losses).mean())
 
 
 def loading(fit: Fit, device: torch.device) -> dict[str, Any]:
@@ -264,6 +276,9 @@ def loading(fit: Fit, device: torch.device) -> dict[str, Any]:
         workers = max(1, min(8, ((os.cpu_count() or 1) - 1) // place().here))
     return {
         "num_workers": workers,
+        # Else a loader draws a number from torch's generator whenever it starts anew: dropout
+        # would differ after a stop.
+        "generator": torch.Generator(),
         "persistent_workers": workers > 0,
         "pin_memory": device.type == "cuda",
     }

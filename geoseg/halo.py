@@ -16,6 +16,8 @@ from geoseg.lattice import Neighbour
 
 OPEN_SCENES = 32
 """Scenes kept open: a folder is gone through in order, and neighbours come up again and again."""
+OPEN_FILES = 300
+"""Files that these may have, more only if a single scene does; systems allow 1,024 or so."""
 
 
 class OpenScenes:
@@ -32,10 +34,14 @@ class OpenScenes:
         if key in self._open:
             self._open.move_to_end(key)
         else:
-            while len(self._open) >= OPEN_SCENES:
+            while self._open and not self._has_room(scene):
                 self._open.popitem(last=False)[1][1].close()
             self._open[key] = scene, scene.open()  # the scene too: ids of the living are unique
         return self._open[key][1]
+
+    def _has_room(self, scene: AnyScene) -> bool:
+        files = sum(len(set(one.paths)) for one in (scene, *(s for s, _ in self._open.values())))
+        return len(self._open) < OPEN_SCENES and files <= OPEN_FILES
 
     def close(self) -> None:
         while self._open:

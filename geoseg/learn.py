@@ -18,6 +18,7 @@ from geoseg import loss as loss_room
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset
 from geoseg.difficulty import Difficulty
+from geoseg.errors import InputError
 from geoseg.fit import Task, fit_network, loading
 from geoseg.history import History
 from geoseg.judge import ClassJudge
@@ -95,6 +96,11 @@ def make_task(
     )
     lesson: Lesson = Supervised(criterion)
     if unlabelled:
+        if part < 2:
+            raise InputError(
+                f"fit.unlabelled: each process gets {part} tile of fit.batch_size={fit.batch_size},"
+                " and boxes of one tile are laid over another: 2 at least; raise fit.batch_size"
+            )
         statistics = dataset.statistics
         train = PairedTiles(train, unlabelled, augment=augment, statistics=statistics)
         lesson = MeanTeacher(criterion, fit, autocast=fabric.autocast, ranks=ranks)

@@ -22,7 +22,7 @@ from geoseg.learn import CPU_BATCH, GPU_BATCH
 from geoseg.legend import Legend
 from geoseg.masking import Masking
 from geoseg.ranks import Ranks, ready
-from geoseg.reconstruction import Reconstruction, ReconstructionJudge
+from geoseg.reconstruction import Reconstruction, ReconstructionJudge, hidden
 from geoseg.samples.shuffle import Draw, Share, Shuffle
 from geoseg.samples.unlabelled import SceneTiles
 from geoseg.settings import Fit, Study
@@ -35,9 +35,14 @@ Sample = tuple[Tensor, Tensor]
 class DrawnTiles(TorchDataset[Sample]):
     """Tiles moved at random and augmented."""
 
-    def __init__(self, source: Imagery, augment: Augment) -> None:
+    def __init__(self, source: Imagery, augment: Augment, *, jitter: bool = True) -> None:
         self.tiles = SceneTiles(
-            source.train, source.side, source.statistics, augment, aside=source.val
+            source.train,
+            source.side,
+            source.statistics,
+            augment,
+            aside=source.val,
+            jitter=jitter,
         )
 
     def __getitem__(self, draw: Draw) -> Sample:
@@ -53,15 +58,18 @@ class DrawnTiles(TorchDataset[Sample]):
         return len(self.tiles)
 
 
-class StillTiles(TorchDataset[Sample]):
-    """Tiles as they lie."""
+class StillTiles(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
+    """Tiles as they lie, and what of them is hidden, always the same."""
 
-    def __init__(self, source: Imagery) -> None:
+    def __init__(self, source: Imagery, masking: Masking) -> None:
         self.tiles = SceneTiles(source.val, source.side, source.statistics)
+        self._masking = masking
 
-    def __getitem__(self, number: int) -> Sample:
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
         image, valid = self.tiles.still(number)
-        return torch.from_numpy(image), torch.from_numpy(valid)
+        generator = torch.Generator().manual_seed(number)
+        away = hidden((1, *valid.shape), self._masking, generator)[0]
+        return torch.from_numpy(image), torch.from_numpy(valid), away
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -96,7 +104,7 @@ def _task(
     masking: Masking,
 ) -> Task:
     fit, ranks = study.fit, Ranks.of(fabric)
-    train, val = DrawnTiles(source, study.augment), StillTiles(source)
+    train, val = DrawnTiles(source, study.augment, jitter=fit.jitter), StillTiles(source, masking)
     part, options = ranks.share(fit.batch_size), loading(fit, fabric.device)
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
     share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
@@ -119,7 +127,7 @@ def _task(
         Reconstruction(masking, ranks),
         DataLoader(train, part, sampler=share, **options),
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
-        ReconstructionJudge(masking),
+        ReconstructionJudge(),
         folder,
         keep,
         train.title,

@@ -108,6 +108,7 @@ def fit_fold(
     """
     torch.manual_seed(seed)
     study, device, fabric = ready(Study(model, loss, fit, series, seed), BATCH)
+    train = train.take(part_of(len(train), study.fit.train_share, seed))
     statistics = measure(dataset.folder, train, dataset.bands)
     card = make_card(dataset, study, statistics, train)
     network = build(card)

@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.fabric import Fabric
 
+from geoseg.device import enough_memory
 from geoseg.errors import InputError
 from geoseg.fit import Task, Training, seed_epoch
 from geoseg.output import replacing
@@ -36,6 +37,24 @@ def find_rate(task: Task, fit: Fit, *, fabric: Fabric, seed: int) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError if the loss is no number from the start.
     """
+    with enough_memory("fit.batch_size", fit.batch_size):
+        rates, losses = _tried(task, fit, fabric=fabric, seed=seed)
+    ranks = Ranks.of(fabric)
+    ranks.leave()
+    if not rates:
+        raise InputError("the loss is no number at any learning rate; look at the train samples")
+    best = rates[losses.index(min(losses))] / MARGIN
+    if not ranks.first:
+        return ""
+    _write(task.folder, rates, losses, best)
+    return (
+        f"fit.learning_rate={best:.1g} (a tenth of where the loss was lowest, among {len(rates)}"
+        f" rates from {rates[0]:.0e} to {rates[-1]:.0e})\npicture: {task.folder / PICTURE}"
+    )
+
+
+def _tried(task: Task, fit: Fit, *, fabric: Fabric, seed: int) -> tuple[list[float], list[float]]:
+    """Rising rates, and the moving mean of the loss at each, until it comes apart."""
     ranks = Ranks.of(fabric)
     training = Training(task, fit, fabric)
     set_frozen(task.network, frozen=fit.freeze > 0)
@@ -61,17 +80,7 @@ def find_rate(task: Task, fit: Fit, *, fabric: Fabric, seed: int) -> str:
             epoch += 1
             continue
         break
-    ranks.leave()
-    if not rates:
-        raise InputError("the loss is no number at any learning rate; look at the train samples")
-    best = rates[losses.index(min(losses))] / MARGIN
-    if not ranks.first:
-        return ""
-    _write(task.folder, rates, losses, best)
-    return (
-        f"fit.learning_rate={best:.1g} (a tenth of where the loss was lowest, among {len(rates)}"
-        f" rates from {rates[0]:.0e} to {rates[-1]:.0e})\npicture: {task.folder / PICTURE}"
-    )
+    return rates, losses
 
 
 def _write(folder: Path, rates: list[float], losses: list[float], best: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from geoseg.settings import ARCHITECTURES, Fit, Loss, Model, SeriesSamples, Stud
 from geoseg.tiling import Tiling
 
 PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
-LABELS_ONLY = ("balance", "hard", "unlabelled", "freeze", "train_share")
+LABELS_ONLY = (
+    *("balance", "hard", "freeze", "train_share"),
+    *("unlabelled", "unlabelled_weight", "confidence"),
+)
 """Settings of the training loop that are of labels, or of weights that are there already."""
 
 
@@ -58,6 +61,14 @@ class PretrainConfig:
                 faults.add(f"fit.{key}: of trainings with labels; leave it out")
         if self.model.keep != "encoder":
             faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
+        if self.tiling.overlap != Tiling(self.tiling.size).overlap:
+            faults.add(f"tiling.overlap={self.tiling.overlap}: of predictions; leave it out")
+        side = -(-self.tiling.size // self.mask.size)
+        if round(self.mask.share * side * side) >= side * side:
+            faults.add(
+                f"mask.size={self.mask.size}: with mask.share={self.mask.share} nothing of a tile"
+                f" of tiling.size={self.tiling.size} is left to see; take smaller squares"
+            )
         faults.raise_if_any()
 
 
@@ -78,9 +89,8 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
     """
     check_logger(config.fit)
     paths = [path for scene in scenes for path in scene.paths]
-    config = replace(config, scenes=paths)
-    check_start(config, "pretrain")
-    with opened(config, "pretrain", PRODUCTS):
+    check_start(config, "pretrain", files=paths)
+    with opened(config, "pretrain", PRODUCTS, files=paths):
         imagery = Imagery.of(scenes, config.tiling.size, val=config.val, seed=config.seed)
         return processes.spread(
             "geoseg.learnencoder:learn_encoder",

@@ -59,21 +59,19 @@ class Reconstruction(nn.Module):
 
 
 class ReconstructionJudge:
-    """Mean absolute error of hidden pixels of val tiles, always the same ones."""
-
-    def __init__(self, masking: Masking) -> None:
-        self._masking = masking
+    """Mean absolute error of hidden pixels of val tiles: batches (image, valid, hidden)."""
 
     @torch.inference_mode()
     def __call__(self, network: nn.Module, batches: Any, fabric: Fabric) -> Validation | None:
         if not len(batches.dataset):
             return None
         network.eval()
-        ranks, generator = Ranks.of(fabric), torch.Generator().manual_seed(0)
-        sums = torch.zeros(3, dtype=torch.float64, device=fabric.device)
+        ranks = Ranks.of(fabric)
+        # Apple's GPUs have no float64.
+        exact = torch.float32 if fabric.device.type == "mps" else torch.float64
+        sums = torch.zeros(3, dtype=exact, device=fabric.device)
         with fabric.autocast():
-            for image, valid in batches:
-                away = hidden(tuple(valid.shape), self._masking, generator).to(valid.device)
+            for image, valid, away in batches:
                 filled = network(*inputs(image.masked_fill(away[:, None], 0)))
                 where = away & valid
                 blank = error(torch.zeros_like(image), image, where)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,38 +38,46 @@ def check_logger(fit: Fit, *, tried: bool = False) -> None:
             )
 
 
-def check_start(config: Any, name: str, *, but: tuple[str, ...] = ()) -> None:
+def check_start(
+    config: Any, name: str, *, but: tuple[str, ...] = (), files: Sequence[str] = ()
+) -> None:
     """Raises: InputError for weights to start from that are not there, or another network's.
 
-    A training that goes on is past its start. config, name, but: as in `opened`.
+    A training that goes on is past its start. The arguments are those of `opened`.
     """
     run = Path(config.run)
-    if not (origin.goes_on(run) and is_claimed(run, _claimed(config, but), command=name)):
+    if not (origin.goes_on(run) and is_claimed(run, _claimed(config, but, files), command=name)):
         origin.check(config.model, run)
 
 
-def _claimed(config: Any, but: tuple[str, ...]) -> dict[str, Any]:
+def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[str, Any]:
     """The settings that make a run what it is."""
     unsaid = ("run", "overwrite", *but)
     settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
-    return settings
+    return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})
 
 
 @contextmanager
 def opened(
-    config: Any, name: str, products: tuple[str, ...], *, but: tuple[str, ...] = ()
+    config: Any,
+    name: str,
+    products: tuple[str, ...],
+    *,
+    but: tuple[str, ...] = (),
+    files: Sequence[str] = (),
 ) -> Iterator[None]:
     """Claim the run folder of a training and write down how it is made.
 
     The first of several processes does. config: with run, overwrite and fit. name: of the command.
-    but: settings that do not decide what comes out.
+    but: settings that do not decide what comes out. files: that a setting found: others make
+    another run.
     Raises: InputError if there is a run of other settings.
     """
     if not processes.first(config.fit.nodes):
         yield
         return
-    settings = _claimed(config, but)
+    settings = _claimed(config, but, files)
     with clearing(config.run, products):
         claim(config.run, settings, command=name, products=products, overwrite=config.overwrite)
         command.record(Path(config.run), name, config)

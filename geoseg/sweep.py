@@ -211,11 +211,14 @@ def _prefer_high_scores() -> None:
         store.store("optuna", node, group="hydra/sweeper", provider="optuna_sweeper")
 
 
+def swept() -> bool:
+    """Whether this is a job of a sweep."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
 def searching() -> bool:
     """Whether a sweeper chooses settings by the score of earlier jobs, as Optuna's does."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
-        return False
-    return not str(HydraConfig.get().sweeper._target_).endswith(".BasicSweeper")
+    return swept() and not str(HydraConfig.get().sweeper._target_).endswith(".BasicSweeper")
 
 
 def folder_name(settings: dict[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.history import LAST, METRICS
 from geoseg.runfolder import LOGS, check_logger, check_start, opened
+from geoseg.scene import Scene
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
     Fit,
@@ -64,6 +66,8 @@ def main(config: TrainConfig) -> float | None:
 
 
 def _train(config: TrainConfig) -> str:
+    if config.lr_find and sweep.swept():
+        raise InputError("lr_find=true: trains nothing to be compared; leave out --multirun")
     if seriesset.unit_of(config.dataset) in ("parcel", "pixel"):
         samples = SeriesDataset.load(config.dataset)
         check_scored(len(samples.samples("val")), config.dataset)
@@ -114,15 +118,17 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    with faults.collect():
-        _check_start(config)
-    faults.raise_if_any()
-    unlabelled = []
+    unlabelled: list[Scene] = []
     if config.fit.unlabelled is not None:
         card = ModelCard.of(dataset, config.model, {})
         bands = Bands(**dataset.settings["bands"])
-        unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
-    with _opened(config, PRODUCTS):
+        with faults.collect():
+            unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
+    files = [path for scene in unlabelled for path in scene.paths]
+    with faults.collect():
+        _check_start(config, files=files)
+    faults.raise_if_any()
+    with _opened(config, PRODUCTS, files=files):
         # The one that learns needs torch; whatever could be wrong without it has been said.
         return processes.spread(
             "geoseg.learn:learn",
@@ -179,16 +185,16 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         )
 
 
-def _check_start(config: TrainConfig, *, but: str = "") -> None:
+def _check_start(config: TrainConfig, *, but: str = "", files: Sequence[str] = ()) -> None:
     """Raises: InputError if the network can't start from what `model.weights` names."""
     if config.lr_find:
         origin.check(config.model)
     else:
-        check_start(config, "train", but=("lr_find", but))
+        check_start(config, "train", but=("lr_find", but), files=files)
 
 
 def _opened(
-    config: TrainConfig, products: tuple[str, ...], *, but: str = ""
+    config: TrainConfig, products: tuple[str, ...], *, but: str = "", files: Sequence[str] = ()
 ) -> AbstractContextManager[None]:
     """The run folder, claimed; a range test of learning rates leaves it as it is.
 
@@ -196,7 +202,7 @@ def _opened(
     """
     if config.lr_find:
         return nullcontext()
-    return opened(config, "train", products, but=("lr_find", but))
+    return opened(config, "train", products, but=("lr_find", but), files=files)
 
 
 def check_scored(count: int, folder: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import shapely
+
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.dataset import Dataset
@@ -37,13 +39,24 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
     if not scenes:
         return []
     lines = [f"{len(scenes)} unlabelled scenes of {sum(_size(s) for s in scenes):.1f} Mpx"]
-    paths = {path for scene in scenes for path in scene.paths}
-    held = {tile.scene for split in ("val", "test") for tile in dataset.tiles(split)}
-    seen = [s.name for s in dataset.scenes if s.name in held and paths & set(s.paths)]
-    if seen:
+    crs = dataset.scenes[0].grid.crs
+    grids = {scene.name: scene.grid for scene in dataset.scenes}
+    held = [
+        (split, shapely.box(*grids[tile.scene].crop(tile.window).bounds_in(crs)))
+        for split in ("val", "test")
+        for tile in dataset.tiles(split)
+    ]
+    ground = shapely.STRtree([shapely.box(*scene.grid.bounds_in(crs)) for scene in scenes])
+    shown = {
+        split
+        for split, box in held
+        # Not those that only touch along an edge.
+        if shapely.area(shapely.intersection(box, ground.geometries[ground.query(box)])).any()
+    }
+    if shown:
         lines.append(
-            f"note: {', '.join(seen)} with tiles of val or test are among them: their scores say"
-            " how well these scenes are mapped, not how well others would be"
+            f"note: they show ground of {' and '.join(sorted(shown))} tiles: these scores say how"
+            " well this ground is mapped, not how well other ground would be"
         )
     return lines
 

@@ -33,7 +33,8 @@ def cases(scenes: str) -> dict[str, Fit]:
         "accumulate": replace(QUICK, accumulate=2, average=0.9, train_share=0.7),
         "balance": replace(QUICK, balance=0.7, hard=0.5, average=0.0),
         "swa": replace(QUICK, swa=0.5, hard=0.3),
-        "unlabelled": replace(QUICK, unlabelled=[scenes], confidence=0.5, balance=0.5),
+        # A worker, as by default: its loader must draw nothing that dropout would miss.
+        "unlabelled": replace(QUICK, unlabelled=[scenes], confidence=0.5, balance=0.5, workers=1),
     }
 
 

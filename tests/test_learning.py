@@ -6,11 +6,13 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -29,10 +31,14 @@ from geoseg.legend import IGNORED
 from geoseg.meanteacher import MeanTeacher, mixed, risen
 from geoseg.samples.shuffle import Shuffle, balanced, drawn, part_of
 from geoseg.samples.unlabelled import SceneTiles
+from geoseg.scene import find_scenes
 from geoseg.schedule import learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.settings import Fit, Loss, Model
 from geoseg.train import TrainConfig, train, train_images
+from geoseg.unlabelled import described
 
+MOVED = Affine.translation(200, 0)
+"""By the width of the scene: it lies beside it then."""
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
 SMALL = "tu-lcnet_050"
@@ -164,16 +170,18 @@ def test_weights_are_averaged_as_the_formulas_say():
         assert float(average.network.weight) == pytest.approx(expected)
         assert int(average.network.num_batches_tracked) == step
     average.begin_evenly()
-    for step, value in enumerate(values):
+    seen = [expected]
+    for value in values:
         layer.weight.data.fill_(value)
         average.update(layer)
-        assert float(average.network.weight) == pytest.approx(np.mean(values[: step + 1]))
+        seen.append(value)
+        assert float(average.network.weight) == pytest.approx(np.mean(seen))
     other = Average(layer, 0.2)
     other.load_state_dict(average.state_dict())
     layer.weight.data.fill_(100.0)
     for each in (average, other):
         each.update(layer)
-        assert float(each.network.weight) == pytest.approx(np.mean([*values, 100.0]))
+        assert float(each.network.weight) == pytest.approx(np.mean([*seen, 100.0]))
 
 
 def test_without_a_share_the_average_is_the_weights():
@@ -219,6 +227,27 @@ def test_the_tiles_of_a_broken_batch_are_named(dataset, tmp_path):
     wild = Fit(**vars(QUICK) | {"learning_rate": 1e30, "clip": 0.0, "warmup": 0.0})
     with pytest.raises(InputError, match=r"epoch 1, batch 2, of s \(rows \d+ to \d+, columns"):
         train(dataset, tmp_path / "run", model=Model(encoder=SMALL), fit=wild)
+
+
+def test_a_training_of_no_time_has_a_batch_and_an_honest_loss(dataset, tmp_path):
+    none = Fit(**vars(QUICK) | {"epochs": 50, "max_minutes": 1e-6})
+    train(dataset, tmp_path / "run", model=Model(encoder=SMALL), fit=none)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert int(row["step"]) == 1
+    assert float(row["loss"]) > 0
+    assert (tmp_path / "run" / "best.safetensors").exists()
+
+
+def test_an_epoch_without_time_is_none(dataset, tmp_path, monkeypatch):
+    """The minutes pass between two epochs, while pictures are made."""
+    spent = iter([0.0] * 9 + [9.0] * 99)
+    monkeypatch.setattr(fit_room.Clock, "minutes", lambda self: next(spent))
+    fit = Fit(**vars(QUICK) | {"epochs": 50, "epoch_tiles": 32, "max_minutes": 1.0})
+    said = train(dataset, tmp_path / "run", model=Model(encoder=SMALL), fit=fit)
+    assert "fit.max_minutes=1 are over: 9.0 minutes" in said
+    last = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)["history"]
+    assert (last["epoch"], last["minutes"], len(last["rows"])) == (1, 9.0, 1)
 
 
 def test_losses_are_looked_at_now_and_then():
@@ -348,6 +377,31 @@ def test_the_student_learns_from_labels_and_teacher():
     assert (student(other / 9).argmax(1) == (other[:, 0] > 0)).all()
 
 
+def test_the_ground_of_val_tiles_is_told_whatever_the_path(dataset, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "renamed.tif").write_bytes((dataset.folder.parent / "s.tif").read_bytes())
+    for spec in ("s.tif", "copy"):
+        (_, note) = described(dataset, find_scenes(spec))
+        assert "they show ground of val tiles" in note
+    far = replace(dataset.scenes[0].grid, transform=dataset.scenes[0].grid.transform @ MOVED)
+    with raster.create(tmp_path / "far.tif", far, dtype="uint8", count=2) as writer:
+        writer.write(np.ones((2, far.height, far.width), np.uint8), far.window)
+    assert len(described(dataset, find_scenes("far.tif"))) == 1
+
+
+def test_other_unlabelled_scenes_make_another_run(dataset, tmp_path):
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    scene = (dataset.folder.parent / "s.tif").read_bytes()
+    (folder / "a.tif").write_bytes(scene)
+    fit = Fit(**vars(QUICK) | {"epochs": 1, "unlabelled": str(folder)})
+    train(dataset, tmp_path / "run", model=Model(encoder=SMALL), fit=fit)
+    (folder / "b.tif").write_bytes(scene)
+    with pytest.raises(InputError, match=r"other settings \(files\)"):
+        train(dataset, tmp_path / "run", model=Model(encoder=SMALL), fit=fit)
+
+
 def test_scenes_that_do_not_suit_are_refused(dataset, tmp_path):
     (scene,) = dataset.scenes
     coarse = Grid(scene.grid.crs, scene.grid.transform @ type(scene.grid.transform).scale(3), 9, 9)
@@ -369,7 +423,7 @@ def test_a_training_with_unlabelled_scenes_says_what_it_sees(dataset, tmp_path, 
     )
     said = capsys.readouterr().out
     assert "1 unlabelled scenes of 0.0 Mpx" in said
-    assert "note: s with tiles of val or test" in said
+    assert "note: they show ground of val tiles" in said
     assert ModelCard.read(tmp_path / "run" / "best.safetensors").bands == dataset.bands
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from made_series import LEGEND, made_dataset
 
-from geoseg import checkpoint
+from geoseg import checkpoint, learnseries
 from geoseg.card import ModelCard
 from geoseg.device import choose
 from geoseg.errors import InputError
@@ -106,6 +106,25 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
         for run in ("whole", "parts")
     )
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_fold_trains_on_the_share_that_is_set(tmp_path, monkeypatch):
+    class StopError(Exception):
+        pass
+
+    def stop(dataset, samples, *_, **__):
+        raise StopError(len(samples[0]))
+
+    monkeypatch.setattr(learnseries, "_task", stop)
+    dataset = made_dataset(tmp_path / "d")
+    train = dataset.samples("train")
+    fit = Fit(train_share=0.5, epochs=1, device="cpu", precision="32")
+    with pytest.raises(StopError) as stopped:
+        fit_fold(
+            dataset, train, dataset.samples("val"), model=Model("lstm"), loss=Loss(), fit=fit,
+            series=SeriesSamples(), seed=0,
+        )  # fmt: skip
+    assert stopped.value.args == (round(0.5 * len(train)),)
 
 
 def test_what_does_not_fit_is_refused_before_the_work(tmp_path):

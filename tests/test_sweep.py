@@ -57,6 +57,13 @@ def swept(place):
     return train(place, "--multirun", *words)
 
 
+def test_learning_rates_are_not_tried_in_a_sweep(place):
+    done = train(place, "--multirun", "lr_find=true", "seed=1", "run=runs/tried")
+    assert done.returncode == 1
+    assert "lr_find=true: trains nothing to be compared" in done.stderr
+    assert not list((place / "runs/tried").rglob("lr_find.png"))
+
+
 def test_a_job_with_a_fault_is_named_and_the_others_go_on(swept, place):
     assert swept.returncode == 1
     assert f"geoseg train: fit.learning_rate={float(EXPLODES)}: the loss is nan" in swept.stderr

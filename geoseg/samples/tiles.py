@@ -16,15 +16,12 @@ from geoseg.bands import scale
 from geoseg.dataset import Dataset, Tile
 from geoseg.datedscene import AnyScene, DatedReader
 from geoseg.grid import Window
+from geoseg.halo import OPEN_FILES, OPEN_SCENES
 from geoseg.legend import IGNORED
 from geoseg.raster import Raster
 from geoseg.samples.shuffle import Draw
 from geoseg.scene import SceneReader
 
-OPEN_SCENES = 32
-"""Scenes that a process keeps open: opening costs more than reading a tile."""
-OPEN_FILES = 300
-"""Files that these may have, more only if a single scene does; systems allow 1,024 or so."""
 STEP = 32
 """Sides of samples are multiples of this, what most encoders need."""
 

@@ -48,11 +48,13 @@ class SceneTiles:
         augment: Augment | None = None,
         *,
         aside: Sequence[SceneTile] = (),
+        jitter: bool = True,
     ) -> None:
-        """aside: tiles of the same cut that no moved tile may touch."""
+        """aside: tiles of the same cut that no moved tile may touch. jitter: move tiles at all."""
         self.tiles, self.side = tiles, side
         self._aside = {(scene.name, w.top // side, w.left // side) for scene, w in aside}
         self._statistics = statistics
+        self._jitter = jitter
         self._augment = augment_room.build(augment or Augment())
         self._open = OpenScenes()
 
@@ -81,7 +83,7 @@ class SceneTiles:
 
     def _read(self, number: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         scene, window = self.tiles[number]
-        reach, grid = self.side // 2, scene.grid
+        reach, grid = self.side // 2 if self._jitter else 0, scene.grid
         down, right = random.integers(-reach, reach + 1, 2)
         top = int(np.clip(window.top + down, 0, max(0, grid.height - self.side)))
         left = int(np.clip(window.left + right, 0, max(0, grid.width - self.side)))
@@ -132,8 +134,11 @@ class PairedTiles(TorchDataset[Pair]):
         return (image, torch.from_numpy(weak), torch.from_numpy(strong), seen), target
 
     def title(self, draw: Draw) -> str:
-        """What a draw shows, for people: its labelled tile."""
-        return self._labelled.title(draw)
+        """What a draw shows, for people: its labelled tile, and near where the other one lies."""
+        number = int(np.random.default_rng((draw[1], 1)).integers(len(self._others)))
+        scene, window = self._others.tiles[number]
+        beside = f"{scene.name} without labels (near row {window.top}, column {window.left})"
+        return f"{self._labelled.title(draw)} beside {beside}"
 
     def __len__(self) -> int:
         return len(self._labelled)
