@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import random
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -27,6 +28,7 @@ GRACE = 3.0
 """Seconds in which the process with the fault comes to word before those that only miss it."""
 PATIENCE = 10.0
 """Seconds that the first process has to say a fault and end; torch takes its time to end."""
+PORTS, TRIED_PORTS = range(20_000, 32_000), 100
 ENOUGH = 5.0
 """Seconds that a process gets to end before it is killed."""
 GIVEN = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -139,9 +141,16 @@ def _environments(devices: int, nodes: int) -> list[dict[str, str]]:
 
 
 def _free_port() -> str:
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        return str(tried.getsockname()[1])
+    """A port that nobody listens on.
+
+    Below those that systems give to outgoing connections: torch opens it seconds later, and until
+    then any program's connection could have got it.
+    """
+    for port in random.sample(PORTS, TRIED_PORTS):
+        with socket.socket() as tried, suppress(OSError):
+            tried.bind(("127.0.0.1", port))
+            return str(port)
+    raise InputError(f"none of {TRIED_PORTS} ports from {PORTS.start} on is free")
 
 
 def _start(

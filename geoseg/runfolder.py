@@ -78,7 +78,8 @@ def opened(
         yield
         return
     settings = _claimed(config, but, files)
-    with clearing(config.run, products):
+    # A log without an epoch is nothing to keep.
+    with clearing(config.run, tuple(name for name in products if name not in LOGS)):
         claim(config.run, settings, command=name, products=products, overwrite=config.overwrite)
         command.record(Path(config.run), name, config)
         yield
