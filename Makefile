@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # No download at run time, and albumentations would look for one at each import.
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: demo demo-series test lint bench bench-scale bench-real real clean
+.PHONY: demo demo-series test lint bench bench-scale bench-real bench-labels real clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -63,6 +63,10 @@ bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 mi
 bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.seams
+
+bench-labels: $(INSTALLED)  ## Few labels, wrong labels: GEOSEG_REAL_DATA=<folder>; an hour
+	$(BIN)/python -m benchmarks.little
+	$(BIN)/python -m benchmarks.noise
 
 real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real

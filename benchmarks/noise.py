@@ -46,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("real/noise"))
     parser.add_argument("--epochs", type=int, default=20, help="of 128 tiles each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     data, out = real_data(), options.out
@@ -54,7 +55,7 @@ def main() -> int:
     prepare(data, out / "shifted", 0)
     prepare(data, out / "borders", BORDER)
     found: dict[str, dict[str, list[float]]] = {}
-    for seed in SEEDS:
+    for seed in options.seeds:
         for name, (dataset, extra) in VARIANTS.items():
             run = out / f"{name.replace(' ', '_')}_{seed}"
             geoseg("train", f"dataset={out / dataset}", f"run={run}", f"seed={seed}",
@@ -69,7 +70,8 @@ def main() -> int:
     print("\nIoU of building, mean ± standard deviation over seeds")
     print(f"{'':<16}{'true labels':>18}{'shifted labels':>18}")
     for name, by_labels in found.items():
-        cells = [f"{mean(s):.3f} ± {stdev(s):.3f}" for s in by_labels.values()]
+        cells = [f"{mean(s):.3f} ± {stdev(s):.3f}" if len(s) > 1 else f"{s[0]:.3f}"
+                 for s in by_labels.values()]  # fmt: skip
         print(f"{name:<16}" + "".join(f"{cell:>18}" for cell in cells))
     return 0
 
