@@ -17,6 +17,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
 from geoseg.average import Average
@@ -210,9 +211,7 @@ class Training:
         """Move the weights by their gradients; 0, or NaN if a gradient is no number."""
         fit, check = self._fit, torch.zeros((), device=self._fabric.device)
         if fit.clip:
-            norm = self._fabric.clip_gradients(
-                self._model, self._optimizer, max_norm=fit.clip, error_if_nonfinite=False
-            )
+            norm = self._clip()
             # 0 × inf is NaN, which the loss tells; float16 skips such a step.
             if norm is not None and fit.precision != "16":
                 check = 0 * norm.detach()
@@ -220,6 +219,21 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         self.average.update(self._network)
         return check
+
+    def _clip(self) -> Tensor | None:
+        """Shorten the gradient to fit.clip; its length before."""
+        longest = self._fit.clip
+        if self._fabric.device.type != "cpu":
+            return self._fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=longest, error_if_nonfinite=False
+            )
+        # The same, but a gradient that is short enough is not gone through again: no device has to
+        # be waited for to know.
+        weights = [weights for weights in self._network.parameters() if weights.grad is not None]
+        norm = get_total_norm([w.grad for w in weights if w.grad is not None], foreach=True)
+        if norm > longest:
+            clip_grads_with_norm_(weights, longest, norm, foreach=True)
+        return norm
 
     def _explain(self, loss: float, number: int, history: History) -> None:
         """Raises: InputError with the samples of the batch that broke the training."""
