@@ -275,7 +275,7 @@ def test_pretraining_starts_from_a_run_too(dataset, tmp_path, capsys):
     still = replace(QUICK, learning_rate=1e-12, average=0.0)
     config = PretrainConfig(
         run=str(tmp_path / "new"), model=Model(weights=str(tmp_path / "old")), fit=still,
-        tiling=Tiling(64, 0),
+        tiling=Tiling(64),
     )  # fmt: skip
     pretrain(list(dataset.scenes), config)
     assert "encoder tensors loaded" in capsys.readouterr().out
