@@ -1,6 +1,6 @@
 """What losses for wrong labels and ignored borders are worth, on nairobi's shifted buildings.
 
-    GEOSEG_REAL_DATA=<folder> python -m benchmarks.noise [--out real/noise] [--epochs 20]
+    GEOSEG_REAL_DATA=<folder> python -m benchmarks.noise [--out real/noise] [--epochs 15]
 
 The outlines of nairobi lie 2 to 3 m beside the buildings. A U-Net learns from nairobi_1 (val
 nairobi_0, shifted too) and is judged where labels lie right: on kampala and catanduanes, which
@@ -45,7 +45,7 @@ def prepare(data: Path, out: Path, border: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("real/noise"))
-    parser.add_argument("--epochs", type=int, default=20, help="of 128 tiles each")
+    parser.add_argument("--epochs", type=int, default=15, help="of 128 tiles each")
     parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
