@@ -63,22 +63,27 @@ def variants(encoder: Path, unlabelled: str) -> dict[str, tuple[str, ...]]:
         "from scratch": (),
         "pretrained": (pretrained,),
         "mean teacher": (f"fit.unlabelled={unlabelled}",),
-        "both": (pretrained, f"fit.unlabelled={unlabelled}"),
     }
+
+
+def parsed(parser: argparse.ArgumentParser, out: str) -> tuple[argparse.Namespace, Path]:
+    """Options that trainings on real data share, and where the data lie."""
+    parser.add_argument("--out", type=Path, default=Path(out))
+    parser.add_argument("--epochs", type=int, default=15, help="of 128 tiles each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    if not real_data().is_dir():
+        parser.error(f"{real_data()}: no such folder; set GEOSEG_REAL_DATA to the real data")
+    return options, real_data()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("real/little"))
-    parser.add_argument("--epochs", type=int, default=15, help="of 128 tiles each")
     parser.add_argument("--pretraining", type=int, default=80, help="epochs of 128 tiles each")
     parser.add_argument("--only", nargs="+", help="variants")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
-    data, out = real_data(), options.out
-    if not data.is_dir():
-        parser.error(f"{data}: no such folder; set GEOSEG_REAL_DATA to the real data")
+    options, data = parsed(parser, "real/little")
+    out = options.out
     dataset = out / "dataset"
     geoseg("prepare", *(key.format(data=data) for key in BUILDINGS), f"tiling.size={SIDE}",
            f"dataset={dataset}")  # fmt: skip

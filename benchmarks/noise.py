@@ -16,8 +16,7 @@ import sys
 from pathlib import Path
 from statistics import mean, stdev
 
-from benchmarks.little import SEEDS, SIDE, building_iou, geoseg
-from benchmarks.real import real_data
+from benchmarks.little import SIDE, building_iou, geoseg, parsed
 
 BORDER = 5
 """Pixels on either side of an outline that are ignored: 1.5 m."""
@@ -44,14 +43,8 @@ def prepare(data: Path, out: Path, border: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("real/noise"))
-    parser.add_argument("--epochs", type=int, default=15, help="of 128 tiles each")
-    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-    parser.add_argument("--workers", type=int, default=1)
-    options = parser.parse_args()
-    data, out = real_data(), options.out
-    if not data.is_dir():
-        parser.error(f"{data}: no such folder; set GEOSEG_REAL_DATA to the real data")
+    options, data = parsed(parser, "real/noise")
+    out = options.out
     prepare(data, out / "shifted", 0)
     prepare(data, out / "borders", BORDER)
     found: dict[str, dict[str, list[float]]] = {}

@@ -26,8 +26,8 @@ from geoseg.lesson import Lesson, Supervised
 from geoseg.lr_find import find_rate
 from geoseg.meanteacher import MeanTeacher
 from geoseg.ranks import Ranks, ready
-from geoseg.samples.shuffle import Share, Shuffle, part_of
-from geoseg.samples.tiles import TrainTiles, ValTiles, gather
+from geoseg.samples.shuffle import Share, Shuffle
+from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scene import Scene
 from geoseg.settings import Fit, Model, Study
@@ -80,20 +80,14 @@ def make_task(
     """What is to be learnt from a data set; the arguments as of `learn`."""
     fit, augment, names = study.fit, study.augment, dataset.legend.names
     ranks = Ranks.of(fabric)
-    tiles = dataset.tiles("train")
-    tiles = [tiles[number] for number in part_of(len(tiles), fit.train_share, study.seed)]
+    tiles = train_tiles(dataset, fit, study.seed)
     train: Any = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
     val = ValTiles(dataset)
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
     options = loading(fit, fabric.device) | {"collate_fn": gather}
     criterion = loss_room.build(study.loss, counts, names=names, ranks=ranks)
-    share = Share(
-        Shuffle.of(counts, fit, study.seed),
-        batch=fit.batch_size,
-        rank=ranks.number,
-        ranks=ranks.count,
-    )
+    share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
     lesson: Lesson = Supervised(criterion)
     if unlabelled:
         if part < 2:

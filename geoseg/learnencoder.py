@@ -107,7 +107,7 @@ def _task(
     train, val = DrawnTiles(source, study.augment, jitter=fit.jitter), StillTiles(source, masking)
     part, options = ranks.share(fit.batch_size), loading(fit, fabric.device)
     shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
-    share = Share(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
+    share = Share.of(shuffle, fit, ranks)
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:
         card = EncoderCard(

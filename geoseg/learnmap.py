@@ -29,7 +29,8 @@ from geoseg.output import write_json
 from geoseg.pixelarrays import common_dtype
 from geoseg.ranks import Ranks, ready
 from geoseg.samples.cubes import Batch, TrainCubes, ValCubes, collate
-from geoseg.samples.shuffle import Share, Shuffle, part_of
+from geoseg.samples.shuffle import Share, Shuffle
+from geoseg.samples.tiles import train_tiles
 from geoseg.seriescard import SeriesCard
 from geoseg.settings import Study
 
@@ -49,8 +50,7 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
     fit, legend, ranks = study.fit, dataset.legend, Ranks.of(fabric)
     part = ranks.share(fit.batch_size)
     card = make_card(dataset, study)
-    tiles = dataset.tiles("train")
-    tiles = [tiles[number] for number in part_of(len(tiles), fit.train_share, study.seed)]
+    tiles = train_tiles(dataset, fit, study.seed)
     train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
     val = ValCubes(dataset)
     network = build(card)
@@ -68,12 +68,7 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
         checkpoint.save(folder / BEST, best, replace(card, scores=scores))
 
     counts = [tile.counts for tile in train.tiles]
-    share = Share(
-        Shuffle.of(counts, fit, study.seed),
-        batch=fit.batch_size,
-        rank=ranks.number,
-        ranks=ranks.count,
-    )
+    share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
     options = loading(fit, fabric.device) | {"collate_fn": collate}
     task = Task(
         network,

@@ -246,15 +246,15 @@ def _task(
     of_units = indices(samples[0].code, legend.codes)[train.owner]
     counts = np.bincount(of_units, minlength=len(legend))
     each = np.eye(len(legend))[of_units]
-    place = {"rank": ranks.number, "ranks": ranks.count}
-    share = Share(Shuffle.of(each, fit, study.seed), batch=fit.batch_size, **place)
+    share = Share.of(Shuffle.of(each, fit, study.seed), fit, ranks)
     parts = BatchShuffle(share, ranks.share(fit.batch_size))
     options = loading(fit, fabric.device)
+    order = InOrder(len(val), PREDICTED, rank=ranks.number, ranks=ranks.count)
     return Task(
         network,
         Supervised(loss_room.build(study.loss, counts[None], names=legend.names, ranks=ranks)),
         DataLoader(train, None, sampler=parts, **options),
-        DataLoader(val, None, sampler=InOrder(len(val), PREDICTED, **place), **options),
+        DataLoader(val, None, sampler=order, **options),
         ClassJudge(legend.names),
         folder,
         lambda *_: None,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
+from geoseg.ranks import Ranks
 from geoseg.settings import Fit
 
 Draw = tuple[int, int]
@@ -137,6 +138,11 @@ class Share(Sampler[Draw]):
         self.shuffle = shuffle
         self._batch, self._rank, self._ranks = batch, rank, ranks
         self.epoch = 0
+
+    @classmethod
+    def of(cls, shuffle: Shuffle, fit: Fit, ranks: Ranks) -> Share:
+        """This process's part of the batches of a training."""
+        return cls(shuffle, batch=fit.batch_size, rank=ranks.number, ranks=ranks.count)
 
     def __iter__(self) -> Iterator[Draw]:
         draws, part = self._draws(), self._batch // self._ranks

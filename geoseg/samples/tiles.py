@@ -19,8 +19,9 @@ from geoseg.grid import Window
 from geoseg.halo import OPEN_FILES, OPEN_SCENES
 from geoseg.legend import IGNORED
 from geoseg.raster import Raster
-from geoseg.samples.shuffle import Draw
+from geoseg.samples.shuffle import Draw, part_of
 from geoseg.scene import SceneReader
+from geoseg.settings import Fit
 
 STEP = 32
 """Sides of samples are multiples of this, what most encoders need."""
@@ -226,6 +227,12 @@ def _room(count: int, channels: int, side: int) -> Batch:
             shared = torch.UntypedStorage._new_shared(size, device="cpu")
             room.append(torch.empty(0, dtype=dtype).set_(shared).view(whole))
     return room[0], room[1]
+
+
+def train_tiles(dataset: Dataset, fit: Fit, seed: int) -> list[Tile]:
+    """The train tiles that a training uses: fit.train_share of them, drawn by the seed."""
+    tiles = dataset.tiles("train")
+    return [tiles[number] for number in part_of(len(tiles), fit.train_share, seed)]
 
 
 def sample_side(tiles: list[Tile], size: int) -> int:
