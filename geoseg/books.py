@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -32,6 +35,29 @@ class Pictures(Protocol):
         """Write them all as one PNG for people."""
 
 
+SAVING, SHOWING = 0.02, 0.02
+"""Shares of the time that saving and pictures may take."""
+
+
+class Seldom:
+    """Something that is done as often as a share of the time allows."""
+
+    def __init__(self, share: float) -> None:
+        self._share, self._wait, self._last = share, 0.0, time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self._last >= self._wait
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Context in which it is done."""
+        began = time.monotonic()
+        yield
+        self._last = time.monotonic()
+        self._wait = (self._last - began) / self._share
+
+
 class Books:
     """Of the first process: metrics.csv, logger, pictures, best weights, lines on the terminal."""
 
@@ -40,6 +66,8 @@ class Books:
     ) -> None:
         self._folder, self._fit, self._console = folder, fit, console
         self._keep, self._pictures = keep, pictures
+        self._saving, self._showing = Seldom(SAVING), Seldom(SHOWING)
+        self._best: tuple[nn.Module, dict[str, Any]] | None = None
         self._follower = Follower(fit.logger, folder)
         self._rows: list[dict[str, float]] = []
 
@@ -48,13 +76,30 @@ class Books:
     ) -> None:
         """Write down an epoch. network: with the averaged weights, which were validated."""
         if better:
-            self._keep(network, validation.details if validation else {})
+            self._best = copy.deepcopy(network), validation.details if validation else {}
         write_metrics(self._folder / METRICS, history.rows)
         self._rows = history.rows
         self._follower.tell(history.rows, self._show(network, history))
         self._console.print(_line(history, self._fit), highlight=False)
 
+    def save(self, last: Callable[[], None], history: History) -> None:
+        """Save the best weights and `last`, from which a stopped training goes on, if it is time.
+
+        Both at once, since a training that goes on finds the same best weights again. They take
+        longer than an epoch of few tiles; the last epoch is always saved.
+        """
+        if self._saving.due or history.finished(self._fit):
+            with self._saving.timed():
+                self._save_best()
+                last()
+
+    def _save_best(self) -> None:
+        if self._best is not None:
+            self._keep(*self._best)
+            self._best = None
+
     def close(self, history: History) -> None:
+        self._save_best()
         draw_curves(history.rows, self._folder / "curves.png")
         self._follower.end(history.rows, well=True)
 
@@ -64,8 +109,9 @@ class Books:
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None
     ) -> None:
-        """Tell the logger of a training that failed or was interrupted."""
+        """Save the best weights and tell the logger of a training that failed or was stopped."""
         if kind is not None:
+            self._save_best()
             self._follower.end(self._rows, well=False)
 
     def _show(self, network: nn.Module, history: History) -> dict[str, np.ndarray]:
@@ -73,12 +119,15 @@ class Books:
         every, epoch = self._fit.pictures, history.epoch
         if not (self._pictures and every):
             return {}
-        if not (epoch % every == 0 or epoch == 1 or history.finished(self._fit)):
+        ends = epoch == 1 or history.finished(self._fit) is not None
+        if not ends and (epoch % every or not self._showing.due):
             return {}
-        pictures, title = self._pictures(network), f"epoch {epoch}"
+        title = f"epoch {epoch}"
         if "val_miou" in history.rows[-1]:
             title += f", val mIoU {history.rows[-1]['val_miou']:.3f}"
-        self._pictures.save(pictures, self._folder / PICTURES / f"epoch_{epoch:04}.png", title)
+        with self._showing.timed():
+            pictures = self._pictures(network)
+            self._pictures.save(pictures, self._folder / PICTURES / f"epoch_{epoch:04}.png", title)
         return {f"val/{name}": picture for name, picture in pictures.items()}
 
 

@@ -89,7 +89,8 @@ class ModelCard:
         return cls(
             **values
             | {
-                "model": Model(**values["model"]),
+                # Networks of before had no path at full resolution.
+                "model": Model(**{"detail": 0} | values["model"]),
                 "bands": tuple(values["bands"]),
                 "statistics": BandStatistics.from_dict(values["statistics"]),
                 "legend": Legend.from_dict(values["legend"]),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 from torch import nn
 
 from geoseg import models
-from geoseg.card import ENCODER_KEY, KEY, EncoderCard, ModelCard
+from geoseg.card import BEST, ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.errors import InputError
 from geoseg.models import series
 from geoseg.output import replacing
@@ -18,6 +21,15 @@ from geoseg.output import replacing
 def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
     """Write weights and card into one file, whole or not at all. Raises: InputError."""
     _write(path, network, {KEY: card.to_json()})
+
+
+def keeper(folder: Path, card: ModelCard) -> Callable[[nn.Module, dict[str, Any]], None]:
+    """What saves weights as a run's best ones, with the card and the scores that they got."""
+
+    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
+        save(folder / BEST, best, replace(card, scores=scores))
+
+    return keep
 
 
 def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> None:

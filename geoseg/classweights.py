@@ -13,6 +13,8 @@ import numpy.typing as npt
 from geoseg import settings
 from geoseg.errors import Faults, InputError
 
+TEMPER = 0.25
+"""Power of the inverse share that is a tempered weight."""
 LARGEST_RATIO = 100.0
 """Of two computed class weights: a class of a handful of pixels must not drown all others."""
 
@@ -22,7 +24,8 @@ def class_weights(
 ) -> list[float]:
     """A weight for each class: all 1, as given by name, or computed from its share of pixels.
 
-    `inverse` is 1 / share. `median` is the median frequency over the class's own, where a class's
+    `inverse` is 1 / share, `tempered` its fourth root, which lifts rare classes without letting
+    them drown the others. `median` is the median frequency over the class's own, where a class's
     frequency is its share in the tiles that have it (Eigen & Fergus 2015). `shares` of the train
     split are (K,), or better (tiles, K) pixels: with (K,) alone every class counts as being in
     every tile, and median is inverse by another factor, which no loss here heeds. A class without
@@ -31,7 +34,7 @@ def class_weights(
     """
     if isinstance(choice, Mapping):
         return given_weights(choice, names)
-    if choice == "none":
+    if choice in ("none", "auto"):  # auto: the recipe of a training has said otherwise by now
         return [1.0] * len(names)
     if choice not in settings.CLASS_WEIGHTS or shares is None:
         reason = "the class shares are not known" if shares is None else "unknown"
@@ -42,12 +45,14 @@ def class_weights(
     pixels = np.atleast_2d(np.asarray(shares, dtype=np.float64))
     if pixels.shape[1] != len(names):
         raise ValueError(f"shares of {pixels.shape[1]} classes for {len(names)} names")
-    around = np.ones_like(pixels, dtype=bool) if choice == "inverse" else pixels > 0
+    around = pixels > 0 if choice == "median" else np.ones_like(pixels, dtype=bool)
     totals = np.where(around, pixels.sum(axis=1, keepdims=True), 0).sum(axis=0)
     occurs = pixels.sum(axis=0) > 0
     weights = np.ones(len(names))
     if occurs.any():
         inverse = totals[occurs] / pixels.sum(axis=0)[occurs]
+        if choice == "tempered":
+            inverse = inverse**TEMPER
         inverse = inverse.clip(max=LARGEST_RATIO * inverse.min())
         weights[occurs] = inverse / inverse.mean()
     return [float(weight) for weight in weights]

@@ -195,7 +195,7 @@ def _plan(
         raise InputError(
             "test=true: for images; all samples of series take part, whatever their split"
         )
-    rate = config.fit.learning_rate
+    rate = config.fit.peak
     return SeriesFolds.plan(dataset, draw, config.model, learning_rate=rate)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -34,6 +34,7 @@ from geoseg.ranks import ALONE, Ranks
 from geoseg.samples.shuffle import Draw
 from geoseg.schedule import learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.settings import Fit
+from geoseg.threads import ahead
 
 HARD_EPOCHS = 5
 """Epochs after which the losses of the train samples are measured again (fit.hard)."""
@@ -101,6 +102,10 @@ def fit_network(
     if ranks.first:
         books = Books(task.folder, fit, task.keep, task.pictures, console or Console())
     clock = Clock(history.minutes, ranks)
+
+    def save() -> None:
+        _save(task.folder / LAST, training.state, history)
+
     with enough_memory("fit.batch_size", fit.batch_size), books or nullcontext():
         while history.finished(fit) is None:
             seed_epoch(seed, history.epoch, ranks)
@@ -110,7 +115,7 @@ def fit_network(
             if row is None:
                 history.minutes = clock.minutes()
                 if books:
-                    _save(task.folder / LAST, training.state, history)
+                    books.save(save, history)
                 break
             network = training.average.network
             validation = task.judge(network, val_batches, fabric)
@@ -119,7 +124,7 @@ def fit_network(
             better = history.add(row, validation, clock.minutes())
             if books:
                 books.write(network, history, validation, better=better)
-                _save(task.folder / LAST, training.state, history)
+                books.save(save, history)
     ranks.leave()
     if books:
         books.close(history)
@@ -165,9 +170,12 @@ class Training:
         fit, count = self._fit, len(self.batches)
         set_frozen(self._network, frozen=history.epoch < fit.freeze)
         losses = Losses(1 if self._fabric.device.type == "cpu" else WATCHED)
-        with _bar(shown=self._fabric.is_global_zero) as bar:
+        with (
+            _bar(shown=self._fabric.is_global_zero) as bar,
+            closing(self._made()) as batches,
+        ):
             shown = bar.add_task(f"epoch {history.epoch + 1}", total=count, loss="")
-            for number, batch in enumerate(self.batches):
+            for number, batch in enumerate(batches):
                 progress = (history.epoch + number / count) / fit.epochs
                 if fit.max_minutes is not None:
                     progress = max(progress, clock.minutes() / fit.max_minutes)
@@ -194,6 +202,11 @@ class Training:
         rate = float(self._optimizer.param_groups[0]["lr"])
         epoch = {"epoch": history.epoch + 1, "step": history.step}
         return epoch | {"loss": mean, "learning_rate": rate}
+
+    def _made(self) -> Generator[Any, None, None]:
+        """The batches of an epoch; without processes that read, a thread makes them ahead."""
+        batches = (batch for batch in self.batches)
+        return batches if self._task.train.num_workers else ahead(batches)
 
     def step(self, batch: Any, progress: float, *, stepping: bool = True) -> Tensor:
         """Learn from a batch, and move the weights if `stepping`; the loss, detached."""
@@ -244,7 +257,7 @@ class Training:
         raise InputError(
             f"the loss is {loss} in epoch {history.epoch + 1}, batch {number + 1}, of"
             f" {', '.join(names[:NAMED])}{more}; look whether these hold strange values, lower"
-            f" fit.learning_rate ({self._fit.learning_rate:g}) or set fit.precision=32, and start"
+            f" fit.learning_rate ({self._fit.peak:g}) or set fit.precision=32, and start"
             " anew with overwrite=true"
         )
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from geoseg.bands import BandStatistics
@@ -83,6 +85,8 @@ class Forward:
     members: Sequence[Member]
     device: Device
     tta: str = "none"
+    smooth: int = 0
+    """Side of the squares over which probabilities are averaged, in pixels; 0 = not."""
     _logits: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _probabilities: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _sum: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
@@ -90,6 +94,10 @@ class Forward:
     def __call__(self, batch: Batch) -> Tensor:
         """Probabilities (B, K, H, W) float32 of a batch with images, valid until the next call."""
         images, seen = batch.on(self.device.torch)
+        return smoothed(self.mean(images, seen), seen, self.smooth)
+
+    def mean(self, images: Tensor, seen: Tensor | None) -> Tensor:
+        """The same of images (B, C, H, W) and where they are seen (B, H, W), not smoothed."""
         turns = TURNS[self.tta]
         count = len(turns) * len(self.members)
         first = True
@@ -118,3 +126,19 @@ class Forward:
             self._sum.copy_(part)
         else:
             self._sum.add_(part)
+
+
+def smoothed(probabilities: Tensor, seen: Tensor | None, side: int) -> Tensor:
+    """Probabilities (B, K, H, W) averaged over squares of pixels, only over those that are seen.
+
+    seen: (B, H, W); None = everywhere. A side of 0 or 1 changes nothing.
+    """
+    if side < 2:
+        return probabilities
+    mean = partial(
+        F.avg_pool2d, kernel_size=side, stride=1, padding=side // 2, count_include_pad=False
+    )
+    if seen is None:
+        return mean(probabilities)
+    weight = seen[:, None].float()
+    return mean(probabilities * weight) / mean(weight).clamp_min(1e-6)

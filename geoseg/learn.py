@@ -13,10 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geoseg import augment as augment_room
-from geoseg import blocks, checkpoint, transfer
+from geoseg import blocks, checkpoint, options, recipe, refit, transfer
 from geoseg import loss as loss_room
 from geoseg.card import BEST, ModelCard
-from geoseg.dataset import Dataset
+from geoseg.dataset import Dataset, Tile
+from geoseg.device import Device
 from geoseg.difficulty import Difficulty
 from geoseg.errors import InputError
 from geoseg.fit import Task, fit_network, loading
@@ -31,6 +32,7 @@ from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scene import Scene
 from geoseg.settings import Fit, Model, Study
+from geoseg.split import SPLITS
 from geoseg.tilepictures import TilePictures
 from geoseg.unlabelled import described
 
@@ -45,27 +47,59 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    study, device, fabric = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
-    fit, model, ranks = study.fit, study.model, Ranks.of(fabric)
+    study, device, fabric = ready(recipe.for_images(study, dataset), CPU_BATCH, on_gpu=GPU_BATCH)
+    fit, model, ranks = refit.first(study.fit), study.model, Ranks.of(fabric)
     card = ModelCard.of(dataset, model, {})
     network = checkpoint.build(card)
     with fabric.rank_zero_first(local=True):  # weights are downloaded once
         before = None if study.lr_find else folder
         card, started = transfer.begin(network, model, card, before)
     task = make_task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
-
-    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
-
-    task.keep = keep
+    task.keep = checkpoint.keeper(folder, card)
     if ranks.first:
         print(started + _opening(dataset, network, model, task, f"{device}{ranks}"))
+        print(recipe.said(study))
         for line in described(dataset, unlabelled):
             print(line)
     if study.lr_find:
         return find_rate(task, fit, fabric=fabric, seed=study.seed)
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
-    return _closing(history, fit, folder)
+    if not ranks.first:
+        return ""
+    said = [_options(dataset, folder, device)]
+    if fit.refit and dataset.tiles("val"):
+        both = replace(
+            dataset, own=tuple(as_train(tile) for split in SPLITS for tile in dataset.tiles(split))
+        )
+
+        def again(place: Path, fit: Fit) -> None:
+            torch.manual_seed(study.seed)
+            judged = ModelCard.read(folder / BEST)
+            network = checkpoint.build(card)
+            transfer.load(network, model, card)
+            task = make_task(
+                both, network, study, folder=place, fabric=fabric, unlabelled=unlabelled
+            )
+            task.keep = lambda best, _: checkpoint.keeper(place, judged)(best, judged.scores)
+            fit_network(task, fit, fabric=fabric, seed=study.seed)
+
+        said.append(refit.second(fit, history, folder, again))
+    return _closing(history, fit, folder, said)
+
+
+def as_train(tile: Tile) -> Tile:
+    """A val tile as one of train; others as they are."""
+    return replace(tile, split="train") if tile.split == "val" else tile
+
+
+def _options(dataset: Dataset, folder: Path, device: Device) -> str:
+    """What would gain in prediction, by the best weights on val; "" if nothing does."""
+    val = ValTiles(dataset)
+    if not len(val):
+        return ""
+    best, _ = checkpoint.load(folder / BEST)
+    miou = options.compare(device.place(best), val, dataset.legend.names, device)
+    return options.advice(miou, str(folder))
 
 
 def make_task(
@@ -85,7 +119,7 @@ def make_task(
     val = ValTiles(dataset)
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
-    options = loading(fit, fabric.device) | {"collate_fn": gather}
+    feeding = loading(fit, fabric.device) | {"collate_fn": gather}
     criterion = loss_room.build(study.loss, counts, names=names, ranks=ranks)
     share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
     lesson: Lesson = Supervised(criterion)
@@ -101,12 +135,12 @@ def make_task(
     difficulty = None
     if fit.hard:
         seen = ValTiles(dataset, tiles=tiles)
-        difficulty = Difficulty(seen, part, fabric=fabric, options=options)
+        difficulty = Difficulty(seen, part, fabric=fabric, options=feeding)
     return Task(
         network,
         lesson,
-        DataLoader(train, part, sampler=share, **options),
-        DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
+        DataLoader(train, part, sampler=share, **feeding),
+        DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **feeding),
         ClassJudge(names),
         folder,
         lambda *_: None,
@@ -130,10 +164,11 @@ def _opening(dataset: Dataset, network: nn.Module, model: Model, task: Task, on:
     return "\n".join(lines)
 
 
-def _closing(history: History, fit: Fit, folder: Path) -> str:
+def _closing(history: History, fit: Fit, folder: Path, said: Sequence[str]) -> str:
     lines = [f"{history.finished(fit)}: {history.minutes:.1f} minutes"]
     if history.rows and "val_miou" in history.rows[-1]:
         lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
+    lines += [text for text in said if text]
     lines += [f"note: {remark}" for remark in history.remarks()]
     lines.append(f"weights: {folder / BEST}  curves: {folder / 'curves.png'}")
     return "\n".join(lines)

@@ -106,7 +106,7 @@ def _task(
     fit, ranks = study.fit, Ranks.of(fabric)
     train, val = DrawnTiles(source, study.augment, jitter=fit.jitter), StillTiles(source, masking)
     part, options = ranks.share(fit.batch_size), loading(fit, fabric.device)
-    shuffle = Shuffle(len(train), least=fit.epoch_tiles, batch=fit.batch_size, seed=study.seed)
+    shuffle = Shuffle(len(train), least=fit.least, batch=fit.batch_size, seed=study.seed)
     share = Share.of(shuffle, fit, ranks)
 
     def keep(best: nn.Module, scores: dict[str, Any]) -> None:

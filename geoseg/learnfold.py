@@ -15,7 +15,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geoseg import checkpoint, transfer
+from geoseg import checkpoint, recipe, transfer
 from geoseg.accuracy import confusion
 from geoseg.augment import Augment
 from geoseg.card import ModelCard
@@ -55,7 +55,7 @@ def fit_fold(
     fold = replace(fold, statistics=measure(fold, Summary()))
     torch.manual_seed(seed)
     study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
-    study, device, fabric = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
+    study, device, fabric = ready(recipe.for_images(study, fold), CPU_BATCH, on_gpu=GPU_BATCH)
     fit = study.fit
     with tempfile.TemporaryDirectory() as folder:
         network = _train(fold, Path(folder), fabric, study)
@@ -66,7 +66,7 @@ def fit_fold(
         DataLoader(held_out, fit.batch_size, **options),
         len(fold.legend),
         device=device,
-        rate=fit.learning_rate,
+        rate=fit.peak,
     )
 
 

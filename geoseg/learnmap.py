@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from geoseg import checkpoint, transfer
+from geoseg import checkpoint, recipe, transfer
 from geoseg import loss as loss_room
 from geoseg.accuracy import Scores, confusion
 from geoseg.bydate import ByDate
@@ -46,7 +44,7 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    study, device, fabric = ready(study, BATCH)
+    study, device, fabric = ready(recipe.for_images(study, dataset), BATCH)
     fit, legend, ranks = study.fit, dataset.legend, Ranks.of(fabric)
     part = ranks.share(fit.batch_size)
     card = make_card(dataset, study)
@@ -64,9 +62,6 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
             f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles"
         )
 
-    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
-
     counts = [tile.counts for tile in train.tiles]
     share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
     options = loading(fit, fabric.device) | {"collate_fn": collate}
@@ -77,7 +72,7 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
         ClassJudge(legend.names),
         folder,
-        keep,
+        checkpoint.keeper(folder, card),
         train.title,
     )
     if study.lr_find:

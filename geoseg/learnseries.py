@@ -6,7 +6,6 @@ import io
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +14,7 @@ from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
-from geoseg import checkpoint, transfer
+from geoseg import checkpoint, recipe, refit, transfer
 from geoseg import loss as loss_room
 from geoseg.accuracy import Scores, confusion
 from geoseg.bands import BandStatistics
@@ -51,10 +50,11 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    study, device, fabric = ready(study, BATCH)
+    study, device, fabric = ready(recipe.for_series(study), BATCH)
+    fit = refit.first(study.fit)
     card = make_card(dataset, study, dataset.statistics)
     train, val = dataset.samples("train"), dataset.samples("val")
-    train = train.take(part_of(len(train), study.fit.train_share, study.seed))
+    train = train.take(part_of(len(train), fit.train_share, study.seed))
     network = build(card)
     before = None if study.lr_find else folder
     card, started = transfer.begin(network, study.model, card, before)
@@ -65,22 +65,32 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
         print(
             f"{started}{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
             f" {len(dataset.legend)} classes, on {device}{Ranks.of(fabric)}\n"
-            f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}"
+            f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}\n"
+            f"{recipe.said(study)}"
         )
-
-    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
-        checkpoint.save(folder / BEST, best, replace(card, scores=scores))
-
     task = _task(dataset, (train, val), network, card, study, folder=folder, fabric=fabric)
-    task.keep = keep
+    task.keep = checkpoint.keeper(folder, card)
     if study.lr_find:
-        return find_rate(task, study.fit, fabric=fabric, seed=study.seed)
-    history = fit_network(task, study.fit, fabric=fabric, seed=study.seed)
+        return find_rate(task, fit, fabric=fabric, seed=study.seed)
+    history = fit_network(task, fit, fabric=fabric, seed=study.seed)
     if not fabric.is_global_zero:
         return ""
-    best, _ = checkpoint.load(folder / BEST)
+    best, judged = checkpoint.load(folder / BEST)
     scores = _judge(dataset, device.place(best), card, device, folder=folder)
-    return closing(history, study.fit, folder, scores)
+    if fit.refit and len(val):
+        both = dataset.samples()
+        both = both.take(np.isin(both.split, ("train", "val")))
+
+        def again(place: Path, fit: Fit) -> None:
+            torch.manual_seed(study.seed)
+            network = build(card)
+            none = both.take(np.zeros(0, np.int64))
+            task = _task(dataset, (both, none), network, card, study, folder=place, fabric=fabric)
+            task.keep = lambda best, _: checkpoint.keeper(place, judged)(best, judged.scores)
+            fit_network(task, fit, fabric=fabric, seed=study.seed)
+
+        scores += f"\n\n{refit.second(fit, history, folder, again)}"
+    return closing(history, fit, folder, scores)
 
 
 def closing(history: History, fit: Fit, folder: Path, scores: str) -> str:
@@ -107,7 +117,7 @@ def fit_fold(
     Returns: probabilities (N, K) float32 of the samples held out.
     """
     torch.manual_seed(seed)
-    study, device, fabric = ready(Study(model, loss, fit, series, seed), BATCH)
+    study, device, fabric = ready(recipe.for_series(Study(model, loss, fit, series, seed)), BATCH)
     train = train.take(part_of(len(train), study.fit.train_share, seed))
     statistics = measure(dataset.folder, train, dataset.bands)
     card = make_card(dataset, study, statistics, train)

@@ -40,7 +40,7 @@ def build(
     """
     weights = class_weights(loss.class_weights, shares, names=names)
     losses: dict[str, Callable[..., Tensor]] = {
-        "cross_entropy": partial(cross_entropy, smoothing=loss.label_smoothing),
+        "cross_entropy": partial(cross_entropy, smoothing=loss.label_smoothing or 0.0),
         "focal": partial(focal, gamma=loss.focal_gamma),
         "dice": partial(tversky, alpha=0.5, beta=0.5),
         "tversky": partial(tversky, alpha=loss.tversky_alpha, beta=loss.tversky_beta),

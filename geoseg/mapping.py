@@ -76,6 +76,7 @@ def settings_of(network: Network, tiling: Tiling) -> dict[str, Any]:
         "backend": running.wanted_backend,
         "tta": network.tta,
         "halo": running.halo,
+        "smooth": running.smooth,
     }
 
 

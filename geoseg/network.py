@@ -41,6 +41,9 @@ class Running:
     """GB for the buffers of a panel: wider scenes are done in several panels."""
     halo: bool = True
     """Let windows at the edge of a scene see what adjoining scenes of the folder show there."""
+    smooth: int = 0
+    """Side, in pixels, of the squares over which probabilities are averaged: an odd number, against
+    single wrong pixels; 0 = none. Training says what gained on val."""
     readers: int | None = None
     """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
 
@@ -58,6 +61,8 @@ class Running:
             value = getattr(self, name)
             if value is not None and value < 1:
                 faults.add(f"predict.{name}={value}: must be at least 1")
+        if self.smooth < 0 or (self.smooth and self.smooth % 2 == 0):
+            faults.add(f"predict.smooth={self.smooth}: must be odd, as 3 or 5, or 0")
         if not self.memory > 0:
             faults.add(f"predict.memory={self.memory}: must be above 0")
         faults.raise_if_any()

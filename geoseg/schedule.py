@@ -23,10 +23,10 @@ def learning_rate(fit: Fit, progress: float) -> float:
     progress: share of the training that is done, 0..1.
     """
     if progress < fit.warmup:
-        return fit.learning_rate * max(progress / fit.warmup, 0.01)
+        return fit.peak * max(progress / fit.warmup, 0.01)
     lowest = SWA_RATE if fit.swa else LOWEST
     falling = min((progress - fit.warmup) / (1 - fit.swa - fit.warmup), 1.0)
-    return fit.learning_rate * (lowest + (1 - lowest) * (1 + math.cos(math.pi * falling)) / 2)
+    return fit.peak * (lowest + (1 - lowest) * (1 + math.cos(math.pi * falling)) / 2)
 
 
 def encoder_of(network: nn.Module) -> nn.Module | None:
@@ -36,17 +36,25 @@ def encoder_of(network: nn.Module) -> nn.Module | None:
 
 
 def optimizer_of(network: nn.Module, fit: Fit) -> torch.optim.Optimizer:
-    """AdamW; the encoder, if it is to learn at another rate, is a group of its own."""
-    groups = [{"params": list(network.parameters()), "scale": 1.0}]
+    """AdamW; biases and norms do not decay, and the encoder may learn at another rate.
+
+    A bias or a norm's scale has nothing to over-fit with, and decay pulls it from where it should
+    be (He et al. 2019, "Bag of tricks", section 3.1).
+    """
     encoder = encoder_of(network)
-    if fit.encoder_lr_scale != 1 and encoder is not None:
-        inside = {id(weights) for weights in encoder.parameters()}
-        groups = [
-            {"params": [w for w in network.parameters() if id(w) not in inside], "scale": 1.0},
-            {"params": list(encoder.parameters()), "scale": fit.encoder_lr_scale},
-        ]
+    inside = set() if encoder is None else {id(weights) for weights in encoder.parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for weights in network.parameters():
+        scale = fit.encoder_lr_scale if id(weights) in inside else 1.0
+        decay = fit.weight_decay if weights.ndim > 1 else 0.0
+        groups.setdefault((scale, decay), []).append(weights)
     return torch.optim.AdamW(
-        groups, lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
+        [
+            {"params": weights, "scale": scale, "weight_decay": decay}
+            for (scale, decay), weights in groups.items()
+        ],
+        lr=fit.peak,
+        fused=True,
     )
 
 

@@ -33,8 +33,12 @@ BOOTSTRAPS = {"hard": 0.8, "soft": 0.95}
 """Kinds of bootstrapping, each with the share of the label that Reed et al. (2015) found best."""
 PAIRED = ("tversky", "symmetric")
 """Losses with two parts, weighted by alpha and beta."""
-CLASS_WEIGHTS = ("none", "inverse", "median")
+CLASS_WEIGHTS = ("auto", "none", "inverse", "median", "tempered")
 PRECISIONS = ("auto", "32", "bf16", "16")
+LEARNING_RATE = 1e-3
+"""Of AdamW, where neither the settings nor the recipe say another."""
+EPOCH_TILES = 128
+"""Samples drawn per epoch at least, likewise."""
 LOGGERS = ("tensorboard", "mlflow", "wandb", "none")
 
 
@@ -53,6 +57,9 @@ class Model:
     keep: str = "encoder"
     """What is kept of these weights: encoder, or network: the decoder too, all but the last layer,
     in which classes that both legends name alike keep theirs."""
+    detail: int = 16
+    """U-Net and U-Net++: features made at full resolution and joined before the last layer, for
+    objects of few pixels and for what a pixel's own spectrum tells; 0 = none."""
     norm: str = "batch"
     """SegNet only: batch, group, instance or layer."""
     dropout: float = 0.0
@@ -92,7 +99,7 @@ class Model:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
                 )
-        for key in ("width", "layers", "heads", "keys"):
+        for key in ("detail", "width", "layers", "heads", "keys"):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
         if self.keep == "network" and self.weights is None:
@@ -111,12 +118,15 @@ class Loss:
     """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
 
     terms: dict[str, float] = field(default_factory=dict)
-    """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky; for
-    labels with errors bootstrapped, symmetric."""
-    class_weights: Any = "none"
-    """none, inverse or median (frequency, over the train split), or weights by class name."""
-    label_smoothing: float = 0.0
-    """Cross-entropy: share of the target spread over all classes."""
+    """Weight of each term: cross_entropy, dice, focal, lovasz, tversky; for labels with errors
+    bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for images,
+    cross_entropy for series."""
+    class_weights: Any = "auto"
+    """none, inverse, median or tempered (by frequency over the train split; tempered is its fourth
+    root), or weights by class name. auto: tempered for series, none for images."""
+    label_smoothing: float | None = None
+    """Cross-entropy: share of the target spread over all classes; by default 0.05 for series of
+    parcels or pixels, else 0."""
     focal_gamma: float = 2.0
     """Focal: how far easy pixels are played down (Lin et al. 2017)."""
     tversky_alpha: float = 0.3
@@ -166,7 +176,7 @@ class Loss:
                 f"loss.class_weights={self.class_weights}: give {', '.join(CLASS_WEIGHTS)}"
                 " or a weight for each class: {forest: 1, road: 5}"
             )
-        if not 0 <= self.label_smoothing < 1:
+        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
             faults.add(f"loss.label_smoothing={self.label_smoothing}: must be in [0, 1)")
         for name in (*(f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta")), "focal_gamma"):
             if getattr(self, name) < 0:
@@ -246,8 +256,9 @@ class Fit:
     series 64 samples."""
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
-    learning_rate: float = 1e-3
-    """Peak of the schedule (AdamW); lr_find=true finds one."""
+    learning_rate: float | None = None
+    """Peak of the schedule (AdamW); lr_find=true finds one. By default 1e-3, and 2e-3 for series of
+    parcels or pixels."""
     encoder_lr_scale: float = 1.0
     """Learning rate of the encoder as a share of the others': below 1 for one that knows much."""
     freeze: int = 0
@@ -266,10 +277,16 @@ class Fit:
     """Largest norm of the gradient; 0 = unlimited."""
     patience: int = 0
     """Epochs without a better validation mIoU before an early stop; 0 = never."""
+    refit: bool = False
+    """Train once more, on train and val together, for as many epochs as gave the best validation:
+    the scores stay those of the first training, the weights are those of the second. Of
+    fit.max_minutes each gets its part."""
     jitter: bool = True
     """Move each train tile at random by up to half its size, within its part of the split."""
-    epoch_tiles: int = 128
-    """Tiles drawn per epoch at least: few tiles are drawn several times between validations."""
+    epoch_tiles: int | None = None
+    """Tiles drawn per epoch at least: few tiles are drawn several times between validations. By
+    default so many that a validation takes about a twentieth of an epoch, and 128 or more; of
+    series all samples once, and 512 or more."""
     train_share: float = 1.0
     """Share of the train tiles that are used, drawn by the seed: for curves of score by labels."""
     balance: float = 0.0
@@ -286,7 +303,7 @@ class Fit:
     """Probability from which the teacher's class of an unlabelled pixel is taken for true."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
-    among the devices, and at most 8."""
+    among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
     device: str = "auto"
     """auto, cpu, cuda or mps."""
     devices: int | None = None
@@ -295,7 +312,8 @@ class Fit:
     nodes: int = 1
     """Machines that train together; torchrun says it by itself."""
     precision: str = "auto"
-    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
+    """auto (bfloat16 where the hardware has it; 32 for series of parcels or pixels, whose networks
+    are small), 32, bf16 or 16."""
     logger: str = "tensorboard"
     """tensorboard, mlflow, wandb or none: who else is told the numbers of metrics.csv and shown the
     pictures."""
@@ -303,10 +321,20 @@ class Fit:
     """Epochs between pictures of val tiles (image, labels, map, where these differ), besides the
     first and the last epoch; 0 = none. Of series there are none."""
 
+    @property
+    def peak(self) -> float:
+        """learning_rate, or the usual one."""
+        return LEARNING_RATE if self.learning_rate is None else self.learning_rate
+
+    @property
+    def least(self) -> int:
+        """epoch_tiles, or the usual ones."""
+        return EPOCH_TILES if self.epoch_tiles is None else self.epoch_tiles
+
     def __post_init__(self) -> None:
         faults = Faults()
         for name in ("epochs", "accumulate", "epoch_tiles", "nodes"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
         not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
         for name in (*not_negative, "unlabelled_weight"):
@@ -326,7 +354,9 @@ class Fit:
                 f"fit.device={self.device}: one device, but fit.devices={self.devices}; set"
                 f" fit.device={kind}"
             )
-        if self.learning_rate <= 0:
+        if self.refit and processes > 1:
+            faults.add("fit.refit: trains on one device; leave out fit.devices and fit.nodes")
+        if self.learning_rate is not None and self.learning_rate <= 0:
             faults.add(f"fit.learning_rate={self.learning_rate}: must be above 0")
         for name in ("warmup", "average", "swa", "hard"):
             if not 0 <= getattr(self, name) < 1:

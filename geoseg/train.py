@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from geoseg import command, origin, processes, seriesset, sweep
+from geoseg import command, origin, processes, refit, seriesset, sweep
 from geoseg.augment import Augment
 from geoseg.bands import Bands
 from geoseg.card import BEST, ModelCard
@@ -28,7 +28,7 @@ from geoseg.trainable import check_dataset, check_fit, check_series
 from geoseg.unlabelled import find_unlabelled
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
-PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", *LOGS)
+PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", refit.FOLDER, *LOGS)
 
 
 @dataclass

@@ -81,7 +81,9 @@ class Worker:
                 scaling = None if series else Scaling(member.card.statistics, self.device.torch)
                 runner = prepare(module, self.device, backend=backend, shape=shape)
                 members.append(Member(runner, scaling))
-            self._forward[key] = Forward(members, self.device, self.network.tta)
+            self._forward[key] = Forward(
+                members, self.device, self.network.tta, self.network.running.smooth
+            )
         return self._forward[key]
 
     def batch_size(self, size: int) -> int:

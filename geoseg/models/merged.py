@@ -17,6 +17,8 @@ from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoder, UnetD
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from geoseg.models.smp import DetailedUnet
+
 
 def merge(network: nn.Module) -> nn.Module:
     """The network with its U-Nets' blocks merged: a copy, in evaluation mode; or itself, if none.
@@ -35,7 +37,7 @@ def merge(network: nn.Module) -> nn.Module:
 
 def _blocks(module: nn.Module) -> list[tuple[int, UnetDecoderBlock]]:
     """Blocks of a U-Net, each with how many of its channels are doubled; [] if not all suit."""
-    if type(module) is not Unet or type(module.decoder) is not UnetDecoder:
+    if type(module) not in (Unet, DetailedUnet) or type(module.decoder) is not UnetDecoder:
         return []
     unet: Any = module  # torch knows modules by name only at run time
     blocks = list(unet.decoder.blocks)

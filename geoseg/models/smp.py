@@ -15,6 +15,35 @@ from torch import Tensor, nn
 from geoseg import settings
 from geoseg.errors import InputError
 
+
+class Detailed:
+    """A U-Net whose last layer also sees features made at full resolution, by its `stem`.
+
+    The encoder's first features have half the resolution, and SMP's decoder has no skip from the
+    image itself, so that objects of one to three pixels, and what a pixel's own spectrum tells,
+    would have to pass through features of their surroundings.
+    """
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        """Returns: logits (B, K, H, W) from an image (B, C, H, W)."""
+        features = self.decoder(self.encoder(x))
+        logits: Tensor = self.segmentation_head(torch.cat([features, self.stem(x)], dim=1))
+        return logits
+
+
+class DetailedUnet(Detailed, segmentation_models_pytorch.Unet):
+    """U-Net with a path at full resolution."""
+
+
+class DetailedUnetPlusPlus(Detailed, segmentation_models_pytorch.UnetPlusPlus):
+    """U-Net++ with a path at full resolution."""
+
+
+DETAILED: dict[str, type[nn.Module]] = {
+    "unet": DetailedUnet,
+    "unetplusplus": DetailedUnetPlusPlus,
+}
+"""Architectures that may have a path at full resolution."""
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "unet": segmentation_models_pytorch.Unet,
     "unetplusplus": segmentation_models_pytorch.UnetPlusPlus,
@@ -42,14 +71,17 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     options: dict[str, Any] = {}
     if model.name in DROPOUTS:
         options[DROPOUTS[model.name]] = model.dropout
+    detailed = bool(model.detail) and model.name in DETAILED
     try:
-        network = ARCHITECTURES[model.name](
+        network = (DETAILED if detailed else ARCHITECTURES)[model.name](
             encoder_name=model.encoder,
             encoder_weights=None,
             in_channels=channels,
             classes=classes,
             **options,
         )
+        if detailed:
+            _add_detail(network, channels, classes, width=model.detail)
         if model.encoder.startswith(TIMM):
             try_out(network, channels)
     except Exception as error:  # Which error an unsuitable encoder raises differs for each.
@@ -65,6 +97,23 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
         if type(module) is nn.BatchNorm2d:
             module.__class__ = LoneBatchNorm2d
     return network
+
+
+def _add_detail(network: Any, channels: int, classes: int, *, width: int) -> None:
+    """Give a detailed U-Net its stem and a last layer that takes it in."""
+    network.stem = nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
+    before = network.segmentation_head[0]
+    network.segmentation_head[0] = nn.Conv2d(
+        before.in_channels + width, classes, before.kernel_size, padding=before.padding
+    )
+
+
+def _convolution(channels: int, width: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(inplace=True),
+    ]
 
 
 def check_encoder(name: str) -> None:

@@ -51,7 +51,7 @@ class Shuffle(Sampler[Draw]):
         chances = balanced(counts, fit.balance)
         return cls(
             len(np.asarray(counts)),
-            least=fit.epoch_tiles,
+            least=fit.least,
             batch=fit.batch_size,
             seed=seed,
             chances=chances,

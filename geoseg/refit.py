@@ -1,0 +1,43 @@
+"""Train once more on train and val together, once val has said for how long."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from geoseg.card import BEST
+from geoseg.history import History
+from geoseg.output import replacing
+from geoseg.settings import Fit
+
+FOLDER = "refit"
+"""Of the second training, in the run's."""
+FIRST = 0.45
+"""Share of fit.max_minutes that the first training gets: the second has more samples."""
+
+
+def first(fit: Fit) -> Fit:
+    """The loop of the training that val judges."""
+    if not fit.refit or fit.max_minutes is None:
+        return fit
+    return replace(fit, max_minutes=FIRST * fit.max_minutes)
+
+
+def second(fit: Fit, history: History, folder: Path, train: Callable[[Path, Fit], object]) -> str:
+    """Train again and put the weights in the place of the first ones.
+
+    fit: of the first training, whose history it is. folder: of the run.
+    train: (folder, loop) → leaves weights in the folder, or finds that they are there.
+    Returns: what is to be said.
+    """
+    epochs = history.best_epoch
+    # Its schedule is that of the first one up to there; nothing but the epochs ends it.
+    own = replace(fit, epochs=epochs, max_minutes=None, patience=0, logger="none", pictures=0)
+    place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    train(place, own)
+    with replacing(folder / BEST) as temporary:
+        shutil.copyfile(place / BEST, temporary)
+    return f"trained once more on train and val: {epochs} epochs; scores are of before"
