@@ -6,6 +6,7 @@ import csv
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from geoseg.output import replacing
@@ -14,6 +15,8 @@ from geoseg.settings import Fit
 METRICS = "metrics.csv"
 LAST = "last.ckpt"
 """What a stopped training goes on from; plain tensors and numbers, never unpickled."""
+MEAN = 3
+"""Epochs whose mean validation says how good the last of them is."""
 ENOUGH = 3
 """Epochs after which a loss should have fallen."""
 FALL = 0.98
@@ -47,22 +50,33 @@ class History:
     minutes: float = 0.0
     """Time spent, stops not counted."""
     best: float = -math.inf
+    """Validation of the best epoch."""
     best_epoch: int = 0
+    highest: float = -math.inf
+    """Mean validation of that epoch and those just before it, by which it is the best."""
+    scores: list[float] = field(default_factory=list)
+    """Validation of each epoch."""
     difficulty: list[float] | None = None
     """Losses of the train samples, where they decide how often each is drawn (fit.hard)."""
     rows: list[dict[str, float]] = field(default_factory=list)
     """One per epoch: what metrics.csv holds."""
 
     def add(self, row: dict[str, float], validation: Validation | None, minutes: float) -> bool:
-        """Count an epoch as done; whether it is the best so far."""
+        """Count an epoch as done; whether it is the best so far.
+
+        A single epoch may please a small val part by chance: the mean of three epochs decides.
+        """
         self.epoch += 1
         self.minutes = minutes
         self.rows.append(row | {"minutes": minutes} | (validation.columns if validation else {}))
         # Without validation the last weights are the best there are.
         value = validation.score if validation else float(self.epoch)
-        if value <= self.best:  # NaN in the first epoch isn't
+        self.scores.append(value)
+        known = [score for score in self.scores[-MEAN:] if math.isfinite(score)]
+        mean = fmean(known) if known else math.nan
+        if mean <= self.highest:  # NaN in the first epoch isn't
             return False
-        self.best, self.best_epoch = value, self.epoch
+        self.highest, self.best, self.best_epoch = mean, value, self.epoch
         return True
 
     def finished(self, fit: Fit) -> str | None:

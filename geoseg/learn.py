@@ -12,8 +12,8 @@ from lightning.fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
+from geoseg import advice, blocks, checkpoint, recipe, refit, transfer
 from geoseg import augment as augment_room
-from geoseg import blocks, checkpoint, options, recipe, refit, transfer
 from geoseg import loss as loss_room
 from geoseg.card import BEST, ModelCard
 from geoseg.dataset import Dataset, Tile
@@ -37,7 +37,11 @@ from geoseg.tilepictures import TilePictures
 from geoseg.unlabelled import described
 
 CPU_BATCH, GPU_BATCH = 4, 16
-"""Tiles per step where the settings leave it open."""
+"""Tiles per step where the settings leave it open, of 256 px and more."""
+FULL = 256
+MOST = 4
+"""Smaller tiles come in batches up to so many times as large: with fewer pixels a step is noisier
+and costs nearly as much."""
 
 
 def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[Scene] = ()) -> str:
@@ -47,7 +51,10 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     Returns: what came out, as a text for people.
     """
     torch.manual_seed(study.seed)
-    study, device, fabric = ready(recipe.for_images(study, dataset), CPU_BATCH, on_gpu=GPU_BATCH)
+    times = fuller(dataset)
+    study, device, fabric = ready(
+        recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH
+    )
     fit, model, ranks = refit.first(study.fit), study.model, Ranks.of(fabric)
     card = ModelCard.of(dataset, model, {})
     network = checkpoint.build(card)
@@ -66,7 +73,7 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
     if not ranks.first:
         return ""
-    said = [_options(dataset, folder, device)]
+    said = [_advice(dataset, folder, device)]
     if fit.refit and dataset.tiles("val"):
         both = replace(
             dataset, own=tuple(as_train(tile) for split in SPLITS for tile in dataset.tiles(split))
@@ -87,19 +94,24 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
     return _closing(history, fit, folder, said)
 
 
+def fuller(dataset: Dataset) -> int:
+    """How many times as large as usual the batches of a data set of small tiles are."""
+    return min(max((FULL // dataset.tiling.size) ** 2, 1), MOST)
+
+
 def as_train(tile: Tile) -> Tile:
     """A val tile as one of train; others as they are."""
     return replace(tile, split="train") if tile.split == "val" else tile
 
 
-def _options(dataset: Dataset, folder: Path, device: Device) -> str:
+def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
     """What would gain in prediction, by the best weights on val; "" if nothing does."""
     val = ValTiles(dataset)
     if not len(val):
         return ""
     best, _ = checkpoint.load(folder / BEST)
-    miou = options.compare(device.place(best), val, dataset.legend.names, device)
-    return options.advice(miou, str(folder))
+    miou = advice.compare(device.place(best), val, dataset.legend.names, device)
+    return advice.advise(miou, str(folder))
 
 
 def make_task(

@@ -24,7 +24,7 @@ from geoseg.device import Device
 from geoseg.errors import InputError
 from geoseg.fit import fit_network, loading
 from geoseg.judge import inputs
-from geoseg.learn import CPU_BATCH, GPU_BATCH, make_task
+from geoseg.learn import CPU_BATCH, GPU_BATCH, fuller, make_task
 from geoseg.making import measure
 from geoseg.ranks import ready
 from geoseg.samples.tiles import ValTiles
@@ -55,7 +55,10 @@ def fit_fold(
     fold = replace(fold, statistics=measure(fold, Summary()))
     torch.manual_seed(seed)
     study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
-    study, device, fabric = ready(recipe.for_images(study, fold), CPU_BATCH, on_gpu=GPU_BATCH)
+    times = fuller(fold)
+    study, device, fabric = ready(
+        recipe.for_images(study, fold), times * CPU_BATCH, on_gpu=times * GPU_BATCH
+    )
     fit = study.fit
     with tempfile.TemporaryDirectory() as folder:
         network = _train(fold, Path(folder), fabric, study)

@@ -210,7 +210,7 @@ class SeriesSamples:
     truncate: float = 0.0
     """Share of the samples of which only the dates up to a random day are seen, so that the
     network serves early in the season too."""
-    noise: float = 0.0
+    noise: float = 0.05
     """Deviation of the noise added to all values, in deviations of the band."""
     shift_days: int = 0
     """Days by which a whole series is moved at random, at most."""
@@ -252,8 +252,8 @@ class Fit:
     """End, with the learning rate run down, after that many minutes."""
     batch_size: int = 0
     """Tiles per step, over all devices together: 16 on 4 GPUs is 4 on each, so that results do not
-    depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU; of
-    series 64 samples."""
+    depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU, of
+    tiles of 128 px and less 4 times as many; of series 64 samples."""
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float | None = None

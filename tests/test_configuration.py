@@ -71,9 +71,9 @@ def test_a_loss_is_what_its_file_says_and_no_more(option):
     text = (command.CONF / "loss" / f"{option}.yaml").read_text(encoding="utf-8")
     terms = yaml.safe_load(text)["terms"]
     for name in ("train", "crossvalidate"):
-        assert composed(name, f"loss={option}").loss.own_terms == terms
+        assert composed(name, f"loss={option}").loss.terms == terms
     other = next(name for name in LOSSES if name not in terms)
-    both = composed("train", f"loss={option}", f"+loss.terms.{other}=0.5").loss.own_terms
+    both = composed("train", f"loss={option}", f"+loss.terms.{other}=0.5").loss.terms
     assert both == terms | {other: 0.5}
 
 

@@ -14,6 +14,7 @@ COMMANDS = {
 }
 TENSOR_ROOMS = {
     *(
+        "advice",
         "samples",
         "models",
         "weights",

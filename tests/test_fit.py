@@ -18,8 +18,8 @@ from geoseg.card import ModelCard
 from geoseg.checkpoint import load
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
-from geoseg.history import History
-from geoseg.schedule import learning_rate
+from geoseg.history import History, Validation
+from geoseg.schedule import learning_rate, optimizer_of
 from geoseg.settings import Fit, Loss, Model
 from geoseg.train import train
 
@@ -46,6 +46,22 @@ def test_the_end_has_a_reason():
     assert "max_minutes" in str(History(minutes=3).finished(Fit(max_minutes=3)))
     assert "patience" in str(History(epoch=9, best_epoch=4).finished(Fit(patience=5)))
     assert History(epoch=8, best_epoch=4).finished(Fit(patience=5)) is None
+
+
+def test_a_lucky_epoch_is_not_the_best():
+    history = History()
+    row = {"loss": 1.0}
+    for score in (0.5, 0.9, 0.4, 0.6, 0.7, 0.72, 0.74):
+        history.add(dict(row), Validation(score, {}, {}), 0.0)
+    assert history.best_epoch == 7
+    assert history.best == 0.74
+
+
+def test_norms_and_biases_do_not_decay():
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    groups = optimizer_of(network, Fit(weight_decay=0.1)).param_groups
+    decays = {id(w): group["weight_decay"] for group in groups for w in group["params"]}
+    assert [decays[id(w)] for w in network.parameters()] == [0.1, 0, 0, 0]
 
 
 QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", warmup=0.1)
@@ -111,6 +127,24 @@ def test_a_finished_training_is_not_repeated(dataset, tmp_path):
         train(dataset, tmp_path, fit=QUICK)
 
 
+def test_a_refit_trains_on_val_too_and_keeps_the_scores(dataset, tmp_path):
+    fit = Fit(**vars(QUICK) | {"epochs": 2, "refit": True})
+    text = train(dataset, tmp_path, fit=fit, augment=LIGHT)
+    assert "once more on train and val" in text
+    first = last(tmp_path)["model"]
+    again = last(tmp_path / "refit")
+    assert again["history"]["epoch"] == last(tmp_path)["history"]["best_epoch"]
+    card = ModelCard.read(tmp_path / "best.safetensors")
+    assert 0 <= card.scores["miou"] <= 1
+    saved = weights(tmp_path)
+    second = load(tmp_path / "refit" / "best.safetensors")[0].state_dict()
+    assert all(torch.equal(saved[name], second[name]) for name in saved)
+    assert not all(torch.equal(first[name], again["model"][name]) for name in first)
+    before = (tmp_path / "best.safetensors").read_bytes()
+    train(dataset, tmp_path, fit=fit, augment=LIGHT)
+    assert (tmp_path / "best.safetensors").read_bytes() == before
+
+
 def test_accumulated_batches_end_the_epoch_with_a_step(dataset, tmp_path):
     fit = Fit(**vars(QUICK) | {"epochs": 1, "epoch_tiles": 20, "accumulate": 3})
     train(dataset, tmp_path, fit=fit)
@@ -133,7 +167,7 @@ def test_minutes_end_a_training(dataset, tmp_path):
     dataset = replace(dataset, statistics=statistics)
     text = train(dataset, tmp_path, fit=fit)
     assert "fit.max_minutes=0.05 are over" in text
-    assert last(tmp_path)["optimizer"]["param_groups"][0]["lr"] < 0.5 * fit.learning_rate
+    assert last(tmp_path)["optimizer"]["param_groups"][0]["lr"] < 0.5 * fit.peak
 
 
 def test_a_loss_that_explodes_is_said(dataset, tmp_path):

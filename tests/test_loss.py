@@ -88,7 +88,7 @@ def naive(case: settings.Loss, logits: np.ndarray, target: np.ndarray, w: np.nda
         cross, reverse = -np.log(p[i, k]), -float((p[i] * log_t).sum())
         return w[k] * (case.symmetric_alpha * cross + case.symmetric_beta * reverse)
 
-    s = case.label_smoothing
+    s = case.label_smoothing or 0
     terms = {
         "bootstrapped": lambda: by_pixel(bootstrapped),
         "symmetric": lambda: by_pixel(symmetric),

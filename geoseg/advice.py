@@ -52,7 +52,7 @@ def compare(
     return {option: Scores.of(matrix, names).miou for option, matrix in counts.items()}
 
 
-def advice(miou: dict[Option, float], learnt: str) -> str:
+def advise(miou: dict[Option, float], learnt: str) -> str:
     """What gains on val, with its price, as a line for people; "" if nothing does.
 
     learnt: the weights, to be named in the command.
