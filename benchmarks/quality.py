@@ -13,6 +13,7 @@ and each version of the code that is scored on them is written down in --looks.
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,7 @@ QUICK = {
 def main() -> int:
     options = parsed()
     data, out = real_data(), options.out
+    sets = data_sets(out)
     part, failed = (INNER if options.inner else TEST), []
     for name in options.sets:
         made = SETS[name]
@@ -62,7 +64,7 @@ def main() -> int:
                 path = path_of(out, name, method, seed, limit, part)
                 if path.exists() and not (options.fresh and stale(path, out, method)):
                     continue
-                dataset = prepared(made, data, out / "data", seed=seed, inner=options.inner)
+                dataset = prepared(made, data, sets, seed=seed, inner=options.inner)
                 trial = out / "trials" / f"{name}_{part}_{path.stem}"
                 place = Place(data, dataset, trial)
                 try:
@@ -81,6 +83,15 @@ def main() -> int:
                 result.save(out)
                 print(f"{name} {limit}, seed {seed}, {method}: {counted(told)}", flush=True)
     return report(options, part, failed)
+
+
+def data_sets(out: Path) -> Path:
+    """Where the data sets are that this version of the code makes; those of others are removed."""
+    folder = out / "data" / digest_of(GEOSEG)
+    for other in (out / "data").glob("*"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
 
 
 def report(options: argparse.Namespace, part: str, failed: list[str]) -> int:

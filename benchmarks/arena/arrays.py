@@ -104,23 +104,22 @@ class Series:
 
 
 def load_series(dataset: SeriesDataset) -> Series:
-    """The samples in the order of the data set, the pixels of each in order."""
+    """The samples in the order of the data set, the pixels of each in order.
+
+    Where tiles have fewer dates than others, nothing is seen at the last ones.
+    """
     samples = each_pixel(dataset.samples())
     count = len(samples)
-    values: np.ndarray | None = None
-    days: np.ndarray | None = None
-    for tile in sorted(set(samples.tile)):
-        pixels, when = dataset.arrays(tile)
-        here = samples.tile == tile
-        rows = samples.first[here]
-        if values is None or days is None:
-            values = np.empty((count, *pixels.shape[1:]), np.float32)
-            days = np.empty((count, pixels.shape[1]), np.float32)
-        found = pixels[rows]
-        values[here] = np.where(observed(found), found, np.nan)
-        days[here] = when if when.ndim == 1 else when[rows]
-    assert values is not None
-    assert days is not None
+    tiles = {tile: dataset.arrays(tile) for tile in sorted(set(samples.tile))}
+    most = max(pixels.shape[1] for pixels, _ in tiles.values())
+    values = np.full((count, most, len(dataset.bands)), np.nan, np.float32)
+    days = np.zeros((count, most), np.float32)
+    for tile, (pixels, when) in tiles.items():
+        here = np.flatnonzero(samples.tile == tile)
+        found = pixels[samples.first[here]]
+        dates = found.shape[1]
+        values[here, :dates] = np.where(observed(found), found, np.nan)
+        days[here, :dates] = when if when.ndim == 1 else when[samples.first[here]]
     index = np.searchsorted(dataset.legend.codes, samples.code)
     return Series(
         values, days, len(dataset.legend), index, samples.split.astype(str), dataset.legend.names

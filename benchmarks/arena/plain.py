@@ -32,6 +32,8 @@ class Budget:
     steps: int | None = None
     done: int = 0
     """Steps."""
+    samples: int = 0
+    """Of all steps."""
     seconds: float = 0.0
     """Of training, once that is over."""
 
@@ -71,6 +73,7 @@ def train_unet(data: Images, budget: Budget, seed: int) -> nn.Module:
     for share in budget.progress():
         cosine(optimizer, 1e-3, share)
         image, target = crops(pieces, data.side, random)
+        budget.samples += len(image)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(image.to(memory_format=torch.channels_last))
         logits = logits.float()
@@ -191,6 +194,7 @@ def train_lstm(data: Series, budget: Budget, seed: int) -> np.ndarray:
     for share in budget.progress():
         cosine(optimizer, 2e-3, share)
         batch = torch.from_numpy(next(order))
+        budget.samples += len(batch)
         kept = seen[batch] * (torch.rand(len(batch), seen.shape[1]) > 0.1)
         noisy = values[batch] + 0.05 * torch.randn(len(batch), *values.shape[1:])
         logits = network(noisy, days[batch], kept)

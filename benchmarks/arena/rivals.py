@@ -62,17 +62,15 @@ def main(path: str) -> None:
     if unit_of(folder) is None:
         data = load_images(Dataset.load(folder), with_val=job.with_val)
         found = OF_IMAGES[job.method](data, budget, job.seed)
-        batch = plain.IMAGE_BATCH
     else:
         samples = SeriesDataset.load(folder)
         found = {"samples": OF_SERIES[job.method](samples, budget, job.seed)}
-        batch = plain.SERIES_BATCH
     out = Path(job.out)
     with replacing(out / PREDICTION) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **found)  # type: ignore[arg-type]
     said: dict[str, Any] = {"train_seconds": budget.seconds or time.monotonic() - began}
     if budget.done:
-        said |= {"steps": budget.done, "samples": budget.done * batch}
+        said |= {"steps": budget.done, "samples": budget.samples}
     write_json(out / TOLD, said)
 
 
@@ -162,6 +160,7 @@ def _images_torchgeo(data: Images, budget: Budget, seed: int) -> Found:
             pieces = [plain.filled(image, target, data.side) for image, target in data.train]
             while True:
                 image, target = plain.crops(pieces, data.side, random, vary=False)
+                budget.samples += len(image)
                 yield {"image": image, "mask": target}
 
     shares = budget.progress()

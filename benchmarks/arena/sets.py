@@ -75,7 +75,6 @@ class SeriesSet:
     """Score → to reach."""
     inputs: Callable[[Path, Path], tuple[str, ...]]
     """(folder of the data, folder of tables) → the keys by which geoseg.predict gets the series."""
-    own_val = True
 
     kind = "series"
     networks = ("lstm", "tempcnn", "ltae", "psetae")
