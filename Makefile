@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # No download at run time, and albumentations would look for one at each import.
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: demo demo-series test lint bench bench-scale bench-real bench-labels real clean
+.PHONY: demo demo-series test lint bench bench-scale bench-real bench-labels real quality quality-quick clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -72,5 +72,11 @@ real: $(INSTALLED)  ## The whole way on real imagery: GEOSEG_REAL_DATA=<folder>
 	$(BIN)/python -m benchmarks.real
 	$(BIN)/python -m benchmarks.series --maps
 
+quality: $(INSTALLED)  ## Defaults against plain scripts: GEOSEG_REAL_DATA=<folder>; a night, goes on after a stop
+	$(BIN)/python -m benchmarks.quality
+
+quality-quick: $(INSTALLED)  ## Two sets, one seed: under 4 minutes; fails if a default loses to the plain script
+	$(BIN)/python -m benchmarks.quality --quick --fresh
+
 clean:
-	rm -rf $(VENV) data/demo runs maps reports real
+	rm -rf $(VENV) data/demo runs maps reports real quality

@@ -1,0 +1,1 @@
+"""The arena: what geoseg's defaults are worth beside plain scripts, on the same data and time."""
