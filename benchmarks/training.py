@@ -246,7 +246,7 @@ def bare(dataset: Dataset, device: Device, steps: int, batch: int) -> Work:
     model, judge = device.place(network(dataset)).train(), criterion(dataset).to(device.torch)
     fit = Fit()
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
+        model.parameters(), lr=fit.peak, weight_decay=fit.weight_decay, fused=True
     )
     random = torch.Generator().manual_seed(0)
     image = torch.randn((batch, len(dataset.bands), SIDE, SIDE), generator=random)

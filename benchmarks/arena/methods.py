@@ -35,7 +35,7 @@ from benchmarks.arena.rivals import (
 )
 from benchmarks.arena.sets import ImageSet, SeriesSet, Set
 from benchmarks.series import each_pixel
-from geoseg import command, learn, learnseries
+from geoseg import command, learn, learnseries, recipe
 from geoseg.accuracy import Scores, confusion
 from geoseg.dataset import Dataset
 from geoseg.history import METRICS
@@ -43,14 +43,12 @@ from geoseg.output import write_json
 from geoseg.samples.shuffle import Shuffle
 from geoseg.series import Series, find_stacks
 from geoseg.seriesset import SAMPLES, SeriesDataset
-from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit
+from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples, Study
 
 GEOSEG = "geoseg:"
 """What geoseg's methods begin with; the network follows."""
 BATCH = {"images": 8, "series": 64}
 """Samples of a step where all methods make equally many: those of the plain scripts."""
-BATCH_LEFT_OPEN = {"images": learn.CPU_BATCH, "series": learnseries.BATCH}
-"""What geoseg takes for fit.batch_size=0, its default, on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +101,16 @@ def why_not(method: str, made: Set) -> str | None:
 def whole_epochs(made: Set, dataset: Path, steps: int) -> tuple[int, int]:
     """Epochs of geoseg that come nearest to so many steps, and the steps that they have."""
     batch = BATCH[made.kind]
+    usual = Study(Model(), Loss(), Fit(batch_size=batch), SeriesSamples(), 0)
     if made.kind == "images":
-        count = len(Dataset.load(dataset).tiles("train"))
+        images = Dataset.load(dataset)
+        count, usual = len(images.tiles("train")), recipe.for_images(usual, images)
     else:
         found = SeriesDataset.load(dataset)
         train = found.samples("train")
         count = int(train.pixels.sum()) if found.unit == "pixel" else len(train)
-    each = len(Shuffle(count, least=Fit().epoch_tiles, batch=batch, seed=0)) // batch
+        usual = recipe.for_series(usual)
+    each = len(Shuffle(count, least=usual.fit.least, batch=batch, seed=0)) // batch
     epochs = max(1, round(steps / each))
     return epochs, epochs * each
 
@@ -172,7 +173,7 @@ def _geoseg(
         keys += [f"fit.epochs={epochs}", f"fit.batch_size={BATCH[made.kind]}"]
     began = time.monotonic()
     _call(place, "geoseg.train", *keys)
-    told = trained_for(made, trained, time.monotonic() - began)
+    told = trained_for(made, place.dataset, trained, time.monotonic() - began)
     given = (f"checkpoint={trained}", f"out={maps}")
     if isinstance(made, ImageSet):
         dataset = Dataset.load(place.dataset)
@@ -189,7 +190,7 @@ def _geoseg(
     return told, {"samples": _of_samples(made, place, maps)}
 
 
-def trained_for(made: Set, run: Path, seconds: float) -> dict[str, Any]:
+def trained_for(made: Set, dataset: Path, run: Path, seconds: float) -> dict[str, Any]:
     """Steps, samples and seconds of a training by geoseg.
 
     seconds: of the whole command, for what has no steps.
@@ -202,7 +203,9 @@ def trained_for(made: Set, run: Path, seconds: float) -> dict[str, Any]:
     steps = int(last["step"])
     told = {"train_seconds": 60 * float(last["minutes"]), "steps": steps}
     config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-    left_open = BATCH_LEFT_OPEN[made.kind]
+    left_open = learnseries.BATCH
+    if made.kind == "images":
+        left_open = learn.fuller(Dataset.load(dataset)) * learn.CPU_BATCH
     return told | {"samples": steps * (config["fit"]["batch_size"] or left_open)}
 
 
