@@ -33,6 +33,8 @@ from geoseg.summary import Summary
 from geoseg.tiling import Tiling
 from geoseg.units import has_places
 
+FEW_HELD = 0.2
+"""Share of the samples held back from which it is said what that costs."""
 
 @dataclass
 class PrepareSeriesConfig:
@@ -366,6 +368,12 @@ def _summarize(made: SeriesDataset, samples: Samples, summary: Summary) -> None:
     summary.note(
         f"days {made.days[0]} to {made.days[1]}, counted from {made.reference} (month-day)"
     )
+    held = (samples.split != "train").mean()
+    if "val" in present and held > FEW_HELD:
+        summary.note(
+            f"{1 - held:.0%} of the samples train, {(samples.split == 'val').mean():.0%} are val;"
+            " fit.refit=true trains on val too, at last"
+        )
     warn_absent(made.legend, counts, summary)
 
 
