@@ -36,6 +36,7 @@ from geoseg.units import has_places
 FEW_HELD = 0.2
 """Share of the samples held back from which it is said what that costs."""
 
+
 @dataclass
 class PrepareSeriesConfig:
     """Take the pixels of parcels or points out of dated images: the data set for training.
