@@ -134,7 +134,7 @@ class Books:
 def _line(history: History, fit: Fit) -> str:
     row = history.rows[-1]
     # Where minutes end the training, nobody knows how many epochs there will be.
-    of = "" if fit.max_minutes else f"/{fit.epochs}"
+    of = "" if fit.max_minutes else f"/{fit.most}"
     text = f"epoch {history.epoch:>4}{of}  loss {row['loss']:.4f}"
     star = " *" if history.best_epoch == history.epoch else ""
     if "val_miou" in row:

@@ -214,7 +214,7 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateC
     seeds, fit = len(draw.seeds), config.fit
     parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
     count = seeds * sum(way.folds for way in folds.ways)
-    length = f"{fit.epochs} epochs"
+    length = f"{fit.most} epochs"
     if fit.max_minutes is not None:
         length += f" or {fit.max_minutes:g} minutes"
     loss = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.own_terms.items())

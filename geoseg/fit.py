@@ -176,7 +176,7 @@ class Training:
         ):
             shown = bar.add_task(f"epoch {history.epoch + 1}", total=count, loss="")
             for number, batch in enumerate(batches):
-                progress = (history.epoch + number / count) / fit.epochs
+                progress = (history.epoch + number / count) / fit.most
                 if fit.max_minutes is not None:
                     progress = max(progress, clock.minutes() / fit.max_minutes)
                 if progress >= 1 and (number or history.epoch):

@@ -81,8 +81,8 @@ class History:
 
     def finished(self, fit: Fit) -> str | None:
         """Why the training is over, or None."""
-        if self.epoch >= fit.epochs:
-            return f"all {fit.epochs} epochs are done"
+        if self.epoch >= fit.most:
+            return f"all {fit.most} epochs are done"
         if fit.max_minutes is not None and self.minutes >= fit.max_minutes:
             return f"fit.max_minutes={fit.max_minutes:g} are over"
         if fit.patience and self.epoch - self.best_epoch >= fit.patience:

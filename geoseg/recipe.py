@@ -13,8 +13,8 @@ SERIES = {"cross_entropy": 1.0}
 SERIES_SMOOTHING = 0.05
 """Parcels carry wrong labels, and few of them are shown many times."""
 SERIES_RATE = 2e-3
-SERIES_EPOCH = 512
-"""Samples of an epoch at least: eight steps, so that few samples are not validated all the time."""
+SERIES_EPOCH = 1280
+"""Samples of an epoch at least: twenty steps, so that few samples are not validated all the time."""
 VALIDATING = 7
 """Train tiles drawn per val tile: validated ones pass the network once, without a gradient, which
 is a third of a step, so that a validation takes a twentieth of an epoch."""

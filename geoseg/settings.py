@@ -37,6 +37,8 @@ CLASS_WEIGHTS = ("auto", "none", "inverse", "median", "tempered")
 PRECISIONS = ("auto", "32", "bf16", "16")
 LEARNING_RATE = 1e-3
 """Of AdamW, where neither the settings nor the recipe say another."""
+EPOCHS = 100
+"""Of a training that neither epochs nor minutes end."""
 EPOCH_TILES = 128
 """Samples drawn per epoch at least, likewise."""
 LOGGERS = ("tensorboard", "mlflow", "wandb", "none")
@@ -246,8 +248,9 @@ on with others."""
 class Fit:
     """The training loop."""
 
-    epochs: int = 100
-    """Passes over the train tiles, or over the train samples of series."""
+    epochs: int | None = None
+    """Passes over the train tiles, or over the train samples of series; by default 100, or as many
+    as fit.max_minutes allows."""
     max_minutes: float | None = None
     """End, with the learning rate run down, after that many minutes."""
     batch_size: int = 0
@@ -286,7 +289,7 @@ class Fit:
     epoch_tiles: int | None = None
     """Tiles drawn per epoch at least: few tiles are drawn several times between validations. By
     default so many that a validation takes about a twentieth of an epoch, and 128 or more; of
-    series all samples once, and 512 or more."""
+    series all samples once, and 1280 or more."""
     train_share: float = 1.0
     """Share of the train tiles that are used, drawn by the seed: for curves of score by labels."""
     balance: float = 0.0
@@ -325,6 +328,13 @@ class Fit:
     def peak(self) -> float:
         """learning_rate, or the usual one."""
         return LEARNING_RATE if self.learning_rate is None else self.learning_rate
+
+    @property
+    def most(self) -> float:
+        """epochs, or the usual ones; infinite where minutes alone end the training."""
+        if self.epochs is not None:
+            return self.epochs
+        return EPOCHS if self.max_minutes is None else math.inf
 
     @property
     def least(self) -> int:
