@@ -6,6 +6,7 @@ Samples of series and tiles of images go the same way; seriesfolds and imagefold
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg import __version__, command, processes, seriesset
+from geoseg import __version__, command, processes, recipe, seriesset
 from geoseg.accuracy import write_confusion_csv
 from geoseg.augment import Augment
 from geoseg.card import weights_hash
@@ -214,10 +215,11 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateC
     seeds, fit = len(draw.seeds), config.fit
     parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
     count = seeds * sum(way.folds for way in folds.ways)
-    length = f"{fit.most} epochs"
-    if fit.max_minutes is not None:
-        length += f" or {fit.max_minutes:g} minutes"
-    loss = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.own_terms.items())
+    ends = [f"{fit.most} epochs"] if math.isfinite(fit.most) else []
+    ends += [f"{fit.max_minutes:g} minutes"] if fit.max_minutes is not None else []
+    length = " or ".join(ends)
+    terms = recipe.terms(config.loss, config.model)
+    loss = " + ".join(f"{weight:g} {name}" for name, weight in terms.items())
     return (
         f"{count} trainings of {config.model.name}, of {length} each: {' and '.join(parts)},"
         f" × {seeds} seed{'s' if seeds > 1 else ''}; loss {loss}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from geoseg.dataset import Dataset
-from geoseg.settings import EPOCH_TILES, Loss, Study
+from geoseg.settings import EPOCH_TILES, Loss, Model, Study
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -14,7 +14,7 @@ SERIES_SMOOTHING = 0.05
 """Parcels carry wrong labels, and few of them are shown many times."""
 SERIES_RATE = 2e-3
 SERIES_EPOCH = 1280
-"""Samples of an epoch at least: twenty steps, so that few samples are not validated all the time."""
+"""Samples of an epoch at least: twenty steps between validations."""
 VALIDATING = 7
 """Train tiles drawn per val tile: validated ones pass the network once, without a gradient, which
 is a third of a step, so that a validation takes a twentieth of an epoch."""
@@ -24,12 +24,11 @@ ROUNDS = 4
 
 def for_images(study: Study, dataset: Dataset) -> Study:
     """The settings of a training on images or on windows through time, none left open."""
-    terms = SERIES if study.model.for_series else IMAGES
     fit = study.fit
     if fit.epoch_tiles is None:
         train, val = len(dataset.tiles("train")), len(dataset.tiles("val"))
         fit = replace(fit, epoch_tiles=max(EPOCH_TILES, min(VALIDATING * val, ROUNDS * train)))
-    return replace(study, fit=fit, loss=_loss(study.loss, terms, weights="none", smoothing=0.0))
+    return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
 
 
 def for_series(study: Study) -> Study:
@@ -40,7 +39,7 @@ def for_series(study: Study) -> Study:
     fit = study.fit
     return replace(
         study,
-        loss=_loss(study.loss, SERIES, weights="tempered", smoothing=SERIES_SMOOTHING),
+        loss=_loss(study, weights="tempered", smoothing=SERIES_SMOOTHING),
         fit=replace(
             fit,
             learning_rate=fit.learning_rate or SERIES_RATE,
@@ -54,10 +53,10 @@ def for_series(study: Study) -> Study:
 def said(study: Study) -> str:
     """What a training goes by, in a line: what the settings said and what was chosen for them."""
     fit, loss = study.fit, study.loss
-    terms = " + ".join(
+    of_loss = " + ".join(
         name if share == 1 else f"{share:g} {name}" for name, share in loss.terms.items()
     )
-    parts = [f"loss {terms}"]
+    parts = [f"loss {of_loss}"]
     if loss.class_weights not in ("none", "auto"):
         parts.append(f"class weights {loss.class_weights}")
     if loss.label_smoothing:
@@ -66,10 +65,16 @@ def said(study: Study) -> str:
     return f"recipe: {', '.join(parts)}"
 
 
-def _loss(loss: Loss, terms: dict[str, float], *, weights: str, smoothing: float) -> Loss:
+def terms(loss: Loss, model: Model) -> dict[str, float]:
+    """The terms of a loss, with their weights."""
+    return loss.terms or (SERIES if model.for_series else IMAGES)
+
+
+def _loss(study: Study, *, weights: str, smoothing: float) -> Loss:
+    loss = study.loss
     return replace(
         loss,
-        terms=loss.terms or terms,
+        terms=terms(loss, study.model),
         class_weights=weights if loss.class_weights == "auto" else loss.class_weights,
         label_smoothing=smoothing if loss.label_smoothing is None else loss.label_smoothing,
     )
