@@ -11,8 +11,9 @@ from torch import nn
 from geoseg import models
 from geoseg.card import ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.errors import InputError
-from geoseg.models import series
+from geoseg.models import forest, series
 from geoseg.output import replacing
+from geoseg.settings import FOREST
 
 
 def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
@@ -42,6 +43,9 @@ def build(card: ModelCard) -> nn.Module:
 
 def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
     """The network of a card, but for so many bands and classes, with random weights."""
+    if card.model.name == FOREST:
+        kind = forest.ImageForest if card.series is None else forest.SeriesForest
+        return kind(card.model, classes)
     if card.series is None:
         return models.build(card.model, channels, classes)
     grid = card.series.grid

@@ -31,7 +31,7 @@ from geoseg.report.folds import FoldReport
 from geoseg.samplesplit import FOLD_WAYS, Folding
 from geoseg.seriesfolds import SeriesFolds
 from geoseg.seriesset import SeriesDataset
-from geoseg.settings import ANYWHERE, Fit, Loss, Model, SeriesSamples
+from geoseg.settings import ANYWHERE, FOREST, Fit, Loss, Model, SeriesSamples
 from geoseg.trainable import check_fit
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
@@ -92,6 +92,11 @@ class CrossvalidateConfig:
             faults.add("model.name=utae: not for folds, which are of samples or of single images")
         if (self.fit.devices or 1) * self.fit.nodes > 1 or processes.place().count > 1:
             faults.add("fit.devices: each fold is trained on one device, by one process")
+        if self.fit.baseline != "none":
+            faults.add(
+                f"fit.baseline={self.fit.baseline}: of single trainings; cross-validate"
+                " model=forest on the same folds instead"
+            )
         if self.fit.unlabelled is not None:
             faults.add("fit.unlabelled: folds are trained on labelled tiles alone; leave it out")
         with faults.collect():
@@ -231,13 +236,16 @@ def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series
         given["series"] = config.series
     else:
         given["augment"] = config.augment
-    return partial(fit_fold or _network(of_series=of_series), **given)
+    forest = config.model.name == FOREST
+    return partial(fit_fold or _network(of_series=of_series, forest=forest), **given)
 
 
-def _network(*, of_series: bool) -> FitFold:
+def _network(*, of_series: bool, forest: bool) -> FitFold:
     # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg import learnfold, learnseries
+    from geoseg import learnfold, learnforest, learnseries
 
+    if forest:
+        return learnforest.fit_samples if of_series else learnforest.fit_tiles
     return learnseries.fit_fold if of_series else learnfold.fit_fold
 
 

@@ -50,6 +50,7 @@ TENSOR_ROOMS = {
         "learnseries",
         "learnmap",
         "learnfold",
+        "learnforest",
         "classify",
     ),
 }
@@ -64,6 +65,7 @@ DOORS = {
         *("learn", "learnseries", "learnencoder", "learnfold", "reconstruction", "tilepictures"),
     },
     "torchmetrics": {"judge"},
+    "sklearn": {"grow"},
     "mlflow": {"loggers"},
     "wandb": {"loggers"},
     "safetensors": {"checkpoint", "weights"},
