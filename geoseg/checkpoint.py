@@ -44,8 +44,9 @@ def build(card: ModelCard) -> nn.Module:
 def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
     """The network of a card, but for so many bands and classes, with random weights."""
     if card.model.name == FOREST:
-        kind = forest.ImageForest if card.series is None else forest.SeriesForest
-        return kind(card.model, classes)
+        if card.series is None:
+            return forest.ImageForest(classes, card.statistics)
+        return forest.SeriesForest(classes)
     if card.series is None:
         return models.build(card.model, channels, classes)
     grid = card.series.grid

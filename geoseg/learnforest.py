@@ -19,11 +19,11 @@ from geoseg.card import BEST, ModelCard
 from geoseg.classweights import class_weights
 from geoseg.dataset import Dataset, Tile
 from geoseg.device import choose
-from geoseg.grow import grow
+from geoseg.grow import Growth, few_asked, grow
 from geoseg.history import METRICS, Validation, write_metrics
 from geoseg.judge import of_scores
 from geoseg.making import measure as measure_tiles
-from geoseg.models.forest import LEAST, ImageForest, courses, sized
+from geoseg.models.forest import LEAST, ImageForest, courses
 from geoseg.models.trees import Trees
 from geoseg.samples.pixels import pixel_rows, quotas
 from geoseg.samples.series import InOrder, SeriesBatches
@@ -38,6 +38,12 @@ from geoseg.trainable import idle
 
 MOST = 60_000
 """Pixels, or samples of series, that a forest learns from; more change little but the time."""
+TREES, SERIES_TREES, DEPTH = 50, 200, 12
+"""Where the settings leave them open. Of images each pixel takes its time; of series few do, and
+few teach."""
+PIXELS_IN_LEAF = 3
+LEAVES = 5000
+"""Of a tree of series at most, by the samples in a leaf."""
 BACK = 0.5
 """How far weights put the classes, which the drawing brought nearer to each other, back to their
 shares on the ground: 0 = as drawn, 1 = all the way."""
@@ -67,17 +73,10 @@ class Rows:
         weights = each[self.y]
         return np.asarray(weights / weights.mean())
 
-    def teach(self, trees: Trees, study: Study, names: Sequence[str]) -> float:
+    def teach(self, trees: Trees, study: Study, names: Sequence[str], how: Growth) -> float:
         """Grow the trees of a network. Returns: its mean cross-entropy on these rows."""
-        grown = grow(
-            self.x,
-            self.y,
-            self.weights(study.loss.class_weights, names),
-            trees=study.model.trees,
-            depth=study.model.depth,
-            classes=len(names),
-            seed=study.seed,
-        )
+        weights = self.weights(study.loss.class_weights, names)
+        grown = grow(self.x, self.y, weights, how, classes=len(names), seed=study.seed)
         arrays = {name: torch.from_numpy(values) for name, values in vars(grown).items()}
         trees.load_state_dict(arrays)
         found = trees(torch.from_numpy(self.x).t())
@@ -177,12 +176,15 @@ def of_dataset(dataset: Dataset | SeriesDataset, study: Study) -> Forest:
     if isinstance(dataset, SeriesDataset):
         return of_samples(dataset, dataset.samples("train"), study, measured=True)
     names, fit, seed = dataset.legend.names, study.fit, study.seed
-    study = replace(study, model=sized(study.model, of_series=False))
-    card = ModelCard.of(dataset, study.model, {})
+    model = replace(study.model, trees=study.model.trees or TREES)
+    model = replace(model, depth=model.depth or DEPTH)
+    card = ModelCard.of(dataset, model, {})
     card = replace(card, tiling=Tiling(max(card.tiling.size, WINDOW), OVERLAP))
     network: Any = checkpoint.build(card)
-    rows = Rows(*pixel_rows(dataset, train_tiles(dataset, fit, seed), most=MOST, seed=seed))
-    loss = rows.teach(network.trees, study, names)
+    tiles = train_tiles(dataset, fit, seed)
+    rows = Rows(*pixel_rows(dataset, tiles, network, most=MOST, seed=seed))
+    how = Growth(model.trees, model.depth, PIXELS_IN_LEAF, few_asked(rows.x.shape[1]))
+    loss = rows.teach(network.trees, study, names, how)
     return Forest(network.eval(), card, len(rows.y), loss)
 
 
@@ -193,7 +195,8 @@ def of_samples(
 
     measured: whether they are the train split, whose statistics are known.
     """
-    study = replace(study, model=sized(study.model, of_series=True))
+    model = replace(study.model, trees=study.model.trees or SERIES_TREES)
+    study = replace(study, model=model)
     train = train.take(part_of(len(train), study.fit.train_share, study.seed))
     if measured:
         card = learnseries.make_card(dataset, study, dataset.statistics)
@@ -202,7 +205,10 @@ def of_samples(
         card = learnseries.make_card(dataset, study, statistics, train)
     network: Any = checkpoint.build(card)
     rows = _series_rows(dataset, train, card, study.seed)
-    loss = rows.teach(network.trees, study, dataset.legend.names)
+    count, features = rows.x.shape
+    leaf = max(1, count // LEAVES)
+    how = Growth(model.trees, model.depth or None, leaf, features**-0.5)
+    loss = rows.teach(network.trees, study, dataset.legend.names, how)
     return Forest(network.eval(), card, len(rows.y), loss)
 
 
@@ -261,10 +267,11 @@ def _of_tiles(network: Callable[..., torch.Tensor], tiles: ValTiles, classes: in
 
 def _opening(dataset: Dataset | SeriesDataset, forest: Forest) -> str:
     model, unit = forest.card.model, getattr(dataset, "unit", "pixel")
+    deep = int(forest.network.get_buffer("trees.levels"))
     every = f", every {forest.card.series.step} days" if forest.card.series else ""
     return (
-        f"{model.name} of {model.trees} trees, {model.depth} deep, {len(dataset.bands)} bands"
-        f"{every}, {len(dataset.legend)} classes\n{forest.rows} train samples, one per {unit}"
+        f"{model.name} of {model.trees} trees, {deep} deep, {len(dataset.bands)} bands{every},"
+        f" {len(dataset.legend)} classes\n{forest.rows} train samples, one per {unit}"
     )
 
 

@@ -26,7 +26,6 @@ SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
 FOREST = "forest"
 """Decision trees, for images and for series of parcels or pixels: no network, but used like one."""
 BASELINES = ("none", FOREST)
-DEEPEST = 14
 CELLS = ("lstm", "gru")
 KEEPS = ("encoder", "network")
 POOLINGS = ("attention", "last")
@@ -78,9 +77,10 @@ class Model:
     shape: bool = True
     """PSE-TAE and L-TAE only: the parcels' perimeter, area, ratio and cover go in too."""
     trees: int = 0
-    """Forest only: how many; 0 = 50 for images, 300 for series."""
+    """Forest only: how many; 0 = 50 for images, 200 for series."""
     depth: int = 0
-    """Forest only: questions from the root of a tree to a leaf, at most 14; 0 = 12."""
+    """Forest only: questions from the root of a tree to a leaf, at most; 0 = 12 for images, and as
+    many as there are for series."""
 
     @property
     def for_series(self) -> bool:
@@ -103,8 +103,6 @@ class Model:
         for key in ("width", "layers", "heads", "keys", "trees", "depth"):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
-        if self.depth > DEEPEST:
-            faults.add(f"model.depth={self.depth}: at most {DEEPEST}; each level doubles the file")
         for key in ("trees", "depth"):
             if getattr(self, key) and self.name != FOREST:
                 faults.add(

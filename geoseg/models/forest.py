@@ -5,29 +5,22 @@ The features are made here, in the growing as in the prediction; the trees come 
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoseg import settings
+from geoseg.bands import BandStatistics
 from geoseg.models.entries import pixel_mean
 from geoseg.models.trees import Trees
 
-TREES, SERIES_TREES, DEPTH = 50, 300, 12
-"""Where the settings leave them open: of images each pixel takes its time, of series few do."""
 WINDOWS = (3, 5, 9, 17)
 """Heights and widths of the neighbourhoods of a pixel."""
+INDEXED = range(4, 9)
+"""Numbers of bands of which normalised differences, such as the NDVI, are features too: colours
+alone have none that tells more, and many bands have too many."""
 LEAST = 1e-6
 """Of a probability: its logarithm is a number then."""
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-
-
-def sized(model: settings.Model, *, of_series: bool) -> settings.Model:
-    """The settings with the numbers that they leave open, as a model card keeps them."""
-    trees = SERIES_TREES if of_series else TREES
-    return replace(model, trees=model.trees or trees, depth=model.depth or DEPTH)
 
 
 class ImageForest(nn.Module):
@@ -35,37 +28,64 @@ class ImageForest(nn.Module):
 
     margin = max(WINDOWS) // 2
     """Pixels along an edge whose neighbourhoods are cut off."""
+    mean: Tensor
+    std: Tensor
 
-    def __init__(self, model: settings.Model, classes: int) -> None:
+    def __init__(self, classes: int, statistics: BandStatistics) -> None:
         super().__init__()
-        self.trees = Trees(model.trees, model.depth, classes)
+        self.trees = Trees(classes)
+        # Of the card, which lies in the same file.
+        for name in ("mean", "std"):
+            values = torch.tensor(getattr(statistics, name), dtype=torch.float32)
+            self.register_buffer(name, values[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logarithms of probabilities, for any H and W."""
         with torch.autocast(images.device.type, enabled=False):
             return torch.stack([self._logits(image) for image in images.float()])
 
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, F, H, W) of images (B, C, H, W)."""
+        images = images.contiguous()
+        found = [neighbourhoods(images)]
+        if len(self.mean) in INDEXED:
+            values = images * self.std + self.mean
+            found.append(differences(values) * _seen(images))
+        return torch.cat(found, dim=1)
+
     def _logits(self, image: Tensor) -> Tensor:
-        x = neighbourhoods(image[None])[0]
+        x = self.features(image[None])[0]
         found = self.trees(x.flatten(1)).clamp_min(LEAST).log()
         return found.unflatten(1, x.shape[1:])
 
 
 def neighbourhoods(images: Tensor) -> Tensor:
-    """Features (B, F, H, W) of images (B, C, H, W): bands, their means and deviations around.
+    """Features (B, 13 C, H, W) of images (B, C, H, W): the bands, and for each of WINDOWS their
+    mean, their deviation, and how far the pixel is from the mean.
 
     What is 0 in all bands is not seen, as the scaling of bands leaves it: it counts nowhere. Every
     pixel is summed up in the same order wherever it lies, so no window makes a difference.
     """
-    images = images.contiguous()
-    seen = (images != 0).any(dim=1, keepdim=True).float()
+    seen = _seen(images)
     features = [images]
     for side in WINDOWS:
         count = _box(seen, side).clamp_min(LEAST)
         mean = _box(images, side) / count
         square = _box(images.square(), side) / count
-        features += [mean, (square - mean.square()).clamp_min(0).sqrt()]
+        features += [mean, (square - mean.square()).clamp_min(0).sqrt(), (images - mean) * seen]
     return torch.cat(features, dim=1)
+
+
+def differences(values: Tensor) -> Tensor:
+    """Normalised differences (B, C (C - 1) / 2, H, W) of all pairs of bands (B, C, H, W)."""
+    one, other = torch.triu_indices(values.shape[1], values.shape[1], 1, device=values.device)
+    a, b = values[:, one], values[:, other]
+    return (a - b) / (a.abs() + b.abs()).clamp_min(LEAST)
+
+
+def _seen(images: Tensor) -> Tensor:
+    """(B, 1, H, W): 1 where an image shows anything, else 0."""
+    return (images != 0).any(dim=1, keepdim=True).float()
 
 
 def _box(images: Tensor, side: int) -> Tensor:
@@ -78,9 +98,9 @@ def _box(images: Tensor, side: int) -> Tensor:
 class SeriesForest(nn.Module):
     """Filled series (B, T, S, C) to logits (B, K): the mean pixel's values and their statistics."""
 
-    def __init__(self, model: settings.Model, classes: int) -> None:
+    def __init__(self, classes: int) -> None:
         super().__init__()
-        self.trees = Trees(model.trees, model.depth, classes)
+        self.trees = Trees(classes)
 
     def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """Logarithms of probabilities; 0, which says nothing, where nothing is valid."""

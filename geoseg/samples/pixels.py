@@ -10,7 +10,7 @@ import torch
 from geoseg.bands import scale
 from geoseg.dataset import Dataset, Tile
 from geoseg.grid import Window
-from geoseg.models.forest import ImageForest, neighbourhoods
+from geoseg.models.forest import ImageForest
 from geoseg.samples.tiles import OpenScenes
 
 MOST_TILES = 1000
@@ -18,12 +18,13 @@ MOST_TILES = 1000
 
 
 def pixel_rows(
-    dataset: Dataset, tiles: Sequence[Tile], *, most: int, seed: int
+    dataset: Dataset, tiles: Sequence[Tile], forest: ImageForest, *, most: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (N, F) float32 and class indices (N,) of about `most` labelled pixels, and counts.
 
-    Rare classes are there more often than they are in the tiles; the counts (K,) are those of all
-    labelled pixels of the tiles. Of other splits nothing is seen, neither pixels nor labels.
+    forest: that makes the features. Rare classes are there more often than they are in the tiles;
+    the counts (K,) are those of all labelled pixels of the tiles. Of other splits nothing is seen,
+    neither pixels nor labels.
     """
     random = np.random.default_rng(seed)
     counts = np.array([tile.counts for tile in tiles], np.int64)
@@ -35,7 +36,7 @@ def pixel_rows(
     ):
         if not wanted.any():
             continue
-        features, target = _look(dataset, scenes, tile)
+        features, target = _look(dataset, scenes, tile, forest)
         for index in np.flatnonzero(wanted):
             places = np.flatnonzero(target == index)
             drawn = random.choice(places, min(wanted[index], len(places)), replace=False)
@@ -88,9 +89,11 @@ def shared_out(counts: np.ndarray, most: int) -> Iterator[np.ndarray]:
     yield from np.diff(edges, axis=0, prepend=0)
 
 
-def _look(dataset: Dataset, scenes: OpenScenes, tile: Tile) -> tuple[np.ndarray, np.ndarray]:
+def _look(
+    dataset: Dataset, scenes: OpenScenes, tile: Tile, forest: ImageForest
+) -> tuple[np.ndarray, np.ndarray]:
     """Features (F, n) and target indices (n,) of a tile's valid pixels."""
-    inner, reach = tile.window, ImageForest.margin
+    inner, reach = tile.window, forest.margin
     wide = Window(
         inner.top - reach, inner.left - reach, inner.height + 2 * reach, inner.width + 2 * reach
     )
@@ -99,6 +102,6 @@ def _look(dataset: Dataset, scenes: OpenScenes, tile: Tile) -> tuple[np.ndarray,
     image, valid, target = scenes.read(tile.scene, outer)
     scaled = torch.from_numpy(scale(image, valid, dataset.statistics))
     part = inner.within(outer)
-    features = neighbourhoods(scaled[None])[0].numpy()[(slice(None), *part)]
+    features = forest.features(scaled[None])[0].numpy()[(slice(None), *part)]
     known = valid[part]
     return features[:, known], target[part][known]
