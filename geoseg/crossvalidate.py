@@ -219,14 +219,14 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateC
     seeds, fit = len(draw.seeds), config.fit
     parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
     count = seeds * sum(way.folds for way in folds.ways)
+    dealt = f"{' and '.join(parts)}, × {seeds} seed{'s' if seeds > 1 else ''}"
+    if config.model.name == FOREST:
+        return f"{count} forests: {dealt}"
     length = f"{fit.epochs} epochs"
     if fit.max_minutes is not None:
         length += f" or {fit.max_minutes:g} minutes"
     loss = " + ".join(f"{weight:g} {name}" for name, weight in config.loss.own_terms.items())
-    return (
-        f"{count} trainings of {config.model.name}, of {length} each: {' and '.join(parts)},"
-        f" × {seeds} seed{'s' if seeds > 1 else ''}; loss {loss}"
-    )
+    return f"{count} trainings of {config.model.name}, of {length} each: {dealt}; loss {loss}"
 
 
 def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series: bool) -> FitFold:
@@ -285,8 +285,10 @@ def _write(
     write_json(out / SCORES, values)
     shown = {k: v for k, v in origin.items() if not isinstance(v, dict)}
     network = settings["model"]["name"]
-    shown |= {"network": network, "epochs": settings["fit"]["epochs"], "seeds": list(first.seeds)}
-    if settings["fit"]["max_minutes"] is not None:
+    shown |= {"network": network, "seeds": list(first.seeds)}
+    if network != FOREST:
+        shown["epochs"] = settings["fit"]["epochs"]
+    if network != FOREST and settings["fit"]["max_minutes"] is not None:
         shown["minutes_at_most"] = settings["fit"]["max_minutes"]
     page = FoldReport(made.ways, gap, legend, f"{network} on {dataset.folder.name}")
     page.write(out / REPORT, origin=shown, notes=made.notes)

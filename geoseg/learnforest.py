@@ -44,6 +44,8 @@ few teach."""
 PIXELS_IN_LEAF = 3
 LEAVES = 5000
 """Of a tree of series at most, by the samples in a leaf."""
+ASKED = 0.2
+"""Share of the dates and bands of a series among which a node has a choice."""
 BACK = 0.5
 """How far weights put the classes, which the drawing brought nearer to each other, back to their
 shares on the ground: 0 = as drawn, 1 = all the way."""
@@ -205,9 +207,8 @@ def of_samples(
         card = learnseries.make_card(dataset, study, statistics, train)
     network: Any = checkpoint.build(card)
     rows = _series_rows(dataset, train, card, study.seed)
-    count, features = rows.x.shape
-    leaf = max(1, count // LEAVES)
-    how = Growth(model.trees, model.depth or None, leaf, features**-0.5)
+    leaf = max(1, len(rows.x) // LEAVES)
+    how = Growth(model.trees, model.depth or None, leaf, ASKED)
     loss = rows.teach(network.trees, study, dataset.legend.names, how)
     return Forest(network.eval(), card, len(rows.y), loss)
 

@@ -20,7 +20,6 @@ INDEXED = range(4, 9)
 alone have none that tells more, and many bands have too many."""
 LEAST = 1e-6
 """Of a probability: its logarithm is a number then."""
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 class ImageForest(nn.Module):
@@ -96,7 +95,7 @@ def _box(images: Tensor, side: int) -> Tensor:
 
 
 class SeriesForest(nn.Module):
-    """Filled series (B, T, S, C) to logits (B, K): the mean pixel's values and their statistics."""
+    """Filled series (B, T, S, C) to logits (B, K): the mean pixel's values on each date."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -111,12 +110,9 @@ class SeriesForest(nn.Module):
 
 
 def courses(values: Tensor, valid: Tensor) -> Tensor:
-    """Features (B, F) of filled series (B, T, S, C): the mean pixel on each date, and by band its
-    extremes, quantiles, mean, deviation, and when it is highest and lowest."""
-    mean = pixel_mean(values, valid)
-    order = mean.sort(dim=1).values
-    last = mean.shape[1] - 1
-    picks = [order[:, round(share * last)] for share in (0.0, *QUANTILES, 1.0)]
-    places = [mean.argmax(dim=1).float(), mean.argmin(dim=1).float()]
-    spread = [picks[-1] - picks[0], mean.mean(dim=1), mean.std(dim=1, correction=0)]
-    return torch.cat([mean.flatten(1), *picks, *spread, *places], dim=1)
+    """Features (B, T · C) of filled series.
+
+    Extremes, quantiles and their dates beside them made forests on few samples no better: what they
+    tell lies in the values, and trees that draw among more features draw the good ones less often.
+    """
+    return pixel_mean(values, valid).flatten(1)
