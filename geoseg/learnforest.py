@@ -38,20 +38,18 @@ from geoseg.trainable import idle
 
 MOST = 60_000
 """Pixels, or samples of series, that a forest learns from; more change little but the time."""
-TREES, SERIES_TREES, DEPTH = 50, 200, 12
+TREES, SERIES_TREES, DEPTH = 40, 200, 12
 """Where the settings leave them open. Of images each pixel takes its time; of series few do, and
 few teach."""
 PIXELS_IN_LEAF = 3
 LEAVES = 5000
 """Of a tree of series at most, by the samples in a leaf."""
-ASKED = 0.2
-"""Share of the dates and bands of a series among which a node has a choice."""
 BACK = 0.5
 """How far weights put the classes, which the drawing brought nearer to each other, back to their
 shares on the ground: 0 = as drawn, 1 = all the way."""
 TOGETHER = 512
 """Samples of series whose features are made at a time."""
-WINDOW, OVERLAP = 256, 2 * ImageForest.margin + 16
+WINDOW, OVERLAP = 512, 2 * ImageForest.margin + 16
 """Of predictions: what windows share is computed twice, and a forest needs little of it."""
 CPU = choose("cpu", "32")
 
@@ -208,7 +206,8 @@ def of_samples(
     network: Any = checkpoint.build(card)
     rows = _series_rows(dataset, train, card, study.seed)
     leaf = max(1, len(rows.x) // LEAVES)
-    how = Growth(model.trees, model.depth or None, leaf, ASKED)
+    asked = rows.x.shape[1] ** -0.5
+    how = Growth(model.trees, model.depth or None, leaf, asked)
     loss = rows.teach(network.trees, study, dataset.legend.names, how)
     return Forest(network.eval(), card, len(rows.y), loss)
 

@@ -77,7 +77,7 @@ class Model:
     shape: bool = True
     """PSE-TAE and L-TAE only: the parcels' perimeter, area, ratio and cover go in too."""
     trees: int = 0
-    """Forest only: how many; 0 = 50 for images, 200 for series."""
+    """Forest only: how many; 0 = 40 for images, 200 for series."""
     depth: int = 0
     """Forest only: questions from the root of a tree to a leaf, at most; 0 = 12 for images, and as
     many as there are for series."""

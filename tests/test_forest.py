@@ -1,6 +1,7 @@
 """Forests: the trees of scikit-learn as plain arrays, in training, prediction and folds."""
 
 import csv
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from made_up_series import CARD as SERIES_CARD
 from made_up_series import predict as predict_parcels
 from made_up_series import write_images, write_parcels
 
-from geoseg import blend, checkpoint, landcover, raster
+from geoseg import blend, checkpoint, landcover, learnforest, origin, processes, raster
 from geoseg.backends import fits, prepare
 from geoseg.card import BEST, ModelCard
 from geoseg.crossvalidate import CrossvalidateConfig
@@ -177,6 +178,17 @@ def test_a_pixel_has_the_same_features_in_every_window():
     assert torch.equal(part[inner], whole[:, :, 10:52, 23:88][inner])
     fast = image.contiguous(memory_format=torch.channels_last)
     assert torch.equal(ImageForest(2, plain(3)).features(fast), whole)
+
+
+def test_where_nothing_is_seen_the_trees_are_asked_once():
+    forest = random_trees(ImageForest(3, plain()), 13)
+    image = torch.randn(1, 1, 50, 60)
+    image[:, :, 10:, :35] = 0
+    logits = forest(image)
+    assert torch.equal(
+        logits[0].flatten(1), forest.trees(forest.features(image)[0].flatten(1)).log()
+    )
+    assert torch.equal(forest(torch.zeros(1, 1, 3, 2)), forest(image)[:, :, 30:33, :2])
 
 
 def test_normalised_differences_are_of_the_values_themselves():
@@ -479,3 +491,25 @@ def test_what_is_passed_over_is_said_and_what_is_wrong_refused():
         Fit(baseline="svm")
     with pytest.raises(InputError, match="of single trainings"):
         CrossvalidateConfig(fit=Fit(baseline="forest"))
+
+
+def test_a_baseline_is_one_more_line_and_no_other_run(tmp_path, monkeypatch):
+    dataset = textured(tmp_path)
+    config = TrainConfig(str(dataset.folder), str(tmp_path / "run"), fit=Fit(epochs=1))
+    asked = replace(config, fit=Fit(epochs=1, baseline="forest"))
+    monkeypatch.setattr(processes, "spread", lambda *_, **__: "the network is trained")
+    monkeypatch.setattr(learnforest, "TREES", 4)
+    assert train_images(dataset, config) == "the network is trained"
+    first, line = train_images(dataset, asked).splitlines()
+    assert first == "the network is trained"
+    assert re.fullmatch(r"forest on the same samples: validation mIoU 0\.\d{4} \(\d+ s\)", line)
+    assert float(line.split("mIoU ")[1][:6]) > 0.3
+    assert train_images(dataset, replace(asked, lr_find=True)) == "the network is trained"
+
+
+def test_no_network_starts_from_a_forest(tmp_path):
+    card = replace(CARD, model=SMALL)
+    checkpoint.save(tmp_path / "forest" / BEST, random_trees(checkpoint.build(card), 13), card)
+    for name in ("unet", "lstm"):
+        with pytest.raises(InputError, match="whose trees no network can start from"):
+            origin.check(Model(name, weights=str(tmp_path / "forest")))

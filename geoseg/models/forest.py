@@ -54,8 +54,17 @@ class ImageForest(nn.Module):
 
     def _logits(self, image: Tensor) -> Tensor:
         x = self.features(image[None])[0]
-        found = self.trees(x.flatten(1)).clamp_min(LEAST).log()
-        return found.unflatten(1, x.shape[1:])
+        return self._classify(x.flatten(1)).clamp_min(LEAST).log().unflatten(1, x.shape[1:])
+
+    def _classify(self, x: Tensor) -> Tensor:
+        """Probabilities (K, N) of features (F, N); where nothing is seen far and wide, asked once."""
+        alive = x.any(dim=0)
+        if alive.all():
+            return self.trees(x)
+        found = self.trees(x.new_zeros(len(x), 1)).repeat(1, x.shape[1])
+        if alive.any():
+            found[:, alive] = self.trees(x[:, alive])
+        return found
 
 
 def neighbourhoods(images: Tensor) -> Tensor:
