@@ -57,7 +57,7 @@ class ImageForest(nn.Module):
         return self._classify(x.flatten(1)).clamp_min(LEAST).log().unflatten(1, x.shape[1:])
 
     def _classify(self, x: Tensor) -> Tensor:
-        """Probabilities (K, N) of features (F, N); where nothing is seen far and wide, asked once."""
+        """Probabilities (K, N) of features (F, N); where nothing is seen around, asked once."""
         alive = x.any(dim=0)
         if alive.all():
             return self.trees(x)
