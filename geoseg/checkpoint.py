@@ -45,7 +45,7 @@ def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
     """The network of a card, but for so many bands and classes, with random weights."""
     if card.model.name == FOREST:
         if card.series is None:
-            return forest.ImageForest(classes, card.statistics)
+            return forest.ImageForest(classes, card.statistics.mean, card.statistics.std)
         return forest.SeriesForest(classes)
     if card.series is None:
         return models.build(card.model, channels, classes)

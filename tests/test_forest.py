@@ -98,7 +98,7 @@ def test_trees_say_what_scikit_learn_says(how):
 
 
 def test_parts_and_threads_make_no_difference(monkeypatch):
-    trees = random_trees(ImageForest(3, plain()), 6).trees
+    trees = random_trees(ImageForest(3, [0], [1]), 6).trees
     x = torch.randn(6, 2 * PART + 17)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     whole = trees(x)
@@ -177,11 +177,11 @@ def test_a_pixel_has_the_same_features_in_every_window():
     inner = (..., slice(edge, -edge), slice(edge, -edge))
     assert torch.equal(part[inner], whole[:, :, 10:52, 23:88][inner])
     fast = image.contiguous(memory_format=torch.channels_last)
-    assert torch.equal(ImageForest(2, plain(3)).features(fast), whole)
+    assert torch.equal(ImageForest(2, [0] * 3, [1] * 3).features(fast), whole)
 
 
 def test_where_nothing_is_seen_the_trees_are_asked_once():
-    forest = random_trees(ImageForest(3, plain()), 13)
+    forest = random_trees(ImageForest(3, [0], [1]), 13)
     image = torch.randn(1, 1, 50, 60)
     image[:, :, 10:, :35] = 0
     logits = forest(image)
@@ -192,11 +192,10 @@ def test_where_nothing_is_seen_the_trees_are_asked_once():
 
 
 def test_normalised_differences_are_of_the_values_themselves():
-    statistics = replace(plain(4), mean=(100.0,) * 4, std=(50.0,) * 4)
     values = torch.tensor([30.0, 60.0, 90.0, 120.0])
     image = ((values - 100) / 50)[None, :, None, None].expand(1, 4, 3, 3).clone()
     image[..., 2, 2] = 0  # nothing is seen there
-    found = ImageForest(2, statistics).features(image)[0, 52:]
+    found = ImageForest(2, [100] * 4, [50] * 4).features(image)[0, 52:]
     assert found[:, 0, 0].tolist() == pytest.approx([-1 / 3, -1 / 2, -0.6, -0.2, -1 / 3, -1 / 7])
     assert not found[:, 2, 2].any()
     assert differences(torch.zeros(1, 3, 2, 2)).abs().max() == 0
@@ -271,7 +270,7 @@ def test_rows_come_from_the_train_part_alone(tmp_path):
     dataset = textured(tmp_path)
     seen = replace(dataset, statistics=plain())
     x, y, counts = pixel_rows(
-        seen, seen.tiles("train"), ImageForest(3, plain()), most=10**6, seed=0
+        seen, seen.tiles("train"), ImageForest(3, [0], [1]), most=10**6, seed=0
     )
     assert len(x) == len(y) == counts.sum() == 96 * 96 - 36
     assert counts.tolist() == np.bincount(y, minlength=3).tolist()
@@ -358,7 +357,7 @@ def test_the_margin_of_a_window_counts_only_where_nobody_knows_better():
 
 
 def test_no_other_backend_is_tried(tmp_path):
-    forest = ImageForest(2, plain())
+    forest = ImageForest(2, [0], [1])
     assert not fits(forest)
     with pytest.raises(InputError, match="nor for forests"):
         prepare(forest, choose("cpu", "32"), backend="onnx", shape=(1, 1, 8, 8))

@@ -5,11 +5,12 @@ The features are made here, in the growing as in the prediction; the trees come 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoseg.bands import BandStatistics
 from geoseg.models.entries import pixel_mean
 from geoseg.models.trees import Trees
 
@@ -30,13 +31,13 @@ class ImageForest(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, classes: int, statistics: BandStatistics) -> None:
+    def __init__(self, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
+        """mean, std: of each band, by which images are scaled; the model card has them."""
         super().__init__()
         self.trees = Trees(classes)
-        # Of the card, which lies in the same file.
-        for name in ("mean", "std"):
-            values = torch.tensor(getattr(statistics, name), dtype=torch.float32)
-            self.register_buffer(name, values[:, None, None], persistent=False)
+        for name, values in (("mean", mean), ("std", std)):
+            column = torch.tensor(values, dtype=torch.float32)[:, None, None]
+            self.register_buffer(name, column, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logarithms of probabilities, for any H and W."""
