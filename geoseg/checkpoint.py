@@ -46,7 +46,7 @@ def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
     if card.model.name == FOREST:
         if card.series is None:
             return forest.ImageForest(classes, card.statistics.mean, card.statistics.std)
-        return forest.SeriesForest(classes)
+        return forest.SeriesForest(classes, len(card.series.grid or ()) * channels)
     if card.series is None:
         return models.build(card.model, channels, classes)
     grid = card.series.grid

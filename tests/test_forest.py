@@ -88,7 +88,7 @@ def test_trees_say_what_scikit_learn_says(how):
     expected[:, whole.classes_] = whole.predict_proba(x)
     grown = grow(x, y, weight, how, classes=4, seed=3)
     assert (grown.levels > HEAPED) == (how.depth is None)
-    trees = Trees(4)
+    trees = Trees(4, 7)
     trees.load_state_dict({name: torch.from_numpy(a) for name, a in vars(grown).items()})
     columns = torch.from_numpy(x).t()
     found = trees(columns)
@@ -98,8 +98,8 @@ def test_trees_say_what_scikit_learn_says(how):
 
 
 def test_parts_and_threads_make_no_difference(monkeypatch):
-    trees = random_trees(ImageForest(3, [0], [1]), 6).trees
-    x = torch.randn(6, 2 * PART + 17)
+    trees = random_trees(ImageForest(3, [0], [1]), 13).trees
+    x = torch.randn(13, 2 * PART + 17)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     whole = trees(x)
     assert torch.equal(whole, torch.cat([trees(x[:, :100]), trees(x[:, 100:])], dim=1))
@@ -123,6 +123,7 @@ def test_stored_and_loaded_it_says_the_same(tmp_path):
         ("child", [400], "lead nowhere"),
         ("child", [-1], "lead nowhere"),
         ("feature", [-3], "lead nowhere"),
+        ("feature", [13], "lead nowhere"),
         ("root", [5], "hang together"),
         ("levels", 10**9, "hang together"),
         ("share", np.ones((93, 2)), "hang together"),

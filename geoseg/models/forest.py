@@ -34,7 +34,9 @@ class ImageForest(nn.Module):
     def __init__(self, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         """mean, std: of each band, by which images are scaled; the model card has them."""
         super().__init__()
-        self.trees = Trees(classes)
+        bands = len(mean)
+        pairs = bands * (bands - 1) // 2 if bands in INDEXED else 0
+        self.trees = Trees(classes, (1 + 3 * len(WINDOWS)) * bands + pairs)
         for name, values in (("mean", mean), ("std", std)):
             column = torch.tensor(values, dtype=torch.float32)[:, None, None]
             self.register_buffer(name, column, persistent=False)
@@ -107,9 +109,10 @@ def _box(images: Tensor, side: int) -> Tensor:
 class SeriesForest(nn.Module):
     """Filled series (B, T, S, C) to logits (B, K): the mean pixel's values on each date."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, features: int) -> None:
+        """features: dates times bands."""
         super().__init__()
-        self.trees = Trees(classes)
+        self.trees = Trees(classes, features)
 
     def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """Logarithms of probabilities; 0, which says nothing, where nothing is valid."""

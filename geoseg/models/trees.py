@@ -38,9 +38,10 @@ class Trees(nn.Module):
     root: Tensor
     levels: Tensor
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, features: int) -> None:
         """One tree that says nothing, until others are loaded."""
         super().__init__()
+        self._features = features
         self.register_buffer("feature", torch.zeros(1, dtype=torch.int32))
         """(M,)."""
         self.register_buffer("threshold", torch.full((1,), torch.inf))
@@ -86,13 +87,13 @@ class Trees(nn.Module):
         leaf = self.threshold == torch.inf
         last = (self.child + (~leaf).int()).long()
         inside = (self.child >= 0) & (last < size.repeat_interleave(size))
-        astray = not bool(inside.all()) or bool((self.feature < 0).any())
-        return "trees whose nodes lead nowhere" if astray else None
+        known = (self.feature >= 0) & (self.feature < self._features)
+        return None if bool((inside & known).all()) else "trees whose nodes lead nowhere"
 
     def forward(self, x: Tensor) -> Tensor:
         """Probabilities (K, N) float32 of features (F, N) float32: the mean over all trees."""
-        if int(self.feature.max()) >= len(x):
-            raise ValueError(f"trees that ask for feature {int(self.feature.max())} of {len(x)}")
+        if len(x) != self._features:
+            raise ValueError(f"{len(x)} features, but the trees know {self._features}")
         if x.device.type == "cpu":
             return torch.from_numpy(self._on_cpu(x.numpy(), torch.get_num_threads()))
         return self._on_device(x)
