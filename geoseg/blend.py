@@ -40,17 +40,19 @@ class Rows:
 Emit = Callable[[Rows | Broken], None]
 
 
-def weights(starts: tuple[int, ...], size: int) -> np.ndarray:
+def weights(starts: tuple[int, ...], size: int, margin: int = 0) -> np.ndarray:
     """How much each window of an axis counts at each of its pixels: (windows, size) float32.
 
-    Above 0 everywhere; it falls, linearly, only toward a neighbour, over what they share; at each
-    pixel the weights of all windows add up to 1.
+    It falls, linearly, only toward a neighbour, over what they share; at each pixel the weights of
+    all windows add up to 1. Above 0 everywhere, but for the last `margin` pixels toward a neighbour
+    who sees more around them: so far as both share more than that, they count for nothing.
     """
     ramps = np.ones((len(starts), size))
     for i, (before, after) in enumerate(pairwise(starts)):
         shared = before + size - after
         if shared > 0:
-            rise = (np.arange(shared) + 0.5) / shared
+            blind = min(margin, (shared - 1) / 2)
+            rise = np.clip((np.arange(shared) + 0.5 - blind) / (shared - 2 * blind), 0, 1)
             ramps[i, size - shared :] *= rise[::-1]
             ramps[i + 1, :shared] *= rise
     first = starts[0]
@@ -65,8 +67,10 @@ def weights(starts: tuple[int, ...], size: int) -> np.ndarray:
 class Ramps:
     """The weights of the windows of an axis, those that are alike kept once."""
 
-    def __init__(self, starts: tuple[int, ...], size: int, device: torch.device) -> None:
-        kinds, kind = np.unique(weights(starts, size), axis=0, return_inverse=True)
+    def __init__(
+        self, starts: tuple[int, ...], size: int, margin: int, device: torch.device
+    ) -> None:
+        kinds, kind = np.unique(weights(starts, size, margin), axis=0, return_inverse=True)
         self._kinds = torch.from_numpy(kinds).to(device)
         self.kind: list[int] = kind.ravel().tolist()
         """By window."""
@@ -79,11 +83,14 @@ class Ramps:
 class Blender:
     """Weighted sums of probabilities for one row of windows of a panel: memory knows no height."""
 
-    def __init__(self, panel: Panel, classes: int, device: torch.device) -> None:
+    def __init__(
+        self, panel: Panel, classes: int, device: torch.device, *, margin: int = 0
+    ) -> None:
+        """margin: pixels along a window's edge that its neighbours know better."""
         self.panel = panel
         self.sums = torch.zeros(classes, panel.size, panel.width, device=device)
-        self._down = Ramps(panel.rows, panel.size, device)
-        self._across = Ramps(panel.columns, panel.size, device)
+        self._down = Ramps(panel.rows, panel.size, margin, device)
+        self._across = Ramps(panel.columns, panel.size, margin, device)
         self._weights: dict[tuple[int, int], Tensor] = {}
         # Of equal sums the first class counts: labels fall, so that their maximum names it.
         labels = 255 - torch.arange(classes, dtype=torch.uint8, device=device)
@@ -133,11 +140,13 @@ def run(
     classes: int,
     device: torch.device,
     emit: Emit,
+    margin: int = 0,
     seconds: defaultdict[str, float] | None = None,
 ) -> None:
     """Let the network see all windows, blend them and emit the rows of the maps as they get final.
 
     batches: of one panel after the other. forward: probabilities (B, K, size, size) of a batch.
+    margin: pixels along a window's edge that its neighbours know better.
     emit: gets rows, and news of a scene that could not be read on; both in the order of reading.
     seconds: gets the time spent waiting for batches, in the network, and blending.
     """
@@ -161,7 +170,7 @@ def run(
                 emit(step)
                 continue
             if blender is None or blender.panel is not step.panel:
-                blender = Blender(step.panel, classes, device)
+                blender = Blender(step.panel, classes, device, margin=margin)
             if isinstance(step, Piece):
                 assert probabilities is not None
                 blender.add(probabilities[number], step.row, step.column)

@@ -14,8 +14,9 @@ from torch import nn
 from geoseg import models
 from geoseg.card import BEST, ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.errors import InputError
-from geoseg.models import series
+from geoseg.models import forest, series
 from geoseg.output import replacing
+from geoseg.settings import FOREST
 
 
 def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
@@ -54,6 +55,10 @@ def build(card: ModelCard) -> nn.Module:
 
 def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
     """The network of a card, but for so many bands and classes, with random weights."""
+    if card.model.name == FOREST:
+        if card.series is None:
+            return forest.ImageForest(classes, card.statistics.mean, card.statistics.std)
+        return forest.SeriesForest(classes, len(card.series.grid or ()) * channels)
     if card.series is None:
         return models.build(card.model, channels, classes)
     grid = card.series.grid

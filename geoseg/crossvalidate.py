@@ -32,7 +32,7 @@ from geoseg.report.folds import FoldReport
 from geoseg.samplesplit import FOLD_WAYS, Folding
 from geoseg.seriesfolds import SeriesFolds
 from geoseg.seriesset import SeriesDataset
-from geoseg.settings import ANYWHERE, Fit, Loss, Model, SeriesSamples
+from geoseg.settings import ANYWHERE, FOREST, Fit, Loss, Model, SeriesSamples
 from geoseg.trainable import check_fit
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
@@ -93,6 +93,11 @@ class CrossvalidateConfig:
             faults.add("model.name=utae: not for folds, which are of samples or of single images")
         if (self.fit.devices or 1) * self.fit.nodes > 1 or processes.place().count > 1:
             faults.add("fit.devices: each fold is trained on one device, by one process")
+        if self.fit.baseline != "none":
+            faults.add(
+                f"fit.baseline={self.fit.baseline}: of single trainings; cross-validate"
+                " model=forest on the same folds instead"
+            )
         if self.fit.unlabelled is not None:
             faults.add("fit.unlabelled: folds are trained on labelled tiles alone; leave it out")
         with faults.collect():
@@ -215,14 +220,16 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateC
     seeds, fit = len(draw.seeds), config.fit
     parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
     count = seeds * sum(way.folds for way in folds.ways)
+    dealt = f"{' and '.join(parts)}, × {seeds} seed{'s' if seeds > 1 else ''}"
+    if config.model.name == FOREST:
+        return f"{count} forests: {dealt}"
     ends = [f"{fit.most} epochs"] if math.isfinite(fit.most) else []
     ends += [f"{fit.max_minutes:g} minutes"] if fit.max_minutes is not None else []
-    length = " or ".join(ends)
     terms = recipe.terms(config.loss, config.model)
     loss = " + ".join(f"{weight:g} {name}" for name, weight in terms.items())
     return (
-        f"{count} trainings of {config.model.name}, of {length} each: {' and '.join(parts)},"
-        f" × {seeds} seed{'s' if seeds > 1 else ''}; loss {loss}"
+        f"{count} trainings of {config.model.name}, of {' or '.join(ends)} each: {dealt};"
+        f" loss {loss}"
     )
 
 
@@ -233,13 +240,16 @@ def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series
         given["series"] = config.series
     else:
         given["augment"] = config.augment
-    return partial(fit_fold or _network(of_series=of_series), **given)
+    forest = config.model.name == FOREST
+    return partial(fit_fold or _network(of_series=of_series, forest=forest), **given)
 
 
-def _network(*, of_series: bool) -> FitFold:
+def _network(*, of_series: bool, forest: bool) -> FitFold:
     # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg import learnfold, learnseries
+    from geoseg import learnfold, learnforest, learnseries
 
+    if forest:
+        return learnforest.fit_samples if of_series else learnforest.fit_tiles
     return learnseries.fit_fold if of_series else learnfold.fit_fold
 
 
@@ -279,8 +289,10 @@ def _write(
     write_json(out / SCORES, values)
     shown = {k: v for k, v in origin.items() if not isinstance(v, dict)}
     network = settings["model"]["name"]
-    shown |= {"network": network, "epochs": settings["fit"]["epochs"], "seeds": list(first.seeds)}
-    if settings["fit"]["max_minutes"] is not None:
+    shown |= {"network": network, "seeds": list(first.seeds)}
+    if network != FOREST:
+        shown["epochs"] = settings["fit"]["epochs"]
+    if network != FOREST and settings["fit"]["max_minutes"] is not None:
         shown["minutes_at_most"] = settings["fit"]["max_minutes"]
     page = FoldReport(made.ways, gap, legend, f"{network} on {dataset.folder.name}")
     page.write(out / REPORT, origin=shown, notes=made.notes)

@@ -85,6 +85,7 @@ def learn_encoder(source: Imagery, folder: Path, study: Study, *, masking: Maski
     fit, ranks = study.fit, Ranks.of(fabric)
     channels = len(source.bands)
     network, started = models.build(study.model, channels, channels), ""
+    assert isinstance(network, models.AnySize)  # a forest has no encoder, and was refused
     if study.model.weights is not None:
         with fabric.rank_zero_first(local=True):
             _, started = transfer.begin(network, study.model, _card(source, study), folder)

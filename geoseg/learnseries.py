@@ -34,7 +34,7 @@ from geoseg.samples.shuffle import Share, Shuffle, part_of
 from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import Samples, SeriesDataset
 from geoseg.seriesstats import measure, shape_statistics
-from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
+from geoseg.settings import FOREST, Fit, Loss, Model, SeriesSamples, Study
 from geoseg.tiling import Tiling
 
 BATCH = 64
@@ -42,6 +42,8 @@ BATCH = 64
 PREDICTED = 512
 """Samples that are predicted at a time."""
 SCORES = "scores.json"
+REGULAR = ("tempcnn", FOREST)
+"""What reads series on a grid of days."""
 
 
 def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
@@ -76,7 +78,7 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     if not fabric.is_global_zero:
         return ""
     best, judged = checkpoint.load(folder / BEST)
-    scores = _judge(dataset, device.place(best), card, device, folder=folder)
+    scores = judge_splits(dataset, device.place(best), card, device, folder=folder)
     if fit.refit and len(val):
         both = dataset.samples()
         both = both.take(np.isin(both.split, ("train", "val")))
@@ -192,10 +194,11 @@ def make_card(
     said = dataset.settings["series"]
     fill = study.series.fill
     if fill == "auto":
-        fill = "linear" if study.model.name == "tempcnn" else said["fill"]
-    if fill == "none" and study.model.name == "tempcnn":
+        fill = "linear" if study.model.name in REGULAR else said["fill"]
+    if fill == "none" and study.model.name in REGULAR:
         raise InputError(
-            "series.fill=none: model=tempcnn needs regular series; set series.fill=linear"
+            f"series.fill=none: model={study.model.name} needs regular series; set"
+            " series.fill=linear"
         )
     step = study.series.step or said["step"]
     shape = (dataset.shape_mean, dataset.shape_std)
@@ -278,7 +281,7 @@ def indices(codes: np.ndarray, known: list[int]) -> np.ndarray:
     return np.array([place[int(code)] for code in codes], np.int64)
 
 
-def _judge(
+def judge_splits(
     dataset: SeriesDataset, network: nn.Module, card: ModelCard, device: Device, *, folder: Path
 ) -> str:
     """Scores of val and test samples, by class and by date; returns what is to be said."""

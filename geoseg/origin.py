@@ -13,7 +13,7 @@ from geoseg.bands import in_order, is_nameless, nominal_range
 from geoseg.card import BEST, ENCODER, EncoderCard, ModelCard, find_card, weights_hash
 from geoseg.errors import Faults, InputError
 from geoseg.history import LAST
-from geoseg.settings import Model
+from geoseg.settings import FOREST, Model
 
 COARSER = 2.0
 """Factor between pixel sizes from which on shapes look other to a network."""
@@ -59,7 +59,12 @@ class Origin:
         faults.raise_if_any()
 
     def _check_model(self, theirs: Model, model: Model, faults: Faults) -> None:
-        if model.for_series or theirs.for_series:
+        if theirs.name == FOREST:
+            faults.add(
+                f"model.weights={self.path}: a forest, whose trees no network can start from; give"
+                " the run of a network, or null"
+            )
+        elif model.for_series or theirs.for_series:
             for fault in _series_faults(theirs, model):
                 faults.add(f"model.weights={self.path}: {fault}")
         else:

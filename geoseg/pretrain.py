@@ -21,7 +21,7 @@ from geoseg.tiling import Tiling
 
 PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
 LABELS_ONLY = (
-    *("balance", "hard", "freeze", "train_share"),
+    *("balance", "hard", "freeze", "train_share", "baseline"),
     *("unlabelled", "unlabelled_weight", "confidence"),
 )
 """Settings of the training loop that are of labels, or of weights that are there already."""

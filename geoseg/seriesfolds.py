@@ -15,7 +15,7 @@ from geoseg.foldscores import Judged, write_predictions
 from geoseg.foldtraining import Draw, Job, Way
 from geoseg.samplesplit import Folding, deal
 from geoseg.seriesset import SAMPLES, Samples, SeriesDataset
-from geoseg.settings import SERIES_NETWORKS, Model
+from geoseg.settings import FOREST, SERIES_NETWORKS, Model
 from geoseg.trainable import MAP_NETWORKS
 from geoseg.units import Units, centres_m, has_places, nearest_m
 
@@ -112,7 +112,7 @@ class SeriesFolds:
 def _check_settings(model: Model, draw: Draw) -> None:
     """Raises: InputError for what only images know."""
     faults = Faults()
-    known = [name for name in SERIES_NETWORKS if name not in MAP_NETWORKS]
+    known = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST]
     if model.name not in known:
         faults.add(f"model.name={model.name}: not for samples; choose from {', '.join(known)}")
     if draw.split.by == "scene":

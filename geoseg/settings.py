@@ -23,6 +23,9 @@ ARCHITECTURES = (
     "segnet",
 )
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
+FOREST = "forest"
+"""Decision trees, for images and for series of parcels or pixels: no network, but used like one."""
+BASELINES = ("none", FOREST)
 CELLS = ("lstm", "gru")
 KEEPS = ("encoder", "network")
 POOLINGS = ("attention", "last")
@@ -50,7 +53,7 @@ class Model:
 
     name: str = "unet"
     """For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer or segnet; for series
-    lstm, tempcnn, psetae, ltae or utae."""
+    lstm, tempcnn, psetae, ltae or utae; for both forest."""
     encoder: str = "resnet18"
     """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
     weights: str | None = None
@@ -82,6 +85,11 @@ class Model:
     """LSTM only: attention over the dates, or the last state."""
     shape: bool = True
     """PSE-TAE and L-TAE only: the parcels' perimeter, area, ratio and cover go in too."""
+    trees: int = 0
+    """Forest only: how many; 0 = 40 for images, 200 for series."""
+    depth: int = 0
+    """Forest only: questions from the root of a tree to a leaf, at most; 0 = 12 for images, and as
+    many as there are for series."""
 
     @property
     def for_series(self) -> bool:
@@ -93,7 +101,7 @@ class Model:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        known = ARCHITECTURES + SERIES_NETWORKS
+        known = (*ARCHITECTURES, *SERIES_NETWORKS, FOREST)
         if self.name not in known:
             faults.add(f"model.name={self.name}: unknown; choose from {', '.join(known)}")
         for key, choice in (("cell", CELLS), ("pooling", POOLINGS), ("keep", KEEPS)):
@@ -101,9 +109,15 @@ class Model:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
                 )
-        for key in ("detail", "width", "layers", "heads", "keys"):
+        for key in ("detail", "width", "layers", "heads", "keys", "trees", "depth"):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
+        for key in ("trees", "depth"):
+            if getattr(self, key) and self.name != FOREST:
+                faults.add(
+                    f"model.{key}={getattr(self, key)}: of model=forest only, and model.name is"
+                    f" {self.name}; leave it out"
+                )
         if self.keep == "network" and self.weights is None:
             faults.add(
                 "model.keep=network: of which? set model.weights=<run folder or weights file>"
@@ -239,7 +253,7 @@ class SeriesSamples:
         faults.raise_if_any()
 
 
-ANYWHERE = ("devices", "nodes", "logger", "pictures")
+ANYWHERE = ("devices", "nodes", "logger", "pictures", "baseline")
 """Settings of Fit that say where a training runs and what it shows, not what comes out: it may go
 on with others."""
 
@@ -323,6 +337,9 @@ class Fit:
     pictures: int = 5
     """Epochs between pictures of val tiles (image, labels, map, where these differ), besides the
     first and the last epoch; 0 = none. Of series there are none."""
+    baseline: str = "none"
+    """none, or forest: at the end, grow a forest on the same samples and say what it scores on val;
+    takes from some seconds to a minute."""
 
     @property
     def peak(self) -> float:
@@ -387,6 +404,8 @@ class Fit:
             faults.add(f"fit.max_minutes={self.max_minutes}: must be above 0")
         if self.precision not in PRECISIONS:
             faults.add(f"fit.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        if self.baseline not in BASELINES:
+            faults.add(f"fit.baseline={self.baseline}: choose from {', '.join(BASELINES)}")
         faults.raise_if_any()
 
 

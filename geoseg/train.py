@@ -18,6 +18,7 @@ from geoseg.runfolder import LOGS, check_logger, check_start, opened
 from geoseg.scene import Scene
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import (
+    FOREST,
     Fit,
     Loss,
     Model,
@@ -114,7 +115,7 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
     with faults.collect():
         check_dataset(dataset, config.model)
     with faults.collect():
-        check_fit(config.fit, config.model)
+        check_fit(config.fit, config.model, tried=config.lr_find)
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
     config = replace(config, dataset=str(dataset.folder.absolute()))
@@ -129,8 +130,10 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         _check_start(config, files=files)
     faults.raise_if_any()
     with _opened(config, PRODUCTS, files=files):
+        if config.model.name == FOREST:
+            return _grow(dataset, config)
         # The one that learns needs torch; whatever could be wrong without it has been said.
-        return processes.spread(
+        said = processes.spread(
             "geoseg.learn:learn",
             dataset,
             Path(config.run),
@@ -139,6 +142,7 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
             nodes=config.fit.nodes,
             unlabelled=unlabelled,
         )
+        return said + _baseline(dataset, config)
 
 
 def _study(config: TrainConfig) -> Study:
@@ -157,7 +161,7 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     """
     faults = Faults()
     with faults.collect():
-        check_fit(config.fit, config.model)
+        check_fit(config.fit, config.model, tried=config.lr_find)
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
     with faults.collect():
@@ -169,13 +173,20 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         faults.add(
             f"series.fill=linear: model={config.model.name} takes dates as they are; leave it out"
         )
+    if isinstance(dataset, Dataset) and config.fit.baseline != "none":
+        faults.add(
+            f"fit.baseline={config.fit.baseline}: none for windows through time; leave it out, or"
+            " prepare the series with unit=pixel"
+        )
     config = replace(config, dataset=str(dataset.folder.absolute()))
     with faults.collect():
         _check_start(config, but="augment")
     faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
+        if config.model.name == FOREST:
+            return _grow(dataset, config)
         room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
-        return processes.spread(
+        said = processes.spread(
             f"geoseg.{room}",
             dataset,
             Path(config.run),
@@ -183,6 +194,29 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
             devices=config.fit.devices,
             nodes=config.fit.nodes,
         )
+        return said + _baseline(dataset, config)
+
+
+def _grow(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
+    """A forest needs one process, but torch too."""
+    return processes.spread(
+        "geoseg.learnforest:learn_forest",
+        dataset,
+        Path(config.run),
+        _study(config),
+        devices=1,
+        nodes=1,
+    )
+
+
+def _baseline(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
+    """What a forest makes of the same samples, if that is asked for, as one more line."""
+    wanted = config.fit.baseline != "none" and not config.lr_find
+    if not wanted or not processes.first(config.fit.nodes):
+        return ""
+    from geoseg.learnforest import beside
+
+    return f"\n{beside(dataset, _study(config))}"
 
 
 def _check_start(config: TrainConfig, *, but: str = "", files: Sequence[str] = ()) -> None:

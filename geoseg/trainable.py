@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from geoseg import processes
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.seriesset import SeriesDataset
-from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Model
+from geoseg.settings import ARCHITECTURES, FOREST, SERIES_NETWORKS, Fit, Model
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
@@ -18,10 +20,17 @@ IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled")
 """Settings of the training loop that series have no part for."""
 
 
-def check_fit(fit: Fit, model: Model) -> None:
-    """Raises: InputError for settings of the loop that a network has no part for."""
+def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
+    """Raises: InputError for settings of the loop that a network has no part for.
+
+    tried: learning rates are, nothing is trained.
+    """
     faults = Faults()
-    if model.for_series:
+    if model.name == FOREST:
+        if tried:
+            faults.add("lr_find=true: a forest has no learning rate; leave it out")
+        _check_forest(fit, model, faults)
+    elif model.for_series:
         for key in IMAGES_ONLY:
             if getattr(fit, key) != getattr(Fit(), key):
                 faults.add(f"fit.{key}: for networks of images; leave it out")
@@ -33,11 +42,40 @@ def check_fit(fit: Fit, model: Model) -> None:
     faults.raise_if_any()
 
 
+def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
+    """Adds what a forest can't heed, and what would be misunderstood if it were passed over."""
+    if model.weights is not None:
+        faults.add(
+            f"model.weights={model.weights}: a forest grows from nothing, in seconds; leave it out"
+        )
+    for key in ("width", "layers", "heads", "keys"):
+        if getattr(model, key):
+            faults.add(
+                f"model.{key}={getattr(model, key)}: a forest has model.trees and model.depth only;"
+                f" leave model.{key} out"
+            )
+    if fit.unlabelled is not None:
+        faults.add("fit.unlabelled: a forest learns from labels alone; leave it out")
+    if fit.baseline != "none":
+        faults.add(f"fit.baseline={fit.baseline}: this run is that forest; leave it out")
+    if (fit.devices or 1) * fit.nodes > 1 or processes.place().count > 1:
+        faults.add("fit.devices: a forest is grown by one process, on all its cores")
+
+
+def idle(fit: Fit) -> list[str]:
+    """Names of the settings of the loop that were given, but have no part in growing a forest."""
+    heeded = ("train_share", "baseline", "devices", "nodes", "device", "precision", "workers")
+    shown = ("logger", "pictures")
+    usual = asdict(Fit())
+    given = [k for k, v in asdict(fit).items() if v != usual[k]]
+    return [f"fit.{key}" for key in given if key not in (*heeded, *shown)]
+
+
 def check_series(dataset: SeriesDataset, model: Model) -> None:
     """Raises: InputError if the network is not for such series, or there is nothing to learn."""
     faults = Faults()
     with faults.collect():
-        names = [name for name in SERIES_NETWORKS if name not in MAP_NETWORKS]
+        names = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST]
         _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
     if len(dataset.legend) < 2:
         faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
@@ -51,7 +89,7 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
     faults = Faults()
     with faults.collect():
         if dataset.reference is None:
-            _check_network(model, ARCHITECTURES, "single images", dataset.folder)
+            _check_network(model, (*ARCHITECTURES, FOREST), "single images", dataset.folder)
         else:
             _check_network(model, MAP_NETWORKS, "windows through time", dataset.folder)
     if len(dataset.legend) < 2:

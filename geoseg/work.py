@@ -134,6 +134,7 @@ class Worker:
                 classes=len(card.legend),
                 device=self.device.torch,
                 emit=lambda item: behind.do(lambda: collector.take(item)),
+                margin=min(getattr(module, "margin", 0) for module in self.modules),
                 seconds=seconds,
             )
         return dict(seconds) | {"write": collector.seconds}

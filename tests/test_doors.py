@@ -51,6 +51,7 @@ TENSOR_ROOMS = {
         "learnseries",
         "learnmap",
         "learnfold",
+        "learnforest",
         "classify",
     ),
 }
@@ -65,6 +66,7 @@ DOORS = {
         *("learn", "learnseries", "learnencoder", "learnfold", "reconstruction", "tilepictures"),
     },
     "torchmetrics": {"judge"},
+    "sklearn": {"grow"},
     "mlflow": {"loggers"},
     "wandb": {"loggers"},
     "safetensors": {"checkpoint", "weights"},

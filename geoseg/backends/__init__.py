@@ -79,18 +79,20 @@ def merged(network: nn.Module, device: Device) -> nn.Module:
 def fits(network: nn.Module) -> bool:
     """Whether the network is one program for all windows of a shape, which others than torch need.
 
-    Networks for series look at which dates and pixels are seen: their shapes follow the clouds.
+    Networks for series look at which dates and pixels are seen: their shapes follow the clouds. A
+    forest is no network at all.
     """
+    from geoseg.models.forest import ImageForest
     from geoseg.models.windows import CubeWindows, PixelWindows
 
-    return not isinstance(network, CubeWindows | PixelWindows)
+    return not isinstance(network, CubeWindows | PixelWindows | ImageForest)
 
 
 def _check(backend: str, network: nn.Module, device: Device) -> None:
     if not fits(network):
         raise InputError(
             f"predict.backend={backend}: not for networks of series, whose shapes follow the"
-            f" clouds; take predict.backend={TORCH} (and predict.compile=false)"
+            f" clouds, nor for forests; take predict.backend={TORCH} (and predict.compile=false)"
         )
     if backend in (OPENVINO, ONNX) and device.torch.type != "cpu":
         raise InputError(

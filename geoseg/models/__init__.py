@@ -11,12 +11,18 @@ STRIDE = 32
 """The networks inside halve an image five times at most: their sides are multiples of this."""
 
 
-def build(model: settings.Model, channels: int, classes: int) -> AnySize:
+def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     """The network that the settings name, for C channels and K classes, with random weights.
+
+    A forest comes without its trees, and for values that are not scaled.
 
     Raises: InputError for an encoder that does not exist or does not fit.
     """
     # Each network's file brings its own libraries; nobody waits for those of the others.
+    if model.name == settings.FOREST:
+        from geoseg.models import forest
+
+        return forest.ImageForest(classes, [0.0] * channels, [1.0] * channels)
     if model.name == "segnet":
         from geoseg.models import segnet
 
