@@ -14,7 +14,7 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
-from geoseg.dataset import Dataset
+from geoseg.dataset import GROUND, ON_MAP, Dataset
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.seriescard import SeriesCard
@@ -47,6 +47,7 @@ class ModelCard:
     extra: dict[str, str]
     """bands.extra of the training: names of added rasters."""
     pixel_size_m: float
+    """As `pixel_size_on` says; 0 for tables, which don't."""
     legend: Legend
     tiling: Tiling
     scores: dict[str, Any]
@@ -56,6 +57,8 @@ class ModelCard:
     started_from: dict[str, str] | None = None
     """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
+    pixel_size_on: str = GROUND
+    """Where the pixels were measured: on the ground, or, by older versions, on the map."""
 
     @classmethod
     def of(cls, dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
@@ -85,7 +88,8 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = {"series": None, "started_from": None} | json.loads(text)
+        older = {"series": None, "started_from": None, "pixel_size_on": ON_MAP}
+        values = older | json.loads(text)
         return cls(
             **values
             | {
