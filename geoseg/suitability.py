@@ -75,9 +75,9 @@ def _check_pixel_size(scene: AnyScene, card: ModelCard) -> None:
     size = grid.pixel_size_m
     wanted = grid.resolution[1] * expected / size
     raise InputError(
-        f"{scene.paths[0]}: pixels of {size:.3g} m on the ground, the model saw {expected:.3g} m"
-        f" (20 % more or less will do); warp it first: rio warp IN.tif OUT.tif --res {wanted:.4g}"
-        " (in units of its CRS), or train with such pixels"
+        f"{scene.paths[0]}: pixels of {size:.3g} m, the model saw {expected:.3g} m (on the"
+        " ground; 20 % more or less will do); warp it first: rio warp IN.tif OUT.tif --res"
+        f" {wanted:.3g} (in units of its CRS), or train with such pixels"
     )
 
 

@@ -222,13 +222,13 @@ def test_a_network_takes_its_own_ground_in_any_crs(tmp_path):
     suitability.fit(scene_in(tmp_path, WGS84, 0.4 / 90_000, 48.0), card)
     suitability.fit(scene_in(tmp_path, "EPSG:3857", 0.8, 60.0), card)
     for crs, pixel in (("EPSG:3857", 0.4), ("EPSG:3857", 1.2)):
-        with pytest.raises(InputError, match=r"on the ground, the model saw 0\.4 m"):
+        with pytest.raises(InputError, match=r"the model saw 0\.4 m \(on the ground"):
             suitability.fit(scene_in(tmp_path, crs, pixel, 60.0), card)
 
 
 def test_a_remedy_names_the_resolution_that_suits(tmp_path):
     card = with_bands(CARD, "gray", pixel_size_m=0.4)
-    with pytest.raises(InputError, match=r"--res 0\.79\d* ") as caught:
+    with pytest.raises(InputError, match=r"--res 0\.79\d? ") as caught:
         suitability.fit(scene_in(tmp_path, "EPSG:3857", 0.4, 60.0), card)
     wanted = float(str(caught.value).partition("--res ")[2].split()[0])
     suitability.fit(scene_in(tmp_path, "EPSG:3857", wanted, 60.0), card)
