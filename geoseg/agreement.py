@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,8 @@ from rich.progress import track
 
 from geoseg.accuracy import BoundaryF1, Scores, confusion
 from geoseg.errors import InputError
-from geoseg.grid import Window
+from geoseg.grid import Grid, Window
+from geoseg.ground import HECTARE
 from geoseg.landcover import Map
 from geoseg.legend import IGNORED, NODATA, UNLABELLED, Legend
 from geoseg.places import Place, Places
@@ -36,6 +37,28 @@ ERRORS = Legend.parse(
 
 
 @dataclass
+class Hectares:
+    """Areas on the ground, each pixel of its own size."""
+
+    confusion: np.ndarray
+    """(K, K) rows labels, columns map."""
+    pixels: dict[str, float]
+    """Of the grid: compared, and left out and why."""
+    mapped: np.ndarray
+    """(K,) per class of the whole map."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(K,) per class of the labels, where compared."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def map(self) -> np.ndarray:
+        """(K,) per class of the map, where compared."""
+        return np.asarray(self.confusion.sum(axis=0))
+
+
+@dataclass
 class Agreement:
     """What a map and labels have in common."""
 
@@ -49,6 +72,8 @@ class Agreement:
     """(K,) pixels per class of the whole map."""
     places: list[Place]
     """Parts of the map with labels."""
+    hectares: Hectares
+    """The same on the ground."""
 
     @property
     def scores(self) -> Scores:
@@ -69,10 +94,9 @@ def compare(
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
     legend, size = found.legend, len(found.legend)
-    places, pixels = Places(found.grid), Counter[str]()
+    places = Places(found.grid)
     boundary = BoundaryF1(size, tolerance)
-    matrix = np.zeros((size, size), np.int64)
-    mapped = np.zeros(size, np.int64)
+    counts = _Counts(found.grid, size)
     with Raster(found.path, nodata=NODATA) as file:
         for window in _progress(places.windows()):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
@@ -82,21 +106,60 @@ def compare(
             predicted = legend.encode(codes)
             _check_known(codes, predicted, found)
             own = predicted[keep]
-            pixels[NO_MAP] += int(np.count_nonzero(own == IGNORED))
             if (own == IGNORED).all():
+                counts.add_unmapped(window)
                 continue
-            mapped += _count(own, size)
             labels, inside = truth.read(wide)
             target = legend.encode(labels)
             boundary.add(target, predicted, keep)
             target, inside = target[keep], inside[keep]
-            matrix += confusion(target, own, size)
-            pixels += _left_out(target, own, inside)
+            counts.add(window, target, own, inside)
             places.add(window, target, own)
             if write:
                 compared = (target != IGNORED) & (own != IGNORED)
                 write(np.where(target == own, RIGHT, WRONG).astype(np.uint8) * compared, window)
-    return Agreement(legend, matrix, boundary, pixels, mapped, places.found)
+    return Agreement(
+        legend,
+        counts.confusion,
+        boundary,
+        counts.pixels,
+        counts.mapped,
+        places.found,
+        counts.hectares,
+    )
+
+
+class _Counts:
+    """Adds up what windows of a grid hold, in pixels and on the ground."""
+
+    def __init__(self, grid: Grid, classes: int) -> None:
+        self._grid, self._classes = grid, classes
+        shape = (classes, classes)
+        self.confusion, self.mapped = np.zeros(shape, np.int64), np.zeros(classes, np.int64)
+        self.pixels = Counter[str]()
+        self.hectares = Hectares(np.zeros(shape), defaultdict(float), np.zeros(classes))
+
+    def add(self, window: Window, target: np.ndarray, own: np.ndarray, inside: np.ndarray) -> None:
+        """Count a window: indices of labels and map, and where the split lies; (H, W) each."""
+        for part, m2 in self._grid.alike(window):
+            place, hectare = part.within(window), m2 / HECTARE
+            matrix = confusion(target[place], own[place], self._classes)
+            mapped = _count(own[place], self._classes)
+            self.confusion += matrix
+            self.mapped += mapped
+            self.hectares.confusion += matrix * hectare
+            self.hectares.mapped += mapped * hectare
+            self._add(_left_out(target[place], own[place], inside[place]), hectare)
+
+    def add_unmapped(self, window: Window) -> None:
+        """Count a window without map."""
+        for part, m2 in self._grid.alike(window):
+            self._add({NO_MAP: part.area}, m2 / HECTARE)
+
+    def _add(self, pixels: Mapping[str, int], hectare: float) -> None:
+        for name, count in pixels.items():
+            self.pixels[name] += count
+            self.hectares.pixels[name] += count * hectare
 
 
 def _check_known(codes: np.ndarray, indices: np.ndarray, found: Map) -> None:
@@ -114,6 +177,7 @@ def _left_out(target: np.ndarray, own: np.ndarray, inside: np.ndarray) -> Counte
     labelled = target != IGNORED
     return Counter(
         {
+            NO_MAP: int(np.count_nonzero(~has_class)),
             COMPARED: int(np.count_nonzero(has_class & labelled)),
             NO_SPLIT: int(np.count_nonzero(has_class & ~inside)),
             NO_LABEL: int(np.count_nonzero(has_class & inside & ~labelled)),

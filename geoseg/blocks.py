@@ -78,7 +78,7 @@ def slow_files(scene: AnyScene, side: int) -> list[Slow]:
         facts = raster.info(path)
         if facts.grid is None or not facts.compressed:
             continue
-        own = math.ceil(side * scene.grid.pixel_size_m / facts.grid.pixel_size_m)
+        own = math.ceil(side * scene.grid.pixel_size_m / facts.grid.pixel_size_near(scene.grid))
         times = waste(facts.grid, facts.block, own)
         if times > MOST * waste(facts.grid, (BLOCK, BLOCK), own):
             striped = facts.block[1] >= facts.grid.width

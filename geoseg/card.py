@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg import __version__
+import numpy as np
+
+from geoseg import __version__, schema
 from geoseg.bands import BandStatistics
-from geoseg.dataset import Dataset
-from geoseg.errors import InputError
+from geoseg.dataset import GROUND, ON_MAP, Dataset
+from geoseg.errors import Faults, InputError
 from geoseg.legend import Legend
 from geoseg.seriescard import SeriesCard
 from geoseg.settings import Model
+from geoseg.tensorfile import TensorFile
 from geoseg.tiling import Tiling
 
 KEY = "geoseg"
@@ -29,6 +33,13 @@ ENCODER_KEY = "geoseg_encoder"
 """Name of the JSON text in the metadata of an encoder's file."""
 ENCODER = "encoder.safetensors"
 """Name of an encoder's weights in the folder of a pretraining."""
+
+MOST = float(np.finfo(np.float32).max)
+"""Largest number that networks compute with."""
+LARGEST_WINDOW = 65_536
+"""Side in pixels; the next one that is sensible fits in no memory."""
+LEAST_STD = 1 / MOST * 4
+"""Smallest deviation by which they can divide."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class ModelCard:
     extra: dict[str, str]
     """bands.extra of the training: names of added rasters."""
     pixel_size_m: float
+    """As `pixel_size_on` says; 0 for tables, which don't."""
     legend: Legend
     tiling: Tiling
     scores: dict[str, Any]
@@ -56,6 +68,8 @@ class ModelCard:
     started_from: dict[str, str] | None = None
     """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
+    pixel_size_on: str = GROUND
+    """Where the pixels were measured: on the ground, or, by older versions, on the map."""
 
     @classmethod
     def of(cls, dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
@@ -85,64 +99,148 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = {"series": None, "started_from": None} | json.loads(text)
-        return cls(
-            **values
-            | {
-                # Networks of before had no path at full resolution.
-                "model": Model(**{"detail": 0} | values["model"]),
-                "bands": tuple(values["bands"]),
-                "statistics": BandStatistics.from_dict(values["statistics"]),
-                "legend": Legend.from_dict(values["legend"]),
-                "tiling": Tiling(**values["tiling"]),
-                "series": SeriesCard.from_dict(values["series"]) if values["series"] else None,
-            }
-        )
+        """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
+        older = {"series": None, "started_from": None, "pixel_size_on": ON_MAP}
+        values = _parsed(text)
+        if isinstance(values, dict):
+            values = older | values
+            # Networks of before had no path at full resolution.
+            if isinstance(values.get("model"), dict):
+                values["model"] = {"detail": 0} | values["model"]
+        schema.check(cls, values)
+        faults = Faults()
+        parts: dict[str, Any] = {"bands": tuple(values["bands"])}
+        with faults.collect():
+            parts["model"] = _made(Model, values["model"], "model")
+        with faults.collect():
+            parts["statistics"] = _statistics(values["statistics"], values["bands"])
+        with faults.collect():
+            schema.check(Listed, values["legend"], "legend")
+            parts["legend"] = Legend.from_dict(values["legend"])
+        with faults.collect():
+            parts["tiling"] = _made(Tiling, values["tiling"], "tiling")
+            if parts["tiling"].size > LARGEST_WINDOW:
+                faults.add(
+                    f"tiling.size: {parts['tiling'].size}, expected {LARGEST_WINDOW} at most"
+                )
+        if values["series"] is not None:
+            with faults.collect():
+                schema.check(SeriesCard, values["series"], "series")
+                parts["series"] = SeriesCard.from_dict(values["series"])
+        _check_values(values, faults)
+        faults.raise_if_any()
+        return cls(**values | parts)
 
     @classmethod
     def read(cls, path: str | Path) -> ModelCard:
         """Card of a weights file.
 
-        Raises: InputError if the file is missing, cut short, or not made by geoseg.
+        Raises: InputError if the file is missing, cut short, damaged, or not made by geoseg.
         """
         path = Path(path)
         expected = "expected weights written by geoseg.train (.safetensors)"
         try:
-            length, header = _header(path)
+            file = TensorFile.open(path)
             size = path.stat().st_size
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; {expected}") from None
-        except (OSError, ValueError, struct.error):
+        except (OSError, ValueError):
             raise InputError(f"{path}: not a safetensors file; {expected}") from None
-        if not isinstance(header, dict) or KEY not in _metadata(header):
+        if KEY not in file.metadata:
             raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
-        metadata = header.pop("__metadata__")
         try:
-            ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
-        except (TypeError, KeyError, IndexError, ValueError):
+            whole = file.size
+        except ValueError:
             raise InputError(f"{path}: a damaged safetensors file; {expected}") from None
-        whole = 8 + length + max(ends, default=0)
         if size != whole:
             raise InputError(f"{path}: cut short, {size} of {whole} bytes; copy it again")
         try:
-            return cls.from_json(metadata[KEY])
-        except (InputError, AttributeError, TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{path}: a model card that geoseg {__version__} can't read ({error});"
-                " take the version that trained it"
-            ) from None
+            return cls.from_json(file.metadata[KEY])
+        except (InputError, ValueError) as error:
+            raise _unreadable(path, "a model card", error) from None
 
 
-def _header(path: Path) -> tuple[int, Any]:
-    """Length and content of a safetensors header. Raises: OSError, ValueError, struct.error."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        return length, json.loads(file.read(min(length, 100_000_000)))
+@dataclass(frozen=True)
+class Listed:
+    """A legend in a card."""
+
+    classes: list[dict[str, Any]]
 
 
-def _metadata(header: Any) -> dict[str, str]:
-    metadata = header.get("__metadata__") if isinstance(header, dict) else None
-    return metadata if isinstance(metadata, dict) else {}
+def _parsed(text: Any) -> Any:
+    """Raises: ValueError if it isn't JSON."""
+    try:
+        return json.loads(text)
+    except (TypeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def _unreadable(path: str | Path, what: str, error: Exception) -> InputError:
+    """A fault of a card, in one sentence."""
+    faults = "; ".join(error.faults) if isinstance(error, InputError) else str(error)
+    return InputError(
+        f"{path}: {what} that geoseg {__version__} can't read ({faults}); copy the file again, or"
+        " take the version that trained it"
+    )
+
+
+def _made(kind: type, values: Any, where: str) -> Any:
+    """Settings of a card. Raises: InputError."""
+    schema.check(kind, values, where)
+    return kind(**values)
+
+
+def _statistics(values: Any, bands: Sequence[str]) -> BandStatistics:
+    """Statistics of a card. Raises: InputError if they can't be those of its bands."""
+    schema.check(BandStatistics, values, "statistics")
+    faults = Faults()
+    for name, column in values.items():
+        if len(column) != len(bands):
+            faults.add(f"statistics.{name}: {len(column)} values for {len(bands)} bands")
+        elif not all(map(_is_finite, column)):
+            faults.add(f"statistics.{name}: not finite ({schema.shown(column)})")
+    faults.raise_if_any()
+    made = BandStatistics.from_dict(values)
+    for band, std, low, high in zip(bands, made.std, made.low, made.high, strict=True):
+        # A band that is constant has no deviation, and tells the network nothing.
+        if not LEAST_STD <= std <= MOST and not std == 0 == high - low:
+            faults.add(f"statistics.std: {std:g} of {band}, expected a deviation above 0")
+    faults.raise_if_any()
+    return made
+
+
+def _check_values(values: dict[str, Any], faults: Faults) -> None:
+    """Look at what has the right type."""
+    _check_common(values, faults)
+    nodata = values["nodata"]
+    if isinstance(nodata, str) and nodata != "none":
+        faults.add(f"nodata: {schema.shown(nodata)}, expected a number, none or null")
+    if values["pixel_size_on"] not in (GROUND, ON_MAP):
+        faults.add(f"pixel_size_on: {schema.shown(values['pixel_size_on'])}, unknown")
+
+
+def _check_common(values: dict[str, Any], faults: Faults) -> None:
+    """What the cards of networks and of encoders have in common."""
+    bands = values["bands"]
+    if not bands or not all(bands):
+        faults.add(f"bands: {schema.shown(bands)}, expected a name for each")
+    twice = [band for band, count in Counter(bands).items() if count > 1]
+    if twice:
+        faults.add(f"bands: {', '.join(twice[:3])} stands there more than once")
+    try:
+        real = np.dtype(values["dtype"]).kind in "uif"
+    except TypeError:
+        real = False
+    if not real:
+        faults.add(f"dtype: {schema.shown(values['dtype'])}, expected whole or real numbers")
+    size = values["pixel_size_m"]
+    if not _is_finite(size) or size < 0:
+        faults.add(f"pixel_size_m: {size}, expected metres")
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number of any length is one that networks compute with."""
+    return -MOST <= value <= MOST
 
 
 @dataclass(frozen=True)
@@ -168,29 +266,32 @@ class EncoderCard:
 
     @classmethod
     def from_json(cls, text: str) -> EncoderCard:
-        values = json.loads(text)
-        statistics = BandStatistics.from_dict(values["statistics"])
+        """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
+        values = _parsed(text)
+        schema.check(cls, values)
+        faults = Faults()
+        statistics = None
+        with faults.collect():
+            statistics = _statistics(values["statistics"], values["bands"])
+        _check_common(values, faults)
+        faults.raise_if_any()
         return cls(**values | {"bands": tuple(values["bands"]), "statistics": statistics})
 
 
 def find_card(path: str | Path) -> ModelCard | EncoderCard | None:
     """Card of a weights file, None if another program made it.
 
-    Raises: InputError for a network of geoseg's that is cut short, or of another version.
+    Raises: InputError for a network of geoseg's that is cut short, damaged, or of another version.
     """
     try:
-        _, header = _header(Path(path))
-    except (OSError, ValueError, struct.error):
+        said = TensorFile.open(Path(path)).metadata
+    except (OSError, ValueError):
         return None
-    said = _metadata(header)
     if ENCODER_KEY in said:
         try:
             return EncoderCard.from_json(said[ENCODER_KEY])
-        except (AttributeError, TypeError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{path}: an encoder's card that geoseg {__version__} can't read ({error}); take"
-                " the version that trained it"
-            ) from None
+        except (InputError, ValueError) as error:
+            raise _unreadable(path, "an encoder's card", error) from None
     return ModelCard.read(path) if KEY in said else None
 
 

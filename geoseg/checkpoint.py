@@ -9,14 +9,16 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import nn
 
-from geoseg import models
+from geoseg import models, tensorfile
 from geoseg.card import BEST, ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.errors import InputError
 from geoseg.models import forest, series
 from geoseg.output import replacing
 from geoseg.settings import FOREST
+from geoseg.tensorfile import CHECKSUM, checksum
 
 
 def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
@@ -41,6 +43,10 @@ def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> Non
 def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
     # Copies in the plain layout: the file must not depend on how the network lies in memory.
     weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    parts = (
+        (name, t.shape, t.reshape(-1).view(torch.uint8).numpy()) for name, t in weights.items()
+    )
+    metadata = metadata | {CHECKSUM: checksum(parts)}
     with replacing(path) as temporary:
         try:
             safetensors.torch.save_file(weights, temporary, metadata=metadata)
@@ -71,14 +77,24 @@ def load(path: str | Path) -> tuple[nn.Module, ModelCard]:
     Raises: InputError if the file is missing, cut short, or of another program or version.
     """
     card = ModelCard.read(path)
-    network = build(card)
+    tensorfile.check(path)
+    try:
+        network = build(card)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
+        raise _misfit(path, error, card) from None
     try:
         weights = safetensors.torch.load_file(path)
         network.load_state_dict(weights)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
-        cause = str(error).splitlines()[0]
-        raise InputError(
-            f"{path}: weights that do not fit their card ({cause}); predict with the version of"
-            f" geoseg that trained them ({card.version})"
-        ) from None
+        raise _misfit(path, error, card) from None
     return network.eval(), card
+
+
+def _misfit(path: str | Path, error: Exception, card: ModelCard) -> InputError:
+    cause = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(
+        f"{path}: weights that do not fit their card ({cause}); predict with the version of"
+        f" geoseg that trained them ({card.version})"
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg.errors import InputError
+from geoseg.maps import no_number
 from geoseg.seriescard import SeriesCard
 from geoseg.seriesset import Samples
 
@@ -41,7 +42,7 @@ class Classifier:
 
         card = self._view.card
         for first in range(0, len(samples), AT_ONCE):
-            yield predict_samples(
+            found = predict_samples(
                 self._module,
                 folder,
                 samples.take(np.arange(first, min(first + AT_ONCE, len(samples)))),
@@ -49,6 +50,10 @@ class Classifier:
                 device=self._device,
                 each_pixel=card.unit == "pixel",
             )
+            strange = ~np.isfinite(found).all(axis=1)
+            if strange.any():
+                raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
+            yield found
 
 
 def check_unit(card: SeriesCard, remedy: str) -> None:

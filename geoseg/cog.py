@@ -21,6 +21,7 @@ import numpy as np
 
 from geoseg import __version__, tiff
 from geoseg.grid import Grid, Window
+from geoseg.ground import HECTARE
 from geoseg.legend import NODATA
 from geoseg.output import replacing
 from geoseg.pack import Pack, Record
@@ -36,6 +37,10 @@ SYNC = 64_000_000
 THREADS = 8
 """At most: each holds some windows in memory."""
 
+Note = list[tuple[int, int, float]]
+"""Code, pixels and hectares of what a window holds; nothing of an overview's."""
+Make = Callable[[int, Window], tuple[list[bytes], Note]]
+"""Blocks and note of a window, for so many levels."""
 Progress = Callable[[Sequence[Window]], Iterable[Window]]
 """Shows how far a list of windows is, while they are taken from what it returns."""
 Read = Callable[[Window], np.ndarray | None]
@@ -66,6 +71,20 @@ class Running:
 RUNNING = Running()
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How much there is of each code."""
+
+    pixels: np.ndarray
+    """(256,) int64."""
+    hectares: np.ndarray
+    """(256,) float64, on the ground."""
+
+    @classmethod
+    def empty(cls) -> Tally:
+        return cls(np.zeros(256, np.int64), np.zeros(256))
+
+
 def write(
     path: str | Path,
     grid: Grid,
@@ -73,27 +92,27 @@ def write(
     *,
     template: bytes,
     running: Running = RUNNING,
-) -> np.ndarray:
+) -> Tally:
     """Write a file window by window, whole or not at all.
 
     template: a GeoTIFF with the same CRS, place, colours and tags.
-    Returns: pixels per code (256,) int64.
+    Returns: what was written of each code.
     Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
     """
     pack_path = unfinished(path)
     if running.key is None:
         pack_path.unlink(missing_ok=True)
-    key = f"{__version__} {SIDE} {LEVELS} {grid} {running.key}"
+    key = f"{__version__} {SIDE} {LEVELS} hectares {grid} {running.key}"
     levels = [Level(shape) for shape in shapes(grid)]
     try:
         with Pack(pack_path, key, owner=path) as pack:
-            counts = _fill(levels, read, pack, running)
+            tally = _fill(levels, partial(_make, read, grid), pack, running)
             with replacing(path) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
                 _assemble(file, template, levels, pack)
     finally:
         if running.key is None:
             pack_path.unlink(missing_ok=True)
-    return counts
+    return tally
 
 
 class Level:
@@ -132,43 +151,58 @@ class Level:
         return codes[:height, :width]
 
 
-def _fill(levels: list[Level], read: Read, pack: Pack, running: Running) -> np.ndarray:
-    """Put the blocks of all levels into the pack. Returns: pixels per code (256,) of the image."""
-    counts = np.zeros(256, np.int64)
+def _fill(levels: list[Level], make: Make, pack: Pack, running: Running) -> Tally:
+    """Put the blocks of all levels into the pack. Returns: what the image holds of each code."""
+    tally = Tally.empty()
     before = pack.records
     for first in range(0, len(levels), LEVELS):
         group = levels[first : first + LEVELS]
         places = windows(group[0].shape, SIDE)
         kept, before = before[: len(places)], before[len(places) :]
         due = places[len(kept) :]
-        source = partial(_from_below, levels[first - 1], pack) if first else read
-        made = in_order(
-            partial(_make, source, len(group)), running.progress(due), threads=running.workers
-        )
+        work = partial(_again, levels[first - 1], pack) if first else make
+        made = in_order(partial(work, len(group)), running.progress(due), threads=running.workers)
         with closing(made):
             records = chain(kept, (pack.add(*parts) for parts in made))
             for window, record in zip(places, records, strict=True):
                 _place(group, window, record)
-                if not first:
-                    counts += _counts_of(record.note)
-    return counts
+                for code, pixels, hectares in record.note or ():
+                    tally.pixels[code] += pixels
+                    tally.hectares[code] += hectares
+    return tally
 
 
-def _make(source: Read, levels: int, window: Window) -> tuple[list[bytes], list[list[int]]]:
-    """Deflated blocks of a window and its overviews, and how often it holds which code.
+def _make(read: Read, grid: Grid, levels: int, window: Window) -> tuple[list[bytes], Note]:
+    """Deflated blocks of a window and its overviews, and how much it holds of which code.
 
     Blocks without codes are empty; without any, there is none.
     """
-    codes = source(window)
+    codes = read(window)
+    alike = grid.alike(window)
     if codes is None or not codes.any():
-        return [], [[NODATA, window.area]]
-    counts = _count(codes)
+        return [], [(NODATA, window.area, sum(p.area * m2 for p, m2 in alike) / HECTARE)]
+    pixels, hectares = np.zeros(256, np.int64), np.zeros(256)
+    for part, m2 in alike:
+        counts = _count(codes[part.within(window)])
+        pixels += counts
+        hectares += counts * (m2 / HECTARE)
+    held = [(int(c), int(pixels[c]), float(hectares[c])) for c in np.flatnonzero(pixels)]
+    return _deflated(codes, levels), held
+
+
+def _again(level: Level, pack: Pack, levels: int, window: Window) -> tuple[list[bytes], Note]:
+    """Deflated blocks of a window of an overview, made of the one below, and of those above it."""
+    codes = _from_below(level, pack, window)
+    return ([] if codes is None or not codes.any() else _deflated(codes, levels)), []
+
+
+def _deflated(codes: np.ndarray, levels: int) -> list[bytes]:
+    """Blocks of codes and of their overviews, up to so many levels."""
     parts = [*map(_deflate, blocks(codes))]
     for _ in range(levels - 1):
         codes = halve(codes)
         parts += map(_deflate, blocks(codes))
-    found = np.flatnonzero(counts)
-    return parts, np.stack((found, counts[found]), axis=1).tolist()
+    return parts
 
 
 def _from_below(level: Level, pack: Pack, window: Window) -> np.ndarray | None:
@@ -197,8 +231,10 @@ def _packed(block: np.ndarray) -> bytes:
 
 def _count(codes: np.ndarray) -> np.ndarray:
     """Pixels per code (256,) of an array (H, W) uint8."""
-    pairs = np.zeros(1 << 16, np.int64)
     flat = np.ascontiguousarray(codes).ravel()
+    if flat.size < 1 << 16:
+        return np.bincount(flat, minlength=256)
+    pairs = np.zeros(1 << 16, np.int64)
     even = flat[: flat.size // 2 * 2].view(np.uint16)
     # Two at once take half the time. numpy counts a copy in 64-bit integers: in parts it is small.
     for part in range(0, even.size, 1 << 18):
@@ -206,13 +242,6 @@ def _count(codes: np.ndarray) -> np.ndarray:
     square = pairs.reshape(256, 256)
     counts = square.sum(axis=0) + square.sum(axis=1)
     counts[flat[even.size * 2 :]] += 1
-    return counts
-
-
-def _counts_of(note: list[list[int]]) -> np.ndarray:
-    counts = np.zeros(256, np.int64)
-    for code, count in note:
-        counts[code] = count
     return counts
 
 

@@ -6,9 +6,11 @@ That of prepare_series for unit=map is the same, its scenes being dated.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 DESCRIPTION = "dataset.json"
+GROUND, ON_MAP = "ground", "map"
+"""Where a pixel size was measured; older data sets and cards, which don't say it, mean the map."""
 MAP = "map"
 """The unit of a data set of dated scenes."""
 TILES = "tiles.gpkg"
@@ -109,6 +113,7 @@ class Dataset:
                 "legend": self.legend.to_dict(),
                 "tiling": asdict(self.tiling),
                 "pixel_size_m": self.pixel_size_m,
+                "pixel_size_on": GROUND,
                 "settings": self.settings,
             }
             | dated,
@@ -133,13 +138,17 @@ class Dataset:
         reference = values.get("reference")
         kind = Scene if reference is None else DatedScene
         try:
+            scenes = tuple(kind.from_dict(scene, absolute) for scene in values["scenes"])
+            size = values["pixel_size_m"]
+            if values.get("pixel_size_on") != GROUND:
+                size = pixel_size(scenes)
             return cls(
                 folder,
-                tuple(kind.from_dict(scene, absolute) for scene in values["scenes"]),
+                scenes,
                 BandStatistics.from_dict(values["statistics"]),
                 Legend.from_dict(values["legend"]),
                 Tiling(**values["tiling"]),
-                values["pixel_size_m"],
+                size,
                 values["settings"],
                 reference,
             )
@@ -148,6 +157,11 @@ class Dataset:
                 f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it ({error!r});"
                 " run geoseg.prepare again"
             ) from None
+
+
+def pixel_size(scenes: Sequence[AnyScene]) -> float:
+    """Metres on the ground: that of most scenes."""
+    return median(scene.grid.pixel_size_m for scene in scenes)
 
 
 def write_tiles(

@@ -14,6 +14,7 @@ from geoseg.agreement import COMPARED, ERRORS, Agreement, compare
 from geoseg.bands import Bands
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults, InputError
+from geoseg.ground import HECTARE
 from geoseg.labels import Labels
 from geoseg.landcover import LEGEND_TAG, MODEL_TAG, VERSION_TAG, Map
 from geoseg.legend import Legend, LegendSettings
@@ -222,10 +223,32 @@ def _scores(made: Agreement, found: Map, origin: dict[str, Any]) -> dict[str, An
         "boundary_f1": made.boundary.to_dict(found.legend.names),
         "pixels": dict(made.pixels),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
-        "hectares_per_pixel": found.grid.pixel_size_m**2 / 10_000,
+        "hectares_per_pixel": _per_pixel(made, found),
+        "hectares": {
+            "measured": "by the unit of a local CRS" if found.grid.is_local else "on the ground",
+            "classes": [
+                {"name": name, "labels": labels, "map": mapped, "map_everywhere": everywhere}
+                for name, labels, mapped, everywhere in zip(
+                    found.legend.names,
+                    made.hectares.labels.tolist(),
+                    made.hectares.map.tolist(),
+                    made.hectares.mapped.tolist(),
+                    strict=True,
+                )
+            ],
+            "grid": dict(made.hectares.pixels),
+        },
         "confusion": made.confusion.tolist(),
         "origin": origin,
     }
+
+
+def _per_pixel(made: Agreement, found: Map) -> float:
+    """Hectares of a pixel: the mean of those with a class, for they need not be of one size."""
+    pixels = int(made.mapped.sum())
+    if not pixels:
+        return found.grid.pixel_size_m**2 / HECTARE
+    return float(made.hectares.mapped.sum()) / pixels
 
 
 def _sha256(path: str) -> str:

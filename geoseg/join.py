@@ -162,7 +162,8 @@ class Join:
 
     def _opened(self, number: int) -> list[Raster]:
         part = self.parts[number]
-        coarser = self.grid.pixel_size_m >= COARSER * part.map.grid.pixel_size_m
+        own = part.map.grid
+        coarser = self.grid.pixel_size_near(own) >= COARSER * own.pixel_size_m
         wanted = [(part.map.path, "mode" if coarser else "nearest")]
         if part.confidence:
             wanted.append((part.confidence, "average" if coarser else "nearest"))

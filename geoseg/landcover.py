@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg import __version__, cog, raster
-from geoseg.cog import RUNNING, Running
+from geoseg.cog import RUNNING, Running, Tally
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.legend import NODATA, Legend
@@ -56,17 +56,17 @@ def write(
     *,
     tags: dict[str, str] | None = None,
     running: Running = RUNNING,
-) -> np.ndarray:
+) -> Tally:
     """Write class codes into a Cloud Optimized GeoTIFF with its side files.
 
     read: codes of a window; see `cog.write`.
-    Returns: pixels per code (256,) int64.
+    Returns: what was written of each code.
     Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
     """
     template = raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
-    counts = cog.write(path, grid, read, template=template, running=running)
+    tally = cog.write(path, grid, read, template=template, running=running)
     write_side_files(path, legend)
-    return counts
+    return tally
 
 
 def finish(path: str | Path, legend: Legend) -> None:

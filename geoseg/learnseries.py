@@ -213,6 +213,7 @@ def make_card(
         nodata=dataset.settings["bands"]["nodata"],
         extra={},
         pixel_size_m=dataset.pixel_size_m,
+        pixel_size_on=dataset.pixel_size_on,
         legend=dataset.legend,
         tiling=Tiling(128, 0),
         scores={},

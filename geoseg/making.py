@@ -85,11 +85,6 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     summary.note(f"data set: {folder} (look at {folder / 'tiles.gpkg'} and targets/ in QGIS)")
 
 
-def pixel_size(scenes: tuple[AnyScene, ...]) -> float:
-    """Metres: that of most scenes."""
-    return float(np.median([scene.grid.pixel_size_m for scene in scenes]))
-
-
 def _write_target(scene: AnyScene, source: LabelSource, legend: Legend, path: Path) -> None:
     """Burn the labels of one scene: codes, 255 where unlabelled, 0 where the scene has no data."""
     grid = scene.grid

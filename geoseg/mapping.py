@@ -91,6 +91,7 @@ def plan(
     with raster.environment():
         verdicts = {scene.name: _suited(scene, network.card, record, report) for scene in scenes}
     suited = [scene for scene in verdicts.values() if scene is not None]
+    suitability.say_doubts(suited, network.card)
     jobs = []
     classes, memory = len(network.card.legend), network.running.memory
     for scene, place in zip(suited, places(suited, tiling, halo=network.running.halo), strict=True):

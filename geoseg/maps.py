@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from geoseg import landcover, raster
+from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
-from geoseg.legend import NODATA, Legend
+from geoseg.legend import IGNORED, NODATA, Legend
 from geoseg.output import partial
 from geoseg.panels import Job, Panel
 from geoseg.raster import BLOCK
@@ -143,6 +144,8 @@ class SceneWriter:
                 Window(0, panel.left, self._scene.grid.height, panel.width)
             )
             self._writer = self._open(panel, grid)
+        if (valid & (indices == IGNORED)).any():
+            raise InputError(no_number(f"scene {self._scene.name}"))
         codes = self._legend.decode(indices)
         if not valid.all():
             codes, confidence = np.where(valid, codes, NODATA), np.where(valid, confidence, NODATA)
@@ -204,6 +207,14 @@ def finishing(out: Path, jobs: Sequence[Job]) -> Iterator[None]:
             for path in paths:
                 partial(path).unlink(missing_ok=True)
         raise
+
+
+def no_number(what: str) -> str:
+    """What is to be said of a network that gives NaN. what: to what it does, or near it."""
+    return (
+        f"{what}: the network gives no number (NaN) here; its weights or the values that it sees"
+        " are beyond what it computes with: try predict.precision=32, or train again"
+    )
 
 
 def discard(out: Path, job: Job) -> None:

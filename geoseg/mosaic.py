@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import track
 
 from geoseg import command, landcover, raster
-from geoseg.cog import Running
+from geoseg.cog import Running, Tally
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 from geoseg.join import Join, Part
@@ -93,8 +93,8 @@ def mosaic(
         landcover.finish(out, parts[0].map.legend)
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
         return summary
-    counts = _write(parts, grid, out, folder)
-    _describe(summary, parts, grid, counts)
+    tally = _write(parts, grid, out, folder)
+    _describe(summary, parts, grid, tally)
     _warn_missing(summary, folder, parts)
     summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
     return summary
@@ -200,8 +200,8 @@ def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bo
     return True
 
 
-def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> np.ndarray:
-    """Write the mosaic and what lies beside it. Returns: pixels per code (256,)."""
+def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
+    """Write the mosaic and what lies beside it. Returns: what it holds of each code."""
     legend = parts[0].map.legend
     models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
     tags = landcover.tags(legend, ",".join(models)) | {MAPS_TAG: _relative(folder, out)}
@@ -218,12 +218,12 @@ def _progress(windows: Sequence[Window]) -> Iterable[Window]:
     return track(windows, "joining maps", console=console, disable=not shown, transient=True)
 
 
-def _describe(summary: Summary, parts: list[Part], grid: Grid, counts: np.ndarray) -> None:
+def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> None:
     classes = parts[0].map.legend.classes
-    total = max(1, int(counts.sum() - counts[NODATA]))
-    hectares = grid.pixel_size_m**2 / 10_000
+    counts = tally.pixels
+    mapped = np.delete(tally.hectares, NODATA).sum() or 1.0
     rows = [
-        (c.name, f"{counts[c.code] * hectares:.2f}", f"{counts[c.code] / total:.1%}")
+        (c.name, f"{tally.hectares[c.code]:.2f}", f"{tally.hectares[c.code] / mapped:.1%}")
         for c in classes
     ]
     summary.table("classes of the mosaic", ("class", "hectares", "share"), rows)
@@ -233,6 +233,11 @@ def _describe(summary: Summary, parts: list[Part], grid: Grid, counts: np.ndarra
         f" {grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m,"
         f" {counts[NODATA] / grid.window.area:.1%} of them without map"
     )
+    if grid.is_local:
+        summary.note(
+            "hectares: by the unit of the maps' CRS, which is local: nobody knows its place on"
+            " Earth, and so how true it is there"
+        )
 
 
 def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:

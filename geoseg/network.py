@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from geoseg import tensorfile
 from geoseg.card import ModelCard, find_weights, weights_hash
 from geoseg.errors import Faults
 from geoseg.settings import PRECISIONS
@@ -105,7 +106,9 @@ class Network:
         for part in checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]:
             with faults.collect():
                 path = find_weights(part)
-                members.append(cls(ModelCard.read(path), weights_hash(path), path, running, tta))
+                card = ModelCard.read(path)
+                tensorfile.check(path)
+                members.append(cls(card, weights_hash(path), path, running, tta))
         for member in members[1:]:
             with faults.collect():
                 _check_alike(members[0], member)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg import tensorfile
 from geoseg.bands import in_order, is_nameless, nominal_range
 from geoseg.card import BEST, ENCODER, EncoderCard, ModelCard, find_card, weights_hash
 from geoseg.errors import Faults, InputError
@@ -190,6 +191,8 @@ def check(model: Model, run: Path | None = None) -> None:
                 " folder for run="
             )
         start.check(model)
+        if start.card is not None:
+            tensorfile.check(start.path)
     elif model.weights is not None:
         faults = Faults()
         if model.for_series:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,8 @@ import shapely
 
 from geoseg import extent
 from geoseg.grid import Grid
-from geoseg.labels.shapes import MULTIPOINT, POINT, POLYGON, mend, metre, project
+from geoseg.ground import ground
+from geoseg.labels.shapes import MULTIPOINT, POINT, POLYGON, mend, project
 
 OVERLAP = 0.05
 """Share of the smaller parcel from which two count as overlapping: less is a careless border."""
@@ -39,9 +39,9 @@ class Outlines:
         """The outlines without what lies nearer to the edge than that many metres."""
         if not distance:
             return self
-        x, y = metres(grid)
-        inner = shapely.buffer(_scale(self.parts, x, y), -distance)
-        parts, index = mend(_scale(inner, 1 / x, 1 / y))
+        plane = _plane(self.parts, grid)
+        inner = shapely.buffer(_laid(self.parts, plane), -distance)
+        parts, index = mend(_laid(inner, np.linalg.inv(plane)))
         return Outlines(parts, self.owner[index], self.points, self.point_owner, self.count)
 
     def take(self, chosen: np.ndarray) -> Outlines:
@@ -88,14 +88,15 @@ def footprint(grid: Grid, crs: str) -> shapely.Polygon | None:
     return shapely.union_all(parts) if len(parts) else None
 
 
-def metres(grid: Grid) -> tuple[float, float]:
-    """Metres per map unit along x and y of a grid; of degrees, at its middle."""
-    if not grid.is_geographic:
-        unit = grid.pixel_size_m / math.sqrt(math.prod(grid.resolution))
-        return unit, unit
-    left, bottom, right, top = grid.bounds
-    matrix = metre(grid.crs, np.array([[(left + right) / 2, (bottom + top) / 2]]))[0]
-    return 1 / matrix[0, 0], 1 / matrix[1, 1]
+def _plane(parts: np.ndarray, grid: Grid) -> np.ndarray:
+    """What turns map units into metres on the ground at the middle of each part: (M, 2, 2)."""
+    bounds = shapely.bounds(parts).reshape(-1, 4)
+    own = ground(grid.crs)
+    planes = own.plane((bounds[:, :2] + bounds[:, 2:]) / 2)
+    known = np.isfinite(planes).all(axis=(1, 2))
+    if not known.all():
+        planes[~known] = own.plane(np.array([grid.transform @ (grid.width / 2, grid.height / 2)]))
+    return planes
 
 
 def shape_features(outlines: Outlines, grid: Grid) -> np.ndarray:
@@ -104,7 +105,10 @@ def shape_features(outlines: Outlines, grid: Grid) -> np.ndarray:
     0 for points. As in Garnot et al. 2020, in metres instead of pixels.
     """
     count, owner = outlines.count, outlines.owner
-    parts = _scale(outlines.parts, *metres(grid))
+    # Each by the scale at its first part: its parts lie to each other as they do on the map.
+    plane = _plane(outlines.parts, grid)
+    _, first, number = np.unique(owner, return_index=True, return_inverse=True)
+    parts = _laid(outlines.parts, plane[first][number.ravel()])
     perimeter = np.bincount(owner, weights=shapely.length(parts), minlength=count)
     area = np.bincount(owner, weights=shapely.area(parts), minlength=count)
     boxes = shapely.bounds(parts).reshape(-1, 4)
@@ -167,7 +171,8 @@ def layers(count: int, pairs: np.ndarray) -> np.ndarray:
     return number
 
 
-def _scale(parts: np.ndarray, x: float, y: float) -> np.ndarray:
-    if x == y == 1:
-        return parts
-    return shapely.transform(parts, lambda coordinates: coordinates * (x, y))
+def _laid(parts: np.ndarray, planes: np.ndarray) -> np.ndarray:
+    """Parts (M,) with their coordinates multiplied by a matrix of each (M, 2, 2)."""
+    coordinates, index = shapely.get_coordinates(parts, return_index=True)
+    moved = (planes[index] @ coordinates[..., None])[..., 0]
+    return np.asarray(shapely.set_coordinates(parts.copy(), moved))

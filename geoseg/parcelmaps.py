@@ -115,7 +115,8 @@ def _suited(
     with faults.collect():
         check_unit(card.series, "leave out parcels=… to get maps")
     suited = []
-    for scene in dated_scenes(stacks, card, series):
+    scenes = dated_scenes(stacks, card, series)
+    for scene in scenes:
         with faults.collect():
             fits = suitability.check(scene, card, days=not parcels.own_periods)
             suited.append(fits.stack)  # type: ignore[union-attr]
@@ -124,6 +125,7 @@ def _suited(
             When(stacks, series, parcels, card.series).check(parcels)
     faults.raise_if_any()
     check_stacks(suited)
+    suitability.say_doubts(scenes, card)
     return suited
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from geoseg import blocks, command
 from geoseg.bands import Bands
-from geoseg.dataset import PRODUCTS, Dataset
+from geoseg.dataset import PRODUCTS, Dataset, pixel_size
 from geoseg.errors import Faults
 from geoseg.labels import Labels
 from geoseg.legend import Legend, LegendSettings
-from geoseg.making import NOTHING, burn, finish, pixel_size
+from geoseg.making import NOTHING, burn, finish
 from geoseg.scene import Scene, find_scenes, harmonize
 from geoseg.split import Split
 from geoseg.summary import Summary

@@ -325,7 +325,9 @@ def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]])
         raise InputError(f"scene {name}: no file")
     # The finest file gives the grid: warping it onto a coarser one would lose what it shows.
     grids = [facts.grid for facts in infos if facts.grid]
-    grid = min(grids, key=lambda g: g.pixel_size_m)
+    sizes = [g.pixel_size_near(grids[0]) for g in grids]
+    # Those that differ by a hair are alike, and the first counts.
+    grid = next(g for g, size in zip(grids, sizes, strict=True) if size < min(sizes) * 1.01)
     names: list[str] = []
     sources = []
     for (band, path), facts in zip(files, infos, strict=True):

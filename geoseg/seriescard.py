@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -9,12 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError
+from geoseg.seriesset import UNITS
 from geoseg.stack import anchor, anchor_of
 
 MARGIN = 30
 """Days by which dates may lie outside those of the training: networks have seen their days moved
 about."""
+
+FARTHEST = 36_600
+"""Days from the reference at most: a century is no series."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,27 @@ class SeriesCard:
     """Pixels kept of a parcel."""
     masked: bool = False
     """Whether the training's images had masks of what is not clear."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for name, choice in (("unit", UNITS), ("fill", ("none", "linear"))):
+            if getattr(self, name) not in choice:
+                faults.add(f"series.{name}={getattr(self, name)}: choose from {', '.join(choice)}")
+        with faults.collect():
+            anchor_of(2001, self.reference)
+        if not -FARTHEST <= self.first_day <= self.last_day <= FARTHEST:
+            faults.add(f"series: days {self.first_day} to {self.last_day}, expected a period")
+        if not 1 <= self.step <= FARTHEST:
+            faults.add(f"series.step={self.step}: must be at least 1 day")
+        for name in ("min_clear", "max_pixels", "buffer_m"):
+            if not 0 <= getattr(self, name) < math.inf:
+                faults.add(f"series.{name}={getattr(self, name)}: must not be negative")
+        shapes = (*self.shape_mean, *self.shape_std)
+        if len(self.shape_mean) != len(self.shape_std) or len(self.shape_std) not in (0, 4):
+            faults.add("series: shape_mean and shape_std: expected 4 values each, or none")
+        if not all(map(math.isfinite, shapes)) or any(std < 0 for std in self.shape_std):
+            faults.add("series: shape_mean and shape_std: not finite, or a negative deviation")
+        faults.raise_if_any()
 
     @property
     def grid(self) -> tuple[int, ...] | None:

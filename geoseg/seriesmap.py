@@ -10,13 +10,13 @@ import numpy as np
 
 from geoseg.audit import AUDIT, Audit, TileAudit
 from geoseg.bands import Bands
-from geoseg.dataset import MAP, PRODUCTS, Dataset
+from geoseg.dataset import MAP, PRODUCTS, Dataset, pixel_size
 from geoseg.datedscene import dated
 from geoseg.errors import Faults
 from geoseg.gather import check_stacks
 from geoseg.labels import Labels
 from geoseg.legend import Legend
-from geoseg.making import NOTHING, burn, finish, pixel_size
+from geoseg.making import NOTHING, burn, finish
 from geoseg.output import clearing
 from geoseg.samplesplit import SampleSplit
 from geoseg.series import Series

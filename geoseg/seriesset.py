@@ -18,7 +18,7 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
-from geoseg.dataset import DESCRIPTION, write_layer
+from geoseg.dataset import DESCRIPTION, GROUND, ON_MAP, write_layer
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.output import read_json, replacing, write_json
@@ -97,6 +97,8 @@ class SeriesDataset:
     """Of x, y and the geometries in samples.gpkg."""
     settings: dict[str, Any]
     """What prepare_series was told."""
+    pixel_size_on: str = GROUND
+    """Where the pixels were measured: on the ground, or, by older versions, on the map."""
 
     def samples(self, split: str | None = None) -> Samples:
         """Samples of a split, or all, in a fixed order. Raises: InputError."""
@@ -159,6 +161,7 @@ class SeriesDataset:
                 "reference": self.reference,
                 "days": list(self.days),
                 "pixel_size_m": self.pixel_size_m,
+                "pixel_size_on": self.pixel_size_on,
                 "crs": self.crs,
                 "settings": self.settings,
             },
@@ -189,6 +192,7 @@ class SeriesDataset:
                 values["pixel_size_m"],
                 values["crs"],
                 values["settings"],
+                values.get("pixel_size_on", ON_MAP),
             )
         except (KeyError, TypeError) as error:
             raise InputError(

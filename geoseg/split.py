@@ -12,6 +12,7 @@ import numpy as np
 
 from geoseg.errors import Faults
 from geoseg.grid import Grid, Window
+from geoseg.ground import ground
 from geoseg.scene import match_names
 
 SPLITS = ("train", "val", "test")
@@ -214,7 +215,8 @@ def buffer_px(split: Split, grid: Grid, tile: int) -> int:
     """Width in pixels of what is left out between two splits."""
     if split.buffer_m is None:
         return tile // 8
-    return math.ceil(split.buffer_m / grid.pixel_size_m)
+    # Of pixels that are no squares on the ground, the narrower side must do; rounding is no pixel.
+    return math.ceil(split.buffer_m / min(grid.pixel_sides_m) - 1e-6)
 
 
 def cells_in(
@@ -309,14 +311,19 @@ def leakage_m(regions: Mapping[str, list[tuple[Grid, Window]]], a: str, b: str) 
     import shapely
 
     grid = regions[a][0][0]
-    metre = grid.pixel_size_m / math.sqrt(math.prod(grid.resolution))
+    # What is nearest is found on the map, its axes scaled alike; how far it is, on the ground.
+    scale = np.array(grid.pixel_sides_m[::-1]) / grid.resolution[::-1]
 
-    def boxes(split: str) -> list[shapely.Polygon]:
-        return [shapely.box(*g.crop(w).bounds_in(grid.crs)) for g, w in regions[split]]
+    def boxes(split: str) -> np.ndarray:
+        bounds = np.array([g.crop(w).bounds_in(grid.crs) for g, w in regions[split]])
+        return np.asarray(shapely.box(*(bounds * np.tile(scale, 2)).T))
 
-    tree = shapely.STRtree(boxes(a))
-    _, distances = tree.query_nearest(boxes(b), return_distance=True)
-    return float(distances.min()) * metre
+    ones, others = boxes(a), boxes(b)
+    mine, theirs = shapely.STRtree(ones).query_nearest(others)[::-1]
+    lines = shapely.shortest_line(ones[mine], others[theirs])
+    ends = shapely.get_coordinates(lines).reshape(-1, 2, 2) / scale
+    distances = ground(grid.crs).distance(ends[:, 0], ends[:, 1])
+    return float(np.where((ends[:, 0] == ends[:, 1]).all(axis=1), 0.0, distances).min())
 
 
 def check_used(regions: list[Region], split: Split) -> None:

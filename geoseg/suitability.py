@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
 
 from geoseg.bands import nominal_range
 from geoseg.card import ModelCard
+from geoseg.dataset import GROUND
 from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
@@ -64,15 +67,51 @@ def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
 
 
 def _check_pixel_size(scene: AnyScene, card: ModelCard) -> None:
-    size, expected = scene.grid.pixel_size_m, card.pixel_size_m
+    grid, expected = scene.grid, card.pixel_size_m
     if not expected:  # a table does not say
         return
-    if not 1 / PIXEL_TOLERANCE <= size / expected <= PIXEL_TOLERANCE:
-        raise InputError(
-            f"{scene.paths[0]}: pixels of {size:.3g} m, the model saw {expected:.3g} m (20 % more"
-            f" or less will do); warp it first: rio warp IN.tif OUT.tif --res … (in units of its"
-            " CRS), or train with such pixels"
-        )
+    if _is_alike(grid.pixel_size_m, expected) or doubt(scene, card):
+        return
+    size = grid.pixel_size_m
+    wanted = grid.resolution[1] * expected / size
+    raise InputError(
+        f"{scene.paths[0]}: pixels of {size:.3g} m, the model saw {expected:.3g} m (on the"
+        " ground; 20 % more or less will do); warp it first: rio warp IN.tif OUT.tif --res"
+        f" {wanted:.3g} (in units of its CRS), or train with such pixels"
+    )
+
+
+def doubt(scene: AnyScene, card: ModelCard) -> str | None:
+    """What is to be said of a scene whose pixels suit an older card only on the map.
+
+    Such a card holds the size that a projection stated, of which nobody knows which it was.
+    """
+    grid = scene.grid
+    if (
+        card.pixel_size_on == GROUND
+        or not card.pixel_size_m
+        or _is_alike(grid.pixel_size_m, card.pixel_size_m)
+        or not _is_alike(grid.stated_pixel_size_m, card.pixel_size_m)
+    ):
+        return None
+    return (
+        f"{scene.paths[0]}: pixels of {grid.pixel_size_m:.3g} m on the ground and"
+        f" {grid.stated_pixel_size_m:.3g} m on its map; the model, of an older geoseg, saw"
+        f" {card.pixel_size_m:.3g} m on a map that it does not name; if that was not this one, the"
+        " result is worthless: prepare and train again to be sure"
+    )
+
+
+def say_doubts(scenes: Iterable[AnyScene], card: ModelCard) -> None:
+    """Say on stderr how many scenes are in doubt, and why the first one is."""
+    doubts = [text for scene in scenes if (text := doubt(scene, card))]
+    if doubts:
+        more = f" (and {len(doubts) - 1} more scenes)" if len(doubts) > 1 else ""
+        print(f"geoseg predict: WARNING: {doubts[0]}{more}", file=sys.stderr)
+
+
+def _is_alike(size: float, expected: float) -> bool:
+    return 1 / PIXEL_TOLERANCE <= size / expected <= PIXEL_TOLERANCE
 
 
 def check_values(scene: AnyScene, card: ModelCard) -> None:

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import pyproj
 
 from geoseg.errors import InputError
+from geoseg.ground import ground
 from geoseg.seriesset import Samples
 from geoseg.split import BLOCKS
 
@@ -19,8 +19,6 @@ FEWEST_OCCUPIED = 20
 """Blocks that hold samples, at least, where their size isn't given."""
 LEAST_BLOCK_M = 100.0
 """Smallest side in metres of a block whose size isn't given."""
-_DEGREE_M = math.radians(1) * 6_371_008.8
-"""Length of a degree of latitude (mean radius of the Earth, IUGG)."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,8 @@ def has_places(samples: Samples, crs: str | None) -> bool:
 
 
 def centres_m(samples: Samples, crs: str | None) -> np.ndarray:
-    """Centres (N, 2) in metres; degrees as on a cylinder that is true at their middle latitude.
+    """Centres (N, 2) in metres on the ground: of a CRS that is true there, as they are, else on an
+    equal-area map around their middle.
 
     Raises: InputError if there are none.
     """
@@ -82,15 +81,8 @@ def centres_m(samples: Samples, crs: str | None) -> np.ndarray:
             f"split.by=block: the samples can't be cut in space, as {why};"
             " set split.by=random, or split.by=column with split.column=<attribute>"
         )
-    system = pyproj.CRS.from_user_input(crs)
-    x, y = samples.x, samples.y
-    if not system.is_geographic:
-        unit = system.axis_info[0].unit_conversion_factor if system.axis_info else 1.0
-        return np.stack([x, y], axis=1) * unit
-    if len(x) and np.ptp(x) > 180:  # they lie on both sides of the antimeridian
-        x = np.where(x < 0, x + 360, x)
-    middle = math.radians((y.min() + y.max()) / 2) if len(y) else 0.0
-    return np.stack([x * math.cos(middle), y], axis=1) * _DEGREE_M
+    assert crs is not None
+    return ground(crs).flat(np.stack([samples.x, samples.y], axis=1))
 
 
 def nearest_m(places: np.ndarray, fold: np.ndarray) -> np.ndarray:

@@ -42,7 +42,8 @@ def write(path: Path, codes: np.ndarray, running: Running = cog.RUNNING, **optio
     def read(window: Window) -> np.ndarray:
         return codes[window.top : window.bottom, window.left : window.right]
 
-    return landcover.write(path, grid(*codes.shape), LEGEND, read, running=running, **options)
+    made = landcover.write(path, grid(*codes.shape), LEGEND, read, running=running, **options)
+    return made.pixels
 
 
 def levels(path: Path) -> list[np.ndarray]:

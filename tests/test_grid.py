@@ -50,9 +50,10 @@ def test_no_offset_where_pixels_differ(other):
 
 
 def test_pixel_size_in_metres():
-    assert UTM.pixel_size_m == 0.5
+    assert UTM.pixel_size_m == pytest.approx(0.5, rel=1e-3)
+    assert UTM.stated_pixel_size_m == 0.5
     feet = Grid("EPSG:2263", Affine(1, 0, 980_000, 0, -1, 200_000), 10, 10)  # US survey feet
-    assert feet.pixel_size_m == pytest.approx(0.3048006)
+    assert feet.pixel_size_m == pytest.approx(0.3048006, rel=1e-5)
     degrees = Grid("EPSG:4326", Affine(1e-5, 0, 11, 0, -1e-5, 48), 100, 100)
     # A degree is 111.19 km north-south and 74.6 km east-west at 48° N.
     assert degrees.pixel_size_m == pytest.approx(1e-5 * math.sqrt(111_190 * 74_630), rel=2e-3)

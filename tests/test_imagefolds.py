@@ -289,7 +289,7 @@ def test_one_scene_out_and_random_tiles_beside(dataset, tmp_path):
     assert [(way.title, way.folds) for way in found.ways] == [("by scene", 2), ("at random", 2)]
     assert [{t.scene for t in call[1]} for call in fake.calls[:2]] == [{"east"}, {"west"}]
     # The scenes touch: what trains beside the seam is cut back.
-    assert found.ways[0].nearest_m == BUFFER
+    assert BUFFER <= found.ways[0].nearest_m < BUFFER + 2
     assert found.ways[1].nearest_m == 0
     for train, held, *_ in fake.calls:
         shown = pixels((t.scene, t.home) for t in train)

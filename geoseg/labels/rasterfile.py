@@ -91,7 +91,7 @@ class RasterLabels:
             data, valid = opened.read(beneath)
         codes, _ = self._meaning.codes(data[0])
         codes[~valid] = self._nothing
-        finer = self.grid.pixel_size_m < 0.99 * grid.pixel_size_m
+        finer = self.grid.pixel_size_near(grid) < 0.99 * grid.pixel_size_m
         return resample(codes, self.grid.crop(beneath), grid, window=window, mode=finer)
 
     def _beneath(self, grid: Grid, window: Window) -> Window | None:

@@ -10,6 +10,7 @@ import shapely
 
 from geoseg.extent import Bounds
 from geoseg.grid import same_crs
+from geoseg.ground import ground
 
 POINT, LINE, RING, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION = range(8)
 """Type numbers of shapely (and GEOS)."""
@@ -142,27 +143,12 @@ def metre(crs: str, places: np.ndarray) -> np.ndarray:
 
     Returns: (N, 2, 2) matrices that turn metres to the east and north into map units.
     """
-    system = _crs(crs)
-    geod = system.get_geod() or pyproj.Geod(ellps="WGS84")
-    to_degrees = _transformer(crs, _geographic(crs))
-    x, y = to_degrees.transform(places[:, 0], places[:, 1])
-    columns = []
-    for azimuth in (90.0, 0.0):
-        longitude, latitude, _ = geod.fwd(x, y, np.full(len(x), azimuth), np.ones(len(x)))
-        ends = to_degrees.transform(longitude, latitude, direction="INVERSE")
-        columns.append(np.stack(ends, axis=1) - places)
-    return np.stack(columns, axis=-1)
+    return np.linalg.inv(ground(crs).scale(places))
 
 
 @lru_cache(maxsize=64)
 def _crs(text: str) -> pyproj.CRS:
     return pyproj.CRS.from_user_input(text)
-
-
-@lru_cache(maxsize=64)
-def _geographic(text: str) -> str:
-    geodetic = _crs(text).geodetic_crs
-    return geodetic.to_wkt() if geodetic is not None else "EPSG:4326"
 
 
 @lru_cache(maxsize=64)

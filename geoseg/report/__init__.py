@@ -80,7 +80,7 @@ class Report:
         made, scores = self.agreement, self.agreement.scores
         pixel = self.map.grid.pixel_size_m
         tolerance = f"{made.boundary.tolerance} pixels ({made.boundary.tolerance * pixel:.3g} m)"
-        compared = made.pixels[COMPARED]
+        compared, area = made.pixels[COMPARED], hectares(made.hectares.pixels[COMPARED])
         figures = (
             ("Overall accuracy", percent(scores.overall_accuracy), "of the compared pixels agree"),
             ("Mean IoU", score(scores.miou), "overlap of map and labels, mean of the classes"),
@@ -89,7 +89,7 @@ class Report:
             ("Boundary F1", score(made.boundary.mean), f"outlines agree within {tolerance}"),
         )
         lead = (
-            f"Of {number(compared)} compared pixels ({hectares(compared, pixel)} ha),"
+            f"Of {number(compared)} compared pixels ({area} ha),"
             f" {percent(scores.overall_accuracy)} have the same class in the map as in the labels."
         )
         split = self.truth.settings.get("split")
@@ -104,7 +104,7 @@ class Report:
         }
 
     def _classes(self) -> dict[str, Any]:
-        made, scores, pixel = self.agreement, self.agreement.scores, self.map.grid.pixel_size_m
+        made, scores, ground = self.agreement, self.agreement.scores, self.agreement.hectares
         columns = (
             *(scores.users_accuracy, scores.producers_accuracy, scores.iou, scores.f1),
             made.boundary.f1,
@@ -114,10 +114,10 @@ class Report:
                 "name": c.name,
                 "color": c.color,
                 "truth": number(scores.truth_pixels[i]),
-                "truth_ha": hectares(scores.truth_pixels[i], pixel),
+                "truth_ha": hectares(ground.labels[i]),
                 "mapped": number(scores.map_pixels[i]),
-                "mapped_ha": hectares(scores.map_pixels[i], pixel),
-                "whole_ha": hectares(int(made.mapped[i]), pixel),
+                "mapped_ha": hectares(ground.map[i]),
+                "whole_ha": hectares(ground.mapped[i]),
                 "scores": [
                     {"text": score(v[i]), "percent": round(100 * v[i]) if v[i] == v[i] else 0}
                     for v in columns
@@ -125,20 +125,30 @@ class Report:
             }
             for i, c in enumerate(made.legend.classes)
         ]
-        compared, whole = made.pixels[COMPARED], int(made.mapped.sum())
-        sums = [number(compared), hectares(compared, pixel)] * 2 + [hectares(whole, pixel)]
+        compared = number(made.pixels[COMPARED]), hectares(ground.pixels[COMPARED])
+        sums = [*compared, *compared, hectares(ground.mapped.sum())]
         means = [mean(v) for v in columns]
-        area = (
-            "measured in the middle of the map; degrees are shorter farther from the equator"
-            if self.map.grid.is_geographic
-            else "from the pixel size of the map’s projection"
-        )
         return {
             "classes": rows,
             "sums": [*sums, *map(score, means)],
             "legends": self._legends(),
-            "hectares": f"Pixels of {pixel:.4g} m × {pixel:.4g} m, {area}.",
+            "hectares": self._measured(),
         }
+
+    def _measured(self) -> str:
+        """How hectares were measured."""
+        grid = self.map.grid
+        height, width = grid.pixel_sides_m
+        size = f"Pixels of {width:.3g} m × {height:.3g} m"
+        if grid.is_local:
+            return (
+                f"{size} by the unit of the map’s CRS, which is local: nobody knows its place on"
+                " Earth, and so how true it is there."
+            )
+        return (
+            f"Measured on the ground, not on the map: each pixel has its own area on the ellipsoid."
+            f" {size} in the middle of the map."
+        )
 
     def _legends(self) -> list[tuple[str, list[dict[str, str]]]]:
         empty = {"color": "#{:02x}{:02x}{:02x}".format(*pictures.EMPTY)}
@@ -171,20 +181,22 @@ class Report:
         }
 
     def _left_out(self) -> dict[str, Any]:
-        counts, pixel = self.agreement.pixels, self.map.grid.pixel_size_m
+        counts, ground = self.agreement.pixels, self.agreement.hectares.pixels
         whole = self.map.grid.window.area
-        rows = [(name, counts[name], why) for name, why in WHY.items() if counts[name]]
-        rows.append(("whole grid", whole, ""))
+        rows = [
+            (name, counts[name], ground[name], why) for name, why in WHY.items() if counts[name]
+        ]
+        rows.append(("whole grid", whole, sum(ground.values()), ""))
         return {
             "pixels": [
                 {
                     "name": name,
                     "count": number(count),
-                    "ha": hectares(count, pixel),
+                    "ha": hectares(area),
                     "share": percent(count / whole),
                     "why": why,
                 }
-                for name, count, why in rows
+                for name, count, area, why in rows
             ]
         }
 
@@ -193,7 +205,7 @@ class Report:
         rows = [(name.replace("_", " "), say(v)) for name, v in origin.items() if v is not None]
         crs = crs_name(grid)
         rows += [
-            ("grid", f"{grid.height} × {grid.width} pixels of {grid.pixel_size_m:.4g} m, {crs}"),
+            ("grid", f"{grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m, {crs}"),
             ("legend", ", ".join(f"{c.code} {c.name}" for c in legend.classes)),
         ]
         return {"origin": rows}
@@ -271,8 +283,8 @@ def mean(values: Sequence[float]) -> float:
     return sum(defined) / len(defined) if defined else math.nan
 
 
-def hectares(pixels: int, pixel_size_m: float) -> str:
-    area = pixels * pixel_size_m**2 / 10_000
+def hectares(area: float) -> str:
+    """Hectares as people read them."""
     text = f"{area:,.0f}" if area >= 1000 else f"{area:.1f}" if area >= 10 else f"{area:.3g}"
     return text.replace(",", SPACE)
 
@@ -293,7 +305,10 @@ def crs_name(grid: Grid) -> str:
 
 
 def whereabouts(grid: Grid) -> str:
-    """Middle of a grid in latitude and longitude."""
+    """Middle of a grid in latitude and longitude; of a local CRS in its own coordinates."""
+    if grid.is_local:
+        x, y = grid.transform @ (grid.width / 2, grid.height / 2)
+        return f"x {x:.2f}, y {y:.2f}"
     left, bottom, right, top = grid.bounds_in(WGS84)
     y, x = (bottom + top) / 2, (left + right) / 2
     return f"{abs(y):.5f}° {'N' if y >= 0 else 'S'}, {abs(x):.5f}° {'E' if x >= 0 else 'W'}"

@@ -27,9 +27,11 @@ def common_grid(
         assert grid is not None  # image_info refuses such files
         counts[grid] += 1
         example.setdefault(grid, path)
-    finest = min(grid.pixel_size_m for grid in counts)
+    first = next(iter(counts))
+    sizes = {grid: grid.pixel_size_near(first) for grid in counts}
+    finest = min(sizes.values())
     # Sizes that differ by a hair are one: which is finest must not hang on rounding.
-    fine = [grid for grid in counts if grid.pixel_size_m < finest * 1.01]
+    fine = [grid for grid in counts if sizes[grid] < finest * 1.01]
     common = max(fine, key=lambda grid: counts[grid])
     for grid, path in example.items():
         if grid != common and share(grid, common) < SAME:
