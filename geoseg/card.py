@@ -14,6 +14,7 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.bandtags import BandTags
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.legend import Legend
@@ -53,6 +54,10 @@ class ModelCard:
     """Of the validation that chose these weights."""
     series: SeriesCard | None = None
     """Of networks for series only."""
+    tags: tuple[BandTags, ...] = ()
+    """What most files of the training said of each band: nodata, scale and offset."""
+    partial: bool = False
+    """bands.partial of the training: whether pixels count of which some bands have no data."""
     started_from: dict[str, str] | None = None
     """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
@@ -73,19 +78,31 @@ class ModelCard:
             legend=dataset.legend,
             tiling=dataset.tiling,
             scores=scores,
+            tags=dataset.tags,
+            partial=bool(bands.get("partial")),
         )
+
+    @property
+    def file_nodata(self) -> float | None:
+        """The one value that meant nodata in the training's images; None if none or several did."""
+        mine = zip(self.bands, self.tags, strict=False)
+        values = {tags.nodata for band, tags in mine if band not in self.extra}
+        (value,) = values if len(values) == 1 else (None,)
+        return None if value is None or value != value else value
 
     def to_json(self) -> str:
         values = asdict(self) | {
             "bands": list(self.bands),
             "statistics": self.statistics.to_dict(),
             "legend": self.legend.to_dict(),
+            "tags": [tags.to_dict() for tags in self.tags],
         }
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = {"series": None, "started_from": None} | json.loads(text)
+        usual: dict[str, Any] = {"series": None, "started_from": None, "tags": [], "partial": False}
+        values = usual | json.loads(text)
         return cls(
             **values
             | {
@@ -94,6 +111,7 @@ class ModelCard:
                 "statistics": BandStatistics.from_dict(values["statistics"]),
                 "legend": Legend.from_dict(values["legend"]),
                 "tiling": Tiling(**values["tiling"]),
+                "tags": tuple(map(BandTags.from_dict, values["tags"])),
                 "series": SeriesCard.from_dict(values["series"]) if values["series"] else None,
             }
         )

@@ -7,6 +7,7 @@ that is no accident, far beyond the spread of the others, with next to nothing i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -27,8 +28,8 @@ BETWEEN = 0.2
 real measurements thins out, and blocks of fill have mixed pixels along their edges only."""
 KINDS = 16
 """Different numbers that a band has, at least: of classes, rare ones are no fill."""
-KEPT = 4_000_000
-"""Values kept of a band."""
+KEPT = 1_000_000
+"""Values kept of a band, about."""
 FRAME_SHARE = 0.01
 """Share of the pixels from which on a frame is more than a few dark pixels at the edge."""
 
@@ -42,15 +43,19 @@ class Suspect:
     """Of the band's pixels."""
 
 
-def suspects(values: np.ndarray, usual: tuple[float, float] | None = None) -> list[Suspect]:
+Usual = tuple[float, float, float]
+"""Lowest, highest and spread of what is known to be measurements, as in the training."""
+
+
+def suspects(values: np.ndarray, usual: Usual | None = None) -> list[Suspect]:
     """Numbers of a band (n,) that look like fill, the most frequent first.
 
-    usual: the range of what is known to be measurements, as in the training; None = told by the
-    values themselves. Bytes have no suspects: there 0 and 255 are shadows and bright roofs.
+    usual: None = what is far is told by the values themselves. Bytes have no suspects: there 0 and
+    255 are shadows and bright roofs.
     """
-    if values.dtype.itemsize == 1 or not len(values):
-        return []
     order = np.sort(values)
+    if not len(order) or _are_bytes(order):
+        return []
     found: list[Suspect] = []
     for end in (-1, 0):
         rest = order
@@ -70,13 +75,17 @@ def suspects(values: np.ndarray, usual: tuple[float, float] | None = None) -> li
     return sorted(found, key=lambda one: -one.share)
 
 
-def _is_far(
-    value: float, count: int, others: np.ndarray, usual: tuple[float, float] | None
-) -> bool:
+def _are_bytes(order: np.ndarray) -> bool:
+    if order.dtype.itemsize == 1:
+        return True
+    return bool(order[0] >= 0 and order[-1] <= 255 and (order == np.rint(order)).all())
+
+
+def _is_far(value: float, count: int, others: np.ndarray, usual: Usual | None) -> bool:
     """Whether a number lies far from the others (sorted), or from what is usual."""
     if usual is not None:
-        low, high = usual
-        apart = APART * (high - low)
+        low, high, spread = usual
+        apart = APART * spread
         if low - apart <= value <= high + apart:
             return False
         near = high if value > high else low
@@ -102,21 +111,23 @@ class FillCensus:
     """Of the training, whose range is what is usual; None = the values speak for themselves."""
     _values: list[list[np.ndarray]] = field(default_factory=list)
     _kept: int = 0
-    _zero: int = 0
-    _pixels: int = 0
     _step: int = 1
+
+    @classmethod
+    def for_pixels(
+        cls, bands: tuple[str, ...], pixels: int, statistics: BandStatistics | None = None
+    ) -> FillCensus:
+        """One that looks at each n-th row and column only, where so many pixels are to come."""
+        return cls(bands, statistics, _step=max(1, math.ceil(math.sqrt(pixels / KEPT))))
 
     def add(self, image: np.ndarray, holds: np.ndarray) -> None:
         """Add a window: image (C, H, W), and (C, H, W) or (H, W), where it holds data."""
         holds = np.broadcast_to(holds, image.shape)
         image, holds = (a[:, :: self._step, :: self._step] for a in (image, holds))
-        self._pixels += int(holds.any(axis=0).sum())
         # 0 is what deep shadow or still water can have in a band, but hardly in all of them.
-        nothing = (image == 0).all(axis=0) & holds.all(axis=0)
-        self._zero += int(nothing.sum())
-        lone = (image == 0) & ~nothing
+        dark = (image == 0) & ~((image == 0) & holds).all(axis=0)
         self._values.append(
-            [band[here & ~dark] for band, here, dark in zip(image, holds, lone, strict=True)]
+            [band[here & ~lone] for band, here, lone in zip(image, holds, dark, strict=True)]
         )
         self._kept += image[0].size
         if self._kept > KEPT:
@@ -124,24 +135,27 @@ class FillCensus:
             self._values = [[band[::4] for band in part] for part in self._values]
             self._kept //= 4
 
-    def found(self) -> dict[str, list[Suspect]]:
-        """Suspects of each band that has any."""
-        made: dict[str, list[Suspect]] = {}
-        for place, band in enumerate(self.bands):
-            parts = [part[place] for part in self._values]
-            values = np.concatenate(parts) if parts else np.empty(0)
-            usual = None
-            if self.statistics is not None:
-                usual = self.statistics.low[place], self.statistics.high[place]
-                # What the training itself took for fill tells nothing of what is far.
-                usual = usual if usual[1] > usual[0] else None
-            if some := suspects(values, usual):
-                made[band] = some
-        return made
+    def values(self, place: int) -> np.ndarray:
+        """The values kept of a band (n,)."""
+        parts = [part[place] for part in self._values]
+        return np.concatenate(parts) if parts else np.empty(0)
 
-    def said(self, name: str) -> list[str]:
-        """What is to be said of a scene or series, one sentence for each number."""
-        return said(name, self.found(), len(self.bands))
+    def found(self, usual: Sequence[Usual | None] = ()) -> dict[str, list[Suspect]]:
+        """Suspects of each band that has any. usual: of each band; by default the training's."""
+        known = list(usual) or usual_of(self.statistics, len(self.bands))
+        made = {
+            band: suspects(self.values(place), known[place])
+            for place, band in enumerate(self.bands)
+        }
+        return {band: some for band, some in made.items() if some}
+
+
+def usual_of(statistics: BandStatistics | None, bands: int) -> list[Usual | None]:
+    """What is usual in a training, per band; None where it tells nothing."""
+    if statistics is None:
+        return [None] * bands
+    columns = zip(statistics.low, statistics.high, statistics.p2, statistics.p98, strict=True)
+    return [(low, high, p98 - p2) if p98 > p2 else None for low, high, p2, p98 in columns]
 
 
 def said(name: str, found: dict[str, list[Suspect]], bands: int) -> list[str]:
@@ -159,15 +173,6 @@ def said(name: str, found: dict[str, list[Suspect]], bands: int) -> list[str]:
             f" nodata, set bands.nodata={_number(value)}"
         )
     return told
-
-
-def frame_share(image: np.ndarray, nodata: Sequence[float | None]) -> float:
-    """Share of the pixels of an image (C, H, W) that equal a nodata value (C) in all bands."""
-    if any(value is None or value != value for value in nodata) or not image.size:
-        return 0.0
-    pairs = zip(image, nodata, strict=True)
-    equal = np.logical_and.reduce([band == value for band, value in pairs])
-    return float(equal.mean())
 
 
 def _number(value: float) -> str:

@@ -26,6 +26,7 @@ from geoseg.pixelarrays import (
 )
 from geoseg.pixelsets import PixelSets, pixel_sets
 from geoseg.samplesettings import SampleSettings
+from geoseg.series.masks import shares, told
 from geoseg.seriesset import Samples
 from geoseg.stack import Stack, anchors, first_dates
 
@@ -70,7 +71,7 @@ def collect(
         **{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
     )
     if not len(whole):
-        raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; look at the masks")
+        raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; {_why_blind(stacks)}")
     audit.add("short", whole.id[whole.clear < series.fewest()].tolist())
     sizes = [stack.grid.pixel_size_m for stack in stacks]
     made = Collected(
@@ -81,12 +82,26 @@ def collect(
         dtype,
         when.reference,
         float(np.median(sizes)),
+        stacks[0].tags,
     )
     audit.report(made.summary, len(whole))
     audit.write(folder)
     if max(sizes) > 1.2 * min(sizes):
         made.summary.warn(f"pixel sizes differ: {min(sizes):.3g} to {max(sizes):.3g} m")
     return made
+
+
+def _why_blind(stacks: list[Stack]) -> str:
+    """Where to look if nothing is clear: what the masks hold, and what of it counts as clear."""
+    paths = sorted({path for stack in stacks for path in stack.masks})
+    if not paths:
+        return "do the images show them at all, and is bands.nodata right?"
+    values = stacks[0].mask_values
+    means = f"{', '.join(map(str, values))} mean" if values else "all but 0 means"
+    return (
+        f"the masks hold the values {told(shares(paths))}, of which {means} not clear; set"
+        " series.mask_values to those that do"
+    )
 
 
 def check_stacks(stacks: list[Stack]) -> None:

@@ -49,7 +49,9 @@ def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
     """How the bands of a series' files are found: as given, else as in the training."""
     bands = bands or Bands()
     nodata = card.nodata if bands.nodata is None else bands.nodata
-    return replace(bands, order=list(bands.order) or list(card.bands), nodata=nodata)
+    partial = card.partial if bands.partial is None else bands.partial
+    order = list(bands.order) or list(card.bands)
+    return replace(bands, order=order, nodata=nodata, partial=partial)
 
 
 def told(bands: Bands) -> dict[str, Any]:

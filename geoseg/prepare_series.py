@@ -330,6 +330,7 @@ def _describe(
         found.pixel_size_m,
         found.crs,
         settings,
+        found.tags,
     )
 
 

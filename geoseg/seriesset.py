@@ -18,6 +18,7 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.bandtags import BandTags
 from geoseg.dataset import DESCRIPTION, write_layer
 from geoseg.errors import InputError
 from geoseg.legend import Legend
@@ -97,6 +98,8 @@ class SeriesDataset:
     """Of x, y and the geometries in samples.gpkg."""
     settings: dict[str, Any]
     """What prepare_series was told."""
+    tags: tuple[BandTags, ...] = ()
+    """What most files said of each band, and what all values were brought to."""
 
     def samples(self, split: str | None = None) -> Samples:
         """Samples of a split, or all, in a fixed order. Raises: InputError."""
@@ -160,6 +163,7 @@ class SeriesDataset:
                 "days": list(self.days),
                 "pixel_size_m": self.pixel_size_m,
                 "crs": self.crs,
+                "tags": [tags.to_dict() for tags in self.tags],
                 "settings": self.settings,
             },
         )
@@ -189,6 +193,7 @@ class SeriesDataset:
                 values["pixel_size_m"],
                 values["crs"],
                 values["settings"],
+                tuple(map(BandTags.from_dict, values.get("tags", ()))),
             )
         except (KeyError, TypeError) as error:
             raise InputError(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.bandtags import BandTags
+from geoseg.bandtags import NO_CHANGE, BandTags, Change
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.layers import Image, Layer, Mask, OpenFiles
@@ -155,6 +155,23 @@ class Stack:
         layers = tuple(kept for layer in self.layers if (kept := layer.select(bands)))
         tags = tuple(self.tags[self.bands.index(band)] for band in bands) if self.tags else ()
         return replace(self, bands=bands, layers=layers, tags=tags)
+
+    def changed(self, made: Sequence[Change]) -> Stack:
+        """The stack with its numbers brought to another scale and offset, per band."""
+        if all(one == NO_CHANGE for one in made):
+            return self
+        by_band = dict(zip(self.bands, made, strict=True))
+        layers: list[Layer] = []
+        for layer in self.layers:
+            for one in dict.fromkeys(by_band[band] for band in layer.bands):
+                part = layer.select(band for band in layer.bands if by_band[band] == one)
+                assert part is not None
+                factor, add = one
+                layers.append(
+                    replace(part, factor=part.factor * factor, add=part.add * factor + add)
+                )
+        # In whole numbers what falls below 0 would be lost.
+        return replace(self, layers=tuple(layers), dtype="float32")
 
     def within(self, start: date, end: date) -> Stack:
         """The stack's dates from `start` up to the day before `end`. Raises: InputError if none."""

@@ -78,12 +78,14 @@ def predict_table(
     series = settled(series, card)
     min_clear = series.fewest()
     nodata = card.nodata if bands.nodata is None else bands.nodata
+    partial = card.partial if bands.partial is None else bands.partial
     settings = {
         "model": network.hash,
         "table": str(path),
         "series": asdict(series),
         "samples": asdict(samples),
         "nodata": None if nodata is None else str(nodata),
+        "partial": partial,
         "threshold": threshold,
         "precision": network.running.precision,
     }
@@ -92,7 +94,7 @@ def predict_table(
         if not _claim(out, settings, path, overwrite):
             summary.note(f"{out}: already made of this table with these settings; nothing to do")
             return summary
-        bands = replace(bands, order=list(card.bands), nodata=nodata)
+        bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
         table, every = _read(path, card, samples=samples, series=series, bands=bands)
         _check_range(path, table, card)
     try:

@@ -61,7 +61,7 @@ def collect_table(
 
         geometries = shapely.points(found.x, found.y)
     return Collected(found, geometries, crs, table.bands, values.dtype.name, table.reference, 0.0,
-                     summary)  # fmt: skip
+                     summary=summary)  # fmt: skip
 
 
 def _samples(

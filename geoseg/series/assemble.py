@@ -67,6 +67,8 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
             )
             stacks.append(replace(stack, notes=(*place_notes, *stack.notes)))
     faults.raise_if_any()
+    if used and not series.mask_values:
+        masking.check_values(sorted(used))
     if masks:
         notes += masking.check_match(images, masks, used)
     first = stacks[0]
