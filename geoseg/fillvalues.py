@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.bands import BandStatistics
+from geoseg.stack import observed
 
 LEAST_SHARE = 5e-4
 """Share of the pixels that one number must have."""
@@ -175,9 +176,28 @@ def said(name: str, found: dict[str, list[Suspect]], bands: int) -> list[str]:
     return told
 
 
+def fill_in(
+    values: np.ndarray, bands: tuple[str, ...], statistics: BandStatistics | None = None
+) -> dict[str, list[Suspect]]:
+    """Suspects of each band in the observations (n, T, C) of pixels, or of samples."""
+    census = FillCensus(bands, statistics)
+    step = max(1, values.shape[0] * values.shape[1] // KEPT)
+    part = np.asarray(values[::step]).reshape(-1, values.shape[2])
+    census.add(part.T[:, :, None], observed(part).T[:, :, None])
+    return census.found()
+
+
+def partial_note(name: str, share: float, partial: bool, what: str = "pixels with data") -> str:
+    """What is said of pixels of which some bands have no data."""
+    told = f"{name}: some bands have no data in {_percent(share)} of the {what}"
+    if partial:
+        return f"{told}; the bands' mean stands there (bands.partial=true)"
+    return f"{told}; these count as nodata (bands.partial=true keeps them)"
+
+
 def _number(value: float) -> str:
     return f"{value:.10g}"
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if share >= 0.001 else f"{share:.2%}"
+    return f"{share:.1%}" if share >= 0.001 else f"{share:.2%}" if share >= 1e-4 else "under 0.01%"

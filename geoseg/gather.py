@@ -14,6 +14,7 @@ from geoseg import extent
 from geoseg.audit import Audit, TileAudit
 from geoseg.collected import Collected
 from geoseg.errors import Faults, InputError
+from geoseg.fillvalues import fill_in, partial_note, said
 from geoseg.labels.parcels import Parcels
 from geoseg.outlines import footprint, layers, outlines, overlaps, shape_features
 from geoseg.pixelarrays import (
@@ -27,7 +28,7 @@ from geoseg.pixelarrays import (
 from geoseg.pixelsets import PixelSets, pixel_sets
 from geoseg.samplesettings import SampleSettings
 from geoseg.series.masks import shares, told
-from geoseg.seriesset import Samples
+from geoseg.seriesset import Samples, load_pixels
 from geoseg.stack import Stack, anchors, first_dates
 
 if TYPE_CHECKING:
@@ -214,7 +215,13 @@ class _Tile:
             audit.notes.append(f"{stack.name}: no sample lies on this tile")
             return self._samples(features, counts, counts.astype(float), np.empty(0, np.int64))
         periods = when.spread(of, found, counts)
-        write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype)
+        share = write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype)
+        if share:
+            audit.warnings.append(
+                partial_note(stack.name, share, stack.partial, what="observations")
+            )
+        pixels, _ = load_pixels(folder, stack.name)
+        audit.warnings += said(stack.name, fill_in(pixels, stack.bands), len(stack.bands))
         clear, asked, seen = count_clear(folder, stack.name, periods, len(stack.dates))
         total = np.bincount(sets.owner, weights=clear, minlength=len(parcels))
         mean = total / np.maximum(counts, 1)

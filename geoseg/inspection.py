@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.datedscene import AnyScene, DatedScene
-from geoseg.fillvalues import FRAME_SHARE, FillCensus, Usual, said
+from geoseg.fillvalues import FRAME_SHARE, FillCensus, Usual, partial_note, said
 from geoseg.grid import Window
 from geoseg.scene import Scene
 from geoseg.stack import observed
-from geoseg.suitability import partial_note
 
 FEWEST_SCENES = 3
 """Scenes, at least, the others of which tell what is usual."""

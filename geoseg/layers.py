@@ -91,6 +91,8 @@ class ImageReader:
 
     def __init__(self, image: Image) -> None:
         self.image = image
+        self.held = self.some = 0
+        """Pixels read of which any band holds data, and of which some do and some do not."""
         self._file = _Placed(image.path, image.numbers, image.grid, nodata=image.nodata)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -100,7 +102,9 @@ class ImageReader:
         """
         data, valid = self._file.read(window)
         if not self.image.each:
-            valid = raster.all_bands(valid)
+            every, held = raster.all_bands(valid), int(raster.any_band(valid).sum())
+            self.held, self.some = self.held + held, self.some + held - int(every.sum())
+            valid = every
         zoom = self._file.zoom
         return zoom.bilinear(data, valid, window) if zoom else (data, valid)
 
@@ -221,6 +225,10 @@ class OpenFiles:
                 self._open.popitem()[1].close()
             self._open[file] = file.open()
         return self._open[file]
+
+    def kept(self, file: Any) -> Any:
+        """The reader of an Image or a Mask, None if it is not open now."""
+        return self._open.get(file)
 
     def close(self) -> None:
         for file in self._open.values():

@@ -263,7 +263,8 @@ class StackReader:
         self._images = [_Plan(stack, path, layers) for path, layers in by_path.items()]
         self._place = {day: number for number, day in enumerate(stack.dates)}
         self._whole = np.dtype(stack.dtype).kind != "f"
-        self._ragged = [] if stack.partial else _ragged(stack)
+        self._ragged = list(range(len(stack.dates))) if stack.partial else _ragged(stack)
+        self._held = self._some = 0
 
     def windows(self, memory_bytes: int) -> Iterator[Window]:
         """As Stack.windows."""
@@ -298,10 +299,20 @@ class StackReader:
                     begun[date_, place] = True
                     _lay(data[row], target, holds, layer)
         for date_ in self._ragged:
-            gap = self._is_missing(values[date_]).any(axis=0)
-            if gap.any():
+            missing = self._is_missing(values[date_])
+            held = ~missing.all(axis=0)
+            gap = missing.any(axis=0) & held
+            self._held, self._some = self._held + int(held.sum()), self._some + int(gap.sum())
+            if not stack.partial:
                 values[date_][:, gap] = stack.missing
         return values
+
+    def share_partial(self) -> float:
+        """Share of the observations read so far of which some bands had no data."""
+        plans = [plan.image for plan in self._images if not plan.image.each]
+        files = [file for image in plans if (file := self._files.kept(image))]
+        held = self._held + sum(file.held for file in files)
+        return (self._some + sum(file.some for file in files)) / max(1, held)
 
     def _is_missing(self, values: np.ndarray) -> np.ndarray:
         missing: np.ndarray = values == self.stack.missing if self._whole else np.isnan(values)

@@ -12,7 +12,7 @@ from geoseg.bandtags import NO_CHANGE, BandTags, Change, change, describe, told,
 from geoseg.card import ModelCard
 from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import Faults, InputError
-from geoseg.fillvalues import FRAME_SHARE, FillCensus, Suspect, said
+from geoseg.fillvalues import FRAME_SHARE, FillCensus, Suspect, partial_note, said
 from geoseg.grid import Grid, Window
 from geoseg.measureunits import remedy
 from geoseg.scene import Scene, fit_bands
@@ -162,7 +162,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
     found = census.found()
     notes += said(scene.name, found, len(card.bands))
     if some:
-        notes.append(partial_note(scene.name, some / held, partial))
+        what = "observations" if isinstance(scene, DatedScene) else "pixels with data"
+        notes.append(partial_note(scene.name, some / held, partial, what=what))
     if not valid:
         what = "observation" if isinstance(scene, DatedScene) else "pixel"
         notes.append(f"{scene.name}: no {what} with data found: its map is all nodata")
@@ -196,14 +197,6 @@ def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
         f"{scene.name}: scale and offset in the files are not those of the training; the values are"
         f" brought to these ({', '.join(map(describe, made))})"
     ]
-
-
-def partial_note(name: str, share: float, partial: bool) -> str:
-    """What is said of pixels of which some bands have no data."""
-    what = f"{name}: of {share:.1%} of the pixels with data some bands have none"
-    if partial:
-        return f"{what}; the bands' mean stands there (bands.partial=true)"
-    return f"{what}; they count as nodata (bands.partial=true keeps them)"
 
 
 def _high(values: np.ndarray, fill: list[Suspect], *, dated: bool) -> float | None:
