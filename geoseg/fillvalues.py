@@ -73,6 +73,8 @@ def suspects(values: np.ndarray, usual: Usual | None = None) -> list[Suspect]:
             rest = others
             if not len(rest):
                 break
+    if usual is not None and len(found) > 1 and sum(one.share for one in found) > 0.99:
+        return []  # no fill, but a band in other units
     return sorted(found, key=lambda one: -one.share)
 
 
@@ -171,7 +173,7 @@ def said(name: str, found: dict[str, list[Suspect]], bands: int) -> list[str]:
         told.append(
             f"{name}: {_number(value)} stands in {_percent(max(shares.values()))} of the pixels of"
             f" {where}, far from all other values: fill that the file does not declare? If it means"
-            f" nodata, set bands.nodata={_number(value)}"
+            f" nodata, set bands.nodata={_number(value)} (in place of what the files say)"
         )
     return told
 

@@ -309,8 +309,9 @@ class StackReader:
 
     def share_partial(self) -> float:
         """Share of the observations read so far of which some bands had no data."""
-        plans = [plan.image for plan in self._images if not plan.image.each]
-        files = [file for image in plans if (file := self._files.kept(image))]
+        ragged = {self.stack.dates[place] for place in self._ragged}
+        plans = [plan for plan in self._images if plan.parts[0][0].day not in ragged]
+        files = [file for plan in plans if (file := self._files.kept(plan.image))]
         held = self._held + sum(file.held for file in files)
         return (self._some + sum(file.some for file in files)) / max(1, held)
 

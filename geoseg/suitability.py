@@ -200,8 +200,9 @@ def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
 
 
 def _high(values: np.ndarray, fill: list[Suspect], *, dated: bool) -> float | None:
-    """The highest value of a band that is no fill; None if there is none."""
-    values = values[~np.isin(values, [one.value for one in fill])]
+    """The highest value of a band that is no fill, unless all is; None if there is no value."""
+    real = values[~np.isin(values, [one.value for one in fill])]
+    values = real if len(real) else values
     if not len(values):
         return None
     # Of dates not the largest: clouds that a mask has missed are brighter than any field.
