@@ -63,6 +63,11 @@ class Bands:
                 faults.add(f"bands.nodata={self.nodata}: give a number, nan or none")
         faults.raise_if_any()
 
+    def settings(self) -> dict[str, Any]:
+        """As JSON values, which know no NaN."""
+        is_nan = self.nodata is not None and self.nodata != self.nodata
+        return asdict(self) | ({"nodata": "nan"} if is_nan else {})
+
     def told(self, tags: BandTags) -> BandTags:
         """What files say of a band, as far as these settings heed it."""
         nodata = tags.nodata

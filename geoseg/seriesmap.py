@@ -121,6 +121,7 @@ def plan(
     zeros = {name: found[begin] for name, begin in since.items()}
     scenes = tuple(dated(stacks, zeros, min_clear=series.fewest()))
     told = asdict(replace(settings, series=series.settled())) | {
+        "bands": settings.bands.settings(),
         "labels": asdict(labels),
         "unit": MAP,
     }

@@ -59,10 +59,10 @@ def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
     with faults.collect():
         if isinstance(scene, DatedScene):
             stack = scene.stack.select(card.bands)
-            scene = replace(scene, stack=stack.changed(_changes(scene.name, stack.tags, card)))
+            scene = replace(scene, stack=stack.changed(changes_for(scene.name, stack.tags, card)))
         else:
             scene = fit_bands(scene, card.bands)
-            scene = scene.changed(_changes(scene.name, scene.tags, card))
+            scene = scene.changed(changes_for(scene.name, scene.tags, card))
             scene = replace(scene, fill=card.statistics.mean if scene.partial else ())
     with faults.collect():
         _check_pixel_size(scene, card)
@@ -74,7 +74,7 @@ def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
     return scene
 
 
-def _changes(name: str, tags: Sequence[BandTags], card: ModelCard) -> tuple[Change, ...]:
+def changes_for(name: str, tags: Sequence[BandTags], card: ModelCard) -> tuple[Change, ...]:
     """What brings a scene's numbers to the scale and offset of the training, per band.
 
     A scale that one of them says and the other not is left to the units of the values.
@@ -190,7 +190,7 @@ def with_nodata(scene: AnyScene, nodata: float | None) -> AnyScene:
 def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
     """What is to be said of numbers that are brought to the training's scale and offset."""
     own = scene.stack if isinstance(scene, DatedScene) else scene
-    made = dict.fromkeys(one for one in _changes(scene.name, own.tags, card) if one != NO_CHANGE)
+    made = dict.fromkeys(one for one in changes_for(scene.name, own.tags, card) if one != NO_CHANGE)
     if not made:
         return []
     return [
