@@ -57,25 +57,32 @@ def suspects(values: np.ndarray, usual: Usual | None = None) -> list[Suspect]:
     order = np.sort(values)
     if not len(order) or _are_bytes(order):
         return []
-    found: list[Suspect] = []
-    for end in (-1, 0):
-        rest = order
-        for _ in range(MOST_VALUES):
-            value = rest[end]
-            first, last = np.searchsorted(rest, value), np.searchsorted(rest, value, side="right")
-            count = int(last - first)
-            others = rest[:first] if end else rest[last:]
-            if count < FEWEST or count < LEAST_SHARE * len(order):
-                break
-            if not _is_far(float(value), count, others, usual):
-                break
-            found.append(Suspect(float(value), count / len(order)))
-            rest = others
-            if not len(rest):
-                break
+    core, ends = _peeled(order)
+    found = [
+        Suspect(value, count / len(order))
+        for value, count in ends.items()
+        if _is_far(value, count, core, usual)
+    ]
     if usual is not None and len(found) > 1 and sum(one.share for one in found) > 0.99:
         return []  # no fill, but a band in other units
     return sorted(found, key=lambda one: -one.share)
+
+
+def _peeled(order: np.ndarray) -> tuple[np.ndarray, dict[float, int]]:
+    """Sorted values without the frequent ones at either end, and these with their counts."""
+    core, ends = order, dict[float, int]()
+    for end in (-1, 0):
+        for _ in range(MOST_VALUES):
+            if not len(core):
+                break
+            value = core[end]
+            first = int(np.searchsorted(core, value))
+            last = int(np.searchsorted(core, value, side="right"))
+            if last - first < max(FEWEST, LEAST_SHARE * len(order)):
+                break
+            ends[float(value)] = last - first
+            core = core[:first] if end else core[last:]
+    return core, ends
 
 
 def _are_bytes(order: np.ndarray) -> bool:
@@ -84,24 +91,21 @@ def _are_bytes(order: np.ndarray) -> bool:
     return bool(order[0] >= 0 and order[-1] <= 255 and (order == np.rint(order)).all())
 
 
-def _is_far(value: float, count: int, others: np.ndarray, usual: Usual | None) -> bool:
+def _is_far(value: float, count: int, core: np.ndarray, usual: Usual | None) -> bool:
     """Whether a number lies far from the others (sorted), or from what is usual."""
     if usual is not None:
         low, high, spread = usual
-        apart = APART * spread
-        if low - apart <= value <= high + apart:
-            return False
-        near = high if value > high else low
     else:
-        if len(others) < FEWEST or len(np.unique(others[:: max(1, len(others) // 5000)])) < KINDS:
+        if len(core) < FEWEST or len(np.unique(core[:: max(1, len(core) // 5000)])) < KINDS:
             return False
-        inner, outer = np.percentile(others, (1, 99))
-        upper = value > others[-1]
-        near = float(np.percentile(others, 99.9 if upper else 0.1))
-        if abs(value - near) < APART * (outer - inner) or near == value:
-            return False
+        low, inner, outer, high = np.percentile(core, (0.1, 1, 99, 99.9))
+        spread = outer - inner
+    apart = APART * spread
+    if low - apart <= value <= high + apart:
+        return False
+    near = high if value > high else low
     middle = (value + near) / 2
-    between = (others > middle).sum() if value > near else (others < middle).sum()
+    between = (core > middle).sum() if value > near else (core < middle).sum()
     return bool(between <= BETWEEN * count)
 
 
