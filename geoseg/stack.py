@@ -164,7 +164,7 @@ class Stack:
         layers: list[Layer] = []
         for layer in self.layers:
             for one in dict.fromkeys(by_band[band] for band in layer.bands):
-                part = layer.select(band for band in layer.bands if by_band[band] == one)
+                part = layer.select([band for band in layer.bands if by_band[band] == one])
                 assert part is not None
                 factor, add = one
                 layers.append(
