@@ -5,10 +5,11 @@ from dataclasses import replace
 from datetime import date
 
 import numpy as np
+import pandas
 import pytest
 import rasterio
-from made_up import CARD, Identity, plain, with_bands, write
-from test_table import ROWS, read, written
+from made_up import CARD, Identity, with_bands, write
+from test_table import read, written
 
 from geoseg.bands import Bands, BandStatistics
 from geoseg.bandtags import BandTags, change, changes, usual
@@ -205,10 +206,9 @@ def test_fill_is_compared_with_the_training_low_and_high(tmp_path):
 
 def test_all_nodata_is_said_and_recorded(tmp_path, capsys):
     write(tmp_path / "s/a.tif", np.zeros((40, 40), np.uint8))
-    write(tmp_path / "s/b.tif", np.full((40, 40), 2, np.uint8))
+    write(tmp_path / "s/b.tif", np.full((40, 40), 3, np.uint8))
     running = Running(device="cpu", precision="32", batch_size=3)
-    low = replace(CARD, statistics=plain(high=3.0))
-    network = Network(low, "0" * 16, Identity(3, first=1), running)
+    network = Network(CARD, "0" * 16, Identity(3, first=1), running)
     for _ in range(2):  # the second time nothing is done, but said again
         report = predict(network, tmp_path / "s", tmp_path / "maps")
         assert "WARNING: a: no pixel with data found" in capsys.readouterr().err
@@ -219,18 +219,18 @@ def test_all_nodata_is_said_and_recorded(tmp_path, capsys):
 
 
 def test_the_frame_is_nodata_in_the_map_also_when_going_on(tmp_path):
-    image = np.full((60, 60), 2, np.uint8)
+    image = np.full((60, 60), 3, np.uint8)
     image[:10] = 0
     write(tmp_path / "a.tif", image, nodata=None)
     running = Running(device="cpu", precision="32", batch_size=3)
-    low = replace(CARD, statistics=plain(high=3.0), tags=(BandTags(0.0),))
-    network = Network(low, "0" * 16, Identity(3, first=1), running)
+    trained = replace(CARD, tags=(BandTags(0.0),))
+    network = Network(trained, "0" * 16, Identity(3, first=1), running)
     for _ in range(2):
         predict(network, tmp_path / "a.tif", tmp_path / "maps")
         with rasterio.open(tmp_path / "maps/landcover/a.tif") as file:
             codes = file.read(1)
         assert (codes[:10] == 0).all()
-        assert (codes[10:] == CARD.legend.codes[1]).all()
+        assert (codes[10:] == CARD.legend.codes[2]).all()
         (tmp_path / "maps/landcover/a.tif").unlink()
 
 
@@ -392,9 +392,11 @@ def test_dates_in_other_units_are_refused_by_name(tmp_path):
 def test_tables_follow_the_same_rules(tmp_path):
     days = [f"2022-{month:02}-01" for month in range(1, 9)]
     rows = [
-        {"id": n, "date": day, "red": 1000 + n, "nir": 3000 - n} for n in range(40) for day in days
+        {"id": n, "date": day, "red": 1000 + n + month, "nir": 3000 - n - month}
+        for n in range(40)
+        for month, day in enumerate(days)
     ]
-    frame = ROWS.iloc[:0][[]].__class__(rows)
+    frame = pandas.DataFrame(rows)
     table = read(written(tmp_path, frame))
     assert fill_in(table.values, table.bands) == {}
     fill = frame.copy()
