@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.bands import BandStatistics
+from geoseg.grid import Grid, Window
 from geoseg.stack import observed
 
 LEAST_SHARE = 5e-4
@@ -199,6 +200,17 @@ def partial_note(name: str, share: float, partial: bool, what: str = "pixels wit
     if partial:
         return f"{told}; the bands' mean stands there (bands.partial=true)"
     return f"{told}; these count as nodata (bands.partial=true keeps them)"
+
+
+def touches_edge(pixels: np.ndarray, window: Window, grid: Grid) -> bool:
+    """Whether any of the pixels (H, W) of a window, or of it thinned out, is at the grid's edge."""
+    edges = [
+        (window.top == 0, pixels[0]),
+        (window.left == 0, pixels[:, 0]),
+        (window.bottom == grid.height, pixels[-1]),
+        (window.right == grid.width, pixels[:, -1]),
+    ]
+    return any(at and bool(line.any()) for at, line in edges)
 
 
 def _number(value: float) -> str:

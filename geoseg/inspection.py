@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.datedscene import AnyScene, DatedScene
-from geoseg.fillvalues import FRAME_SHARE, FillCensus, Usual, partial_note, said
+from geoseg.fillvalues import FRAME_SHARE, FillCensus, Usual, partial_note, said, touches_edge
 from geoseg.grid import Window
 from geoseg.scene import Scene
 from geoseg.stack import observed
@@ -54,7 +54,7 @@ class Inspection:
         if self.nodata is not None:
             equal = held & (image == self.nodata).all(axis=0)
             self.frame += int(equal.sum())
-            self.at_edge |= bool(equal.any()) and _touches(equal, window, self.scene)
+            self.at_edge |= touches_edge(equal, window, self.scene.grid)
 
     def add_dates(self, image: np.ndarray) -> None:
         """Add a window of a dated scene (T · C, H, W)."""
@@ -106,17 +106,6 @@ def _others_nodata(scene: Scene, scenes: Sequence[AnyScene]) -> float | None:
         if tags.nodata is not None and tags.nodata == tags.nodata
     ]
     return max(sorted(set(values)), key=values.count) if values else None
-
-
-def _touches(equal: np.ndarray, window: Window, scene: AnyScene) -> bool:
-    """Whether any of the pixels (H, W) of a window lies at the scene's edge."""
-    edges = [
-        (window.top == 0, equal[0]),
-        (window.left == 0, equal[:, 0]),
-        (window.bottom == scene.grid.height, equal[-1]),
-        (window.right == scene.grid.width, equal[:, -1]),
-    ]
-    return any(at and bool(line.any()) for at, line in edges)
 
 
 def _is_constant(values: np.ndarray) -> bool:

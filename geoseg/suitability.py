@@ -12,7 +12,7 @@ from geoseg.bandtags import NO_CHANGE, BandTags, Change, change, describe, told,
 from geoseg.card import ModelCard
 from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import Faults, InputError
-from geoseg.fillvalues import FRAME_SHARE, FillCensus, Suspect, partial_note, said
+from geoseg.fillvalues import FRAME_SHARE, FillCensus, Suspect, partial_note, said, touches_edge
 from geoseg.grid import Grid, Window
 from geoseg.measureunits import remedy
 from geoseg.scene import Scene, fit_bands
@@ -209,8 +209,8 @@ def _high(values: np.ndarray, fill: list[Suspect], *, dated: bool) -> float | No
     return float(np.percentile(values, 98) if dated else values.max())
 
 
-Sample = tuple[np.ndarray, np.ndarray, bool]
-"""Pixels (C, h, w), where each band holds data (C, h, w), and whether the scene's edge is there."""
+Sample = tuple[np.ndarray, np.ndarray, Window]
+"""Pixels (C, h, w), where each band holds data (C, h, w), and the window that they show."""
 
 
 def _samples(scene: Scene, *, everywhere: bool = False) -> list[Sample]:
@@ -225,11 +225,11 @@ def _samples(scene: Scene, *, everywhere: bool = False) -> list[Sample]:
     with scene.open() as reader:
         windows = [whole] if small else probes(grid, LOOKS)
         found = [] if everywhere and not small else [
-            (*_each(*reader.read_each(window)), _is_at_edge(window, grid)) for window in windows
+            (*_each(*reader.read_each(window)), window) for window in windows
         ]  # fmt: skip
         if not small and not any(holds.any() for _, holds, _ in found):
             shape = min(whole.height, THINNED), min(whole.width, THINNED)
-            found = [(*_each(*reader.read_each(whole, shape=shape)), True)]
+            found = [(*_each(*reader.read_each(whole, shape=shape)), whole)]
     return found
 
 
@@ -240,20 +240,12 @@ def _dated_samples(scene: DatedScene) -> list[Sample]:
     with replace(scene.stack, partial=True).open() as reader:
         for window in [grid.window] if small else probes(grid):
             values = np.concatenate(list(reader.read(window)), axis=1)
-            found.append((values, observed(values), _is_at_edge(window, grid)))
+            found.append((values, observed(values), window))
     return found
 
 
 def _each(image: np.ndarray, holds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return image, np.broadcast_to(holds, image.shape)
-
-
-def _is_at_edge(window: Window, grid: Grid) -> bool:
-    return (
-        not (window.top and window.left)
-        or window.bottom == grid.height
-        or window.right == grid.width
-    )
 
 
 def _with_frame(
@@ -271,10 +263,12 @@ def _with_frame(
     places = [n for n, band in enumerate(card.bands) if band not in card.extra]
     frame = pixels = 0
     at_edge = False
-    for image, holds, edge in samples:
+    for image, holds, window in samples:
         equal = ((image[places] == value) & holds[places]).all(axis=0)
         frame, pixels = frame + int(equal.sum()), pixels + equal.size
-        at_edge |= edge and bool(equal.any())
+        if isinstance(scene, DatedScene):  # its dates lie one below the other
+            equal = equal.reshape(-1, window.height, window.width).any(axis=0)
+        at_edge |= touches_edge(equal, window, scene.grid)
     share = frame / max(1, pixels)
     if share < FRAME_SHARE or not at_edge:
         return samples, None
@@ -290,7 +284,7 @@ def _with_frame(
         f"{said}: nodata in the training, but not declared here; taken as nodata too (say so with"
         f" bands.nodata={value:g}, or bands.nodata=none if these are data)"
     )
-    return [(image, holds & (image != value), edge) for image, holds, edge in samples], value
+    return [(image, holds & (image != value), window) for image, holds, window in samples], value
 
 
 def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> None:
