@@ -315,7 +315,8 @@ def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     assert named.bands == ("y", "x")
     assert (whole(named)[0] == IMAGE[::-1]).all()
     nodata = find_stacks(Series(path=str(tmp_path)), Bands(nodata=1201))[0]
-    assert np.argwhere(whole(nodata)[0] == 65535).tolist() == [[0, 19, 28], [1, 19, 28]]
+    gaps = [[1, 0, 19, 29], [1, 1, 19, 29], [2, 0, 19, 28], [2, 1, 19, 28]]
+    assert np.argwhere(whole(nodata) == 65535).tolist() == gaps
     assert "no band nir" in fault(Series(path=str(tmp_path)), Bands(order=["nir"]))
     write(tmp_path / "S_20200401.tif", IMAGE[:1], names=("a",))
     text = fault(Series(path=str(tmp_path)))

@@ -239,9 +239,8 @@ class _Tile:
         held: dict[date, Counter[str]] = {day: Counter() for day in days}
         for layer in layers:
             held[layer.day].update(layer.bands)
-        rule = (
-            "it is missing there" if partial else "they do not count (bands.partial=true: they do)"
-        )
+        dropped = "they do not count (with bands.partial=true they do)"
+        rule = "it is missing there" if partial else dropped
         twice = [day for day in days if max(held[day].values()) > 1]
         if twice:
             notes.append(
