@@ -20,6 +20,7 @@ from geoseg.grid import Grid, Window
 from geoseg.inspection import Inspection
 from geoseg.labels import Labels, LabelSource, open_labels
 from geoseg.legend import UNLABELLED, Legend
+from geoseg.measureunits import remedy
 from geoseg.output import claim, fingerprint
 from geoseg.raster import Raster, all_bands, any_band
 from geoseg.scene import Scene, SceneReader, said_of_changes
@@ -233,9 +234,11 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
     ranges = {name: nominal_range(high) for name, high in highs.items() if np.isfinite(high)}
     if ranges and max(ranges.values()) >= 8 * min(ranges.values()):
         low, high_name = min(ranges, key=ranges.__getitem__), max(ranges, key=ranges.__getitem__)
+        dtypes = {scene.name: scene.dtype for scene in made.scenes}
+        one, two = ((highs[name], dtypes[name]) for name in (low, high_name))
         summary.warn(
             f"scenes differ in units: values of {low} reach {highs[low]:g}, of {high_name}"
-            f" {highs[high_name]:g}; bring them to one scale"
+            f" {highs[high_name]:g}; bring them to one scale ({remedy(one, two)}?)"
         )
     _check_measured(made, measures)
     return BandStatistics.joined([measure.result() for measure in measures])
