@@ -46,6 +46,8 @@ class Audit:
     names: dict[str, list[str]] = field(default_factory=dict)
     """Ids of samples by what is special about them, a key of SAID."""
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What is to be said of the values."""
 
     def add(self, what: str, ids: Sequence[str]) -> None:
         self.names.setdefault(what, []).extend(ids)
@@ -64,6 +66,8 @@ class Audit:
                 told = f"{len(ids)} {text}: {', '.join(ids[:SHOWN])}"
                 told += " …" if len(ids) > SHOWN else ""
                 (summary.warn if warns else summary.note)(told)
+        for text in self.warnings:
+            summary.warn(text)
         short = len(self.names.get("short", []))
         if short > samples / 2:
             summary.warn(f"most series are short ({short} of {samples}): give more dates")

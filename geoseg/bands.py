@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from geoseg.bandtags import UNTAGGED, BandTags
 from geoseg.errors import Faults, InputError
 
 SAMPLE = 2_000_000
@@ -33,6 +34,11 @@ class Bands:
     """More one-band rasters, warped onto each scene: {height: <file|folder|glob>}."""
     nodata: Any = None
     """Value that means nodata, instead of the files' own; `none` = no value does."""
+    partial: bool | None = None
+    """Keep pixels of which some bands have no data: the band's mean stands there, which the network
+    sees as 0; none = as in the training, and there not: all bands must have data."""
+    tags: bool = True
+    """Heed the scale and offset that files say of their numbers, where files differ in them."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -56,6 +62,18 @@ class Bands:
             except ValueError:
                 faults.add(f"bands.nodata={self.nodata}: give a number, nan or none")
         faults.raise_if_any()
+
+    def settings(self) -> dict[str, Any]:
+        """As JSON values, which know no NaN."""
+        is_nan = self.nodata is not None and self.nodata != self.nodata
+        return asdict(self) | ({"nodata": "nan"} if is_nan else {})
+
+    def told(self, tags: BandTags) -> BandTags:
+        """What files say of a band, as far as these settings heed it."""
+        nodata = tags.nodata
+        if self.nodata is not None:
+            nodata = None if self.nodata == "none" else float(self.nodata)
+        return BandTags(nodata, *(tags.pair if self.tags else UNTAGGED))
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from geoseg import __version__, schema
 from geoseg.bands import BandStatistics
+from geoseg.bandtags import BandTags
 from geoseg.dataset import GROUND, ON_MAP, Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.legend import Legend
@@ -36,6 +37,8 @@ ENCODER = "encoder.safetensors"
 
 MOST = float(np.finfo(np.float32).max)
 """Largest number that networks compute with."""
+NOT_JSON = ("nan", "inf", "-inf")
+"""Numbers that stand as text in a card."""
 LARGEST_WINDOW = 65_536
 """Side in pixels; the next one that is sensible fits in no memory."""
 LEAST_STD = 1 / MOST * 4
@@ -65,6 +68,10 @@ class ModelCard:
     """Of the validation that chose these weights."""
     series: SeriesCard | None = None
     """Of networks for series only."""
+    tags: tuple[BandTags, ...] = ()
+    """What most files of the training said of each band: nodata, scale and offset."""
+    partial: bool = False
+    """bands.partial of the training: whether pixels count of which some bands have no data."""
     started_from: dict[str, str] | None = None
     """Name, hash and kept part of the weights that the training began with; None = random ones."""
     version: str = __version__
@@ -87,20 +94,37 @@ class ModelCard:
             legend=dataset.legend,
             tiling=dataset.tiling,
             scores=scores,
+            tags=dataset.tags,
+            partial=bool(bands.get("partial")),
         )
+
+    @property
+    def file_nodata(self) -> float | None:
+        """The one value that meant nodata in the training's images; None if none or several did."""
+        mine = zip(self.bands, self.tags, strict=False)
+        values = {tags.nodata for band, tags in mine if band not in self.extra}
+        (value,) = values if len(values) == 1 else (None,)
+        return None if value is None or value != value else value
 
     def to_json(self) -> str:
         values = asdict(self) | {
             "bands": list(self.bands),
             "statistics": self.statistics.to_dict(),
             "legend": self.legend.to_dict(),
+            "tags": [tags.to_dict() for tags in self.tags],
         }
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
-        older = {"series": None, "started_from": None, "pixel_size_on": ON_MAP}
+        older = {
+            "series": None,
+            "started_from": None,
+            "pixel_size_on": ON_MAP,
+            "tags": [],
+            "partial": False,
+        }
         values = _parsed(text)
         if isinstance(values, dict):
             values = older | values
@@ -127,6 +151,8 @@ class ModelCard:
             with faults.collect():
                 schema.check(SeriesCard, values["series"], "series")
                 parts["series"] = SeriesCard.from_dict(values["series"])
+        with faults.collect():
+            parts["tags"] = tuple(map(_tags, values["tags"]))
         _check_values(values, faults)
         faults.raise_if_any()
         return cls(**values | parts)
@@ -188,6 +214,15 @@ def _made(kind: type, values: Any, where: str) -> Any:
     """Settings of a card. Raises: InputError."""
     schema.check(kind, values, where)
     return kind(**values)
+
+
+def _tags(values: Any) -> BandTags:
+    """Tags of a band. Raises: InputError."""
+    number = (
+        {"nodata": 0.0} if isinstance(values, dict) and values.get("nodata") in NOT_JSON else {}
+    )
+    schema.check(BandTags, {**values, **number} if number else values, "tags")
+    return BandTags.from_dict(values)
 
 
 def _statistics(values: Any, bands: Sequence[str]) -> BandStatistics:

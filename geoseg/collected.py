@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from geoseg.bandtags import BandTags
 from geoseg.seriesset import Samples
 from geoseg.summary import Summary
 
@@ -26,5 +27,7 @@ class Collected:
     reference: str
     """Month and day that days are counted from."""
     pixel_size_m: float
+    tags: tuple[BandTags, ...] = ()
+    """What most files said of each band, and what all values were brought to."""
     summary: Summary = field(default_factory=Summary)
     """Tables, notes and warnings of the audit."""

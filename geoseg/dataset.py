@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.bandtags import BandTags, usual
 from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import InputError
 from geoseg.grid import Window
@@ -78,6 +79,13 @@ class Dataset:
         first = self.scenes[0]
         return first.stack.bands if isinstance(first, DatedScene) else first.bands
 
+    @property
+    def tags(self) -> tuple[BandTags, ...]:
+        """What the files say of each band: the scale and offset that all values are brought to."""
+        stacks = [scene.stack for scene in self.scenes if isinstance(scene, DatedScene)]
+        found = [one.tags for one in stacks or self.scenes if one.tags]  # type: ignore[union-attr]
+        return usual(found) if found else ()
+
     def target(self, scene: str) -> Path:
         """Path of the burnt labels of a scene."""
         return self.folder / TARGETS / f"{scene}.tif"
@@ -114,6 +122,7 @@ class Dataset:
                 "tiling": asdict(self.tiling),
                 "pixel_size_m": self.pixel_size_m,
                 "pixel_size_on": GROUND,
+                "tags": [tags.to_dict() for tags in self.tags],
                 "settings": self.settings,
             }
             | dated,

@@ -20,8 +20,6 @@ from geoseg.grid import Grid, Window
 from geoseg.scene import Scene
 from geoseg.stack import Stack, observed
 
-PROBE = 128
-"""Side in pixels of the window that is looked at to see the range of values."""
 MEMORY = 256 * 2**20
 """Bytes of observations that are held at a time to count clear dates."""
 
@@ -70,25 +68,6 @@ class DatedScene:
     def from_dict(cls, values: dict[str, Any], folder: Path) -> DatedScene:
         stack = Stack.from_dict(values["stack"], folder)
         return cls(stack, tuple(values["days"]), values["min_clear"])
-
-    def highest(self) -> list[float] | None:
-        """98th percentile per band in the middle of the scene; None if nothing is clear there.
-
-        Not the largest value: clouds that a mask has missed are brighter than any field.
-        Raises: InputError if a file is damaged.
-        """
-        grid = self.grid
-        side = min(PROBE, grid.height, grid.width)
-        window = Window((grid.height - side) // 2, (grid.width - side) // 2, side, side)
-        with self.stack.open() as reader:
-            values = reader.read(window)
-        seen = observed(values)
-        if not all(seen[:, band].any() for band in range(seen.shape[1])):
-            return None
-        return [
-            float(np.percentile(values[:, band][seen[:, band]], 98))
-            for band in range(seen.shape[1])
-        ]
 
     def see(self, image: np.ndarray, statistics: BandStatistics) -> np.ndarray:
         """What the network sees (T + T · C, h, w) of an image of DatedReader.read (T · C, h, w)."""

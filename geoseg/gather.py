@@ -14,6 +14,7 @@ from geoseg import extent
 from geoseg.audit import Audit, TileAudit
 from geoseg.collected import Collected
 from geoseg.errors import Faults, InputError
+from geoseg.fillvalues import fill_in, partial_note, said
 from geoseg.labels.parcels import Parcels
 from geoseg.outlines import footprint, layers, outlines, overlaps, shape_features
 from geoseg.pixelarrays import (
@@ -26,7 +27,8 @@ from geoseg.pixelarrays import (
 )
 from geoseg.pixelsets import PixelSets, pixel_sets
 from geoseg.samplesettings import SampleSettings
-from geoseg.seriesset import Samples
+from geoseg.series.masks import shares, told
+from geoseg.seriesset import Samples, load_pixels
 from geoseg.stack import Stack, anchors, first_dates
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ def collect(
         **{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
     )
     if not len(whole):
-        raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; look at the masks")
+        raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; {_why_blind(stacks)}")
     audit.add("short", whole.id[whole.clear < series.fewest()].tolist())
     sizes = [stack.grid.pixel_size_m for stack in stacks]
     made = Collected(
@@ -81,12 +83,26 @@ def collect(
         dtype,
         when.reference,
         float(np.median(sizes)),
+        stacks[0].tags,
     )
     audit.report(made.summary, len(whole))
     audit.write(folder)
     if max(sizes) > 1.2 * min(sizes):
         made.summary.warn(f"pixel sizes differ: {min(sizes):.3g} to {max(sizes):.3g} m")
     return made
+
+
+def _why_blind(stacks: list[Stack]) -> str:
+    """Where to look if nothing is clear: what the masks hold, and what of it counts as clear."""
+    paths = sorted({path for stack in stacks for path in stack.masks})
+    if not paths:
+        return "do the images show them at all, and is bands.nodata right?"
+    values = stacks[0].mask_values
+    means = f"{', '.join(map(str, values))} mean" if values else "all but 0 means"
+    return (
+        f"the masks hold the values {told(shares(paths))}, of which {means} not clear; set"
+        " series.mask_values to those that do"
+    )
 
 
 def check_stacks(stacks: list[Stack]) -> None:
@@ -199,7 +215,13 @@ class _Tile:
             audit.notes.append(f"{stack.name}: no sample lies on this tile")
             return self._samples(features, counts, counts.astype(float), np.empty(0, np.int64))
         periods = when.spread(of, found, counts)
-        write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype)
+        share = write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype)
+        if share:
+            audit.warnings.append(
+                partial_note(stack.name, share, stack.partial, what="observations")
+            )
+        pixels, _ = load_pixels(folder, stack.name)
+        audit.warnings += said(stack.name, fill_in(pixels, stack.bands), len(stack.bands))
         clear, asked, seen = count_clear(folder, stack.name, periods, len(stack.dates))
         total = np.bincount(sets.owner, weights=clear, minlength=len(parcels))
         mean = total / np.maximum(counts, 1)

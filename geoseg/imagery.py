@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,13 +56,15 @@ class Imagery:
                 f" val={val:g} of them aside; give more scenes, smaller tiles or val=0"
             )
         aside, rest = np.sort(order[:count]), np.sort(order[count:])
-        train = [tiles[number] for number in rest]
+        statistics = measure([tiles[number] for number in rest])
+        if fitted[0].partial:
+            tiles = cut([replace(scene, fill=statistics.mean) for scene in fitted], side)
         return cls(
-            train,
+            [tiles[number] for number in rest],
             [tiles[number] for number in aside],
             side,
             fitted[0].bands,
-            measure(train),
+            statistics,
             common_dtype({scene.dtype for scene in fitted}),
             float(np.median([scene.grid.pixel_size_m for scene in fitted])),
         )
@@ -72,11 +74,20 @@ def measure(tiles: Sequence[SceneTile]) -> BandStatistics:
     """Statistics of the bands over some of the tiles. Raises: InputError if nothing is valid."""
     step = max(1, -(-len(tiles) // MEASURED))
     chosen = tiles[::step]
-    measures = Measure(len(chosen[0][0].bands))
+    count = len(chosen[0][0].bands)
+    partial = chosen[0][0].partial
+    measures = [Measure(1) for _ in range(count)] if partial else [Measure(count)]
     with raster.environment():
         for scene in dict.fromkeys(scene for scene, _ in chosen):
             with scene.open() as reader:
                 for of, window in chosen:
-                    if of is scene:
-                        measures.add(*reader.read(window))
-    return measures.result()
+                    if of is not scene:
+                        continue
+                    if not partial:
+                        measures[0].add(*reader.read(window))
+                        continue
+                    image, holds = reader.read_each(window)
+                    each = np.broadcast_to(holds, image.shape)
+                    for measure_, band, here in zip(measures, image, each, strict=True):
+                        measure_.add(band[None], here)
+    return BandStatistics.joined([one.result() for one in measures])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,8 @@ class Layer:
     """File that says which of its pixels are not clear; None: all are, where there is data."""
     add: float = 0.0
     """Added to the file's values."""
+    factor: float = 1.0
+    """That they are multiplied by before."""
 
     def select(self, bands: Iterable[str]) -> Layer | None:
         """The layer with those of its bands, None if it has none of them."""
@@ -40,7 +42,7 @@ class Layer:
         if not kept:
             return None
         numbers, names = zip(*kept, strict=True)
-        return Layer(self.path, self.day, numbers, names, self.mask, self.add)
+        return replace(self, numbers=numbers, bands=names)
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         return {
@@ -50,6 +52,7 @@ class Layer:
             "bands": list(self.bands),
             "mask": self.mask and _relative(self.mask, folder),
             "add": self.add,
+            "factor": self.factor,
         }
 
     @classmethod
@@ -62,6 +65,7 @@ class Layer:
             tuple(values["bands"]),
             mask and os.path.normpath(folder / mask),
             values["add"],
+            values.get("factor", 1.0),
         )
 
 
@@ -75,7 +79,8 @@ class Image:
     """Onto which it is warped, if it has another."""
     nodata: float | str | None
     each: bool
-    """Whether each of its bands has nodata of its own: they are of different dates."""
+    """Whether each of its bands has nodata of its own, as where they are of different dates; else
+    a pixel holds data if all of them do."""
 
     def open(self) -> ImageReader:
         return ImageReader(self)
@@ -86,21 +91,9 @@ class ImageReader:
 
     def __init__(self, image: Image) -> None:
         self.image = image
-        self._each = self._doubtful = False
-        self._nodata: float | None = None
-        nodata = image.nodata
-        if len(image.numbers) > 1:
-            facts = raster.info(image.path)
-            value = facts.nodata if nodata is None else nodata
-            self._nodata = None if value is None or value == "none" else float(value)
-            self._doubtful = np.dtype(facts.dtype).kind == "f"
-            self._each = self._doubtful or image.each
-            if self._doubtful and facts.grid and not _needs_warp(facts.grid, image.grid):
-                # Raster sets nodata among real numbers to 0, which may be a value; only files that
-                # are warped need it, lest nodata be mixed into its neighbours.
-                nodata = "none"
-        self._file = _Placed(image.path, image.numbers, image.grid, nodata=nodata)
-        self._singles: dict[int, _Placed] = {}
+        self.held = self.some = 0
+        """Pixels read of which any band holds data, and of which some do and some do not."""
+        self._file = _Placed(image.path, image.numbers, image.grid, nodata=image.nodata)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Data (C, height, width) in the file's dtype, valid (height, width) or (C, height, width).
@@ -108,31 +101,15 @@ class ImageReader:
         Raises: InputError if the file is damaged.
         """
         data, valid = self._file.read(window)
-        if self._each:
-            valid = self._valid_each(data, valid, window)
+        if not self.image.each:
+            every, held = raster.all_bands(valid), int(raster.any_band(valid).sum())
+            self.held, self.some = self.held + held, self.some + held - int(every.sum())
+            valid = every
         zoom = self._file.zoom
         return zoom.bilinear(data, valid, window) if zoom else (data, valid)
 
-    def _valid_each(self, data: np.ndarray, valid: np.ndarray, window: Window) -> np.ndarray:
-        each: np.ndarray = np.broadcast_to(valid, data.shape).copy()
-        if self._nodata is not None:
-            each &= data != self._nodata
-        if self._doubtful:
-            for row in np.flatnonzero(((data == 0) & each).any(axis=(1, 2))):
-                each[row] &= self._single(int(row)).read(window)[1]
-        return each
-
-    def _single(self, row: int) -> _Placed:
-        """One band by itself: only so does a Raster tell its NaN from 0."""
-        if row not in self._singles:
-            image, numbers = self.image, (self.image.numbers[row],)
-            self._singles[row] = _Placed(image.path, numbers, image.grid, nodata=image.nodata)
-        return self._singles[row]
-
     def close(self) -> None:
         self._file.close()
-        for single in self._singles.values():
-            single.close()
 
 
 @dataclass(frozen=True)
@@ -159,6 +136,7 @@ class MaskReader:
     def read(self, window: Window) -> np.ndarray:
         """Where it is clear, (height, width) bool; outside the mask it is not."""
         data, clear = self._file.read(window)
+        clear = raster.all_bands(clear)
         if self.mask.values:
             clear &= ~np.isin(data[0], self.mask.values)
         else:
@@ -191,11 +169,11 @@ class _Placed:
             self._raster = raster.Raster(path, grid=grid, resampling=resampling, **options)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """As Raster.read; of the pixels that a window is to be zoomed from, if there is a zoom."""
+        """As Raster.read_each; of the pixels that a window is zoomed from, if there is a zoom."""
         if self.zoom is None:
-            return self._raster.read(window.shift(*self._offset))
+            return self._raster.read_each(window.shift(*self._offset))
         source = self.zoom.source(window)
-        data, valid = self._raster.read(source)
+        data, valid = self._raster.read_each(source)
         if self.zoom.inside(self._own, window):
             _extend(data, source, self._own)
             _extend(valid, source, self._own)
@@ -247,6 +225,10 @@ class OpenFiles:
                 self._open.popitem()[1].close()
             self._open[file] = file.open()
         return self._open[file]
+
+    def kept(self, file: Any) -> Any:
+        """The reader of an Image or a Mask, None if it is not open now."""
+        return self._open.get(file)
 
     def close(self) -> None:
         for file in self._open.values():

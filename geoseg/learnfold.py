@@ -25,7 +25,7 @@ from geoseg.errors import InputError
 from geoseg.fit import fit_network, loading
 from geoseg.judge import inputs
 from geoseg.learn import CPU_BATCH, GPU_BATCH, fuller, make_task
-from geoseg.making import measure
+from geoseg.making import filled, measure
 from geoseg.ranks import ready
 from geoseg.samples.tiles import ValTiles
 from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
@@ -52,7 +52,7 @@ def fit_fold(
     own = [replace(tile, split="train") for tile in train_tiles]
     own += [replace(tile, split="test") for tile in held_out_tiles]
     fold = replace(dataset, own=tuple(own))
-    fold = replace(fold, statistics=measure(fold, Summary()))
+    fold = filled(replace(fold, statistics=measure(fold, Summary())))
     torch.manual_seed(seed)
     study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
     times = fuller(fold)

@@ -102,6 +102,8 @@ def make_card(dataset: Dataset, study: Study) -> ModelCard:
         legend=dataset.legend,
         tiling=dataset.tiling,
         scores={},
+        tags=dataset.tags,
+        partial=bool(dataset.settings["bands"].get("partial")),
         series=SeriesCard(
             unit=MAP,
             reference=dataset.reference,

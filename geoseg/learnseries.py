@@ -217,6 +217,8 @@ def make_card(
         legend=dataset.legend,
         tiling=Tiling(128, 0),
         scores={},
+        tags=dataset.tags,
+        partial=bool(dataset.settings["bands"].get("partial")),
         series=SeriesCard(
             unit=dataset.unit,
             reference=dataset.reference,

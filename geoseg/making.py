@@ -14,13 +14,16 @@ import numpy as np
 from geoseg import raster
 from geoseg.bands import BandStatistics, Measure, nominal_range
 from geoseg.dataset import DESCRIPTION, Dataset, Tile, write_tiles
-from geoseg.datedscene import MEMORY, AnyScene, DatedScene
+from geoseg.datedscene import MEMORY, AnyScene, DatedReader, DatedScene
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
+from geoseg.inspection import Inspection
 from geoseg.labels import Labels, LabelSource, open_labels
 from geoseg.legend import UNLABELLED, Legend
+from geoseg.measureunits import remedy
 from geoseg.output import claim, fingerprint
-from geoseg.raster import Raster
+from geoseg.raster import Raster, all_bands, any_band
+from geoseg.scene import Scene, SceneReader, said_of_changes
 from geoseg.split import SPLITS, Region, Split, check_used, leakage_m
 from geoseg.stack import observed
 from geoseg.summary import Summary
@@ -60,10 +63,22 @@ def burn(
         if (folder / DESCRIPTION).exists():
             summary.note(f"{folder}: already made with these settings; nothing to do")
             return False
+        looks = []
         for scene in scenes:
-            if not planned.target(scene.name).exists():
-                _write_target(scene, source, legend, planned.target(scene.name))
+            look = Inspection.of(scene, scenes)
+            path = planned.target(scene.name)
+            if path.exists():
+                for _ in _valid(scene, look):
+                    pass
+            else:
+                _write_target(scene, source, legend, path, look=look)
+            looks.append(look)
         summary.notes(source.notes)
+        for look in looks:
+            for text in look.said(looks):
+                summary.warn(text)
+        images = [scene for scene in scenes if isinstance(scene, Scene)]
+        summary.notes(said_of_changes(images, "most scenes"))
     return True
 
 
@@ -79,22 +94,47 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     tiles, empty = _tiles(planned, regions)
     _check_labelled(tiles, labels, planned, split)
     write_tiles(folder, tiles, scenes, planned.legend)
-    made = replace(planned, statistics=measure(planned, summary))
+    made = filled(replace(planned, statistics=measure(planned, summary)))
     made.save()
     _summarize(made, tiles, empty, summary)
     summary.note(f"data set: {folder} (look at {folder / 'tiles.gpkg'} and targets/ in QGIS)")
 
 
-def _write_target(scene: AnyScene, source: LabelSource, legend: Legend, path: Path) -> None:
+def filled(made: Dataset) -> Dataset:
+    """The data set with the bands' means where bands of its partial scenes have no data."""
+    means = made.statistics.mean
+    scenes = [
+        replace(scene, fill=means) if isinstance(scene, Scene) and scene.partial else scene
+        for scene in made.scenes
+    ]
+    return replace(made, scenes=tuple(scenes))
+
+
+def _write_target(
+    scene: AnyScene, source: LabelSource, legend: Legend, path: Path, *, look: Inspection
+) -> None:
     """Burn the labels of one scene: codes, 255 where unlabelled, 0 where the scene has no data."""
     grid = scene.grid
     options = {"dtype": "uint8", "nodata": 0, "colors": legend.colors()}
-    with scene.open() as reader, raster.create(path, grid, **options) as writer:  # type: ignore[arg-type]
-        for window in _windows(scene):
+    with raster.create(path, grid, **options) as writer:  # type: ignore[arg-type]
+        for window, valid in _valid(scene, look):
             target = source.burn(grid, window, scene=scene.name)
-            _, valid = reader.read(window)
             target[~valid] = 0
             writer.write(target, window)
+
+
+def _valid(scene: AnyScene, look: Inspection) -> Iterator[tuple[Window, np.ndarray]]:
+    """Windows that partition a scene, and where it is valid; it is inspected on the way."""
+    with scene.open() as reader:
+        for window in _windows(scene):
+            if isinstance(reader, DatedReader):
+                image, valid = reader.read(window)
+                look.add_dates(image)
+            else:
+                image, holds = reader.read_each(window)
+                look.add(image, holds, window)
+                valid = (any_band if reader.scene.partial else all_bands)(holds)
+            yield window, valid
 
 
 def _windows(scene: AnyScene) -> Iterator[Window]:
@@ -166,8 +206,11 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
     step = max(1, -(-len(tiles) // (MEASURED_TILES if made.reference is None else MEASURED_SERIES)))
     if step > 1:
         summary.note(f"statistics: from {len(tiles[::step])} of {len(tiles)} train tiles")
-    # Bands of an image are valid together; of a date some may be missing.
-    counts = [len(made.bands)] if made.reference is None else [1] * len(made.bands)
+    # Bands of an image are valid together; of a date, or of a partial image, some may be missing.
+    together = made.reference is None and not any(
+        isinstance(scene, Scene) and scene.partial for scene in made.scenes
+    )
+    counts = [len(made.bands)] if together else [1] * len(made.bands)
     measures = [Measure(count) for count in counts]
     highs: dict[str, float] = {}
     for scene in made.scenes:
@@ -177,7 +220,7 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
         high = -np.inf
         with scene.open() as reader:
             for tile in chosen:
-                parts = _observations(scene, *reader.read(tile.window))
+                parts = _observations(scene, reader, tile.window, together=together)
                 for measure, (image, valid) in zip(measures, parts, strict=True):
                     measure.add(image, valid)
                     if valid.any():
@@ -186,23 +229,34 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
     ranges = {name: nominal_range(high) for name, high in highs.items() if np.isfinite(high)}
     if ranges and max(ranges.values()) >= 8 * min(ranges.values()):
         low, high_name = min(ranges, key=ranges.__getitem__), max(ranges, key=ranges.__getitem__)
+        dtypes = {scene.name: scene.dtype for scene in made.scenes}
+        one, two = ((highs[name], dtypes[name]) for name in (low, high_name))
         summary.warn(
             f"scenes differ in units: values of {low} reach {highs[low]:g}, of {high_name}"
-            f" {highs[high_name]:g}; bring them to one scale"
+            f" {highs[high_name]:g}; bring them to one scale ({remedy(one, two)}?)"
         )
     _check_measured(made, measures)
     return BandStatistics.joined([measure.result() for measure in measures])
 
 
 def _observations(
-    scene: AnyScene, image: np.ndarray, valid: np.ndarray
+    scene: AnyScene, reader: SceneReader | DatedReader, window: Window, *, together: bool
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """An image (C, H, W) with its valid (H, W), or (1, T, H, W) and (T, H, W) for each band."""
-    if not isinstance(scene, DatedScene):
-        return [(image, valid)]
-    values = image.reshape(len(scene.days), -1, *image.shape[1:])
-    seen = observed(values)
-    return [(values[None, :, band], seen[:, band]) for band in range(values.shape[1])]
+    """An image (C, H, W) with its valid (H, W), or of each band (1, H, W) and (H, W).
+
+    Of dated scenes each band's are (1, T, H, W) and (T, H, W).
+    """
+    if isinstance(reader, DatedReader):
+        assert isinstance(scene, DatedScene)
+        image, _ = reader.read(window)
+        values = image.reshape(len(scene.days), -1, *image.shape[1:])
+        seen = observed(values)
+        return [(values[None, :, band], seen[:, band]) for band in range(values.shape[1])]
+    if together:
+        return [reader.read(window)]
+    image, holds = reader.read_each(window)
+    each = np.broadcast_to(holds, image.shape)
+    return [(image[band][None], each[band]) for band in range(len(image))]
 
 
 def _check_measured(made: Dataset, measures: list[Measure]) -> None:

@@ -122,9 +122,13 @@ def _suited(scene: AnyScene, card: ModelCard, record: Record, report: Report) ->
         report.refused[scene.name] = str(error)
         return None
     if known is not None:
-        return fitting
+        record.notes[scene.name], record.nodata[scene.name] = list(known.notes), known.nodata
+        return suitability.with_nodata(fitting, known.nodata)
     try:
-        suitability.check_values(fitting, card)
+        found = suitability.check_values(fitting, card)
+        fitting = found.scene
+        record.notes[scene.name] = list(found.notes)
+        record.nodata[scene.name] = found.nodata
     except suitability.UnreadableError as error:
         report.failed[scene.name] = str(error)
     except InputError as error:
@@ -141,6 +145,9 @@ def note(record: Record, report: Report, scenes: Sequence[AnyScene] = ()) -> Non
             print(f"geoseg predict: {status}: {reason}", file=sys.stderr)
             record.refuse(name, reason, status=status, scene=by_name.get(name))
             maps.remove(report.out, name)
+    for name in by_name:
+        for text in record.notes.get(name, ()):
+            print(f"geoseg predict: WARNING: {text}", file=sys.stderr)
     record.save()
 
 

@@ -186,7 +186,13 @@ def _check_alike(first: Network, other: Network) -> None:
             f"{where}: saw pixels of {sizes[1]:g} m, but {first.source} {sizes[0]:g} m; average"
             " networks of one pixel size"
         )
-    if (one.series, one.nodata) != (two.series, two.nodata):
+    pairs = [[tags.pair for tags in card.tags] for card in (one, two)]
+    if pairs[0] != pairs[1] and all(pairs):
+        faults.add(
+            f"{where}: was trained on values of another scale or offset than {first.source};"
+            " average networks that were trained on values of one unit"
+        )
+    if (one.series, one.nodata, one.partial) != (two.series, two.nodata, two.partial):
         faults.add(f"{where}: was trained on series or nodata of another kind than {first.source}")
     elif one.series is not None and not _same_scaling(one, two):
         faults.add(

@@ -72,7 +72,7 @@ def predict_parcels(
     out, card = Path(out), network.card
     assert card.series is not None
     series = settled(series, card)
-    stacks = _suited(stacks, card, series, parcels, threshold)
+    stacks, said = _suited(stacks, card, series, parcels, threshold)
     kept = {"buffer_m": card.series.buffer_m, "max_pixels": card.series.max_pixels}
     samples = replace(samples, **kept)  # type: ignore[arg-type]
     settings = {
@@ -86,7 +86,8 @@ def predict_parcels(
     }
     with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
         _claim(out, settings, _inputs(stacks, parcels), overwrite)
-        job = _Job(out, network, stacks, parcels, Record(out, network.hash, settings))
+        record = Record(out, network.hash, settings)
+        job = _Job(out, network, stacks, parcels, record, said)
         if job.is_done():
             job.clean()
             summary = Summary()
@@ -106,27 +107,32 @@ def predict_parcels(
 
 def _suited(
     stacks: list[Stack], card: ModelCard, series: Series, parcels: Parcels, threshold: float
-) -> list[Stack]:
-    """The stacks with the model's bands. Raises: InputError with all that does not suit."""
+) -> tuple[list[Stack], list[str]]:
+    """The stacks with the model's bands, and what must be known of their values.
+
+    Raises: InputError with all that does not suit.
+    """
     assert card.series is not None
     faults = Faults()
     with faults.collect():
         check_threshold(threshold)
     with faults.collect():
         check_unit(card.series, "leave out parcels=… to get maps")
-    suited = []
+    suited: list[Stack] = []
+    said: list[str] = []
     scenes = dated_scenes(stacks, card, series)
     for scene in scenes:
         with faults.collect():
             fits = suitability.check(scene, card, days=not parcels.own_periods)
-            suited.append(fits.stack)  # type: ignore[union-attr]
+            suited.append(fits.scene.stack)  # type: ignore[union-attr]
+            said += fits.notes
     if parcels.own_periods:
         with faults.collect():
             When(stacks, series, parcels, card.series).check(parcels)
     faults.raise_if_any()
     check_stacks(suited)
     suitability.say_doubts(scenes, card)
-    return suited
+    return suited, said
 
 
 def _near(parcels: Parcels, stacks: list[Stack]) -> Parcels:
@@ -171,6 +177,8 @@ class _Job:
     stacks: list[Stack]
     parcels: Parcels
     record: Record
+    said: list[str]
+    """What must be known of the values."""
     since: float = field(default_factory=time.perf_counter)
     seconds: dict[str, float] = field(default_factory=dict)
     """By what they were spent on."""
@@ -275,6 +283,7 @@ class _Job:
             "parcels": count,
             "seconds": round(seconds, 3),
             "parcels_per_second": round(count / seconds, 1),
+            "notes": [note for note in self.said if note.startswith(f"{stack.name}: ")],
         }
         self.record.save()
 
@@ -328,8 +337,9 @@ class _Job:
             middle = f"{np.median(made.confidence[mine]):.2f}" if mine.any() else "–"
             rows.append([name, int(mine.sum()), f"{mine.mean():.1%}", middle.replace("nan", "–")])
         summary.table("Parcels", ["class", "parcels", "share", "confidence"], rows)
-        if warning := unmasked(self.network.card, self.stacks):
-            summary.warn(warning)
+        for warning in (*self.said, unmasked(self.network.card, self.stacks)):
+            if warning:
+                summary.warn(warning)
         notes = [note for stack in self.stacks for note in stack.notes]
         summary.notes(dict.fromkeys([*notes, *self.parcels.notes]))
         self._explain(summary)

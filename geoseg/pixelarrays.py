@@ -15,7 +15,7 @@ from geoseg.output import replacing
 from geoseg.seriesset import MISSING, days_path, load_pixels, observed, pixels_path, save_days
 
 if TYPE_CHECKING:
-    from geoseg.stack import Stack
+    from geoseg.stack import Stack, StackReader
 
 MEMORY = 256 * 2**20
 """Bytes of a window of all dates and bands."""
@@ -77,22 +77,23 @@ def period(stack: Stack, zero: date, *, start: date | None, end: date | None) ->
 
 def write_arrays(
     folder: Path, stack: Stack, pixel: np.ndarray, *, periods: Periods, dtype: str
-) -> None:
+) -> float:
     """Write pixels/<tile>.npy (P, T, C) and its days; a tile that is already there stays.
 
     pixel: (P,) row · width + column. The array grows under a temporary name; the windows of the
     stack in which no pixel lies are not read.
+    Returns: the share of the observations read of which some bands had no data.
     Raises: InputError if an image is damaged or the disk is full.
     """
     path = pixels_path(folder, stack.name)
     if path.exists() and days_path(folder, stack.name).exists():
-        return
+        return 0.0
     save_days(folder, stack.name, periods.days())
     shape = (len(pixel), periods.length, len(stack.bands))
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, stack.open() as reader:
         np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
         _reserve(temporary)
-        for chosen, values in _read(stack, pixel):
+        for chosen, values in _read(reader, pixel):
             values = recoded(values, stack.missing, dtype)
             # Opened anew each time: what was written no longer counts as this process' memory.
             out = np.lib.format.open_memmap(temporary, "r+")
@@ -106,29 +107,29 @@ def write_arrays(
                 rows = np.full((int(one.sum()), *shape[1:]), MISSING[dtype], dtype)
                 rows[:, : len(index)] = values[one][:, index]
                 out[chosen[one]] = rows
+        return reader.share_partial()
 
 
-def _read(stack: Stack, pixel: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _read(reader: StackReader, pixel: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Places in `pixel` (n,), ascending, and the values there (n, T, C); each place once."""
-    row, column = np.divmod(pixel, stack.grid.width)
+    row, column = np.divmod(pixel, reader.stack.grid.width)
     order = np.argsort(row, kind="stable")
     rows = row[order]
-    with stack.open() as reader:
-        for window in reader.windows(MEMORY):
-            low, high = np.searchsorted(rows, (window.top, window.bottom))
-            chosen = order[low:high]
-            inside = (column[chosen] >= window.left) & (column[chosen] < window.right)
-            chosen = np.sort(chosen[inside])
-            if not len(chosen):
-                continue
-            image = reader.read(window)
-            flat = image.reshape(-1, window.area)
-            place = (row[chosen] - window.top) * window.width + column[chosen] - window.left
-            step = max(1, min(ROWS, CELLS // len(flat)))
-            for first in range(0, len(chosen), step):
-                part = slice(first, first + step)
-                values = np.take(flat, place[part], axis=1).T
-                yield chosen[part], values.reshape(-1, *image.shape[:2])
+    for window in reader.windows(MEMORY):
+        low, high = np.searchsorted(rows, (window.top, window.bottom))
+        chosen = order[low:high]
+        inside = (column[chosen] >= window.left) & (column[chosen] < window.right)
+        chosen = np.sort(chosen[inside])
+        if not len(chosen):
+            continue
+        image = reader.read(window)
+        flat = image.reshape(-1, window.area)
+        place = (row[chosen] - window.top) * window.width + column[chosen] - window.left
+        step = max(1, min(ROWS, CELLS // len(flat)))
+        for first in range(0, len(chosen), step):
+            part = slice(first, first + step)
+            values = np.take(flat, place[part], axis=1).T
+            yield chosen[part], values.reshape(-1, *image.shape[:2])
 
 
 def recoded(values: np.ndarray, missing: float, dtype: str) -> np.ndarray:

@@ -223,6 +223,7 @@ def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
     wanted = replace(
         bands,
         nodata=card.nodata if bands.nodata is None else bands.nodata,
+        partial=card.partial if bands.partial is None else bands.partial,
         extra=dict(card.extra) | dict(bands.extra),
     )
     if bands.pattern is not None and not bands.order:

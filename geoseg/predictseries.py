@@ -9,8 +9,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from geoseg import maps
+from geoseg import maps, suitability
 from geoseg.bands import Bands
+from geoseg.bandtags import NO_CHANGE
 from geoseg.card import ModelCard
 from geoseg.datedscene import DatedScene, dated, write_clear
 from geoseg.engine import Engine
@@ -40,7 +41,10 @@ def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> l
         faults = Faults()
         for stack in stacks:
             with faults.collect():
-                offset.check_against(stack, card.statistics.p2)
+                # Where the files' tags say how the values differ, they are brought together.
+                made = suitability.changes_for(f"series {stack.name}", stack.tags, card)
+                if all(one == NO_CHANGE for one in made):
+                    offset.check_against(stack, card.statistics.p2)
         faults.raise_if_any()
     return stacks
 
@@ -49,7 +53,9 @@ def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
     """How the bands of a series' files are found: as given, else as in the training."""
     bands = bands or Bands()
     nodata = card.nodata if bands.nodata is None else bands.nodata
-    return replace(bands, order=list(bands.order) or list(card.bands), nodata=nodata)
+    partial = card.partial if bands.partial is None else bands.partial
+    order = list(bands.order) or list(card.bands)
+    return replace(bands, order=order, nodata=nodata, partial=partial)
 
 
 def told(bands: Bands) -> dict[str, Any]:
@@ -127,7 +133,8 @@ def predict_series(
         path = out / CLEAR / f"{scene.name}.tif"
         mapped = scene.name in report.done or scene.name in report.before
         if mapped and (scene.name in report.done or not path.exists()):
-            write_clear(scene.stack, path)
+            shown = suitability.with_nodata(scene, record.nodata.get(scene.name))
+            write_clear(shown.stack, path)  # type: ignore[union-attr]
     return report
 
 

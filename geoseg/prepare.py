@@ -88,7 +88,7 @@ def prepare(
     tiling, split, bands = tiling or Tiling(), split or Split(), bands or Bands()
     settings: dict[str, Any] = {
         "labels": asdict(labels),
-        "bands": asdict(bands),
+        "bands": bands.settings(),
         "tiling": asdict(tiling),
         "split": asdict(split),
     }

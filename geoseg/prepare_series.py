@@ -131,7 +131,7 @@ class FromStacks:
 
     def settings(self) -> dict[str, Any]:
         rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
-        return _settings(**rooms, bands=self.bands)
+        return _settings(**rooms) | {"bands": self.bands.settings()}
 
     def inputs(self) -> list[Any]:
         paths = sorted({path for s in self.stacks for path in (*s.paths, *s.masks)})
@@ -168,7 +168,7 @@ class FromTable:
 
     def settings(self) -> dict[str, Any]:
         rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
-        return _settings(**rooms, bands=self.bands) | {"table": str(self.path)}
+        return _settings(**rooms) | {"bands": self.bands.settings()} | {"table": str(self.path)}
 
     def inputs(self) -> list[Any]:
         return [fingerprint(self.path)]
@@ -333,6 +333,7 @@ def _describe(
         found.pixel_size_m,
         found.crs,
         settings,
+        found.tags,
     )
 
 

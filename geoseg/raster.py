@@ -19,6 +19,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window as RioWindow
 
+from geoseg.bandtags import BandTags
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.output import replacing
@@ -69,6 +70,7 @@ class RasterInfo:
     """Of these bands: description, or red, green, blue by colour interpretation, or None."""
     dtype: str
     nodata: float | None
+    """Of the first of these bands."""
     mask_band: bool
     """Whether validity comes from an alpha band or a mask."""
     palette: bool
@@ -77,6 +79,13 @@ class RasterInfo:
     """Height and width of a block in pixels."""
     compressed: bool
     tags: dict[str, str]
+    band_tags: tuple[BandTags, ...] = ()
+    """Of these bands: nodata, scale and offset, as the file says them of each by itself."""
+
+    @property
+    def nodatas(self) -> tuple[float | None, ...]:
+        """Of these bands."""
+        return tuple(tags.nodata for tags in self.band_tags)
 
 
 def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
@@ -155,13 +164,18 @@ def _info(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         alpha=min(alpha) + 1 if alpha else None,
         names=tuple(dataset.descriptions[i] or colors.get(kinds[i]) for i in bands),
         dtype=str(np.result_type(*(dataset.dtypes[i] for i in bands))) if bands else "uint8",
-        nodata=dataset.nodata,
+        nodata=dataset.nodatavals[bands[0]] if bands else dataset.nodata,
         mask_band=masked,
         palette=kinds[0] == ColorInterp.palette,
         block=dataset.block_shapes[0],
         compressed=dataset.compression is not None or dataset.driver.startswith("JP2"),
         tags=dict(dataset.tags()),
+        band_tags=tuple(_band_tags(dataset, i) for i in bands),
     )
+
+
+def _band_tags(dataset: rasterio.DatasetReader, place: int) -> BandTags:
+    return BandTags(dataset.nodatavals[place], dataset.scales[place], dataset.offsets[place])
 
 
 def tags(path: str | Path) -> dict[str, str]:
@@ -214,29 +228,53 @@ class Raster:
         self.grid = grid or facts.grid
         self.bands = bands or facts.bands
         self.block = facts.block
-        value = facts.nodata if nodata is None else nodata
-        self.nodata = None if value is None or value == "none" else float(value)
         self._masked = facts.mask_band
         # A window of the same pixels is read straight; anything else goes through a warp.
         self._offset = (0, 0) if grid is None else facts.grid.offset(grid)
         self._own = facts.grid
-        if self._offset is None:
-            dataset = self._stack.enter_context(self._warp(dataset, resampling))
+        nodatas = self._nodatas(dataset, nodata)
+        warps = self._offset is None
+        if warps:
             self._offset, self._own = (0, 0), self.grid
-        self._dataset = dataset
         # Asked for a mask, GDAL heeds an alpha band only of files with two or four bands.
-        kinds = enumerate(dataset.colorinterp, 1)
-        self._alpha = next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
-        if self._alpha in self.bands:  # asked for by number, it is data
-            self._alpha, self._masked = None, False
+        kinds = list(enumerate(dataset.colorinterp, 1))
+        alpha = next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
+        is_data = alpha in self.bands  # asked for by number, it is data
         dtypes = [dataset.dtypes[band - 1] for band in self.bands]
         self._dtype = np.result_type(*dtypes)
-        self._gap = _as_type(self.nodata, self._dtype)
-        # rasterio does not read bands of different types at once.
-        uniform = len(set(dtypes)) == 1
-        self._reads = [list(self.bands)] if uniform else [[band] for band in self.bands]
+        gaps = [_as_type(value, self._dtype) for value in nodatas]
+        self._gaps = _Gaps.of(gaps, self._dtype.kind == "f")
+        self._reads: list[tuple[rasterio.DatasetReader, list[int]]] = []
+        warped: dict[str, rasterio.DatasetReader] = {}
+        for bands_, value in _runs(self.bands, dtypes, nodatas if warps else None):
+            one = dataset
+            if warps:  # which warps by one nodata value for all bands
+                if str(value) not in warped:
+                    opened = self._warp(dataset, resampling, value)
+                    warped[str(value)] = self._stack.enter_context(opened)
+                one = warped[str(value)]
+            self._reads.append((one, bands_))
+        # Where bands have nodata of their own, only some of the warped files have an alpha band.
+        self._dataset = self._reads[0][0]
+        for one in warped.values():
+            kinds = list(enumerate(one.colorinterp, 1))
+            found = next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
+            if found is not None:
+                self._dataset, alpha = one, found
+        self._alpha = None if is_data else alpha
+        self._masked = self._masked and not is_data
 
-    def _warp(self, dataset: rasterio.DatasetReader, resampling: str) -> WarpedVRT:
+    def _nodatas(
+        self, dataset: rasterio.DatasetReader, nodata: float | str | None
+    ) -> list[float | None]:
+        """Of each band: its own, or what replaces it."""
+        if nodata is None:
+            return [dataset.nodatavals[band - 1] for band in self.bands]
+        return [None if nodata == "none" else float(nodata)] * len(self.bands)
+
+    def _warp(
+        self, dataset: rasterio.DatasetReader, resampling: str, nodata: float | None
+    ) -> WarpedVRT:
         options: dict[str, Any] = {
             "crs": self.grid.crs,
             "transform": self.grid.transform,
@@ -244,15 +282,16 @@ class Raster:
             "width": self.grid.width,
             "resampling": Resampling[resampling],
         }
-        if self._masked or self.nodata is None:
+        if self._masked or nodata is None:
             # Only an alpha band says which pixels lie outside the warped file.
             has_alpha = ColorInterp.alpha in dataset.colorinterp
             options["add_alpha"] = not has_alpha
             self._masked = True
-            if self.nodata is None and dataset.nodata is not None:
+            if nodata is None and dataset.nodata is not None:
                 options["src_nodata"] = None
         else:
-            options |= {"src_nodata": self.nodata, "nodata": self.nodata}
+            # Else a band's nodata would be mixed into its neighbours where other bands hold data.
+            options |= {"src_nodata": nodata, "nodata": nodata, "UNIFIED_SRC_NODATA": "NO"}
         return WarpedVRT(dataset, **options)
 
     def read(
@@ -262,23 +301,34 @@ class Raster:
 
         shape: height and width to decimate to (nearest); then the window must lie inside.
         Returns: data (C, height, width) in the file's dtype, valid (height, width) bool.
-        A pixel is valid if any of its bands holds data (GDAL's rule for a dataset's mask).
+        A pixel is valid if any of its bands holds data (GDAL's rule for a dataset's mask); scenes
+        and stacks ask for each band and go by `all_bands`.
         Raises: InputError with file and window if the file is damaged.
+        """
+        data, holds = self.read_each(window, shape=shape)
+        return data, any_band(holds)
+
+    def read_each(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, but with where each band by itself holds data.
+
+        Returns: data, and (C, height, width) bool; (height, width) if it is the same of all bands.
         """
         assert self._offset is not None
         inside = window.shift(*self._offset).intersect(self._own.window)
         if inside is None:
             shape = (window.height, window.width)
             return np.zeros((len(self.bands), *shape), self._dtype), np.zeros(shape, bool)
-        data, valid = self._read_inside(inside, shape)
+        data, holds = self._read_inside(inside, shape)
         if shape or (inside.height, inside.width) == (window.height, window.width):
-            return data, valid
+            return data, holds
         part = inside.within(window.shift(*self._offset))
         whole = np.zeros((data.shape[0], window.height, window.width), data.dtype)
-        whole_valid = np.zeros(whole.shape[1:], bool)
+        whole_holds = np.zeros((*holds.shape[:-2], *whole.shape[1:]), bool)
         whole[(slice(None), *part)] = data
-        whole_valid[part] = valid
-        return whole, whole_valid
+        whole_holds[(..., *part)] = holds
+        return whole, whole_holds
 
     def _read_inside(
         self, window: Window, shape: tuple[int, int] | None
@@ -286,10 +336,8 @@ class Raster:
         place = RioWindow(window.left, window.top, window.width, window.height)
         try:
             parts = [
-                self._dataset.read(
-                    bands, window=place, out_shape=(len(bands), *shape) if shape else None
-                )
-                for bands in self._reads
+                file.read(bands, window=place, out_shape=(len(bands), *shape) if shape else None)
+                for file, bands in self._reads
             ]
             data = parts[0] if len(parts) == 1 else np.concatenate(parts)
             mask = None
@@ -303,19 +351,14 @@ class Raster:
                 f"{self.path}: can't read rows {window.top}..{window.bottom - 1} ({cause});"
                 " the file is damaged or cut short: fetch it again"
             ) from None
-        if data.dtype.kind == "f":
-            holds = np.isfinite(data)
-            if self.nodata is not None:
-                holds &= data != self.nodata
-            valid = holds.any(axis=0)
-            data[~holds] = 0  # -1.7e308 would overflow in whatever is computed of it
-        elif self._gap is not None:
-            valid = _any_differs(data, self._gap)
-        else:
+        holds = self._gaps.holds(data)
+        if holds is None:
             return data, np.ones(data.shape[1:], bool) if mask is None else mask
         if mask is not None:
-            valid &= mask
-        return data, valid
+            holds &= mask
+        if data.dtype.kind == "f" and holds.ndim == 3:
+            data[~holds] = 0  # -1.7e308 would overflow in whatever is computed of it
+        return data, holds
 
     def close(self) -> None:
         self._stack.close()
@@ -325,6 +368,19 @@ class Raster:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _runs(
+    bands: tuple[int, ...], dtypes: list[str], nodatas: list[float | None] | None
+) -> list[tuple[list[int], float | None]]:
+    """Bands that are read at once, in order, with their nodata value where it matters.
+
+    rasterio does not read bands of different types at once.
+    """
+    values = nodatas or [None] * len(bands)
+    if len(set(dtypes)) == 1 and len(set(map(str, values))) == 1:
+        return [(list(bands), values[0])]
+    return [([band], value) for band, value in zip(bands, values, strict=True)]
 
 
 def _as_type(value: float | None, dtype: np.dtype) -> Any:
@@ -338,14 +394,47 @@ def _as_type(value: float | None, dtype: np.dtype) -> Any:
     return dtype.type(value) if value % 1 == 0 and limits.min <= value <= limits.max else None
 
 
-def _any_differs(data: np.ndarray, value: Any) -> np.ndarray:
-    """Where any band (C, H, W) differs from a value; mostly the first band tells it all."""
-    differs: np.ndarray = data[0] != value
-    for band in data[1:]:
-        if differs.all():
-            break
-        differs |= band != value
-    return differs
+@dataclass(frozen=True)
+class _Gaps:
+    """The values that mean nodata, per band."""
+
+    values: tuple[Any, ...]
+    """In the pixels' type; None = no value of this band does."""
+    real: bool
+    """Whether pixels are real numbers, among which NaN and infinity are nodata too."""
+    alike: bool
+    """Whether all bands have the same value."""
+
+    @classmethod
+    def of(cls, values: list[Any], real: bool) -> _Gaps:
+        return cls(tuple(values), real, len(set(map(str, values))) == 1)
+
+    def holds(self, data: np.ndarray) -> np.ndarray | None:
+        """Where bands (C, H, W) hold data: (C, H, W), (H, W) if all do; None = no value is none."""
+        if not self.real and all(value is None for value in self.values):
+            return None
+        if self.alike:
+            value = self.values[0]
+            holds = np.isfinite(data) if self.real else data != value
+            if self.real and value is not None:
+                holds &= data != value
+        else:
+            holds = np.isfinite(data) if self.real else np.ones(data.shape, bool)
+            for row, band, value in zip(holds, data, self.values, strict=True):
+                if value is not None:
+                    row &= band != value
+        # Mostly all do: one look, and whoever asks is spared the rest.
+        return np.ones(data.shape[1:], bool) if holds.all() else np.asarray(holds)
+
+
+def all_bands(holds: np.ndarray) -> np.ndarray:
+    """Where all bands hold data (H, W), of what `read_each` says."""
+    return holds if holds.ndim == 2 else np.asarray(holds.all(axis=0))
+
+
+def any_band(holds: np.ndarray) -> np.ndarray:
+    """Where any band holds data (H, W), of what `read_each` says."""
+    return holds if holds.ndim == 2 else np.asarray(holds.any(axis=0))
 
 
 class Writer:

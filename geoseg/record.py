@@ -29,6 +29,10 @@ class Verdict:
 
     reason: str = ""
     """Why not."""
+    notes: tuple[str, ...] = ()
+    """What must be known of its map."""
+    nodata: float | None = None
+    """Value that was taken as nodata though the scene does not say so."""
 
     @property
     def refused(self) -> bool:
@@ -50,6 +54,10 @@ class Record:
         self.scenes |= _entries(self._journal)
         self.backend: str | None = before.get("backend")
         """What computes, once that is decided: all maps of an output are made alike."""
+        self.notes: dict[str, list[str]] = {}
+        """By scene: what must be known of its map."""
+        self.nodata: dict[str, float | None] = {}
+        """By scene: value that is taken as nodata though it does not say so."""
         self._written = self._took = 0.0
         self._files: dict[str, list[Any]] = {}
 
@@ -58,7 +66,8 @@ class Record:
         entry = self.scenes.get(scene.name, {})
         if entry.get("status") not in (DONE, REFUSED) or entry.get("inputs") != self._inputs(scene):
             return None
-        return Verdict(entry["reason"] if entry["status"] == REFUSED else "")
+        reason = entry["reason"] if entry["status"] == REFUSED else ""
+        return Verdict(reason, tuple(entry.get("notes", ())), entry.get("nodata"))
 
     def stamp(self, scene: AnyScene, place: Place) -> str:
         """Names what the map of a scene is made of: files, those of its neighbours, windows."""
@@ -86,7 +95,10 @@ class Record:
             "stamp": stamp,
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(speed, 3),
+            "notes": self.notes.get(scene.name, []),
         }
+        if (nodata := self.nodata.get(scene.name)) is not None:
+            entry["nodata"] = nodata
         self._note(scene.name, entry)
 
     def refuse(

@@ -16,6 +16,7 @@ import numpy as np
 
 from geoseg import raster
 from geoseg.bands import Bands, in_order, is_nameless
+from geoseg.bandtags import NO_CHANGE, BandTags, Change, changes, describe, same_pair, some, told
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 
@@ -49,6 +50,15 @@ class Scene:
     """Replaces the files' nodata value; "none" = no value means nodata."""
     order: tuple[int, ...] = ()
     """Places of the stacked source bands in the order of `bands`."""
+    tags: tuple[BandTags, ...] = ()
+    """What the files say of each of `bands`; empty = unknown."""
+    changes: tuple[Change, ...] = ()
+    """What brings the numbers of each of `bands` to the scale and offset of the other scenes or of
+    the training; empty = they are right as they are."""
+    partial: bool = False
+    """Whether a pixel is valid if some of its bands have data; else all must."""
+    fill: tuple[float, ...] = ()
+    """What then stands where a band has none: its mean; empty = 0."""
 
     def open(self) -> SceneReader:
         """Open the files. Raises: InputError."""
@@ -66,8 +76,26 @@ class Scene:
             raise InputError(
                 f"{self.paths[0]}: no band {', '.join(missing)}; it has {', '.join(self.bands)}"
             )
-        order = tuple(self.order[self.bands.index(name)] for name in names)
-        return Scene(self.name, self.grid, self.sources, names, self.dtype, self.nodata, order)
+        places = [self.bands.index(name) for name in names]
+
+        def picked(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[place] for place in places) if values else ()
+
+        return replace(
+            self,
+            bands=names,
+            order=picked(self.order),
+            tags=picked(self.tags),
+            changes=picked(self.changes),
+            fill=picked(self.fill),
+        )
+
+    def changed(self, made: Sequence[Change]) -> Scene:
+        """The scene with its numbers brought to another scale and offset, per band."""
+        if all(one == NO_CHANGE for one in made):
+            return self
+        # In whole numbers what falls below 0 would be lost.
+        return replace(self, changes=tuple(made), dtype="float32")
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """JSON values; paths relative to `folder`, so that a project can move as a whole."""
@@ -80,8 +108,12 @@ class Scene:
             ],
             "bands": list(self.bands),
             "dtype": self.dtype,
-            "nodata": self.nodata,
+            "nodata": self.nodata if self.nodata == self.nodata else "nan",
             "order": list(self.order),
+            "tags": [tags.to_dict() for tags in self.tags],
+            "changes": [list(made) for made in self.changes],
+            "partial": self.partial,
+            "fill": list(self.fill),
         }
 
     @classmethod
@@ -90,14 +122,19 @@ class Scene:
             Source(tuple(os.path.normpath(folder / p) for p in s["paths"]), tuple(s["bands"]))
             for s in values["sources"]
         )
+        nodata = values["nodata"]
         return cls(
             values["name"],
             Grid.from_dict(values["grid"]),
             sources,
             tuple(values["bands"]),
             values["dtype"],
-            values["nodata"],
+            float("nan") if nodata == "nan" else nodata,
             tuple(values["order"]),
+            tuple(map(BandTags.from_dict, values.get("tags", ()))),
+            tuple((float(factor), float(add)) for factor, add in values.get("changes", ())),
+            values.get("partial", False),
+            tuple(values.get("fill", ())),
         )
 
 
@@ -108,7 +145,8 @@ class SceneReader:
         self.scene = scene
         self._stack = ExitStack()
         self._files: list[list[raster.Raster]] = []
-        for source in scene.sources:
+        sources, self._order = _needed(scene)
+        for source in sources:
             files = []
             for path in source.paths:
                 opened = raster.Raster(
@@ -118,35 +156,62 @@ class SceneReader:
             self._files.append(files)
         self.block_height = max(file.block[0] for files in self._files for file in files)
         """Rows that are read at once best: of the largest block of its files."""
-        count = sum(len(source.bands) for source in scene.sources)
-        self._order = None if scene.order == tuple(range(count)) else list(scene.order)
 
     def read(
         self, window: Window, *, shape: tuple[int, int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Image (C, height, width) in the scene's dtype and valid (height, width) of a window.
 
-        Pixels outside the scene are 0 and not valid; a pixel is valid if each of the scene's files
-        has data there. shape: height and width to decimate to, for windows inside the scene.
+        Pixels outside the scene are 0 and not valid. A pixel is valid if all of the scene's bands
+        have data there; of a `partial` scene, if any has, and `fill` stands for those that lack.
+        shape: height and width to decimate to, for windows inside the scene.
         Raises: InputError if a file is damaged.
         """
-        parts, valid = [], None
+        image, holds = self.read_each(window, shape=shape)
+        if not self.scene.partial or holds.ndim == 2:
+            return image, raster.all_bands(holds)
+        means = self.scene.fill or (0.0,) * len(image)
+        for band, here, mean in zip(image, holds, means, strict=True):
+            band[~here] = mean
+        return image, raster.any_band(holds)
+
+    def read_each(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, but with where each band by itself has data, and nothing filled.
+
+        Returns: image, and (C, height, width) bool; (height, width) if it is the same of all bands.
+        """
+        parts, held = [], []
         for files in self._files:
-            data, here = files[0].read(window, shape=shape)
+            data, here = files[0].read_each(window, shape=shape)
             for file in files[1:]:
                 if here.all():
                     break
-                more, there = file.read(window, shape=shape)
-                fill = there & ~here
-                data[:, fill] = more[:, fill]
-                here |= there
+                more, there = file.read_each(window, shape=shape)
+                here = _each(here, data.shape) | False
+                fill = _each(there, data.shape) & ~here
+                data = data.astype(np.result_type(data, more), copy=False)
+                data[fill] = more[fill]
+                here |= fill
             parts.append(data)
-            valid = here if valid is None else valid & here
-        assert valid is not None
+            held.append(here)
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        holds = held[0]
+        if len(held) > 1:
+            if all(here.ndim == 2 and here.all() for here in held):
+                holds = held[0]
+            else:
+                pairs = zip(held, parts, strict=True)
+                holds = np.concatenate([_each(here, part.shape) for here, part in pairs])
         if self._order is not None:
             image = image[self._order]
-        return image.astype(self.scene.dtype, copy=False), valid
+            holds = holds if holds.ndim == 2 else holds[self._order]
+        image = image.astype(self.scene.dtype, copy=False)
+        for band, (factor, add) in zip(image, self.scene.changes, strict=False):
+            band *= np.float32(factor)
+            band += np.float32(add)
+        return image, holds
 
     def close(self) -> None:
         self._stack.close()
@@ -156,6 +221,28 @@ class SceneReader:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _needed(scene: Scene) -> tuple[list[Source], list[int] | None]:
+    """The sources with just the bands that a scene has, and the places of these in their stack.
+
+    What a band holds that nobody asked for does not count, and need not be read.
+    """
+    kept: list[Source] = []
+    place: dict[int, int] = {}
+    before = 0
+    for source in scene.sources:
+        mine = [n for n in range(len(source.bands)) if before + n in scene.order]
+        place |= {before + n: len(place) + count for count, n in enumerate(mine)}
+        if mine:
+            kept.append(Source(source.paths, tuple(source.bands[n] for n in mine)))
+        before += len(source.bands)
+    order = [place[number] for number in scene.order]
+    return kept, None if order == list(range(len(place))) else order
+
+
+def _each(holds: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(holds, shape)
 
 
 def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
@@ -238,14 +325,38 @@ def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str]
 
 
 def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
-    """The scenes with the bands of the first one, in its order. Raises: InputError."""
+    """The scenes with the bands of the first one, in its order, all of one scale and offset.
+
+    Raises: InputError for bands that a scene lacks, and for scales that some files say and others
+    do not.
+    """
     faults = Faults()
     fitted = []
     for scene in scenes:
         with faults.collect():
             fitted.append(fit_bands(scene, scenes[0].bands))
     faults.raise_if_any()
-    return tuple(fitted)
+    if not all(scene.tags for scene in fitted):
+        return tuple(fitted)
+    names = [scene.name for scene in fitted]
+    _, made = changes(names, [scene.tags for scene in fitted], what="scenes")
+    return tuple(scene.changed(one) for scene, one in zip(fitted, made, strict=True))
+
+
+def said_of_changes(scenes: Iterable[Scene], whose: str) -> list[str]:
+    """What is to be said of scenes whose numbers are changed, for people.
+
+    whose: scale and offset they get.
+    """
+    by_change: dict[tuple[Change, ...], list[str]] = {}
+    for scene in scenes:
+        if scene.changes:
+            by_change.setdefault(scene.changes, []).append(scene.name)
+    return [
+        f"{some(names)}: scale and offset in the files are not those of {whose}; the values are"
+        f" brought to these ({', '.join(dict.fromkeys(describe(one) for one in made))})"
+        for made, names in by_change.items()
+    ]
 
 
 def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
@@ -260,7 +371,7 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
     if set(names) <= set(scene.bands) and not any(map(is_nameless, names)):
         return scene.select(names)
     if in_order(scene.bands, names):
-        return replace(scene, bands=names)
+        return replace(scene, bands=names)  # their tags come along as they come
     remedy = "set bands.order or bands.names, or give the missing file"
     if len(scene.bands) + 1 == len(names) and raster.info(scene.paths[0]).alpha:
         remedy = "if what it calls alpha is data, name all its bands in bands.names"
@@ -329,11 +440,16 @@ def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]])
     # Those that differ by a hair are alike, and the first counts.
     grid = next(g for g, size in zip(grids, sizes, strict=True) if size < min(sizes) * 1.01)
     names: list[str] = []
+    tags: list[BandTags] = []
     sources = []
     for (band, path), facts in zip(files, infos, strict=True):
         numbers, said = (facts.bands[:1], [band]) if band is not None else _bands(facts, bands)
         sources.append(Source((path,), numbers))
         names += said
+        tags += [
+            facts.band_tags[facts.bands.index(n)] if n in facts.bands else BandTags()
+            for n in numbers
+        ]
     dtypes = [facts.dtype for facts in infos]
     for extra, paths in extras.items():
         near = [p for p in paths if _overlap(p, grid)]
@@ -345,14 +461,34 @@ def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]])
             continue
         sources.append(Source(tuple(near), (1,)))
         names.append(extra)
-        dtypes += [raster.info(p).dtype for p in near]
+        headers = [raster.info(p) for p in near]
+        dtypes += [facts.dtype for facts in headers]
+        with faults.collect():
+            tags.append(_tags_of_mosaic(headers, extra))
     faults.raise_if_any()
     dtype = str(np.result_type(*dtypes))
     # Networks compute in float32; wider types only cost memory.
     dtype = "float32" if np.dtype(dtype).itemsize > 4 else dtype
+    if bands.partial:  # what a mean stands for must be the mean exactly
+        dtype = "float32"
     order = tuple(range(len(names)))
-    scene = Scene(name, grid, tuple(sources), tuple(names), dtype, bands.nodata, order)
+    scene = Scene(
+        name, grid, tuple(sources), tuple(names), dtype, bands.nodata, order,
+        tags=tuple(bands.told(one) for one in tags), partial=bool(bands.partial),
+    )  # fmt: skip
     return scene.select(bands.order) if bands.order else scene
+
+
+def _tags_of_mosaic(headers: list[raster.RasterInfo], extra: str) -> BandTags:
+    """Tags of the first band of files that make up one. Raises: InputError if they differ."""
+    first = headers[0]
+    for facts in headers[1:]:
+        if not same_pair(first.band_tags[0], facts.band_tags[0]):
+            raise InputError(
+                f"bands.extra.{extra}: {first.path} says {told(first.band_tags[0])}, {facts.path}"
+                f" {told(facts.band_tags[0])}; bring them to one scale first"
+            )
+    return first.band_tags[0]
 
 
 def _image_info(path: str) -> raster.RasterInfo:

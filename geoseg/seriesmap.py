@@ -13,6 +13,7 @@ from geoseg.bands import Bands
 from geoseg.dataset import MAP, PRODUCTS, Dataset, pixel_size
 from geoseg.datedscene import dated
 from geoseg.errors import Faults
+from geoseg.fillvalues import partial_note
 from geoseg.gather import check_stacks
 from geoseg.labels import Labels
 from geoseg.legend import Legend
@@ -120,6 +121,7 @@ def plan(
     zeros = {name: found[begin] for name, begin in since.items()}
     scenes = tuple(dated(stacks, zeros, min_clear=series.fewest()))
     told = asdict(replace(settings, series=series.settled())) | {
+        "bands": settings.bands.settings(),
         "labels": asdict(labels),
         "unit": MAP,
     }
@@ -139,6 +141,9 @@ def audit(stacks: Sequence[Stack], folder: Path, summary: Summary) -> None:
                 seen = observed(reader.read(window)).any(axis=1)
                 asked += window.area
                 clear += seen.sum(axis=(1, 2))
+            share = reader.share_partial()
+        if share:
+            summary.warn(partial_note(stack.name, share, stack.partial, what="observations"))
         tile = TileAudit(stack.name, stack.dates, 0, int(asked[0]), asked, clear)
         shares = (f"{share:.0%}" for share in np.percentile(tile.shares(), (0, 50, 100)))
         rows.append([tile.name, len(tile.dates), tile.dates[0], tile.dates[-1], *shares])

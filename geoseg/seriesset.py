@@ -18,6 +18,7 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.bands import BandStatistics
+from geoseg.bandtags import BandTags
 from geoseg.dataset import DESCRIPTION, GROUND, ON_MAP, write_layer
 from geoseg.errors import InputError
 from geoseg.legend import Legend
@@ -99,6 +100,8 @@ class SeriesDataset:
     """What prepare_series was told."""
     pixel_size_on: str = GROUND
     """Where the pixels were measured: on the ground, or, by older versions, on the map."""
+    tags: tuple[BandTags, ...] = ()
+    """What most files said of each band, and what all values were brought to."""
 
     def samples(self, split: str | None = None) -> Samples:
         """Samples of a split, or all, in a fixed order. Raises: InputError."""
@@ -163,6 +166,7 @@ class SeriesDataset:
                 "pixel_size_m": self.pixel_size_m,
                 "pixel_size_on": self.pixel_size_on,
                 "crs": self.crs,
+                "tags": [tags.to_dict() for tags in self.tags],
                 "settings": self.settings,
             },
         )
@@ -193,6 +197,7 @@ class SeriesDataset:
                 values["crs"],
                 values["settings"],
                 values.get("pixel_size_on", ON_MAP),
+                tuple(map(BandTags.from_dict, values.get("tags", ()))),
             )
         except (KeyError, TypeError) as error:
             raise InputError(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from geoseg.bandtags import NO_CHANGE, BandTags, Change
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.layers import Image, Layer, Mask, OpenFiles
@@ -114,6 +115,10 @@ class Stack:
     """Values of masks that mean not clear; empty = all but 0."""
     block: tuple[int, int] = (256, 256)
     """Height and width of the files' blocks."""
+    tags: tuple[BandTags, ...] = ()
+    """What most files say of each of `bands`, and what the values of all are brought to."""
+    partial: bool = False
+    """Whether an observation counts of which some bands are missing; else it is missing in all."""
 
     @property
     def missing(self) -> float:
@@ -148,7 +153,25 @@ class Stack:
                 f" {', '.join(self.bands)}; set bands.order or give the missing files"
             )
         layers = tuple(kept for layer in self.layers if (kept := layer.select(bands)))
-        return replace(self, bands=bands, layers=layers)
+        tags = tuple(self.tags[self.bands.index(band)] for band in bands) if self.tags else ()
+        return replace(self, bands=bands, layers=layers, tags=tags)
+
+    def changed(self, made: Sequence[Change]) -> Stack:
+        """The stack with its numbers brought to another scale and offset, per band."""
+        if all(one == NO_CHANGE for one in made):
+            return self
+        by_band = dict(zip(self.bands, made, strict=True))
+        layers: list[Layer] = []
+        for layer in self.layers:
+            for one in dict.fromkeys(by_band[band] for band in layer.bands):
+                part = layer.select([band for band in layer.bands if by_band[band] == one])
+                assert part is not None
+                factor, add = one
+                layers.append(
+                    replace(part, factor=part.factor * factor, add=part.add * factor + add)
+                )
+        # In whole numbers what falls below 0 would be lost.
+        return replace(self, layers=tuple(layers), dtype="float32")
 
     def within(self, start: date, end: date) -> Stack:
         """The stack's dates from `start` up to the day before `end`. Raises: InputError if none."""
@@ -187,6 +210,8 @@ class Stack:
             "nodata": self.nodata if self.nodata == self.nodata else "nan",
             "mask_values": list(self.mask_values),
             "block": list(self.block),
+            "tags": [tags.to_dict() for tags in self.tags],
+            "partial": self.partial,
         }
 
     @classmethod
@@ -203,6 +228,8 @@ class Stack:
             float("nan") if nodata == "nan" else nodata,
             tuple(values["mask_values"]),
             tuple(values["block"]),
+            tuple(map(BandTags.from_dict, values.get("tags", ()))),
+            values.get("partial", False),
         )
 
 
@@ -236,6 +263,8 @@ class StackReader:
         self._images = [_Plan(stack, path, layers) for path, layers in by_path.items()]
         self._place = {day: number for number, day in enumerate(stack.dates)}
         self._whole = np.dtype(stack.dtype).kind != "f"
+        self._ragged = list(range(len(stack.dates))) if stack.partial else _ragged(stack)
+        self._held = self._some = 0
 
     def windows(self, memory_bytes: int) -> Iterator[Window]:
         """As Stack.windows."""
@@ -244,9 +273,8 @@ class StackReader:
     def read(self, window: Window) -> np.ndarray:
         """Values (T, C, height, width) of a window in the stack's dtype, `missing` where not clear.
 
-        An observation under a cloud is missing in all bands; where a file holds nodata it is
-        missing in that file's bands (in each by itself, if the file holds real numbers or several
-        dates). What lies outside the grid's files is missing.
+        An observation under a cloud is missing in all bands, as is one of which some bands have no
+        data; of a `partial` stack the others count. What lies outside the grid's files is missing.
         Raises: InputError if a file is damaged.
         """
         stack = self.stack
@@ -269,8 +297,23 @@ class StackReader:
                     if begun[date_, place]:
                         holds = holds & self._is_missing(target)
                     begun[date_, place] = True
-                    _lay(data[row], target, holds, layer.add)
+                    _lay(data[row], target, holds, layer)
+        for date_ in self._ragged:
+            missing = self._is_missing(values[date_])
+            held = ~missing.all(axis=0)
+            gap = missing.any(axis=0) & held
+            self._held, self._some = self._held + int(held.sum()), self._some + int(gap.sum())
+            if not stack.partial:
+                values[date_][:, gap] = stack.missing
         return values
+
+    def share_partial(self) -> float:
+        """Share of the observations read so far of which some bands had no data."""
+        ragged = {self.stack.dates[place] for place in self._ragged}
+        plans = [plan for plan in self._images if plan.parts[0][0].day not in ragged]
+        files = [file for plan in plans if (file := self._files.kept(plan.image))]
+        held = self._held + sum(file.held for file in files)
+        return (self._some + sum(file.some for file in files)) / max(1, held)
 
     def _is_missing(self, values: np.ndarray) -> np.ndarray:
         missing: np.ndarray = values == self.stack.missing if self._whole else np.isnan(values)
@@ -291,7 +334,8 @@ class _Plan:
 
     def __init__(self, stack: Stack, path: str, layers: list[Layer]) -> None:
         numbers = tuple(sorted({number for layer in layers for number in layer.numbers}))
-        self.image = Image(path, numbers, stack.grid, stack.nodata, each=len(layers) > 1)
+        each = stack.partial or len(layers) > 1
+        self.image = Image(path, numbers, stack.grid, stack.nodata, each=each)
         self.parts = [
             (
                 layer,
@@ -302,8 +346,27 @@ class _Plan:
         ]
 
 
-def _lay(data: np.ndarray, target: np.ndarray, holds: np.ndarray, add: float) -> None:
-    """Copy data (height, width) to where they hold, in the target's type, `add` added."""
+def _ragged(stack: Stack) -> list[int]:
+    """Places of the dates whose bands may hold data one without the other."""
+    layers: dict[date, list[Layer]] = {}
+    for layer in stack.layers:
+        layers.setdefault(layer.day, []).append(layer)
+    whole = set(stack.bands)
+    return [
+        place
+        for place, day in enumerate(stack.dates)
+        if len(layers.get(day, ())) != 1 or set(layers[day][0].bands) != whole
+    ]
+
+
+def _lay(data: np.ndarray, target: np.ndarray, holds: np.ndarray, layer: Layer) -> None:
+    """Copy data (height, width) to where they hold, in the target's type, scaled as the layer is.
+
+    Whole numbers that would fall below the least, or on what means missing, become its neighbour.
+    """
+    add = layer.add
+    if layer.factor != 1:
+        data = data.astype(np.float32) * np.float32(layer.factor)
     if add and target.dtype.kind == "f":
         data = data.astype(np.float32) + np.float32(add)
     elif add:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import numpy as np
 
 from geoseg.bands import Bands
 from geoseg.errors import Faults, InputError
+from geoseg.fillvalues import partial_note
 from geoseg.legend import canonical
 from geoseg.samplesettings import SampleSettings
-from geoseg.series import Series
+from geoseg.series import Series, unitmix
 from geoseg.seriesset import MISSING, observed
 from geoseg.stack import anchors
 
@@ -300,6 +302,9 @@ def _observations(
     counts = np.bincount(numbers, minlength=len(ids))
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     place = np.arange(len(numbers)) - firsts[numbers]
+    values, said = _whole(values, bands)
+    notes += said
+    unitmix.check(*_brightness(values, dates), values.dtype.name)
     cube = np.full((len(ids), counts.max(), len(chosen)), MISSING[values.dtype.name], values.dtype)
     cube[numbers, place] = values
     if "start" in columns:
@@ -330,6 +335,28 @@ def _observations(
         tuple(notes),
         varying,
     )
+
+
+def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:
+    """Rows (n, C) that count: those with all bands, or with any, and what is to be said."""
+    seen = observed(values)
+    some = seen.any(axis=1) & ~seen.all(axis=1)
+    if not some.any():
+        return values, []
+    if not bands.partial:
+        values = values.copy()
+        values[some] = MISSING[values.dtype.name]
+    share = some.sum() / seen.any(axis=1).sum()
+    return values, [partial_note("table", share, bool(bands.partial), what="rows")]
+
+
+def _brightness(values: np.ndarray, dates: np.ndarray) -> tuple[list[str], list[date], np.ndarray]:
+    """Of each date among rows (n, C): what it is called, its day and how bright it is."""
+    days, place = np.unique(dates, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    parts = np.split(values[order], np.cumsum(np.bincount(place))[:-1])
+    bright = [unitmix.levels(part.T[None], ~observed(part).T[None])[0] for part in parts]
+    return [TILE] * len(days), days.tolist(), np.array(bright)
 
 
 def _starts(dates: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from geoseg.bands import Bands
 from geoseg.classify import Classifier, check_unit
 from geoseg.decision import NO_DECISION, Decisions, check_threshold
 from geoseg.errors import Faults, InputError
+from geoseg.fillvalues import fill_in, said
 from geoseg.legend import NODATA, Legend, canonical
 from geoseg.output import (
     claim,
@@ -78,12 +79,14 @@ def predict_table(
     series = settled(series, card)
     min_clear = series.fewest()
     nodata = card.nodata if bands.nodata is None else bands.nodata
+    partial = card.partial if bands.partial is None else bands.partial
     settings = {
         "model": network.hash,
         "table": str(path),
         "series": asdict(series),
         "samples": asdict(samples),
         "nodata": None if nodata is None else str(nodata),
+        "partial": partial,
         "threshold": threshold,
         "precision": network.running.precision,
     }
@@ -92,19 +95,22 @@ def predict_table(
         if not _claim(out, settings, path, overwrite):
             summary.note(f"{out}: already made of this table with these settings; nothing to do")
             return summary
-        bands = replace(bands, order=list(card.bands), nodata=nodata)
+        bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
         table, every = _read(path, card, samples=samples, series=series, bands=bands)
-        _check_range(path, table, card)
+        warnings = _check_range(path, table, card)
     try:
         made = _decide(network, table, out / WORK, threshold=threshold, min_clear=min_clear)
         _write(out / CLASSES, table.ids, every, made, card.legend)
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
-    entry = {"status": DONE, "samples": len(every), "seconds": round(seconds, 3)}
+    entry: dict[str, Any] = {"status": DONE, "samples": len(every), "seconds": round(seconds, 3)}
+    entry["notes"] = warnings
     entry["samples_per_second"] = round(len(every) / seconds, 1)
     write_json(out / NAME, {"model": network.hash, "settings": settings, "table": entry})
     summary.notes(table.notes)
+    for text in warnings:
+        summary.warn(text)
     _summarize(summary, made, card.legend, len(every))
     summary.note(f"{len(every)} samples in {seconds:.1f} s ({len(every) / seconds:.0f} per second)")
     summary.note(f"classes: {out / CLASSES}")
@@ -182,17 +188,24 @@ def _dated(
     return replace(table, days=days)
 
 
-def _check_range(path: str | Path, table: Observations, card: ModelCard) -> None:
-    """Raises: InputError if the values are in other units than those of the training."""
+def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list[str]:
+    """What must be known of the values.
+
+    Raises: InputError if they are in other units than those of the training.
+    """
+    fill = fill_in(table.values, table.bands, card.statistics)
+    notes = said(str(path), fill, len(table.bands))
     highs = []
     for band in range(len(table.bands)):
         values = table.values[..., band]
-        seen = values[observed(values)]
+        none = [one.value for one in fill.get(table.bands[band], ())]
+        seen = values[observed(values) & ~np.isin(values, none)]
         if not len(seen):
-            return
+            return notes
         # Not the largest: clouds that nobody has left out are brighter than any field.
         highs.append(float(np.percentile(seen, 98)))
     suitability.check_units(str(path), table.values.dtype.name, highs, card)
+    return notes
 
 
 def _decide(

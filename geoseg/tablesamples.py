@@ -9,6 +9,7 @@ import numpy as np
 from geoseg.bands import Bands
 from geoseg.collected import Collected
 from geoseg.errors import Faults, InputError
+from geoseg.fillvalues import fill_in, said
 from geoseg.labels import Labels
 from geoseg.legend import Legend, canonical
 from geoseg.output import replacing
@@ -43,6 +44,8 @@ def collect_table(
     table = read_table(path, frame, samples=samples, series=series, bands=bands, wanted=wanted)
     summary = Summary()
     summary.notes(table.notes)
+    for text in said(str(path), fill_in(table.values, table.bands), len(table.bands)):
+        summary.warn(text)
     codes, keep = _labels(table, label, legend, path, labels, summary)
     values, days = table.values[keep], table.days[keep]
     with (
@@ -61,7 +64,7 @@ def collect_table(
 
         geometries = shapely.points(found.x, found.y)
     return Collected(found, geometries, crs, table.bands, values.dtype.name, table.reference, 0.0,
-                     summary)  # fmt: skip
+                     summary=summary)  # fmt: skip
 
 
 def _samples(

@@ -11,7 +11,7 @@ from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.dataset import Dataset
 from geoseg.errors import Faults
-from geoseg.scene import Scene, find_scenes, fit_bands
+from geoseg.scene import Scene, find_scenes
 from geoseg.suitability import check
 
 
@@ -23,12 +23,11 @@ def find_unlabelled(spec: Any, card: ModelCard, bands: Bands) -> list[Scene]:
     Raises: InputError with all scenes that do not suit.
     """
     faults = Faults()
-    scenes = []
+    scenes: list[Any] = []
     with faults.collect():
         for scene in find_scenes(spec, bands):
             with faults.collect():
-                check(scene, card)
-                scenes.append(fit_bands(scene, card.bands))
+                scenes.append(check(scene, card).scene)
     faults.found = [f"fit.unlabelled: {fault}" for fault in faults.found]
     faults.raise_if_any()
     return scenes

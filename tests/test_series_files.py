@@ -175,8 +175,12 @@ def test_one_file_per_band_and_date(tmp_path):
     stack = find_stacks(Series(path=str(tmp_path), pattern=pattern))[0]
     assert (stack.dates, stack.bands) == (DAYS, ("a", "b"))
     assert stack.notes == (
-        f"series {tmp_path.name}: no file for band b on 1 dates (2020-01-10); it is missing there",
+        f"series {tmp_path.name}: no file for band b on 1 dates (2020-01-10); they do not count"
+        " (with bands.partial=true they do)",
     )
+    assert (whole(stack)[0] == 65535).all()
+    stack = find_stacks(Series(path=str(tmp_path), pattern=pattern), Bands(partial=True))[0]
+    assert stack.notes[0].endswith("(2020-01-10); it is missing there")
     values = whole(stack)
     assert (values[0, 0] == IMAGE[0]).all()
     assert (values[0, 1] == 65535).all()
@@ -220,11 +224,12 @@ def test_one_file_per_band_with_a_list_of_dates(tmp_path):
     series = Series(path=str(tmp_path), dates=str(tmp_path / "timeline"))
     stack = find_stacks(series)[0]
     assert (stack.bands, stack.dates, len(stack.paths)) == (("nir", "red"), DAYS, 2)
-    values = whole(stack)
+    assert np.argwhere(whole(stack) == 65535).tolist() == [[1, 0, 4, 5], [1, 1, 4, 5]]
+    values = whole(replace(stack, partial=True))
     assert np.argwhere(values == 65535).tolist() == [[1, 0, 4, 5]]
     assert (values[:, 1] == first + 9).all()
     later = find_stacks(Series(path=series.path, dates=series.dates, start="2020-02-01"))[0]
-    assert (whole(later) == values[1:]).all()
+    assert (whole(replace(later, partial=True)) == values[1:]).all()
     assert "1 dates outside the period" in later.notes[0]
     text = fault(Series(path=str(tmp_path), dates=["2020-01-10", "2020-02-20"]))
     assert text.count("3 bands, but series.dates gives 2 dates") == 2
@@ -310,7 +315,8 @@ def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     assert named.bands == ("y", "x")
     assert (whole(named)[0] == IMAGE[::-1]).all()
     nodata = find_stacks(Series(path=str(tmp_path)), Bands(nodata=1201))[0]
-    assert not (whole(nodata) == 65535).any()
+    gaps = [[1, 0, 19, 29], [1, 1, 19, 29], [2, 0, 19, 28], [2, 1, 19, 28]]
+    assert np.argwhere(whole(nodata) == 65535).tolist() == gaps
     assert "no band nir" in fault(Series(path=str(tmp_path)), Bands(order=["nir"]))
     write(tmp_path / "S_20200401.tif", IMAGE[:1], names=("a",))
     text = fault(Series(path=str(tmp_path)))
@@ -399,7 +405,7 @@ class TestProducts:
         assert values.shape == (3, 10, 40, 60)
         hidden = (values == 65535).all(axis=(0, 1))
         expected = np.zeros((40, 60), bool)
-        expected[:2, :2] = True  # nodata
+        expected[:4, :4] = True  # nodata in the bands of 20 m
         expected[10:12, 12:14] = True  # cloud
         assert (hidden == expected).all()
         assert (values[:, :, 4:10] == 2000).all()

@@ -116,7 +116,7 @@ def test_only_three_data_types(tmp_path, dtype, kept, nodata):
     assert (read[~missing] == 7).all()
 
 
-def test_real_numbers_are_missing_by_band_and_zero_is_a_value(tmp_path):
+def test_an_observation_counts_if_all_its_bands_have_data_and_zero_is_a_value(tmp_path):
     values = np.zeros((2, 3, 20, 30), np.float32)
     values[0, 1, 2, 3] = np.nan
     values[0, 2, 2, 3] = -1
@@ -125,16 +125,22 @@ def test_real_numbers_are_missing_by_band_and_zero_is_a_value(tmp_path):
     for nodata, name in ((-1, "number"), (np.nan, "nan")):
         stack = stack_of(dated(tmp_path / name, values, nodata=nodata))
         right = expected if nodata == -1 else values
-        assert np.array_equal(whole(stack), right, equal_nan=True)
+        assert np.array_equal(whole(replace(stack, partial=True)), right, equal_nan=True)
+        none = np.broadcast_to(np.isnan(right).any(axis=1, keepdims=True), right.shape)
+        assert np.array_equal(whole(stack), np.where(none, np.nan, right), equal_nan=True)
 
 
-def test_whole_numbers_are_nodata_only_in_all_bands_of_a_file(tmp_path):
+def test_nodata_in_one_band_is_missing_in_all_unless_partial(tmp_path):
     values = VALUES.copy()
     values[0, 0, 0, 0] = 0
     values[0, :, 0, 1] = 0
-    read = whole(stack_of(dated(tmp_path, values)))
-    assert read[0, :, 0, 0].tolist() == [0, values[0, 1, 0, 0]]
-    assert (read[0, :, 0, 1] == 65535).all()
+    stack = stack_of(dated(tmp_path, values))
+    read = whole(stack)
+    assert (read[0, :, 0, :2] == 65535).all()
+    assert (read[0, :, 0, 2:] == VALUES[0, :, 0, 2:]).all()
+    partial = whole(replace(stack, partial=True))
+    assert partial[0, :, 0, 0].tolist() == [65535, values[0, 1, 0, 0]]
+    assert (partial[0, :, 0, 1] == 65535).all()
 
 
 def test_masks_hide_all_bands_and_values_choose(tmp_path):
@@ -288,7 +294,9 @@ def test_a_date_without_a_layer_of_a_band_is_missing(tmp_path):
     path = write(tmp_path / "a.tif", VALUES[0, 0])
     place = find_stacks(Series(path=str(dated(tmp_path / "i"))))[0].grid
     layer = Layer(str(path), DAYS[0], (1,), ("a",))
-    read = whole(Stack("s", place, DAYS[:2], ("a", "b"), "uint16", (layer,)))
+    stack = Stack("s", place, DAYS[:2], ("a", "b"), "uint16", (layer,))
+    assert (whole(stack) == 65535).all()  # no date has both bands
+    read = whole(replace(stack, partial=True))
     assert (read[0, 0] == VALUES[0, 0]).all()
     assert (read[0, 1] == 65535).all()
     assert (read[1] == 65535).all()

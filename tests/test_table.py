@@ -51,7 +51,8 @@ def collect(path, folder, labels=None, **options):
 
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
 def test_rows_become_series_in_order_of_dates(tmp_path, name):
-    table = read(written(tmp_path, name=name), wanted=["label"])
+    path = written(tmp_path, name=name)
+    table = read(path, wanted=["label"], bands=Bands(partial=True))
     assert list(table.ids) == ["a", "b"]
     assert table.bands == ("red", "nir")
     assert table.reference == "01-15"
@@ -60,6 +61,10 @@ def test_rows_become_series_in_order_of_dates(tmp_path, name):
     np.testing.assert_array_equal(table.values[1, :, 1], [2000, 2500, 65535])  # padding
     np.testing.assert_array_equal(table.days[0], [0, 45, 137])
     np.testing.assert_array_equal(table.days[1, :2], [17, 110])
+    assert "20.0% of the rows; the bands' mean" in table.notes[0]
+    whole = read(path, wanted=["label"])
+    np.testing.assert_array_equal(whole.values[0], [[100, 1000], [300, 3000], [65535, 65535]])
+    assert "20.0% of the rows; these count as nodata (bands.partial=true" in whole.notes[0]
 
 
 @pytest.mark.parametrize("dates", [["20220301", "20220201", "20220115", "20220505", "20220601"]])
@@ -84,7 +89,7 @@ def test_collected_samples_know_codes_places_and_groups(tmp_path):
     pixels, days = load_pixels(tmp_path / "d", "table")
     assert pixels.shape == (2, 3, 2)
     assert days.shape == (2, 3)
-    assert list(made.samples.clear) == [3, 2]
+    assert list(made.samples.clear) == [2, 2]  # one of three dates lacks a band
 
 
 def test_a_table_without_places_has_none(tmp_path):

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
+
 from geoseg.bands import Bands
 from geoseg.errors import Faults, InputError
-from geoseg.series import dates, offset
+from geoseg.series import dates, offset, unitmix
 from geoseg.series.assemble import assemble
 from geoseg.series.naming import entries_of
-from geoseg.stack import Stack, month_day
+from geoseg.stack import Stack, month_day, observed
 
 __all__ = ["DEMO_PARCELS", "DEMO_SERIES", "MIN_CLEAR", "Series", "find_stacks"]
 
@@ -142,9 +144,22 @@ def find_stacks(series: Series, bands: Bands | None = None) -> list[Stack]:
     faults.raise_if_any()
     found = entries_of(series, bands)
     stacks = assemble(found, series, bands)
-    if series.check and not found.products:
-        offset.check(stacks)
+    if not found.products:
+        looks = [offset.look(stack) for stack in stacks]
+        _check_units(stacks, looks)
+        if series.check:
+            offset.check(stacks, looks)
     return stacks
+
+
+def _check_units(stacks: list[Stack], looks: list[np.ndarray]) -> None:
+    """Raises: InputError if dates, of one stack or of several, are in different units."""
+    pairs = list(zip(stacks, looks, strict=True))
+    bright = [unitmix.levels(values, ~observed(values)) for _, values in pairs]
+    names = [stack.name for stack in stacks for _ in stack.dates]
+    dates_ = [day for stack in stacks for day in stack.dates]
+    dtype = "float32" if any(stack.dtype == "float32" for stack in stacks) else stacks[0].dtype
+    unitmix.check(names, dates_, np.concatenate(bright), dtype)
 
 
 def _check_pattern(key: str, pattern: str | None) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.bands import Bands
+from geoseg.bandtags import BandTags, Change, change
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid
 from geoseg.layers import Layer
@@ -23,6 +24,7 @@ from geoseg.series import safe
 from geoseg.series.dates import some
 from geoseg.series.entry import Entries, Entry
 from geoseg.series.place import common_grid
+from geoseg.series.tagged import Tagged, check_offset, common, tags_in
 from geoseg.stack import Stack
 
 if TYPE_CHECKING:
@@ -41,6 +43,14 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
         images = [image for image in images if image.band in wanted]
         facts = _facts(images)
         _check_single(images, facts)
+    found_tags = [
+        Tagged(image.when.date(), band, tags_in(facts[image.path], number, bands))
+        for image in images
+        for number, band in _numbered(image, facts[image.path], bands)
+        if band in wanted
+    ]
+    tags = common(found_tags)
+    notes += check_offset(found_tags, tags, series.offset)
     by_tile: dict[str, list[Entry]] = {}
     for image in images:
         by_tile.setdefault(image.tile or _name(series.path), []).append(image)
@@ -52,11 +62,13 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
                 mine, here = masking.matched(mine, masks, grid=grid, several=len(by_tile) > 1)
                 used |= here
             mine.sort(key=lambda image: (image.when, _size(facts[image.path]), image.path))
-            stack = _Tile(name, grid, mine, facts, series).stack(
+            stack = _Tile(name, grid, mine, facts, series, tags).stack(
                 wanted, bands, products=found.products
             )
             stacks.append(replace(stack, notes=(*place_notes, *stack.notes)))
     faults.raise_if_any()
+    if used and not series.mask_values:
+        masking.check_values(sorted(used))
     if masks:
         notes += masking.check_match(images, masks, used)
     first = stacks[0]
@@ -160,10 +172,12 @@ class _Tile:
     """In order of time."""
     facts: dict[str, RasterInfo]
     series: Series
+    tags: dict[str, BandTags]
+    """By band: what the numbers of all files are brought to."""
 
     def stack(self, wanted: tuple[str, ...], bands: Bands, *, products: bool) -> Stack:
         """Raises: InputError if there is one date only."""
-        layers = [layer for image in self.images if (layer := self._layer(image, wanted, bands))]
+        layers = [layer for image in self.images for layer in self._layers(image, wanted, bands)]
         days = tuple(sorted({layer.day for layer in layers}))
         if len(days) < 2:
             raise InputError(
@@ -181,30 +195,36 @@ class _Tile:
             grid=self.grid,
             dates=days,
             bands=wanted,
-            dtype=_dtype([fact.dtype for fact in facts], {layer.add for layer in layers}),
+            dtype=_dtype([fact.dtype for fact in facts], layers),
             layers=tuple(layers),
-            notes=tuple(self._notes(layers, days, wanted=wanted, masked=masked)),
+            notes=tuple(
+                self._notes(layers, days, wanted=wanted, masked=masked, partial=bool(bands.partial))
+            ),
             nodata=0.0 if products and bands.nodata is None else bands.nodata,
             mask_values=values,
             block=Counter(fact.block for fact in fine or facts).most_common(1)[0][0],
+            tags=tuple(self.tags[band] for band in wanted),
+            partial=bool(bands.partial),
         )
 
-    def _layer(self, image: Entry, wanted: tuple[str, ...], bands: Bands) -> Layer | None:
+    def _layers(self, image: Entry, wanted: tuple[str, ...], bands: Bands) -> list[Layer]:
+        """One, or as many as its bands are scaled in different ways."""
         fact = self.facts[image.path]
-        if image.number is not None:
-            numbers: tuple[int, ...] = (fact.bands[image.number - 1],)
-            names = [str(image.band)]
-        elif image.band is not None:
-            numbers, names = fact.bands[:1], [image.band]
-        else:
-            numbers, names = bands_of(fact, bands)
         since = self.series.offset_from
         day = image.when.date()
         add = image.add
         if since is None or day >= date.fromisoformat(since):
             add += self.series.offset
-        layer = Layer(image.path, day, numbers, tuple(names), image.mask, add)
-        return layer.select(wanted)
+        by_change: dict[Change, list[tuple[int, str]]] = {}
+        for number, band in _numbered(image, fact, bands):
+            if band in wanted:
+                made = change(tags_in(fact, number, bands), self.tags[band])
+                by_change.setdefault(made, []).append((number, band))
+        layers = []
+        for (factor, more), pairs in by_change.items():
+            numbers, names = zip(*pairs, strict=True)
+            layers.append(Layer(image.path, day, numbers, names, image.mask, add + more, factor))
+        return layers
 
     def _notes(
         self,
@@ -213,11 +233,14 @@ class _Tile:
         *,
         wanted: tuple[str, ...],
         masked: bool,
+        partial: bool,
     ) -> list[str]:
         notes = []
         held: dict[date, Counter[str]] = {day: Counter() for day in days}
         for layer in layers:
             held[layer.day].update(layer.bands)
+        dropped = "they do not count (with bands.partial=true they do)"
+        rule = "it is missing there" if partial else dropped
         twice = [day for day in days if max(held[day].values()) > 1]
         if twice:
             notes.append(
@@ -229,7 +252,7 @@ class _Tile:
             if lacking:
                 notes.append(
                     f"series {self.name}: no file for band {band} on {len(lacking)} dates"
-                    f" ({some(lacking)}); it is missing there"
+                    f" ({some(lacking)}); {rule}"
                 )
         if masked:
             bare = {layer.day for layer in layers if not layer.mask}
@@ -246,9 +269,19 @@ def _size(fact: RasterInfo) -> float:
     return fact.grid.resolution[0] if fact.grid else 0.0
 
 
-def _dtype(dtypes: list[str], adds: set[float]) -> str:
+def _numbered(image: Entry, fact: RasterInfo, bands: Bands) -> list[tuple[int, str]]:
+    """Numbers and names of the bands that an image holds."""
+    if image.number is not None:
+        return [(fact.bands[image.number - 1], str(image.band))]
+    if image.band is not None:
+        return [(fact.bands[0], image.band)]
+    numbers, names = bands_of(fact, bands)
+    return list(zip(numbers, names, strict=True))
+
+
+def _dtype(dtypes: list[str], layers: list[Layer]) -> str:
     """uint16, int16 or float32: the narrowest that holds what the files hold."""
-    whole = all(float(add).is_integer() for add in adds)
+    whole = all(float(layer.add).is_integer() and layer.factor == 1 for layer in layers)
     common = np.result_type(*dtypes)
     if whole and np.can_cast(common, np.uint16):
         return "uint16"

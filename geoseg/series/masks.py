@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from geoseg import raster
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid
-from geoseg.series import dates
+from geoseg.series import dates, safe
 from geoseg.series.entry import Entry
 from geoseg.series.naming import match, tile_of
 from geoseg.series.place import SAME, share
@@ -115,3 +119,53 @@ def check_match(images: list[Entry], masks: list[DatedMask], used: set[str]) -> 
 def _share(grid: Grid, path: str) -> float:
     other = raster.info(path).grid
     return share(other, grid) if other else 0.0
+
+
+SCL = tuple(range(12))
+"""The scene classes of Sentinel-2 L2A."""
+CLEAR_CLASSES = (4, 5, 6, 7)
+"""Vegetation, bare soil, water, unclassified: most of any scene that shows something."""
+LOOKED = 5
+"""Masks that are looked at, spread over all."""
+SIDE = 256
+"""Height and width in pixels to which these are thinned out."""
+
+
+def shares(paths: Sequence[str]) -> dict[int, float]:
+    """Values that masks hold, with their share of the pixels, the most frequent first.
+
+    Raises: InputError if a mask is damaged.
+    """
+    step = max(1, len(paths) // LOOKED)
+    counts: Counter[int] = Counter()
+    for path in paths[::step]:
+        with raster.Raster(path, bands=(1,), nodata="none") as mask:
+            shape = min(mask.grid.height, SIDE), min(mask.grid.width, SIDE)
+            values, inside = mask.read(mask.grid.window, shape=shape)
+        for value, count in zip(*np.unique(values[0][inside], return_counts=True), strict=True):
+            counts[int(value)] += int(count)
+    total = max(1, counts.total())
+    return {value: count / total for value, count in counts.most_common()}
+
+
+def told(found: dict[int, float]) -> str:
+    """Values of masks with their shares, for people."""
+    some = [f"{value} ({share:.0%})" for value, share in list(found.items())[:8]]
+    return ", ".join(some) + (" …" if len(found) > 8 else "")
+
+
+def check_values(paths: Sequence[str]) -> None:
+    """Raises: InputError if masks whose values nobody has explained hold scene classes.
+
+    All but 0 would be taken as not clear, and that is nearly all there is.
+    """
+    found = shares(paths)
+    clear = sum(found.get(value, 0.0) for value in CLEAR_CLASSES)
+    if not set(found) <= set(SCL) or clear <= found.get(0, 0.0):
+        return
+    raise InputError(
+        f"series.masks: the masks hold the values {told(found)}, such as the scene classes (SCL) of"
+        " Sentinel-2, where 4 is vegetation and 5 bare soil; without series.mask_values all but 0"
+        " would count as not clear; set series.mask_values="
+        f"[{','.join(map(str, safe.NOT_CLEAR))}]"
+    )

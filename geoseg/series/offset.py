@@ -42,10 +42,17 @@ FEWEST = 50
 """Clear pixels of a date that tell something."""
 
 
-def check(stacks: Sequence[Stack]) -> None:
-    """Raises: InputError if a stack, or all of them together, mix them."""
+def check(stacks: Sequence[Stack], looks: Sequence[np.ndarray]) -> None:
+    """Raises: InputError if a stack, or all of them together, mix them.
+
+    looks: of each stack, what `look` found.
+    """
     faults = Faults()
-    known = [(stack, _floors(_some_bands(stack))) for stack in stacks if _can_tell(stack)]
+    known = [
+        (stack, _floors(stack, values))
+        for stack, values in zip(stacks, looks, strict=True)
+        if _can_tell(stack)
+    ]
     for stack, floors in known:
         with faults.collect():
             _check_one(stack, floors)
@@ -205,9 +212,13 @@ def _all_alike(lifts: np.ndarray, tolerance: float = ALIKE) -> np.ndarray:
     return near & (np.ptp(lifts, axis=1) <= tolerance)
 
 
-def _floors(stack: Stack) -> np.ndarray:
+def look(stack: Stack) -> np.ndarray:
+    """Values (T, C, pixels) of some bands of a stack, in some windows spread over it."""
+    return _values(_some_bands(stack))
+
+
+def _floors(stack: Stack, values: np.ndarray) -> np.ndarray:
     """(T, C) float: the 5th percentile of clear pixels per date and band, NaN if too few."""
-    values = _values(stack)
     floors = np.full(values.shape[:2], np.nan)
     for place in np.ndindex(*floors.shape):
         floors[place] = _percentile(values[place][values[place] != stack.missing], 5)
