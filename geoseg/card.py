@@ -118,14 +118,11 @@ class ModelCard:
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
-        older = {
-            "series": None,
-            "started_from": None,
-            "pixel_size_on": ON_MAP,
-            "tags": [],
+        older: dict[str, Any] = {
+            "series": None, "started_from": None, "pixel_size_on": ON_MAP, "tags": [],
             "partial": False,
-        }
-        values = _parsed(text)
+        }  # fmt: skip
+        values: Any = _parsed(text)
         if isinstance(values, dict):
             values = older | values
             # Networks of before had no path at full resolution.
@@ -218,10 +215,8 @@ def _made(kind: type, values: Any, where: str) -> Any:
 
 def _tags(values: Any) -> BandTags:
     """Tags of a band. Raises: InputError."""
-    number = (
-        {"nodata": 0.0} if isinstance(values, dict) and values.get("nodata") in NOT_JSON else {}
-    )
-    schema.check(BandTags, {**values, **number} if number else values, "tags")
+    known = isinstance(values, dict) and values.get("nodata") in NOT_JSON
+    schema.check(BandTags, values | {"nodata": None} if known else values, "tags")
     return BandTags.from_dict(values)
 
 

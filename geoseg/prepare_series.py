@@ -333,7 +333,7 @@ def _describe(
         found.pixel_size_m,
         found.crs,
         settings,
-        found.tags,
+        tags=found.tags,
     )
 
 
