@@ -12,6 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from geoseg.curves import draw_curves
+from geoseg.errors import InputError
 from geoseg.history import METRICS, History, Validation, write_metrics
 from geoseg.loggers import Follower
 from geoseg.settings import Fit
@@ -46,7 +47,15 @@ class Books:
     def write(
         self, network: nn.Module, history: History, validation: Validation | None, *, better: bool
     ) -> None:
-        """Write down an epoch. network: with the averaged weights, which were validated."""
+        """Write down an epoch. network: with the averaged weights, which were validated.
+
+        Raises: InputError if the run folder is gone.
+        """
+        if not self._folder.is_dir():
+            raise InputError(
+                f"{self._folder}: somebody removed or renamed this run folder while the training"
+                " wrote to it; what was learnt is lost: give the command again"
+            )
         if better:
             self._keep(network, validation.details if validation else {})
         write_metrics(self._folder / METRICS, history.rows)
@@ -55,6 +64,8 @@ class Books:
         self._console.print(_line(history, self._fit), highlight=False)
 
     def close(self, history: History) -> None:
+        if history.rows:  # it may be gone, of a training that had long been over
+            write_metrics(self._folder / METRICS, history.rows)
         draw_curves(history.rows, self._folder / "curves.png")
         self._follower.end(history.rows, well=True)
 

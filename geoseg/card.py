@@ -132,6 +132,16 @@ class ModelCard:
             ) from None
 
 
+def whole_weights(path: Path) -> bool:
+    """Whether a safetensors file is there, and as long as its header says."""
+    try:
+        length, header = _header(path)
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name[:2] != "__"]
+        return path.stat().st_size == 8 + length + max(ends, default=0)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error):
+        return False
+
+
 def _header(path: Path) -> tuple[int, Any]:
     """Length and content of a safetensors header. Raises: OSError, ValueError, struct.error."""
     with path.open("rb") as file:

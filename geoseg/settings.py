@@ -232,6 +232,10 @@ ANYWHERE = ("devices", "nodes", "logger", "pictures")
 on with others."""
 
 
+LENGTHS = ("epochs", "max_minutes", "patience")
+"""Settings of Fit that end a training: one that is to last longer goes on."""
+
+
 @dataclass
 class Fit:
     """The training loop."""

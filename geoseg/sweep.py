@@ -33,7 +33,7 @@ from omegaconf import DictConfig
 from geoseg import processes
 from geoseg.card import BEST
 from geoseg.errors import InputError
-from geoseg.output import make_folder, read_json, write_json
+from geoseg.output import make_folder, read_note, write_json
 from geoseg.sweeptable import Job, report, write_table
 
 JOBS = ".jobs"
@@ -189,7 +189,8 @@ class Sweep:
         folder = Opened.folder
         if folder is None or not (folder / JOBS).is_dir():
             return []
-        jobs = [Job(**read_json(note)) for note in sorted((folder / JOBS).glob("*.json"))]
+        notes = (read_note(note) for note in sorted((folder / JOBS).glob("*.json")))
+        jobs = [Job(**note) for note in notes if note is not None]
         jobs = [job for job in jobs if job.sweep == self.mark or (Path(job.run) / BEST).exists()]
         jobs = [job for job in jobs if job.sweep == self.mark or not job.fault]
         jobs.sort(key=lambda job: (bool(job.fault), -(job.val_miou or 0)))
