@@ -299,14 +299,12 @@ def read_well() -> Iterator[None]:
         if "shared memory" in text:
             cause = "the readers' shared memory is full"
         elif "DataLoader worker" in text and ("killed by signal" in text or "exited" in text):
-            cause = (
-                "a process that reads samples was ended by the system: is there too little memory"
-            )
+            cause = "a process that reads samples was ended from outside, for lack of memory?"
         else:
             raise
         raise InputError(
-            f"fit.workers: {cause}; set fewer, as in fit.workers=1, or fit.workers=0, which reads in"
-            " the training's own process; the same command then goes on from here"
+            f"fit.workers: {cause}; set fewer, as in fit.workers=1 or 0 (none): the same command"
+            " goes on from here"
         ) from error
 
 

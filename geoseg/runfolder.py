@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import zipfile
 import zlib
@@ -96,18 +97,21 @@ def opened(
 
 def _longer(run: Path, settings: dict[str, Any], name: str) -> list[str]:
     """What was raised, if a training in the folder is to last longer and nothing else differs."""
-    before = read_claim(run, command=name)
-    old, new = (before or {}).get("fit"), settings["fit"]
+    before = read_claim(run, command=name) or {}
+    old, new = before.get("fit"), settings["fit"]
     if not isinstance(old, dict) or not origin.goes_on(run):
         return []
-    same = [{**values, "fit": {k: v for k, v in fit.items() if k not in LENGTHS}}
-            for values, fit in ((before or {}, old), (settings, new))]  # fmt: skip
-    if same[0] != same[1]:
+    if _but_length(before) != _but_length(json.loads(json.dumps(settings))):
         return []
     changed = [key for key in LENGTHS if old.get(key) != new.get(key)]
     if not all(_is_longer(old.get(key), new.get(key)) for key in changed):
         return []
     return [f"fit.{key} {_said(old.get(key))} → {_said(new.get(key))}" for key in changed]
+
+
+def _but_length(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that say how long a training lasts."""
+    return settings | {"fit": {k: v for k, v in settings["fit"].items() if k not in LENGTHS}}
 
 
 def _is_longer(old: Any, new: Any) -> bool:

@@ -227,7 +227,7 @@ class SeriesSamples:
         faults.raise_if_any()
 
 
-ANYWHERE = ("devices", "nodes", "logger", "pictures")
+ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures")
 """Settings of Fit that say where a training runs and what it shows, not what comes out: it may go
 on with others."""
 

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from contextlib import suppress
+from typing import TextIO
 
 _lost: dict[str, OSError] = {}
 """By stream, why what a command says is no longer written."""
@@ -66,7 +67,7 @@ def _occupy() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
-def _lasting(stream: io.TextIOBase, command: str, errors: str) -> io.TextIOBase:
+def _lasting(stream: TextIO, command: str, errors: str) -> TextIO:
     """The stream, or one of the same file that takes everything."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # somebody's own, as in a notebook
