@@ -76,7 +76,8 @@ class Books:
         self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None
     ) -> None:
         """Tell the logger of a training that failed or was interrupted."""
-        if kind is not None:
+        # In a folder that is gone, a logger's own threads would complain at length.
+        if kind is not None and self._folder.is_dir():
             self._follower.end(self._rows, well=False)
 
     def _show(self, network: nn.Module, history: History) -> dict[str, np.ndarray]:

@@ -16,6 +16,8 @@ from geoseg.errors import InputError
 
 MADE = "made"
 """Key of a note of settings under which the stamps of the files lie, once all are made."""
+_told: set[str] = set()
+"""Notes of which it was said that they can't be read."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -154,7 +156,10 @@ def read_note(path: str | Path) -> dict[str, Any] | None:
         found = None
     if isinstance(found, dict):
         return found
-    print(f"geoseg: {path}: can't be read, so what it noted counts as unknown", file=sys.stderr)
+    if str(path) not in _told:
+        _told.add(str(path))
+        said = "can't be read, so what it noted counts as unknown"
+        print(f"geoseg: {path}: {said}", file=sys.stderr)
     return None
 
 

@@ -36,8 +36,9 @@ def unwritten() -> str | None:
 class _Lasting(io.FileIO):
     """A stream that swallows what can't be written any more."""
 
-    def __init__(self, number: int, stream: str, command: str) -> None:
-        super().__init__(number, "w", closefd=False)
+    def __init__(self, before: TextIO, stream: str, command: str) -> None:
+        super().__init__(before.fileno(), "w", closefd=False)
+        self._before = before  # it would close the file when nobody has it any more
         self._stream, self._command = stream, command
 
     def write(self, content: object) -> int:
@@ -71,7 +72,7 @@ def _lasting(stream: TextIO, command: str, errors: str) -> TextIO:
     """The stream, or one of the same file that takes everything."""
     if not isinstance(stream, io.TextIOWrapper):
         return stream  # somebody's own, as in a notebook
-    raw = getattr(stream.buffer, "raw", None)
+    raw = getattr(stream.buffer, "raw", stream.buffer)  # itself, where nothing is buffered
     if type(raw) is not io.FileIO:
         stream.reconfigure(errors=errors)
         return stream
@@ -80,7 +81,7 @@ def _lasting(stream: TextIO, command: str, errors: str) -> TextIO:
     name = "stdout" if stream is sys.stdout else "stderr"
     _lost.pop(name, None)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(raw.fileno(), name, command)),
+        io.BufferedWriter(_Lasting(stream, name, command)),
         encoding=stream.encoding,
         errors=errors,
         line_buffering=stream.line_buffering,
