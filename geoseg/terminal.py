@@ -80,8 +80,9 @@ def _lasting(stream: TextIO, command: str, errors: str) -> TextIO:
         stream.flush()
     name = "stdout" if stream is sys.stdout else "stderr"
     _lost.pop(name, None)
+    lasting = _Lasting(stream, name, command)
     return io.TextIOWrapper(
-        io.BufferedWriter(_Lasting(stream, name, command)),
+        lasting if raw is stream.buffer else io.BufferedWriter(lasting),  # type: ignore[arg-type]
         encoding=stream.encoding,
         errors=errors,
         line_buffering=stream.line_buffering,
