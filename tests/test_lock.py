@@ -100,9 +100,13 @@ def test_a_lock_of_another_machine_is_named_with_how_to_remove_it(tmp_path, othe
 
 
 def test_a_folder_that_is_removed_meanwhile_is_a_fault(tmp_path):
-    with pytest.raises(InputError, match="somebody removed it"), held(tmp_path / "out", "predict"):
-        lock_path(tmp_path / "out").unlink()
-        (tmp_path / "out").rmdir()
+    @alone("predict", "out")
+    def predict(out):
+        lock_path(out).unlink()
+        out.rmdir()
+
+    with pytest.raises(InputError, match=r"out: somebody removed it.*while geoseg predict"):
+        predict(tmp_path / "out")
 
 
 def test_the_holder_gives_signs_of_life(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Outputs are on the disk before they have their names; notes that are damaged are not in the way."""
+"""Outputs reach the disk before they get their names; damaged notes are in nobody's way."""
 
 import json
 import os
