@@ -82,7 +82,7 @@ def _lasting(stream: TextIO, command: str, errors: str) -> TextIO:
     _lost.pop(name, None)
     lasting = _Lasting(stream, name, command)
     return io.TextIOWrapper(
-        lasting if raw is stream.buffer else io.BufferedWriter(lasting),  # type: ignore[arg-type]
+        lasting if raw is stream.buffer else io.BufferedWriter(lasting),
         encoding=stream.encoding,
         errors=errors,
         line_buffering=stream.line_buffering,

@@ -127,8 +127,8 @@ def test_a_finished_training_that_is_to_last_longer_goes_on(dataset, tmp_path, c
     assert "the learning rate rises again" in said
     rates = [float(row["learning_rate"]) for row in rows_of(tmp_path)]
     assert len(rates) == 4
-    # Two steps an epoch: the second epoch's last is at (1 + 1/2) / 4 of the whole.
-    assert rates[1] == pytest.approx(learning_rate(longer, 1.5 / 4), rel=1e-4)
+    # Three steps an epoch: the second epoch's last is at (1 + 2/3) / 4 of the whole.
+    assert rates[1] == pytest.approx(learning_rate(longer, (1 + 2 / 3) / 4), rel=1e-4)
     assert rates[1] > rates[0]
     assert last(tmp_path)["average"]["evenly"]
     assert ModelCard.read(tmp_path / "best.safetensors")
