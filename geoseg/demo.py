@@ -106,14 +106,12 @@ def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = 
     from geoseg.landscape import countryside
     from geoseg.landscape.ground import PIXEL_M
     from geoseg.landscape.texture import Textures
-    from geoseg.output import claim, note_made, remove_broken
-    from geoseg.stamp import stamps
+    from geoseg.output import claim
 
     DemoConfig(str(out), seed, size)  # checks
     out = Path(out)
     settings = {"seed": seed, "size": size, "drawing": DRAWING}
     claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
-    remove_broken(out, command="demo")
     todo = [
         shot
         for shot in shots()
@@ -128,9 +126,6 @@ def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = 
     textures = Textures(seed)
     for shot in todo:
         _take(land, shot, textures, size=size, seed=seed, out=out)
-    made = [path(out, shot) for shot in shots() for path in (_scene, _preview)]
-    made += [out / name for name in PRODUCTS if name.endswith(".gpkg")]
-    note_made(out, stamps(out, made), command="demo")
 
 
 def _scene(out: Path, shot: Shot) -> Path:

@@ -75,14 +75,12 @@ def write_series(
     size: height and width of a tile in pixels of 10 m. The same seed and size give the same bytes.
     Raises: InputError if `out` holds a series of other settings, or can't be written.
     """
-    from geoseg.output import claim, note_made, remove_broken
-    from geoseg.stamp import stamps
+    from geoseg.output import claim
 
     check(size)
     out = Path(out)
     settings = {"seed": seed, "size": size, "drawing": DRAWING}
     claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
-    remove_broken(out, command="demo")
     images = {tile: _missing(out, tile, passes(tile, seed)) for tile in TILES}
     if any(images.values()) or not (out / "parcels.gpkg").exists():
         from geoseg.landscape import farmland
@@ -95,10 +93,6 @@ def write_series(
     for tile in TILES:
         if not _preview(out, tile).exists():
             _write_preview(out, tile, passes(tile, seed))
-    days = [(tile, one.day) for tile in TILES for one in passes(tile, seed)]
-    made = [path(out, *which) for which in days for path in (image_path, mask_path)]
-    made += [out / "parcels.gpkg", *(_preview(out, tile) for tile in TILES)]
-    note_made(out, stamps(out, made), command="demo")
 
 
 def check(size: int) -> None:

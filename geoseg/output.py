@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputError
-from geoseg.stamp import broken
 
 MADE = "made"
 """Key of a note of settings under which the stamps of the files lie, once all are made."""
@@ -244,12 +243,6 @@ def read_made(folder: Path, *, command: str, name: str = "") -> dict[str, str]:
     """Stamps of an output's files; none if it was never whole."""
     found = (read_note(claim_note(folder, command=command, name=name)) or {}).get(MADE)
     return found if isinstance(found, dict) else {}
-
-
-def remove_broken(folder: Path, *, command: str) -> None:
-    """Remove files of an output that are not as they were made any more: they are made again."""
-    for name in broken(folder, read_made(folder, command=command)):
-        (folder / name).unlink(missing_ok=True)
 
 
 def is_claimed(folder: str | Path, settings: dict[str, Any], *, command: str) -> bool:
