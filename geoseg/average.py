@@ -9,6 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+MANY = 10**6
+"""Steps after which a moving average no longer is in its beginning."""
+
 
 class Average:
     """A moving average; from some point on, if so told, an even one of all weights since.
@@ -46,6 +49,11 @@ class Average:
     def begin_evenly(self) -> None:
         """From now on all weights count alike; the moving average so far counts as one of them."""
         self.evenly, self._steps = True, 1
+
+    def begin_moving(self) -> None:
+        """From now on a moving average again, which begins with the even one so far."""
+        # As many steps as make the moving average keep its full share.
+        self.evenly, self._steps = False, MANY
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -181,7 +181,12 @@ def _origin(path: str) -> str:
 
 def _origin_of(copy: Path) -> str | None:
     """The origin that a copy was made of; None if it is not there, or not a copy."""
-    return raster.tags(copy).get(ORIGIN) if copy.exists() else None
+    if not copy.exists():
+        return None
+    try:
+        return raster.tags(copy).get(ORIGIN)
+    except InputError:
+        return None
 
 
 def _copy(path: str, target: Path) -> None:

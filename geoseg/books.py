@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from geoseg.curves import draw_curves
+from geoseg.errors import InputError
 from geoseg.history import METRICS, History, Validation, write_metrics
 from geoseg.loggers import Follower
 from geoseg.settings import Fit
@@ -74,7 +75,15 @@ class Books:
     def write(
         self, network: nn.Module, history: History, validation: Validation | None, *, better: bool
     ) -> None:
-        """Write down an epoch. network: with the averaged weights, which were validated."""
+        """Write down an epoch. network: with the averaged weights, which were validated.
+
+        Raises: InputError if the run folder is gone.
+        """
+        if not self._folder.is_dir():
+            raise InputError(
+                f"{self._folder}: somebody removed or renamed this run folder while the training"
+                " wrote to it; what was learnt is lost: give the command again"
+            )
         if better:
             self._best = copy.deepcopy(network), validation.details if validation else {}
         write_metrics(self._folder / METRICS, history.rows)
@@ -100,6 +109,8 @@ class Books:
 
     def close(self, history: History) -> None:
         self._save_best()
+        if history.rows:  # it may be gone, of a training that had long been over
+            write_metrics(self._folder / METRICS, history.rows)
         draw_curves(history.rows, self._folder / "curves.png")
         self._follower.end(history.rows, well=True)
 
@@ -110,7 +121,8 @@ class Books:
         self, kind: type[BaseException] | None, fault: BaseException | None, _: TracebackType | None
     ) -> None:
         """Save the best weights and tell the logger of a training that failed or was stopped."""
-        if kind is not None:
+        # In a folder that is gone, a logger's own threads would complain at length.
+        if kind is not None and self._folder.is_dir():
             self._save_best()
             self._follower.end(self._rows, well=False)
 

@@ -183,6 +183,15 @@ class ModelCard:
             raise _unreadable(path, "a model card", error) from None
 
 
+def whole_weights(path: Path) -> bool:
+    """Whether a safetensors file is there, and as long as its header says."""
+    try:
+        file = TensorFile.open(path)
+        return path.stat().st_size == file.size
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return False
+
+
 @dataclass(frozen=True)
 class Listed:
     """A legend in a card."""

@@ -22,8 +22,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from geoseg import stopping, terminal
 from geoseg.errors import Faults, InputError
-from geoseg.output import make_folder
+from geoseg.output import make_folder, replacing
 from geoseg.sweep import Sweep, asked
 
 _PACKAGE = Path(__file__).parent
@@ -38,11 +39,13 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
 
     sweeps: --multirun calls `main` for each combination of settings, in its own folder `run`; it
     returns the score that a sweep compares.
-    Exit status: 0 done, 1 a fault that stderr explains, 130 interrupted.
+    Exit status: 0 done, 1 a fault that stderr explains, 130 interrupted, 143 told to end (SIGTERM).
     """
+    terminal.settle("" if {"-h", "--help"} & set(sys.argv[1:]) else name)
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(help_text(name, schema))
         return
+    stopping.watch()
     register(name, schema)
     sys.argv[1:] = map(quoted, sys.argv[1:])
     sweep = _sweep(name, sweeps=sweeps)
@@ -72,12 +75,11 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         if full:
             raise
         _end(name, explain(error, name, schema))
-    except KeyboardInterrupt:
-        print(f"geoseg {name}: stopped; the same command goes on from here", file=sys.stderr)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        # All is cleaned up; libraries that say goodbye to each other would keep a person waiting.
-        os._exit(130)
+    except KeyboardInterrupt as stopped:
+        stopping.end(name, stopped)
+    fault = terminal.unwritten()
+    if fault:
+        _end(name, fault)
 
 
 @contextmanager
@@ -165,9 +167,11 @@ def record(folder: Path, name: str, config: Any) -> None:
     target = folder / ".hydra"
     make_folder(target)
     content = OmegaConf.merge(header, OmegaConf.to_container(OmegaConf.structured(config)))
-    OmegaConf.save(content, target / "config.yaml")
+    with replacing(target / "config.yaml") as temporary:
+        OmegaConf.save(content, temporary)
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
-    OmegaConf.save(OmegaConf.create(list(overrides)), target / "overrides.yaml")
+    with replacing(target / "overrides.yaml") as temporary:
+        OmegaConf.save(OmegaConf.create(list(overrides)), temporary)
 
 
 def to_objects(cfg: DictConfig, schema: type) -> Any:

@@ -19,12 +19,13 @@ from geoseg import __version__, command, processes, recipe, seriesset
 from geoseg.accuracy import write_confusion_csv
 from geoseg.augment import Augment
 from geoseg.card import weights_hash
-from geoseg.dataset import DESCRIPTION, Dataset
+from geoseg.dataset import DESCRIPTION, Dataset, check_whole
 from geoseg.errors import Faults, InputError
 from geoseg.foldscores import Gap, caveats
 from geoseg.foldtally import Tally
 from geoseg.foldtraining import Draw, train_folds
 from geoseg.imagefolds import ImageFolds
+from geoseg.lock import alone
 from geoseg.origin import Origin
 from geoseg.origin import check as check_start
 from geoseg.output import claim, clearing, write_json
@@ -130,6 +131,7 @@ class Crossvalidation:
         return "\n\n".join([*parts, f"report: {self.out / REPORT} (open it in a browser)"])
 
 
+@alone("crossvalidate", "config.run")
 def crossvalidate(
     dataset: SeriesDataset | Dataset,
     config: CrossvalidateConfig,
@@ -195,6 +197,8 @@ def _plan(
     dataset: SeriesDataset | Dataset, draw: Draw, config: CrossvalidateConfig
 ) -> SeriesFolds | ImageFolds:
     """Draw the folds. Raises: InputError."""
+    command = "prepare" if isinstance(dataset, Dataset) else "prepare_series"
+    check_whole(dataset.folder, f"geoseg.{command}")
     if isinstance(dataset, Dataset):
         return ImageFolds.plan(dataset, draw, config.model, test=config.test)
     if config.test:

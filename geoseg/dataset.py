@@ -20,8 +20,9 @@ from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import InputError
 from geoseg.grid import Window
 from geoseg.legend import Legend
-from geoseg.output import partial, read_json, unwritable, write_json
+from geoseg.output import partial, put, read_json, read_note, unwritable, write_json
 from geoseg.scene import Scene
+from geoseg.stamp import broken, stamps
 from geoseg.tiling import Tiling
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "dataset.json"
 GROUND, ON_MAP = "ground", "map"
 """Where a pixel size was measured; older data sets and cards, which don't say it, mean the map."""
+FILES = "files"
+"""Key in it of the stamps of all other files."""
 MAP = "map"
 """The unit of a data set of dated scenes."""
 TILES = "tiles.gpkg"
@@ -124,9 +127,18 @@ class Dataset:
                 "pixel_size_on": GROUND,
                 "tags": [tags.to_dict() for tags in self.tags],
                 "settings": self.settings,
+                FILES: stamps(self.folder, self._files()),
             }
             | dated,
         )
+
+    def _files(self) -> list[Path]:
+        """What prepare has written here."""
+        inside = self.folder.absolute()
+        paths = sorted({Path(path).absolute() for scene in self.scenes for path in scene.paths})
+        copies = [path.relative_to(inside) for path in paths if path.parent.parent == inside]
+        targets = [self.target(scene.name) for scene in self.scenes]
+        return [*targets, self.folder / TILES, *(self.folder / copy for copy in copies)]
 
     @classmethod
     def load(cls, folder: str | Path) -> Dataset:
@@ -171,6 +183,23 @@ class Dataset:
 def pixel_size(scenes: Sequence[AnyScene]) -> float:
     """Metres on the ground: that of most scenes."""
     return median(scene.grid.pixel_size_m for scene in scenes)
+
+
+def broken_files(folder: Path) -> list[str]:
+    """Names of the files of a data set that are no longer as they were when it was made."""
+    return broken(folder, (read_note(folder / DESCRIPTION) or {}).get(FILES))
+
+
+def check_whole(folder: Path, command: str) -> None:
+    """Raises: InputError if files of a data set are gone or were changed. command: that made it."""
+    found = broken_files(folder)
+    if found:
+        names = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
+        raise InputError(
+            f"{folder}: {names}: gone, cut short or changed since {command} made"
+            f" {'it' if len(found) == 1 else 'them'}; run the same {command} again, which makes"
+            " only that anew"
+        )
 
 
 def write_tiles(
@@ -226,4 +255,4 @@ def write_layer(
         raise unwritable(path, " ".join(str(error).split())) from None
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-    temporary.replace(path)
+    put(temporary, path)

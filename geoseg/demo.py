@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from geoseg import command, demo_series
 from geoseg.errors import Faults
+from geoseg.lock import alone
 
 if TYPE_CHECKING:
     import geopandas
@@ -95,6 +96,7 @@ def shots() -> list[Shot]:
     ]
 
 
+@alone("demo", "out")
 def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = False) -> None:
     """Write scenes/, labels.gpkg, labelled_area.gpkg and preview/; what is there already stays.
 

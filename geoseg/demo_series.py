@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoseg.errors import InputError
+from geoseg.lock import alone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +66,7 @@ class Pass:
     """Whether the swath ends within the tile."""
 
 
+@alone("demo", "out")
 def write_series(
     out: str | Path, *, seed: int = 0, size: int = 400, overwrite: bool = False
 ) -> None:

@@ -18,6 +18,7 @@ from geoseg.ground import HECTARE
 from geoseg.labels import Labels
 from geoseg.landcover import LEGEND_TAG, MODEL_TAG, VERSION_TAG, Map
 from geoseg.legend import Legend, LegendSettings
+from geoseg.lock import alone
 from geoseg.output import claim, clearing, write_json
 from geoseg.places import choose
 from geoseg.report import Report
@@ -168,6 +169,7 @@ class Evaluation:
         )
 
 
+@alone("evaluate", "out")
 def evaluate(
     found: Map,
     truth: Truth,

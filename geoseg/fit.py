@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -106,7 +106,7 @@ def fit_network(
     def save() -> None:
         _save(task.folder / LAST, training.state, history)
 
-    with enough_memory("fit.batch_size", fit.batch_size), books or nullcontext():
+    with enough_memory("fit.batch_size", fit.batch_size), read_well(), books or nullcontext():
         while history.finished(fit) is None:
             seed_epoch(seed, history.epoch, ranks)
             sampler.epoch = history.epoch
@@ -181,8 +181,11 @@ class Training:
                     progress = max(progress, clock.minutes() / fit.max_minutes)
                 if progress >= 1 and (number or history.epoch):
                     break
-                if fit.swa and progress >= 1 - fit.swa and not self.average.evenly:
+                even = fit.swa > 0 and progress >= 1 - fit.swa
+                if even and not self.average.evenly:
                     self.average.begin_evenly()
+                elif self.average.evenly and not even:  # the training lasts longer than it did
+                    self.average.begin_moving()
                 set_rate(self._optimizer, learning_rate(fit, progress))
                 last = number + 1 == count
                 stepping = (number + 1) % fit.accumulate == 0 or last
@@ -294,6 +297,28 @@ class Losses:
 
     def mean(self) -> float:
         return float(torch.stack(self._losses).mean())
+
+
+@contextmanager
+def read_well() -> Iterator[None]:
+    """Context in which a reading process that the system ended is a fault of a setting.
+
+    Raises: InputError instead of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if "shared memory" in text:
+            cause = "the readers' shared memory is full"
+        elif "DataLoader worker" in text and ("killed by signal" in text or "exited" in text):
+            cause = "a process that reads samples was ended from outside, for lack of memory?"
+        else:
+            raise
+        raise InputError(
+            f"fit.workers: {cause}; set fewer, as in fit.workers=1 or 0 (none): the same command"
+            " goes on from here"
+        ) from error
 
 
 def loading(fit: Fit, device: torch.device) -> dict[str, Any]:

@@ -74,9 +74,17 @@ def finish(path: str | Path, legend: Legend) -> None:
 
     Raises: InputError if the side files can't be written.
     """
-    if not all(beside.exists() for beside in side_files(path)):
-        write_side_files(path, legend)
+    complete(path, legend)
     cog.unfinished(path).unlink(missing_ok=True)
+
+
+def complete(path: str | Path, legend: Legend) -> None:
+    """Write the side files of a map again, if one is gone or empty.
+
+    What else is in them may be of QGIS, which adds to them. Raises: InputError.
+    """
+    if not all(beside.is_file() and beside.stat().st_size for beside in side_files(path)):
+        write_side_files(path, legend)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from geoseg.card import ModelCard
 from geoseg.dataset import Dataset, Tile
 from geoseg.device import Device
 from geoseg.errors import InputError
-from geoseg.fit import fit_network, loading
+from geoseg.fit import fit_network, loading, read_well
 from geoseg.judge import inputs
 from geoseg.learn import CPU_BATCH, GPU_BATCH, fuller, make_task
 from geoseg.making import filled, measure
@@ -97,7 +97,7 @@ def _judge(
 ) -> np.ndarray:
     """Confusion matrix (K, K). rate: the learning rate, for the words if it was too high."""
     matrix = np.zeros((classes, classes), np.int64)
-    with torch.inference_mode(), device.autocast():
+    with torch.inference_mode(), device.autocast(), read_well():
         for image, target in batches:
             logits = network(*inputs(image.to(device.torch)))
             if not torch.isfinite(logits).all():

@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 
 from geoseg.device import enough_memory
 from geoseg.errors import InputError
-from geoseg.fit import Task, Training, seed_epoch
+from geoseg.fit import Task, Training, read_well, seed_epoch
 from geoseg.output import replacing
 from geoseg.ranks import Ranks
 from geoseg.schedule import set_frozen, set_rate
@@ -37,7 +37,7 @@ def find_rate(task: Task, fit: Fit, *, fabric: Fabric, seed: int) -> str:
     Returns: what came out, as a text for people.
     Raises: InputError if the loss is no number from the start.
     """
-    with enough_memory("fit.batch_size", fit.batch_size):
+    with enough_memory("fit.batch_size", fit.batch_size), read_well():
         rates, losses = _tried(task, fit, fabric=fabric, seed=seed)
     ranks = Ranks.of(fabric)
     ranks.leave()

@@ -13,7 +13,7 @@ import numpy as np
 
 from geoseg import raster
 from geoseg.bands import BandStatistics, Measure, nominal_range
-from geoseg.dataset import DESCRIPTION, Dataset, Tile, write_tiles
+from geoseg.dataset import DESCRIPTION, FILES, Dataset, Tile, broken_files, write_tiles
 from geoseg.datedscene import MEMORY, AnyScene, DatedReader, DatedScene
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
@@ -21,7 +21,7 @@ from geoseg.inspection import Inspection
 from geoseg.labels import Labels, LabelSource, open_labels
 from geoseg.legend import UNLABELLED, Legend
 from geoseg.measureunits import remedy
-from geoseg.output import claim, fingerprint
+from geoseg.output import claim, fingerprint, read_note
 from geoseg.raster import Raster, all_bands, any_band
 from geoseg.scene import Scene, SceneReader, said_of_changes
 from geoseg.split import SPLITS, Region, Split, check_used, leakage_m
@@ -60,14 +60,13 @@ def burn(
         inputs += [fingerprint(path) for path in source.paths]
         claimed = planned.settings | {"legend": legend.to_dict(), "inputs": inputs}
         claim(folder, claimed, command=command, products=products, overwrite=overwrite)
-        if (folder / DESCRIPTION).exists():
-            summary.note(f"{folder}: already made with these settings; nothing to do")
+        if is_made(folder, summary):
             return False
         looks = []
         for scene in scenes:
             look = Inspection.of(scene, scenes)
             path = planned.target(scene.name)
-            if path.exists():
+            if _is_burnt(path, scene):
                 for _ in _valid(scene, look):
                     pass
             else:
@@ -80,6 +79,39 @@ def burn(
         images = [scene for scene in scenes if isinstance(scene, Scene)]
         summary.notes(said_of_changes(images, "most scenes"))
     return True
+
+
+def is_made(folder: Path, summary: Summary) -> bool:
+    """Whether a data set is whole, and says so; what is broken of it is removed, to be made again.
+
+    dataset.json comes last. If it can't be read, nobody knows whether the others are whole.
+    """
+    description = folder / DESCRIPTION
+    if not description.exists():
+        return False
+    known = FILES in (read_note(description) or {})
+    lost = broken_files(folder) if known else [DESCRIPTION]
+    if not lost:
+        summary.note(f"{folder}: already made with these settings; nothing to do")
+        return True
+    names = ", ".join(lost[:5]) + (" …" if len(lost) > 5 else "")
+    summary.note(f"{names}: gone, cut short or changed since; made again")
+    for name in lost:
+        (folder / name).unlink(missing_ok=True)
+    description.unlink(missing_ok=True)
+    return False
+
+
+def _is_burnt(path: Path, scene: AnyScene) -> bool:
+    """Whether an earlier call has burnt the target of a scene."""
+    if not path.exists():
+        return False
+    try:
+        grid = raster.info(path).grid
+        raster.check_whole(path)
+    except (InputError, *raster.READ_ERRORS):  # emptied or cut short since
+        return False
+    return grid is not None and grid.coincides(scene.grid)
 
 
 def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> None:

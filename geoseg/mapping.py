@@ -100,6 +100,7 @@ def plan(
         stamp = record.stamp(scene, place)
         if record.is_done(scene, stamp):
             report.before.append(scene.name)
+            maps.complete(report.out, scene.name, network.card.legend)
             continue
         whole = tuple(cut(scene, place, tiling.size, classes=classes, memory=memory))
         jobs.append(Job(whole, whole, stamp))

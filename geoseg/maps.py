@@ -29,10 +29,9 @@ def map_paths(out: Path, scene: str) -> tuple[Path, Path]:
     return out / LANDCOVER / f"{scene}.tif", out / CONFIDENCE / f"{scene}.tif"
 
 
-def is_there(out: Path, scene: str) -> bool:
-    """Whether both maps of a scene are there, with what belongs beside them."""
-    paths = map_paths(out, scene)
-    return all(path.is_file() for path in (*paths, *landcover.side_files(paths[0])))
+def complete(out: Path, scene: str, legend: Legend) -> None:
+    """Write what belongs beside the maps of a scene again, if it is gone or empty."""
+    landcover.complete(map_paths(out, scene)[0], legend)
 
 
 def remove(out: Path, scene: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -22,10 +23,12 @@ from geoseg.join import Join, Part
 from geoseg.joint_grid import joint_grid, parse_crs
 from geoseg.landcover import MAPS_TAG, MODEL_TAG, Map
 from geoseg.legend import NODATA, Legend
+from geoseg.lock import held, holder
 from geoseg.maps import CONFIDENCE, LANDCOVER
-from geoseg.output import claim, claim_note, fingerprint, read_json
+from geoseg.output import claim, fingerprint, note_made, read_claim, read_made, read_note
 from geoseg.record import NAME as RECORD
 from geoseg.scene import find_files
+from geoseg.stamp import is_whole, stamps
 from geoseg.summary import Summary
 from geoseg.threads import in_order
 
@@ -80,20 +83,28 @@ def mosaic(
     if out.is_dir():
         raise InputError(f"out={out}: is a folder; give the name of the file to write")
     crs = parse_crs(crs) if crs else None
+    with held(out.parent, "mosaic", name=out.name):
+        return _join(maps, out, {"crs": crs, "resolution": resolution}, overwrite)
+
+
+def _join(maps: Any, out: Path, place: dict[str, Any], overwrite: bool) -> Summary:
+    """place: crs and resolution of the mosaic."""
     paths = _find(maps, out)
     parts = _read(paths)
-    grid = joint_grid([part.map.grid for part in parts], crs=crs, resolution=resolution)
+    grid = joint_grid([part.map.grid for part in parts], **place)
     spec = maps if isinstance(maps, (list, tuple)) else [maps]
     where = [_relative(os.path.expanduser(str(part)), out) for part in spec]
-    settings = {"maps": where, "crs": crs, "resolution": resolution}
+    settings = {"maps": where, **place}
     folder = _common_folder(paths)
     summary = Summary()
     if not _claim(out, settings, parts, overwrite):
         # A run may have been killed between the mosaic and these.
         landcover.finish(out, parts[0].map.legend)
+        _note(out)
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
         return summary
     tally = _write(parts, grid, out, folder)
+    _note(out)
     _describe(summary, parts, grid, tally)
     _warn_missing(summary, folder, parts)
     summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
@@ -183,9 +194,8 @@ def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bo
     inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
     wanted = {"settings": settings, "inputs": inputs}
     products = (*(path.name for path in landcover.side_files(out)), out.name)
-    note = claim_note(out.parent, command="mosaic", name=out.name)
-    before = read_json(note) if note.exists() else {}
-    if before == wanted and out.exists():
+    before = read_claim(out.parent, command="mosaic", name=out.name) or {}
+    if before == wanted and _is_made(out):
         return False
     # Maps that were predicted anew are no other settings: the mosaic follows them.
     follows = before.get("settings") == settings
@@ -200,13 +210,33 @@ def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bo
     return True
 
 
+def _is_made(out: Path) -> bool:
+    """Whether an earlier call has made the mosaic, and it is still whole."""
+    made = read_made(out.parent, command="mosaic", name=out.name)
+    if out.name in made:
+        return is_whole(out, made[out.name])
+    try:  # that call may have been killed before it could note its end
+        raster.check_whole(out)
+    except raster.READ_ERRORS:
+        return False
+    return True
+
+
+def _note(out: Path) -> None:
+    """Note that the mosaic is made, if that is not noted yet."""
+    made = stamps(out.parent, [out])
+    if read_made(out.parent, command="mosaic", name=out.name) != made:
+        note_made(out.parent, made, command="mosaic", name=out.name)
+
+
 def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
     """Write the mosaic and what lies beside it. Returns: what it holds of each code."""
     legend = parts[0].map.legend
     models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
     tags = landcover.tags(legend, ",".join(models)) | {MAPS_TAG: _relative(folder, out)}
     # What there is of a run that was killed is worth nothing if this changed.
-    key = hashlib.sha256(claim_note(out.parent, command="mosaic", name=out.name).read_bytes())
+    settings = read_claim(out.parent, command="mosaic", name=out.name)
+    key = hashlib.sha256(json.dumps(settings).encode())
     with Join(parts, grid) as join:
         running = Running(key=key.hexdigest(), progress=_progress)
         return landcover.write(out, grid, legend, join.read, tags=tags, running=running)
@@ -242,9 +272,12 @@ def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> 
 
 def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     """Say which scenes predict was given but has no map of."""
+    busy = holder(folder)
+    if busy:
+        summary.warn(f"{busy} is still writing to {folder}: maps that come now are not in here")
     if not (folder / RECORD).is_file():
         return
-    scenes = read_json(folder / RECORD).get("scenes", {})
+    scenes = (read_note(folder / RECORD) or {}).get("scenes", {})
     have = {Path(part.map.path).stem for part in parts}
     missing = [name for name in scenes if name not in have]
     if missing:

@@ -6,13 +6,18 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputError
 
+MADE = "made"
+"""Key of a note of settings under which the stamps of the files lie, once all are made."""
+_told: set[str] = set()
+"""Notes of which it was said that they can't be read."""
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
@@ -25,6 +30,7 @@ def partial(path: Path) -> Path:
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a name beside `path` to write to; rename it when the block ends well, else remove it.
 
+    What gets its name has reached the disk.
     Raises: InputError if the folder can't be made or written, or the disk is full.
     """
     path = Path(path)
@@ -32,12 +38,51 @@ def replacing(path: str | Path) -> Iterator[Path]:
     temporary = partial(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        put(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.errno in _UNWRITABLE:
             raise unwritable(path, error.strerror) from None
         raise
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Give a whole file its name, once its bytes are on the disk, and have the name get there too.
+
+    Without this a power cut leaves an empty file under the name of a whole one.
+    """
+    with temporary.open("rb") as file:
+        if os.name == "posix":
+            if os.fstat(file.fileno()).st_mode & 0o077 == 0:
+                os.fchmod(file.fileno(), _usual_mode(path.parent))
+            os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder reach the disk, where the system can."""
+    with suppress(OSError):  # Windows, and some network disks, have no such call
+        number = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+
+
+def _usual_mode(folder: Path) -> int:
+    """Rights that a new file gets in a folder, by the umask or the folder's own rule.
+
+    Some libraries write files that nobody else may read. The umask itself can only be asked for
+    by changing it, which files of other threads would feel.
+    """
+    tried = folder / f".geoseg.{os.getpid()}.mode"
+    number = os.open(tried, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        return os.fstat(number).st_mode & 0o777
+    finally:
+        os.close(number)
+        tried.unlink(missing_ok=True)
 
 
 def unwritable(path: str | Path, cause: object) -> InputError:
@@ -97,6 +142,27 @@ def read_json(path: str | Path) -> Any:
         raise InputError(f"{path}: can't be read as JSON ({error})") from None
 
 
+def read_note(path: str | Path) -> dict[str, Any] | None:
+    """What geoseg noted in a JSON file of its own; None if there is none, or it can't be read.
+
+    A note that a power cut emptied, or that somebody edited, must not be in the way: what it told
+    counts as unknown.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict):
+        return found
+    if str(path) not in _told:
+        _told.add(str(path))
+        said = "can't be read, so what it noted counts as unknown"
+        print(f"geoseg: {path}: {said}", file=sys.stderr)
+    return None
+
+
 def fingerprint(path: str | Path) -> list[Any]:
     """Name, size and time of an input file: enough to see that it was exchanged."""
     stat = os.stat(path)
@@ -126,34 +192,62 @@ def claim(
     folder = Path(folder)
     settings = json.loads(json.dumps(settings))
     note = claim_note(folder, command=command, name=name)
-    before = read_json(note) if note.exists() else None
+    before = read_claim(folder, command=command, name=name)
     if before == settings:
         return
     present = [product for product in products if (folder / product).exists()]
     if present and not overwrite:
-        why = (
-            f"made with other settings ({', '.join(_differences(before, settings))})"
-            if before is not None
-            else f"that geoseg {command} knows nothing of ({', '.join(present)})"
-        )
+        if before is not None:
+            why = f"made with other settings ({', '.join(_differences(before, settings))})"
+        elif note.exists():
+            why = f"whose note of its settings, {note.name}, can't be read"
+        else:
+            why = f"that geoseg {command} knows nothing of ({', '.join(present)})"
         raise InputError(
             f"{folder / name}: holds an output {why}; choose another one,"
             " or overwrite=true to replace it"
         )
-    for product in present:
-        path = folder / product
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    remove(folder, present)
     make_folder(folder)
     write_json(note, settings)
 
 
+def remove(folder: Path, products: Sequence[str]) -> None:
+    """Remove those of a command's products, files and folders, that are there."""
+    for product in products:
+        path = folder / product
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def rewrite_claim(folder: Path, settings: dict[str, Any], *, command: str) -> None:
+    """Note other settings for what an output is from now on."""
+    write_json(claim_note(folder, command=command), settings)
+
+
+def read_claim(folder: str | Path, *, command: str, name: str = "") -> dict[str, Any] | None:
+    """The settings that an output was made with; None if nobody knows."""
+    found = read_note(claim_note(Path(folder), command=command, name=name))
+    return None if found is None else {k: v for k, v in found.items() if k != MADE}
+
+
+def note_made(folder: Path, stamps: dict[str, str], *, command: str, name: str = "") -> None:
+    """Add to the note of an output's settings which files it has, now that all are there."""
+    settings = read_claim(folder, command=command, name=name) or {}
+    write_json(claim_note(folder, command=command, name=name), settings | {MADE: stamps})
+
+
+def read_made(folder: Path, *, command: str, name: str = "") -> dict[str, str]:
+    """Stamps of an output's files; none if it was never whole."""
+    found = (read_note(claim_note(folder, command=command, name=name)) or {}).get(MADE)
+    return found if isinstance(found, dict) else {}
+
+
 def is_claimed(folder: str | Path, settings: dict[str, Any], *, command: str) -> bool:
     """Whether a folder holds an output that the command made, or began, with these settings."""
-    note = claim_note(Path(folder), command=command)
-    return note.exists() and read_json(note) == json.loads(json.dumps(settings))
+    return read_claim(folder, command=command) == json.loads(json.dumps(settings))
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:

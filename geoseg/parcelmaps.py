@@ -23,16 +23,18 @@ from geoseg.gather import When, check_stacks, collect
 from geoseg.labels.parcels import Parcels
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.legend import NODATA, Legend
+from geoseg.lock import alone
 from geoseg.outlines import footprint
-from geoseg.output import claim, claim_note, clearing, fingerprint, read_json, replacing
+from geoseg.output import claim, clearing, fingerprint, put, read_claim, replacing
 from geoseg.parcelburn import Drawing, write_maps
 from geoseg.parcelstyle import add_style, qml
 from geoseg.predictseries import bands_for, dated_scenes, settled, told, unmasked
 from geoseg.progress import Progress
-from geoseg.record import DONE, JOURNAL, NAME, Record
+from geoseg.record import DONE, FILES, JOURNAL, NAME, Record
 from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import PIXELS, pixels_path
 from geoseg.stack import Stack
+from geoseg.stamp import broken, stamps
 from geoseg.summary import Summary
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ WORK = ".pixels"
 PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, PARCELS, STYLE, NAME, JOURNAL, WORK)
 
 
+@alone("predict", "out")
 def predict_parcels(
     network: Network,
     stacks: list[Stack],
@@ -159,8 +162,7 @@ def _inputs(stacks: list[Stack], parcels: Parcels) -> list[Any]:
 
 def _claim(out: Path, settings: dict[str, Any], inputs: list[Any], overwrite: bool) -> None:
     """Note what the output is made of. Raises: InputError if it holds one of other settings."""
-    note = claim_note(out, command="predict")
-    before = read_json(note) if note.exists() else {}
+    before = read_claim(out, command="predict") or {}
     # Inputs that changed are no other settings: the output follows them.
     before.pop("inputs", None)
     overwrite = overwrite or before == json.loads(json.dumps(settings))
@@ -195,12 +197,15 @@ class _Job:
 
     def is_done(self) -> bool:
         """Whether an earlier call has done everything."""
-        files = [self.out / PARCELS, self.out / STYLE]
-        return all(path.is_file() for path in files) and all(map(self._is_mapped, self.stacks))
+        return self._is_written() and all(map(self._is_mapped, self.stacks))
+
+    def _is_written(self) -> bool:
+        """Whether the parcels, with their style, are as they were when they were written."""
+        noted = self.record.files
+        return {PARCELS, STYLE} <= noted.keys() and not broken(self.out, noted)
 
     def _is_mapped(self, stack: Stack) -> bool:
-        entry = self.record.scenes.get(stack.name, {})
-        return entry.get("status") == DONE and maps.is_there(self.out, stack.name)
+        return self.record.is_mapped(stack.name)
 
     def predict(self, found: Collected, *, threshold: float, min_clear: int) -> None:
         """Decide on all parcels."""
@@ -229,12 +234,13 @@ class _Job:
                 rows = np.flatnonzero(samples.tile == stack.name)
                 path = pixels_path(self.out / WORK, f".{stack.name}.probabilities")
                 mine = samples.take(rows)
-                wanted = len(rows) > 0 and not path.exists()
+                before = _kept(path, (len(rows), len(self.legend)))
+                wanted = len(rows) > 0 and before is None
                 if wanted and classifier is None:
                     classifier = Classifier(self.network)
                 begin = time.perf_counter()
-                if len(rows) and not wanted:
-                    whole[rows] = np.load(path)
+                if before is not None:
+                    whole[rows] = before
                 elif wanted:
                     assert classifier is not None
                     first = 0
@@ -264,8 +270,9 @@ class _Job:
         for stack in self.stacks:
             if not self._is_mapped(stack):
                 self._map(stack, drawing)
-        if not (self.out / PARCELS).is_file() or not (self.out / STYLE).is_file():
+        if not self._is_written():
             self._write_parcels()
+            self.record.files = stamps(self.out, [self.out / PARCELS, self.out / STYLE])
         self.record.save()
         self.seconds["writing"] = time.perf_counter() - begin
 
@@ -280,6 +287,7 @@ class _Job:
         self.record.scenes[stack.name] = {
             "status": DONE,
             "paths": [str(Path(path).absolute()) for path in stack.paths],
+            FILES: self.record.stamps_of_maps(stack.name),
             "parcels": count,
             "seconds": round(seconds, 3),
             "parcels_per_second": round(count / seconds, 1),
@@ -297,7 +305,7 @@ class _Job:
             geometries=self.parcels.geometry, crs=self.parcels.crs,
         )  # fmt: skip
         add_style(growing, LAYER, style)
-        growing.replace(self.out / PARCELS)
+        put(growing, self.out / PARCELS)
         with replacing(self.out / STYLE) as temporary:
             temporary.write_text(style, encoding="utf-8")
 
@@ -323,7 +331,9 @@ class _Job:
         }
 
     def clean(self) -> None:
-        """Remove what was only needed on the way."""
+        """Remove what was only needed on the way; write side files again that are gone."""
+        for stack in self.stacks:
+            maps.complete(self.out, stack.name, self.legend)
         shutil.rmtree(self.out / WORK, ignore_errors=True)
 
     def summary(self) -> Summary:
@@ -364,3 +374,12 @@ class _Job:
                 f"{undecided} parcels have too few clear dates (series.min_clear) or too little"
                 " confidence (threshold): no decision; their best guess is in code2"
             )
+
+
+def _kept(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Probabilities that a call that was killed has left; None if there are none, or not all."""
+    try:
+        found: np.ndarray = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    return found if found.shape == shape else None

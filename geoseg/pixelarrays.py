@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geoseg.errors import InputError
 from geoseg.output import replacing
 from geoseg.seriesset import MISSING, days_path, load_pixels, observed, pixels_path, save_days
 
@@ -86,10 +87,10 @@ def write_arrays(
     Raises: InputError if an image is damaged or the disk is full.
     """
     path = pixels_path(folder, stack.name)
-    if path.exists() and days_path(folder, stack.name).exists():
+    shape = (len(pixel), periods.length, len(stack.bands))
+    if _is_there(folder, stack.name, shape, dtype):
         return 0.0
     save_days(folder, stack.name, periods.days())
-    shape = (len(pixel), periods.length, len(stack.bands))
     with replacing(path) as temporary, stack.open() as reader:
         np.lib.format.open_memmap(temporary, "w+", np.dtype(dtype), shape)
         _reserve(temporary)
@@ -108,6 +109,17 @@ def write_arrays(
                 rows[:, : len(index)] = values[one][:, index]
                 out[chosen[one]] = rows
         return reader.share_partial()
+
+
+def _is_there(folder: Path, tile: str, shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether an earlier call has written the arrays of a tile, and nobody cut them short."""
+    if not pixels_path(folder, tile).exists() or not days_path(folder, tile).exists():
+        return False
+    try:
+        pixels, days = load_pixels(folder, tile)
+    except InputError:
+        return False
+    return pixels.shape == shape and pixels.dtype == dtype and days.shape[-1] == shape[1]
 
 
 def _read(reader: StackReader, pixel: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -13,6 +13,7 @@ from geoseg.engine import Engine
 from geoseg.errors import Faults, InputError
 from geoseg.labels import Labels
 from geoseg.labels.parcels import read_parcels
+from geoseg.lock import alone
 from geoseg.mapping import Report, make_maps, note, plan, settings_of
 from geoseg.network import Network, Running
 from geoseg.output import claim
@@ -167,6 +168,7 @@ def _demo_series(cfg: PredictConfig, network: Network) -> PredictConfig:
     return replace(cfg, series=series, parcels=parcels, out=cfg.out or "maps/demo_series")
 
 
+@alone("predict", "out")
 def predict(
     network: Network,
     scenes: Any,

@@ -16,6 +16,7 @@ from geoseg.card import ModelCard
 from geoseg.datedscene import DatedScene, dated, write_clear
 from geoseg.engine import Engine
 from geoseg.errors import Faults, InputError
+from geoseg.lock import alone
 from geoseg.mapping import Report, make_maps, note, plan, settings_of
 from geoseg.network import Network
 from geoseg.output import claim
@@ -90,6 +91,7 @@ def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
     return "the network was trained with masks of clouds; none are given (series.masks=…)"
 
 
+@alone("predict", "out")
 def predict_series(
     network: Network,
     stacks: list[Stack],
@@ -132,9 +134,12 @@ def predict_series(
     for scene in scenes:
         path = out / CLEAR / f"{scene.name}.tif"
         mapped = scene.name in report.done or scene.name in report.before
-        if mapped and (scene.name in report.done or not path.exists()):
+        fresh = scene.name in report.done
+        if mapped and (fresh or not record.has(scene.name, CLEAR, path)):
             shown = suitability.with_nodata(scene, record.nodata.get(scene.name))
             write_clear(shown.stack, path)  # type: ignore[union-attr]
+            record.keep(scene.name, CLEAR, path)
+    record.save()
     return report
 
 

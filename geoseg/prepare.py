@@ -12,6 +12,7 @@ from geoseg.dataset import PRODUCTS, Dataset, pixel_size
 from geoseg.errors import Faults
 from geoseg.labels import Labels
 from geoseg.legend import Legend, LegendSettings
+from geoseg.lock import alone
 from geoseg.making import NOTHING, burn, finish
 from geoseg.scene import Scene, find_scenes, harmonize
 from geoseg.split import Split
@@ -67,6 +68,7 @@ def _demo(config: PrepareConfig) -> PrepareConfig:
     return replace(config, scenes="data/demo/scenes", labels=labels, legend=legend)
 
 
+@alone("prepare", "dataset")
 def prepare(
     scenes: tuple[Scene, ...],
     labels: Labels,

@@ -19,7 +19,8 @@ from geoseg.gather import check_stacks, collect
 from geoseg.labels import Labels
 from geoseg.labels.parcels import Parcels, codes_of, read_parcels
 from geoseg.legend import UNLABELLED, Legend, LegendSettings
-from geoseg.making import warn_absent
+from geoseg.lock import alone
+from geoseg.making import is_made, warn_absent
 from geoseg.output import claim, clearing, fingerprint
 from geoseg.samplesettings import SampleSettings
 from geoseg.samplesplit import SampleSplit, assign
@@ -256,6 +257,7 @@ def _source(config: PrepareSeriesConfig) -> Source:
     )
 
 
+@alone("prepare_series", "dataset")
 def prepare_series(
     source: Source,
     legend: Legend,
@@ -277,16 +279,16 @@ def prepare_series(
     with clearing(folder, (DESCRIPTION,)):
         claimed = settings | {"legend": legend.to_dict(), "inputs": source.inputs()}
         claim(folder, claimed, command="prepare_series", products=products, overwrite=overwrite)
-        if (folder / DESCRIPTION).exists():
-            summary = Summary()
-            summary.note(f"{folder}: already made with these settings; nothing to do")
-            return summary
+        before = Summary()
+        if is_made(folder, before):
+            return before
         found = source.collect(legend, folder)
         samples = _split(found, split)
         write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
         settings = settings | {"masked": source.masked}
         made = _describe(folder, found, samples, legend, unit=unit, settings=settings)
         made.save()
+    found.summary.notes(before.said)
     _summarize(made, samples, found.summary)
     found.summary.note(f"data set: {folder} (look at {folder / 'samples.gpkg'} in QGIS)")
     return found.summary

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from geoseg import stopping, terminal
 from geoseg.errors import Faults, InputError
 
 GRACE = 3.0
@@ -74,7 +75,8 @@ def first_speaks() -> Iterator[None]:
     here = place()
     if here.count > 1 and here.rank:
         # Interrupted, this one ends without a word.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        for number in (signal.SIGINT, *stopping.SIGNALS):
+            signal.signal(number, signal.SIG_DFL)
     try:
         yield
     except Exception as error:
@@ -229,6 +231,7 @@ def _work(
     os.environ.update(environment)
     _quieten()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the starting process ends this one
+    terminal.settle()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:

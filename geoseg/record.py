@@ -12,11 +12,14 @@ from typing import Any
 
 from geoseg.datedscene import AnyScene
 from geoseg.lattice import Place
-from geoseg.maps import is_there
-from geoseg.output import fingerprint, read_json, write_json
+from geoseg.maps import map_paths
+from geoseg.output import fingerprint, read_note, write_json
+from geoseg.stamp import broken, is_whole, stamp_of, stamps
 
 NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
+FILES = "files"
+"""Key of the stamps of what was written."""
 JOURNAL = ".predict.journal"
 """Beside the record: a line for each scene since it was last written."""
 _PATIENCE = 100
@@ -48,10 +51,14 @@ class Record:
         self._path = out / NAME
         self.model = model
         self._settings = settings
-        before = read_json(self._path) if self._path.exists() else {}
-        self.scenes: dict[str, dict[str, Any]] = before.get("scenes", {})
+        before = read_note(self._path) or {}
+        scenes = before.get("scenes")
+        self.scenes: dict[str, dict[str, Any]] = _entries(scenes)
+        files = before.get(FILES)
+        self.files: dict[str, str] = files if isinstance(files, dict) else {}
+        """Stamps of what is made of all scenes together."""
         self._journal = out / JOURNAL
-        self.scenes |= _entries(self._journal)
+        self.scenes |= _journalled(self._journal)
         self.backend: str | None = before.get("backend")
         """What computes, once that is decided: all maps of an output are made alike."""
         self.notes: dict[str, list[str]] = {}
@@ -76,13 +83,28 @@ class Record:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_done(self, scene: AnyScene, stamp: str) -> bool:
-        """Whether the maps of a scene are there and were made of what is there now."""
-        entry = self.scenes.get(scene.name, {})
-        return (
-            entry.get("status") == DONE
-            and entry.get("stamp") == stamp
-            and is_there(self._out, scene.name)
-        )
+        """Whether the maps of a scene are whole and were made of what is there now."""
+        return self.scenes.get(scene.name, {}).get("stamp") == stamp and self.is_mapped(scene.name)
+
+    def is_mapped(self, name: str) -> bool:
+        """Whether the maps of a scene are as they were when they were done."""
+        entry = self.scenes.get(name, {})
+        known = entry.get(FILES)
+        if entry.get("status") != DONE or not isinstance(known, dict) or len(known) < 2:
+            return False
+        return not broken(self._out, known)
+
+    def stamps_of_maps(self, name: str) -> dict[str, str]:
+        """Stamps of class map and confidence of a scene, now that both are written."""
+        return stamps(self._out, map_paths(self._out, name))
+
+    def has(self, name: str, key: str, path: Path) -> bool:
+        """Whether a further file of a scene is as it was when it was kept."""
+        return is_whole(path, self.scenes.get(name, {}).get(key))
+
+    def keep(self, name: str, key: str, path: Path) -> None:
+        """Note a further file of a scene that is done."""
+        self._note(name, self.scenes[name] | {key: stamp_of(path)})
 
     def done(self, scene: AnyScene, stamp: str, seconds: float) -> None:
         speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
@@ -93,6 +115,7 @@ class Record:
             "paths": [str(Path(path).absolute()) for path in scene.paths],
             "inputs": self._inputs(scene),
             "stamp": stamp,
+            FILES: self.stamps_of_maps(scene.name),
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(speed, 3),
             "notes": self.notes.get(scene.name, []),
@@ -129,6 +152,8 @@ class Record:
             "backend": self.backend,
             "scenes": self.scenes,
         }
+        if self.files:
+            values[FILES] = self.files
         write_json(self._path, values)
         self._journal.unlink(missing_ok=True)
         self._written = time.monotonic()
@@ -142,11 +167,18 @@ class Record:
         return [self._files[path] for path in scene.paths]
 
 
-def _entries(journal: Path) -> dict[str, dict[str, Any]]:
+def _entries(found: Any) -> dict[str, dict[str, Any]]:
+    """Entries by scene, of what was read; what is none is left out."""
+    if not isinstance(found, dict):
+        return {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+
+
+def _journalled(journal: Path) -> dict[str, dict[str, Any]]:
     """What a call that was killed had noted; its last line may be torn."""
     found: dict[str, dict[str, Any]] = {}
     if journal.exists():
         for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
-                found |= json.loads(line)
+                found |= _entries(json.loads(line))
     return found

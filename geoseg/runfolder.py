@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import command, origin, processes
+from geoseg.card import BEST, ENCODER, whole_weights
 from geoseg.errors import InputError
-from geoseg.output import claim, clearing, is_claimed
-from geoseg.settings import ANYWHERE, Fit
+from geoseg.history import LAST
+from geoseg.lock import held
+from geoseg.output import claim, clearing, is_claimed, read_claim, remove, rewrite_claim
+from geoseg.settings import ANYWHERE, LENGTHS, Fit
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
@@ -45,8 +51,9 @@ def check_start(
 
     A training that goes on is past its start. The arguments are those of `opened`.
     """
-    run = Path(config.run)
-    if not (origin.goes_on(run) and is_claimed(run, _claimed(config, but, files), command=name)):
+    run, settings = Path(config.run), _claimed(config, but, files)
+    same = is_claimed(run, settings, command=name) or _longer(run, settings, name)
+    if not (origin.goes_on(run) and same):
         origin.check(config.model, run)
 
 
@@ -72,14 +79,85 @@ def opened(
     The first of several processes does. config: with run, overwrite and fit. name: of the command.
     but: settings that do not decide what comes out. files: that a setting found: others make
     another run.
-    Raises: InputError if there is a run of other settings.
+    Raises: InputError if there is a run of other settings, or another process trains there.
     """
     if not processes.first(config.fit.nodes):
         yield
         return
-    settings = _claimed(config, but, files)
+    settings, run = _claimed(config, but, files), Path(config.run)
     # A log without an epoch is nothing to keep.
-    with clearing(config.run, tuple(name for name in products if name not in LOGS)):
-        claim(config.run, settings, command=name, products=products, overwrite=config.overwrite)
+    kept = tuple(name for name in products if name not in LOGS)
+    with held(run, name), clearing(run, kept):
+        _go_on_longer(run, settings, name)
+        claim(run, settings, command=name, products=products, overwrite=config.overwrite)
+        _check_whole(run, products, overwrite=config.overwrite)
         command.record(Path(config.run), name, config)
         yield
+
+
+def _longer(run: Path, settings: dict[str, Any], name: str) -> list[str]:
+    """What was raised, if a training in the folder is to last longer and nothing else differs."""
+    before = read_claim(run, command=name) or {}
+    old, new = before.get("fit"), settings["fit"]
+    if not isinstance(old, dict) or not origin.goes_on(run):
+        return []
+    if _but_length(before) != _but_length(json.loads(json.dumps(settings))):
+        return []
+    changed = [key for key in LENGTHS if old.get(key) != new.get(key)]
+    if not all(_is_longer(old.get(key), new.get(key)) for key in changed):
+        return []
+    return [f"fit.{key} {_said(old.get(key))} → {_said(new.get(key))}" for key in changed]
+
+
+def _but_length(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without those that say how long a training lasts."""
+    return settings | {"fit": {k: v for k, v in settings["fit"].items() if k not in LENGTHS}}
+
+
+def _is_longer(old: Any, new: Any) -> bool:
+    """Whether a training ends later by a setting; none and 0 stand for never."""
+    return not new or (bool(old) and new > old)
+
+
+def _said(value: Any) -> str:
+    return f"{value:g}" if value else "none"
+
+
+def _go_on_longer(run: Path, settings: dict[str, Any], name: str) -> None:
+    """Let a training that is to last longer go on, and say what that means."""
+    raised = _longer(run, settings, name)
+    if raised:
+        rewrite_claim(run, settings, command=name)
+        print(
+            f"{run}: goes on ({', '.join(raised)}): the schedule now spans the whole of that, so"
+            " the learning rate rises again from where it ended, and falls to the new end"
+        )
+
+
+def _check_whole(run: Path, products: Sequence[str], *, overwrite: bool) -> None:
+    """Raises: InputError if what a training goes on from is damaged; overwrite starts anew."""
+    last = run / LAST
+    if not last.exists():
+        return
+    weights = [run / name for name in (BEST, ENCODER) if name in products]
+    broken = [] if _is_whole_zip(last) else [last]
+    broken += [path for path in weights if not whole_weights(path)]
+    if not broken:
+        return
+    names = " and ".join(path.name for path in broken)
+    if not overwrite:
+        raise InputError(
+            f"{run}: {names}: gone or damaged, so that the training can't go on from here; put"
+            f" {'it' if len(broken) == 1 else 'them'} back, or overwrite=true starts anew"
+        )
+    print(f"{run}: {names}: gone or damaged; starts anew")
+    remove(run, products)
+
+
+def _is_whole_zip(path: Path) -> bool:
+    """Whether a file of torch.save, which is a zip archive, is whole."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return False

@@ -17,6 +17,7 @@ from geoseg.fillvalues import partial_note
 from geoseg.gather import check_stacks
 from geoseg.labels import Labels
 from geoseg.legend import Legend
+from geoseg.lock import alone
 from geoseg.making import NOTHING, burn, finish
 from geoseg.output import clearing
 from geoseg.samplesplit import SampleSplit
@@ -62,6 +63,7 @@ class MapSettings:
         return Split(**given, block_m=split.block_m, seed=split.seed)  # type: ignore[arg-type]
 
 
+@alone("prepare_series", "dataset")
 def prepare_map(
     stacks: Sequence[Stack],
     labels: Labels,

@@ -19,12 +19,13 @@ import numpy as np
 from geoseg import __version__
 from geoseg.bands import BandStatistics
 from geoseg.bandtags import BandTags
-from geoseg.dataset import DESCRIPTION, GROUND, ON_MAP, write_layer
+from geoseg.dataset import DESCRIPTION, FILES, GROUND, ON_MAP, write_layer
 from geoseg.errors import InputError
 from geoseg.legend import Legend
 from geoseg.output import read_json, replacing, write_json
 from geoseg.stack import MISSING as MISSING
 from geoseg.stack import observed as observed
+from geoseg.stamp import stamps
 
 SAMPLES = "samples.gpkg"
 PIXELS = "pixels"
@@ -168,8 +169,15 @@ class SeriesDataset:
                 "crs": self.crs,
                 "tags": [tags.to_dict() for tags in self.tags],
                 "settings": self.settings,
+                FILES: stamps(self.folder, self._files()),
             },
         )
+
+    def _files(self) -> list[Path]:
+        """What prepare_series has written here."""
+        tiles = dict.fromkeys(self.samples().tile.tolist())
+        arrays = [at(self.folder, tile) for tile in tiles for at in (pixels_path, days_path)]
+        return [self.folder / SAMPLES, *arrays]
 
     @classmethod
     def load(cls, folder: str | Path) -> SeriesDataset:
@@ -217,7 +225,7 @@ def load_pixels(folder: Path, tile: str) -> tuple[np.ndarray, np.ndarray]:
     paths = [pixels_path(folder, tile), days_path(folder, tile)]
     try:
         return np.load(paths[0], mmap_mode="r"), np.load(paths[1])
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{paths[0]}: can't be read ({error}); run geoseg.prepare_series again"
         ) from None

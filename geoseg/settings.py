@@ -253,9 +253,13 @@ class SeriesSamples:
         faults.raise_if_any()
 
 
-ANYWHERE = ("devices", "nodes", "logger", "pictures", "baseline")
+ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures", "baseline")
 """Settings of Fit that say where a training runs and what it shows, not what comes out: it may go
 on with others."""
+
+
+LENGTHS = ("epochs", "max_minutes", "patience")
+"""Settings of Fit that end a training: one that is to last longer goes on."""
 
 
 @dataclass

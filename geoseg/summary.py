@@ -27,6 +27,11 @@ class Summary:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
+    @property
+    def said(self) -> list[str]:
+        """The notes so far."""
+        return list(self._notes)
+
     def __str__(self) -> str:
         lines = [*self._notes, *(f"WARNING: {text}" for text in self.warnings)]
         return "\n\n".join([*self._parts, "\n".join(lines)]).rstrip()

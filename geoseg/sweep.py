@@ -12,6 +12,8 @@ import math
 import multiprocessing
 import os
 import re
+import threading
+import time
 import traceback
 import uuid
 from collections import Counter
@@ -30,10 +32,10 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from geoseg import processes
+from geoseg import processes, terminal
 from geoseg.card import BEST
 from geoseg.errors import InputError
-from geoseg.output import make_folder, read_json, write_json
+from geoseg.output import make_folder, read_note, write_json
 from geoseg.sweeptable import Job, report, write_table
 
 JOBS = ".jobs"
@@ -189,7 +191,8 @@ class Sweep:
         folder = Opened.folder
         if folder is None or not (folder / JOBS).is_dir():
             return []
-        jobs = [Job(**read_json(note)) for note in sorted((folder / JOBS).glob("*.json"))]
+        notes = (read_note(note) for note in sorted((folder / JOBS).glob("*.json")))
+        jobs = [Job(**note) for note in notes if note is not None]
         jobs = [job for job in jobs if job.sweep == self.mark or (Path(job.run) / BEST).exists()]
         jobs = [job for job in jobs if job.sweep == self.mark or not job.fault]
         jobs.sort(key=lambda job: (bool(job.fault), -(job.val_miou or 0)))
@@ -271,10 +274,20 @@ def _course(folder: Path) -> dict[str, float]:
 
 def _settle_in() -> None:
     """Make a process of joblib one in which a training feels at home."""
+    terminal.settle()
     # Several bars on one terminal would garble each other.
     os.environ["TTY_COMPATIBLE"] = "0"
     # Joblib's own way of starting processes isn't one for those that read tiles.
     multiprocessing.set_start_method(None, force=True)
+    if multiprocessing.current_process().name.startswith("Loky"):
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with_parent(parent: int) -> None:
+    """No job goes on when the command that started it was told to end."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _let_go(error: BaseException | None) -> None:

@@ -20,19 +20,21 @@ from geoseg.decision import NO_DECISION, Decisions, check_threshold
 from geoseg.errors import Faults, InputError
 from geoseg.fillvalues import fill_in, said
 from geoseg.legend import NODATA, Legend, canonical
+from geoseg.lock import alone
 from geoseg.output import (
     claim,
-    claim_note,
     clearing,
     fingerprint,
-    read_json,
+    read_claim,
+    read_note,
     replacing,
     write_json,
 )
 from geoseg.predictseries import settled
-from geoseg.record import DONE, NAME
+from geoseg.record import DONE, FILES, NAME
 from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import Samples, observed, pixels_path, save_days
+from geoseg.stamp import broken, stamps
 from geoseg.summary import Summary
 from geoseg.table import TILE, Observations, find_columns, load_table, read_table
 
@@ -50,6 +52,7 @@ ROWS = 2**14
 """Samples whose observations are looked at in one go."""
 
 
+@alone("predict", "out")
 def predict_table(
     network: Network,
     path: str | Path,
@@ -107,7 +110,8 @@ def predict_table(
     entry: dict[str, Any] = {"status": DONE, "samples": len(every), "seconds": round(seconds, 3)}
     entry["notes"] = warnings
     entry["samples_per_second"] = round(len(every) / seconds, 1)
-    write_json(out / NAME, {"model": network.hash, "settings": settings, "table": entry})
+    record = {"model": network.hash, "settings": settings, "table": entry}
+    write_json(out / NAME, record | {FILES: stamps(out, [out / CLASSES])})
     summary.notes(table.notes)
     for text in warnings:
         summary.warn(text)
@@ -125,9 +129,9 @@ def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: boo
     if not Path(path).is_file():
         raise InputError(f"table={path}: no such file; give a CSV or Parquet file")
     claimed = json.loads(json.dumps(settings | {"inputs": [fingerprint(path)]}))
-    note = claim_note(out, command="predict")
-    before = read_json(note) if note.exists() else {}
-    if before == claimed and (out / CLASSES).is_file() and (out / NAME).is_file():
+    before = read_claim(out, command="predict") or {}
+    made = (read_note(out / NAME) or {}).get(FILES)
+    if before == claimed and made and not broken(out, made):
         return False
     # A table that changed is no other setting: the output follows it.
     follows = before | {"inputs": None} == claimed | {"inputs": None}

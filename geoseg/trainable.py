@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import processes
-from geoseg.dataset import Dataset
+from geoseg.dataset import Dataset, check_whole
 from geoseg.errors import Faults, InputError
 from geoseg.seriesset import SeriesDataset
 from geoseg.settings import ARCHITECTURES, FOREST, SERIES_NETWORKS, Fit, Model
@@ -79,6 +79,8 @@ def check_series(dataset: SeriesDataset, model: Model) -> None:
         _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
     if len(dataset.legend) < 2:
         faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
+    with faults.collect():
+        check_whole(dataset.folder, "geoseg.prepare_series")
     faults.raise_if_any()
     if not len(dataset.samples("train")):
         raise InputError(f"{dataset.folder}: no train sample; run geoseg.prepare_series again")
@@ -104,6 +106,10 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
             f"{dataset.folder}: {len(missing)} of its files are gone ({_first(missing)});"
             " put them back, or run geoseg.prepare again"
         )
+    else:
+        with faults.collect():
+            command = "prepare" if dataset.reference is None else "prepare_series"
+            check_whole(dataset.folder, f"geoseg.{command}")
     faults.raise_if_any()
     if not dataset.tiles("train"):
         raise InputError(f"{dataset.folder}: no train tile; run geoseg.prepare again")

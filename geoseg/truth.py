@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.dataset import TILES, Dataset
+from geoseg.dataset import TILES, Dataset, check_whole
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.labels import Labels, open_labels
@@ -77,6 +77,7 @@ def from_dataset(
     if not scenes:
         raise InputError(f"split={split}: {dataset.folder} has no tiles of it; choose another")
     here = {Path(found.path).stem: found.grid}
+    check_whole(dataset.folder, "geoseg.prepare")
     if labels is None:
         check_same(dataset.legend, legend, dataset.folder, found.path)
         targets = [str(dataset.target(scene)) for scene in scenes]

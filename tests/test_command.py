@@ -1,5 +1,6 @@
 """The door of all commands, with a made-up one: help, faults, exit status."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from geoseg import command
 
 COMMAND = '''
+import multiprocessing
+import os
+import signal
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg import command
 from geoseg.errors import Faults, InputError
+from geoseg.lock import held
 
 command.CONF = Path(__file__).parent
 
@@ -60,6 +66,13 @@ def main(cfg):
         raise OSError(28, "No space left on device", "big.tif")
     if cfg.path == "stop":
         raise KeyboardInterrupt
+    if cfg.path == "term":
+        with held("out", "bend"):
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            child.start()
+            print(child.pid, flush=True)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(60)
     print(f"{cfg.times} times {type(cfg.ring).__name__} {cfg.ring.size}")
 
 
@@ -143,6 +156,14 @@ def test_an_interrupt_ends_with_130(bend):
     done = bend("path=stop")
     assert done.returncode == 130
     assert done.stderr == "geoseg bend: stopped; the same command goes on from here\n"
+
+
+def test_sigterm_is_an_interrupt_that_ends_with_143_and_leaves_nothing(bend):
+    done = bend("path=term")  # the fixture looks for what is left, such as the lock
+    assert done.returncode == 143
+    assert done.stderr == "geoseg bend: stopped; the same command goes on from here\n"
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(done.stdout), 0)
 
 
 def test_faults_of_all_parts_come_at_once(bend):

@@ -1,6 +1,7 @@
 """The loop: it learns, it ends when told, and a killed training ends like an undisturbed one."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geoseg import fit as fit_room
+from geoseg import runfolder
 from geoseg import train as command
 from geoseg.augment import Augment
 from geoseg.bands import BandStatistics
@@ -19,6 +22,7 @@ from geoseg.card import ModelCard
 from geoseg.checkpoint import load
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
+from geoseg.fit import read_well
 from geoseg.history import History, Validation
 from geoseg.schedule import learning_rate, optimizer_of
 from geoseg.settings import Fit, Loss, Model
@@ -131,8 +135,78 @@ def test_a_finished_training_is_not_repeated(dataset, tmp_path):
     before = (tmp_path / "best.safetensors").stat().st_mtime_ns
     assert "all 1 epochs are done" in train(dataset, tmp_path, fit=one)
     assert (tmp_path / "best.safetensors").stat().st_mtime_ns == before
+    with pytest.raises(InputError, match=r"other settings \(fit.accumulate\)"):
+        train(dataset, tmp_path, fit=replace(one, accumulate=2))
+
+
+def test_a_finished_training_that_is_to_last_longer_goes_on(dataset, tmp_path, capsys):
+    one = replace(QUICK, epochs=1, swa=0.3, patience=9)
+    train(dataset, tmp_path, fit=one)
+    rates = [float(row["learning_rate"]) for row in rows_of(tmp_path)]
+    longer = replace(one, epochs=4, patience=0)
+    (tmp_path / "metrics.csv").unlink()
+    assert "all 4 epochs are done" in train(dataset, tmp_path, fit=longer)
+    said = capsys.readouterr().out
+    assert "goes on (fit.epochs 1 → 4, fit.patience 9 → none)" in said
+    assert "the learning rate rises again" in said
+    rates = [float(row["learning_rate"]) for row in rows_of(tmp_path)]
+    assert len(rates) == 4
+    # Three steps an epoch: the second epoch's last is at (1 + 2/3) / 4 of the whole.
+    assert rates[1] == pytest.approx(learning_rate(longer, (1 + 2 / 3) / 4), rel=1e-4)
+    assert rates[1] > rates[0]
+    assert last(tmp_path)["average"]["evenly"]
+    assert ModelCard.read(tmp_path / "best.safetensors")
     with pytest.raises(InputError, match=r"other settings \(fit.epochs\)"):
-        train(dataset, tmp_path, fit=QUICK)
+        train(dataset, tmp_path, fit=replace(longer, epochs=2))
+    damage = {"last.ckpt": b"", "best.safetensors": b"x" * 99}
+    for name, content in damage.items():
+        kept = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"{name}: gone or damaged.*overwrite=true"):
+            train(dataset, tmp_path, fit=longer)
+        (tmp_path / name).write_bytes(kept)
+    (tmp_path / "last.ckpt").write_bytes(kept[: len(kept) // 2])
+    train(dataset, tmp_path, fit=longer, overwrite=True)
+    assert len(rows_of(tmp_path)) == 4
+    assert rows_of(tmp_path)[0]["epoch"] == "1"
+
+
+def rows_of(run):
+    with (run / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "longer"),
+    [(1, 2, 1), (2, 1, 0), (2.0, None, 1), (None, 2.0, 0), (5, 0, 1), (0, 5, 0)],
+)
+def test_what_ends_a_training_later(old, new, longer):
+    assert runfolder._is_longer(old, new) == longer
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("DataLoader worker (pid 7) is killed by signal: Killed. ", "ended from outside"),
+        ("DataLoader worker (pid(s) 7, 8) exited unexpectedly", "ended from outside"),
+        ("unable to write to file </torch_1>: No space left; shared memory", "memory is full"),
+    ],
+)
+def test_readers_that_are_killed_name_the_setting(words, told):
+    with pytest.raises(InputError, match=rf"^fit\.workers: .*{told}.*fit\.workers=1"), read_well():
+        raise RuntimeError(words)
+    with pytest.raises(RuntimeError, match="else"), read_well():
+        raise RuntimeError("something else")
+
+
+def test_a_run_folder_that_is_removed_ends_the_training(dataset, tmp_path, monkeypatch):
+    def remove(path, *_):
+        shutil.rmtree(path.parent)
+
+    monkeypatch.setattr(fit_room, "_save", remove)
+    with pytest.raises(InputError, match="run: somebody removed or renamed this run folder"):
+        train(dataset, tmp_path / "run", fit=QUICK)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_refit_trains_on_val_too_and_keeps_the_scores(dataset, tmp_path):

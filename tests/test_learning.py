@@ -184,6 +184,21 @@ def test_weights_are_averaged_as_the_formulas_say():
         assert float(each.network.weight) == pytest.approx(np.mean([*seen, 100.0]))
 
 
+def test_an_even_average_may_move_again():
+    layer = nn.Linear(1, 1)
+    average = Average(layer, 0.9)
+    layer.weight.data.fill_(1.0)
+    average.update(layer)
+    average.begin_evenly()
+    layer.weight.data.fill_(3.0)
+    average.update(layer)
+    assert float(average.network.weight) == pytest.approx(2.0)
+    average.begin_moving()
+    layer.weight.data.fill_(12.0)
+    average.update(layer)
+    assert float(average.network.weight) == pytest.approx(0.9 * 2 + 0.1 * 12)
+
+
 def test_without_a_share_the_average_is_the_weights():
     layer = nn.Linear(1, 1)
     average = Average(layer, 0.0)

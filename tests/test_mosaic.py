@@ -18,6 +18,7 @@ from geoseg.errors import InputError
 from geoseg.grid import Grid
 from geoseg.joint_grid import joint_grid, parse_crs
 from geoseg.legend import Legend
+from geoseg.lock import held
 from geoseg.mosaic import MosaicConfig, mosaic
 from geoseg.pyramid import windows
 
@@ -259,6 +260,36 @@ def test_the_same_command_again_does_nothing_and_changed_maps_are_followed(maps,
     mosaic(maps.folder, out)
     assert out.read_bytes() != made
     assert set(np.unique(pixels(out))) == {1, 9}
+
+
+def test_a_broken_mosaic_is_made_again(maps, out):
+    maps.add("a", grid(0, 0, 20, 20), 1, 50)
+    mosaic(maps.folder, out)
+    made, note = out.read_bytes(), out.with_name(f".{out.name}.mosaic.json")
+    for content in (b"", made[:-50], made[:-1] + b"x"):
+        out.write_bytes(content)
+        assert "nothing to do" not in str(mosaic(maps.folder, out))
+        assert out.read_bytes() == made
+    out.with_suffix(".qml").write_text("")
+    assert "nothing to do" in str(mosaic(maps.folder, out))
+    assert "water" in out.with_suffix(".qml").read_text("utf-8")
+    note.write_text("")
+    with pytest.raises(InputError, match=r"mosaic\.json, can't be read; .*overwrite=true"):
+        mosaic(maps.folder, out)
+    mosaic(maps.folder, out, overwrite=True)
+    assert out.read_bytes() == made
+    assert "nothing to do" in str(mosaic(maps.folder, out))
+
+
+def test_maps_that_are_still_being_written_are_told_of(maps, out):
+    maps.add("a", grid(0, 0, 20, 20), 1, 50)
+    with held(maps.folder, "predict"):
+        assert "geoseg predict (process" in str(mosaic(maps.folder, out))
+    with (
+        held(out.parent, "mosaic", name=out.name),
+        pytest.raises(InputError, match="is writing there"),
+    ):
+        mosaic(maps.folder, out, overwrite=True)
 
 
 def test_other_settings_need_overwrite(maps, out):

@@ -325,6 +325,23 @@ def test_the_same_bytes_again_and_nothing_is_done_twice(place):
     assert (place / "maps/landcover/west.tif").stat().st_mtime_ns in times.values()
 
 
+@pytest.mark.parametrize(
+    "name", ["parcels.gpkg", "parcels.qml", "landcover/east.tif", "landcover/east.qml"]
+)
+def test_what_is_broken_is_made_again_and_only_that(place, name):
+    predict(place)
+    before = files_of(place / "maps")
+    time = (place / "maps/landcover/west.tif").stat().st_mtime_ns
+    (place / "maps" / name).write_bytes(b"")
+    predict(place)
+    assert files_of(place / "maps") == before
+    assert (place / "maps/landcover/west.tif").stat().st_mtime_ns == time
+    (place / "maps/predict.json").write_text("{")
+    predict(place)
+    assert files_of(place / "maps") == before
+    assert "nothing to do" in str(predict(place))
+
+
 class Broken(ByRed):
     def forward(self, *_):
         raise RuntimeError("boom")

@@ -21,6 +21,7 @@ from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.device import choose
 from geoseg.errors import InputError
+from geoseg.lock import held
 from geoseg.network import Network, Running
 from geoseg.output import read_json
 from geoseg.predict import PredictConfig, TilingChoice, main, predict
@@ -305,6 +306,32 @@ def test_an_output_of_other_settings_is_not_touched(tmp_path):
     assert files_of(tmp_path / "maps") == before
     predict(other, tmp_path / "a.tif", tmp_path / "maps", overwrite=True)
     assert landcover.Map.read(tmp_path / "maps/landcover/a.tif").tags["GEOSEG_MODEL"] == "1" * 16
+
+
+def test_what_is_broken_is_made_again_and_only_that(tmp_path):
+    for name in "abc":
+        write(tmp_path / "scenes" / f"{name}.tif", classes(40, 40))
+    out = tmp_path / "maps"
+    predict(identity(), tmp_path / "scenes", out)
+    before = files_of(out)
+    with open(out / "landcover/a.tif", "r+b") as file:
+        file.truncate(300)
+    (out / "confidence/b.tif").write_bytes(b"")
+    (out / "landcover/c.tif.aux.xml").write_bytes(b"")
+    report = predict(identity(), tmp_path / "scenes", out)
+    assert (report.done, report.before) == (["a", "b"], ["c"])
+    assert files_of(out) == before
+    for record in ("", "[]", '{"scenes": [1]}', '{"scenes": {"a": 1}}'):
+        (out / "predict.json").write_text(record)
+        assert predict(identity(), tmp_path / "scenes", out).done == ["a", "b", "c"]
+        assert predict(identity(), tmp_path / "scenes", out).before == ["a", "b", "c"]
+    (out / ".predict.json").write_text("")
+    with pytest.raises(InputError, match="overwrite=true"):
+        predict(identity(), tmp_path / "scenes", out)
+    predict(identity(), tmp_path / "scenes", out, overwrite=True)
+    assert files_of(out) == before
+    with held(out, "predict"), pytest.raises(InputError, match="is writing there"):
+        predict(identity(), tmp_path / "scenes", out)
 
 
 def test_a_full_disk_fails_the_scene_and_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -90,6 +90,15 @@ def test_the_same_bytes_again_and_nothing_twice(tmp_path):
     assert record["west"]["status"] == "done"
 
 
+def test_counts_of_clear_dates_that_are_broken_are_made_again(tmp_path):
+    write_images(tmp_path)
+    predict(tmp_path)
+    first = files_of(tmp_path / "maps")
+    (tmp_path / "maps/clear/east.tif").write_bytes(b"")
+    assert sorted(predict(tmp_path).before) == ["east", "west"]
+    assert files_of(tmp_path / "maps") == first
+
+
 def test_panels_and_windows_do_not_matter(tmp_path):
     write_images(tmp_path)
     predict(tmp_path, "a", tiling=Tiling(32, 0))

@@ -1,5 +1,6 @@
 import hashlib
 import itertools
+import shutil
 
 import geopandas
 import numpy as np
@@ -17,8 +18,10 @@ from geoseg.legend import Legend
 from geoseg.prepare import prepare
 from geoseg.raster import Raster
 from geoseg.scene import find_scenes, harmonize
+from geoseg.settings import Model
 from geoseg.split import Split
 from geoseg.tiling import Tiling
+from geoseg.trainable import check_dataset
 
 LEGEND = Legend.parse(
     [
@@ -120,6 +123,41 @@ def test_a_stopped_prepare_goes_on_and_ends_with_the_same_bytes(place):
     make(place)
     assert digest(place / "dataset") == before
     assert "nothing to do" in str(make(place))
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def delete(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("harm", [empty, cut, delete])
+def test_what_is_broken_is_made_again_and_only_that(place, harm):
+    shutil.copy(place / "a.tif", place / "b.tif")
+    options = {"split": Split(train=["a"], val=["b"], test=0)}
+    make(place, **options)
+    folder = place / "dataset"
+    before = digest(folder)
+    times = {path: path.stat().st_mtime_ns for path in folder.rglob("*.tif")}
+    for name in ("targets/a.tif", "tiles.gpkg", "dataset.json"):
+        harm(folder / name)
+        if name != "dataset.json":
+            with pytest.raises(InputError, match=rf"gone.*{name}|{name}: gone, cut"):
+                check_dataset(Dataset.load(folder), Model())
+        said = str(make(place, **options))
+        assert "nothing to do" not in said
+        assert name in said or not (name == "dataset.json" and harm is not delete)
+        assert digest(folder) == before, name
+        check_dataset(Dataset.load(folder), Model())
+    other = folder / "targets/b.tif"
+    assert other.stat().st_mtime_ns == times[other]
+    assert "nothing to do" in str(make(place, **options))
 
 
 def test_other_settings_are_refused_until_overwrite(place):

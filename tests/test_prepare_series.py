@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from geoseg import pixelarrays, raster
 from geoseg.bands import Bands
+from geoseg.dataset import check_whole
 from geoseg.errors import InputError
 from geoseg.grid import Grid
 from geoseg.labels import Labels
@@ -393,6 +394,24 @@ def test_a_stopped_prepare_goes_on_and_ends_with_the_same_bytes(place, monkeypat
     assert len(calls) == 3  # the tile that was done is not read again
     assert digest(place / "dataset") == before
     assert "nothing to do" in make(place)[1]
+
+
+@pytest.mark.parametrize("name", ["pixels/east.npy", "pixels/east.days.npy", "samples.gpkg"])
+def test_what_is_broken_is_made_again_and_only_that(place, name):
+    make(place)
+    folder = place / "dataset"
+    before, time = digest(folder), (folder / "pixels/west.npy").stat().st_mtime_ns
+    whole = (folder / name).read_bytes()
+    for content in (b"", whole[: len(whole) // 2], None):
+        (folder / name).write_bytes(content) if content is not None else (folder / name).unlink()
+        with pytest.raises(InputError, match=rf"{name}: gone, cut short .*prepare_series again"):
+            check_whole(folder, "geoseg.prepare_series")
+        assert f"{name}: gone" in make(place)[1]
+        assert digest(folder) == before
+    (folder / "dataset.json").write_text("")
+    make(place)
+    assert digest(folder) == before
+    assert (folder / "pixels/west.npy").stat().st_mtime_ns == time
 
 
 def test_other_settings_are_refused_until_overwrite(place):

@@ -152,6 +152,18 @@ def test_nothing_is_done_twice_and_a_changed_table_is_followed(tmp_path):
     assert {row["code"] for row in found.values()} == {str(LEGEND.codes[2])}
 
 
+def test_broken_classes_are_made_again(tmp_path):
+    path = write(tmp_path, rows())
+    _, first = predict(path)
+    (classes,) = tmp_path.rglob("series.csv")
+    for broken in (classes, classes.with_name("predict.json")):
+        broken.write_text("")
+        said, found = predict(path)
+        assert "nothing to do" not in said
+        assert found == first
+        assert "nothing to do" in predict(path)[0]
+
+
 class Broken(ByRed):
     def forward(self, *_):
         raise RuntimeError("boom")

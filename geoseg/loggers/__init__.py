@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from geoseg.errors import InputError
-from geoseg.output import read_json, write_json
+from geoseg.output import read_note, write_json
 
 NOTE = ".loggers.json"
 """In a run folder: by the name of a logger its run, and the last epoch that it was told."""
@@ -150,9 +150,7 @@ def _open(name: str, folder: Path, run: str) -> Logger:
 
 
 def _notes(folder: Path) -> dict[str, Any]:
-    path = folder / NOTE
-    found: dict[str, Any] = read_json(path) if path.exists() else {}
-    return found
+    return read_note(folder / NOTE) or {}
 
 
 def _words(error: Exception) -> str:

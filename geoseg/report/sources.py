@@ -9,7 +9,7 @@ from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.landcover import MAPS_TAG, Map
 from geoseg.maps import LANDCOVER
-from geoseg.output import read_json
+from geoseg.output import read_note
 from geoseg.record import DONE
 from geoseg.record import NAME as RECORD
 from geoseg.scene import Scene, find_scenes
@@ -24,7 +24,7 @@ def scenes_of(found: Map, dataset: Dataset | None = None) -> tuple[list[Scene], 
     if record is None:
         return ([s for s in dataset.scenes if isinstance(s, Scene)] if dataset else []), []
     try:
-        values = read_json(record)
+        values = read_note(record) or {}
         bands = Bands(**values.get("settings", {}).get("bands", {}))
         done = [entry for entry in values["scenes"].values() if entry.get("status") == DONE]
         paths = [path for entry in done for path in entry["paths"]]
