@@ -19,7 +19,7 @@ from geoseg.errors import InputError
 from geoseg.history import LAST
 from geoseg.lock import held
 from geoseg.output import claim, clearing, is_claimed, read_claim, remove, rewrite_claim
-from geoseg.settings import ANYWHERE, LENGTHS, Fit
+from geoseg.settings import ANYWHERE, EPOCHS, LENGTHS, Fit
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
@@ -103,10 +103,19 @@ def _longer(run: Path, settings: dict[str, Any], name: str) -> list[str]:
         return []
     if _but_length(before) != _but_length(json.loads(json.dumps(settings))):
         return []
-    changed = [key for key in LENGTHS if old.get(key) != new.get(key)]
-    if not all(_is_longer(old.get(key), new.get(key)) for key in changed):
+    old, new = _lengths(old), _lengths(new)
+    changed = [key for key in LENGTHS if old[key] != new[key]]
+    if not all(_is_longer(old[key], new[key]) for key in changed):
         return []
-    return [f"fit.{key} {_said(old.get(key))} → {_said(new.get(key))}" for key in changed]
+    return [f"fit.{key} {_said(old[key])} → {_said(new[key])}" for key in changed]
+
+
+def _lengths(fit: dict[str, Any]) -> dict[str, Any]:
+    """The settings that say how long a training lasts; none and 0 stand for never."""
+    lengths = {key: fit.get(key) for key in LENGTHS}
+    if lengths["epochs"] is None and lengths["max_minutes"] is None:
+        lengths["epochs"] = EPOCHS
+    return lengths
 
 
 def _but_length(settings: dict[str, Any]) -> dict[str, Any]:
