@@ -63,5 +63,6 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
         f"series {', '.join(tiles[:3])}: dates differ in units: values reach about {mine[0]:.4g} on"
         f" {len(fewer)} dates ({some({dates[n] for n in fewer})}) and {other[0]:.4g} on"
         f" {len(rest)} others ({some({dates[n] for n in rest})}); bring the former"
-        f" to the unit of the latter ({remedy(mine, other)}?), or leave them out"
+        f" to the unit of the latter ({remedy(mine, other)}?), leave them out, or set"
+        " series.check=false if the images really differ so"
     )
