@@ -19,7 +19,7 @@ from geoseg.series.dates import some
 STEP = 64.0
 """Factor between two neighbours, in order of brightness, that neither cloud nor season makes."""
 REAL_STEP = 8.0
-"""The same where the darker ones do not pass 2, as reflectance 0..1 does not."""
+"""The same where only the darker ones do not pass 2, as reflectance 0..1 does not."""
 
 
 def levels(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
         return
     factor, cut = max(gaps)
     low, high = order[:cut], order[cut:]
-    is_real = bright[low].max() <= 2 and dtype.startswith("float")
+    is_real = bright[low].max() <= 2 < bright[high].min() and dtype.startswith("float")
     if factor < (REAL_STEP if is_real else STEP):
         return
     here, there = (float(np.median(bright[part])) for part in (low, high))
