@@ -304,7 +304,8 @@ def _observations(
     place = np.arange(len(numbers)) - firsts[numbers]
     values, said = _whole(values, bands)
     notes += said
-    unitmix.check(*_brightness(values, dates), values.dtype.name)
+    if series.check:
+        unitmix.check(*_brightness(values, dates), values.dtype.name)
     cube = np.full((len(ids), counts.max(), len(chosen)), MISSING[values.dtype.name], values.dtype)
     cube[numbers, place] = values
     if "start" in columns:

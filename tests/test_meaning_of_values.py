@@ -22,7 +22,7 @@ from geoseg.measureunits import remedy
 from geoseg.network import Network, Running
 from geoseg.predict import predict
 from geoseg.scene import Scene, find_scenes, harmonize, said_of_changes
-from geoseg.series import Series, find_stacks
+from geoseg.series import Series, find_stacks, unitmix
 from geoseg.suitability import check, check_values, fit
 
 RANDOM = np.random.default_rng(0)
@@ -384,9 +384,18 @@ def test_dates_in_other_units_are_refused_by_name(tmp_path):
     assert "dates differ in units" in text
     assert "2 dates (2021-05-01, 2021-06-01)" in text
     assert "multiply by 10000" in text
-    # Clouds and dark winters are no other units.
-    images = [(land(n) * factor).astype("uint16") for n, factor in enumerate((0.1, 1, 1, 4, 1, 1))]
-    assert find_stacks(replace(dated(tmp_path / "sky", images), check=False))
+    assert find_stacks(replace(series, check=False))
+
+
+def test_clouds_and_dark_winters_are_no_other_units():
+    days = [date(2021, month, 1) for month in range(1, 7)]
+    names = ["s"] * 6
+    bright = np.array([250.0, 3000, 3100, np.nan, 12_000, 2900])
+    unitmix.check(names, days, bright, "uint16")
+    unitmix.check(names, days, bright / 1e4, "float32")
+    unitmix.check(names, days, np.full(6, np.nan), "uint16")
+    with pytest.raises(InputError, match=r"0.3 on 1 dates \(2021-01-01\) and 3050 on 4 others"):
+        unitmix.check(names, days, np.where(np.arange(6) == 0, 0.3, bright), "float32")
 
 
 def test_tables_follow_the_same_rules(tmp_path):

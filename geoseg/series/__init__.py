@@ -71,7 +71,8 @@ class Series:
     min_clear: int | None = None
     """Fewest clear dates for a decision; none = 3 (MIN_CLEAR), in prediction as in the training."""
     check: bool = True
-    """Refuse reflectance with and without Sentinel-2's offset of 1000 mixed."""
+    """Refuse dates in different units, and reflectance with and without Sentinel-2's offset of 1000
+    mixed."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -144,11 +145,10 @@ def find_stacks(series: Series, bands: Bands | None = None) -> list[Stack]:
     faults.raise_if_any()
     found = entries_of(series, bands)
     stacks = assemble(found, series, bands)
-    if not found.products:
+    if series.check and not found.products:
         looks = [offset.look(stack) for stack in stacks]
         _check_units(stacks, looks)
-        if series.check:
-            offset.check(stacks, looks)
+        offset.check(stacks, looks)
     return stacks
 
 

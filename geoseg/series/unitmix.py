@@ -19,7 +19,7 @@ from geoseg.series.dates import some
 STEP = 64.0
 """Factor between two neighbours, in order of brightness, that neither cloud nor season makes."""
 REAL_STEP = 8.0
-"""The same where the darker ones do not pass 2, as reflectance 0..1 does not."""
+"""The same where only the darker ones do not pass 2, as reflectance 0..1 does not."""
 
 
 def levels(values: np.ndarray, missing: np.ndarray) -> np.ndarray:
@@ -50,7 +50,7 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
         return
     factor, cut = max(gaps)
     low, high = order[:cut], order[cut:]
-    is_real = bright[low].max() <= 2 and dtype.startswith("float")
+    is_real = bright[low].max() <= 2 < bright[high].min() and dtype.startswith("float")
     if factor < (REAL_STEP if is_real else STEP):
         return
     here, there = (float(np.median(bright[part])) for part in (low, high))
@@ -63,5 +63,6 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
         f"series {', '.join(tiles[:3])}: dates differ in units: values reach about {mine[0]:.4g} on"
         f" {len(fewer)} dates ({some({dates[n] for n in fewer})}) and {other[0]:.4g} on"
         f" {len(rest)} others ({some({dates[n] for n in rest})}); bring the former"
-        f" to the unit of the latter ({remedy(mine, other)}?), or leave them out"
+        f" to the unit of the latter ({remedy(mine, other)}?), leave them out, or set"
+        " series.check=false if the images really differ so"
     )
