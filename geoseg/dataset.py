@@ -5,13 +5,11 @@ That of prepare_series for unit=map is the same, its scenes being dated.
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geoseg import __version__
+from geoseg import __version__, sqlitefile
 from geoseg.bands import BandStatistics
 from geoseg.datedscene import AnyScene, DatedScene
 from geoseg.errors import InputError
@@ -84,13 +82,8 @@ class Dataset:
             return [tile for tile in self.own if tile.split == split]
         path = self.folder / TILES
         counts = [f"px_{code}" for code in self.legend.codes]
-        columns = ", ".join(f'"{name}"' for name in (*_COLUMNS, *counts))
-        query = f'SELECT {columns} FROM tiles WHERE "split" = ? ORDER BY fid'
-        try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as table:
-                rows = table.execute(query, (split,)).fetchall()
-        except sqlite3.Error as error:
-            raise InputError(f"{path}: can't be read ({error}); run geoseg.prepare again") from None
+        where = 'WHERE "split" = ?'
+        rows = sqlitefile.select(path, "tiles", (*_COLUMNS, *counts), where=where, given=(split,))
         return [
             Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
             for r in rows

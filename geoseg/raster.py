@@ -19,6 +19,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window as RioWindow
 
+from geoseg.drivers import open_dataset
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.output import replacing
@@ -79,11 +80,11 @@ class RasterInfo:
     tags: dict[str, str]
 
 
-def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
+def _open(path: str | Path) -> rasterio.DatasetReader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `_problem`, better
-            return rasterio.open(path, **options)
+            return open_dataset(path)
     except READ_ERRORS as error:
         if not Path(path).exists():
             raise InputError(f"{path}: no such file") from None

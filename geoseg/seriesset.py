@@ -8,15 +8,13 @@ dataset.json         bands, legend, statistics of the train split, dates, settin
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__
+from geoseg import __version__, sqlitefile
 from geoseg.bands import BandStatistics
 from geoseg.dataset import DESCRIPTION, write_layer
 from geoseg.errors import InputError
@@ -101,16 +99,9 @@ class SeriesDataset:
     def samples(self, split: str | None = None) -> Samples:
         """Samples of a split, or all, in a fixed order. Raises: InputError."""
         path = self.folder / SAMPLES
-        columns = ", ".join(f'"{name}"' for name in (*_TEXT, *_NUMBERS, *SHAPE_FEATURES))
+        columns = (*_TEXT, *_NUMBERS, *SHAPE_FEATURES)
         where, given = ('WHERE "split" = ?', (split,)) if split else ("", ())
-        query = f"SELECT {columns} FROM samples {where} ORDER BY fid"
-        try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as table:
-                rows = table.execute(query, given).fetchall()
-        except sqlite3.Error as error:
-            raise InputError(
-                f"{path}: can't be read ({error}); run geoseg.prepare_series again"
-            ) from None
+        rows = sqlitefile.select(path, "samples", columns, where=where, given=given)
         width = len(_TEXT) + len(_NUMBERS) + len(SHAPE_FEATURES)
         by = dict(
             zip(

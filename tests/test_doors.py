@@ -54,7 +54,7 @@ TENSOR_ROOMS = {
     ),
 }
 DOORS = {
-    "rasterio": {"raster", "burn", "blocks"},
+    "rasterio": {"raster", "drivers", "burn", "blocks"},
     "geopandas": {"dataset", "demo", "demo_layer", "demo_series"},
     "pyogrio": {"labels", "dataset", "demo_layer"},
     "albumentations": {"augment"},
