@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from geoseg.errors import Faults, InputError
+from geoseg.given import take
 from geoseg.output import make_folder
 from geoseg.sweep import Sweep, asked
 
@@ -45,6 +46,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         return
     register(name, schema)
     sys.argv[1:] = map(quoted, sys.argv[1:])
+    _take_given(name, schema)
     sweep = _sweep(name, sweeps=sweeps)
 
     def task(cfg: DictConfig) -> Any:
@@ -90,6 +92,16 @@ def _explained(name: str, schema: type) -> Iterator[None]:
     except OSError as error:
         fault = f"{error.filename or 'file system'}: {error.strerror or error}"
         raise InputError(fault) from None
+
+
+def _take_given(name: str, schema: type) -> None:
+    """Take only settings from the files of `--config-dir`; says what else they hold."""
+    try:
+        notes = take(sys.argv, name, schema)
+    except InputError as error:
+        _end(name, *error.faults)
+    for note in notes:
+        print(f"geoseg {name}: {note}", file=sys.stderr)
 
 
 def _sweep(name: str, *, sweeps: bool) -> Sweep | None:

@@ -23,8 +23,8 @@ DEEPEST = 8
 _NAMING = re.compile(r"(filename|dataset|path|_file)$", re.IGNORECASE)
 """Ends of the names of elements, keys and arguments whose text is a file's name."""
 _TEXT = {
-    *("SRS", "Description", "Category", "UnitType", "Projection", "F", "Name", "Mask", "Expression"),
-    *("PixelFunctionType", "BlockXSize", "Metadata"),
+    *("SRS", "Description", "Category", "UnitType", "Projection", "F", "Name"),
+    *("Mask", "Expression", "PixelFunctionType", "BlockXSize", "Metadata"),
 }  # fmt: skip
 """Elements whose text is for people or formulas, whatever is in it."""
 
@@ -97,11 +97,11 @@ def _names(path: str) -> Iterator[tuple[str, bool]]:
                 " of it where you trust it: gdal_translate IN.vrt OUT.tif"
             )
         key = element.get("key") or element.get("name") or ""
-        named = tag != "VRTDataset" and _NAMING.search(tag)
         if tag in ("MDI", "Argument", "Option", "OOI"):
-            named = _NAMING.search(key)
-        elif tag not in _TEXT and re.search(r"[/\\]", text):
-            named = named or True
+            named = bool(_NAMING.search(key))
+        else:
+            looks = tag not in _TEXT and re.search(r"[/\\]", text)
+            named = tag != "VRTDataset" and bool(looks or _NAMING.search(tag))
         if named and text:
             yield text, element.get("relativeToVRT", element.get("relativetoVRT")) == "1"
 
@@ -110,9 +110,8 @@ def _parse(path: str) -> ElementTree.Element:
     try:
         with open(path, "rb") as file:
             text = file.read(LARGEST + 1)
-        if len(text) > LARGEST or b"<!" in re.sub(
-            rb"<!--.*?-->|<!\[CDATA\[", b"", text, flags=re.S
-        ):
+        plain = re.sub(rb"<!--.*?-->|<!\[CDATA\[", b"", text, flags=re.DOTALL)
+        if len(text) > LARGEST or b"<!" in plain:
             raise ElementTree.ParseError("too large, or with declarations")
         root = ElementTree.fromstring(text)
     except (OSError, ElementTree.ParseError, LookupError, ValueError, RecursionError) as error:

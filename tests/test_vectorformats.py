@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import nullcontext
 
 import geopandas
 import pytest
@@ -130,10 +131,8 @@ def test_no_server_is_asked_for_what_a_file_says(tmp_path, server):
         ">1,2</gml:coordinates></gml:Point></x:g></x:t></gml:featureMember></wfs:FeatureCollection>",
     }.items():
         (tmp_path / name).write_text(text)
-        try:
+        with pytest.raises(InputError, match="no CRS") if name == "schema.gml" else nullcontext():
             assert classes(tmp_path / name) == ["a"]
-        except InputError as error:
-            assert "no CRS" in str(error)
     assert "GET" not in asked()
 
 

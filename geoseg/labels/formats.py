@@ -58,8 +58,8 @@ def _check_head(head: bytes, path: str) -> None:
     if found:
         what = found[0].decode(errors="replace")
         raise InputError(
-            f"{path}: describes data that lie elsewhere ({what} …), and such files are not followed;"
-            " save what they show: ogr2ogr -f GPKG NEW.gpkg FILE"
+            f"{path}: describes data that lie elsewhere ({what} …), which are not"
+            " followed; save what they show: ogr2ogr -f GPKG NEW.gpkg FILE"
         )
 
 
