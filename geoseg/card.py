@@ -17,6 +17,7 @@ from geoseg.bands import BandStatistics
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.legend import Legend
+from geoseg.output import parse_json
 from geoseg.seriescard import SeriesCard
 from geoseg.settings import Model
 from geoseg.tiling import Tiling
@@ -85,7 +86,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        values = {"series": None, "started_from": None} | json.loads(text)
+        values = {"series": None, "started_from": None} | parse_json(text)
         return cls(
             **values
             | {
@@ -136,7 +137,7 @@ def _header(path: Path) -> tuple[int, Any]:
     """Length and content of a safetensors header. Raises: OSError, ValueError, struct.error."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        return length, json.loads(file.read(min(length, 100_000_000)))
+        return length, parse_json(file.read(min(length, 100_000_000)))
 
 
 def _metadata(header: Any) -> dict[str, str]:
@@ -167,7 +168,7 @@ class EncoderCard:
 
     @classmethod
     def from_json(cls, text: str) -> EncoderCard:
-        values = json.loads(text)
+        values = parse_json(text)
         statistics = BandStatistics.from_dict(values["statistics"])
         return cls(**values | {"bands": tuple(values["bands"]), "statistics": statistics})
 

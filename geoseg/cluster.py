@@ -26,6 +26,7 @@ from geoseg.engine import Engine
 from geoseg.errors import InputError
 from geoseg.network import Network
 from geoseg.panels import Job
+from geoseg.vrt import FOLDERS
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -97,6 +98,7 @@ def _worker(network: Network, where: Site) -> Any:
 
     if os.getcwd() != where.folder:  # names of files may be relative
         os.chdir(where.folder)
+    os.environ[FOLDERS] = where.trusted
     network = where.settle(network)
     key = (network.hash, str(network.running), network.tta)
     if key not in _workers:
@@ -115,6 +117,8 @@ class Site:
     """Of torch in each worker; None = the workers were started by somebody who knows better."""
     gpus: int = 0
     """That the workers, which are numbered, share."""
+    trusted: str = field(default_factory=lambda: os.environ.get(FOLDERS, ""))
+    """Of the client: of which folders a VRT may read files."""
 
     def settle(self, network: Network) -> Network:
         """The network as this worker is to run it."""

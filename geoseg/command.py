@@ -22,7 +22,8 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from geoseg.errors import Faults, InputError
+from geoseg import vrt
+from geoseg.errors import Faults, InputError, readable
 from geoseg.given import take
 from geoseg.output import make_folder
 from geoseg.sweep import Sweep, asked
@@ -30,6 +31,8 @@ from geoseg.sweep import Sweep, asked
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """In a wheel conf/ lies inside the package, in a checkout beside it."""
+MOST = 200
+"""Faults that are printed."""
 VERBATIM = ("pattern", "where")
 """Ends of the names of settings whose values are regular expressions or SQL."""
 
@@ -47,6 +50,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     register(name, schema)
     sys.argv[1:] = map(quoted, sys.argv[1:])
     _take_given(name, schema)
+    vrt.trust(sys.argv[1:])
     sweep = _sweep(name, sweeps=sweeps)
 
     def task(cfg: DictConfig) -> Any:
@@ -248,6 +252,8 @@ def _field_docs(schema: type) -> dict[str, str]:
 
 
 def _end(name: str, *faults: str) -> typing.NoReturn:
-    for fault in faults:
-        print(f"geoseg {name}: {fault}", file=sys.stderr)
+    for fault in faults[:MOST]:
+        print(f"geoseg {name}: {readable(fault)}", file=sys.stderr)
+    if len(faults) > MOST:
+        print(f"geoseg {name}: … and {len(faults) - MOST} more", file=sys.stderr)
     sys.exit(1)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from geoseg import __version__, sqlitefile
 from geoseg.bands import BandStatistics
 from geoseg.datedscene import AnyScene, DatedScene
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError, shown
 from geoseg.grid import Window
 from geoseg.legend import Legend
 from geoseg.output import partial, read_json, unwritable, write_json
 from geoseg.scene import Scene
 from geoseg.tiling import Tiling
+from geoseg.typed import check_types, plain_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,10 +85,16 @@ class Dataset:
         counts = [f"px_{code}" for code in self.legend.codes]
         where = 'WHERE "split" = ?'
         rows = sqlitefile.select(path, "tiles", (*_COLUMNS, *counts), where=where, given=(split,))
-        return [
-            Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
-            for r in rows
-        ]
+        try:
+            found = [
+                Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
+                for r in rows
+            ]
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: can't be read ({error}); run geoseg.prepare again") from None
+        for tile in found:
+            check_types(tile, f"{path}, tile of {shown(tile.scene)}")
+        return found
 
     def save(self) -> None:
         """Write dataset.json; it comes last, and so says that the folder is whole."""
@@ -106,6 +113,23 @@ class Dataset:
             }
             | dated,
         )
+
+    def _check(self) -> None:
+        """Raises: InputError for values that prepare does not write."""
+        source = str(self.folder / DESCRIPTION)
+        check_types(self, source)
+        faults = Faults()
+        if not self.scenes:
+            faults.add(f"{source}: no scenes")
+        for scene in self.scenes:
+            with faults.collect():
+                plain_name(scene.name, f"{source}, name of a scene")
+            if min(scene.grid.height, scene.grid.width) < 1:
+                faults.add(f"{source}: {scene.name}: {scene.grid.height} × {scene.grid.width}")
+        if self.scenes and len(self.statistics.mean) != len(self.bands):
+            count = len(self.statistics.mean)
+            faults.add(f"{source}: statistics of {count} bands, scenes of {len(self.bands)}")
+        faults.raise_if_any()
 
     @classmethod
     def load(cls, folder: str | Path) -> Dataset:
@@ -126,7 +150,7 @@ class Dataset:
         reference = values.get("reference")
         kind = Scene if reference is None else DatedScene
         try:
-            return cls(
+            found = cls(
                 folder,
                 tuple(kind.from_dict(scene, absolute) for scene in values["scenes"]),
                 BandStatistics.from_dict(values["statistics"]),
@@ -136,11 +160,17 @@ class Dataset:
                 values["settings"],
                 reference,
             )
-        except (KeyError, TypeError) as error:
+            found._check()
+            return found
+        except OTHERWISE as error:
             raise InputError(
-                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it ({error!r});"
-                " run geoseg.prepare again"
+                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it"
+                f" ({shown(error, 300)}); run geoseg.prepare again"
             ) from None
+
+
+OTHERWISE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What is raised by values of other types than those that were written."""
 
 
 def write_tiles(

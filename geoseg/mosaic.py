@@ -25,6 +25,7 @@ from geoseg.legend import NODATA, Legend
 from geoseg.maps import CONFIDENCE, LANDCOVER
 from geoseg.output import claim, claim_note, fingerprint, read_json
 from geoseg.record import NAME as RECORD
+from geoseg.record import entries
 from geoseg.scene import find_files
 from geoseg.summary import Summary
 from geoseg.threads import in_order
@@ -239,7 +240,7 @@ def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     """Say which scenes predict was given but has no map of."""
     if not (folder / RECORD).is_file():
         return
-    scenes = read_json(folder / RECORD).get("scenes", {})
+    scenes = entries(read_json(folder / RECORD), folder / RECORD)
     have = {Path(part.map.path).stem for part in parts}
     missing = [name for name in scenes if name not in have]
     if missing:

@@ -7,6 +7,9 @@ overviews; GDAL asks there as soon as the file is opened.
 from __future__ import annotations
 
 import os
+from pathlib import Path
+
+from geoseg.errors import InputError, shown
 
 _NOWHERE = "127.0.0.1:9"
 """The port of a service that throws away what it gets, where there is one: nobody answers."""
@@ -28,6 +31,15 @@ def shut() -> None:
 def is_remote(path: str) -> bool:
     """Whether a name is one of GDAL's file systems, or an address."""
     return path.startswith("/vsi") or "://" in path
+
+
+def local(path: str, folder: Path) -> str:
+    """A path that a file in `folder` names. Raises: InputError if it isn't one of this machine."""
+    if is_remote(path) or "\0" in path:
+        raise InputError(
+            f"{folder}: names {shown(path)}; a file may name files of this machine only"
+        )
+    return os.path.normpath(folder / path)
 
 
 def let(path: str) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.datedscene import AnyScene
+from geoseg.errors import InputError, shown
 from geoseg.lattice import Place
 from geoseg.maps import is_there
-from geoseg.output import fingerprint, read_json, write_json
+from geoseg.output import fingerprint, parse_json, read_json, write_json
 
 NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
@@ -45,7 +46,7 @@ class Record:
         self.model = model
         self._settings = settings
         before = read_json(self._path) if self._path.exists() else {}
-        self.scenes: dict[str, dict[str, Any]] = before.get("scenes", {})
+        self.scenes: dict[str, dict[str, Any]] = entries(before, self._path)
         self._journal = out / JOURNAL
         self.scenes |= _entries(self._journal)
         self.backend: str | None = before.get("backend")
@@ -130,11 +131,21 @@ class Record:
         return [self._files[path] for path in scene.paths]
 
 
+def entries(record: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """What a record says of its scenes. Raises: InputError if that is something else."""
+    found = record.get("scenes", {})
+    if not isinstance(found, dict) or not all(isinstance(e, dict) for e in found.values()):
+        raise InputError(
+            f"{path}: not as geoseg.predict writes it (scenes: {shown(found)}); predict anew"
+        )
+    return found
+
+
 def _entries(journal: Path) -> dict[str, dict[str, Any]]:
     """What a call that was killed had noted; its last line may be torn."""
     found: dict[str, dict[str, Any]] = {}
     if journal.exists():
         for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError):
-                found |= json.loads(line)
+            with suppress(ValueError, TypeError):
+                found |= parse_json(line)
     return found

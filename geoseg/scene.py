@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg import raster
+from geoseg import offline, raster
 from geoseg.bands import Bands, in_order, is_nameless
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
@@ -87,7 +87,7 @@ class Scene:
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
         sources = tuple(
-            Source(tuple(os.path.normpath(folder / p) for p in s["paths"]), tuple(s["bands"]))
+            Source(tuple(offline.local(p, folder) for p in s["paths"]), tuple(s["bands"]))
             for s in values["sources"]
         )
         return cls(

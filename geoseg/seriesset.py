@@ -16,12 +16,13 @@ import numpy as np
 
 from geoseg import __version__, sqlitefile
 from geoseg.bands import BandStatistics
-from geoseg.dataset import DESCRIPTION, write_layer
-from geoseg.errors import InputError
+from geoseg.dataset import DESCRIPTION, OTHERWISE, write_layer
+from geoseg.errors import InputError, shown
 from geoseg.legend import Legend
 from geoseg.output import read_json, replacing, write_json
 from geoseg.stack import MISSING as MISSING
 from geoseg.stack import observed as observed
+from geoseg.typed import check_types, plain_name
 
 SAMPLES = "samples.gpkg"
 PIXELS = "pixels"
@@ -102,6 +103,9 @@ class SeriesDataset:
         columns = (*_TEXT, *_NUMBERS, *SHAPE_FEATURES)
         where, given = ('WHERE "split" = ?', (split,)) if split else ("", ())
         rows = sqlitefile.select(path, "samples", columns, where=where, given=given)
+        return self._samples(rows, path)
+
+    def _samples(self, rows: list[tuple[Any, ...]], path: Path) -> Samples:
         width = len(_TEXT) + len(_NUMBERS) + len(SHAPE_FEATURES)
         by = dict(
             zip(
@@ -111,6 +115,17 @@ class SeriesDataset:
             )
         )
         text = {name: np.array(by[name], dtype=object) for name in _TEXT}
+        for tile in set(by["tile"]):
+            plain_name(tile, f"{path}, tile")
+        try:
+            return self._numbers(text, by)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{path}: can't be read ({error}); run geoseg.prepare_series again"
+            ) from None
+
+    @staticmethod
+    def _numbers(text: dict[str, np.ndarray], by: dict[str, Any]) -> Samples:
         shape = np.array([by[name] for name in SHAPE_FEATURES], np.float64).T.reshape(-1, 4)
         return Samples(
             id=text["id"],
@@ -166,7 +181,7 @@ class SeriesDataset:
                 " of geoseg.prepare_series unit=parcel or unit=pixel"
             )
         try:
-            return cls(
+            found = cls(
                 folder,
                 values["unit"],
                 tuple(values["bands"]),
@@ -181,10 +196,12 @@ class SeriesDataset:
                 values["crs"],
                 values["settings"],
             )
-        except (KeyError, TypeError) as error:
+            check_types(found, str(folder / DESCRIPTION))
+            return found
+        except OTHERWISE as error:
             raise InputError(
-                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it ({error!r});"
-                " run geoseg.prepare_series again"
+                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it"
+                f" ({shown(error, 300)}); run geoseg.prepare_series again"
             ) from None
 
 

@@ -34,6 +34,7 @@ from geoseg.samplesettings import SampleSettings
 from geoseg.seriesset import Samples, observed, pixels_path, save_days
 from geoseg.summary import Summary
 from geoseg.table import TILE, Observations, find_columns, load_table, read_table
+from geoseg.tablefile import cell
 
 if TYPE_CHECKING:
     from geoseg.card import ModelCard
@@ -239,7 +240,7 @@ def _write(path: Path, ids: np.ndarray, every: list[str], made: Decisions, legen
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for name in every:
-            writer.writerow((name, *rows.get(name, empty)))
+            writer.writerow(map(cell, (name, *rows.get(name, empty))))
 
 
 def _summarize(summary: Summary, made: Decisions, legend: Legend, count: int) -> None:

@@ -121,6 +121,25 @@ def _parse(path: str) -> ElementTree.Element:
     return root
 
 
+def trust(words: list[str]) -> None:
+    """Let VRTs read below the folders that the words of a command line (key=value) name."""
+    named = os.environ.get(FOLDERS, "").split(os.pathsep)
+    for word in words:
+        value = word.partition("=")[2].strip("'\"[]")
+        for part in value.split(","):
+            path = Path(re.split(r"[*?\[]", part.strip(" '\""))[0]).expanduser()
+            folder = (path if path.is_dir() else path.parent).absolute()
+            # Not all that there is, for a file that lies at the top of it.
+            if part and path.exists() and folder not in (Path(folder.anchor), Path.home()):
+                named.append(str(folder))
+    os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(filter(None, named)))
+
+
+def allows(path: str, folder: str) -> bool:
+    """Whether a file that another one names may be read: below a folder, or below FOLDERS."""
+    return _inside(path, [folder, *filter(None, os.environ.get(FOLDERS, "").split(os.pathsep))])
+
+
 def _inside(path: str, folders: list[str]) -> bool:
     """Whether a file lies below a folder as they are written, or where links lead to."""
     return any(
