@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -188,6 +189,13 @@ class Cluster:
         import torch
         from distributed import LocalCluster
 
+        # Whoever reaches a worker runs code as its owner, and other users reach this machine's
+        # ports: so they take none but this command, which alone has the key.
+        safe: dict[str, Any] = {}
+        if find_spec("cryptography") is not None:
+            from distributed.security import Security
+
+            safe = {"security": Security.temporary(), "protocol": "tls"}
         running = self._network.running
         gpus = torch.cuda.device_count() if running.device in ("auto", "cuda") else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -197,6 +205,7 @@ class Cluster:
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0,
                 dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                **safe,
             )
         )  # fmt: skip
 

@@ -27,7 +27,7 @@ from geoseg.tablefile import cell
 DEEP = "[" * 100_000
 
 
-def one_sentence(call, *arguments, match: str = "") -> str:
+def one_sentence(call, *arguments, match: str = ".") -> str:
     with pytest.raises(InputError, match=match) as told:
         call(*arguments)
     text = str(told.value)
