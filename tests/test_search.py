@@ -93,10 +93,10 @@ def test_a_study_in_a_database_goes_on(tmp_path):
     [
         ("a=tag(log,interval(1e-4,1e-2))", "FloatDistribution", "log=True"),
         ("a=interval(0,1.5)", "FloatDistribution", "log=False"),
-        ("a=interval(1,9)", "IntDistribution", "high=9"),
-        ("a=range(0,9,3)", "CategoricalDistribution", "('0', '3', '6')"),
+        ("a=int(interval(1,9))", "IntDistribution", "high=9"),
+        ("a=range(0,9,3)", "CategoricalDistribution", "(0, 3, 6)"),
         ("a=unet,fpn", "CategoricalDistribution", "('unet', 'fpn')"),
-        ("a=true,null", "CategoricalDistribution", "('true', 'null')"),
+        ("a=true,null", "CategoricalDistribution", "(True, 'null')"),
     ],
 )
 def test_what_may_be_chosen(word, kind, said):
