@@ -34,7 +34,7 @@ class InputError(Exception):
     """One or several faults that the user can mend; the command ends with them on stderr."""
 
     def __init__(self, *faults: str) -> None:
-        faults = tuple(map(readable, faults))
+        faults = tuple(readable(str(fault)) for fault in faults)
         super().__init__(*faults)
         self.faults: tuple[str, ...] = faults
 

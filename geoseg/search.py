@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,10 +25,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from geoseg.errors import InputError
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import Trial
 
 MODULE = "hydra_plugins.geoseg"
 """Hydra takes sweepers from a package of this name only."""
@@ -101,8 +98,7 @@ class Search(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run all trials. Raises: what a training raises, if more fail than may."""
-        import optuna
-
+        optuna = import_module("optuna")
         assert self.config is not None
         assert self.hydra_context is not None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -137,9 +133,7 @@ class Search(Sweeper):
         }
         OmegaConf.save(OmegaConf.create(found), folder / RESULTS)
 
-    def _batch(
-        self, study: Any, trials: Sequence[Trial], fixed: dict[str, str], start: int
-    ) -> None:
+    def _batch(self, study: Any, trials: Sequence[Any], fixed: dict[str, str], start: int) -> None:
         """Run trials at once and tell the study what came out."""
         assert self.launcher is not None
         jobs = [
@@ -165,26 +159,19 @@ Search.__module__ = MODULE
 
 
 def _failed() -> Any:
-    from optuna.trial import TrialState
-
-    return TrialState.FAIL
+    return import_module("optuna.trial").TrialState.FAIL
 
 
-def space(override: Override) -> BaseDistribution:
+def space(override: Override) -> Any:
     """What Optuna may choose from: choice, range or interval, tag(log, …) for a logarithmic one."""
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
+    kinds = import_module("optuna.distributions")
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None
         assert value.end is not None
         log = "log" in value.tags
         if isinstance(value.start, int) and isinstance(value.end, int):
-            return IntDistribution(value.start, value.end, log=log)
-        return FloatDistribution(float(value.start), float(value.end), log=log)
+            return kinds.IntDistribution(value.start, value.end, log=log)
+        return kinds.FloatDistribution(float(value.start), float(value.end), log=log)
     assert isinstance(value, ChoiceSweep | RangeSweep)
-    return CategoricalDistribution(list(override.sweep_iterator(Transformer.encode)))
+    return kinds.CategoricalDistribution(list(override.sweep_iterator(Transformer.encode)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from xml.etree import ElementTree
@@ -126,13 +127,20 @@ def trust(words: list[str]) -> None:
     named = os.environ.get(FOLDERS, "").split(os.pathsep)
     for word in words:
         value = word.partition("=")[2].strip("'\"[]")
-        for part in value.split(","):
-            path = Path(re.split(r"[*?\[]", part.strip(" '\""))[0]).expanduser()
-            folder = (path if path.is_dir() else path.parent).absolute()
-            # Not all that there is, for a file that lies at the top of it.
-            if part and path.exists() and folder not in (Path(folder.anchor), Path.home()):
-                named.append(str(folder))
+        # A condition or an expression is no path, and may be longer than one can be.
+        for part in filter(None, value.split(",")):
+            with suppress(OSError, RuntimeError, ValueError):
+                named += _folder_of(part.strip(" '\""))
     os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(filter(None, named)))
+
+
+def _folder_of(part: str) -> list[str]:
+    """The folder that a path or a glob names, or lies in, if there is one."""
+    path = Path(re.split(r"[*?\[]", part)[0]).expanduser()
+    folder = (path if path.is_dir() else path.parent).absolute()
+    # Not all that there is, for a file that lies at the top of it.
+    top = (Path(folder.anchor), Path.home())
+    return [str(folder)] if path.exists() and folder not in top else []
 
 
 def allows(path: str, folder: str) -> bool:

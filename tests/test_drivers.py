@@ -198,3 +198,25 @@ def test_formats_of_plain_pixels_are_opened(tmp_path, driver, name):
         assert drivers.is_plain(str(tmp_path / name))
     with drivers.open_dataset(tmp_path / "of.vrt") as file:
         assert file.count == 1
+
+
+def test_folders_of_the_command_line_are_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv(vrt.FOLDERS, "")
+    for folder in ("a", "b", "c"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "x.tif", IMAGE)
+    vrt.trust(
+        [
+            f"scenes={tmp_path}/a/*.tif",
+            f"labels.path=[{tmp_path}/b,'{tmp_path}/nothing']",
+            "labels.where=" + "x" * 5000,
+            "out=~nobody_of_this_name/x",
+            "seed=3",
+            "--multirun",
+            "dataset=/",
+            "run=~",
+        ]
+    )
+    assert os.environ[vrt.FOLDERS].split(os.pathsep) == [f"{tmp_path}/a", f"{tmp_path}/b"]
+    assert vrt.allows(str(tmp_path / "a/x.tif"), str(tmp_path / "c"))
+    assert not vrt.allows("/etc/passwd", str(tmp_path / "c"))

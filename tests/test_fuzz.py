@@ -85,8 +85,8 @@ def edited(data: bytes, edits) -> bytes:
 def places(value, way=()):
     """Ways to all values within a JSON document."""
     yield way
-    items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, part in items if isinstance(value, dict | list) else ():
+    items = enumerate(value) if isinstance(value, list) else ()
+    for key, part in value.items() if isinstance(value, dict) else items:
         yield from places(part, (*way, key))
 
 
@@ -118,6 +118,7 @@ def place(tmp_path_factory):
         raster.info(here / "a.tif").grid,
         LEGEND,
         lambda window: np.full((window.height, window.width), 3, np.uint8),
+        tags=landcover.tags(LEGEND, "model"),
     )
     frame = geopandas.GeoDataFrame(
         {"class": ["low"]}, geometry=[shapely.box(0, 0, 9, 9)], crs="EPSG:32632"
