@@ -32,7 +32,7 @@ from geoseg.report.sources import scenes_of
 from geoseg.samplesettings import SampleSettings
 from geoseg.table import load_table
 
-EXAMPLES = int(os.environ.get("FUZZ", "40"))
+EXAMPLES = int(os.environ.get("FUZZ", "100"))
 LIMITS = settings(
     max_examples=EXAMPLES,
     deadline=None,
