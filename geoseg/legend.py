@@ -105,11 +105,8 @@ class Legend:
             except csv.Error as error:
                 raise InputError(f"{path}: can't be read as CSV ({error})") from None
         content = parse_yaml(text, path)
-        unknown = (
-            {shown(key) for key in content if key != "classes"}
-            if isinstance(content, dict)
-            else set()
-        )
+        keys = content if isinstance(content, dict) else {}
+        unknown = [shown(key).strip("'") for key in keys if key != "classes"]
         if not isinstance(content, dict) or "classes" not in content or unknown:
             raise InputError(
                 f"{path}: expected one key `classes` with a list of {{code, name, color, values}}"
