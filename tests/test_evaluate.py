@@ -25,6 +25,7 @@ from geoseg.grid import Grid, Window
 from geoseg.labels import Labels
 from geoseg.landcover import Map
 from geoseg.legend import Legend, LegendSettings
+from geoseg.output import fingerprint
 from geoseg.places import Place, Places, choose
 from geoseg.scene import find_scenes
 from geoseg.tiling import Tiling
@@ -244,7 +245,8 @@ def test_pictures_stand_side_by_side(made, codes, tmp_path):
 
 def test_images_are_found_by_what_the_map_says(tmp_path, codes):
     scene = write_scene(tmp_path / "scenes" / "a.tif", np.stack([codes] * 4))
-    record = {"scenes": {"a": {"status": "done", "paths": [str(scene)]}, "b": {"status": "failed"}}}
+    done = {"status": "done", "paths": [str(scene)], "inputs": [fingerprint(scene)]}
+    record = {"scenes": {"a": done, "b": {"status": "failed"}}}
     maps = tmp_path / "maps"
     maps.mkdir()
     (maps / "predict.json").write_text(json.dumps(record))

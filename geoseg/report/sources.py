@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from geoseg import offline
+from geoseg import offline, vrt
 from geoseg.bands import Bands
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
@@ -44,7 +44,7 @@ def _followed(entry: dict[str, Any], folder: Path) -> list[str]:
     noted = {tuple(one) for one in entry.get("inputs", ())}
     paths = [str(path) for path in entry["paths"]]
     for path in paths:
-        own = Path(path).resolve().is_relative_to(folder.resolve())
+        own = vrt.allows(path, str(folder))
         if not own and (offline.is_remote(path) or tuple(fingerprint(path)) not in noted):
             raise InputError(f"{path} is not the file that the map was made of")
     return paths
