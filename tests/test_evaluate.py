@@ -2,6 +2,7 @@ import base64
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -464,3 +465,15 @@ def test_bands_of_a_picture():
         "band_3",
     )
     assert shown_bands(("height", "slope")) == ("height",)
+
+
+def test_names_are_text_in_a_report_whatever_they_hold(made, tmp_path):
+    found, labels = made
+    evil = "<script>alert(1)</script>"
+    renamed = (replace(LEGEND.classes[0], name=evil), *LEGEND.classes[1:])
+    foreign = replace(found, legend=Legend(renamed))
+    run((foreign, labels), tmp_path / "out")
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert evil not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert evil in Page(tmp_path / "out/report.html").text
