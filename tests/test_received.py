@@ -21,6 +21,7 @@ from geoseg.output import read_json, write_json
 from geoseg.predict import bands_for
 from geoseg.record import NAME, Record
 from geoseg.report.sources import _followed
+from geoseg.settings import Model
 from geoseg.summary import Summary
 from geoseg.tablefile import cell
 
@@ -220,6 +221,14 @@ def test_a_raster_that_a_card_names_is_read_below_ones_own_folders_only(tmp_path
     monkeypatch.setenv(vrt.FOLDERS, "")
     vrt.trust([f"scenes={tmp_path}/*.tif"])
     assert bands_for(card).extra == card.extra
+
+
+@pytest.mark.parametrize(
+    "name", ["tu-hf-hub:evil/net", "local-dir:/tmp/a", "../a", "", "a b", "a\nb"]
+)
+def test_an_encoder_is_a_name_not_a_place(name):
+    one_sentence(Model, "unet", name, match=r"model\.encoder=")
+    assert Model("unet", "tu-tf_mobilenetv3_small_minimal_100.in1k").encoder
 
 
 def test_no_address_comes_out_of_a_file(tmp_path):
