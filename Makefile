@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # No download at run time, and albumentations would look for one at each import.
 export NO_ALBUMENTATIONS_UPDATE = 1
 
-.PHONY: demo demo-series test lint bench bench-scale bench-real bench-labels real quality quality-quick clean
+.PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels real quality quality-quick clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -42,6 +42,9 @@ demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year:
 
 test: $(INSTALLED)  ## All tests; no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -q
+
+fuzz: $(INSTALLED)  ## Damaged files for an hour: FUZZ=<examples of each kind>, 400 in a minute or so
+	OMP_NUM_THREADS=1 FUZZ=$(or $(FUZZ),20000) $(BIN)/python -m pytest -n auto -q tests/test_fuzz.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

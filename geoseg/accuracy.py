@@ -16,6 +16,7 @@ import numpy as np
 
 from geoseg.legend import IGNORED
 from geoseg.output import replacing
+from geoseg.tablefile import cell
 
 CHUNK = 1 << 16
 """Pixels counted at once: their 64-bit indices then stay in the cache."""
@@ -148,9 +149,9 @@ def write_confusion_csv(path: str | Path, confusion: np.ndarray, names: Sequence
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["labels \\ map", *names])
-        for name, row in zip(names, confusion.tolist(), strict=True):
-            writer.writerow([name, *row])
+        writer.writerow(["labels \\ map", *map(cell, names)])
+        for name, counts in zip(names, confusion.tolist(), strict=True):
+            writer.writerow([cell(name), *counts])
 
 
 class BoundaryF1:

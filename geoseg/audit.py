@@ -12,6 +12,7 @@ import numpy as np
 
 from geoseg.output import replacing
 from geoseg.summary import Summary
+from geoseg.tablefile import cell
 
 AUDIT = "audit.csv"
 """Share of clear observations of every tile and date."""
@@ -82,7 +83,9 @@ class Audit:
             writer.writerow(["tile", "date", "share_clear"])
             for tile in self.tiles:
                 for day, share in zip(tile.dates, tile.shares(), strict=True):
-                    writer.writerow([tile.name, day, "" if np.isnan(share) else f"{share:.4f}"])
+                    writer.writerow(
+                        [cell(tile.name), day, "" if np.isnan(share) else f"{share:.4f}"]
+                    )
 
 
 SAID = {

@@ -19,6 +19,7 @@ from rasterio.windows import Window as RioWindow
 
 from geoseg import raster
 from geoseg.datedscene import AnyScene
+from geoseg.drivers import open_dataset
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid
 from geoseg.output import fingerprint, make_folder, replacing
@@ -196,7 +197,7 @@ def _copy(path: str, target: Path) -> None:
         with replacing(target) as temporary:
             with (
                 rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
-                rasterio.open(path) as source,
+                open_dataset(path) as source,
                 rasterio.open(temporary, "w", **_profile(source)) as out,
             ):
                 _describe(source, out, _origin(path))

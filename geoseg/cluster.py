@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
@@ -26,6 +27,7 @@ from geoseg.engine import Engine
 from geoseg.errors import InputError
 from geoseg.network import Network
 from geoseg.panels import Job
+from geoseg.vrt import FOLDERS
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -97,6 +99,7 @@ def _worker(network: Network, where: Site) -> Any:
 
     if os.getcwd() != where.folder:  # names of files may be relative
         os.chdir(where.folder)
+    os.environ[FOLDERS] = where.trusted
     network = where.settle(network)
     key = (network.hash, str(network.running), network.tta)
     if key not in _workers:
@@ -115,6 +118,8 @@ class Site:
     """Of torch in each worker; None = the workers were started by somebody who knows better."""
     gpus: int = 0
     """That the workers, which are numbered, share."""
+    trusted: str = field(default_factory=lambda: os.environ.get(FOLDERS, ""))
+    """Of the client: of which folders a VRT may read files."""
 
     def settle(self, network: Network) -> Network:
         """The network as this worker is to run it."""
@@ -184,6 +189,13 @@ class Cluster:
         import torch
         from distributed import LocalCluster
 
+        # Whoever reaches a worker runs code as its owner, and other users reach this machine's
+        # ports: so they take none but this command, which alone has the key.
+        safe: dict[str, Any] = {}
+        if find_spec("cryptography") is not None:
+            from distributed.security import Security
+
+            safe = {"security": Security.temporary(), "protocol": "tls"}
         running = self._network.running
         gpus = torch.cuda.device_count() if running.device in ("auto", "cuda") else 0
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -193,6 +205,7 @@ class Cluster:
             LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0,
                 dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+                **safe,
             )
         )  # fmt: skip
 

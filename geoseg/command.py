@@ -22,14 +22,17 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from geoseg import stopping, terminal
-from geoseg.errors import Faults, InputError
+from geoseg import stopping, terminal, vrt
+from geoseg.errors import Faults, InputError, readable
+from geoseg.given import take
 from geoseg.output import make_folder, replacing
 from geoseg.sweep import Sweep, asked
 
 _PACKAGE = Path(__file__).parent
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 """In a wheel conf/ lies inside the package, in a checkout beside it."""
+MOST = 200
+"""Faults that are printed."""
 VERBATIM = ("pattern", "where")
 """Ends of the names of settings whose values are regular expressions or SQL."""
 
@@ -48,6 +51,8 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     stopping.watch()
     register(name, schema)
     sys.argv[1:] = map(quoted, sys.argv[1:])
+    _take_given(name, schema)
+    vrt.trust(sys.argv[1:])
     sweep = _sweep(name, sweeps=sweeps)
 
     def task(cfg: DictConfig) -> Any:
@@ -92,6 +97,16 @@ def _explained(name: str, schema: type) -> Iterator[None]:
     except OSError as error:
         fault = f"{error.filename or 'file system'}: {error.strerror or error}"
         raise InputError(fault) from None
+
+
+def _take_given(name: str, schema: type) -> None:
+    """Take only settings from the files of `--config-dir`; says what else they hold."""
+    try:
+        notes = take(sys.argv, name, schema)
+    except InputError as error:
+        _end(name, *error.faults)
+    for note in notes:
+        print(f"geoseg {name}: {note}", file=sys.stderr)
 
 
 def _sweep(name: str, *, sweeps: bool) -> Sweep | None:
@@ -240,6 +255,8 @@ def _field_docs(schema: type) -> dict[str, str]:
 
 
 def _end(name: str, *faults: str) -> typing.NoReturn:
-    for fault in faults:
-        print(f"geoseg {name}: {fault}", file=sys.stderr)
+    for fault in faults[:MOST]:
+        print(f"geoseg {name}: {readable(fault)}", file=sys.stderr)
+    if len(faults) > MOST:
+        print(f"geoseg {name}: … and {len(faults) - MOST} more", file=sys.stderr)
     sys.exit(1)

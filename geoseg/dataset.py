@@ -5,25 +5,24 @@ That of prepare_series for unit=map is the same, its scenes being dated.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from geoseg import __version__
+from geoseg import __version__, sqlitefile
 from geoseg.bands import BandStatistics
 from geoseg.bandtags import BandTags, usual
 from geoseg.datedscene import AnyScene, DatedScene
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError, shown
 from geoseg.grid import Window
 from geoseg.legend import Legend
 from geoseg.output import partial, put, read_json, read_note, unwritable, write_json
 from geoseg.scene import Scene
 from geoseg.stamp import broken, stamps
 from geoseg.tiling import Tiling
+from geoseg.typed import check_types, plain_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,17 +98,18 @@ class Dataset:
             return [tile for tile in self.own if tile.split == split]
         path = self.folder / TILES
         counts = [f"px_{code}" for code in self.legend.codes]
-        columns = ", ".join(f'"{name}"' for name in (*_COLUMNS, *counts))
-        query = f'SELECT {columns} FROM tiles WHERE "split" = ? ORDER BY fid'
+        where = 'WHERE "split" = ?'
+        rows = sqlitefile.select(path, "tiles", (*_COLUMNS, *counts), where=where, given=(split,))
         try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as table:
-                rows = table.execute(query, (split,)).fetchall()
-        except sqlite3.Error as error:
+            found = [
+                Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
+                for r in rows
+            ]
+        except (TypeError, ValueError) as error:
             raise InputError(f"{path}: can't be read ({error}); run geoseg.prepare again") from None
-        return [
-            Tile(r[0], r[1], Window(*r[2:6]), Window(*r[6:10]), tuple(map(int, r[10:])))
-            for r in rows
-        ]
+        for tile in found:
+            check_types(tile, f"{path}, tile of {shown(tile.scene)}")
+        return found
 
     def save(self) -> None:
         """Write dataset.json; it comes last, and so says that the folder is whole."""
@@ -140,6 +140,23 @@ class Dataset:
         targets = [self.target(scene.name) for scene in self.scenes]
         return [*targets, self.folder / TILES, *(self.folder / copy for copy in copies)]
 
+    def _check(self) -> None:
+        """Raises: InputError for values that prepare does not write."""
+        source = str(self.folder / DESCRIPTION)
+        check_types(self, source)
+        faults = Faults()
+        if not self.scenes:
+            faults.add(f"{source}: no scenes")
+        for scene in self.scenes:
+            with faults.collect():
+                plain_name(scene.name, f"{source}, name of a scene")
+            if min(scene.grid.height, scene.grid.width) < 1:
+                faults.add(f"{source}: {scene.name}: {scene.grid.height} × {scene.grid.width}")
+        if self.scenes and len(self.statistics.mean) != len(self.bands):
+            count = len(self.statistics.mean)
+            faults.add(f"{source}: statistics of {count} bands, scenes of {len(self.bands)}")
+        faults.raise_if_any()
+
     @classmethod
     def load(cls, folder: str | Path) -> Dataset:
         """Raises: InputError if this isn't a folder that prepare finished."""
@@ -163,7 +180,7 @@ class Dataset:
             size = values["pixel_size_m"]
             if values.get("pixel_size_on") != GROUND:
                 size = pixel_size(scenes)
-            return cls(
+            found = cls(
                 folder,
                 scenes,
                 BandStatistics.from_dict(values["statistics"]),
@@ -173,11 +190,17 @@ class Dataset:
                 values["settings"],
                 reference,
             )
-        except (KeyError, TypeError) as error:
+            found._check()
+            return found
+        except OTHERWISE as error:
             raise InputError(
-                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it ({error!r});"
-                " run geoseg.prepare again"
+                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it"
+                f" ({shown(error, 300)}); run geoseg.prepare again"
             ) from None
+
+
+OTHERWISE = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What is raised by values of other types than those that were written."""
 
 
 def pixel_size(scenes: Sequence[AnyScene]) -> float:

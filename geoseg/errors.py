@@ -1,13 +1,40 @@
 """Faults in what the user gave: what, got, expected, remedy; all of them at once."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+LONGEST = 4000
+"""Characters of a fault: what a file holds may be any length."""
+_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
+"""Characters that would rule a terminal, or turn its text around; not tab and line feed."""
+
+
+def readable(text: str) -> str:
+    """Text for a terminal: what rules one is written out, and what is too long is cut."""
+    if len(text) > LONGEST:
+        half = LONGEST // 2
+        text = f"{text[:half]} … ({len(text) - LONGEST} characters) … {text[-half:]}"
+    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """A value as a message tells it, whatever it is: numbers of 5000 digits have no text."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 class InputError(Exception):
     """One or several faults that the user can mend; the command ends with them on stderr."""
 
     def __init__(self, *faults: str) -> None:
+        faults = tuple(readable(str(fault)) for fault in faults)
         super().__init__(*faults)
         self.faults: tuple[str, ...] = faults
 

@@ -19,6 +19,7 @@ from geoseg.legend import Legend
 from geoseg.output import replacing
 from geoseg.seriesset import Samples
 from geoseg.summary import table
+from geoseg.tablefile import cell
 from geoseg.units import NOUNS
 
 SAME = 0.005
@@ -207,7 +208,7 @@ def write_predictions(path: Path, samples: Samples, ways: Sequence[Judged], lege
                     for fold, own, sure in by_way
                     for value in (fold[j] + 1, own[j], f"{sure[j]:.4f}")
                 ]
-                writer.writerow([name, seed, code, *cells])
+                writer.writerow([cell(name), seed, code, *cells])
 
 
 def _percent(share: float) -> str:

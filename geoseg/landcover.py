@@ -16,7 +16,7 @@ from geoseg.cog import RUNNING, Running, Tally
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.legend import NODATA, Legend
-from geoseg.output import replacing
+from geoseg.output import parse_json, replacing
 from geoseg.raster import Raster, Writer
 
 LEGEND_TAG = "GEOSEG_LEGEND"
@@ -152,7 +152,7 @@ def parse_legend(text: str, source: str) -> Legend:
     try:
         return _legend(text)
     except InputError:
-        return Legend.from_dict(json.loads(text), source)  # raises, and says where
+        return Legend.from_dict(parse_json(text), source)  # raises, and says where
     except (ValueError, AttributeError) as error:
         raise InputError(f"{source}: damaged ({error}); make the map anew") from None
 
@@ -160,4 +160,4 @@ def parse_legend(text: str, source: str) -> Legend:
 @lru_cache(maxsize=16)
 def _legend(text: str) -> Legend:
     """A thousand maps have one."""
-    return Legend.from_dict(json.loads(text))
+    return Legend.from_dict(parse_json(text))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg import raster
+from geoseg import offline, raster
 from geoseg.grid import Grid, Window
 from geoseg.zoom import Zoom
 
@@ -59,11 +59,11 @@ class Layer:
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Layer:
         mask = values["mask"]
         return cls(
-            os.path.normpath(folder / values["path"]),
+            offline.local(values["path"], folder),
             date.fromisoformat(values["day"]),
             tuple(values["numbers"]),
             tuple(values["bands"]),
-            mask and os.path.normpath(folder / mask),
+            mask and offline.local(mask, folder),
             values["add"],
             values.get("factor", 1.0),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-import yaml
 
-from geoseg.errors import Faults, InputError
+from geoseg.errors import Faults, InputError, shown
+from geoseg.yamlfile import parse_yaml
 
 NODATA = 0
 """Code of pixels without image."""
@@ -22,6 +23,8 @@ UNLABELLED = 255
 IGNORED = 255
 """Index that loss and metrics leave out: nodata and unlabelled alike."""
 
+LONGEST = 200
+"""Characters of a class's name."""
 COLUMNS = ("code", "name", "color", "values")
 
 
@@ -97,16 +100,17 @@ class Legend:
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: can't be read as UTF-8 text ({error})") from None
         if path.suffix.lower() == ".csv":
-            return cls.parse(_csv_entries(text), str(path))
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-        unknown = set(content) - {"classes"} if isinstance(content, dict) else set()
+            try:
+                return cls.parse(_csv_entries(text), str(path))
+            except csv.Error as error:
+                raise InputError(f"{path}: can't be read as CSV ({error})") from None
+        content = parse_yaml(text, path)
+        keys = content if isinstance(content, dict) else {}
+        unknown = [shown(key).strip("'") for key in keys if key != "classes"]
         if not isinstance(content, dict) or "classes" not in content or unknown:
             raise InputError(
                 f"{path}: expected one key `classes` with a list of {{code, name, color, values}}"
-                + (f", got also {', '.join(map(str, sorted(unknown)))}" if unknown else "")
+                + (f", got also {', '.join(sorted(unknown))}" if unknown else "")
             )
         return cls.parse(content["classes"], str(path))
 
@@ -185,6 +189,8 @@ class Legend:
     @classmethod
     def from_dict(cls, values: dict[str, Any], source: str = "legend") -> Legend:
         """Raises: InputError if these aren't the values of `to_dict`."""
+        if not isinstance(values, dict):
+            raise InputError(f"{source}: {shown(values)}, expected the classes of a legend")
         return cls.parse(values.get("classes"), source)
 
     def aux_xml(self) -> str:
@@ -245,15 +251,15 @@ def _csv_entries(text: str) -> list[dict[str, Any]]:
 
 def _parse_class(entry: Any, source: str) -> LegendClass:
     if not isinstance(entry, dict):
-        raise InputError(f"{source}: expected {{code, name, color, values}}, got {entry!r}")
+        raise InputError(f"{source}: expected {{code, name, color, values}}, got {shown(entry)}")
     faults = Faults()
     for key in entry:
         if key not in COLUMNS:
-            faults.add(f"{source}: unknown key {key!r}; a class has {', '.join(COLUMNS)}")
+            faults.add(f"{source}: unknown key {shown(key)}; a class has {', '.join(COLUMNS)}")
     code = _parse_code(entry.get("code"), source, faults)
-    name = str(entry.get("name", "")).strip()
-    if not name:
-        faults.add(f"{source}: no name")
+    name = ""
+    with faults.collect():
+        name = _parse_name(entry.get("name"), source)
     values = entry.get("values")
     if values is None:
         values = [name]
@@ -270,15 +276,33 @@ def _parse_class(entry: Any, source: str) -> LegendClass:
     return LegendClass(code, name, color, tuple(canonical(value) for value in values))
 
 
+def _parse_name(value: Any, source: str) -> str:
+    """Text that files can hold: XML, as of styles, knows no way to write some characters."""
+    if isinstance(value, (list, tuple, dict)):
+        raise InputError(f"{source}: name {shown(value)} is no text")
+    name = "" if value is None else str(value).strip()
+    if not name:
+        raise InputError(f"{source}: no name")
+    if len(name) > LONGEST:
+        raise InputError(f"{source}: a name of {len(name)} characters; at most {LONGEST}")
+    bad = next((c for c in name if unicodedata.category(c) in ("Cc", "Cs", "Cn", "Zl", "Zp")), "")
+    if bad:
+        raise InputError(
+            f"{source}: name {shown(name)} holds the character U+{ord(bad):04X}, which can't be"
+            " shown or written; leave it out"
+        )
+    return name
+
+
 def _parse_code(value: Any, source: str, faults: Faults) -> int:
     try:
         code = int(str(value))
     except ValueError:
-        faults.add(f"{source}: code {value!r} is not a whole number")
+        faults.add(f"{source}: code {shown(value)} is not a whole number")
         return 1
     if not 1 <= code <= 254:
         reserved = {NODATA: " (0 means nodata)", UNLABELLED: " (255 means unlabelled)"}
-        faults.add(f"{source}: code {code} is outside 1..254{reserved.get(code, '')}")
+        faults.add(f"{source}: code {shown(code)} is outside 1..254{reserved.get(code, '')}")
     return code
 
 
@@ -293,7 +317,7 @@ def _parse_color(value: Any, source: str) -> str:
     if text in CSS4_COLORS:
         return str(CSS4_COLORS[text]).lower()
     raise InputError(
-        f'{source}: unknown color {value!r}; write "#rrggbb" (in quotes) or a CSS name'
+        f'{source}: unknown color {shown(value)}; write "#rrggbb" (in quotes) or a CSS name'
     )
 
 

@@ -27,6 +27,7 @@ from geoseg.lock import held, holder
 from geoseg.maps import CONFIDENCE, LANDCOVER
 from geoseg.output import claim, fingerprint, note_made, read_claim, read_made, read_note
 from geoseg.record import NAME as RECORD
+from geoseg.record import entries
 from geoseg.scene import find_files
 from geoseg.stamp import is_whole, stamps
 from geoseg.summary import Summary
@@ -277,7 +278,7 @@ def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
         summary.warn(f"{busy} is still writing to {folder}: maps that come now are not in here")
     if not (folder / RECORD).is_file():
         return
-    scenes = (read_note(folder / RECORD) or {}).get("scenes", {})
+    scenes = entries(read_note(folder / RECORD) or {}, folder / RECORD)
     have = {Path(part.map.path).stem for part in parts}
     missing = [name for name in scenes if name not in have]
     if missing:

@@ -131,11 +131,22 @@ def write_json(path: str | Path, values: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """Raises: ValueError if it isn't JSON, or nested so deeply that nobody meant it."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def read_json(path: str | Path) -> Any:
-    """Raises: InputError if the file is missing or isn't JSON."""
+    """A JSON object. Raises: InputError if the file is missing or isn't one."""
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"expected an object {{…}}, got a {type(values).__name__}")
+        return values
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, ValueError) as error:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoseg import command, maps, raster
+from geoseg import command, maps, raster, vrt
 from geoseg.bands import Bands
 from geoseg.card import ModelCard
 from geoseg.engine import Engine
@@ -214,6 +215,12 @@ def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
     bands = bands or Bands()
     faults = Faults()
     for name in set(card.extra) - set(bands.extra):
+        if not vrt.allows(card.extra[name], os.getcwd()):
+            faults.add(
+                f"bands.extra.{name}: the model's file names {card.extra[name]}, which lies outside"
+                f" this folder and is not read unasked; set bands.extra.{name}=<that, or another>"
+            )
+            continue
         try:
             find_files(card.extra[name], SUFFIXES, "rasters")
         except InputError:

@@ -20,6 +20,7 @@ from rasterio.warp import calculate_default_transform
 from rasterio.windows import Window as RioWindow
 
 from geoseg.bandtags import BandTags
+from geoseg.drivers import open_dataset
 from geoseg.errors import InputError
 from geoseg.grid import Grid, Window
 from geoseg.output import replacing
@@ -88,11 +89,11 @@ class RasterInfo:
         return tuple(tags.nodata for tags in self.band_tags)
 
 
-def _open(path: str | Path, **options: Any) -> rasterio.DatasetReader:
+def _open(path: str | Path) -> rasterio.DatasetReader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `_problem`, better
-            return rasterio.open(path, **options)
+            return open_dataset(path)
     except READ_ERRORS as error:
         if not Path(path).exists():
             raise InputError(f"{path}: no such file") from None

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.datedscene import AnyScene
+from geoseg.errors import InputError, shown
 from geoseg.lattice import Place
 from geoseg.maps import map_paths
-from geoseg.output import fingerprint, read_note, write_json
+from geoseg.output import fingerprint, parse_json, read_note, write_json
 from geoseg.stamp import broken, is_whole, stamp_of, stamps
 
 NAME = "predict.json"
@@ -167,6 +168,16 @@ class Record:
         return [self._files[path] for path in scene.paths]
 
 
+def entries(record: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:
+    """What a record says of its scenes. Raises: InputError if that is something else."""
+    found = record.get("scenes", {})
+    if not isinstance(found, dict) or not all(isinstance(e, dict) for e in found.values()):
+        raise InputError(
+            f"{path}: not as geoseg.predict writes it (scenes: {shown(found)}); predict anew"
+        )
+    return found
+
+
 def _entries(found: Any) -> dict[str, dict[str, Any]]:
     """Entries by scene, of what was read; what is none is left out."""
     if not isinstance(found, dict):
@@ -180,5 +191,5 @@ def _journalled(journal: Path) -> dict[str, dict[str, Any]]:
     if journal.exists():
         for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError):
-                found |= _entries(json.loads(line))
+                found |= _entries(parse_json(line))
     return found

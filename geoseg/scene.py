@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg import raster
+from geoseg import offline, raster
 from geoseg.bands import Bands, in_order, is_nameless
 from geoseg.bandtags import NO_CHANGE, BandTags, Change, changes, describe, same_pair, some, told
 from geoseg.errors import Faults, InputError
@@ -119,7 +119,7 @@ class Scene:
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
         sources = tuple(
-            Source(tuple(os.path.normpath(folder / p) for p in s["paths"]), tuple(s["bands"]))
+            Source(tuple(offline.local(p, folder) for p in s["paths"]), tuple(s["bands"]))
             for s in values["sources"]
         )
         nodata = values["nodata"]

@@ -8,24 +8,23 @@ dataset.json         bands, legend, statistics of the train split, dates, settin
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__
+from geoseg import __version__, sqlitefile
 from geoseg.bands import BandStatistics
 from geoseg.bandtags import BandTags
-from geoseg.dataset import DESCRIPTION, FILES, GROUND, ON_MAP, write_layer
-from geoseg.errors import InputError
+from geoseg.dataset import DESCRIPTION, FILES, GROUND, ON_MAP, OTHERWISE, write_layer
+from geoseg.errors import InputError, shown
 from geoseg.legend import Legend
 from geoseg.output import read_json, replacing, write_json
 from geoseg.stack import MISSING as MISSING
 from geoseg.stack import observed as observed
 from geoseg.stamp import stamps
+from geoseg.typed import check_types, plain_name
 
 SAMPLES = "samples.gpkg"
 PIXELS = "pixels"
@@ -107,16 +106,12 @@ class SeriesDataset:
     def samples(self, split: str | None = None) -> Samples:
         """Samples of a split, or all, in a fixed order. Raises: InputError."""
         path = self.folder / SAMPLES
-        columns = ", ".join(f'"{name}"' for name in (*_TEXT, *_NUMBERS, *SHAPE_FEATURES))
+        columns = (*_TEXT, *_NUMBERS, *SHAPE_FEATURES)
         where, given = ('WHERE "split" = ?', (split,)) if split else ("", ())
-        query = f"SELECT {columns} FROM samples {where} ORDER BY fid"
-        try:
-            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as table:
-                rows = table.execute(query, given).fetchall()
-        except sqlite3.Error as error:
-            raise InputError(
-                f"{path}: can't be read ({error}); run geoseg.prepare_series again"
-            ) from None
+        rows = sqlitefile.select(path, "samples", columns, where=where, given=given)
+        return self._samples(rows, path)
+
+    def _samples(self, rows: list[tuple[Any, ...]], path: Path) -> Samples:
         width = len(_TEXT) + len(_NUMBERS) + len(SHAPE_FEATURES)
         by = dict(
             zip(
@@ -126,6 +121,17 @@ class SeriesDataset:
             )
         )
         text = {name: np.array(by[name], dtype=object) for name in _TEXT}
+        for tile in set(by["tile"]):
+            plain_name(tile, f"{path}, tile")
+        try:
+            return self._numbers(text, by)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InputError(
+                f"{path}: can't be read ({error}); run geoseg.prepare_series again"
+            ) from None
+
+    @staticmethod
+    def _numbers(text: dict[str, np.ndarray], by: dict[str, Any]) -> Samples:
         shape = np.array([by[name] for name in SHAPE_FEATURES], np.float64).T.reshape(-1, 4)
         return Samples(
             id=text["id"],
@@ -190,7 +196,7 @@ class SeriesDataset:
                 " of geoseg.prepare_series unit=parcel or unit=pixel"
             )
         try:
-            return cls(
+            found = cls(
                 folder,
                 values["unit"],
                 tuple(values["bands"]),
@@ -207,10 +213,12 @@ class SeriesDataset:
                 values.get("pixel_size_on", ON_MAP),
                 tuple(map(BandTags.from_dict, values.get("tags", ()))),
             )
-        except (KeyError, TypeError) as error:
+            check_types(found, str(folder / DESCRIPTION))
+            return found
+        except OTHERWISE as error:
             raise InputError(
-                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it ({error!r});"
-                " run geoseg.prepare_series again"
+                f"{folder / DESCRIPTION}: not as geoseg {__version__} writes it"
+                f" ({shown(error, 300)}); run geoseg.prepare_series again"
             ) from None
 
 

@@ -7,6 +7,7 @@ should wait for torch to see `--help` or a misspelt key.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -122,6 +123,9 @@ class Model:
             faults.add(
                 "model.keep=network: of which? set model.weights=<run folder or weights file>"
             )
+        if not re.fullmatch(r"[\w.+-]+", str(self.encoder)):
+            # timm takes hf-hub:… and local-dir:… for places to load programs' settings from.
+            faults.add(f"model.encoder={self.encoder}: not the name of an encoder, as resnet18")
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
         if not 0 <= self.dropout < 1:

@@ -23,16 +23,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from geoseg import processes, terminal
+from geoseg import processes, search, terminal
 from geoseg.card import BEST
 from geoseg.errors import InputError
 from geoseg.output import make_folder, read_note, write_json
@@ -106,7 +104,7 @@ class Sweep:
         start = options.index(words[0]) if words else len(options)
         flag = ["--multirun"] if any(map(_is_flag, arguments)) else []
         arguments[1:] = [*flag, *options[:start], *own, *options[start:]]
-        _prefer_high_scores()
+        search.register()
         swept = {_key(o.input_line or ""): o.is_sweep_override() for o in overrides}
         return cls(frozenset(key for key in swept if not swept[key]), uuid.uuid4().hex)
 
@@ -198,20 +196,6 @@ class Sweep:
         jobs.sort(key=lambda job: (bool(job.fault), -(job.val_miou or 0)))
         write_table(folder, jobs)
         return jobs
-
-
-def _prefer_high_scores() -> None:
-    """Have hydra/sweeper=optuna look for the highest score, not, as it would, for the lowest.
-
-    And start one job at a time, if not told otherwise: each learns from all before it.
-    """
-    Plugins.instance()  # registers the plugin's own defaults, which these replace
-    with suppress(ImportError):
-        from hydra_plugins.hydra_optuna_sweeper.config import Direction, OptunaSweeperConf
-
-        node = OptunaSweeperConf(direction=Direction.maximize, n_jobs=1)
-        store = ConfigStore.instance()
-        store.store("optuna", node, group="hydra/sweeper", provider="optuna_sweeper")
 
 
 def swept() -> bool:

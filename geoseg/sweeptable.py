@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoseg import summary
 from geoseg.output import replacing
+from geoseg.tablefile import cell
 
 TABLE = "sweep.csv"
 SHOWN = 20
@@ -49,7 +50,8 @@ def write_table(folder: Path, jobs: Sequence[Job]) -> None:
         for job in jobs:
             values = [getattr(job, name) for name in results]
             texts = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
-            writer.writerow([*(job.settings.get(key, "") for key in keys), *texts])
+            settings = (job.settings.get(key, "") for key in keys)
+            writer.writerow(map(cell, (*settings, *texts)))
 
 
 def report(jobs: Sequence[Job], folder: Path) -> str:

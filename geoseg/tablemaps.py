@@ -37,6 +37,7 @@ from geoseg.seriesset import Samples, observed, pixels_path, save_days
 from geoseg.stamp import broken, stamps
 from geoseg.summary import Summary
 from geoseg.table import TILE, Observations, find_columns, load_table, read_table
+from geoseg.tablefile import cell
 
 if TYPE_CHECKING:
     from geoseg.card import ModelCard
@@ -256,7 +257,7 @@ def _write(path: Path, ids: np.ndarray, every: list[str], made: Decisions, legen
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(HEADER)
         for name in every:
-            writer.writerow((name, *rows.get(name, empty)))
+            writer.writerow(map(cell, (name, *rows.get(name, empty))))
 
 
 def _summarize(summary: Summary, made: Decisions, legend: Legend, count: int) -> None:

@@ -56,7 +56,7 @@ TENSOR_ROOMS = {
     ),
 }
 DOORS = {
-    "rasterio": {"raster", "burn", "blocks"},
+    "rasterio": {"raster", "drivers", "burn", "blocks"},
     "geopandas": {"dataset", "demo", "demo_layer", "demo_series"},
     "pyogrio": {"labels", "dataset", "demo_layer"},
     "albumentations": {"augment"},
@@ -74,8 +74,8 @@ DOORS = {
     "onnx": {"backends"},
     "onnxruntime": {"backends"},
     "onnxscript": {"backends"},
-    "hydra": {"command", "sweep"},
-    "omegaconf": {"command", "sweep"},
+    "hydra": {"command", "given", "search", "sweep"},
+    "omegaconf": {"command", "given", "search", "sweep"},
     "jinja2": {"report"},
     "pandas": {"dataset", "demo_series", "parcelmaps", "table"},
     "dask": {"cluster"},

@@ -2,6 +2,7 @@ import base64
 import csv
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -25,6 +26,7 @@ from geoseg.grid import Grid, Window
 from geoseg.labels import Labels
 from geoseg.landcover import Map
 from geoseg.legend import Legend, LegendSettings
+from geoseg.output import fingerprint
 from geoseg.places import Place, Places, choose
 from geoseg.scene import find_scenes
 from geoseg.tiling import Tiling
@@ -244,7 +246,8 @@ def test_pictures_stand_side_by_side(made, codes, tmp_path):
 
 def test_images_are_found_by_what_the_map_says(tmp_path, codes):
     scene = write_scene(tmp_path / "scenes" / "a.tif", np.stack([codes] * 4))
-    record = {"scenes": {"a": {"status": "done", "paths": [str(scene)]}, "b": {"status": "failed"}}}
+    done = {"status": "done", "paths": [str(scene)], "inputs": [fingerprint(scene)]}
+    record = {"scenes": {"a": done, "b": {"status": "failed"}}}
     maps = tmp_path / "maps"
     maps.mkdir()
     (maps / "predict.json").write_text(json.dumps(record))
@@ -462,3 +465,15 @@ def test_bands_of_a_picture():
         "band_3",
     )
     assert shown_bands(("height", "slope")) == ("height",)
+
+
+def test_names_are_text_in_a_report_whatever_they_hold(made, tmp_path):
+    found, labels = made
+    evil = "<script>alert(1)</script>"
+    renamed = (replace(LEGEND.classes[0], name=evil), *LEGEND.classes[1:])
+    foreign = replace(found, legend=Legend(renamed))
+    run((foreign, labels), tmp_path / "out")
+    text = (tmp_path / "out/report.html").read_text("utf-8")
+    assert evil not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert evil in Page(tmp_path / "out/report.html").text

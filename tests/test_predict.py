@@ -427,7 +427,8 @@ def test_a_constant_network_gives_a_constant_map(tmp_path):
     assert len(set(read(tmp_path / "maps/confidence/a.tif")[0].flat)) == 1
 
 
-def test_added_rasters_come_from_the_training_or_are_asked_for(tmp_path):
+def test_added_rasters_come_from_the_training_or_are_asked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # one's own folder
     image = classes(40, 40)
     write(tmp_path / "scenes/a.tif", image)
     write(tmp_path / "height.tif", np.full((20, 20), 2, np.uint8), grid=grid(20, 20, pixel=2))

@@ -120,6 +120,7 @@ def test_joblib_and_a_job_that_is_asked_for_twice(place):
 
 
 def test_optuna_looks_for_the_highest_score(place):
+    pytest.importorskip("optuna", minversion="4")
     words = (
         *("--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "run=runs/optuna"),
         *("hydra.sweeper.sampler.seed=0", "hydra.sweeper.storage=sqlite:///runs/trials.db"),
@@ -138,6 +139,7 @@ def test_optuna_looks_for_the_highest_score(place):
 
 
 def test_nothing_is_searched_without_validation(place):
+    pytest.importorskip("optuna", minversion="4")
     (place / "data/blind").mkdir()
     make_dataset(place / "data/blind", splits=("train",))
     words = ("dataset=data/blind/dataset", "seed=range(0,9)", "run=runs/blind")

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 import shapely
 
+from geoseg import offline
 from geoseg.errors import Faults, InputError
 from geoseg.extent import Bounds
+from geoseg.labels import formats
 
 SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb", ".gml", ".kml", ".sqlite")
 """File names that count as vector files when a folder is searched."""
@@ -160,15 +162,24 @@ def _choose_layer(path: str, name: str | None, key: str) -> str:
 
     if not os.path.exists(path) and not path.startswith("/vsi"):
         raise InputError(f"{path}: no such file")
+    offline.let(path)
+    queries = formats.check(path)
     try:
-        listed = pyogrio.list_layers(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            listed = pyogrio.list_layers(path)
     except (ValueError, RuntimeError) as error:
         cause = _cause(error).removesuffix(".")
         raise InputError(
             f"{path}: can't be opened as a vector file ({cause}); expected GeoPackage,"
             " Shapefile, GeoJSON or FlatGeobuf: is it cut short or of another format?"
         ) from None
-    layers = [str(layer) for layer, kind in listed if kind is not None]
+    layers = [str(layer) for layer, kind in listed if kind is not None and layer not in queries]
+    if name in queries or (queries and not layers):
+        raise InputError(
+            f"{path}: {name or ', '.join(queries)[:200]} is a query of the database, not a table,"
+            " and is not run; save what it gives: ogr2ogr -f GPKG NEW.gpkg FILE LAYER"
+        )
     if not layers:
         tables = [str(layer) for layer, _ in listed]
         held = f"only tables ({', '.join(tables)})" if tables else "nothing"

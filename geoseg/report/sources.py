@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from geoseg import offline, vrt
 from geoseg.bands import Bands
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
 from geoseg.landcover import MAPS_TAG, Map
 from geoseg.maps import LANDCOVER
-from geoseg.output import read_note
-from geoseg.record import DONE
+from geoseg.output import fingerprint, read_note
+from geoseg.record import DONE, entries
 from geoseg.record import NAME as RECORD
 from geoseg.scene import Scene, find_scenes
 
@@ -26,11 +28,26 @@ def scenes_of(found: Map, dataset: Dataset | None = None) -> tuple[list[Scene], 
     try:
         values = read_note(record) or {}
         bands = Bands(**values.get("settings", {}).get("bands", {}))
-        done = [entry for entry in values["scenes"].values() if entry.get("status") == DONE]
-        paths = [path for entry in done for path in entry["paths"]]
+        done = [e for e in entries(values, record).values() if e.get("status") == DONE]
+        paths = [path for entry in done for path in _followed(entry, record.parent)]
         return find_scenes(paths, bands) if paths else [], []
-    except (InputError, KeyError, TypeError) as error:
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         return [], [f"no images in the pictures, as {record} leads to none ({error})"]
+
+
+def _followed(entry: dict[str, Any], folder: Path) -> list[str]:
+    """The files of a scene, if they lie below the maps' folder or were noted on this machine.
+
+    The maps may have been sent, and their record may name any file; but only who made the maps
+    here knows the size and time of the files they were made of.
+    """
+    noted = {tuple(one) for one in entry.get("inputs", ())}
+    paths = [str(path) for path in entry["paths"]]
+    for path in paths:
+        own = vrt.allows(path, str(folder))
+        if not own and (offline.is_remote(path) or tuple(fingerprint(path)) not in noted):
+            raise InputError(f"{path} is not the file that the map was made of")
+    return paths
 
 
 def _record(found: Map) -> Path | None:
