@@ -72,7 +72,8 @@ def fitted(x: np.ndarray, y: np.ndarray, weight: np.ndarray, how: Growth, *, see
         min_samples_leaf=how.leaf,
         max_features=how.asked,
         random_state=seed,
-        n_jobs=-1,
+        # Its threads empty the process's list of warnings under each other's hands, and complain.
+        n_jobs=1,
     )
     return forest.fit(x, y, sample_weight=weight)
 

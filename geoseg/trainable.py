@@ -59,7 +59,7 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
     if fit.baseline != "none":
         faults.add(f"fit.baseline={fit.baseline}: this run is that forest; leave it out")
     if (fit.devices or 1) * fit.nodes > 1 or processes.place().count > 1:
-        faults.add("fit.devices: a forest is grown by one process, on all its cores")
+        faults.add("fit.devices: a forest is grown by one process")
 
 
 def idle(fit: Fit) -> list[str]:
