@@ -12,6 +12,7 @@ from typing import Any
 
 from geoseg.augment import Augment
 from geoseg.errors import Faults
+from geoseg.keys import WEIGHTS
 
 ARCHITECTURES = (
     "unet",
@@ -113,7 +114,7 @@ class Loss:
     terms: dict[str, float] = field(default_factory=dict)
     """Weight of each term: cross_entropy (if none is given), dice, focal, lovasz, tversky; for
     labels with errors bootstrapped, symmetric."""
-    class_weights: Any = "none"
+    class_weights: Any = field(default="none", metadata=WEIGHTS)
     """none, inverse or median (frequency, over the train split), or weights by class name."""
     label_smoothing: float = 0.0
     """Cross-entropy: share of the target spread over all classes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from geoseg.errors import Faults
 from geoseg.grid import Grid, Window
+from geoseg.keys import NUMERIC
 from geoseg.scene import match_names
 
 SPLITS = ("train", "val", "test")
@@ -33,11 +34,11 @@ Count = Callable[[str, Window], np.ndarray]
 class Split:
     """Scenes by name, or shares that are cut out of the scenes in space."""
 
-    train: Any = None
+    train: Any = field(default=None, metadata=NUMERIC)
     """Names of scenes; by default all that val and test leave."""
-    val: Any = 0.15
+    val: Any = field(default=0.15, metadata=NUMERIC)
     """Share of the labelled area, or names of scenes."""
-    test: Any = 0.15
+    test: Any = field(default=0.15, metadata=NUMERIC)
     """Share of the labelled area, or names of scenes."""
     by: str = "block"
     """How shares are cut: block (squares at random), or strips from train over val to test:
