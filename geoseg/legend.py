@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
-import yaml
 
 from geoseg.errors import Faults, InputError
+from geoseg.keys import text_yaml
 
 NODATA = 0
 """Code of pixels without image."""
@@ -56,8 +57,21 @@ class LegendClass:
     """What it is called in the labels, in canonical form."""
 
 
+def composed(text: str) -> str:
+    """A name in the one form of Unicode (NFC) in which equal names are equal: é is one letter."""
+    return unicodedata.normalize("NFC", text)
+
+
 def canonical(value: Any) -> str:
-    """One text for 12, 12.0, "12" and " 12 ": labels store the same code in many types."""
+    """One text for 12, 12.0, "12" and " 12 ": labels store the same code in many types.
+
+    Letters with accents that are written in two ways are one, too.
+    """
+    return composed(as_text(value))
+
+
+def as_text(value: Any) -> str:
+    """One text for 12, 12.0, "12" and " 12 ", its letters as they are written."""
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value)).lower()
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -98,10 +112,7 @@ class Legend:
             raise InputError(f"{path}: can't be read as UTF-8 text ({error})") from None
         if path.suffix.lower() == ".csv":
             return cls.parse(_csv_entries(text), str(path))
-        try:
-            content = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+        content = text_yaml(text, str(path))
         unknown = set(content) - {"classes"} if isinstance(content, dict) else set()
         if not isinstance(content, dict) or "classes" not in content or unknown:
             raise InputError(
@@ -138,13 +149,20 @@ class Legend:
     def code_of(self, name: str) -> int:
         """Code of a class name. Raises: InputError."""
         for c in self.classes:
-            if c.name == name:
+            if c.name == composed(name):
                 return c.code
         raise InputError(f"class {name!r} is not in the legend; it has {', '.join(self.names)}")
 
     def lookup(self) -> dict[str, int]:
         """Canonical source value → code."""
         return {value: c.code for c in self.classes for value in c.values}
+
+    def meanings(self) -> dict[str, int]:
+        """Canonical source value → code; a class's own name too, if no other class claims it."""
+        # A name of digits could be a number of another meaning in a raster.
+        names = {canonical(c.name): c.code for c in self.classes if not c.name.isdecimal()}
+        values = self.lookup()
+        return values | {name: code for name, code in names.items() if name not in values}
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
         """Codes (any shape) uint8 → indices uint8; nodata, unlabelled and strangers → IGNORED."""
@@ -238,7 +256,8 @@ def _csv_entries(text: str) -> list[dict[str, Any]]:
             k.strip(): v.strip() for k, v in row.items() if k and v and v.strip()
         }
         if "values" in entry:
-            entry["values"] = entry["values"].split("|")
+            values = [value.strip() for value in entry["values"].split("|")]
+            entry["values"] = [value for value in values if value]
         entries.append(entry)
     return entries
 
@@ -251,18 +270,17 @@ def _parse_class(entry: Any, source: str) -> LegendClass:
         if key not in COLUMNS:
             faults.add(f"{source}: unknown key {key!r}; a class has {', '.join(COLUMNS)}")
     code = _parse_code(entry.get("code"), source, faults)
-    name = str(entry.get("name", "")).strip()
+    name = composed("" if entry.get("name") is None else str(entry["name"]).strip())
     if not name:
         faults.add(f"{source}: no name")
     values = entry.get("values")
-    if values is None:
-        values = [name]
-    elif not isinstance(values, (list, tuple)):
+    if values is not None and not isinstance(values, (list, tuple)):
         values = [values]
-    if any(isinstance(value, bool) for value in values):
-        faults.add(
-            f"{source}: YAML reads yes, no, on, off as true or false; quote them in `values`"
-        )
+    if any(isinstance(value, bool) for value in [entry.get("name"), *(values or [])]):
+        faults.add(f"{source}: yes, no, on and off are read as true or false here; quote them")
+    if any(value is None or isinstance(value, (dict, list)) for value in values or []):
+        faults.add(f"{source}: values={values}: expected a list of texts or numbers")
+    values = values or [name]
     color = "#000000"
     with faults.collect():
         color = _parse_color(entry.get("color"), source)

@@ -39,7 +39,7 @@ class SampleSplit:
     samples.group a sample), column (a value). A share beside values is cut from the other values
     by block, or at random where samples have no place."""
     column: str | None = None
-    """Attribute that by=column goes by (year, region …); tile is always there."""
+    """Attribute that split.by=column goes by (year, region …); tile is always there."""
     block_m: float | None = None
     """Side of a block in metres; by default so that there are about 40, but at least 100 m."""
     seed: int = 0

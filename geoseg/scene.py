@@ -18,6 +18,7 @@ from geoseg import raster
 from geoseg.bands import Bands, in_order, is_nameless
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
+from geoseg.legend import composed
 
 _REAL = "uif"
 
@@ -225,16 +226,28 @@ def find_scenes(
 def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str], list[str]]:
     """Scene names among `scenes` that were asked for, and what was asked for and isn't there.
 
-    A name of digits and underscores (22978945_15) arrives from a command line as a number.
+    A scene may be named by its file; é is é in whichever form of Unicode it is written. A number
+    (22978945_15 in YAML is one) counts as a name if it can mean one scene only.
     """
-    scenes = list(scenes)
-    by_number = {_as_number(name): name for name in scenes}
+    names = {composed(name): name for name in scenes}
     found, missing = [], []
     for entry in wanted:
-        text = Path(str(entry)).stem if str(entry).endswith(raster.SUFFIXES) else str(entry)
-        name = text if text in scenes else by_number.get(text)
-        (found.append(name) if name else missing.append(text))
+        text = composed(str(entry))
+        file = Path(text).stem if text.lower().endswith(raster.SUFFIXES) else text
+        name = names.get(text, names.get(file))
+        if name is None and isinstance(entry, int | float):
+            alike = [own for own in names.values() if _as_number(own) == entry]
+            name = alike[0] if len(alike) == 1 else None
+        (found.append(name) if name else missing.append(str(entry)))
     return found, missing
+
+
+def _as_number(name: str) -> float | None:
+    """What YAML makes of a name."""
+    try:
+        return float(name)
+    except ValueError:
+        return None
 
 
 def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
@@ -268,15 +281,6 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
         f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
         f" {len(names)} ({', '.join(names)}); {remedy}"
     )
-
-
-def _as_number(name: str) -> str:
-    for kind in (int, float):
-        try:
-            return str(kind(name))
-        except ValueError:
-            continue
-    return name
 
 
 _Files = list[tuple[str | None, str]]

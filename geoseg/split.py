@@ -54,10 +54,12 @@ class Split:
         faults = Faults()
         for name in SPLITS:
             value = getattr(self, name)
-            # A scene's name of digits (22978945_15) arrives from a command line as a number.
+            # A name of plain digits arrives from a command line as a number.
             if isinstance(value, str) or (isinstance(value, int) and value > 1):
                 setattr(self, name, [str(value)])
-            elif isinstance(value, (int, float)) and (name == "train" or not 0 <= value < 1):
+            elif isinstance(value, Mapping) or (
+                isinstance(value, (int, float)) and (name == "train" or not 0 <= value < 1)
+            ):
                 faults.add(f"split.{name}={value}: give a share in [0, 1) or names of scenes")
         shares = self.share("val") + self.share("test")
         if shares >= 1:

@@ -104,7 +104,7 @@ def open_labels(
     with faults.collect():
         paths = _find(labels.path)
     meaning = Meaning(
-        legend.lookup(),
+        legend.meanings(),
         field=labels.field,
         code=codes.get("name", 1),
         skip_unknown=labels.unknown == "unlabelled",

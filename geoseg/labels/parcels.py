@@ -107,7 +107,7 @@ def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarr
             return np.full(len(parcels), legend.code_of(labels.name), np.uint8), []
         except InputError as error:
             raise InputError(f"labels.name={labels.name}: {error}") from None
-    meaning = Meaning(legend.lookup(), skip_unknown=labels.unknown == "unlabelled")
+    meaning = Meaning(legend.meanings(), skip_unknown=labels.unknown == "unlabelled")
     codes, unknown = meaning.codes(parcels.value)
     said = [f"{where}: {meaning.describe(unknown, '×')}"] if unknown else []
     if unknown and not meaning.skip_unknown:
