@@ -22,7 +22,9 @@ __all__ = ["LabelSource", "Labels", "open_labels"]
 
 MATCHES = ("location", "name")
 UNKNOWNS = ("error", "unlabelled")
-VECTOR_ONLY = ("field", "name", "layer", "where", "width_m", "width_field", "all_touched")
+VECTOR_ONLY = (
+    *("field", "name", "layer", "where", "width_m", "width_field", "all_touched", "encoding"),
+)
 
 
 @dataclass
@@ -57,6 +59,9 @@ class Labels:
     """OGR SQL condition on the geometries: "year >= 2020"."""
     ignore_border: int = 0
     """Pixels on either side of a border between classes that become unlabelled."""
+    encoding: str | None = None
+    """Of the text in a Shapefile's attributes (UTF-8, CP1252 …), where its .cpg is missing or
+    wrong."""
     unknown: str = "error"
     """error or unlabelled: what happens to values that the legend does not know."""
 
@@ -111,6 +116,7 @@ def open_labels(
         width_m=labels.width_m,
         width_field=labels.width_field,
         background=codes.get("background"),
+        encoding=labels.encoding,
     )
     vectors, rasters = _sort(paths, labels, faults)
     files: list[LabelFile] = []

@@ -12,7 +12,7 @@ from geoseg.errors import Faults
 from geoseg.extent import Bounds
 from geoseg.grid import Grid, Window, same_crs
 from geoseg.labels.layer import KEEP, Features, Layer
-from geoseg.labels.meaning import Counts, Meaning
+from geoseg.labels.meaning import Counts, Meaning, encoding_hint
 from geoseg.labels.shapes import (
     COLLECTION,
     LINE,
@@ -63,6 +63,7 @@ class VectorLabels:
             columns=tuple(columns),
             prefix=meaning.prefix,
             keep=keep,
+            encoding=meaning.encoding,
         )
         self.path, self.crs = self._layer.path, self._layer.crs
         self.bounds: Bounds | None = None
@@ -116,7 +117,8 @@ class VectorLabels:
                 " only polygons can bound an area"
             )
         if unknown and not self._meaning.skip_unknown:
-            faults.add(f"{path}: {self._meaning.describe(unknown, '×')}")
+            hint = encoding_hint(unknown, self._meaning.lookup)
+            faults.add(f"{path}: {self._meaning.describe(unknown, '×')}{hint}")
         faults.raise_if_any()
         if unknown:
             self.notes.append(f"{path}: {self._meaning.describe(unknown, '×')}")
