@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
@@ -13,6 +12,7 @@ import numpy as np
 
 from geoseg import raster
 from geoseg.grid import Grid, Window
+from geoseg.spelling import beside, relative
 from geoseg.zoom import Zoom
 
 OPEN = 400
@@ -44,11 +44,11 @@ class Layer:
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         return {
-            "path": _relative(self.path, folder),
+            "path": relative(self.path, folder),
             "day": self.day.isoformat(),
             "numbers": list(self.numbers),
             "bands": list(self.bands),
-            "mask": self.mask and _relative(self.mask, folder),
+            "mask": self.mask and relative(self.mask, folder),
             "add": self.add,
         }
 
@@ -56,11 +56,11 @@ class Layer:
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Layer:
         mask = values["mask"]
         return cls(
-            os.path.normpath(folder / values["path"]),
+            beside(values["path"], folder),
             date.fromisoformat(values["day"]),
             tuple(values["numbers"]),
             tuple(values["bands"]),
-            mask and os.path.normpath(folder / mask),
+            mask and beside(mask, folder),
             values["add"],
         )
 
@@ -252,10 +252,3 @@ class OpenFiles:
         for file in self._open.values():
             file.close()
         self._open.clear()
-
-
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return str(Path(path).resolve())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from geoseg.bands import Bands, in_order, is_nameless
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
 from geoseg.legend import composed
+from geoseg.spelling import beside, expanded, matches, once, relative
 
 _REAL = "uif"
 
@@ -76,7 +76,7 @@ class Scene:
             "name": self.name,
             "grid": self.grid.to_dict(),
             "sources": [
-                {"paths": [_relative(p, folder) for p in s.paths], "bands": list(s.bands)}
+                {"paths": [relative(p, folder) for p in s.paths], "bands": list(s.bands)}
                 for s in self.sources
             ],
             "bands": list(self.bands),
@@ -88,7 +88,7 @@ class Scene:
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
         sources = tuple(
-            Source(tuple(os.path.normpath(folder / p) for p in s["paths"]), tuple(s["bands"]))
+            Source(tuple(beside(p, folder) for p in s["paths"]), tuple(s["bands"]))
             for s in values["sources"]
         )
         return cls(
@@ -167,7 +167,7 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
     faults = Faults()
     found: dict[str, None] = {}
     for part in spec if isinstance(spec, (list, tuple)) else [spec]:
-        text = os.path.expanduser(str(part))
+        text = expanded(str(part))
         if os.path.isdir(text):
             names = sorted(os.listdir(text))
             paths = [os.path.join(text, n) for n in names if n.lower().endswith(suffixes)]
@@ -177,12 +177,12 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
         elif os.path.exists(text):
             paths = [text]
         else:
-            paths = sorted(glob.glob(text, recursive=True))
+            paths = matches(text)
             if not paths:
                 faults.add(f"{text}: no such file or folder, and no {what} match it")
         found.update(dict.fromkeys(paths))
     faults.raise_if_any()
-    return list(found)
+    return once(found)
 
 
 def find_scenes(
@@ -201,6 +201,8 @@ def find_scenes(
         name: find_files(where, raster.SUFFIXES, "rasters") for name, where in bands.extra.items()
     }
     faults = Faults()
+    for path, other in _twice(paths):
+        faults.add(f"{path} and {other} are one file: it would be two scenes; give it once")
     groups = _group(paths, bands)
     for name, count in Counter(name for name, _ in groups).items():
         if count > 1:
@@ -221,6 +223,13 @@ def find_scenes(
     if refused is None:
         faults.raise_if_any()
     return scenes
+
+
+def _twice(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Files that a link gives a second name."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(os.path.realpath(path), path), path) for path in paths]
+    return [pair for pair in pairs if pair[0] != pair[1]]
 
 
 def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -399,10 +408,3 @@ def _overlap(path: str, grid: Grid) -> bool:
         return False
     a, b = grid.bounds, other.bounds_in(grid.crs)
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return str(Path(path).resolve())

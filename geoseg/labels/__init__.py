@@ -17,6 +17,7 @@ from geoseg.labels.source import LabelFile, LabelSource
 from geoseg.labels.vectorfile import Pages, VectorLabels
 from geoseg.legend import Legend
 from geoseg.scene import find_files
+from geoseg.spelling import expanded, once
 
 __all__ = ["LabelSource", "Labels", "open_labels"]
 
@@ -164,7 +165,7 @@ def _find(spec: Any) -> list[str]:
         if str(part).startswith("/vsi") or str(part).endswith(".gdb"):
             found[str(part)] = None
             continue
-        folder = Path(str(part)).expanduser()
+        folder = Path(expanded(str(part)))
         drawn = folder.is_dir() and any(
             p.suffix.lower() in vector.SUFFIXES for p in folder.iterdir()
         )
@@ -172,7 +173,7 @@ def _find(spec: Any) -> list[str]:
         with faults.collect():
             found.update(dict.fromkeys(find_files(part, suffixes, "label files")))
     faults.raise_if_any()
-    return list(found)
+    return once(found)
 
 
 def _sort(paths: list[str], labels: Labels, faults: Faults) -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ import numpy as np
 import shapely
 
 from geoseg.errors import Faults, InputError
-from geoseg.extent import Bounds
+from geoseg.extent import Bounds, is_local
 from geoseg.labels import parquet
 
 SUFFIXES = (
@@ -106,6 +106,12 @@ class Layer:
             faults.add(
                 f"{self.path}: no CRS (coordinate reference system);"
                 " assign the right one: ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
+            )
+        elif is_local(str(facts["crs"])):
+            faults.add(
+                f"{self.path}: its CRS is a local one, of a drawing or an engineer, without a place"
+                " on the Earth; assign that of its coordinates, if they have one:"
+                " ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
             )
         faults.raise_if_any()
         self.crs = str(facts["crs"])

@@ -21,6 +21,7 @@ from geoseg.legend import UNLABELLED, Legend, as_text, canonical
 from geoseg.samplesettings import SampleSettings
 from geoseg.scene import find_files
 from geoseg.series import dates
+from geoseg.spelling import expanded, once
 
 if TYPE_CHECKING:
     from geoseg.labels import Labels
@@ -177,11 +178,11 @@ def _find(spec: Any) -> list[str]:
             continue
         if text.lower().endswith(raster.SUFFIXES):
             raise InputError(f"{text}: a raster; parcels and points come from vector or CSV files")
-        folder = Path(text).expanduser()
+        folder = Path(expanded(text))
         drawn = folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
         suffixes = SUFFIXES if drawn else (*SUFFIXES, ".csv")
         found += find_files(part, suffixes, "vector or CSV files")
-    return list(dict.fromkeys(found))
+    return once(found)
 
 
 def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str]]:
@@ -276,7 +277,9 @@ def _one(read: list[Parcels]) -> Parcels:
     for parcels in read:
         moved, index = project(parcels.geometry, parcels.crs, crs, pixel=metres, within=everywhere)
         parts.append(replace(parcels.take(index), geometry=moved))
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS
+    }
     paths = tuple(path for parcels in read for path in parcels.paths)
     notes = [note for parcels in read for note in parcels.notes]
     if not len(columns["id"]):
