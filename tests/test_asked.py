@@ -224,11 +224,9 @@ def test_a_data_set_is_found_through_links(tmp_path, written, read):
 
 def prepared(folder, labels, legend=LEGEND, **split):
     scenes = tuple(find_scenes(str(folder / "s")))
-    options = {
-        "tiling": Tiling(size=32),
-        "split": Split(**({"val": 0.3, "test": 0, "by": "north_south"} | split)),
-    }
-    return str(prepare(scenes, labels, legend, folder / "ds", **options))
+    chosen = Split(**({"val": 0.3, "test": 0, "by": "north_south"} | split))
+    tiling = Tiling(size=32)
+    return str(prepare(scenes, labels, legend, folder / "ds", tiling=tiling, split=chosen))
 
 
 def test_labels_of_one_class_are_refused_until_there_is_a_background(tmp_path):
