@@ -19,7 +19,7 @@ from geoseg.gather import check_stacks, collect
 from geoseg.labels import Labels
 from geoseg.labels.parcels import Parcels, codes_of, read_parcels
 from geoseg.legend import UNLABELLED, Legend, LegendSettings
-from geoseg.making import check_classes, warn_absent
+from geoseg.making import warn_absent
 from geoseg.output import claim, clearing, fingerprint
 from geoseg.samplesettings import SampleSettings
 from geoseg.samplesplit import SampleSplit, assign
@@ -68,8 +68,6 @@ class PrepareSeriesConfig:
 
 class Source(Protocol):
     """A way into a series data set."""
-
-    labels: Labels
 
     @property
     def masked(self) -> bool:
@@ -281,8 +279,13 @@ def prepare_series(
             summary.note(f"{folder}: already made with these settings; nothing to do")
             return summary
         found = source.collect(legend, folder)
-        present = [int((found.samples.code == code).sum()) for code in legend.codes]
-        check_classes(legend, present, source.labels)
+        present = sorted(set(found.samples.code.tolist()))
+        if len(present) == 1:
+            name = next(c.name for c in legend.classes if c.code == present[0])
+            found.summary.warn(
+                f"all samples are {name}: there is nothing to tell it from, and every score will be"
+                " perfect; give samples of other classes"
+            )
         samples = _split(found, split)
         write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
         settings = settings | {"masked": source.masked}
