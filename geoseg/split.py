@@ -56,7 +56,7 @@ class Split:
             value = getattr(self, name)
             # A name of plain digits arrives from a command line as a number.
             if isinstance(value, str) or (isinstance(value, int) and value > 1):
-                setattr(self, name, [str(value)])
+                setattr(self, name, [value])
             elif isinstance(value, Mapping) or (
                 isinstance(value, (int, float)) and (name == "train" or not 0 <= value < 1)
             ):
