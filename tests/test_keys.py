@@ -216,7 +216,8 @@ def test_every_text_setting_of_every_command_takes_any_text(name):
 # What the documentation and the help show -----------------------------------------------------
 
 KEY = r"\+{0,2}[a-z_]+(?:\.[a-z_]+)*"
-WORD = re.compile(rf"(?<![\w./-]){KEY}=(?:'[^']*'|\[[^\]]*\]|\{{[^}}]*\}}|[^\s`'\[\{{;)]*)")
+CALL = r"\w+\((?:[^()]|\([^()]*\))*\)"
+WORD = re.compile(rf"(?<![\w./-]){KEY}=(?:'[^']*'|{CALL}|\[[^\]]*\]|\{{[^}}]*\}}|[^\s`'\[\{{;)]*)")
 PLACEHOLDER = re.compile(r"<[^>]*>|…")
 
 
