@@ -13,6 +13,7 @@ import numpy as np
 
 from geoseg.bandtags import UNTAGGED, BandTags
 from geoseg.errors import Faults, InputError
+from geoseg.keys import NUMERIC
 
 SAMPLE = 2_000_000
 """Pixels per band kept for percentiles; their error is then far below a grey level."""
@@ -32,7 +33,7 @@ class Bands:
     """One band per file: regular expression over file names with the groups `scene` and `band`."""
     extra: dict[str, str] = field(default_factory=dict)
     """More one-band rasters, warped onto each scene: {height: <file|folder|glob>}."""
-    nodata: Any = None
+    nodata: Any = field(default=None, metadata=NUMERIC)
     """Value that means nodata, instead of the files' own; `none` = no value does."""
     partial: bool | None = None
     """Keep pixels of which some bands have no data: the band's mean stands there, which the network

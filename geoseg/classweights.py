@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from geoseg import settings
 from geoseg.errors import Faults, InputError
+from geoseg.legend import composed
 
 TEMPER = 0.25
 """Power of the inverse share that is a tempered weight."""
@@ -64,6 +65,7 @@ def given_weights(choice: Mapping[Any, Any], names: Sequence[str]) -> list[float
     Raises: InputError for unknown or missing names, or weights that are not numbers.
     """
     faults = Faults()
+    choice = {composed(str(name)): weight for name, weight in choice.items()}
     for name, weight in choice.items():
         if str(name) not in names:
             near = get_close_matches(str(name), names, n=1)

@@ -7,10 +7,9 @@ import dataclasses
 import difflib
 import inspect
 import os
-import re
 import sys
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from geoseg import stopping, terminal, vrt
+from geoseg import keys, stopping, terminal, vrt
 from geoseg.errors import Faults, InputError, readable
 from geoseg.given import take
 from geoseg.output import make_folder, replacing
@@ -33,8 +32,6 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 """In a wheel conf/ lies inside the package, in a checkout beside it."""
 MOST = 200
 """Faults that are printed."""
-VERBATIM = ("pattern", "where")
-"""Ends of the names of settings whose values are regular expressions or SQL."""
 
 
 def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = False) -> None:
@@ -50,9 +47,13 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         return
     stopping.watch()
     register(name, schema)
-    sys.argv[1:] = map(quoted, sys.argv[1:])
-    _take_given(name, schema)
     vrt.trust(sys.argv[1:])
+    try:
+        told = keys.for_hydra(sys.argv[1:], schema, sweeps=asked(sys.argv[1:]))
+    except InputError as error:
+        _end(name, *error.faults)
+    sys.argv[1:] = told.words
+    _take_given(name, schema)
     sweep = _sweep(name, sweeps=sweeps)
 
     def task(cfg: DictConfig) -> Any:
@@ -62,6 +63,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
 
         try:
             with _explained(name, schema):
+                set_late(cfg, told.late)
                 return sweep.job(cfg.run, job) if sweep else main(to_objects(cfg, schema))
         except InputError as error:
             if sweep:  # other jobs go on
@@ -121,18 +123,16 @@ def _sweep(name: str, *, sweeps: bool) -> Sweep | None:
         _end(name, *error.faults)
 
 
-def quoted(argument: str) -> str:
-    """An argument as Hydra must see it: text that is no list, number or formula, quoted.
-
-    A shell takes one pair of quotes off, and no one who writes a regular expression or a condition
-    thinks of a second.
-    """
-    key, equals, value = argument.partition("=")
-    if not equals or not key.endswith(VERBATIM) or value in ("", "null") or value[0] in "'\"":
-        return argument
-    # A backslash before a quote, or at the end, would else escape it.
-    text = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'")
-    return f"{key}='{text}'"
+def set_late(cfg: DictConfig, late: Sequence[keys.Late]) -> None:
+    """Set what Hydra's command line has no words for: entries of dictionaries, or whole lists."""
+    for item in late:
+        if isinstance(item.value, list):
+            OmegaConf.update(cfg, item.key, item.value)
+            continue
+        if not OmegaConf.is_dict(OmegaConf.select(cfg, item.key)):
+            OmegaConf.update(cfg, item.key, {})
+        with open_dict(cfg):
+            OmegaConf.select(cfg, item.key).update(item.value)
 
 
 def explain(error: BaseException, name: str, schema: type) -> str:
@@ -152,8 +152,8 @@ def explain(error: BaseException, name: str, schema: type) -> str:
             if text and not text.startswith(_NOISE) and text not in lines:
                 lines.append(text)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-            keys = [key for key, _, _ in _keys(schema)]
-            near = difflib.get_close_matches(str(cause.full_key), keys, n=1)
+            known = [key for key, _, _ in _keys(schema)]
+            near = difflib.get_close_matches(str(cause.full_key), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
         if "'hydra/launcher/" in str(cause) or "'hydra/sweeper/" in str(cause):
             hint = '; pip install "geoseg[sweep]" brings joblib, submitit and optuna'
@@ -181,12 +181,22 @@ def record(folder: Path, name: str, config: Any) -> None:
     }
     target = folder / ".hydra"
     make_folder(target)
-    content = OmegaConf.merge(header, OmegaConf.to_container(OmegaConf.structured(config)))
+    values = _literal(OmegaConf.to_container(OmegaConf.structured(config)))
+    content = OmegaConf.merge(header, values)
     with replacing(target / "config.yaml") as temporary:
         OmegaConf.save(content, temporary)
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     with replacing(target / "overrides.yaml") as temporary:
         OmegaConf.save(OmegaConf.create(list(overrides)), temporary)
+
+
+def _literal(value: Any) -> Any:
+    """Settled values as a file must hold them: a ${ in a path is no reference to another key."""
+    if isinstance(value, dict):
+        return {key: _literal(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_literal(part) for part in value]
+    return keys.escape(value) if isinstance(value, str) else value
 
 
 def to_objects(cfg: DictConfig, schema: type) -> Any:
@@ -206,18 +216,18 @@ def to_objects(cfg: DictConfig, schema: type) -> Any:
 def help_text(name: str, schema: type) -> str:
     """Purpose, keys with default and meaning, groups; from the docstrings beside the settings."""
     lines = [f"python -m geoseg.{name} key=value …", "", inspect.getdoc(schema) or "", ""]
-    keys = list(_keys(schema))
-    width = max(len(key) for key, _, _ in keys)
-    for key, default, doc in keys:
+    rows = list(_keys(schema))
+    width = max(len(key) for key, _, _ in rows)
+    for key, default, doc in rows:
         lines.append(f"  {key:<{width}}  {doc}" + (f" [{default}]" if default != "" else ""))
     groups = [(f.name, CONF / f.name) for f in dataclasses.fields(schema)]
-    rows = [
+    ready = [
         f"  {g}={'|'.join(sorted(p.stem for p in d.glob('*.yaml')))}"
         for g, d in groups
         if d.is_dir()
     ]
-    if rows:
-        lines += ["", "Ready-made groups:", *rows]
+    if ready:
+        lines += ["", "Ready-made groups:", *ready]
     return "\n".join(lines)
 
 

@@ -56,6 +56,11 @@ def cross(a: Bounds | None, b: Bounds | None) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
+def is_local(crs: str) -> bool:
+    """Whether a CRS is a drawing's or a building site's own, without a place on the Earth."""
+    return bool(pyproj.CRS.from_user_input(crs).is_engineering)
+
+
 def swapped(bounds: Bounds | None) -> Bounds | None:
     """With x and y exchanged."""
     return bounds and (bounds[1], bounds[0], bounds[3], bounds[2])

@@ -60,6 +60,8 @@ class History:
     """Losses of the train samples, where they decide how often each is drawn (fit.hard)."""
     rows: list[dict[str, float]] = field(default_factory=list)
     """One per epoch: what metrics.csv holds."""
+    labelled: list[str] | None = None
+    """Classes that the val labels have; None = not known."""
 
     def add(self, row: dict[str, float], validation: Validation | None, minutes: float) -> bool:
         """Count an epoch as done; whether it is the best so far.
@@ -68,6 +70,9 @@ class History:
         """
         self.epoch += 1
         self.minutes = minutes
+        if validation and "classes" in validation.details:
+            classes = validation.details["classes"]
+            self.labelled = [c["name"] for c in classes if c.get("truth_pixels")]
         self.rows.append(row | {"minutes": minutes} | (validation.columns if validation else {}))
         # Without validation the last weights are the best there are.
         value = validation.score if validation else float(self.epoch)
@@ -109,6 +114,8 @@ class History:
         """Said of the epoch that is kept."""
         best = self.rows[self.best_epoch - 1] if self.best_epoch else {}
         known = {k.removeprefix(IOU): v for k, v in best.items() if k.startswith(IOU) and v == v}
+        if self.labelled is not None:  # what the map has and no label is nothing to train longer on
+            known = {name: iou for name, iou in known.items() if name in self.labelled}
         found = [name for name, iou in known.items() if iou > NOTHING]
         if not known or len(found) > 1:
             return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,6 +12,7 @@ import numpy as np
 
 from geoseg import offline, raster
 from geoseg.grid import Grid, Window
+from geoseg.spelling import relative
 from geoseg.zoom import Zoom
 
 OPEN = 400
@@ -46,11 +46,11 @@ class Layer:
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         return {
-            "path": _relative(self.path, folder),
+            "path": relative(self.path, folder),
             "day": self.day.isoformat(),
             "numbers": list(self.numbers),
             "bands": list(self.bands),
-            "mask": self.mask and _relative(self.mask, folder),
+            "mask": self.mask and relative(self.mask, folder),
             "add": self.add,
             "factor": self.factor,
         }
@@ -234,10 +234,3 @@ class OpenFiles:
         for file in self._open.values():
             file.close()
         self._open.clear()
-
-
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return str(Path(path).resolve())

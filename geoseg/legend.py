@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 import numpy as np
 
 from geoseg.errors import Faults, InputError, shown
-from geoseg.yamlfile import parse_yaml
+from geoseg.keys import text_yaml
 
 NODATA = 0
 """Code of pixels without image."""
@@ -59,8 +59,21 @@ class LegendClass:
     """What it is called in the labels, in canonical form."""
 
 
+def composed(text: str) -> str:
+    """A name in the one form of Unicode (NFC) in which equal names are equal: é is one letter."""
+    return unicodedata.normalize("NFC", text)
+
+
 def canonical(value: Any) -> str:
-    """One text for 12, 12.0, "12" and " 12 ": labels store the same code in many types."""
+    """One text for 12, 12.0, "12" and " 12 ": labels store the same code in many types.
+
+    Letters with accents that are written in two ways are one, too.
+    """
+    return composed(as_text(value))
+
+
+def as_text(value: Any) -> str:
+    """One text for 12, 12.0, "12" and " 12 ", its letters as they are written."""
     if isinstance(value, (bool, np.bool_)):
         return str(bool(value)).lower()
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
@@ -104,7 +117,7 @@ class Legend:
                 return cls.parse(_csv_entries(text), str(path))
             except csv.Error as error:
                 raise InputError(f"{path}: can't be read as CSV ({error})") from None
-        content = parse_yaml(text, path)
+        content = text_yaml(text, str(path))
         keys = content if isinstance(content, dict) else {}
         unknown = [shown(key).strip("'") for key in keys if key != "classes"]
         if not isinstance(content, dict) or "classes" not in content or unknown:
@@ -142,13 +155,20 @@ class Legend:
     def code_of(self, name: str) -> int:
         """Code of a class name. Raises: InputError."""
         for c in self.classes:
-            if c.name == name:
+            if c.name == composed(name):
                 return c.code
         raise InputError(f"class {name!r} is not in the legend; it has {', '.join(self.names)}")
 
     def lookup(self) -> dict[str, int]:
         """Canonical source value → code."""
         return {value: c.code for c in self.classes for value in c.values}
+
+    def meanings(self) -> dict[str, int]:
+        """Canonical source value → code; a class's own name too, if no other class claims it."""
+        # A name of digits could be a number of another meaning in a raster.
+        names = {canonical(c.name): c.code for c in self.classes if not c.name.isdecimal()}
+        values = self.lookup()
+        return values | {name: code for name, code in names.items() if name not in values}
 
     def encode(self, codes: np.ndarray) -> np.ndarray:
         """Codes (any shape) uint8 → indices uint8; nodata, unlabelled and strangers → IGNORED."""
@@ -244,7 +264,8 @@ def _csv_entries(text: str) -> list[dict[str, Any]]:
             k.strip(): v.strip() for k, v in row.items() if k and v and v.strip()
         }
         if "values" in entry:
-            entry["values"] = entry["values"].split("|")
+            values = [value.strip() for value in entry["values"].split("|")]
+            entry["values"] = [value for value in values if value]
         entries.append(entry)
     return entries
 
@@ -261,14 +282,13 @@ def _parse_class(entry: Any, source: str) -> LegendClass:
     with faults.collect():
         name = _parse_name(entry.get("name"), source)
     values = entry.get("values")
-    if values is None:
-        values = [name]
-    elif not isinstance(values, (list, tuple)):
+    if values is not None and not isinstance(values, (list, tuple)):
         values = [values]
-    if any(isinstance(value, bool) for value in values):
-        faults.add(
-            f"{source}: YAML reads yes, no, on, off as true or false; quote them in `values`"
-        )
+    if any(isinstance(value, bool) for value in [entry.get("name"), *(values or [])]):
+        faults.add(f"{source}: yes, no, on and off are read as true or false here; quote them")
+    if any(value is None or isinstance(value, (dict, list)) for value in values or []):
+        faults.add(f"{source}: values={values}: expected a list of texts or numbers")
+    values = values or [name]
     color = "#000000"
     with faults.collect():
         color = _parse_color(entry.get("color"), source)
@@ -280,7 +300,7 @@ def _parse_name(value: Any, source: str) -> str:
     """Text that files can hold: XML, as of styles, knows no way to write some characters."""
     if isinstance(value, (list, tuple, dict)):
         raise InputError(f"{source}: name {shown(value)} is no text")
-    name = "" if value is None else str(value).strip()
+    name = composed("" if value is None else str(value).strip())
     if not name:
         raise InputError(f"{source}: no name")
     if len(name) > LONGEST:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from geoseg import raster
 from geoseg.bands import BandStatistics, Measure, nominal_range
@@ -30,6 +31,8 @@ from geoseg.summary import Summary
 
 STRIP = 1024
 """Rows that are burnt at a time; a multiple of the blocks of the written file."""
+SLIVER = 8
+"""Pixels; tiles narrower than this are named."""
 MEASURED_TILES = 4000
 """Tiles measured for the statistics at most, drawn evenly: more change no digit that counts."""
 MEASURED_SERIES = 400
@@ -121,7 +124,12 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     """
     folder, scenes = planned.folder, planned.scenes
     grids = {scene.name: scene.grid for scene in scenes}
-    regions = split.regions(grids, planned.tiling.size, counter(planned))
+    count = counter(planned)
+    total = sum(count(s.name, window) for s in scenes for window in strips(s.grid))
+    if not np.any(total):
+        raise InputError(_nothing(planned, labels))
+    check_classes(planned.legend, total, labels)
+    regions = split.regions(grids, planned.tiling.size, count)
     check_used(regions, split)
     tiles, empty = _tiles(planned, regions)
     _check_labelled(tiles, labels, planned, split)
@@ -129,6 +137,7 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     made = filled(replace(planned, statistics=measure(planned, summary)))
     made.save()
     _summarize(made, tiles, empty, summary)
+    _warn_unused(made, tiles, regions, summary)
     summary.note(f"data set: {folder} (look at {folder / 'tiles.gpkg'} and targets/ in QGIS)")
 
 
@@ -218,18 +227,84 @@ def _tiles(made: Dataset, regions: list[Region]) -> tuple[list[Tile], dict[str, 
 def _check_labelled(tiles: list[Tile], labels: Labels, made: Dataset, split: Split) -> None:
     """Raises: InputError if a split that was asked for has no labelled tile."""
     faults = Faults()
-    if not tiles:
-        names = ", ".join(scene.name for scene in made.scenes)
-        raise InputError(
-            f"{labels.path}: no labelled pixel on any scene ({names}), though the extents overlap;"
-            " look at targets/ in QGIS, and check labels.field, labels.area and the scenes' nodata"
-        )
     present = {tile.split for tile in tiles}
     asked = {"train"} | {name for name in ("val", "test") if getattr(split, name)}
     for name in SPLITS:
         if name in asked and name not in present:
             faults.add(f"split.{name}: none of its tiles has a labelled pixel; choose other scenes")
     faults.raise_if_any()
+
+
+def _nothing(made: Dataset, labels: Labels) -> str:
+    """The fault of labels that touch scenes and leave no pixel labelled."""
+    grids = {scene.name: scene.grid for scene in made.scenes}
+    with open_labels(labels, made.legend, scenes=grids) as source:
+        small = source.small_objects(list(grids.values()))
+    look = "look at targets/ in QGIS, and check labels.field, labels.area and the scenes' nodata"
+    return (
+        f"{labels.path}: no labelled pixel on any scene ({', '.join(grids)}), though the extents"
+        f" overlap; {'; '.join([*small, look])}"
+    )
+
+
+def check_classes(legend: Legend, counts: npt.ArrayLike, labels: Labels) -> None:
+    """Refuse labels of one class: there would be nothing to tell it from.
+
+    counts: amount of each class (K,).
+    Raises: InputError with the remedy.
+    """
+    if len(legend) == 1:
+        (name,) = legend.names
+        raise InputError(
+            f"legend: {name} is its only class, and a network needs one to tell it from; add a"
+            " class for all else, say {code: 2, name: other, color: grey}, before it, and set"
+            " labels.background=other"
+        )
+    amounts = np.asarray(counts).tolist()
+    found = [name for name, amount in zip(legend.names, amounts, strict=True) if amount]
+    if len(found) > 1:
+        return
+    others = ", ".join(name for name in legend.names if name not in found)
+    remedy = (
+        f"set labels.background=<{others}> for what lies outside the polygons"
+        if labels.background is None
+        else f"labels.background={labels.background} fills all: check where the polygons lie"
+    )
+    raise InputError(
+        f"{labels.path}: all that is labelled is {found[0]}, and nothing of {others}: there is"
+        f" nothing to tell it from; {remedy}, or give labels of other classes"
+    )
+
+
+def _warn_unused(made: Dataset, tiles: list[Tile], regions: list[Region], summary: Summary) -> None:
+    """Name scenes of which nothing is in a split, or that are narrower than a tile."""
+    used = {tile.scene for tile in tiles}
+    named = {region.scene for region in regions}
+    unnamed = [scene for scene in made.scenes if scene.name not in named]
+    unlabelled = [scene for scene in made.scenes if scene.name in named - used]
+    for why, scenes in (
+        ("no split names them, so they are not used", unnamed),
+        ("nothing labelled of them is in a split", unlabelled),
+    ):
+        if scenes:
+            summary.warn(f"scenes {_few([scene.name for scene in scenes])}: {why}")
+    size = made.tiling.size
+    narrow = [s for s in made.scenes if min(s.grid.height, s.grid.width) < size]
+    if narrow:
+        summary.note(
+            f"scenes {_few([s.name for s in narrow])}: narrower than a tile of {size} pixels, so"
+            " their tiles are smaller; a smaller tiling.size fits them"
+        )
+    slivers = [t for t in tiles if min(t.window.height, t.window.width) < SLIVER]
+    if slivers:
+        summary.note(
+            f"{len(slivers)} of {len(tiles)} tiles are slivers narrower than {SLIVER} pixels, of"
+            f" scenes {_few(sorted({t.scene for t in slivers}))}"
+        )
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def measure(made: Dataset, summary: Summary) -> BandStatistics:

@@ -271,16 +271,25 @@ def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> 
         )
 
 
+def _is_map(name: str) -> bool:
+    return name.lower().endswith(raster.SUFFIXES) and not name.startswith(".")
+
+
 def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
-    """Say which scenes predict was given but has no map of."""
+    """Say which scenes predict was given but has no map of, and which maps were left out."""
     busy = holder(folder)
     if busy:
         summary.warn(f"{busy} is still writing to {folder}: maps that come now are not in here")
-    if not (folder / RECORD).is_file():
+    if not (folder / RECORD).is_file() or not (folder / LANDCOVER).is_dir():
         return
     scenes = entries(read_note(folder / RECORD) or {}, folder / RECORD)
     have = {Path(part.map.path).stem for part in parts}
-    missing = [name for name in scenes if name not in have]
+    made = {Path(path).stem for path in os.listdir(folder / LANDCOVER) if _is_map(path)}
+    others = [name for name in scenes if name in made - have]
+    missing = [name for name in scenes if name not in have | made]
+    if others:
+        shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
+        summary.note(f"{len(others)} maps of {folder} are not in this mosaic: {shown}")
     if missing:
         shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         summary.warn(f"{len(missing)} scenes have no map: {shown}; {folder / RECORD} says why")

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from geoseg.errors import InputError, shown
+from geoseg.spelling import beside
 
 _NOWHERE = "127.0.0.1:9"
 """The port of a service that throws away what it gets, where there is one: nobody answers."""
@@ -39,7 +40,7 @@ def local(path: str, folder: Path) -> str:
         raise InputError(
             f"{folder}: names {shown(path)}; a file may name files of this machine only"
         )
-    return os.path.normpath(folder / path)
+    return beside(path, folder)
 
 
 def let(path: str) -> None:

@@ -8,12 +8,13 @@ from typing import Any
 
 from geoseg import blocks, command
 from geoseg.bands import Bands
-from geoseg.dataset import PRODUCTS, Dataset, pixel_size
+from geoseg.dataset import DESCRIPTION, PRODUCTS, Dataset, pixel_size
 from geoseg.errors import Faults
 from geoseg.labels import Labels
 from geoseg.legend import Legend, LegendSettings
 from geoseg.lock import alone
 from geoseg.making import NOTHING, burn, finish
+from geoseg.output import clearing
 from geoseg.scene import Scene, find_scenes, harmonize
 from geoseg.split import Split
 from geoseg.summary import Summary
@@ -100,16 +101,19 @@ def prepare(
     planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), settings)
     summary = Summary()
     split.check_names(scene.name for scene in scenes)
-    if burn(planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite):
-        if retile:
-            scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
-            summary.notes(said)
-        else:
-            blocks.remove_copies(planned.folder, scenes)
-        slow = blocks.complaint(scenes, tiling.size)
-        if slow:
-            summary.note(slow)
-        finish(replace(planned, scenes=scenes), labels, split, summary)
+    with clearing(planned.folder, (DESCRIPTION,)):
+        if burn(
+            planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite
+        ):
+            if retile:
+                scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
+                summary.notes(said)
+            else:
+                blocks.remove_copies(planned.folder, scenes)
+            slow = blocks.complaint(scenes, tiling.size)
+            if slow:
+                summary.note(slow)
+            finish(replace(planned, scenes=scenes), labels, split, summary)
     return summary
 
 

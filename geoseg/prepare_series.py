@@ -283,6 +283,13 @@ def prepare_series(
         if is_made(folder, before):
             return before
         found = source.collect(legend, folder)
+        present = sorted(set(found.samples.code.tolist()))
+        if len(present) == 1:
+            name = next(c.name for c in legend.classes if c.code == present[0])
+            found.summary.warn(
+                f"all samples are {name}: there is nothing to tell it from, and every score will be"
+                " perfect; give samples of other classes"
+            )
         samples = _split(found, split)
         write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
         settings = settings | {"masked": source.masked}

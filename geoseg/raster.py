@@ -111,6 +111,14 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
     if dataset.crs is None and not gcps:
         assign = "rio edit-info --crs EPSG:… FILE"
         return f"no CRS (coordinate reference system); assign the right one: {assign}"
+    if dataset.crs is not None and dataset.crs.to_wkt().startswith(
+        ("LOCAL_CS", "ENGCRS", "ENGINEER")
+    ):
+        assign = "rio edit-info --crs EPSG:… FILE"
+        return (
+            "its CRS is a local one, of a drawing or an engineer, without a place on the Earth;"
+            f" assign that of its coordinates, if they have one: {assign}"
+        )
     if transform.is_identity:
         if gcps:
             return f"placed by {len(gcps)} ground control points, not by a transform; {remedy}"

@@ -14,7 +14,8 @@ class SampleSettings:
     """Parcels, points or rows of a table: what their attributes mean."""
 
     id: str | None = None
-    """Attribute with a unique name per sample; by default `id` if there is one, else numbers."""
+    """Attribute with a unique name per sample; by default `id` if there is one, else
+    the number of the feature in its file (FID)."""
     group: str | None = None
     """Attribute: samples of one value (a farm, a polygon) are never divided between splits."""
     x: str | None = None

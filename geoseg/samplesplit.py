@@ -6,12 +6,13 @@ Samples of one group, as the pixels of one parcel, are never parted, unless a co
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from geoseg.errors import Faults, InputError
+from geoseg.keys import NUMERIC
 from geoseg.legend import canonical
 from geoseg.seriesset import Samples
 from geoseg.split import SPLITS, share_out
@@ -29,16 +30,16 @@ _SHOWN = 20
 class SampleSplit:
     """Shares of the samples by blocks of the ground or at random, or values of a column."""
 
-    val: Any = 0.15
-    """Share of each class; with by=column also values of the column."""
-    test: Any = 0.15
-    """Share of each class; with by=column also values of the column."""
+    val: Any = field(default=0.15, metadata=NUMERIC)
+    """Share of each class; with split.by=column also values of the column."""
+    test: Any = field(default=0.15, metadata=NUMERIC)
+    """Share of each class; with split.by=column also values of the column."""
     by: str = "block"
     """What goes whole into one split: block (squares of the ground), random (a group; without
     samples.group a sample), column (a value). A share beside values is cut from the other values
     by block, or at random where samples have no place."""
     column: str | None = None
-    """Attribute that by=column goes by (year, region …); tile is always there."""
+    """Attribute that split.by=column goes by (year, region …); tile is always there."""
     block_m: float | None = None
     """Side of a block in metres; by default so that there are about 40, but at least 100 m."""
     seed: int = 0
@@ -84,7 +85,7 @@ class Folding:
     """block (squares of the ground), random, of series column (a tile, region or year), of images
     scene."""
     column: str | None = None
-    """With by=column: that of prepare_series (split.column), the default, or tile."""
+    """With split.by=column: that of prepare_series (split.column), the default, or tile."""
     block_m: float | None = None
     """Side of a block in metres; by default so that there are about 40, but at least 100 m; of
     images as prepare makes them."""

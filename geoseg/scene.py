@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections import Counter
@@ -19,6 +18,8 @@ from geoseg.bands import Bands, in_order, is_nameless
 from geoseg.bandtags import NO_CHANGE, BandTags, Change, changes, describe, same_pair, some, told
 from geoseg.errors import Faults, InputError
 from geoseg.grid import Grid, Window
+from geoseg.legend import composed
+from geoseg.spelling import expanded, matches, once, relative
 
 _REAL = "uif"
 
@@ -103,7 +104,7 @@ class Scene:
             "name": self.name,
             "grid": self.grid.to_dict(),
             "sources": [
-                {"paths": [_relative(p, folder) for p in s.paths], "bands": list(s.bands)}
+                {"paths": [relative(p, folder) for p in s.paths], "bands": list(s.bands)}
                 for s in self.sources
             ],
             "bands": list(self.bands),
@@ -253,7 +254,7 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
     faults = Faults()
     found: dict[str, None] = {}
     for part in spec if isinstance(spec, (list, tuple)) else [spec]:
-        text = os.path.expanduser(str(part))
+        text = expanded(str(part))
         if os.path.isdir(text):
             names = sorted(os.listdir(text))
             paths = [os.path.join(text, n) for n in names if n.lower().endswith(suffixes)]
@@ -263,12 +264,12 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
         elif os.path.exists(text):
             paths = [text]
         else:
-            paths = sorted(glob.glob(text, recursive=True))
+            paths = matches(text)
             if not paths:
                 faults.add(f"{text}: no such file or folder, and no {what} match it")
         found.update(dict.fromkeys(paths))
     faults.raise_if_any()
-    return list(found)
+    return once(found)
 
 
 def find_scenes(
@@ -287,6 +288,8 @@ def find_scenes(
         name: find_files(where, raster.SUFFIXES, "rasters") for name, where in bands.extra.items()
     }
     faults = Faults()
+    for path, other in _twice(paths):
+        faults.add(f"{path} and {other} are one file: it would be two scenes; give it once")
     groups = _group(paths, bands)
     for name, count in Counter(name for name, _ in groups).items():
         if count > 1:
@@ -309,19 +312,38 @@ def find_scenes(
     return scenes
 
 
+def _twice(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Files that a link gives a second name."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(os.path.realpath(path), path), path) for path in paths]
+    return [pair for pair in pairs if pair[0] != pair[1]]
+
+
 def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str], list[str]]:
     """Scene names among `scenes` that were asked for, and what was asked for and isn't there.
 
-    A name of digits and underscores (22978945_15) arrives from a command line as a number.
+    A scene may be named by its file; é is é in whichever form of Unicode it is written. A number
+    (22978945_15 in YAML is one) counts as a name if it can mean one scene only.
     """
-    scenes = list(scenes)
-    by_number = {_as_number(name): name for name in scenes}
+    names = {composed(name): name for name in scenes}
     found, missing = [], []
     for entry in wanted:
-        text = Path(str(entry)).stem if str(entry).endswith(raster.SUFFIXES) else str(entry)
-        name = text if text in scenes else by_number.get(text)
-        (found.append(name) if name else missing.append(text))
+        text = composed(str(entry))
+        file = Path(text).stem if text.lower().endswith(raster.SUFFIXES) else text
+        name = names.get(text, names.get(file))
+        if name is None and isinstance(entry, int | float):
+            alike = [own for own in names.values() if _as_number(own) == entry]
+            name = alike[0] if len(alike) == 1 else None
+        (found.append(name) if name else missing.append(str(entry)))
     return found, missing
+
+
+def _as_number(name: str) -> float | None:
+    """What YAML makes of a name."""
+    try:
+        return float(name)
+    except ValueError:
+        return None
 
 
 def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
@@ -379,15 +401,6 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
         f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
         f" {len(names)} ({', '.join(names)}); {remedy}"
     )
-
-
-def _as_number(name: str) -> str:
-    for kind in (int, float):
-        try:
-            return str(kind(name))
-        except ValueError:
-            continue
-    return name
 
 
 _Files = list[tuple[str | None, str]]
@@ -533,10 +546,3 @@ def _overlap(path: str, grid: Grid) -> bool:
         return False
     a, b = grid.bounds, other.bounds_in(grid.crs)
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def _relative(path: str, folder: Path) -> str:
-    try:
-        return Path(os.path.relpath(path, folder)).as_posix()
-    except ValueError:  # another drive on Windows
-        return str(Path(path).resolve())

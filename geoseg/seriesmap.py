@@ -10,7 +10,7 @@ import numpy as np
 
 from geoseg.audit import AUDIT, Audit, TileAudit
 from geoseg.bands import Bands
-from geoseg.dataset import MAP, PRODUCTS, Dataset, pixel_size
+from geoseg.dataset import DESCRIPTION, MAP, PRODUCTS, Dataset, pixel_size
 from geoseg.datedscene import dated
 from geoseg.errors import Faults
 from geoseg.fillvalues import partial_note
@@ -95,7 +95,7 @@ def prepare_map(
     faults.raise_if_any()
     summary = Summary()
     planned = plan(stacks, legend, folder, settings=settings, labels=labels)
-    with clearing(folder, products):
+    with clearing(folder, (DESCRIPTION,)):
         split.check_names(scene.name for scene in planned.scenes)
         if burn(
             planned, labels, summary, command="prepare_series", products=products,

@@ -13,6 +13,7 @@ from typing import Any
 
 from geoseg.augment import Augment
 from geoseg.errors import Faults
+from geoseg.keys import WEIGHTS
 
 ARCHITECTURES = (
     "unet",
@@ -141,7 +142,7 @@ class Loss:
     """Weight of each term: cross_entropy, dice, focal, lovasz, tversky; for labels with errors
     bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for images,
     cross_entropy for series."""
-    class_weights: Any = "auto"
+    class_weights: Any = field(default="auto", metadata=WEIGHTS)
     """none, inverse, median or tempered (by frequency over the train split; tempered is its fourth
     root), or weights by class name. auto: tempered for series, none for images."""
     label_smoothing: float | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from geoseg.errors import Faults
 from geoseg.grid import Grid, Window
 from geoseg.ground import ground
+from geoseg.keys import NUMERIC
 from geoseg.scene import match_names
 
 SPLITS = ("train", "val", "test")
@@ -34,11 +35,11 @@ Count = Callable[[str, Window], np.ndarray]
 class Split:
     """Scenes by name, or shares that are cut out of the scenes in space."""
 
-    train: Any = None
+    train: Any = field(default=None, metadata=NUMERIC)
     """Names of scenes; by default all that val and test leave."""
-    val: Any = 0.15
+    val: Any = field(default=0.15, metadata=NUMERIC)
     """Share of the labelled area, or names of scenes."""
-    test: Any = 0.15
+    test: Any = field(default=0.15, metadata=NUMERIC)
     """Share of the labelled area, or names of scenes."""
     by: str = "block"
     """How shares are cut: block (squares at random), or strips from train over val to test:
@@ -54,10 +55,12 @@ class Split:
         faults = Faults()
         for name in SPLITS:
             value = getattr(self, name)
-            # A scene's name of digits (22978945_15) arrives from a command line as a number.
+            # A name of plain digits arrives from a command line as a number.
             if isinstance(value, str) or (isinstance(value, int) and value > 1):
-                setattr(self, name, [str(value)])
-            elif isinstance(value, (int, float)) and (name == "train" or not 0 <= value < 1):
+                setattr(self, name, [value])
+            elif isinstance(value, Mapping) or (
+                isinstance(value, (int, float)) and (name == "train" or not 0 <= value < 1)
+            ):
                 faults.add(f"split.{name}={value}: give a share in [0, 1) or names of scenes")
         shares = self.share("val") + self.share("test")
         if shares >= 1:

@@ -13,7 +13,7 @@ import numpy as np
 from geoseg.bands import Bands
 from geoseg.errors import Faults, InputError
 from geoseg.fillvalues import partial_note
-from geoseg.legend import canonical
+from geoseg.legend import as_text
 from geoseg.samplesettings import SampleSettings
 from geoseg.series import Series, unitmix
 from geoseg.seriesset import MISSING, observed
@@ -327,7 +327,7 @@ def _observations(
     attributes = {name: frame[name].to_numpy()[firsts] for name in wanted}
     varying = {name: _varying(frame[name], firsts, numbers, ids) for name in wanted}
     return Observations(
-        np.array([canonical(i) for i in ids], dtype=object),
+        np.array([as_text(i) for i in ids], dtype=object),
         cube,
         days,
         chosen,
@@ -390,7 +390,7 @@ def _varying(
 
     codes, _ = pd.factorize(column)
     other = np.unique(numbers[codes != codes[firsts][numbers]])
-    return tuple(canonical(ids[number]) for number in other)
+    return tuple(as_text(ids[number]) for number in other)
 
 
 def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:

@@ -134,7 +134,7 @@ def _labels(
     if mixed:
         shown = ", ".join(mixed[:5]) + (" …" if len(mixed) > 5 else "")
         faults.add(f"{path}: {len(mixed)} samples have more than one {label}: {shown}")
-    lookup = legend.lookup()
+    lookup = legend.meanings()
     codes = np.array([lookup.get(value, 0) for value in said], np.int64)
     unknown = sorted({value for value, code in zip(said, codes, strict=True) if not code})
     if unknown and labels.unknown == "error":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from geoseg.errors import Faults
 from geoseg.grid import Window
+from geoseg.keys import NUMERIC
 
 
 @dataclass
@@ -15,7 +16,7 @@ class Tiling:
 
     size: int = 256
     """Height and width of a window in pixels."""
-    overlap: Any = None
+    overlap: Any = field(default=None, metadata=NUMERIC)
     """Pixels shared by neighbouring windows in prediction: the border sees too little context.
     By default a quarter of the size."""
 

@@ -435,7 +435,7 @@ def test_evaluations_that_can_not_be(tmp_path):
         (["tiling.sise=64"], ("'sise'", "did you mean tiling.size?", "--help")),
         (["tiling.size=many"], ("'many'", "tiling.size", "--help")),
         (["legend=nix"], ("legend/nix", "buildings")),
-        (["labels.path=a=b.gpkg"], ("labels.path=a=b.gpkg", "quote")),
+        (["tiling.size=a=b"], ("tiling.size=a=b", "quote")),
         (["--config-dir", ".", "--config-name", "mine"], ("'sise'",)),
     ],
 )

@@ -6,9 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
-from geoseg import command
 
 COMMAND = '''
 import multiprocessing
@@ -191,25 +188,3 @@ def test_unknown_keys_and_wrong_types_are_named(bend, words, told):
     assert done.returncode == 1
     assert done.stdout == ""
     assert all(text in done.stderr for text in told)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        r"(?P<tile>T\d+)_(?P<date>\d{8})",
-        r"a=b, 'c' [d] {e:f}",
-        "year >= 2020 AND name = 'wheat'",
-        r"ends with \\",
-        r"it\'s",
-        "plain",
-    ],
-)
-def test_patterns_need_no_second_quotes(text):
-    for key in ("series.pattern", "bands.pattern", "labels.where"):
-        parsed = OverridesParser.create().parse_override(command.quoted(f"{key}={text}"))
-        assert parsed.value() == text
-
-
-def test_other_arguments_stay_as_they_are():
-    for argument in ("split.val=[a,b]", "bands.pattern=null", "series.pattern='a b'", "--help"):
-        assert command.quoted(argument) == argument

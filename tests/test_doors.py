@@ -57,7 +57,7 @@ TENSOR_ROOMS = {
 }
 DOORS = {
     "rasterio": {"raster", "drivers", "burn", "blocks"},
-    "geopandas": {"dataset", "demo", "demo_layer", "demo_series"},
+    "geopandas": {"dataset", "demo", "demo_layer", "demo_series", "labels"},
     "pyogrio": {"labels", "dataset", "demo_layer"},
     "albumentations": {"augment"},
     "segmentation_models_pytorch": {"models"},

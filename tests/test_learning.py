@@ -25,7 +25,7 @@ from geoseg.average import Average
 from geoseg.card import ModelCard
 from geoseg.errors import InputError
 from geoseg.grid import Grid
-from geoseg.history import History
+from geoseg.history import History, Validation
 from geoseg.imagery import cut
 from geoseg.legend import IGNORED
 from geoseg.meanteacher import MeanTeacher, mixed, risen
@@ -236,6 +236,16 @@ def test_a_score_of_one_class_is_said():
     assert "one class only, a" in said
     (said,) = of(a=0.0, b=0.0)
     assert "no class was found" in said
+
+
+def test_no_advice_is_given_on_a_class_that_no_label_has():
+    history = History()
+    counts = [{"name": "building", "truth_pixels": 9}, {"name": "other", "truth_pixels": 0}]
+    columns = {"val_iou_building": 0.9, "val_iou_other": 0.0}
+    history.add({"loss": 1.0}, Validation(0.45, columns, {"classes": counts}), 0.1)
+    (said,) = history.remarks()
+    assert "one class only, building" in said
+    assert "other" not in said.replace("another", "")
 
 
 def test_the_tiles_of_a_broken_batch_are_named(dataset, tmp_path):

@@ -176,3 +176,57 @@ def test_no_file_and_no_legend(tmp_path: Path):
         Legend.load(tmp_path / "a.yaml")
     with pytest.raises(InputError, match="none given"):
         LegendSettings().load()
+
+
+def test_values_and_names_in_yaml_are_text(tmp_path: Path):
+    path = tmp_path / "l.yaml"
+    path.write_text(
+        """classes:
+  - {code: 1, name: no, color: red, values: [010, 1_000, 1e3, 2020-01-01, yes, 0x1f, 1.10]}
+  - {code: 2, name: 2021, color: blue, values: [12, 12.5, ~x]}
+  - {code: 3, name: pasture, color: green, values: []}
+  - {code: 4, name: road, color: green, values:}
+  - {code: 5, name: rail, color: green, values: 007}
+""",
+        encoding="utf-8",
+    )
+    legend = Legend.load(path)
+    assert legend.names == ["no", "2021", "pasture", "road", "rail"]
+    values = [c.values for c in legend.classes]
+    assert values[0] == ("010", "1_000", "1e3", "2020-01-01", "yes", "0x1f", "1.10")
+    assert values[1:] == [("12", "12.5", "~x"), ("pasture",), ("road",), ("007",)]
+    assert legend.lookup()[canonical(12)] == legend.lookup()[canonical(12.0)] == 2
+    assert not {"8", "10", "1000", "31", "7"} & set(legend.meanings())
+
+
+def test_names_are_equal_in_whichever_form_of_unicode(tmp_path: Path):
+    composed, apart = "forêt", "fore\u0302t"
+    assert composed != apart
+    for here, there in ((composed, apart), (apart, composed)):
+        entries = [{"code": 1, "name": "wood", "color": "red", "values": [here]}]
+        entries += [{"code": 2, "name": here + " 2", "color": "blue"}]
+        legend = Legend.parse(entries, "test")
+        assert legend.lookup()[canonical(there)] == 1
+        assert legend.code_of(there + " 2") == 2
+
+
+def test_a_class_s_own_name_is_one_of_its_values_unless_another_claims_it():
+    entries = [
+        {"code": 1, "name": "a", "color": "red", "values": ["x"]},
+        {"code": 2, "name": "b", "color": "red", "values": ["a"]},
+        {"code": 3, "name": "7", "color": "red", "values": ["y"]},
+    ]
+    meanings = Legend.parse(entries, "test").meanings()
+    assert meanings == {"x": 1, "a": 2, "b": 2, "y": 3}
+
+
+def test_csv_values_are_text_and_may_be_empty(tmp_path: Path):
+    path = tmp_path / "l.csv"
+    path.write_text("code;name;color;values\n1;wood;red;010 | é|\n2;road;blue;\n")
+    assert [c.values for c in Legend.load(path).classes] == [("010", "é"), ("road",)]
+
+
+@pytest.mark.parametrize("values", [[True], ["a", None], [["a"]], {"a": 1}])
+def test_values_that_are_no_text_are_refused(values):
+    with pytest.raises(InputError):
+        Legend.parse([{"code": 1, "name": "a", "color": "red", "values": values}], "test")

@@ -510,6 +510,17 @@ def test_scenes_without_map_are_said(maps, out):
     assert "1 scenes have no map: b" in str(mosaic(maps.folder, out))
 
 
+def test_maps_that_are_left_out_are_no_missing_ones(maps, out):
+    a = maps.add("a", grid(0, 0, 20, 20), 1)
+    maps.add("c", grid(0, 20, 20, 20), 1)
+    scenes = {name: {"status": "done"} for name in ("a", "c")} | {"b": {"status": "failed"}}
+    (maps.folder / "predict.json").write_text(json.dumps({"scenes": scenes}))
+    said = str(mosaic([str(a)], out))
+    assert "1 scenes have no map: b;" in said
+    assert "1 maps of" in said
+    assert "are not in this mosaic: c" in said
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -211,10 +211,13 @@ def test_fit_bands(tmp_path):
 
 
 def test_match_names():
-    names = ["22978945_15", "north", "7"]
-    assert match_names([2297894515, "north.tif", 7, "south"], names) == (
-        ["22978945_15", "north", "7"],
-        ["south"],
+    names = ["1_10", "11_0", "north", "7", "010", "Forêt", "a.b"]
+    wanted = ["11_0", "scenes/north.TIF", 7, "Fore\u0302t.tif", "a.b"]
+    assert match_names(wanted, names) == (["11_0", "north", "7", "Forêt", "a.b"], [])
+    assert match_names([110, "10", "south.tif"], names) == ([], ["110", "10", "south.tif"])
+    assert match_names([2297894515, "2297894515"], ["22978945_15"]) == (
+        ["22978945_15"],
+        ["2297894515"],
     )
 
 

@@ -45,9 +45,9 @@ def test_rest_of_the_scenes_train():
     }
 
 
-def test_a_name_that_the_command_line_read_as_a_number():
+def test_a_name_that_yaml_read_as_a_number():
     grids = {"22978945_15": grid(), "23429155_15": grid(left=600)}
-    split = Split(train=["2297894515"], val=0, test=["2342915515"])
+    split = Split(train=[2297894515], val=0, test=[2342915515])
     assert {(r.scene, r.split) for r in split.regions(grids, 256, two_classes)} == {
         ("22978945_15", "train"),
         ("23429155_15", "test"),

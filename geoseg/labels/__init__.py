@@ -17,12 +17,15 @@ from geoseg.labels.source import LabelFile, LabelSource
 from geoseg.labels.vectorfile import Pages, VectorLabels
 from geoseg.legend import Legend
 from geoseg.scene import find_files
+from geoseg.spelling import expanded, once
 
 __all__ = ["LabelSource", "Labels", "open_labels"]
 
 MATCHES = ("location", "name")
 UNKNOWNS = ("error", "unlabelled")
-VECTOR_ONLY = ("field", "name", "layer", "where", "width_m", "width_field", "all_touched")
+VECTOR_ONLY = (
+    *("field", "name", "layer", "where", "width_m", "width_field", "all_touched", "encoding"),
+)
 
 
 @dataclass
@@ -57,6 +60,9 @@ class Labels:
     """OGR SQL condition on the geometries: "year >= 2020"."""
     ignore_border: int = 0
     """Pixels on either side of a border between classes that become unlabelled."""
+    encoding: str | None = None
+    """Of the text in a Shapefile's attributes (UTF-8, CP1252 …), where its .cpg is missing or
+    wrong."""
     unknown: str = "error"
     """error or unlabelled: what happens to values that the legend does not know."""
 
@@ -104,13 +110,14 @@ def open_labels(
     with faults.collect():
         paths = _find(labels.path)
     meaning = Meaning(
-        legend.lookup(),
+        legend.meanings(),
         field=labels.field,
         code=codes.get("name", 1),
         skip_unknown=labels.unknown == "unlabelled",
         width_m=labels.width_m,
         width_field=labels.width_field,
         background=codes.get("background"),
+        encoding=labels.encoding,
     )
     vectors, rasters = _sort(paths, labels, faults)
     files: list[LabelFile] = []
@@ -158,7 +165,7 @@ def _find(spec: Any) -> list[str]:
         if str(part).startswith("/vsi") or str(part).endswith(".gdb"):
             found[str(part)] = None
             continue
-        folder = Path(str(part)).expanduser()
+        folder = Path(expanded(str(part)))
         drawn = folder.is_dir() and any(
             p.suffix.lower() in vector.SUFFIXES for p in folder.iterdir()
         )
@@ -166,7 +173,7 @@ def _find(spec: Any) -> list[str]:
         with faults.collect():
             found.update(dict.fromkeys(find_files(part, suffixes, "label files")))
     faults.raise_if_any()
-    return list(found)
+    return once(found)
 
 
 def _sort(paths: list[str], labels: Labels, faults: Faults) -> tuple[list[str], list[str]]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,18 @@ import shapely
 
 from geoseg import offline
 from geoseg.errors import Faults, InputError
-from geoseg.extent import Bounds
-from geoseg.labels import formats
+from geoseg.extent import Bounds, is_local
+from geoseg.labels import formats, parquet
 
-SUFFIXES = (".gpkg", ".shp", ".geojson", ".fgb", ".gml", ".kml", ".sqlite")
+SUFFIXES = (
+    *(".gpkg", ".shp", ".geojson", ".fgb", ".gml", ".kml", ".sqlite"),
+    *(".parquet", ".geoparquet"),
+)
 """File names that count as vector files when a folder is searched."""
 CHUNK = 100_000
 """Features held at once while a layer is scanned."""
+SHAPE_NAME = 10
+"""Letters that a Shapefile keeps of an attribute's name."""
 KEEP = 256 * 2**20
 """Bytes of geometry up to which layers without a spatial index are kept in memory."""
 
@@ -33,11 +40,22 @@ class Features:
     """(N,) shapely geometries in the layer's CRS; None where there is none or it can't be read."""
     columns: dict[str, np.ndarray]
     """(N,) values of each attribute that was asked for."""
+    ids: np.ndarray
+    """(N,) numbers that the file gives its features (FID), or their places from 0."""
 
     def take(self, index: np.ndarray) -> Features:
-        return Features(
-            self.geometries[index], {name: values[index] for name, values in self.columns.items()}
-        )
+        columns = {name: values[index] for name, values in self.columns.items()}
+        return Features(self.geometries[index], columns, self.ids[index])
+
+    @classmethod
+    def joined(cls, parts: list[Features]) -> Features:
+        """The features of all parts, one after the other."""
+        columns = {
+            name: np.concatenate([part.columns[name] for part in parts])
+            for name in parts[0].columns
+        }
+        geometries = np.concatenate([part.geometries for part in parts])
+        return cls(geometries, columns, np.concatenate([part.ids for part in parts]))
 
 
 class Layer:
@@ -56,27 +74,45 @@ class Layer:
         columns: tuple[str, ...] = (),
         prefix: str = "labels.",
         keep: int = KEEP,
+        encoding: str | None = None,
     ) -> None:
         """Open a layer; `columns` are the attributes that `scan` and `read` return.
 
         where: OGR SQL condition. prefix: how the names of the settings begin in messages.
-        keep: bytes of geometry that may be kept.
+        keep: bytes of geometry that may be kept. encoding: of the attributes; None = as the file
+        says.
         Raises: InputError if file, layer or attribute is missing, or the layer has no CRS.
         """
         self.path = str(path)
-        self._where, self._keep = where, keep
-        self._columns = list(dict.fromkeys(columns))
-        self.name = _choose_layer(self.path, name, f"{prefix}layer")
-        facts = self._ask("read_info", layer=self.name)
-        fields = [str(field) for field in facts["fields"]]
+        self._where, self._keep, self.encoding = where, keep, encoding
+        self._parquet: parquet.GeoParquet | None = None
+        _check_encoding(encoding)
+        if self.path.lower().endswith(parquet.SUFFIXES):
+            facts = self._open_parquet(name, prefix)
+        else:
+            self.name = _choose_layer(self.path, name, f"{prefix}layer")
+            facts = self._ask("read_info", layer=self.name, encoding=encoding)
+        self.fields = [str(field) for field in facts["fields"]]
+        """Names of all its attributes."""
         faults = Faults()
-        for column in self._columns:
-            if column not in fields:
-                faults.add(f"{self.path}: no attribute {column!r}; {_offer(column, fields)}")
+        self._columns: dict[str, str] = {}
+        """Attributes that were asked for → their names in the file."""
+        for column in columns:
+            found = parquet.find_field(column, self.fields)
+            if found is None:
+                faults.add(f"{self.path}: no attribute {column!r}; {self._offer(column)}")
+            else:
+                self._columns[column] = found
         if not facts["crs"]:
             faults.add(
                 f"{self.path}: no CRS (coordinate reference system);"
                 " assign the right one: ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
+            )
+        elif is_local(str(facts["crs"])):
+            faults.add(
+                f"{self.path}: its CRS is a local one, of a drawing or an engineer, without a place"
+                " on the Earth; assign that of its coordinates, if they have one:"
+                " ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
             )
         faults.raise_if_any()
         self.crs = str(facts["crs"])
@@ -86,8 +122,45 @@ class Layer:
         self._kept: Features | None = None
         self._tree: shapely.STRtree | None = None
 
+    def _open_parquet(self, name: str | None, prefix: str) -> dict[str, Any]:
+        """Raises: InputError for what is only for layers that OGR reads."""
+        self._parquet = parquet.GeoParquet(self.path)
+        self.name = Path(self.path).stem
+        faults = Faults()
+        for key, value in (("layer", name), ("where", self._where), ("encoding", self.encoding)):
+            if value not in (None, self.name):
+                faults.add(
+                    f"{prefix}{key}={value}: not for GeoParquet ({self.path}); leave it out, or"
+                    " make a GeoPackage of it"
+                )
+        faults.raise_if_any()
+        return {
+            "fields": self._parquet.fields,
+            "crs": self._parquet.crs,
+            "driver": "GeoParquet",
+            "capabilities": {"fast_spatial_filter": False},
+        }
+
+    def _offer(self, column: str) -> str:
+        """What attributes there are instead, and why a long name is not among them."""
+        short = column[:SHAPE_NAME]
+        if self.path.lower().endswith((".shp", ".dbf")) and short in self.fields:
+            return (
+                f"a Shapefile cuts names to {SHAPE_NAME} letters: it has {short!r}, which is"
+                " probably meant"
+            )
+        return _offer(column, self.fields)
+
     def scan(self) -> Iterator[Features]:
         """All features in one pass, chunk by chunk; keeps them if the layer has no index."""
+        if self._parquet is not None:
+            geometries, columns = self._parquet.read(list(self._columns.values()))
+            named = {name: columns[own] for name, own in self._columns.items()}
+            self._kept = Features(geometries, named, np.arange(len(geometries)))
+            self._tree = shapely.STRtree(geometries)
+            self._parquet = None  # its other columns are of no use
+            yield self._kept
+            return
         kept: list[Features] = []
         self._size = start = 0
         while True:
@@ -103,13 +176,7 @@ class Layer:
                 break
             start += CHUNK
         if kept:
-            self._kept = Features(
-                np.concatenate([part.geometries for part in kept]),
-                {
-                    name: np.concatenate([part.columns[name] for part in kept])
-                    for name in self._columns
-                },
-            )
+            self._kept = Features.joined(kept)
             self._tree = shapely.STRtree(self._kept.geometries)
 
     @property
@@ -126,20 +193,23 @@ class Layer:
 
     def _read(self, **options: Any) -> tuple[Features, int]:
         """Features and the size of their geometry in bytes."""
-        meta, _, wkb, values = self._ask(
+        meta, ids, wkb, values = self._ask(
             "read",
             layer=self.name,
             where=self._where,
-            columns=self._columns,
+            columns=list(dict.fromkeys(self._columns.values())),
             force_2d=True,
+            return_fids=True,
+            encoding=self.encoding,
             **options,
         )
         by_name = dict(zip(meta["fields"], values, strict=True))
         if wkb is None:
-            wkb = np.full(len(values[0]) if values else 0, None, object)
+            wkb = np.full(len(ids), None, object)
         geometries = shapely.from_wkb(wkb, on_invalid="fix")
         size = sum(map(len, filter(None, wkb)))
-        return Features(geometries, {name: by_name[name] for name in self._columns}), size
+        columns = {name: by_name[own] for name, own in self._columns.items()}
+        return Features(geometries, columns, np.asarray(ids)), size
 
     def _ask(self, function: str, **options: Any) -> Any:
         # Imported late: it brings pandas, and nobody should wait for that to see --help.
@@ -151,9 +221,26 @@ class Layer:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of measures dropped, rings closed: no matter here
                 return call(self.path, **options)
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{self.path}: its text is not {error.encoding}, as the file says; set"
+                " labels.encoding=<that of the file, say CP1252 or UTF-8>"
+            ) from None
         except (ValueError, RuntimeError) as error:
             hint = f" (where: {self._where})" if self._where and "SQL" in str(error) else ""
             raise InputError(f"{self.path}: can't be read ({_cause(error)}){hint}") from None
+
+
+def _check_encoding(encoding: str | None) -> None:
+    """Raises: InputError for an encoding that nobody knows."""
+    if encoding is None:
+        return
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        raise InputError(
+            f"labels.encoding={encoding}: unknown; usual ones are UTF-8, CP1252, ISO-8859-1, CP1250"
+        ) from None
 
 
 def _choose_layer(path: str, name: str | None, key: str) -> str:
@@ -172,7 +259,7 @@ def _choose_layer(path: str, name: str | None, key: str) -> str:
         cause = _cause(error).removesuffix(".")
         raise InputError(
             f"{path}: can't be opened as a vector file ({cause}); expected GeoPackage,"
-            " Shapefile, GeoJSON or FlatGeobuf: is it cut short or of another format?"
+            " Shapefile, GeoJSON, FlatGeobuf or GeoParquet: is it cut short or of another format?"
         ) from None
     layers = [str(layer) for layer, kind in listed if kind is not None and layer not in queries]
     if name in queries or (queries and not layers):

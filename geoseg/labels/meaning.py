@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ class Meaning:
     """Vector: attribute with a line's width in metres; `width_m` where it holds none."""
     background: int | None = None
     """Raster: code of nodata, and of 0 where `lookup` doesn't have it."""
+    encoding: str | None = None
+    """Vector: of the text in the attributes; None = as the file says."""
     prefix: str = "labels."
     """How the names of the settings begin in messages."""
 
@@ -70,6 +73,30 @@ class Meaning:
             f"{text}; it knows {known}. Add them to `values` of a class, or set"
             f" {self.prefix}unknown=unlabelled to leave them out"
         )
+
+
+ENCODINGS = ("UTF-8", "CP1252", "ISO-8859-1", "CP1250", "CP1251", "CP850", "CP936", "CP932")
+"""What Shapefiles of many years and countries are written in."""
+
+
+def encoding_hint(unknown: Counts, lookup: Mapping[str, int]) -> str:
+    """What to set if unknown values become known when their bytes are read in another encoding."""
+    texts = [text for text in unknown if text and not text.isascii()]
+    for encoding in ENCODINGS:
+        for read_as in ("ISO-8859-1", "CP1252", "UTF-8"):
+            for text in texts:
+                try:
+                    meant = canonical(text.encode(read_as).decode(encoding))
+                except UnicodeError:
+                    continue
+                if meant != text and meant in lookup:
+                    return (
+                        f"; {text!r} is {meant!r} in another encoding: set"
+                        f" labels.encoding={encoding}"
+                    )
+    if any("\ufffd" in text or "\x80" <= letter <= "\x9f" for text in texts for letter in text):
+        return "; the text is in another encoding than the file says: set labels.encoding=…"
+    return ""
 
 
 def _distinct(values: np.ndarray) -> tuple[list[Any], np.ndarray, np.ndarray]:

@@ -14,13 +14,14 @@ import shapely
 from geoseg import raster
 from geoseg.errors import Faults, InputError
 from geoseg.labels import pointtable
-from geoseg.labels.layer import SUFFIXES, Layer
-from geoseg.labels.meaning import Meaning
+from geoseg.labels.layer import SUFFIXES, Features, Layer
+from geoseg.labels.meaning import Meaning, encoding_hint
 from geoseg.labels.shapes import LINE, MULTILINE, RING, finite, project
-from geoseg.legend import UNLABELLED, Legend, canonical
+from geoseg.legend import UNLABELLED, Legend, as_text, canonical
 from geoseg.samplesettings import SampleSettings
 from geoseg.scene import find_files
 from geoseg.series import dates
+from geoseg.spelling import expanded, once
 
 if TYPE_CHECKING:
     from geoseg.labels import Labels
@@ -53,6 +54,8 @@ class Parcels:
     crs: str = ""
     paths: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    numbered: bool = False
+    """Whether the ids are the file's own numbers of its features."""
 
     def __len__(self) -> int:
         return len(self.id)
@@ -93,7 +96,7 @@ def read_parcels(
             table, crs, notes = by(path, _Roles(labels, samples, column))
             read.append(_parcels(path, table, crs, notes))
     faults.raise_if_any()
-    return _one(read)
+    return _one(read if len(read) == 1 else [_of_file(parcels) for parcels in read])
 
 
 def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarray, list[str]]:
@@ -107,11 +110,11 @@ def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarr
             return np.full(len(parcels), legend.code_of(labels.name), np.uint8), []
         except InputError as error:
             raise InputError(f"labels.name={labels.name}: {error}") from None
-    meaning = Meaning(legend.lookup(), skip_unknown=labels.unknown == "unlabelled")
+    meaning = Meaning(legend.meanings(), skip_unknown=labels.unknown == "unlabelled")
     codes, unknown = meaning.codes(parcels.value)
     said = [f"{where}: {meaning.describe(unknown, '×')}"] if unknown else []
     if unknown and not meaning.skip_unknown:
-        raise InputError(*said)
+        raise InputError(*said[:-1], said[-1] + encoding_hint(unknown, meaning.lookup))
     if len(parcels) and (codes == UNLABELLED).all():
         raise InputError(f"{where}: the legend knows none of the values; check labels.field")
     return codes, said
@@ -175,37 +178,44 @@ def _find(spec: Any) -> list[str]:
             continue
         if text.lower().endswith(raster.SUFFIXES):
             raise InputError(f"{text}: a raster; parcels and points come from vector or CSV files")
-        folder = Path(text).expanduser()
+        folder = Path(expanded(text))
         drawn = folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
         suffixes = SUFFIXES if drawn else (*SUFFIXES, ".csv")
         found += find_files(part, suffixes, "vector or CSV files")
-    return list(dict.fromkeys(found))
+    return once(found)
 
 
 def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str]]:
     """Columns by role and `geometry`, the CRS, and what is to be said."""
-    import pyogrio
-
     labels = roles.labels
     if labels.field is None and labels.name is None:
         raise InputError(
             f"{path}: which class? Set labels.field=<attribute with the class>, or"
             " labels.name=<class of every geometry>"
         )
-    plain = Layer(path, name=labels.layer, where=labels.where)
-    names = [str(name) for name in pyogrio.read_info(path, layer=plain.name)["fields"]]
-    chosen = roles.of(names)
-    columns = tuple(chosen.values())
-    layer = Layer(path, name=plain.name, where=labels.where, columns=columns, keep=0)
-    parts = list(layer.scan())
+    options: dict[str, Any] = {
+        "name": labels.layer,
+        "where": labels.where,
+        "encoding": labels.encoding,
+    }
+    chosen = roles.of(Layer(path, **options).fields)
+    layer = Layer(path, **options, columns=tuple(chosen.values()), keep=0)
+    features = Features.joined(list(layer.scan()))
     table = {
-        role: np.concatenate([part.columns[name].astype(object) for part in parts])
-        if role not in ("start", "end")
-        else np.concatenate([part.columns[name] for part in parts])
+        role: features.columns[name] if role in ("start", "end") else _objects(features, name)
         for role, name in chosen.items()
     }
-    table["geometry"] = np.concatenate([part.geometries for part in parts])
-    return table, layer.crs, []
+    table["geometry"] = features.geometries
+    if "id" in chosen:
+        return table, layer.crs, []
+    table["number"] = features.ids.astype(object)
+    kind = "row, from 0" if layer.driver == "GeoParquet" else "feature id (FID)"
+    said = f"{path}: no attribute id, so samples are called by their {kind}; samples.id=… names one"
+    return table, layer.crs, [said]
+
+
+def _objects(features: Features, name: str) -> np.ndarray:
+    return features.columns[name].astype(object)
 
 
 def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]) -> Parcels:
@@ -223,7 +233,7 @@ def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]
     if not use.all():
         notes = [*notes, f"{path}: {(~use).sum()} of {count} geometries empty or broken: left out"]
     none = np.full(count, None, object)
-    ids = table.get("id", none)
+    ids = table.get("id", table.get("number", none))
     if "id" in table and any(_is_null(value) for value in ids):
         lost = sum(map(_is_null, ids))
         faults.add(f"{path}: {lost} of {count} have no id; choose another attribute: samples.id=…")
@@ -243,7 +253,7 @@ def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]
     group = [None if _is_null(value) else canonical(value) for value in table.get("group", none)]
     column = ["" if _is_null(value) else canonical(value) for value in table.get("column", none)]
     parcels = Parcels(
-        id=np.array(["" if _is_null(v) else canonical(v) for v in ids], object),
+        id=np.array(["" if _is_null(v) else as_text(v) for v in ids], object),
         value=table.get("value", none),
         geometry=geometry,
         group=np.array(group, object),
@@ -253,6 +263,7 @@ def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]
         crs=crs,
         paths=(path,),
         notes=notes,
+        numbered="number" in table,
     )
     return parcels.take(use)
 
@@ -266,16 +277,16 @@ def _one(read: list[Parcels]) -> Parcels:
     for parcels in read:
         moved, index = project(parcels.geometry, parcels.crs, crs, pixel=metres, within=everywhere)
         parts.append(replace(parcels.take(index), geometry=moved))
-    columns = {name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS}
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in parts]) for name in _ARRAYS
+    }
     paths = tuple(path for parcels in read for path in parcels.paths)
     notes = [note for parcels in read for note in parcels.notes]
     if not len(columns["id"]):
         raise InputError(
             f"{', '.join(paths)}: no geometry; check labels.where, or give files that hold some"
         )
-    numbers = np.arange(1, len(columns["id"]) + 1)
     ids = columns["id"]
-    columns["id"] = ids = np.where(ids == "", numbers.astype(str).astype(object), ids)
     twice = [(name, n) for name, n in Counter(ids.tolist()).most_common(SHOWN) if n > 1]
     if twice:
         some = ", ".join(f"{name} ({n} times)" for name, n in twice)
@@ -285,7 +296,15 @@ def _one(read: list[Parcels]) -> Parcels:
             " its own: mend them, or choose another attribute: samples.id=…"
         )
     columns["group"] = np.where(columns["group"] == None, ids, columns["group"])  # noqa: E711
-    return Parcels(**columns, crs=crs, paths=paths, notes=notes)
+    return replace(parts[0], **columns, crs=crs, paths=paths, notes=notes)
+
+
+def _of_file(parcels: Parcels) -> Parcels:
+    """Of several files, each with numbers of its own: named by file and number."""
+    if not parcels.numbered:
+        return parcels
+    stem = Path(parcels.paths[0]).stem
+    return replace(parcels, id=np.array([f"{stem}:{number}" for number in parcels.id], object))
 
 
 def _days(path: str, values: np.ndarray, key: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,7 +155,26 @@ class LabelSource:
         if not labelled:
             raise InputError(self._missed(scenes))
         self._extra = [f"no labels, wholly unlabelled: {', '.join(bare)}"] if bare else []
+        self._extra += self.small_objects(list(scenes.values()))
         return labelled
+
+    def small_objects(self, grids: Sequence[Grid]) -> list[str]:
+        """What is to be said of polygons smaller than a pixel of the finest of these grids."""
+        if self._labels.all_touched:
+            return []
+        pixel = min(grid.pixel_size_m for grid in grids)
+        small = [
+            (file.path, file.smaller_than(pixel**2), file.polygons)
+            for file in self._files
+            if isinstance(file, VectorLabels)
+        ]
+        return [
+            f"{path}: {count} of {total} polygons are smaller than a pixel of {pixel:.3g} m and"
+            " count only where they cover its centre; labels.all_touched=true takes each pixel"
+            " that they touch, a finer image shows them"
+            for path, count, total in small
+            if count
+        ]
 
     def _missed(self, scenes: Mapping[str, Grid]) -> str:
         count = f"all {len(scenes)} scenes" if len(scenes) > 1 else "the scene"

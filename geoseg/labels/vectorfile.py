@@ -12,13 +12,15 @@ from geoseg.errors import Faults
 from geoseg.extent import Bounds
 from geoseg.grid import Grid, Window, same_crs
 from geoseg.labels.layer import KEEP, Features, Layer
-from geoseg.labels.meaning import Counts, Meaning
+from geoseg.labels.meaning import Counts, Meaning, encoding_hint
 from geoseg.labels.shapes import (
     COLLECTION,
     LINE,
     MULTILINE,
     MULTIPOINT,
+    MULTIPOLYGON,
     POINT,
+    POLYGON,
     RING,
     finite,
     mend,
@@ -63,11 +65,13 @@ class VectorLabels:
             columns=tuple(columns),
             prefix=meaning.prefix,
             keep=keep,
+            encoding=meaning.encoding,
         )
         self.path, self.crs = self._layer.path, self._layer.crs
         self.bounds: Bounds | None = None
         """Of all geometries, in the file's CRS; None if there is none."""
         self.notes: list[str] = []
+        self._areas = np.empty(0, np.float32)
         self._widest = 0.0
         self._pages = Pages() if pages is None else pages
         self._check()
@@ -75,13 +79,15 @@ class VectorLabels:
     def _check(self) -> None:
         seen: Counter[str] = Counter()
         unknown: Counts = Counter()
-        boxes = []
+        boxes, areas = [], []
         for features in self._layer.scan():
             geometries = features.geometries
             kinds = shapely.get_type_id(geometries)
             empty = ~finite(geometries) | shapely.is_empty(geometries)
             lines = np.isin(kinds, STROKES) & ~empty
             seen["features"] += len(kinds)
+            drawn = np.isin(kinds, (POLYGON, MULTIPOLYGON)) & ~empty
+            areas.append(shapely.area(geometries[drawn]).astype(np.float32))
             seen["empty"] += int(empty.sum())
             seen["lines"] += int(lines.sum())
             seen["points"] += int((np.isin(kinds, (POINT, MULTIPOINT)) & ~empty).sum())
@@ -95,10 +101,25 @@ class VectorLabels:
                 boxes.append(shapely.total_bounds(geometries[~empty]))
             if self._meaning.field:
                 unknown += self._meaning.codes(features.columns[self._meaning.field])[1]
+        self._areas = np.concatenate(areas) if areas else self._areas
         if boxes:
             low, high = np.min(boxes, axis=0), np.max(boxes, axis=0)
             self.bounds = (float(low[0]), float(low[1]), float(high[2]), float(high[3]))
         self._judge(seen, unknown)
+
+    @property
+    def polygons(self) -> int:
+        """How many polygons there are."""
+        return len(self._areas)
+
+    def smaller_than(self, square_m: float) -> int:
+        """How many polygons are smaller than this many square metres on the ground."""
+        if self.bounds is None or not len(self._areas):
+            return 0
+        left, bottom, right, top = self.bounds
+        middle = np.array([[(left + right) / 2, (bottom + top) / 2]])
+        units = abs(float(np.linalg.det(metre(self.crs, middle)[0])))
+        return int(np.count_nonzero(self._areas < square_m * units))
 
     def _judge(self, seen: Counter[str], unknown: Counts) -> None:
         faults, path, prefix = Faults(), self.path, self._meaning.prefix
@@ -116,7 +137,8 @@ class VectorLabels:
                 " only polygons can bound an area"
             )
         if unknown and not self._meaning.skip_unknown:
-            faults.add(f"{path}: {self._meaning.describe(unknown, '×')}")
+            hint = encoding_hint(unknown, self._meaning.lookup)
+            faults.add(f"{path}: {self._meaning.describe(unknown, '×')}{hint}")
         faults.raise_if_any()
         if unknown:
             self.notes.append(f"{path}: {self._meaning.describe(unknown, '×')}")

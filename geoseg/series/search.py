@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterator
 from typing import Any
 
 from geoseg import raster
 from geoseg.errors import Faults
+from geoseg.spelling import expanded, matches, once
 
 PRODUCT = ".safe"
 """End of the folder of a Sentinel product, in small letters."""
@@ -24,11 +24,11 @@ def search(spec: Any, key: str) -> tuple[list[str], list[str]]:
     files: dict[str, None] = {}
     products: dict[str, None] = {}
     for part in spec if isinstance(spec, list | tuple) else [spec]:
-        text = os.path.normpath(os.path.expanduser(str(part)))
+        text = os.path.normpath(expanded(str(part)))
         if os.path.exists(text):
             hits = [text]
         else:
-            hits = sorted(glob.glob(text, recursive=True))
+            hits = matches(text)
             # A text file beside the rasters is none of them; without any, names don't tell.
             hits = [h for h in hits if os.path.isdir(h) or _is_raster(h)] or hits
         paths = [p for hit in hits for p in (_walk(hit) if os.path.isdir(hit) else [hit])]
@@ -40,7 +40,7 @@ def search(spec: Any, key: str) -> tuple[list[str], list[str]]:
             endings = ", ".join(raster.SUFFIXES)
             faults.add(f"series.{key}={part}: no rasters ({endings}) in it or below it")
     faults.raise_if_any()
-    return sorted(files), sorted(products)
+    return once(sorted(files)), once(sorted(products))
 
 
 def _walk(folder: str) -> Iterator[str]:
