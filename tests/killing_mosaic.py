@@ -107,9 +107,17 @@ def attempt(folder: Path, name: str, phase: str = "", step: int = 0) -> int:
 
 
 def files_of(folder: Path, name: str) -> dict[str, bytes]:
-    """Bytes of an output's files by name, hidden ones too."""
+    """Bytes of an output's files by name, hidden ones too, as if all had one name."""
     paths = [p for p in folder.iterdir() if name in p.name and p.suffix != ".log"]
-    return {path.name.replace(name, "landcover"): path.read_bytes() for path in paths}
+    return {
+        path.name.replace(name, "landcover"): (
+            # The note names the files that it knows.
+            path.read_bytes().replace(name.encode(), b"landcover")
+            if path.suffix == ".json"
+            else path.read_bytes()
+        )
+        for path in paths
+    }
 
 
 def done(folder: Path, name: str) -> Counter:

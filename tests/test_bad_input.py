@@ -336,7 +336,7 @@ def packed(header, data=b""):
     [
         (b"", "not a safetensors file"),
         (b"PK\x03\x04 a zip of torch.save", "not a safetensors file"),
-        (packed([]), "without geoseg's model card"),
+        (packed([]), "not a safetensors file"),
         (packed({"a": {"data_offsets": [0, 0]}}), "without geoseg's model card"),
         (packed({"__metadata__": None}), "without geoseg's model card"),
         (packed({"__metadata__": {"geoseg": "{}"}, "a": 3}), "damaged"),

@@ -92,6 +92,7 @@ def test_every_architecture_has_a_configuration():
     assert {path.stem for path in CONF.glob("*.yaml")} == {
         *settings.ARCHITECTURES,
         *settings.SERIES_NETWORKS,
+        settings.FOREST,
     }
 
 
