@@ -50,6 +50,7 @@ def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> No
     with replacing(path) as temporary:
         try:
             safetensors.torch.save_file(weights, temporary, metadata=metadata)
+            tensorfile.settle(temporary)
         except (OSError, safetensors.SafetensorError) as error:
             raise InputError(f"{path}: can't be written ({error}); is the disk full?") from None
 

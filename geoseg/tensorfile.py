@@ -129,3 +129,19 @@ def check(path: str | Path) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a safetensors file ({error}); copy it again") from None
     file.check()
+
+
+def settle(path: Path) -> None:
+    """Put the metadata of a file just written in order: safetensors writes them in any order.
+
+    Only then do the same weights with the same card make the same bytes.
+    """
+    with path.open("r+b") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(length))
+        header[METADATA] = dict(sorted(header.get(METADATA, {}).items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) > length:
+            raise ValueError(f"{path}: a header of {len(text)} bytes has no room in {length}")
+        file.seek(8)
+        file.write(text.ljust(length))

@@ -13,7 +13,7 @@ import rasterio
 from made_up import grid, write
 from rasterio.enums import ColorInterp
 
-from geoseg import blocks
+from geoseg import blocks, learn
 from geoseg.bands import Bands
 from geoseg.dataset import Dataset
 from geoseg.errors import InputError
@@ -298,6 +298,7 @@ def test_a_damaged_file_is_said(place):
 
 def test_training_says_it_at_its_start(place, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(History, "finished", lambda self, fit: "enough")
+    monkeypatch.setattr(learn, "_advice", lambda *_: "")  # of weights that are not there
     make(place)
     slow = Dataset.load(place / "dataset")
     train(slow, tmp_path / "a", fit=Fit(workers=0, device="cpu"))

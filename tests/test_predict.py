@@ -355,7 +355,7 @@ def test_a_full_disk_fails_the_scene_and_leaves_nothing_half_written(tmp_path, m
 @pytest.mark.parametrize("trouble", ["damaged", "disk"])
 def test_trouble_with_the_seventh_of_ten_scenes(tmp_path, run_folder, trouble):
     """Files that the system itself refuses to make longer are a full disk."""
-    limit = 60_000
+    limit = 20_000
     for number in range(10):
         large = 900 if number == 7 else 40
         write(tmp_path / "scenes" / f"s{number}.tif", noise(large, large) * 80)
