@@ -20,7 +20,7 @@ from geoseg.errors import InputError
 from geoseg.yamlfile import parse_yaml
 
 _QUIET = {"run": {"dir": "."}, "output_subdir": None}
-"""What `command.record` writes of Hydra, for the older geoseg that takes it."""
+"""What `command.record` writes of Hydra, and what always holds: it leaves nothing of its own."""
 _LOGS = ("override hydra/job_logging", "override hydra/hydra_logging")
 _REACHING = {"engine.address", "fit.logger"}
 """Settings that lead to other machines; they are to be given on the command line."""
@@ -141,6 +141,8 @@ def _clean(
             value = _harmless(value, prefix, left_out)
             if value is not _GONE:
                 node[key] = value
+    if not group:  # else Hydra leaves a folder of its own behind
+        node["hydra"] = node.get("hydra", {}) | _QUIET
     return node, package
 
 

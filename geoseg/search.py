@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -68,6 +69,8 @@ def register() -> None:
     """Make hydra/sweeper=optuna known, if Optuna is installed."""
     if find_spec("optuna") is None:
         return
+    # Hydra looks the class up by its name, too.
+    sys.modules.setdefault(MODULE, sys.modules[__name__])
     plugins = Plugins.instance()  # registers the plugins of others, one of the same name too
     if f"{MODULE}.Search" not in plugins.class_name_to_class:
         plugins.register(Search)

@@ -22,6 +22,8 @@ LONGEST = 100_000_000
 """Bytes of a header at most, as safetensors has it."""
 FLOATS = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 """Types of tensors that numpy knows as well."""
+THRESHOLDS = "trees.threshold"
+"""End of the names of tensors in which infinity stands for a leaf."""
 VARIANCE = "running_var"
 """End of the names of tensors that are variances."""
 
@@ -108,6 +110,8 @@ class TensorFile:
         if kind not in FLOATS:
             return True
         values = data.view(FLOATS[kind])
+        if name.endswith(THRESHOLDS):
+            values = values[values != np.inf]
         return bool(np.isfinite(values).all()) and not (
             name.endswith(VARIANCE) and bool((values < 0).any())
         )

@@ -21,7 +21,9 @@ from geoseg.origin import SIZES, Origin, check, goes_on
 from geoseg.settings import Model
 from geoseg.weights import COUNTER, Loaded
 
-DECODERS = ("decoder", "segmentation_head", "classifier")
+STEM = "stem"
+"""First part of the names of a U-Net's path at full resolution, which is no encoder's."""
+DECODERS = ("decoder", "segmentation_head", "classifier", STEM)
 """First parts of the names of what comes after the encoder; of networks for series all before the
 classifier, and U-TAE's decoder, is encoder: what reads dates."""
 
@@ -135,7 +137,7 @@ class Ends:
             if shape == grown:
                 continue
             inward = len(grown) > 1 and [grown[0], grown[1] - 1, *grown[2:]] == shape
-            if inward and in_encoder(name):
+            if inward and (in_encoder(name) or part_of(name) == STEM):
                 bands[name] = shape[1] - channels
             elif not in_encoder(name) and [grown[0] - 1, *grown[1:]] == shape:
                 rows.add(name)
@@ -175,7 +177,12 @@ def _match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, 
 
 def in_encoder(name: str) -> bool:
     """Whether a tensor of a whole network is of what is kept with keep=encoder."""
-    return name.removeprefix("network.").split(".")[0] not in DECODERS
+    return part_of(name) not in DECODERS
+
+
+def part_of(name: str) -> str:
+    """The part of a network that a tensor is of: encoder, decoder, …"""
+    return name.removeprefix("network.").split(".")[0]
 
 
 def _check_whole(body: Mapping[str, Tensor], fitting: Mapping[str, Tensor], *, source: str) -> None:

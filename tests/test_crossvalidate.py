@@ -429,7 +429,7 @@ def test_bad_input_is_said_before_any_training(dataset, tmp_path):
     with pytest.raises(InputError, match="the data set knows year, tile"):
         run(dataset, tmp_path / "out", fake, split=Folding("column", "region"))
     pixels_path(dataset.folder, "west").unlink()
-    with pytest.raises(InputError, match=r"west\.npy: can't be read"):
+    with pytest.raises(InputError, match=r"west\.npy: gone, cut short or changed"):
         run(dataset, tmp_path / "out", fake)
     one = write(tmp_path / "one", made([4] * 20))
     with pytest.raises(InputError, match="20 samples of 1 classes: nothing to tell apart"):

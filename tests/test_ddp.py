@@ -29,6 +29,11 @@ SERIES = (
     "model=lstm",
     "model.dropout=0",
     "series.drop_dates=0",
+    "series.noise=0",
+    "fit.learning_rate=1e-3",
+    "loss=cross_entropy_dice",
+    "loss.class_weights=none",
+    "loss.label_smoothing=0",
     "fit.batch_size=16",
     "fit.epoch_tiles=32",
 )
@@ -205,10 +210,16 @@ def test_two_processes_killed_end_as_undisturbed_ones_and_as_one(tmp_path):
     two, parts = last(tmp_path / "two"), last(tmp_path / "parts")
     assert all(torch.equal(two[name], parts[name]) for name in two)
 
-    fit = Fit(epochs=6, batch_size=16, epoch_tiles=32, workers=0, device="cpu", precision="32")
+    fit = Fit(
+        epochs=6, batch_size=16, epoch_tiles=32, workers=0, device="cpu", precision="32",
+        learning_rate=1e-3,
+    )  # fmt: skip
+    loss = Loss(
+        {"cross_entropy": 1.0, "dice": 1.0}, class_weights="none", label_smoothing=0.0
+    )  # fmt: skip
     config = TrainConfig(
-        str(folder), str(tmp_path / "one"), model=Model("lstm"), fit=fit,
-        loss=Loss(terms={"cross_entropy": 1.0, "dice": 1.0}), series=SeriesSamples(drop_dates=0.0),
+        str(folder), str(tmp_path / "one"), model=Model("lstm"), fit=fit, loss=loss,
+        series=SeriesSamples(drop_dates=0.0, noise=0.0),
     )  # fmt: skip
     train_series(made_dataset(tmp_path / "d"), config)
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):

@@ -126,8 +126,8 @@ def test_terms_of_the_loss_are_added_in_all_forms():
     forms = [("cross_entropy", "loss.terms.{}=1"), ("focal", "loss.terms.{}=1")]
     forms += [("lovasz", "loss.terms={{{}: 1}}"), ("tversky", "+loss.terms.{}=1")]
     forms += [("bootstrapped", "+loss.terms={{{}: 1}}"), ("symmetric", "++loss.terms.{}=1")]
-    terms = told("train", *(form.format(name) for name, form in forms)).loss.terms
-    assert terms == {"dice": 1} | {name: 1 for name, _ in forms}
+    words = ["loss=dice", *(form.format(name) for name, form in forms)]
+    assert told("train", *words).loss.terms == {"dice": 1} | {name: 1 for name, _ in forms}
 
 
 def test_weights_of_classes_are_taken_in_all_forms():

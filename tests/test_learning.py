@@ -131,7 +131,7 @@ def test_the_encoder_learns_at_a_rate_of_its_own():
     assert len(rates) == len(list(made.parameters()))
     for weights in made.parameters():
         assert rates[id(weights)] == pytest.approx(0.05 if id(weights) in encoder else 0.5)
-    assert len(optimizer_of(made, Fit()).param_groups) == 1
+    assert {g["scale"] for g in optimizer_of(made, Fit()).param_groups} == {1.0}
 
 
 def test_a_frozen_encoder_stands_still_and_thaws():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from geoseg import loggers, runfolder
+from geoseg import books, loggers, runfolder
 from geoseg.books import Books
 from geoseg.errors import InputError
 from geoseg.loggers import Follower
@@ -199,6 +199,7 @@ def train_with_stop(dataset, run, monkeypatch, fit):
 
 
 def test_tensorboard_has_each_epoch_once_and_pictures(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(books, "SHOWING", 1e6)  # in a training of seconds they are seldom
     train_with_stop(dataset, tmp_path, monkeypatch, QUICK)
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert [event.value for event in events.Scalars("epoch")] == [1, 2, 3]

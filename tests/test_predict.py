@@ -634,7 +634,7 @@ def test_real_odd_rasters(tmp_path, real_data):
     """A corrupt file among good ones, of an odd CRS and of other pixel sizes."""
     folder = real_data / "io_odd"
     names = ("cogeo.tif", "corrupt.tif", "RGB.byte.tif", "RGBA.byte.tif", "shade.tif", "goes.tif")
-    card = with_bands(CARD, "red", "green", "blue", pixel_size_m=0.6, tiling=Tiling(256, 64))
+    card = with_bands(CARD, "red", "green", "blue", pixel_size_m=0.472, tiling=Tiling(256, 64))
     spec = [folder / name for name in names]
     report = predict(identity(card), spec, tmp_path / "maps")
     assert report.done == ["cogeo"]

@@ -57,7 +57,7 @@ PLACE = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) + 1
 """What band `place` holds on all dates: tells row and column."""
 CODES = np.where(np.arange(WIDTH) // STRIPE % 2, 5, 2) * np.ones((HEIGHT, 1), int)
 """Fields are stripes: maize is bright in autumn, wheat in spring; their means are the same."""
-STILL = SeriesSamples(drop_dates=0.0)
+STILL = SeriesSamples(drop_dates=0.0, noise=0.0)
 WHOLE_TILES = SampleSplit(by="column", column="tile", val=["east"], test=0.0)
 
 

@@ -9,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from geoseg import strips, tilepictures
+from geoseg import books, strips, tilepictures
 from geoseg.augment import Augment
 from geoseg.bands import BandStatistics
 from geoseg.dataset import Tile
@@ -169,7 +169,8 @@ def same(a, b):
     return torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
 
 
-def test_pictures_change_nothing_of_the_training(dataset, tmp_path):
+def test_pictures_change_nothing_of_the_training(dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(books, "SHOWING", 1e6)  # in a training of seconds they are seldom
     fit = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", logger="none")
     for name, every in (("without", 0), ("with", 1)):
         how = {"model": Model(dropout=0.3), "augment": Augment(flips=True, brightness=0.2)}
