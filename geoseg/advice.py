@@ -18,7 +18,7 @@ from geoseg.samples.tiles import ValTiles
 TTA = ("none", "flips")
 SMOOTH = (0, 3, 5, 9)
 """Sides in pixels of the squares over which probabilities are averaged."""
-MOST = 32
+MOST = 16
 """Val tiles that are looked at, evenly spread: the comparison passes each of them five times."""
 GAIN = 0.003
 """mIoU from which an option is worth its line."""
