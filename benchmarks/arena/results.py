@@ -17,9 +17,9 @@ from geoseg.output import read_json, write_json
 
 TEST, INNER = "test", "inner"
 PLAIN = "plain"
-TOLERANCE = 0.05
-"""By how much the only seed of a default may lose to the plain script: about what two seeds of one
-method differ by."""
+TOLERANCE = {"images": 0.15, "series": 0.05}
+"""What a default may lose by where there is one seed: between seeds, the IoU of buildings after some
+hundred steps spreads by 0.03 to 0.11."""
 LABELS = {"oa": "OA", "f1": "macro F1", "miou": "mIoU"}
 LOOKS = ("date", "set", "limit", "code")
 
@@ -153,7 +153,7 @@ def lost(lines: Iterable[Line]) -> list[str]:
             continue
         gain = statistics.mean(line.main) - statistics.mean(other.main)
         most = math.hypot(spread(line.main), spread(other.main))
-        most = TOLERANCE if math.isnan(most) else most
+        most = TOLERANCE[line.made.kind] if math.isnan(most) else most
         if gain < -most:
             said.append(
                 f"{line.made.name}: {line.method} {statistics.mean(line.main):.3f}, plain"
