@@ -18,8 +18,8 @@ from geoseg.output import read_json, write_json
 TEST, INNER = "test", "inner"
 PLAIN = "plain"
 TOLERANCE = {"images": 0.15, "series": 0.05}
-"""What a default may lose by where there is one seed: between seeds, the IoU of buildings after some
-hundred steps spreads by 0.03 to 0.11."""
+"""What a default may lose by where there is one seed: between seeds, the IoU of buildings after
+some hundred steps spreads by 0.03 to 0.11."""
 LABELS = {"oa": "OA", "f1": "macro F1", "miou": "mIoU"}
 LOOKS = ("date", "set", "limit", "code")
 
