@@ -81,7 +81,7 @@ def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[
 
         def again(place: Path, fit: Fit) -> None:
             torch.manual_seed(study.seed)
-            judged = ModelCard.read(folder / BEST)
+            judged = ModelCard.read(refit.judged(folder))
             network = checkpoint.build(card)
             transfer.load(network, model, card)
             task = make_task(
@@ -109,7 +109,7 @@ def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
     val = ValTiles(dataset)
     if not len(val):
         return ""
-    best, _ = checkpoint.load(folder / BEST)
+    best, _ = checkpoint.load(refit.judged(folder))
     miou = advice.compare(device.place(best), val, dataset.legend.names, device)
     return advice.advise(miou, str(folder))
 

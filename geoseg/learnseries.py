@@ -77,7 +77,7 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
     history = fit_network(task, fit, fabric=fabric, seed=study.seed)
     if not fabric.is_global_zero:
         return ""
-    best, judged = checkpoint.load(folder / BEST)
+    best, judged = checkpoint.load(refit.judged(folder))
     scores = judge_splits(dataset, device.place(best), card, device, folder=folder)
     if fit.refit and len(val):
         both = dataset.samples()

@@ -162,3 +162,15 @@ def test_a_fold_is_scaled_by_its_own_train_samples(tmp_path, monkeypatch):
     )  # fmt: skip
     assert probabilities.shape == (20, 2)
     assert [list(s.id) for s in seen] == [list(train.id)]
+
+
+def test_scores_stay_those_of_what_val_had_not_taught(tmp_path):
+    dataset = made_dataset(tmp_path / "d")
+    settings = config(dataset, tmp_path / "run", refit=True)
+    text = train_series(dataset, settings)
+    assert "once more on train and val" in text
+    scores = (tmp_path / "run" / "scores.json").read_bytes()
+    weights = (tmp_path / "run" / "best.safetensors").read_bytes()
+    train_series(dataset, settings)  # nothing is left to do
+    assert (tmp_path / "run" / "scores.json").read_bytes() == scores
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == weights
