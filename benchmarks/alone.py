@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geoseg.backends import TORCH, Runner, prepare
-from geoseg.device import Device, choose
-from geoseg.grid import Grid
-from geoseg.network import Network
-from geoseg.predict import predict
-from geoseg.tiling import Tiling
+from geoseg.geo.grid import Grid
+from geoseg.geo.tiling import Tiling
+from geoseg.models.device import Device, choose
+from geoseg.prediction.backends.build import prepare
+from geoseg.prediction.backends.runner import TORCH, Runner
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network
 
 
 class Spy(nn.Module):

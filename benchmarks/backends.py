@@ -18,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.alone import wait_for
-from geoseg import models
-from geoseg.backends import NAMES, ONNX, prepare
-from geoseg.device import Device, choose
 from geoseg.errors import InputError
-from geoseg.settings import Model
-from geoseg.summary import table
+from geoseg.models.device import Device, choose
+from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
+from geoseg.outputs.summary import table
+from geoseg.prediction.backends.build import prepare
+from geoseg.prediction.backends.runner import NAMES, ONNX
 
 CHANNELS, CLASSES = 4, 6
 ENCODERS = {"segnet": "vgg11_bn"}

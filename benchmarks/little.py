@@ -22,10 +22,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from benchmarks.real import BUILDINGS, real_data
-from geoseg import checkpoint
-from geoseg.accuracy import Scores, confusion
-from geoseg.dataset import Dataset
-from geoseg.device import choose
+from geoseg.dataset.tiles import Dataset
+from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.models import checkpoint
+from geoseg.models.device import choose
 from geoseg.samples.tiles import ValTiles
 
 SHARES = (0.05, 0.25, 1.0)

@@ -9,14 +9,16 @@ import torch
 from affine import Affine
 from torch import Tensor, nn
 
-from geoseg import checkpoint, models, raster
-from geoseg.bands import BandStatistics
-from geoseg.card import ModelCard
-from geoseg.grid import Grid, Window
-from geoseg.legend import Legend
-from geoseg.network import Network, Running
-from geoseg.settings import Model
-from geoseg.tiling import Tiling
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
+from geoseg.prediction.network import Network, Running
+from geoseg.scenes.bands import BandStatistics
 
 BANDS = ("red", "green", "blue", "nir")
 CLASSES = 6

@@ -30,10 +30,11 @@ from affine import Affine
 from rasterio.windows import Window as RioWindow
 from scipy import ndimage
 
-from geoseg import landcover, raster
-from geoseg.grid import Grid
-from geoseg.legend import Legend
-from geoseg.summary import table
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import Legend
+from geoseg.maps import landcover
+from geoseg.outputs.summary import table
 
 CLASSES = 8
 PERIOD = 2048

@@ -39,11 +39,11 @@ from rasterio.windows import Window
 from torch import Tensor, nn
 
 from benchmarks import alone, made
-from geoseg import checkpoint
-from geoseg.device import choose
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.summary import table
+from geoseg.models import checkpoint
+from geoseg.models.device import choose
+from geoseg.outputs.summary import table
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
 
 SIZE, OVERLAP = made.TILING.size, made.TILING.overlap
 STEP = SIZE - OVERLAP

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import buildings
-from geoseg import raster
-from geoseg.legend import NODATA
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.summary import table
+from geoseg.geo import raster
+from geoseg.geo.legend import NODATA
+from geoseg.outputs.summary import table
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
 
 SCENES = ("kampala_0", "catanduanes_1", "kampala_1", "catanduanes_0", "nairobi_0", "nairobi_1")
 """Validation and test, training, and a place that the network has never seen."""

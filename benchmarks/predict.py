@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 from benchmarks import alone, made
-from geoseg.grid import Grid
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.summary import table
+from geoseg.geo.grid import Grid
+from geoseg.outputs.summary import table
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
 
 SHAPES = ((1.0, 1.0), (0.75, 0.5), (0.5, 1.0), (0.4, 0.4), (0.25, 0.6))
 """Height and width of the folder's scenes, in shares of --size."""

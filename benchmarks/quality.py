@@ -36,7 +36,7 @@ from benchmarks.arena.results import (
 )
 from benchmarks.arena.sets import SETS, Set, describe, prepared
 from benchmarks.real import real_data
-from geoseg.device import choose
+from geoseg.models.device import choose
 
 LOOKS = Path(__file__).parent / "looks.csv"
 MINUTES = {"images": 2.0, "series": 1.0}
@@ -130,7 +130,7 @@ def able(options: argparse.Namespace, made: Set) -> tuple[list[str], list[str]]:
 
 def stale(path: Path, out: Path, method: str) -> bool:
     """Whether a result was made by another version of the code."""
-    from geoseg.output import read_json
+    from geoseg.outputs.files import read_json
 
     return bool(read_json(path)["code"] != digest_of(method))
 

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import alone, made
-from geoseg import raster
-from geoseg.card import ModelCard
-from geoseg.grid import Grid, Window
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.summary import table
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.models.card import ModelCard
+from geoseg.outputs.summary import table
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
 
 CLASSES = 10
 SIDE = 512

@@ -29,16 +29,16 @@ from torch import Tensor
 
 from benchmarks import alone, buildings
 from benchmarks.precision import codes
-from geoseg import raster
-from geoseg.bands import scale
-from geoseg.grid import Window
-from geoseg.legend import NODATA
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.raster import Raster
-from geoseg.seams import Laid, Seams, borders, count, cuts, matched, pooled
-from geoseg.summary import table
-from geoseg.tiling import Tiling
+from benchmarks.seam_ratio import Laid, Seams, borders, count, cuts, matched, pooled
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import NODATA
+from geoseg.geo.raster import Raster
+from geoseg.geo.tiling import Tiling
+from geoseg.outputs.summary import table
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
+from geoseg.scenes.bands import scale
 
 SCENES = ("kampala_1", "nairobi_0", "nairobi_1")
 """Those that take several windows each way."""

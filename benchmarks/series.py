@@ -27,22 +27,21 @@ import numpy as np
 from hydra import compose, initialize_config_dir
 
 from benchmarks.real import real_data
-from geoseg import command
-from geoseg.accuracy import Scores, confusion
-from geoseg.bands import Bands
-from geoseg.dataset import DESCRIPTION
-from geoseg.labels import Labels
-from geoseg.legend import Legend
-from geoseg.output import write_json
-from geoseg.prepare_series import FromStacks, FromTable, Source, prepare_series
-from geoseg.samplesettings import SampleSettings
-from geoseg.samplesplit import SampleSplit
-from geoseg.series import Series
-from geoseg.seriesset import Samples, SeriesDataset
-from geoseg.split import share_out
-from geoseg.summary import table
-from geoseg.train import TrainConfig
-from geoseg.units import Units
+from geoseg.commands import conf, run
+from geoseg.dataset.sample_split import SampleSplit, Units
+from geoseg.dataset.samples import Samples, SeriesDataset
+from geoseg.dataset.settings import SampleSettings
+from geoseg.dataset.split import share_out
+from geoseg.dataset.tiles import DESCRIPTION
+from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.geo.legend import Legend
+from geoseg.labels.settings import Labels
+from geoseg.outputs.files import write_json
+from geoseg.outputs.summary import table
+from geoseg.parcels.prepare import FromStacks, FromTable, Source, prepare_series
+from geoseg.scenes.bands import Bands
+from geoseg.series.settings import Series
+from geoseg.training.config import TrainConfig
 
 NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae", "forest")
 FOLDS = 5
@@ -206,10 +205,10 @@ def each_pixel(samples: Samples) -> Samples:
 
 def composed(row: str, network: str) -> TrainConfig:
     """The training that conf/experiment pins."""
-    command.register("train", TrainConfig)
-    with initialize_config_dir(str(command.CONF), version_base="1.3"):
+    run.register("train", TrainConfig)
+    with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         cfg = compose("train", overrides=[f"experiment={row}", f"model={network}"])
-        config: TrainConfig = command.to_objects(cfg, TrainConfig)
+        config: TrainConfig = run.to_objects(cfg, TrainConfig)
         return config
 
 
@@ -322,7 +321,7 @@ def trained(
     """Class indices of the test samples by a network."""
     import torch
 
-    from geoseg.learnseries import fit_fold
+    from geoseg.training.tasks.series import fit_fold
 
     torch.set_num_threads(1)
     config = composed(row, network)
@@ -348,7 +347,7 @@ def forest(
 
 def filled(dataset: SeriesDataset, samples: Samples) -> np.ndarray:
     """Mean series (N, G · C), linear between clear dates every 10 days."""
-    from geoseg.seriesset import observed
+    from geoseg.scenes.stack import observed
 
     grid = np.arange(dataset.days[0], dataset.days[1] + 10, 10)
     rows = []

@@ -24,21 +24,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geoseg import command
-from geoseg.demo_series import write_series
-from geoseg.grid import Window
-from geoseg.labels import Labels
-from geoseg.learnseries import indices, make_card, view_of
-from geoseg.legend import Legend
-from geoseg.models import series as networks
-from geoseg.outlines import outlines
-from geoseg.prepare_series import FromStacks, prepare_series
-from geoseg.raster import Raster
+from geoseg.commands import conf
+from geoseg.dataset.samples import Samples, SeriesDataset, load_pixels
+from geoseg.demo.series import write_series
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.raster import Raster
+from geoseg.labels.settings import Labels
+from geoseg.models.networks import build_series
+from geoseg.models.settings import Model
+from geoseg.models.view import view_of
+from geoseg.outputs.summary import table
+from geoseg.parcels.outlines import outlines
+from geoseg.parcels.prepare import FromStacks, prepare_series
 from geoseg.samples.series import InOrder, SeriesBatches
-from geoseg.series import Series
-from geoseg.seriesset import Samples, SeriesDataset, load_pixels, observed
-from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
-from geoseg.summary import table
+from geoseg.samples.settings import SeriesSamples
+from geoseg.scenes.stack import observed
+from geoseg.series.settings import Series
+from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.tasks.series import indices, make_card
 
 BATCH, PIXELS = 128, 32
 LOOPED = 150
@@ -61,7 +65,7 @@ def prepared(folder: Path) -> tuple[FromStacks, Legend, SeriesDataset]:
         masks=str(folder / "series" / "masks"),
     )
     labels = Labels(path=str(folder / "series" / "parcels.gpkg"), field="crop")
-    legend = Legend.load(str(command.CONF / "legend" / "crops.yaml"))
+    legend = Legend.load(str(conf.CONF / "legend" / "crops.yaml"))
     source = FromStacks.open(series, labels)
     prepare_series(source, legend, folder / "dataset")
     return source, legend, SeriesDataset.load(folder / "dataset")
@@ -237,7 +241,7 @@ def network_rows(dataset: SeriesDataset, samples: Samples, rounds: int) -> list[
     feed = SeriesBatches(dataset.folder, samples, np.zeros(len(samples)), view, vary)
     batches = [feed[draws][0] for draws in InOrder(len(feed), BATCH)]
     bands, classes = len(dataset.bands), len(dataset.legend)
-    mine, plain = networks.build(study.model, bands, classes), DateByDate(bands, classes)
+    mine, plain = build_series.build(study.model, bands, classes), DateByDate(bands, classes)
     rows = []
     for what, training in (("network, predicting", False), ("network, training", True)):
         seconds = median(

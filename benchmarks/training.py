@@ -38,19 +38,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks import alone, made
-from geoseg import augment, loss, models, raster
-from geoseg.dataset import Dataset, Tile, write_tiles
-from geoseg.device import Device, choose
-from geoseg.fit import Task, fit_network, loading
-from geoseg.grid import Window
-from geoseg.judge import ClassJudge
-from geoseg.lesson import Supervised
-from geoseg.ranks import start
-from geoseg.samples.shuffle import Shuffle
+from geoseg.dataset.tiles import Dataset, Tile, write_tiles
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.models.device import Device, choose
+from geoseg.models.networks import build as models
+from geoseg.outputs.summary import table
+from geoseg.samples import augment
 from geoseg.samples.tiles import TrainTiles, gather
-from geoseg.scene import find_scenes
-from geoseg.settings import Fit, Loss
-from geoseg.summary import table
+from geoseg.scenes.scene import find_scenes
+from geoseg.training.loop import Task, fit_network, loading
+from geoseg.training.objectives import loss
+from geoseg.training.objectives.supervised import Supervised
+from geoseg.training.processes.ranks import start
+from geoseg.training.sampler import Shuffle
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.validation import ClassJudge
 
 SIDE = made.TILING.size
 READING, TRAINING, ON_GPU, TIMES = 0.9, 0.95, 0.9, 3.0

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from geoseg import command, maps, raster, vrt
-from geoseg.bands import Bands
-from geoseg.card import ModelCard
-from geoseg.engine import Engine
+from geoseg.commands.run import run
+from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
-from geoseg.labels import Labels
-from geoseg.labels.parcels import read_parcels
-from geoseg.lock import alone
-from geoseg.mapping import Report, make_maps, note, plan, settings_of
-from geoseg.network import Network, Running
-from geoseg.output import claim
-from geoseg.predictseries import predict_series, stacks_for, told
-from geoseg.raster import SUFFIXES
-from geoseg.record import JOURNAL, NAME, Record
-from geoseg.samplesettings import SampleSettings
-from geoseg.scene import find_files, find_scenes
-from geoseg.series import DEMO_PARCELS, DEMO_SERIES, Series
-from geoseg.summary import Summary
-from geoseg.tiling import Tiling
-
-PRODUCTS = (maps.LANDCOVER, maps.CONFIDENCE, NAME, JOURNAL)
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.outputs.summary import Summary
+from geoseg.parcels.parcels import read_parcels
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Engine, Network, Running
+from geoseg.prediction.plan import Report
+from geoseg.prediction.series import predict_series, stacks_for
+from geoseg.scenes.bands import Bands
+from geoseg.series.settings import DEMO_PARCELS, DEMO_SERIES, Series
 
 
 @dataclass
@@ -139,7 +129,7 @@ def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
     if given["table"] or given["parcels"]:
         network.check_single("parcels and samples")
     if given["table"]:
-        from geoseg.tablemaps import predict_table
+        from geoseg.parcels.predict_table import predict_table
 
         return predict_table(
             network, cfg.table, cfg.out, samples=cfg.samples, series=cfg.series,
@@ -147,7 +137,7 @@ def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
         )  # fmt: skip
     stacks = stacks_for(network.card, cfg.series, cfg.bands)
     if given["parcels"]:
-        from geoseg.parcelmaps import predict_parcels
+        from geoseg.parcels.predict import predict_parcels
 
         parcels = read_parcels(Labels(path=cfg.parcels, name="parcel"), cfg.samples)
         return predict_parcels(
@@ -169,77 +159,5 @@ def _demo_series(cfg: PredictConfig, network: Network) -> PredictConfig:
     return replace(cfg, series=series, parcels=parcels, out=cfg.out or "maps/demo_series")
 
 
-@alone("predict", "out")
-def predict(
-    network: Network,
-    scenes: Any,
-    out: str | Path,
-    *,
-    bands: Bands | None = None,
-    tiling: Tiling | None = None,
-    engine: Engine | None = None,
-    overwrite: bool = False,
-) -> Report:
-    """Write class maps and confidence of scenes; goes on where an earlier call stopped.
-
-    scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
-    tiling: of the windows; by default that of the training. engine: by default this process.
-    Scenes that do not suit the model, or can't be read, are reported; the others are done.
-    Raises: InputError if there are no scenes, or `out` holds an output of other settings.
-    """
-    raster.read_once()
-    out, card = Path(out), network.card
-    tiling = tiling or card.tiling
-    refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands)
-    with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused)
-    settings = settings_of(network, tiling) | {"bands": told(wanted)}
-    claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record = Record(out, network.hash, settings)
-    report = Report(out, refused={name: str(error) for name, error in refused.items()})
-    jobs = plan(found, network, tiling, record, report)
-    names = {scene.name for scene in found} | set(refused)
-    report.others = [name for name in record.scenes if name not in names]
-    note(record, report, found)
-    if jobs:
-        make_maps(network, jobs, record, report, engine)
-    return report
-
-
-def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
-    """How the bands of new scenes are found: as given, else as in the training.
-
-    Raises: InputError if an added raster of the training is gone and no other is given.
-    """
-    bands = bands or Bands()
-    faults = Faults()
-    for name in set(card.extra) - set(bands.extra):
-        if not vrt.allows(card.extra[name], os.getcwd()):
-            faults.add(
-                f"bands.extra.{name}: the model's file names {card.extra[name]}, which lies outside"
-                f" this folder and is not read unasked; set bands.extra.{name}=<that, or another>"
-            )
-            continue
-        try:
-            find_files(card.extra[name], SUFFIXES, "rasters")
-        except InputError:
-            faults.add(
-                f"bands.extra.{name}: the model was trained with this raster, and it is not at"
-                f" {card.extra[name]} any more; set bands.extra.{name}=<file, folder or glob>"
-            )
-    faults.raise_if_any()
-    wanted = replace(
-        bands,
-        nodata=card.nodata if bands.nodata is None else bands.nodata,
-        partial=card.partial if bands.partial is None else bands.partial,
-        extra=dict(card.extra) | dict(bands.extra),
-    )
-    if bands.pattern is not None and not bands.order:
-        # Files of other bands must neither be missed nor decide on the grid.
-        wanted = replace(wanted, order=list(card.bands))
-    return wanted
-
-
 if __name__ == "__main__":
-    command.run("predict", PredictConfig, main)
+    run("predict", PredictConfig, main)

@@ -2,40 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from geoseg import command
-from geoseg.audit import AUDIT
-from geoseg.bands import Bands
-from geoseg.collected import Collected
-from geoseg.dataset import DESCRIPTION
+from geoseg.commands import conf, run
+from geoseg.dataset.prepare_cubes import SIZE, MapSettings, prepare_map
+from geoseg.dataset.sample_split import SampleSplit
+from geoseg.dataset.samples import UNITS
+from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
-from geoseg.gather import check_stacks, collect
-from geoseg.labels import Labels
-from geoseg.labels.parcels import Parcels, codes_of, read_parcels
-from geoseg.legend import UNLABELLED, Legend, LegendSettings
-from geoseg.lock import alone
-from geoseg.making import is_made, warn_absent
-from geoseg.output import claim, clearing, fingerprint
-from geoseg.samplesettings import SampleSettings
-from geoseg.samplesplit import SampleSplit, assign
-from geoseg.series import DEMO_PARCELS, DEMO_SERIES, Series, find_stacks
-from geoseg.seriesmap import SIZE, MapSettings, prepare_map
-from geoseg.seriesset import PRODUCTS, UNITS, Samples, SeriesDataset, write_samples
-from geoseg.seriesstats import day_range, measure, shape_statistics
-from geoseg.split import SPLITS
-from geoseg.stack import Stack
-from geoseg.summary import Summary
-from geoseg.tiling import Tiling
-from geoseg.units import has_places
-
-FEW_HELD = 0.2
-"""Share of the samples held back from which it is said what that costs."""
+from geoseg.geo.legend import LegendSettings
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.parcels.prepare import FromStacks, FromTable, Source, prepare_series
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.stack import Stack
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import DEMO_PARCELS, DEMO_SERIES, Series
 
 
 @dataclass
@@ -70,131 +54,6 @@ class PrepareSeriesConfig:
             raise InputError("table and series.path: give a table or images, not both")
 
 
-class Source(Protocol):
-    """A way into a series data set."""
-
-    @property
-    def masked(self) -> bool:
-        """Whether masks say what is not clear."""
-
-    def settings(self) -> dict[str, Any]:
-        """What the samples depend on, as JSON values."""
-
-    def inputs(self) -> list[Any]:
-        """Fingerprints of the files."""
-
-    def collect(self, legend: Legend, folder: Path) -> Collected:
-        """Write the pixel arrays. Raises: InputError."""
-
-
-@dataclass
-class FromStacks:
-    """Dated images, with parcels or points on them."""
-
-    stacks: Sequence[Stack]
-    parcels: Parcels
-    labels: Labels
-    series: Series
-    samples: SampleSettings
-    bands: Bands = field(default_factory=Bands)
-
-    def __post_init__(self) -> None:
-        self.series = self.series.settled()
-
-    @property
-    def masked(self) -> bool:
-        return any(stack.masks for stack in self.stacks)
-
-    @classmethod
-    def open(
-        cls,
-        series: Series,
-        labels: Labels,
-        *,
-        bands: Bands | None = None,
-        samples: SampleSettings | None = None,
-        column: str | None = None,
-    ) -> FromStacks:
-        """Find images and parcels. column: attribute that a split goes by.
-
-        Raises: InputError with the faults of both.
-        """
-        faults = Faults()
-        stacks: list[Stack] = []
-        samples, bands = samples or SampleSettings(), bands or Bands()
-        with faults.collect():
-            stacks = find_stacks(series, bands)
-            check_stacks(stacks)
-        with faults.collect():
-            parcels = read_parcels(labels, samples, column=column)
-        faults.raise_if_any()
-        return cls(stacks, parcels, labels, series, samples, bands)
-
-    def settings(self) -> dict[str, Any]:
-        rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
-        return _settings(**rooms) | {"bands": self.bands.settings()}
-
-    def inputs(self) -> list[Any]:
-        paths = sorted({path for s in self.stacks for path in (*s.paths, *s.masks)})
-        return [fingerprint(path) for path in [*paths, *self.parcels.paths]]
-
-    def collect(self, legend: Legend, folder: Path) -> Collected:
-        codes, said = codes_of(self.parcels, self.labels, legend)
-        known = codes != UNLABELLED
-        parcels = replace(self.parcels.take(known), notes=[*self.parcels.notes, *said])
-        return collect(
-            list(self.stacks),
-            parcels,
-            codes[known],
-            folder,
-            series=self.series,
-            samples=self.samples,
-        )
-
-
-@dataclass
-class FromTable:
-    """A long table: one row per sample and date."""
-
-    path: str
-    labels: Labels
-    series: Series
-    bands: Bands
-    samples: SampleSettings
-    column: str | None = None
-    masked: bool = False
-
-    def __post_init__(self) -> None:
-        self.series = self.series.settled()
-
-    def settings(self) -> dict[str, Any]:
-        rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
-        return _settings(**rooms) | {"bands": self.bands.settings()} | {"table": str(self.path)}
-
-    def inputs(self) -> list[Any]:
-        return [fingerprint(self.path)]
-
-    def collect(self, legend: Legend, folder: Path) -> Collected:
-        # Imported late: it brings pandas, and nobody should wait for that to see --help.
-        from geoseg.tablesamples import collect_table
-
-        column = None if self.column == "tile" else self.column
-        return collect_table(
-            self.path,
-            legend,
-            folder,
-            samples=self.samples,
-            series=self.series,
-            bands=self.bands,
-            labels=self.labels,
-            column=column,
-        )
-
-
-def _settings(**rooms: Any) -> dict[str, Any]:
-    return {name: asdict(room) for name, room in rooms.items()}
-
-
 def main(config: PrepareSeriesConfig) -> None:
     if (config.series.path, config.table, config.labels.path) == (None, None, None):
         config = _demo(config)
@@ -216,7 +75,7 @@ def _demo(config: PrepareSeriesConfig) -> PrepareSeriesConfig:
     labels = replace(config.labels, path=DEMO_PARCELS, field="crop")
     legend = config.legend
     if not (legend.path or legend.classes):
-        legend = LegendSettings(path=str(command.CONF / "legend" / "crops.yaml"))
+        legend = LegendSettings(path=str(conf.CONF / "legend" / "crops.yaml"))
     return replace(config, series=series, labels=labels, legend=legend)
 
 
@@ -257,136 +116,5 @@ def _source(config: PrepareSeriesConfig) -> Source:
     )
 
 
-@alone("prepare_series", "dataset")
-def prepare_series(
-    source: Source,
-    legend: Legend,
-    dataset: str | Path,
-    *,
-    unit: str = "parcel",
-    split: SampleSplit | None = None,
-    overwrite: bool = False,
-) -> Summary:
-    """Make a series data set in the folder `dataset`, or go on in it.
-
-    source: FromStacks or FromTable. unit: parcel or pixel.
-    Returns: what was found, as a text for people.
-    Raises: InputError for labels that the legend doesn't know, parcels outside the tiles …
-    """
-    folder, split = Path(dataset), split or SampleSplit()
-    settings = source.settings() | {"split": asdict(split), "unit": unit}
-    products = (*PRODUCTS, AUDIT)
-    with clearing(folder, (DESCRIPTION,)):
-        claimed = settings | {"legend": legend.to_dict(), "inputs": source.inputs()}
-        claim(folder, claimed, command="prepare_series", products=products, overwrite=overwrite)
-        before = Summary()
-        if is_made(folder, before):
-            return before
-        found = source.collect(legend, folder)
-        present = sorted(set(found.samples.code.tolist()))
-        if len(present) == 1:
-            name = next(c.name for c in legend.classes if c.code == present[0])
-            found.summary.warn(
-                f"all samples are {name}: there is nothing to tell it from, and every score will be"
-                " perfect; give samples of other classes"
-            )
-        samples = _split(found, split)
-        write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
-        settings = settings | {"masked": source.masked}
-        made = _describe(folder, found, samples, legend, unit=unit, settings=settings)
-        made.save()
-    found.summary.notes(before.said)
-    _summarize(made, samples, found.summary)
-    found.summary.note(f"data set: {folder} (look at {folder / 'samples.gpkg'} in QGIS)")
-    return found.summary
-
-
-def _split(found: Collected, split: SampleSplit) -> Samples:
-    """The samples with their split; at random, and said so, where blocks need coordinates."""
-    samples = found.samples
-    if split.by == "block" and not has_places(samples, found.crs):
-        split = replace(split, by="random")
-        found.summary.warn(
-            "the samples have no coordinates, so they were split at random, not by blocks of the"
-            " ground: scores will promise more than a map keeps; split.by=column goes by an"
-            " attribute"
-        )
-    return replace(samples, split=assign(samples, split, crs=found.crs))
-
-
-def _describe(
-    folder: Path,
-    found: Collected,
-    samples: Samples,
-    legend: Legend,
-    *,
-    unit: str,
-    settings: dict[str, Any],
-) -> SeriesDataset:
-    """The data set, with the statistics of its train split."""
-    train = samples.take(samples.split == "train")
-    if not len(train):
-        raise InputError("split: no sample in the train split; lower split.val and split.test")
-    mean, std = shape_statistics(train)
-    return SeriesDataset(
-        folder,
-        unit,
-        found.bands,
-        found.dtype,
-        legend,
-        measure(folder, train, found.bands),
-        mean,
-        std,
-        found.reference,
-        day_range(folder, train),
-        found.pixel_size_m,
-        found.crs,
-        settings,
-        tags=found.tags,
-    )
-
-
-def _summarize(made: SeriesDataset, samples: Samples, summary: Summary) -> None:
-    """Tables of splits, classes and bands; what a person must know before training."""
-    present = [name for name in SPLITS if (samples.split == name).any()]
-    counts = {
-        name: np.array(
-            [((samples.split == name) & (samples.code == code)).sum() for code in made.legend.codes]
-        )
-        for name in present
-    }
-    rows = []
-    for name in present:
-        mine = samples.split == name
-        groups = len(set(samples.group[mine]))
-        rows.append([name, int(mine.sum()), groups, int(samples.pixels[mine].sum())])
-    summary.table("Splits", ["split", "samples", "groups", "pixels"], rows)
-    summary.table(
-        "Samples per class",
-        ["code", "class", *present],
-        [
-            [c.code, c.name, *(int(n[i]) for n in counts.values())]
-            for i, c in enumerate(made.legend.classes)
-        ],
-    )
-    s = made.statistics
-    columns = zip(made.bands, s.mean, s.std, s.p2, s.p98, strict=True)
-    summary.table(
-        "Bands over the train samples",
-        ["band", "mean", "std", "2 %", "98 %"],
-        [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns],
-    )
-    summary.note(
-        f"days {made.days[0]} to {made.days[1]}, counted from {made.reference} (month-day)"
-    )
-    held = (samples.split != "train").mean()
-    if "val" in present and held > FEW_HELD:
-        summary.note(
-            f"{1 - held:.0%} of the samples train, {(samples.split == 'val').mean():.0%} are val;"
-            " fit.refit=true trains on val too, at last"
-        )
-    warn_absent(made.legend, counts, summary)
-
-
 if __name__ == "__main__":
-    command.run("prepare_series", PrepareSeriesConfig, main)
+    run.run("prepare_series", PrepareSeriesConfig, main)

@@ -2,62 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from geoseg import command, origin, processes, refit, seriesset, sweep
-from geoseg.augment import Augment
-from geoseg.bands import Bands
-from geoseg.card import BEST, ModelCard
-from geoseg.dataset import Dataset
-from geoseg.errors import Faults, InputError
-from geoseg.history import LAST, METRICS
-from geoseg.runfolder import LOGS, check_logger, check_start, opened
-from geoseg.scene import Scene
-from geoseg.seriesset import SeriesDataset
-from geoseg.settings import (
-    FOREST,
-    Fit,
-    Loss,
-    Model,
-    SeriesSamples,
-    Study,
-)
-from geoseg.trainable import check_dataset, check_fit, check_series
-from geoseg.unlabelled import find_unlabelled
-
-SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
-PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", refit.FOLDER, *LOGS)
-
-
-@dataclass
-class TrainConfig:
-    """Train a network on a data set of geoseg.prepare; started again, it goes on."""
-
-    dataset: str = "data/demo/dataset"
-    """Folder made by geoseg.prepare or geoseg.prepare_series."""
-    run: str = "runs/demo"
-    """Folder to write: weights, checkpoint, metrics, curves; with --multirun, sweep.csv and a
-    folder like this for each job."""
-    seed: int = 0
-    """Of weights, order, augmentation and dropout."""
-    lr_find: bool = False
-    """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
-    overwrite: bool = False
-    """Replace a run that was made with other settings."""
-    model: Model = field(default_factory=Model)
-    loss: Loss = field(default_factory=Loss)
-    augment: Augment = field(default_factory=Augment)
-    fit: Fit = field(default_factory=Fit)
-    series: SeriesSamples = field(default_factory=SeriesSamples)
+from geoseg.commands import sweep
+from geoseg.commands.run import run
+from geoseg.dataset import samples as seriesset
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.tiles import Dataset
+from geoseg.errors import InputError
+from geoseg.models.card import BEST, ModelCard
+from geoseg.training.config import TrainConfig
+from geoseg.training.processes import launch
+from geoseg.training.start import train_images, train_series
 
 
 def main(config: TrainConfig) -> float | None:
-    with processes.first_speaks():
+    with launch.first_speaks():
         text = _train(config)
-    if not processes.first(config.fit.nodes):
+    if not launch.first(config.fit.nodes):
         return None
     print(text)
     if config.lr_find:
@@ -80,165 +42,6 @@ def _train(config: TrainConfig) -> str:
     return train_images(dataset, config)
 
 
-def train(
-    dataset: Dataset,
-    run: str | Path,
-    *,
-    model: Model | None = None,
-    loss: Loss | None = None,
-    augment: Augment | None = None,
-    fit: Fit | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-) -> str:
-    """Train a network into the folder `run`, or go on there, with one process per device.
-
-    Returns: what came out, as a text for people.
-    Raises: InputError before the first step for anything that could not end well.
-    """
-    config = TrainConfig(
-        str(dataset.folder),
-        str(run),
-        seed,
-        model=model or Model(),
-        loss=loss or Loss(),
-        augment=augment or Augment(),
-        fit=fit or Fit(),
-        overwrite=overwrite,
-    )
-    return train_images(dataset, config)
-
-
-def train_images(dataset: Dataset, config: TrainConfig) -> str:
-    """Train a network for images into the folder `config.run`; as `train`."""
-    faults = Faults()
-    with faults.collect():
-        check_dataset(dataset, config.model)
-    with faults.collect():
-        check_fit(config.fit, config.model, tried=config.lr_find)
-    with faults.collect():
-        check_logger(config.fit, tried=config.lr_find)
-    config = replace(config, dataset=str(dataset.folder.absolute()))
-    unlabelled: list[Scene] = []
-    if config.fit.unlabelled is not None:
-        card = ModelCard.of(dataset, config.model, {})
-        bands = Bands(**dataset.settings["bands"])
-        with faults.collect():
-            unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
-    files = [path for scene in unlabelled for path in scene.paths]
-    with faults.collect():
-        _check_start(config, files=files)
-    faults.raise_if_any()
-    with _opened(config, PRODUCTS, files=files):
-        if config.model.name == FOREST:
-            return _grow(dataset, config)
-        # The one that learns needs torch; whatever could be wrong without it has been said.
-        said = processes.spread(
-            "geoseg.learn:learn",
-            dataset,
-            Path(config.run),
-            _study(config),
-            devices=config.fit.devices,
-            nodes=config.fit.nodes,
-            unlabelled=unlabelled,
-        )
-        return said + _baseline(dataset, config)
-
-
-def _study(config: TrainConfig) -> Study:
-    return Study(
-        config.model, config.loss, config.fit, config.series, config.seed, config.lr_find,
-        config.augment,
-    )  # fmt: skip
-
-
-def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
-    """Train a network for series into the folder `config.run`, or go on there.
-
-    dataset: of parcels or pixels, or one of dated scenes.
-    Returns: what came out, as a text for people.
-    Raises: InputError before the first step for anything that could not end well.
-    """
-    faults = Faults()
-    with faults.collect():
-        check_fit(config.fit, config.model, tried=config.lr_find)
-    with faults.collect():
-        check_logger(config.fit, tried=config.lr_find)
-    with faults.collect():
-        if isinstance(dataset, Dataset):
-            check_dataset(dataset, config.model)
-        else:
-            check_series(dataset, config.model)
-    if isinstance(dataset, Dataset) and config.series.fill == "linear":
-        faults.add(
-            f"series.fill=linear: model={config.model.name} takes dates as they are; leave it out"
-        )
-    if isinstance(dataset, Dataset) and config.fit.baseline != "none":
-        faults.add(
-            f"fit.baseline={config.fit.baseline}: none for windows through time; leave it out, or"
-            " prepare the series with unit=pixel"
-        )
-    config = replace(config, dataset=str(dataset.folder.absolute()))
-    with faults.collect():
-        _check_start(config, but="augment")
-    faults.raise_if_any()
-    with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
-        if config.model.name == FOREST:
-            return _grow(dataset, config)
-        room = "learnmap:learn_map" if isinstance(dataset, Dataset) else "learnseries:learn_series"
-        said = processes.spread(
-            f"geoseg.{room}",
-            dataset,
-            Path(config.run),
-            _study(config),
-            devices=config.fit.devices,
-            nodes=config.fit.nodes,
-        )
-        return said + _baseline(dataset, config)
-
-
-def _grow(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
-    """A forest needs one process, but torch too."""
-    return processes.spread(
-        "geoseg.learnforest:learn_forest",
-        dataset,
-        Path(config.run),
-        _study(config),
-        devices=1,
-        nodes=1,
-    )
-
-
-def _baseline(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
-    """What a forest makes of the same samples, if that is asked for, as one more line."""
-    wanted = config.fit.baseline != "none" and not config.lr_find
-    if not wanted or not processes.first(config.fit.nodes):
-        return ""
-    from geoseg.learnforest import beside
-
-    return f"\n{beside(dataset, _study(config))}"
-
-
-def _check_start(config: TrainConfig, *, but: str = "", files: Sequence[str] = ()) -> None:
-    """Raises: InputError if the network can't start from what `model.weights` names."""
-    if config.lr_find:
-        origin.check(config.model)
-    else:
-        check_start(config, "train", but=("lr_find", but), files=files)
-
-
-def _opened(
-    config: TrainConfig, products: tuple[str, ...], *, but: str = "", files: Sequence[str] = ()
-) -> AbstractContextManager[None]:
-    """The run folder, claimed; a range test of learning rates leaves it as it is.
-
-    but: a room of settings that the training does not read.
-    """
-    if config.lr_find:
-        return nullcontext()
-    return opened(config, "train", products, but=("lr_find", but), files=files)
-
-
 def check_scored(count: int, folder: str) -> None:
     """Raises: InputError if a sweeper that goes by scores has no validation to go by."""
     if not count and sweep.searching():
@@ -250,6 +53,6 @@ def check_scored(count: int, folder: str) -> None:
 
 if __name__ == "__main__":
     # By full name: the processes of a sweep know nothing of this one's __main__.
-    from geoseg import train as by_name
+    from geoseg import train
 
-    command.run("train", by_name.TrainConfig, by_name.main, sweeps=True)
+    run("train", TrainConfig, train.main, sweeps=True)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from geoseg import raster
-from geoseg.bands import BandStatistics
-from geoseg.dataset import Dataset, Tile, write_tiles
-from geoseg.grid import Grid, Window
-from geoseg.legend import Legend
-from geoseg.scene import find_scenes
-from geoseg.tiling import Tiling
+from geoseg.dataset.tiles import Dataset, Tile, write_tiles
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.scene import find_scenes
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

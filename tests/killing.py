@@ -15,9 +15,14 @@ from pathlib import Path
 import torch
 from made_up import CARD, Context
 
-from geoseg import blend, command, predict  # noqa: F401  (blend: imported before the fork)
-from geoseg.network import Network, Running
+from geoseg import predict
+from geoseg.commands.run import run
 from geoseg.predict import PredictConfig
+from geoseg.prediction import (
+    blend,  # noqa: F401  (imported before the fork)
+    images,
+)
+from geoseg.prediction.network import Network, Running
 
 KILLS = 24
 MOST = 11
@@ -74,7 +79,7 @@ def done(out: Path) -> dict[str, int]:
 
 def kill_and_go_on(scenes: str, folder: Path) -> dict:
     def attempt(out: Path, source: Slow) -> int:
-        number = child(lambda: predict.predict(network(0.002, source), scenes, out))
+        number = child(lambda: images.predict(network(0.002, source), scenes, out))
         return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
     attempt(folder / "undisturbed", Slow())
@@ -91,10 +96,10 @@ def kill_and_go_on(scenes: str, folder: Path) -> dict:
 
 def interrupt(scenes: str, folder: Path) -> dict:
     def work():
-        predict.Network.open = lambda *_, **__: network(1.0, Slow())
+        Network.open = lambda *_, **__: network(1.0, Slow())
         sys.argv = ["predict", "checkpoint=x", f"scenes={scenes}", f"out={folder / 'stopped'}"]
         os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
-        command.run("predict", PredictConfig, predict.main)
+        run("predict", PredictConfig, predict.main)
 
     number = child(work)
     while not (folder / "stopped" / "landcover").is_dir():

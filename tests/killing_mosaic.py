@@ -14,9 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from geoseg import cog, command, landcover, tiff
-from geoseg.mosaic import MosaicConfig, main, mosaic
-from geoseg.pack import Pack
+from geoseg.commands.run import run
+from geoseg.maps import landcover
+from geoseg.maps.cog import tiff
+from geoseg.maps.cog import write as cog
+from geoseg.maps.cog.pack import Pack
+from geoseg.maps.mosaic import mosaic
+from geoseg.mosaic import MosaicConfig, main
 
 KILLS = (
     *(("joining", step) for step in (1, 1, 2, 1)),
@@ -153,7 +157,7 @@ def interrupt(folder: Path, phase: str) -> dict:
         watch(log, act)
         sys.argv = ["mosaic", f"maps={folder / 'maps'}", f"out={folder / 'landcover.tif'}"]
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT), 2)
-        command.run("mosaic", MosaicConfig, main)
+        run("mosaic", MosaicConfig, main)
 
     number = child(work)
     while not (folder / "begun").exists():

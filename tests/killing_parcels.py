@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from made_up_series import files_of, predict
 
-from geoseg import device, learnseries  # noqa: F401  (imported before the fork)
+from geoseg.models import device  # noqa: F401  (imported before the fork)
+from geoseg.training.tasks import series as learnseries  # noqa: F401  (imported before the fork)
 
 KILLS = 12
 EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")

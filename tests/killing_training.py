@@ -14,11 +14,16 @@ from pathlib import Path
 
 import torch
 
-from geoseg import difficulty, fit, learn, meanteacher, models  # noqa: F401  (before the fork)
-from geoseg.augment import Augment
-from geoseg.dataset import Dataset
-from geoseg.settings import Fit, Loss, Model
-from geoseg.train import train
+from geoseg.dataset.tiles import Dataset
+from geoseg.models.networks import build as models  # noqa: F401  (before the fork)
+from geoseg.models.settings import Model
+from geoseg.samples.augment import Augment
+from geoseg.training import loop as fit  # noqa: F401  (before the fork)
+from geoseg.training import validation  # noqa: F401  (before the fork)
+from geoseg.training.objectives import mean_teacher  # noqa: F401  (before the fork)
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train
+from geoseg.training.tasks import images as learn  # noqa: F401  (before the fork)
 
 QUICK = Fit(
     epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=2

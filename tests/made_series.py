@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from geoseg.bands import BandStatistics
-from geoseg.legend import Legend
-from geoseg.seriescard import SeriesCard
-from geoseg.seriesset import MISSING, Samples, SeriesDataset, save_days, write_samples
+from geoseg.dataset.samples import Samples, SeriesDataset, save_days, write_samples
+from geoseg.geo.legend import Legend
+from geoseg.models.card import SeriesCard
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.stack import MISSING
 
 LEGEND = Legend.parse(
     [

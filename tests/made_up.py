@@ -8,13 +8,13 @@ import torch
 from affine import Affine
 from torch import nn
 
-from geoseg import raster
-from geoseg.bands import BandStatistics
-from geoseg.card import ModelCard
-from geoseg.grid import Grid, Window
-from geoseg.legend import Legend
-from geoseg.settings import Model
-from geoseg.tiling import Tiling
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.models.card import ModelCard
+from geoseg.models.settings import Model
+from geoseg.scenes.bands import BandStatistics
 
 LEGEND = Legend.parse(
     [

@@ -16,21 +16,20 @@ from affine import Affine
 from made_up import LEGEND, plain
 from torch import nn
 
-from geoseg import raster
-from geoseg.bands import Bands
-from geoseg.card import ModelCard
-from geoseg.grid import Grid
-from geoseg.labels import Labels
-from geoseg.labels.parcels import Parcels, read_parcels
-from geoseg.network import Network, Running
-from geoseg.parcelmaps import predict_parcels
-from geoseg.predictseries import stacks_for
-from geoseg.samplesettings import SampleSettings
-from geoseg.series import Series
-from geoseg.seriescard import SeriesCard
-from geoseg.settings import Model
-from geoseg.summary import Summary
-from geoseg.tiling import Tiling
+from geoseg.dataset.settings import SampleSettings
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.models.card import ModelCard, SeriesCard
+from geoseg.models.settings import Model
+from geoseg.outputs.summary import Summary
+from geoseg.parcels.parcels import Parcels, read_parcels
+from geoseg.parcels.predict import predict_parcels
+from geoseg.prediction.network import Network, Running
+from geoseg.prediction.series import stacks_for
+from geoseg.scenes.bands import Bands
+from geoseg.series.settings import Series
 
 PATTERN = r"S2_(?P<tile>[a-z]+)_(?P<date>\d{8})"
 CELL = 10

@@ -4,8 +4,8 @@ import os
 import signal
 import time
 
-from geoseg import processes
 from geoseg.errors import InputError
+from geoseg.training.processes import launch
 
 
 def fault() -> str:
@@ -14,7 +14,7 @@ def fault() -> str:
     from torch import distributed
 
     distributed.init_process_group("gloo")
-    if processes.place().rank == 1:
+    if launch.place().rank == 1:
         raise InputError("s.tif: is gone")
     distributed.all_reduce(torch.ones(1))
     return "done"
@@ -22,14 +22,14 @@ def fault() -> str:
 
 def place() -> str:
     """Which process this is; the last one takes its time."""
-    here = processes.place()
+    here = launch.place()
     time.sleep(0.3 * here.rank)
     return f"{here.rank} of {here.count}"
 
 
 def killed() -> str:
     """The second process ends as if the system had killed it."""
-    if processes.place().rank == 1:
+    if launch.place().rank == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
     return ""

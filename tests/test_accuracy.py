@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from geoseg.accuracy import BoundaryF1, Scores, confusion, write_confusion_csv
+from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion, write_confusion_csv
 
 NAN = float("nan")
 

@@ -5,10 +5,10 @@ import torch
 from conftest import make_dataset
 from torch import nn
 
-from geoseg import advice
-from geoseg.device import Device
-from geoseg.forward import smoothed
+from geoseg.models.device import Device
+from geoseg.prediction.forward import smoothed
 from geoseg.samples.tiles import ValTiles
+from geoseg.training import advice
 
 
 class Speckled(nn.Module):

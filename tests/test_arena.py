@@ -18,8 +18,8 @@ from benchmarks.arena.arrays import Images, ImageTruth, load_images, load_series
 from benchmarks.arena.plain import Budget
 from benchmarks.arena.results import Result
 from benchmarks.arena.sets import SETS, inner_images, split_series
-from geoseg.dataset import Dataset, write_tiles
-from geoseg.seriesset import SeriesDataset, write_samples
+from geoseg.dataset.samples import SeriesDataset, write_samples
+from geoseg.dataset.tiles import Dataset, write_tiles
 
 BUILDINGS = SETS["buildings"]
 

@@ -12,18 +12,19 @@ import pytest
 import shapely
 from affine import Affine
 
-from geoseg import raster
-from geoseg.dataset import Dataset
+from geoseg.dataset.prepare import prepare
+from geoseg.dataset.settings import SampleSettings
+from geoseg.dataset.split import Split
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
-from geoseg.grid import Grid
-from geoseg.labels import Labels, open_labels
-from geoseg.labels.parcels import codes_of, read_parcels
-from geoseg.legend import Legend
-from geoseg.prepare import prepare
-from geoseg.samplesettings import SampleSettings
-from geoseg.scene import find_scenes
-from geoseg.split import Split
-from geoseg.tiling import Tiling
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.find import open_labels
+from geoseg.labels.settings import Labels
+from geoseg.parcels.parcels import codes_of, read_parcels
+from geoseg.scenes.scene import find_scenes
 
 GRID = Grid("EPSG:32632", Affine(1, 0, 500_000, 0, -1, 5_000_000), 64, 64)
 LEGEND = Legend.parse(

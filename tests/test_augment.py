@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from omegaconf.errors import ConfigKeyError
 
-from geoseg.augment import Augment, bent, blurred, build, noisy, relit, without_a_band
 from geoseg.errors import InputError
+from geoseg.samples.augment import Augment, bent, blurred, build, noisy, relit, without_a_band
 
 CONF = Path(__file__).parents[1] / "conf" / "augment"
 NAMES = ("none", "light", "strong")

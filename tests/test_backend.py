@@ -7,15 +7,17 @@ import torch
 from segmentation_models_pytorch.decoders.unet.decoder import UnetDecoderBlock
 from torch import nn
 
-from geoseg import models
-from geoseg.backends import NAMES, choice, prepare
-from geoseg.backends.choice import Candidate, choose_backend
-from geoseg.device import Device, enough_memory
 from geoseg.errors import InputError
-from geoseg.models.merged import MergedBlock, merge
-from geoseg.models.windows import CubeWindows
-from geoseg.network import BACKENDS, Running
-from geoseg.settings import Model
+from geoseg.models.device import Device, enough_memory
+from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
+from geoseg.prediction.backends import choice
+from geoseg.prediction.backends.build import prepare
+from geoseg.prediction.backends.choice import Candidate, choose_backend
+from geoseg.prediction.backends.merge import MergedBlock, merge
+from geoseg.prediction.backends.runner import NAMES
+from geoseg.prediction.network import BACKENDS, Running
+from geoseg.prediction.windows import CubeWindows
 
 FLOAT32, BFLOAT16 = Device("cpu", "32"), Device("cpu", "bf16")
 EXPORTERS = ("openvino", "onnx")

@@ -18,21 +18,27 @@ from affine import Affine
 from made_up import CARD, LEGEND, grid, write
 from rasterio.control import GroundControlPoint
 
-from geoseg import checkpoint, fit, landcover, models, raster
-from geoseg.card import ModelCard
+from geoseg.dataset.split import Split
 from geoseg.errors import InputError
 from geoseg.evaluate import EvaluateConfig
 from geoseg.evaluate import main as evaluate
-from geoseg.labels import Labels
-from geoseg.legend import LegendSettings
-from geoseg.mosaic import mosaic
-from geoseg.output import make_folder, replacing, write_json
+from geoseg.geo import raster
+from geoseg.geo.legend import LegendSettings
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.maps import landcover
+from geoseg.maps.mosaic import mosaic
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
+from geoseg.outputs.files import make_folder, replacing, write_json
 from geoseg.prepare import PrepareConfig
 from geoseg.prepare import main as prepare
-from geoseg.settings import Fit, Loss, Model
-from geoseg.split import Split
-from geoseg.tiling import Tiling
-from geoseg.train import train
+from geoseg.training import loop
+from geoseg.training.run import history
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train
 
 HERE = grid(96, 96)
 ALL = {"val": 0, "test": 0}
@@ -288,7 +294,7 @@ def test_a_full_disk_names_the_file_and_leaves_none(tmp_path, monkeypatch):
         raise RuntimeError("[enforce fail at inline_container.cc:671] unexpected pos")
 
     monkeypatch.setattr(torch, "save", full)
-    said = fault(fit._save, tmp_path / "last.ckpt", {}, fit.History())
+    said = fault(loop._save, tmp_path / "last.ckpt", {}, history.History())
     assert "last.ckpt: can't be written" in said
     assert "disk full" in said
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.bands import Bands, BandStatistics, Measure, nominal_range, scale
 from geoseg.errors import InputError
+from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range, scale
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5))

@@ -10,17 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import Constant, Context, Identity, grid, plain
 
-from geoseg import blend
-from geoseg.device import Device
 from geoseg.errors import InputError
-from geoseg.forward import Forward, Member, Scaling
-from geoseg.grid import Window
-from geoseg.halo import HaloReader, OpenScenes
-from geoseg.lattice import Place
-from geoseg.panels import Broken, cut
-from geoseg.samples.windows import PanelReader, Strip, batches
-from geoseg.scene import Scene, Source
-from geoseg.tiling import Tiling
+from geoseg.geo.grid import Window
+from geoseg.geo.tiling import Tiling
+from geoseg.models.device import Device
+from geoseg.prediction import blend
+from geoseg.prediction.forward import Forward, Member, Scaling
+from geoseg.prediction.panels import Broken, cut
+from geoseg.prediction.reader import PanelReader, Strip, batches
+from geoseg.scenes.neighbours import HaloReader, OpenScenes, Place
+from geoseg.scenes.scene import Scene, Source
 
 CPU = Device("cpu", "32")
 

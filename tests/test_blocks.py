@@ -13,19 +13,20 @@ import rasterio
 from made_up import grid, write
 from rasterio.enums import ColorInterp
 
-from geoseg import blocks, learn
-from geoseg.bands import Bands
-from geoseg.dataset import Dataset
+from geoseg.dataset import retile
+from geoseg.dataset.prepare import prepare
+from geoseg.dataset.split import Split
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
-from geoseg.fit import History
-from geoseg.labels import Labels
-from geoseg.legend import Legend
-from geoseg.prepare import prepare
-from geoseg.scene import find_scenes, harmonize
-from geoseg.settings import Fit
-from geoseg.split import Split
-from geoseg.tiling import Tiling
-from geoseg.train import train
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import find_scenes, harmonize
+from geoseg.training.run.history import History
+from geoseg.training.settings import Fit
+from geoseg.training.start import train
+from geoseg.training.tasks import images as learn
 
 LEGEND = Legend.parse(
     [
@@ -76,7 +77,7 @@ def seen(scene):
 
 
 def retiled(tmp_path, scenes):
-    return blocks.retile(scenes, tmp_path / "dataset", 256)
+    return retile.retile(scenes, tmp_path / "dataset", 256)
 
 
 RED, GREEN, BLUE, ALPHA = (
@@ -120,7 +121,7 @@ def test_a_copy_shows_what_its_file_shows(tmp_path, kind):
         assert new.block_shapes == [(256, 256)] * old.count
         assert new.compression is not None
         np.testing.assert_array_equal(old.read(), new.read())
-    assert not blocks.slow_files(after, 256)
+    assert not retile.slow_files(after, 256)
 
 
 def test_every_slow_file_of_a_scene_is_copied_and_no_other(tmp_path):
@@ -144,19 +145,19 @@ def test_every_slow_file_of_a_scene_is_copied_and_no_other(tmp_path):
 
 def test_what_a_window_costs():
     where = grid(512, 1024)
-    assert blocks.waste(where, (1, 1024), 256) == 4
-    assert blocks.waste(where, (1, 1024), 64) == 16
-    assert blocks.waste(where, (512, 1024), 64) == 16 * 8
-    assert blocks.waste(where, (128, 128), 64) == 4
-    assert blocks.waste(where, (128, 128), 256) == 1
-    assert blocks.waste(where, (1, 1024), 2000) == 1  # all of it is shown
+    assert retile.waste(where, (1, 1024), 256) == 4
+    assert retile.waste(where, (1, 1024), 64) == 16
+    assert retile.waste(where, (512, 1024), 64) == 16 * 8
+    assert retile.waste(where, (128, 128), 64) == 4
+    assert retile.waste(where, (128, 128), 256) == 1
+    assert retile.waste(where, (1, 1024), 2000) == 1  # all of it is shown
 
 
 def test_which_files_are_slow(tmp_path):
     def slow(side=256, width=2100, **options):
         image = pixels(1, height=1100, width=width)
         (scene,) = find_scenes(striped(tmp_path / "a.tif", image, **options))
-        return bool(blocks.slow_files(scene, side))
+        return bool(retile.slow_files(scene, side))
 
     assert slow()
     assert slow(rows=16)
@@ -171,14 +172,14 @@ def test_slow_scenes_are_counted_and_the_remedy_is_given(tmp_path):
     striped(tmp_path / "a.tif", pixels(1, width=2560))
     write(tmp_path / "b.tif", pixels(1))
     scenes = find_scenes(tmp_path)
-    text = blocks.complaint(scenes, 256)
+    text = retile.complaint(scenes, 256)
     assert text.startswith("1 of 2 scenes is striped (rows of 1 px × whole width): a random window")
     assert "decompresses 10 times what it shows" in text
     assert "retile=true" in text
-    assert blocks.complaint(scenes[1:], 256) is None
+    assert retile.complaint(scenes[1:], 256) is None
     tiles = {"tiled": True, "blockxsize": 1024, "blockysize": 1024, "rows": 1024}
     large = striped(tmp_path / "c.tif", pixels(1, height=1100, width=1100), **tiles)
-    text = blocks.complaint(find_scenes(large), 256)
+    text = retile.complaint(find_scenes(large), 256)
     assert text.startswith("1 of 1 scene is stored in large blocks (1024 × 1024 px)")
     assert "16 times" in text
 
@@ -292,7 +293,7 @@ def test_a_damaged_file_is_said(place):
     (scene,) = find_scenes(path)
     path.write_bytes(path.read_bytes()[:20_000])
     with pytest.raises(InputError, match=r"s1\.tif"):
-        blocks.retile([scene], place / "dataset", 256)
+        retile.retile([scene], place / "dataset", 256)
     assert not list((place / "dataset").rglob("*.tif"))
 
 

@@ -7,8 +7,8 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.burn import LONG, burn, ignore_borders, resample
-from geoseg.grid import Grid, Window
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.rasterize import LONG, burn, ignore_borders, resample
 
 SIDE = 24
 PIXELS = Grid("EPSG:32632", Affine(1, 0, 0, 0, -1, SIDE), SIDE, SIDE)

@@ -9,9 +9,10 @@ import safetensors.torch
 import torch
 from made_up import CARD, with_bands
 
-from geoseg import checkpoint, models
-from geoseg.card import KEY, ModelCard, find_weights, weights_hash
 from geoseg.errors import InputError
+from geoseg.models import checkpoint
+from geoseg.models.card import KEY, ModelCard, find_weights, weights_hash
+from geoseg.models.networks import build as models
 
 SMALL = with_bands(CARD, "red", "green", nodata=float("nan"), extra={"height": "dem/*.tif"})
 

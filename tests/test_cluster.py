@@ -15,17 +15,17 @@ from distributed import LocalCluster
 from made_up import CARD, Context, grid, write
 from test_predict import classes, corrupt, files_of, noise
 
-from geoseg import checkpoint, models
-from geoseg.cluster import pieces
-from geoseg.engine import Engine
 from geoseg.errors import InputError
-from geoseg.lattice import places
-from geoseg.network import Network, Running
-from geoseg.output import read_json
-from geoseg.panels import Job, cut
-from geoseg.predict import predict
-from geoseg.scene import find_scenes
-from geoseg.tiling import Tiling
+from geoseg.geo.tiling import Tiling
+from geoseg.models import checkpoint
+from geoseg.models.networks import build as models
+from geoseg.outputs.files import read_json
+from geoseg.prediction.dask import pieces
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Engine, Network, Running
+from geoseg.prediction.panels import Job, cut
+from geoseg.scenes.neighbours import places
+from geoseg.scenes.scene import find_scenes
 
 RUNNING = Running("cpu", "32", batch_size=3)
 NARROW = replace(RUNNING, memory=0.0025)

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from geoseg import cog, landcover, tiff
-from geoseg.cog import Running
-from geoseg.grid import Grid, Window
-from geoseg.legend import Legend
-from geoseg.pyramid import blocks, halve, shapes, windows
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.maps import landcover
+from geoseg.maps.cog import tiff
+from geoseg.maps.cog import write as cog
+from geoseg.maps.cog.pyramid import blocks, halve, shapes, windows
+from geoseg.maps.cog.write import Running
 
 LEGEND = Legend.parse(
     [{"code": k, "name": f"class {k}", "color": f"#{k:02x}8000"} for k in (1, 2, 7)], "test"

@@ -8,11 +8,15 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 
-from geoseg import augment, command, loss, models
+from geoseg.commands import conf, run
 from geoseg.errors import InputError
-from geoseg.legend import Legend
-from geoseg.models import series
-from geoseg.settings import LOSSES
+from geoseg.geo.legend import Legend
+from geoseg.models.networks import build as models
+from geoseg.models.networks import build_series
+from geoseg.samples import augment
+from geoseg.training.objectives import loss
+from geoseg.training.run import folder
+from geoseg.training.settings import LOSSES
 
 SCHEMAS = {
     "demo": "DemoConfig",
@@ -26,7 +30,7 @@ SCHEMAS = {
     "crossvalidate": "CrossvalidateConfig",
 }
 GROUPS = {
-    p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in command.CONF.iterdir() if p.is_dir()
+    p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()
 }
 OF_TRAIN = ("model", "loss", "augment", "fit", "experiment")
 OPTIONS = [(group, option) for group, options in sorted(GROUPS.items()) for option in options]
@@ -34,9 +38,9 @@ OPTIONS = [(group, option) for group, options in sorted(GROUPS.items()) for opti
 
 def composed(name, *overrides):
     schema = getattr(importlib.import_module(f"geoseg.{name}"), SCHEMAS[name])
-    command.register(name, schema)
-    with initialize_config_dir(str(command.CONF), version_base="1.3"):
-        return command.to_objects(compose(name, overrides=list(overrides)), schema)
+    run.register(name, schema)
+    with initialize_config_dir(str(conf.CONF), version_base="1.3"):
+        return run.to_objects(compose(name, overrides=list(overrides)), schema)
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
@@ -45,7 +49,7 @@ def test_defaults_compose(name):
 
 
 def test_every_command_has_its_file():
-    assert {p.stem for p in command.CONF.glob("*.yaml")} == set(SCHEMAS)
+    assert {p.stem for p in conf.CONF.glob("*.yaml")} == set(SCHEMAS)
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -53,7 +57,7 @@ def test_every_option_is_composed_and_built(group, option):
     name = "train" if group in OF_TRAIN else "predict" if group == "engine" else "prepare"
     config = composed(name, f"{group}={option}")
     if group == "model" and config.model.for_series:
-        assert series.build(config.model, 4, 3, dates=12)
+        assert build_series.build(config.model, 4, 3, dates=12)
     elif group == "model":
         assert models.build(config.model, 4, 3)
     elif group == "loss":
@@ -68,7 +72,7 @@ def test_every_option_is_composed_and_built(group, option):
 
 @pytest.mark.parametrize("option", GROUPS["loss"])
 def test_a_loss_is_what_its_file_says_and_no_more(option):
-    text = (command.CONF / "loss" / f"{option}.yaml").read_text(encoding="utf-8")
+    text = (conf.CONF / "loss" / f"{option}.yaml").read_text(encoding="utf-8")
     terms = yaml.safe_load(text)["terms"]
     for name in ("train", "crossvalidate"):
         assert composed(name, f"loss={option}").loss.terms == terms
@@ -106,18 +110,18 @@ def test_faults_of_all_rooms_come_together():
 
 def test_a_run_can_be_repeated_from_its_own_record(tmp_path):
     config = composed("train", "model=fpn", "fit.epochs=7", "loss=focal", "seed=5")
-    command.record(tmp_path, "train", config)
+    folder.record(tmp_path, "train", config)
     with initialize_config_dir(str(tmp_path / ".hydra"), version_base="1.3"):
-        again = command.to_objects(compose("config"), type(config))
+        again = run.to_objects(compose("config"), type(config))
     assert again == config
 
 
 def test_legends_of_the_groups_are_files_that_legend_path_takes():
-    for path in (command.CONF / "legend").glob("*.yaml"):
+    for path in (conf.CONF / "legend").glob("*.yaml"):
         assert Legend.load(path).names
 
 
 def test_files_hold_only_what_schemas_know():
     """YAML that is never composed could hold anything."""
-    for path in Path(command.CONF).rglob("*.yaml"):
+    for path in Path(conf.CONF).rglob("*.yaml"):
         assert isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), dict), path

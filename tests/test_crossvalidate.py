@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 from test_samplesplit import made
 
-from geoseg import command, crossvalidate
-from geoseg.bands import BandStatistics
-from geoseg.crossvalidate import CrossvalidateConfig
+from geoseg.commands.conf import CONF
+from geoseg.commands.run import register, to_objects
+from geoseg.crossvalidation import run as crossvalidate
+from geoseg.crossvalidation.config import CrossvalidateConfig
+from geoseg.crossvalidation.draw import Folding
+from geoseg.crossvalidation.scores import Gap, Judged, caveats
+from geoseg.crossvalidation.tally import Spread
+from geoseg.dataset.samples import SeriesDataset, load_pixels, pixels_path, save_days, write_samples
 from geoseg.errors import InputError
-from geoseg.foldscores import Gap, Judged, Spread, caveats
-from geoseg.legend import Legend
-from geoseg.samplesplit import Folding
-from geoseg.seriesset import SeriesDataset, load_pixels, pixels_path, save_days, write_samples
-from geoseg.settings import Fit, Model
+from geoseg.geo.legend import Legend
+from geoseg.models.settings import Model
+from geoseg.scenes.bands import BandStatistics
+from geoseg.training.settings import Fit
 
 LEGEND = Legend.parse(
     [
@@ -487,15 +491,15 @@ def test_settings_that_are_for_images_only(dataset, tmp_path, values, words):
 def test_the_command_composes_and_can_be_repeated_from_its_record(dataset, tmp_path):
     from hydra import compose, initialize_config_dir
 
-    command.register("crossvalidate", CrossvalidateConfig)
-    with initialize_config_dir(str(command.CONF), version_base="1.3"):
+    register("crossvalidate", CrossvalidateConfig)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         given = ["model=psetae", "split.by=column", "folds=0", "fit.epochs=7", "series.pixels=8"]
         cfg = compose("crossvalidate", overrides=[*given, f"run={tmp_path / 'out'}"])
-        told = command.to_objects(cfg, CrossvalidateConfig)
+        told = to_objects(cfg, CrossvalidateConfig)
     assert (told.model.name, told.fit.epochs, told.series.pixels) == ("psetae", 7, 8)
     crossvalidate.crossvalidate(dataset, told, fit_fold=Fake())
     with initialize_config_dir(str(tmp_path / "out" / ".hydra"), version_base="1.3"):
-        again = command.to_objects(compose("config"), CrossvalidateConfig)
+        again = to_objects(compose("config"), CrossvalidateConfig)
     assert again.dataset == str(dataset.folder.absolute())
     again.dataset = told.dataset
     assert again == told

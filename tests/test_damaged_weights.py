@@ -12,13 +12,14 @@ from made_series import CARD as SERIES
 from made_up import CARD, Constant, plain, with_bands, write
 from torch import nn
 
-from geoseg import checkpoint, tensorfile
-from geoseg.card import ENCODER_KEY, KEY, EncoderCard, ModelCard, find_card
 from geoseg.errors import InputError
-from geoseg.network import Network
-from geoseg.origin import check
-from geoseg.predict import predict
-from geoseg.settings import Model
+from geoseg.models import checkpoint
+from geoseg.models.card import ENCODER_KEY, KEY, EncoderCard, ModelCard, find_card
+from geoseg.models.origin import check
+from geoseg.models.settings import Model
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network
+from geoseg.received import tensor_file
 
 BANDS = ("red", "green")
 SMALL = with_bands(CARD, *BANDS)
@@ -69,7 +70,7 @@ def rewritten(saved, path, change=None, *, checked=False):
     if change:
         change(tensors)
     if not checked:
-        del metadata[tensorfile.CHECKSUM]
+        del metadata[tensor_file.CHECKSUM]
     safetensors.torch.save_file(tensors, path, metadata=metadata)
     return path
 
@@ -87,8 +88,8 @@ def test_whole_weights_are_taken(saved, tmp_path):
     Network.open(saved)
     check(Model(weights=str(saved)))
     old = rewritten(saved, tmp_path / "old.safetensors")  # older versions wrote no checksum
-    assert tensorfile.CHECKSUM in tensorfile.TensorFile.open(saved).metadata
-    assert tensorfile.CHECKSUM not in tensorfile.TensorFile.open(old).metadata
+    assert tensor_file.CHECKSUM in tensor_file.TensorFile.open(saved).metadata
+    assert tensor_file.CHECKSUM not in tensor_file.TensorFile.open(old).metadata
     Network.open(old)
     check(Model(weights=str(old)))
 
@@ -115,7 +116,7 @@ def test_a_negative_variance_makes_nan_of_all(saved, tmp_path):
 
 def test_each_flipped_bit_is_told(saved, tmp_path):
     whole = bytearray(saved.read_bytes())
-    begin = tensorfile.TensorFile.open(saved).begin
+    begin = tensor_file.TensorFile.open(saved).begin
     random = np.random.default_rng(0)
     for place in (begin, len(whole) - 1, *random.integers(begin, len(whole), 20)):
         damaged = bytearray(whole)
@@ -136,9 +137,9 @@ def test_tensors_that_changed_places_are_told(saved, tmp_path):
 
 def test_a_checksum_does_not_depend_on_order_or_layout():
     parts = [("a", (2, 3), b"123456"), ("b", (1,), b"7")]
-    assert tensorfile.checksum(parts) == tensorfile.checksum(parts[::-1])
-    assert tensorfile.checksum(parts) != tensorfile.checksum([("a", (3, 2), b"123456"), parts[1]])
-    assert tensorfile.checksum(parts) != tensorfile.checksum([("a", (2, 3), b"1234567")])
+    assert tensor_file.checksum(parts) == tensor_file.checksum(parts[::-1])
+    assert tensor_file.checksum(parts) != tensor_file.checksum([("a", (3, 2), b"123456"), parts[1]])
+    assert tensor_file.checksum(parts) != tensor_file.checksum([("a", (2, 3), b"1234567")])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +153,7 @@ def test_a_header_that_lies_is_told(tmp_path, offsets):
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(3))
     assert "lies.safetensors" in fault(Network.open, path)
     assert "lies.safetensors" in fault(checkpoint.load, path)
-    assert "lies.safetensors" in fault(tensorfile.check, path)
+    assert "lies.safetensors" in fault(tensor_file.check, path)
 
 
 def test_a_deep_header_is_told(tmp_path):

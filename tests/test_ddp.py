@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_series import made_dataset
 
-from geoseg import processes
-from geoseg.checkpoint import load
 from geoseg.errors import InputError
-from geoseg.samples.series import BatchShuffle, InOrder
-from geoseg.samples.shuffle import Share, Shuffle
-from geoseg.settings import Fit, Loss, Model, SeriesSamples
-from geoseg.train import TrainConfig, train, train_series
+from geoseg.models.checkpoint import load
+from geoseg.models.settings import Model
+from geoseg.samples.series import InOrder
+from geoseg.samples.settings import SeriesSamples
+from geoseg.training.config import TrainConfig
+from geoseg.training.processes import launch
+from geoseg.training.sampler import BatchShuffle, Share, Shuffle
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train, train_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -105,22 +108,22 @@ def test_validation_sees_each_sample_once(count, size, ranks):
 
 
 def test_losses_norms_and_decisions_are_those_of_one_process():
-    assert processes.spread("ddp_jobs:gradients", devices=2) == ""
+    assert launch.spread("ddp_jobs:gradients", devices=2) == ""
 
 
 def test_a_fault_of_one_process_ends_all_and_is_said_once():
     begin = time.monotonic()
     with pytest.raises(InputError) as error:
-        processes.spread("process_jobs:fault", devices=2)
+        launch.spread("process_jobs:fault", devices=2)
     assert error.value.faults == ("s.tif: is gone",)
     with pytest.raises(InputError, match="process 1 ended with SIGKILL"):
-        processes.spread("process_jobs:killed", devices=2)
+        launch.spread("process_jobs:killed", devices=2)
     assert time.monotonic() - begin < 50
 
 
 def test_the_first_process_is_the_one_whose_result_counts():
-    assert processes.spread("process_jobs:place", devices=2) == "0 of 2"
-    assert processes.spread("process_jobs:place", devices=None) == "0 of 1"
+    assert launch.spread("process_jobs:place", devices=2) == "0 of 2"
+    assert launch.spread("process_jobs:place", devices=None) == "0 of 1"
 
 
 def test_started_processes_are_not_started_again(monkeypatch):
@@ -129,12 +132,12 @@ def test_started_processes_are_not_started_again(monkeypatch):
     given |= {"GROUP_RANK": "1", "TORCH_CPP_LOG_LEVEL": "ERROR"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    assert processes.place() == processes.Place(3, 4, 2)
-    assert not processes.first()
+    assert launch.place() == launch.Place(3, 4, 2)
+    assert not launch.first()
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert processes.spread("process_jobs:place", devices=2, nodes=2) == "3 of 4"
+    assert launch.spread("process_jobs:place", devices=2, nodes=2) == "3 of 4"
     with pytest.raises(InputError, match=r"fit.devices=3: 2 processes were started") as error:
-        processes.spread("process_jobs:place", devices=3, nodes=3)
+        launch.spread("process_jobs:place", devices=3, nodes=3)
     assert len(error.value.faults) == 2
 
 
@@ -145,10 +148,10 @@ def test_what_can_not_be_is_refused_at_the_door(monkeypatch):
         Fit(device="cuda:1", devices=2)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(InputError, match=r"fit.nodes=2: start the command with torchrun"):
-        processes.spread("process_jobs:place", devices=1, nodes=2)
+        launch.spread("process_jobs:place", devices=1, nodes=2)
     monkeypatch.setenv("NODE_RANK", "1")
-    assert processes.first()
-    assert not processes.first(nodes=2)
+    assert launch.first()
+    assert not launch.first(nodes=2)
 
 
 def test_torchrun_trains_as_one_process_does(dataset, tmp_path):

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from shapely.geometry import Polygon, box
 
-from geoseg.demo import BANDS, DRAWING, DemoConfig, _footprint, demo, shots
+from geoseg.demo.__main__ import BANDS, DRAWING, DemoConfig, _footprint, demo, shots
+from geoseg.demo.landscape.camera import Flight, photograph
+from geoseg.demo.landscape.countryside import make
+from geoseg.demo.landscape.ground import Ground, fill
+from geoseg.demo.landscape.land import Body, Warp, Waves
+from geoseg.demo.landscape.paint import _body, paint
+from geoseg.demo.landscape.texture import Textures
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.landscape.camera import Flight, photograph
-from geoseg.landscape.countryside import make
-from geoseg.landscape.ground import Ground, fill
-from geoseg.landscape.land import Body, Warp, Waves
-from geoseg.landscape.paint import _body, paint
-from geoseg.landscape.texture import Textures
-from geoseg.legend import Legend
-from geoseg.output import read_json
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
+from geoseg.outputs.files import read_json
 
 SIZE = 256
 LEGEND = Path(__file__).parent.parent / "conf" / "legend" / "demo.yaml"

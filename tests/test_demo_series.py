@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.features import rasterize
 
-from geoseg import demo_series
-from geoseg.demo import DemoConfig
-from geoseg.demo_series import TILES, passes, write_series
+from geoseg.demo import series as demo_series
+from geoseg.demo.__main__ import DemoConfig
+from geoseg.demo.landscape import farmland, sky, year
+from geoseg.demo.landscape.season import PLANTS, canopy, grow
+from geoseg.demo.landscape.spectra import BANDS, reflectance, tint
+from geoseg.demo.series import TILES, passes, write_series
 from geoseg.errors import InputError
-from geoseg.landscape import farmland, sky, year
-from geoseg.landscape.season import PLANTS, canopy, grow
-from geoseg.landscape.spectra import BANDS, reflectance, tint
-from geoseg.legend import Legend
+from geoseg.geo.legend import Legend
 
 SIZE = 128
 LEGEND = Legend.load(Path(__file__).parent.parent / "conf" / "legend" / "crops.yaml")

@@ -10,8 +10,8 @@ import rasterio
 import rasterio.shutil
 from made_up import write
 
-from geoseg import drivers, raster, vrt
 from geoseg.errors import InputError
+from geoseg.geo import drivers, raster, vrt
 
 IMAGE = np.full((1, 64, 64), 7, np.uint8)
 

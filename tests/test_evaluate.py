@@ -16,21 +16,24 @@ from affine import Affine
 from rasterio.io import MemoryFile
 
 from geoseg import evaluate as command
-from geoseg import landcover, places, raster
-from geoseg.accuracy import BoundaryF1, confusion
-from geoseg.bands import BandStatistics, shown_bands
-from geoseg.dataset import Dataset, Tile, write_tiles
+from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
-from geoseg.evaluate import EvaluateConfig, Showing, evaluate
-from geoseg.grid import Grid, Window
-from geoseg.labels import Labels
-from geoseg.landcover import Map
-from geoseg.legend import Legend, LegendSettings
-from geoseg.output import fingerprint
-from geoseg.places import Place, Places, choose
-from geoseg.scene import find_scenes
-from geoseg.tiling import Tiling
-from geoseg.truth import from_dataset, from_labels
+from geoseg.evaluate import EvaluateConfig
+from geoseg.evaluation import evaluate, excerpts
+from geoseg.evaluation.accuracy import BoundaryF1, confusion
+from geoseg.evaluation.evaluate import PRODUCTS, Showing, evaluate
+from geoseg.evaluation.excerpts import Place, Places, choose
+from geoseg.evaluation.truth import from_dataset, from_labels
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend, LegendSettings
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.maps import landcover
+from geoseg.maps.landcover import Map
+from geoseg.outputs.claims import fingerprint
+from geoseg.scenes.bands import BandStatistics, shown_bands
+from geoseg.scenes.scene import find_scenes
 
 LEGEND = Legend.parse(
     [
@@ -119,8 +122,8 @@ def test_counts_equal_a_naive_count_whatever_the_windows(made, codes, tmp_path, 
     boundary = BoundaryF1(3, 2)
     boundary.add(target, predicted)
     for side, together in ((400, 5), (23, 2)):
-        monkeypatch.setattr(places, "SIDE", side)
-        monkeypatch.setattr(places, "TOGETHER", together)
+        monkeypatch.setattr(excerpts, "SIDE", side)
+        monkeypatch.setattr(excerpts, "TOGETHER", together)
         agreement = run(made, tmp_path / f"report{side}").agreement
         assert agreement.confusion.tolist() == naive.tolist()
         assert agreement.boundary.counts.tolist() == boundary.counts.tolist()
@@ -396,7 +399,7 @@ def test_the_same_again_is_renewed_and_other_settings_need_overwrite(made, codes
         run(made, tmp_path / "out", showing=Showing(tolerance=3))
     run(made, tmp_path / "out", showing=Showing(tolerance=3), overwrite=True)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
-        [".evaluate.json", *command.PRODUCTS]
+        [".evaluate.json", *PRODUCTS]
     )
 
 
@@ -423,8 +426,8 @@ def test_settings_are_checked():
 
 
 def test_the_template_is_package_data():
-    assert resources.files("geoseg.report").joinpath("report.html").is_file()
-    text = resources.files("geoseg.report").joinpath("report.html").read_text("utf-8")
+    assert resources.files("geoseg.evaluation").joinpath("templates/report.html").is_file()
+    text = resources.files("geoseg.evaluation").joinpath("templates/report.html").read_text("utf-8")
     assert not re.search(r"https?://", text)
 
 
@@ -440,7 +443,7 @@ def test_places_and_windows_partition_the_grid(height, width):
         found.add(window, ones[part], ones[part])
     assert (covered == 1).all()
     assert sum(place.compared for place in found.found) == height * width
-    assert max(place.window.height for place in found.found) <= 1.5 * places.SIDE
+    assert max(place.window.height for place in found.found) <= 1.5 * excerpts.SIDE
 
 
 def test_worst_median_and_best_places_are_chosen():

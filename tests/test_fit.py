@@ -13,19 +13,20 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg import fit as fit_room
-from geoseg import refit, runfolder
-from geoseg import train as command
-from geoseg.augment import Augment
-from geoseg.bands import BandStatistics
-from geoseg.card import ModelCard
-from geoseg.checkpoint import load
-from geoseg.dataset import Dataset
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
-from geoseg.fit import read_well
-from geoseg.history import History, Validation
-from geoseg.schedule import learning_rate, optimizer_of
-from geoseg.settings import Fit, Loss, Model
+from geoseg.models.card import ModelCard
+from geoseg.models.checkpoint import load
+from geoseg.models.settings import Model
+from geoseg.samples.augment import Augment
+from geoseg.scenes.bands import BandStatistics
+from geoseg.training import loop as fit_room
+from geoseg.training import refit, start
+from geoseg.training.loop import read_well
+from geoseg.training.optimizer import learning_rate, optimizer_of
+from geoseg.training.run import folder
+from geoseg.training.run.history import History, Validation
+from geoseg.training.settings import Fit, Loss
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -73,7 +74,7 @@ SMALL = Model(encoder="tu-lcnet_050")
 
 
 def train(dataset, run, *, model=SMALL, **given):
-    return command.train(dataset, run, model=model, **given)
+    return start.train(dataset, run, model=model, **given)
 
 
 QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", warmup=0.1)
@@ -181,7 +182,7 @@ def rows_of(run):
     [(1, 2, 1), (2, 1, 0), (2.0, None, 1), (None, 2.0, 0), (5, 0, 1), (0, 5, 0)],
 )
 def test_what_ends_a_training_later(old, new, longer):
-    assert runfolder._is_longer(old, new) == longer
+    assert folder._is_longer(old, new) == longer
 
 
 @pytest.mark.parametrize(

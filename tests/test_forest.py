@@ -13,17 +13,18 @@ from made_up_series import CARD as SERIES_CARD
 from made_up_series import predict as predict_parcels
 from made_up_series import write_images, write_parcels
 
-from geoseg import blend, checkpoint, landcover, learnforest, origin, processes, raster
-from geoseg.backends import fits, prepare
-from geoseg.card import BEST, ModelCard
-from geoseg.crossvalidate import CrossvalidateConfig
-from geoseg.dataset import Dataset, Tile, write_tiles
-from geoseg.device import choose
+from geoseg.crossvalidation.config import CrossvalidateConfig
+from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.grow import Grown, Growth, fitted, grow
-from geoseg.learnforest import beside, fit_samples, fit_tiles, of_samples
-from geoseg.models.forest import (
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.geo.tiling import Tiling
+from geoseg.maps import landcover
+from geoseg.maps.mosaic import mosaic
+from geoseg.models import checkpoint, origin
+from geoseg.models.card import BEST, ModelCard
+from geoseg.models.device import choose
+from geoseg.models.networks.forest import (
     WINDOWS,
     ImageForest,
     SeriesForest,
@@ -31,17 +32,24 @@ from geoseg.models.forest import (
     differences,
     neighbourhoods,
 )
-from geoseg.models.trees import HEAPED, PART, Trees
-from geoseg.mosaic import mosaic
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.predictseries import predict_series, stacks_for
+from geoseg.models.networks.trees import HEAPED, PART, Trees
+from geoseg.models.settings import Model
+from geoseg.prediction import blend
+from geoseg.prediction.backends.build import fits, prepare
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
+from geoseg.prediction.series import predict_series, stacks_for
 from geoseg.samples.pixels import pixel_rows, quotas, shared_out, some_tiles
-from geoseg.scene import find_scenes
-from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
-from geoseg.tiling import Tiling
-from geoseg.train import TrainConfig, train_images, train_series
-from geoseg.trainable import idle
+from geoseg.samples.settings import SeriesSamples
+from geoseg.scenes.scene import find_scenes
+from geoseg.training.checks import idle
+from geoseg.training.config import TrainConfig
+from geoseg.training.processes import launch
+from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.start import train_images, train_series
+from geoseg.training.tasks import forest as learnforest
+from geoseg.training.tasks.forest import beside, fit_samples, fit_tiles, of_samples
+from geoseg.training.tasks.grow import Grown, Growth, fitted, grow
 
 SMALL = Model("forest", trees=8, depth=6)
 FIT = Fit()
@@ -497,7 +505,7 @@ def test_a_baseline_is_one_more_line_and_no_other_run(tmp_path, monkeypatch):
     dataset = textured(tmp_path)
     config = TrainConfig(str(dataset.folder), str(tmp_path / "run"), fit=Fit(epochs=1))
     asked = replace(config, fit=Fit(epochs=1, baseline="forest"))
-    monkeypatch.setattr(processes, "spread", lambda *_, **__: "the network is trained")
+    monkeypatch.setattr(launch, "spread", lambda *_, **__: "the network is trained")
     monkeypatch.setattr(learnforest, "TREES", 4)
     assert train_images(dataset, config) == "the network is trained"
     first, line = train_images(dataset, asked).splitlines()

@@ -10,16 +10,17 @@ from hypothesis import strategies as st
 from made_up import CARD, LEGEND, Context, Identity, plain, write
 from test_predict import CODES, classes, read
 
-from geoseg import checkpoint, models
-from geoseg.bands import BandStatistics, scale
-from geoseg.card import ModelCard
-from geoseg.device import Device
 from geoseg.errors import InputError
-from geoseg.forward import TURNS, Forward, Member, Scaling
-from geoseg.legend import Legend
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.samples.windows import Batch
+from geoseg.geo.legend import Legend
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.models.device import Device
+from geoseg.models.networks import build as models
+from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
+from geoseg.prediction.reader import Batch
+from geoseg.scenes.bands import BandStatistics, scale
 
 CPU = Device("cpu", "32")
 RUNNING = Running("cpu", "32", batch_size=3)

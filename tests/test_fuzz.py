@@ -19,18 +19,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_up import write
 
-from geoseg import landcover, raster
-from geoseg.card import KEY, ModelCard, find_card
-from geoseg.dataset import DESCRIPTION, TILES, Dataset
+from geoseg.dataset.settings import SampleSettings
+from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.labels import pointtable
-from geoseg.labels.layer import Layer
-from geoseg.legend import Legend
-from geoseg.record import NAME, Record
-from geoseg.report.sources import scenes_of
-from geoseg.samplesettings import SampleSettings
-from geoseg.table import load_table
+from geoseg.evaluation.sources import scenes_of
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.vector import Layer
+from geoseg.maps import landcover
+from geoseg.maps.folder import NAME
+from geoseg.models.card import KEY, ModelCard, find_card
+from geoseg.parcels import points
+from geoseg.parcels.table import load_table
+from geoseg.prediction.record import Record
 
 EXAMPLES = int(os.environ.get("FUZZ", "100"))
 LIMITS = settings(
@@ -158,7 +160,7 @@ def read_layer(path: Path) -> None:
 
 
 def read_points(path: Path) -> None:
-    pointtable._rows(str(path))
+    points._rows(str(path))
 
 
 READERS = {

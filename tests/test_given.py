@@ -11,10 +11,10 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from geoseg import given
+from geoseg.commands import given
 from geoseg.errors import InputError
-from geoseg.train import TrainConfig
-from geoseg.yamlfile import parse_yaml
+from geoseg.received.yaml_file import parse_yaml
+from geoseg.training.config import TrainConfig
 
 
 @dataclass

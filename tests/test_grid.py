@@ -5,7 +5,7 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.grid import Grid, Window, same_crs
+from geoseg.geo.grid import Grid, Window, same_crs
 
 UTM = Grid("EPSG:32632", Affine(0.5, 0, 600_000, 0, -0.5, 5_200_000), 100, 200)
 

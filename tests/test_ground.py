@@ -13,22 +13,23 @@ from affine import Affine
 from made_series import samples_of
 from made_up import CARD, LEGEND, with_bands, write
 
-from geoseg import landcover, mosaic, suitability
-from geoseg.burn import burn
-from geoseg.card import ModelCard
-from geoseg.dataset import GROUND, ON_MAP
+from geoseg.dataset.sample_split import centres_m
+from geoseg.dataset.split import Split, buffer_px, leakage_m
+from geoseg.dataset.tiles import GROUND, ON_MAP
 from geoseg.errors import InputError
-from geoseg.evaluate import Showing, evaluate
-from geoseg.grid import Grid, Window
-from geoseg.ground import HECTARE, ground
-from geoseg.labels import Labels
+from geoseg.evaluation.evaluate import Showing, evaluate
+from geoseg.evaluation.truth import from_labels
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.ground import HECTARE, ground
+from geoseg.geo.rasterize import burn
+from geoseg.labels.settings import Labels
 from geoseg.labels.shapes import project
-from geoseg.landcover import Map
-from geoseg.outlines import outlines, shape_features
-from geoseg.scene import find_scenes
-from geoseg.split import Split, buffer_px, leakage_m
-from geoseg.truth import from_labels
-from geoseg.units import centres_m
+from geoseg.maps import landcover, mosaic
+from geoseg.maps.landcover import Map
+from geoseg.models import suitability
+from geoseg.models.card import ModelCard
+from geoseg.parcels.outlines import outlines, shape_features
+from geoseg.scenes.scene import find_scenes
 
 WGS84 = "EPSG:4326"
 LOCAL = 'LOCAL_CS["building site",UNIT["foot",0.3048]]'

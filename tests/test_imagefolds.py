@@ -13,25 +13,27 @@ import pytest
 from affine import Affine
 from test_crossvalidate import Page, files, read_strictly
 
-from geoseg import learnfold, raster
-from geoseg.augment import Augment
-from geoseg.crossvalidate import CrossvalidateConfig, crossvalidate
-from geoseg.dataset import Dataset
+from geoseg.crossvalidation import image_folds
+from geoseg.crossvalidation.config import CrossvalidateConfig
+from geoseg.crossvalidation.draw import Folding
+from geoseg.crossvalidation.layout import Layout
+from geoseg.crossvalidation.run import crossvalidate
+from geoseg.crossvalidation.scores import Gap, JudgedPixels
+from geoseg.dataset.prepare import prepare
+from geoseg.dataset.split import Split
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
-from geoseg.foldscores import Gap
-from geoseg.grid import Grid, Window
-from geoseg.labels import Labels
-from geoseg.legend import Legend
-from geoseg.pixelscores import JudgedPixels
-from geoseg.prepare import prepare
-from geoseg.raster import Raster
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.raster import Raster
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.models.settings import Model
+from geoseg.samples.augment import Augment
 from geoseg.samples.tiles import TrainTiles
-from geoseg.samplesplit import Folding
-from geoseg.scene import find_scenes, harmonize
-from geoseg.settings import Fit, Loss, Model
-from geoseg.split import Split
-from geoseg.tilefolds import Layout
-from geoseg.tiling import Tiling
+from geoseg.scenes.scene import find_scenes, harmonize
+from geoseg.training.settings import Fit, Loss
 
 LEGEND = Legend.parse(
     [
@@ -369,7 +371,7 @@ def fitted(dataset, units, **more) -> tuple[np.ndarray, list]:
     layout = Layout.of(dataset, tiles, Folding())
     held = layout.held_out(units)
     options = {"model": UNET, "loss": Loss(), "augment": Augment(flips=True), "fit": QUICK}
-    found = learnfold.fit_fold(dataset, layout.train(units), held, seed=1, **options | more)
+    found = image_folds.fit_fold(dataset, layout.train(units), held, seed=1, **options | more)
     return found, held
 
 
@@ -393,7 +395,7 @@ def test_scaling_is_measured_on_what_trains(dataset, monkeypatch):
     def stop(fold, *_, **__):
         raise Seen(fold)
 
-    monkeypatch.setattr(learnfold, "_train", stop)
+    monkeypatch.setattr(image_folds, "_train", stop)
     with pytest.raises(Seen) as seen:
         fitted(dataset, np.arange(0, 20, 4))
     (fold,) = seen.value.args

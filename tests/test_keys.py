@@ -9,8 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from geoseg import command, keys
+from geoseg.commands import conf, help, run
 from geoseg.errors import InputError
+from geoseg.received import keys
+from geoseg.training.run import folder
 from tests.test_configuration import GROUPS, SCHEMAS
 
 ROOT = Path(__file__).parent.parent
@@ -28,17 +30,17 @@ def schema_of(name):
 
 def told(name, *arguments):
     """The settings of a command that is given these arguments."""
-    return command.to_objects(composed(name, arguments), schema_of(name))
+    return run.to_objects(composed(name, arguments), schema_of(name))
 
 
 def composed(name, words):
     """The configuration of a command before its settings are checked."""
     schema = schema_of(name)
-    command.register(name, schema)
+    run.register(name, schema)
     made = keys.for_hydra(words, schema)
-    with initialize_config_dir(str(command.CONF), version_base="1.3"):
+    with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         cfg = compose(name, overrides=made.words)
-    command.set_late(cfg, made.late)
+    run.set_late(cfg, made.late)
     return cfg
 
 
@@ -68,9 +70,9 @@ def test_text_arrives_as_it_is_typed_in_lists_and_dictionaries_too():
 @pytest.mark.parametrize("text", ["a${b} é", "010"])
 def test_a_run_repeats_itself_from_its_record(tmp_path, text):
     config = told("train", f"dataset={text}", f"run={tmp_path}", f"loss.class_weights.{text}=2")
-    command.record(tmp_path, "train", config)
+    folder.record(tmp_path, "train", config)
     with initialize_config_dir(str(tmp_path / ".hydra"), version_base="1.3"):
-        again = command.to_objects(compose("config"), type(config))
+        again = run.to_objects(compose("config"), type(config))
     assert again == config
     assert again.dataset == text
     assert again.loss.class_weights == {text: 2}
@@ -238,7 +240,7 @@ def shown():
             for word in WORD.findall(code):
                 yield path.name, name, word
     for name in SCHEMAS:
-        for word in WORD.findall(command.help_text(name, schema_of(name))):
+        for word in WORD.findall(help.help_text(name, schema_of(name))):
             yield f"{name} --help", None, word
 
 

@@ -15,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyogrio import raw
 
-from geoseg import raster
 from geoseg.errors import InputError
-from geoseg.grid import Grid, Window
-from geoseg.labels import Labels, open_labels, vectorfile
-from geoseg.labels import layer as vector_room
-from geoseg.legend import UNLABELLED, Legend
+from geoseg.geo import raster
+from geoseg.geo import vector as vector_room
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import UNLABELLED, Legend
+from geoseg.labels import vector as vectorfile
+from geoseg.labels.find import open_labels
+from geoseg.labels.settings import Labels
 
 GRID = Grid("EPSG:32632", Affine(1, 0, 500_000, 0, -1, 6_000_100), 100, 120)
 LEGEND = Legend.parse(

@@ -8,15 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import CARD, LEGEND, Context, grid, plain, with_bands, write
 
-from geoseg import raster
-from geoseg.grid import Grid, Window
-from geoseg.halo import HaloReader, OpenScenes
-from geoseg.joint_grid import joint_grid
-from geoseg.lattice import places
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.scene import Scene, Source, find_scenes
-from geoseg.tiling import Tiling
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.tiling import Tiling
+from geoseg.maps.joint_grid import joint_grid
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
+from geoseg.scenes.neighbours import HaloReader, OpenScenes, places
+from geoseg.scenes.scene import Scene, Source, find_scenes
 
 RUNNING = Running("cpu", "32", batch_size=3)
 

@@ -17,25 +17,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from geoseg import fit as fit_room
-from geoseg import loss as loss_room
-from geoseg import lr_find, models, raster
-from geoseg.augment import Augment
-from geoseg.average import Average
-from geoseg.card import ModelCard
+from geoseg.dataset.unlabelled import cut
 from geoseg.errors import InputError
-from geoseg.grid import Grid
-from geoseg.history import History, Validation
-from geoseg.imagery import cut
-from geoseg.legend import IGNORED
-from geoseg.meanteacher import MeanTeacher, mixed, risen
-from geoseg.samples.shuffle import Shuffle, balanced, drawn, part_of
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import IGNORED
+from geoseg.models.card import ModelCard
+from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
+from geoseg.samples.augment import Augment
+from geoseg.samples.draw import part_of
 from geoseg.samples.unlabelled import SceneTiles
-from geoseg.scene import find_scenes
-from geoseg.schedule import learning_rate, optimizer_of, set_frozen, set_rate
-from geoseg.settings import Fit, Loss, Model
-from geoseg.train import TrainConfig, train, train_images
-from geoseg.unlabelled import described
+from geoseg.scenes.scene import find_scenes
+from geoseg.training import loop as fit_room
+from geoseg.training import lr_find
+from geoseg.training.checks import described
+from geoseg.training.config import TrainConfig
+from geoseg.training.objectives import loss as loss_room
+from geoseg.training.objectives.mean_teacher import MeanTeacher, mixed, risen
+from geoseg.training.optimizer import Average, learning_rate, optimizer_of, set_frozen, set_rate
+from geoseg.training.run.history import History, Validation
+from geoseg.training.sampler import Shuffle, balanced, drawn
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train, train_images
 
 MOVED = Affine.translation(200, 0)
 """By the width of the scene: it lies beside it then."""

@@ -9,13 +9,20 @@ import pytest
 import torch
 from made_series import LEGEND, made_dataset
 
-from geoseg import checkpoint, learnseries
-from geoseg.card import ModelCard
-from geoseg.device import choose
 from geoseg.errors import InputError
-from geoseg.learnseries import fit_fold, indices, predict_samples, view_of
-from geoseg.settings import Fit, Loss, Model, SeriesSamples
-from geoseg.train import TrainConfig, main, train_series
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.models.device import choose
+from geoseg.models.settings import Model
+from geoseg.models.view import view_of
+from geoseg.samples.predict import predict_samples
+from geoseg.samples.settings import SeriesSamples
+from geoseg.train import main
+from geoseg.training.config import TrainConfig
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train_series
+from geoseg.training.tasks import series as learnseries
+from geoseg.training.tasks.series import fit_fold, indices
 
 FIT = {"batch_size": 16, "epoch_tiles": 64, "workers": 0, "device": "cpu", "precision": "32"}
 
@@ -84,9 +91,9 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
     class StopError(Exception):
         pass
 
-    import geoseg.fit
+    import geoseg.training.loop
 
-    real, calls = geoseg.fit._save, []
+    real, calls = geoseg.training.loop._save, []
 
     def save(*args):
         real(*args)
@@ -94,12 +101,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(tmp_path):
         if len(calls) == 2:
             raise StopError
 
-    geoseg.fit._save = save
+    geoseg.training.loop._save = save
     try:
         with pytest.raises(StopError):
             main(config(dataset, tmp_path / "parts", "ltae", epochs=4))
     finally:
-        geoseg.fit._save = real
+        geoseg.training.loop._save = real
     main(config(dataset, tmp_path / "parts", "ltae", epochs=4))
     a, b = (
         checkpoint.load(tmp_path / run / "best.safetensors")[0].state_dict()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError
-from geoseg.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendSettings, canonical
+from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendSettings, canonical
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), min_size=1)
 NAMES = NAMES.map(str.strip).filter(bool)

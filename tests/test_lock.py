@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from geoseg import lock
 from geoseg.errors import InputError
-from geoseg.lock import Holder, alone, held, holder, lock_path
+from geoseg.outputs import lock
+from geoseg.outputs.lock import Holder, alone, held, holder, lock_path
 
 
 @pytest.fixture

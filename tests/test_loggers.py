@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from geoseg import books, loggers, runfolder
-from geoseg.books import Books
 from geoseg.errors import InputError
-from geoseg.loggers import Follower
-from geoseg.output import read_json
-from geoseg.runfolder import check_logger
-from geoseg.settings import Fit
-from geoseg.train import train
+from geoseg.outputs.files import read_json
+from geoseg.training.run import folder as runfolder
+from geoseg.training.run import loggers, recorder
+from geoseg.training.run.folder import check_logger
+from geoseg.training.run.loggers import Follower
+from geoseg.training.run.recorder import Books
+from geoseg.training.settings import Fit
+from geoseg.training.start import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -199,7 +200,7 @@ def train_with_stop(dataset, run, monkeypatch, fit):
 
 
 def test_tensorboard_has_each_epoch_once_and_pictures(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "SHOWING", 1e6)  # in a training of seconds they are seldom
+    monkeypatch.setattr(recorder, "SHOWING", 1e6)  # in a training of seconds they are seldom
     train_with_stop(dataset, tmp_path, monkeypatch, QUICK)
     events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"images": 0}).Reload()
     assert [event.value for event in events.Scalars("epoch")] == [1, 2, 3]
@@ -256,7 +257,7 @@ def test_mlflow_goes_on_in_the_same_run(dataset, tmp_path, monkeypatch):
 
 def test_mlflow_in_a_given_store(tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
-    from geoseg.loggers.mlflow import MLflow
+    from geoseg.training.run.mlflow import MLflow
 
     store = f"sqlite:///{tmp_path / 'all.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)

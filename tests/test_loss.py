@@ -10,10 +10,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from geoseg import settings
-from geoseg.classweights import class_weights
 from geoseg.errors import InputError
-from geoseg.loss import build, lovasz_slopes
+from geoseg.training import settings
+from geoseg.training.objectives.loss import build, class_weights, lovasz_slopes
 
 NAMES = ["field", "forest", "road", "water"]
 CASES = {

@@ -11,19 +11,21 @@ import rasterio
 from made_up import CARD, Identity, with_bands, write
 from test_table import read, written
 
-from geoseg.bands import Bands, BandStatistics
-from geoseg.bandtags import BandTags, change, changes, usual
-from geoseg.card import ModelCard
-from geoseg.datedscene import DatedScene
 from geoseg.errors import InputError
-from geoseg.fillvalues import FillCensus, fill_in, said, suspects
-from geoseg.inspection import Inspection
-from geoseg.measureunits import remedy
-from geoseg.network import Network, Running
-from geoseg.predict import predict
-from geoseg.scene import Scene, find_scenes, harmonize, said_of_changes
-from geoseg.series import Series, find_stacks, unitmix
-from geoseg.suitability import check, check_values, fit
+from geoseg.geo.band_tags import BandTags, change, changes, usual
+from geoseg.models.card import ModelCard
+from geoseg.models.suitability import check, check_values, fit
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
+from geoseg.scenes.bands import Bands, BandStatistics
+from geoseg.scenes.dated import DatedScene
+from geoseg.scenes.fill_values import FillCensus, fill_in, said, suspects
+from geoseg.scenes.inspection import Inspection
+from geoseg.scenes.measure_units import remedy
+from geoseg.scenes.scene import Scene, find_scenes, harmonize, said_of_changes
+from geoseg.series import units as unitmix
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import Series
 
 RANDOM = np.random.default_rng(0)
 RED_NIR = ("red", "nir")

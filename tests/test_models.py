@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from geoseg import models, settings
 from geoseg.errors import InputError
-from geoseg.models import segnet, series, smp
+from geoseg.models import settings
+from geoseg.models.networks import build as models
+from geoseg.models.networks import build_series, segnet, smp
 
 CONF = Path(__file__).parents[1] / "conf" / "model"
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
@@ -83,7 +84,7 @@ def test_every_configuration_is_built(path):
     model = OmegaConf.to_object(merged)
     assert model.name == path.stem
     if model.for_series:  # built in test_series_models
-        assert series.build(model, 1, 2, dates=9)
+        assert build_series.build(model, 1, 2, dates=9)
         return
     assert models.build(model, 1, 2).eval()(torch.zeros(1, 1, 8, 8)).shape == (1, 2, 8, 8)
 

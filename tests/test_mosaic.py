@@ -12,15 +12,18 @@ import rasterio
 from affine import Affine
 from rasterio.warp import transform as warp_points
 
-from geoseg import cog, join, landcover, raster
 from geoseg import mosaic as command
 from geoseg.errors import InputError
-from geoseg.grid import Grid
-from geoseg.joint_grid import joint_grid, parse_crs
-from geoseg.legend import Legend
-from geoseg.lock import held
-from geoseg.mosaic import MosaicConfig, mosaic
-from geoseg.pyramid import windows
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import Legend
+from geoseg.maps import join, landcover
+from geoseg.maps.cog import write as cog
+from geoseg.maps.cog.pyramid import windows
+from geoseg.maps.joint_grid import joint_grid, parse_crs
+from geoseg.maps.mosaic import _find, _read, mosaic
+from geoseg.mosaic import MosaicConfig
+from geoseg.outputs.lock import held
 
 LEGEND = Legend.parse(
     [
@@ -124,7 +127,7 @@ def test_any_windows_and_any_number_of_open_files_give_the_same(maps, out, monke
     mosaic(maps.folder, out)
     monkeypatch.setattr(join, "OPEN_MAPS", 2)
     whole = pixels(out)
-    parts = command._read(command._find(maps.folder, out))
+    parts = _read(_find(maps.folder, out))
     with join.Join(parts, raster.info(out).grid) as joined:
         for window in windows(whole.shape, 40):
             codes = joined.read(window)

@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from geoseg.landcover import Map
+from geoseg.maps.landcover import Map
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FIRST_MAP = NOTEBOOKS / "01_first_map.ipynb"

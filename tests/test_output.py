@@ -7,10 +7,12 @@ import sys
 
 import pytest
 
-from geoseg import checkpoint, output
-from geoseg.dataset import write_layer
 from geoseg.errors import InputError
-from geoseg.output import claim, is_claimed, note_made, read_claim, read_made, read_note, replacing
+from geoseg.geo.vector import write_layer
+from geoseg.models import checkpoint
+from geoseg.outputs import files
+from geoseg.outputs.claims import claim, is_claimed, note_made, read_claim, read_made
+from geoseg.outputs.files import read_note, replacing
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def test_a_damaged_note_is_replaced_if_that_is_asked_for(tmp_path, capsys, text)
     options = {"command": "predict", "products": ("maps",)}
     claim(tmp_path, {"size": 1}, **options)
     (tmp_path / ".predict.json").write_text(text)
-    output._told.clear()
+    files._told.clear()
     claim(tmp_path, {"size": 1}, **options)  # nothing there that could be other
     assert ".predict.json: can't be read" in capsys.readouterr().err
     (tmp_path / "maps").mkdir()
@@ -132,8 +134,8 @@ def test_no_terminal_and_no_reader_ends_the_work(unbuffered):
 
 
 def test_json_is_written_whole(tmp_path):
-    output.write_json(tmp_path / "a.json", {"name": "ß"})
+    files.write_json(tmp_path / "a.json", {"name": "ß"})
     assert json.loads((tmp_path / "a.json").read_text("utf-8")) == {"name": "ß"}
     with pytest.raises(ValueError, match="JSON"):
-        output.write_json(tmp_path / "a.json", {"x": float("nan")})
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geoseg.errors import InputError
-from geoseg.pack import Pack
+from geoseg.maps.cog.pack import Pack
 
 PARTS = [[b"one", b"", b"three"], [], [b"\n{}\n" * 50]]
 

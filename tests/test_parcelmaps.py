@@ -32,14 +32,17 @@ from made_up_series import (
     write_parcels,
 )
 
-from geoseg import evaluate, landcover, parcelmaps, raster
-from geoseg.bands import Bands
-from geoseg.decision import Decisions
+from geoseg import evaluate
 from geoseg.errors import InputError
-from geoseg.labels import Labels
-from geoseg.mosaic import mosaic
-from geoseg.output import read_json
-from geoseg.parcelstyle import qml
+from geoseg.geo import raster
+from geoseg.labels.settings import Labels
+from geoseg.maps import landcover
+from geoseg.maps.mosaic import mosaic
+from geoseg.outputs.files import read_json
+from geoseg.parcels import burn
+from geoseg.parcels.classify import Decisions
+from geoseg.parcels.style import qml
+from geoseg.scenes.bands import Bands
 
 CODES = np.array(LEGEND.codes)
 WEST, EAST = (CODES[classes(tile)].ravel() for tile in ("west", "east"))
@@ -427,7 +430,7 @@ def test_parcels_with_periods_are_counted_as_in_the_training(place):
 def test_an_error_on_the_way_keeps_what_is_done(place, monkeypatch):
     with pytest.raises(RuntimeError, match="boom"):
         predict(place, by=network(source=Broken()))
-    real, made = parcelmaps.write_maps, []
+    real, made = burn.write_maps, []
 
     def full(out, name, *given, **options):
         if made:
@@ -435,7 +438,7 @@ def test_an_error_on_the_way_keeps_what_is_done(place, monkeypatch):
         made.append(name)
         real(out, name, *given, **options)
 
-    monkeypatch.setattr(parcelmaps, "write_maps", full)
+    monkeypatch.setattr(burn, "write_maps", full)
     with pytest.raises(InputError, match="disk full"):
         predict(place)
     monkeypatch.undo()

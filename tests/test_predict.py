@@ -15,17 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import CARD, LEGEND, Constant, Context, Identity, grid, plain, with_bands, write
 
-from geoseg import checkpoint, landcover, maps, models, raster
-from geoseg.backends.choice import Choice
-from geoseg.bands import Bands
-from geoseg.card import ModelCard
-from geoseg.device import choose
 from geoseg.errors import InputError
-from geoseg.lock import held
-from geoseg.network import Network, Running
-from geoseg.output import read_json
-from geoseg.predict import PredictConfig, TilingChoice, main, predict
-from geoseg.tiling import Tiling
+from geoseg.geo import raster
+from geoseg.geo.tiling import Tiling
+from geoseg.maps import landcover
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.models.device import choose
+from geoseg.models.networks import build as models
+from geoseg.outputs.files import read_json
+from geoseg.outputs.lock import held
+from geoseg.predict import PredictConfig, TilingChoice, main
+from geoseg.prediction import writer
+from geoseg.prediction.backends.choice import Choice
+from geoseg.prediction.images import predict
+from geoseg.prediction.network import Network, Running
+from geoseg.scenes.bands import Bands
 
 CODES = np.array([0, *LEGEND.codes], np.uint8)
 RUNNING = Running(device="cpu", precision="32", batch_size=3)
@@ -140,15 +145,15 @@ def test_panels_that_wait_to_be_joined(tmp_path, monkeypatch):
         raise InputError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(maps.SceneWriter, "_join", stopped)
+        patch.setattr(writer.SceneWriter, "_join", stopped)
         with pytest.raises(RuntimeError, match="stopped"):
             predict(network, tmp_path / "scenes", tmp_path / "maps")
     with monkeypatch.context() as patch:
-        patch.setattr(maps.SceneWriter, "_join", full)
+        patch.setattr(writer.SceneWriter, "_join", full)
         report = predict(network, tmp_path / "scenes", tmp_path / "maps")
         assert report.failed == {"a": "disk full", "b": "disk full"}
     with monkeypatch.context() as patch:
-        patch.setattr(maps.SceneWriter, "_join", stopped)
+        patch.setattr(writer.SceneWriter, "_join", stopped)
         with pytest.raises(RuntimeError, match="stopped"):
             predict(network, tmp_path / "scenes/a.tif", tmp_path / "maps")
     seen = source.seen
@@ -539,7 +544,7 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
         asked.append(windows)
         return Choice("openvino", None, {"torch": 0.2, "openvino": 0.1}, notes=["onnx: too slow"])
 
-    monkeypatch.setattr("geoseg.work.choose_backend", choose_backend)
+    monkeypatch.setattr("geoseg.prediction.worker.choose_backend", choose_backend)
     write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
     network = Network.open(run_folder, Running("cpu", "32", batch_size=64))
     predict(network, tmp_path / "scenes", tmp_path / "few")

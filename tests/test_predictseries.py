@@ -21,18 +21,18 @@ from made_up_series import (
     write_images,
 )
 
-from geoseg import raster
-from geoseg.bands import Bands
 from geoseg.errors import InputError
-from geoseg.models.windows import PixelWindows, unfold
-from geoseg.mosaic import mosaic
-from geoseg.network import Running
-from geoseg.output import read_json
-from geoseg.predictseries import dated_scenes, predict_series, stacks_for
-from geoseg.samples.series import View
-from geoseg.settings import Model
-from geoseg.stack import anchor
-from geoseg.tiling import Tiling
+from geoseg.geo import raster
+from geoseg.geo.tiling import Tiling
+from geoseg.maps.mosaic import mosaic
+from geoseg.models.settings import Model
+from geoseg.models.view import View
+from geoseg.outputs.files import read_json
+from geoseg.prediction.network import Running
+from geoseg.prediction.series import dated_scenes, predict_series, stacks_for
+from geoseg.prediction.windows import PixelWindows, unfold
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.calendar import anchor
 
 BY_PIXEL = replace(CARD, series=replace(CARD.series, unit="pixel"))
 

@@ -8,20 +8,20 @@ import pytest
 import shapely
 from affine import Affine
 
-from geoseg import raster
-from geoseg.bands import Bands
-from geoseg.dataset import Dataset
+from geoseg.dataset.prepare import prepare
+from geoseg.dataset.split import Split
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
-from geoseg.grid import Grid
-from geoseg.labels import Labels
-from geoseg.legend import Legend
-from geoseg.prepare import prepare
-from geoseg.raster import Raster
-from geoseg.scene import find_scenes, harmonize
-from geoseg.settings import Model
-from geoseg.split import Split
-from geoseg.tiling import Tiling
-from geoseg.trainable import check_dataset
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import Legend
+from geoseg.geo.raster import Raster
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.models.settings import Model
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import find_scenes, harmonize
+from geoseg.training.checks import check_dataset
 
 LEGEND = Legend.parse(
     [

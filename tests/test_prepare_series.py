@@ -11,22 +11,25 @@ from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg import pixelarrays, raster
-from geoseg.bands import Bands
-from geoseg.dataset import check_whole
+from geoseg.dataset import arrays as pixelarrays
+from geoseg.dataset.sample_split import SampleSplit
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.settings import SampleSettings
+from geoseg.dataset.tiles import check_whole
 from geoseg.errors import InputError
-from geoseg.grid import Grid
-from geoseg.labels import Labels
-from geoseg.labels.parcels import read_parcels
-from geoseg.legend import Legend
-from geoseg.outlines import layers, outlines, overlaps, shape_features
-from geoseg.pixelsets import _Draw, pixel_sets
-from geoseg.prepare_series import FromStacks, FromTable, PrepareSeriesConfig, main, prepare_series
-from geoseg.samplesettings import SampleSettings
-from geoseg.samplesplit import SampleSplit
-from geoseg.series import Series
-from geoseg.seriesset import SeriesDataset
-from geoseg.stack import anchor, first_dates
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import Legend
+from geoseg.labels.settings import Labels
+from geoseg.parcels.outlines import layers, outlines, overlaps, shape_features
+from geoseg.parcels.parcels import read_parcels
+from geoseg.parcels.pixel_sets import _Draw, pixel_sets
+from geoseg.parcels.prepare import FromStacks, FromTable, prepare_series
+from geoseg.prepare_series import PrepareSeriesConfig, main
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.calendar import anchor
+from geoseg.scenes.stack import first_dates
+from geoseg.series.settings import Series
 
 LEGEND = Legend.parse(
     [
@@ -422,7 +425,7 @@ def test_other_settings_are_refused_until_overwrite(place):
 
 
 def test_windows_without_parcels_are_not_read(place, monkeypatch):
-    from geoseg.stack import StackReader
+    from geoseg.scenes.stack import StackReader
 
     left, _, _, top = GRIDS["west"].bounds
     write_parcels(

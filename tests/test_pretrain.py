@@ -12,19 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from geoseg import fit as fit_room
-from geoseg import raster
-from geoseg.card import ENCODER, ENCODER_KEY, EncoderCard
+from geoseg.dataset.unlabelled import Imagery, cut
 from geoseg.errors import InputError
-from geoseg.imagery import Imagery, cut
-from geoseg.masking import Masking
-from geoseg.pretrain import PretrainConfig, pretrain
-from geoseg.reconstruction import Reconstruction, error, hidden
+from geoseg.geo import raster
+from geoseg.geo.tiling import Tiling
+from geoseg.models.card import ENCODER, ENCODER_KEY, EncoderCard
+from geoseg.models.settings import Model
+from geoseg.pretrain import pretrain
 from geoseg.samples.unlabelled import SceneTiles
-from geoseg.scene import find_scenes
-from geoseg.settings import Fit, Model
-from geoseg.tiling import Tiling
-from geoseg.train import train
+from geoseg.scenes.scene import find_scenes
+from geoseg.training import loop as fit_room
+from geoseg.training.config import PretrainConfig
+from geoseg.training.objectives.reconstruction import Reconstruction, error, hidden
+from geoseg.training.settings import Fit, Masking
+from geoseg.training.start import train
 
 rng = np.random.default_rng
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")

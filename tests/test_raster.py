@@ -6,9 +6,9 @@ import rasterio
 from affine import Affine
 from made_up import grid, write
 
-from geoseg import raster
 from geoseg.errors import InputError
-from geoseg.grid import Grid, Window
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
 
 IMAGE = np.arange(1, 2 * 30 * 40 + 1, dtype=np.uint16).reshape(2, 30, 40)
 

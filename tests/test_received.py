@@ -9,22 +9,24 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from geoseg import landcover, offline, vrt
-from geoseg.accuracy import write_confusion_csv
-from geoseg.bands import Bands
-from geoseg.card import ModelCard
-from geoseg.dataset import DESCRIPTION, TILES, Dataset
+from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
 from geoseg.errors import LONGEST, InputError
-from geoseg.legend import Legend, composed
-from geoseg.maps import LANDCOVER
-from geoseg.mosaic import _warn_missing
-from geoseg.output import read_json, write_json
-from geoseg.predict import bands_for
-from geoseg.record import NAME, Record
-from geoseg.report.sources import _followed
-from geoseg.settings import Model
-from geoseg.summary import Summary
-from geoseg.tablefile import cell
+from geoseg.evaluation.accuracy import write_confusion_csv
+from geoseg.evaluation.sources import _followed
+from geoseg.geo import vrt
+from geoseg.geo.legend import Legend, composed
+from geoseg.maps import landcover
+from geoseg.maps.folder import LANDCOVER, NAME
+from geoseg.maps.mosaic import _warn_missing
+from geoseg.models.card import ModelCard
+from geoseg.models.settings import Model
+from geoseg.outputs.csv_cells import cell
+from geoseg.outputs.files import read_json, write_json
+from geoseg.outputs.summary import Summary
+from geoseg.prediction.images import bands_for
+from geoseg.prediction.record import Record
+from geoseg.received import offline
+from geoseg.scenes.bands import Bands
 
 DEEP = "[" * 100_000
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from conftest import make_dataset
 
-from geoseg import recipe
-from geoseg.classweights import class_weights
-from geoseg.settings import Fit, Loss, Model, SeriesSamples, Study
+from geoseg.models.settings import Model
+from geoseg.samples.settings import SeriesSamples
+from geoseg.training import recipe
+from geoseg.training.objectives.loss import class_weights
+from geoseg.training.settings import Fit, Loss, Study
 
 
 def study(model="unet", loss=None, fit=None):

@@ -3,11 +3,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from geoseg.augment import Augment, build
-from geoseg.grid import Window
-from geoseg.legend import IGNORED
-from geoseg.samples.shuffle import Shuffle
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import IGNORED
+from geoseg.samples.augment import Augment, build
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather
+from geoseg.training.sampler import Shuffle
 
 
 def test_tiles_come_back_as_written(dataset):

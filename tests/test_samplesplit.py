@@ -3,11 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg.crossvalidation.draw import Folding, folds
+from geoseg.dataset.sample_split import SampleSplit, Units, assign, centres_m, nearest_m
+from geoseg.dataset.samples import Samples
+from geoseg.dataset.split import share_out
 from geoseg.errors import InputError
-from geoseg.samplesplit import Folding, SampleSplit, assign, folds
-from geoseg.seriesset import Samples
-from geoseg.split import share_out
-from geoseg.units import Units, centres_m, nearest_m
 
 UTM = "EPSG:32632"
 

@@ -5,11 +5,11 @@ import pytest
 import rasterio
 from made_up import grid, write
 
-from geoseg import raster
-from geoseg.bands import Bands
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.scene import Scene, find_scenes, fit_bands, match_names
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import Scene, find_scenes, fit_bands, match_names
 
 RGB = ("red", "green", "blue")
 IMAGE = np.arange(1, 3 * 20 * 30 + 1, dtype=np.uint16).reshape(3, 20, 30)

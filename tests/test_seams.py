@@ -5,8 +5,8 @@ from math import isnan
 import numpy as np
 import pytest
 
-from geoseg.seams import Seams, borders, count, cuts, matched, pooled
-from geoseg.tiling import Tiling
+from benchmarks.seam_ratio import Seams, borders, count, cuts, matched, pooled
+from geoseg.geo.tiling import Tiling
 
 LINES = [32, 64, 96]
 

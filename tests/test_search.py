@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from geoseg import search
+from geoseg.commands import search
 from geoseg.errors import InputError
 
 pytest.importorskip("optuna", minversion="4")

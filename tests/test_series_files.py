@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import grid, write
 
-from geoseg.bands import Bands
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.series import Series, dates, find_stacks, offset
+from geoseg.geo.grid import Window
+from geoseg.scenes.bands import Bands
+from geoseg.series import dates, offset
+from geoseg.series.find import find_stacks
 from geoseg.series.safe import NOT_CLEAR
+from geoseg.series.settings import Series
 
 DAYS = (date(2020, 1, 10), date(2020, 2, 20), date(2020, 3, 15))
 IMAGE = np.arange(1, 2 * 20 * 30 + 1, dtype=np.uint16).reshape(2, 20, 30)

@@ -12,7 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from geoseg.models import attention, entries, ltae, pixelset, psetae
+from geoseg.models.networks import attention, ltae, masked, pixel_set, psetae
 
 T = 9
 CLOSE = {"rtol": 1e-4, "atol": 2e-5}
@@ -77,19 +77,19 @@ def test_mean_and_deviation_of_pixels():
     valid = torch.rand(4, 7) < 0.6
     valid[:, 0] = True
     valid[3, 1:] = False
-    mean, deviation = pixelset.mean_and_deviation(pixels * valid.unsqueeze(-1), valid)
+    mean, deviation = pixel_set.mean_and_deviation(pixels * valid.unsqueeze(-1), valid)
     for number in range(4):
         chosen = pixels[number, valid[number]]
         torch.testing.assert_close(mean[number], chosen.mean(0))
         expected = chosen.std(0, correction=0)
         torch.testing.assert_close(deviation[number], expected, rtol=1e-4, atol=2e-3)
     # A single pixel takes a way of its own, to the same end.
-    alone = pixelset.mean_and_deviation(pixels[3:, :1], valid[3:, :1])
+    alone = pixel_set.mean_and_deviation(pixels[3:, :1], valid[3:, :1])
     torch.testing.assert_close(alone, (mean[3:], deviation[3:]))
 
 
 def test_norms_joined_to_weights_predict_the_same():
-    layer = entries.Dense(3, 5)
+    layer = masked.Dense(3, 5)
     layer.norm.running_mean.normal_()
     layer.norm.running_var.uniform_(0.5, 2)
     nn.init.normal_(layer.norm.weight)
@@ -124,6 +124,6 @@ def test_valid_entries_are_taken_and_put_back(flags):
     valid = torch.tensor(flags).view(1, -1)
     x = torch.arange(1.0, 1 + 2 * len(flags)).view(1, -1, 2)
     seen = []
-    doubled = entries.on_valid(lambda some: seen.append(len(some)) or 2 * some, valid, x)
+    doubled = masked.on_valid(lambda some: seen.append(len(some)) or 2 * some, valid, x)
     assert seen == [sum(flags)]
     assert torch.equal(doubled, 2 * x * valid.unsqueeze(-1))

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from geoseg import settings
 from geoseg.errors import InputError
-from geoseg.models import entries, series, utae
+from geoseg.models import settings
+from geoseg.models.networks import build_series, masked, utae
 
 PIXEL_SETS = ("lstm", "tempcnn", "psetae", "ltae")
 ANY_DATES = ("lstm", "psetae", "ltae")
@@ -36,7 +36,7 @@ def _seed():
 
 def build(name: str, *, dates: int = T, **options) -> nn.Module:
     """A network whose norms have seen other data, ready to predict."""
-    network = series.build(settings.Model(name=name, **options), C, K, dates=dates)
+    network = build_series.build(settings.Model(name=name, **options), C, K, dates=dates)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
@@ -136,7 +136,7 @@ def test_many_samples_are_read_in_parts_to_the_same_end(name, options, monkeypat
     network = build(name, **options)
     inputs = samples(7)
     whole = network(*inputs)
-    monkeypatch.setattr(entries, "PART", 3 * T)  # one to three samples at a time
+    monkeypatch.setattr(masked, "PART", 3 * T)  # one to three samples at a time
     torch.testing.assert_close(network(*inputs), whole, **CLOSE)
 
 
@@ -184,7 +184,7 @@ def test_tempcnn_refuses_another_number_of_dates():
     with pytest.raises(ValueError, match="8 dates, the network was built for 9"):
         network(*samples(dates=8))
     with pytest.raises(ValueError, match="give `dates`"):
-        series.build(settings.Model(name="tempcnn"), C, K)
+        build_series.build(settings.Model(name="tempcnn"), C, K)
 
 
 # Nothing valid, training
@@ -317,7 +317,7 @@ def count(module: nn.Module) -> int:
 def test_published_numbers_of_parameters():
     published = {"psetae": 164_116, "ltae": 143_124, "utae": 1_087_260}
     networks = {
-        name: series.build(settings.Model(name=name), 10, 20, shape_features=4)
+        name: build_series.build(settings.Model(name=name), 10, 20, shape_features=4)
         for name in published
     }
     assert {name: count(network) for name, network in networks.items()} == published
@@ -338,7 +338,7 @@ def test_published_numbers_of_parameters():
 )
 def test_sizes_that_do_not_go_are_refused(name, options, expected):
     with pytest.raises(InputError) as raised:
-        series.build(settings.Model(name=name, **options), C, K)
+        build_series.build(settings.Model(name=name, **options), C, K)
     for part in expected:
         assert part in str(raised.value)
 

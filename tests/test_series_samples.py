@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_series import CARD, STATISTICS, made_samples
 
-from geoseg.samples.series import BatchShuffle, InOrder, SeriesBatches, View, fill, vary
-from geoseg.samples.shuffle import Share, Shuffle
-from geoseg.seriesset import MISSING, observed
-from geoseg.settings import SeriesSamples
+from geoseg.models.view import View, fill
+from geoseg.samples.series import InOrder, SeriesBatches, vary
+from geoseg.samples.settings import SeriesSamples
+from geoseg.scenes.stack import MISSING, observed
+from geoseg.training.sampler import BatchShuffle, Share, Shuffle
 
 VIEW = View(STATISTICS, CARD)
 

@@ -13,30 +13,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_up import grid
 
-from geoseg import checkpoint, raster
-from geoseg.bands import BandStatistics
-from geoseg.card import ModelCard
-from geoseg.dataset import Dataset
-from geoseg.datedscene import DatedScene
+from geoseg.dataset.prepare_cubes import MapSettings, prepare_map
+from geoseg.dataset.sample_split import SampleSplit
+from geoseg.dataset.samples import SeriesDataset, unit_of
+from geoseg.dataset.settings import SampleSettings
+from geoseg.dataset.split import leakage_m
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.labels import Labels
-from geoseg.legend import IGNORED, Legend, LegendSettings
-from geoseg.models.windows import CubeWindows
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import IGNORED, Legend, LegendSettings
+from geoseg.geo.raster import Raster
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.models.settings import Model
+from geoseg.prediction.windows import CubeWindows
 from geoseg.prepare_series import PrepareSeriesConfig, main
-from geoseg.raster import Raster
-from geoseg.samples import tiles as tiles_room
 from geoseg.samples.cubes import TrainCubes, ValCubes, collate, turned
+from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import OpenScenes
-from geoseg.samplesettings import SampleSettings
-from geoseg.samplesplit import SampleSplit
-from geoseg.series import Series, find_stacks
-from geoseg.seriesmap import MapSettings, prepare_map
-from geoseg.seriesset import SeriesDataset, unit_of
-from geoseg.settings import Fit, Loss, Model, SeriesSamples
-from geoseg.split import leakage_m
-from geoseg.tiling import Tiling
-from geoseg.train import TrainConfig, train, train_series
+from geoseg.scenes import neighbours
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.dated import DatedScene
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import Series
+from geoseg.training.config import TrainConfig
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train, train_series
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -412,7 +417,7 @@ def test_prediction_sees_what_validation_saw(made):
 
 
 def test_files_open_at_a_time_are_few(made, monkeypatch):
-    monkeypatch.setattr(tiles_room, "OPEN_FILES", 10)  # one tile: images, masks and the target
+    monkeypatch.setattr(neighbours, "OPEN_FILES", 10)  # one tile: images, masks and the target
     scenes = OpenScenes(made)
     window = Window(0, 0, 16, 16)
     first = scenes.read("west", window)[0]

@@ -4,9 +4,9 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg.dataset.split import Split, leakage_m
 from geoseg.errors import InputError
-from geoseg.grid import Grid, Window
-from geoseg.split import Split, leakage_m
+from geoseg.geo.grid import Grid, Window
 
 
 def grid(height=512, width=512, left=0.0, top=0.0, crs="EPSG:32632"):

@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import grid, write
 
-from geoseg import layers
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.layers import Layer
-from geoseg.series import Series, find_stacks
-from geoseg.stack import MISSING, Stack, anchor, anchors
+from geoseg.geo.grid import Window
+from geoseg.scenes import layers
+from geoseg.scenes.calendar import anchor, anchors
+from geoseg.scenes.layers import Layer
+from geoseg.scenes.stack import MISSING, Stack
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import Series
 
 DAYS = tuple(date(2020, 1, 1) + timedelta(10 * n) for n in range(4))
 VALUES = np.arange(1, 4 * 2 * 20 * 30 + 1, dtype=np.uint16).reshape(4, 2, 20, 30)

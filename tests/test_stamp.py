@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import shapely
 
-from geoseg import stamp
-from geoseg.dataset import write_layer
-from geoseg.stamp import broken, is_whole, stamp_of, stamps
+from geoseg.geo.vector import write_layer
+from geoseg.outputs import stamp
+from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, stamp.PART * stamp.PARTS + 12345])

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg import sweep
+from geoseg.commands import sweep
 from geoseg.errors import InputError
 
 TRAIN = (sys.executable, "-m", "geoseg.train")

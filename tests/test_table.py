@@ -4,15 +4,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoseg.bands import Bands
+from geoseg.dataset.samples import load_pixels
+from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
-from geoseg.labels import Labels
-from geoseg.legend import Legend
-from geoseg.samplesettings import SampleSettings
-from geoseg.series import Series
-from geoseg.seriesset import load_pixels
-from geoseg.table import read_table
-from geoseg.tablesamples import collect_table
+from geoseg.geo.legend import Legend
+from geoseg.labels.settings import Labels
+from geoseg.parcels.table import read_table
+from geoseg.parcels.table_samples import collect_table
+from geoseg.scenes.bands import Bands
+from geoseg.series.settings import Series
 
 LEGEND = Legend.parse(
     [

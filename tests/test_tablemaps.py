@@ -9,13 +9,14 @@ import pytest
 from made_up import LEGEND
 from made_up_series import CARD, ByRed, network
 
-from geoseg import classify, tablemaps
-from geoseg.bands import Bands
+from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
-from geoseg.output import read_json
-from geoseg.samplesettings import SampleSettings
-from geoseg.series import Series
-from geoseg.tablemaps import HEADER, predict_table
+from geoseg.outputs.files import read_json
+from geoseg.parcels import classify
+from geoseg.parcels import predict_table as tablemaps
+from geoseg.parcels.predict_table import HEADER, predict_table
+from geoseg.scenes.bands import Bands
+from geoseg.series.settings import Series
 
 DATES = ("2021-01-05", "2021-02-09", "2021-03-20")
 RED = {"a": 100, "b": 300, "c": 200, "d": 155}

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from geoseg.threads import Behind, ahead, in_order, timed
+from geoseg.outputs.threads import Behind, ahead, in_order, timed
 
 
 def alive():

@@ -11,16 +11,16 @@ from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.dataset import Dataset, Tile
+from geoseg.crossvalidation.draw import Folding, draw_folds
+from geoseg.crossvalidation.layout import Layout, check_units, clear_of
+from geoseg.dataset.prepare import NOTHING
+from geoseg.dataset.split import Split
+from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
-from geoseg.grid import Grid, Window
-from geoseg.legend import Legend
-from geoseg.making import NOTHING
-from geoseg.samplesplit import Folding, draw_folds
-from geoseg.scene import Scene
-from geoseg.split import Split
-from geoseg.tilefolds import Layout, check_units, clear_of
-from geoseg.tiling import Tiling
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.scenes.scene import Scene
 
 LEGEND = Legend.parse(
     [{"code": code, "name": name, "color": "#000000"} for code, name in ((1, "a"), (2, "b"))],
@@ -66,7 +66,7 @@ class Made:
         return np.bincount(self.labels[scene][rows, columns].ravel(), minlength=256)[:K]
 
     def layout(self, folding: Folding) -> Layout:
-        with patch("geoseg.tilefolds.counter", lambda _: self.count):
+        with patch("geoseg.crossvalidation.layout.counter", lambda _: self.count):
             return Layout.of(self.dataset, self.pool, folding)
 
     def marked(self, windows) -> dict[str, np.ndarray]:

@@ -9,17 +9,28 @@ import torch
 from lightning.fabric import Fabric
 from torch import nn
 
-from geoseg import books, strips, tilepictures
-from geoseg.augment import Augment
-from geoseg.bands import BandStatistics
-from geoseg.dataset import Tile
-from geoseg.grid import Window
-from geoseg.legend import Legend
+from geoseg.dataset.tiles import Tile
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
+from geoseg.models.settings import Model
+from geoseg.samples.augment import Augment
 from geoseg.samples.tiles import ValTiles
-from geoseg.settings import Fit, Model
-from geoseg.strips import GAP, HATCH, HATCHED, WRONG, save_strips, strip
-from geoseg.tilepictures import TilePictures, choose
-from geoseg.train import train
+from geoseg.scenes.bands import BandStatistics
+from geoseg.training.run import pictures as strips
+from geoseg.training.run import pictures as tilepictures
+from geoseg.training.run import recorder
+from geoseg.training.run.pictures import (
+    GAP,
+    HATCH,
+    HATCHED,
+    WRONG,
+    TilePictures,
+    choose,
+    save_strips,
+    strip,
+)
+from geoseg.training.settings import Fit
+from geoseg.training.start import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -170,7 +181,7 @@ def same(a, b):
 
 
 def test_pictures_change_nothing_of_the_training(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(books, "SHOWING", 1e6)  # in a training of seconds they are seldom
+    monkeypatch.setattr(recorder, "SHOWING", 1e6)  # in a training of seconds they are seldom
     fit = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", logger="none")
     for name, every in (("without", 0), ("with", 1)):
         how = {"model": Model(dropout=0.3), "augment": Augment(flips=True, brightness=0.2)}

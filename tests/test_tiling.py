@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geoseg.errors import InputError
-from geoseg.grid import Window
-from geoseg.tiling import Tiling
+from geoseg.geo.grid import Window
+from geoseg.geo.tiling import Tiling
 
 
 @st.composite

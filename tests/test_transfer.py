@@ -17,20 +17,26 @@ from made_up import CARD, plain, with_bands
 from made_up_series import CARD as SERIES_CARD
 from torch import Tensor, nn
 
-from geoseg import checkpoint, origin, transfer, weights
-from geoseg.card import EncoderCard, ModelCard, weights_hash
-from geoseg.crossvalidate import CrossvalidateConfig, crossvalidate
-from geoseg.device import choose
+from geoseg.crossvalidation.config import CrossvalidateConfig
+from geoseg.crossvalidation.draw import Folding
+from geoseg.crossvalidation.run import crossvalidate
+from geoseg.dataset.statistics import measure
 from geoseg.errors import InputError
-from geoseg.learnseries import fit_fold, predict_samples, view_of
-from geoseg.legend import Legend
-from geoseg.origin import Origin
-from geoseg.pretrain import PretrainConfig, pretrain
-from geoseg.samplesplit import Folding
-from geoseg.seriesstats import measure
-from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples
-from geoseg.tiling import Tiling
-from geoseg.train import TrainConfig, train, train_series
+from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
+from geoseg.models import checkpoint, origin, transfer, weights
+from geoseg.models.card import EncoderCard, ModelCard, weights_hash
+from geoseg.models.device import choose
+from geoseg.models.origin import Origin
+from geoseg.models.settings import ARCHITECTURES, SERIES_NETWORKS, Model
+from geoseg.models.view import view_of
+from geoseg.pretrain import pretrain
+from geoseg.samples.predict import predict_samples
+from geoseg.samples.settings import SeriesSamples
+from geoseg.training.config import PretrainConfig, TrainConfig
+from geoseg.training.settings import Fit, Loss
+from geoseg.training.start import train, train_series
+from geoseg.training.tasks.series import fit_fold
 
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
 NETWORKS = ARCHITECTURES + SERIES_NETWORKS

@@ -7,19 +7,20 @@ import pytest
 import rasterio
 from made_up import CARD, write
 
-from geoseg.bands import Bands, BandStatistics, scale
-from geoseg.card import ModelCard
-from geoseg.dataset import Dataset
-from geoseg.grid import Window
-from geoseg.labels import Labels
-from geoseg.legend import Legend
-from geoseg.prepare import prepare
-from geoseg.raster import Raster
-from geoseg.scene import Scene, find_scenes, harmonize
-from geoseg.series import Series, find_stacks
-from geoseg.split import Split
-from geoseg.suitability import fit
-from geoseg.tiling import Tiling
+from geoseg.dataset.prepare import prepare
+from geoseg.dataset.split import Split
+from geoseg.dataset.tiles import Dataset
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.raster import Raster
+from geoseg.geo.tiling import Tiling
+from geoseg.labels.settings import Labels
+from geoseg.models.card import ModelCard
+from geoseg.models.suitability import fit
+from geoseg.scenes.bands import Bands, BandStatistics, scale
+from geoseg.scenes.scene import Scene, find_scenes, harmonize
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import Series
 
 NAMES = ("red", "green", "nir")
 SIDE = 64
@@ -206,7 +207,7 @@ def test_partial_goes_from_prepare_to_the_card_and_to_prediction(tmp_path):
     card = ModelCard.from_json(ModelCard.of(made, CARD.model, {}).to_json())
     assert card.partial
     assert card.tags == made.tags
-    from geoseg.predict import bands_for
+    from geoseg.prediction.images import bands_for
 
     assert bands_for(card).partial
     assert bands_for(card, Bands(partial=False)).partial is False

@@ -11,10 +11,10 @@ import geopandas
 import pytest
 import shapely
 
-from geoseg import sqlitefile
-from geoseg.dataset import TILES, Dataset
+from geoseg.dataset.tiles import TILES, Dataset
 from geoseg.errors import InputError
-from geoseg.labels.layer import Layer
+from geoseg.geo.vector import Layer
+from geoseg.received import sqlite_file
 
 FOREVER = "WITH RECURSIVE a(n) AS (SELECT 1 UNION ALL SELECT n FROM a) SELECT n AS fid, n FROM a"
 
@@ -99,7 +99,7 @@ def test_tiles_that_are_a_view_are_no_tiles(tmp_path):
         database.execute(f"CREATE VIEW tiles AS {FOREVER}")
     database.close()
     with pytest.raises(InputError, match="no table tiles"):
-        sqlitefile.select(tmp_path / TILES, "tiles", ("fid",))
+        sqlite_file.select(tmp_path / TILES, "tiles", ("fid",))
     assert Dataset.tiles  # goes through it
 
 
@@ -107,7 +107,7 @@ def test_a_query_that_takes_too_long_ends(tmp_path):
     sqlite3.connect(tmp_path / "a.db").close()
     with (
         pytest.raises(sqlite3.OperationalError, match="interrupted"),
-        sqlitefile.reading(tmp_path / "a.db", patience=0.2) as database,
+        sqlite_file.reading(tmp_path / "a.db", patience=0.2) as database,
     ):
         database.execute(f"SELECT count(*) FROM ({FOREVER})").fetchall()
 

@@ -16,8 +16,9 @@ from segmentation_models_pytorch import encoders
 from torch import Tensor, nn
 from torchvision.models import vgg
 
-from geoseg import checkpoint, models, origin, settings, transfer, weights
 from geoseg.errors import InputError
+from geoseg.models import checkpoint, origin, settings, transfer, weights
+from geoseg.models.networks import build as models
 
 
 def encoder(channels: int = 3) -> nn.Sequential:

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_up import grid, write
 
-from geoseg import raster
-from geoseg.grid import Window
-from geoseg.layers import Image
-from geoseg.zoom import Zoom
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.geo.zoom import Zoom
+from geoseg.scenes.layers import Image
 
 COARSE = grid(12, 15, pixel=20)
 RNG = np.random.default_rng(0)

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from benchmarks.series import each_pixel
-from geoseg.dataset import Dataset, Tile
-from geoseg.grid import Window
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.geo.grid import Window
 from geoseg.samples.tiles import OpenScenes
-from geoseg.seriesset import SeriesDataset, observed
+from geoseg.scenes.stack import observed
 
 
 @dataclass(frozen=True)

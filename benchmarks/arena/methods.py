@@ -35,15 +35,21 @@ from benchmarks.arena.rivals import (
 )
 from benchmarks.arena.sets import ImageSet, SeriesSet, Set
 from benchmarks.series import each_pixel
-from geoseg import command, learn, learnseries, recipe
-from geoseg.accuracy import Scores, confusion
-from geoseg.dataset import Dataset
-from geoseg.history import METRICS
-from geoseg.output import write_json
-from geoseg.samples.shuffle import Shuffle
-from geoseg.series import Series, find_stacks
-from geoseg.seriesset import SAMPLES, SeriesDataset
-from geoseg.settings import ARCHITECTURES, SERIES_NETWORKS, Fit, Loss, Model, SeriesSamples, Study
+from geoseg.commands import conf
+from geoseg.dataset.samples import SAMPLES, SeriesDataset
+from geoseg.dataset.tiles import Dataset
+from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.models.settings import ARCHITECTURES, SERIES_NETWORKS, Model
+from geoseg.outputs.files import write_json
+from geoseg.samples.settings import SeriesSamples
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import Series
+from geoseg.training import recipe
+from geoseg.training.run.history import METRICS
+from geoseg.training.sampler import Shuffle
+from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.tasks import images as learn
+from geoseg.training.tasks import series as learnseries
 
 GEOSEG = "geoseg:"
 """What geoseg's methods begin with; the network follows."""
@@ -85,7 +91,7 @@ def why_not(method: str, made: Set) -> str | None:
     """Why a method can't be tried on a set here; None if it can."""
     if method.startswith(GEOSEG):
         name = method.removeprefix(GEOSEG)
-        if not (command.CONF / "model" / f"{name}.yaml").is_file():
+        if not (conf.CONF / "model" / f"{name}.yaml").is_file():
             return f"geoseg has no model={name}"
         others = SERIES_NETWORKS if made.kind == "images" else ARCHITECTURES
         return f"not a network for {made.kind}" if name in others else None
@@ -240,9 +246,9 @@ def _on_map(place: Place, maps: Path, ids: np.ndarray, split: np.ndarray) -> np.
     """
     import geopandas
 
-    from geoseg.outlines import layers, outlines, overlaps
-    from geoseg.pixelsets import pixel_sets
-    from geoseg.samplesettings import SampleSettings
+    from geoseg.dataset.settings import SampleSettings
+    from geoseg.parcels.outlines import layers, outlines, overlaps
+    from geoseg.parcels.pixel_sets import pixel_sets
 
     # The outlines, and what of them was taken, are those of the data set of all seeds.
     whole = SeriesDataset.load(place.dataset.parent / "dataset")
@@ -311,11 +317,11 @@ def digest_of(method: str) -> str:
 
     What the rivals need of geoseg does not count: its reading and splitting are tested elsewhere.
     """
-    root, here = Path(command.__file__).parent, Path(__file__).parent
+    root, here = Path(conf.__file__).parent, Path(__file__).parent
     files = [here / f"{name}.py" for name in ("arrays", "methods", "sets")]
     files += [here.parent / "real.py", here.parent / "series.py"]
     if method.startswith(GEOSEG):
-        files += [*root.rglob("*.py"), *command.CONF.rglob("*.yaml")]
+        files += [*root.rglob("*.py"), *conf.CONF.rglob("*.yaml")]
     else:
         files += [here / "plain.py", here / "rivals.py"]
     found = hashlib.sha256()

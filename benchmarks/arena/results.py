@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.arena.methods import GEOSEG, Limit
 from benchmarks.arena.sets import SETS, Set
-from geoseg.output import read_json, write_json
+from geoseg.outputs.files import read_json, write_json
 
 TEST, INNER = "test", "inner"
 PLAIN = "plain"

@@ -22,9 +22,9 @@ import numpy as np
 from benchmarks.arena import plain
 from benchmarks.arena.arrays import Images, Series, load_images, load_series
 from benchmarks.arena.plain import Budget
-from geoseg.dataset import Dataset
-from geoseg.output import replacing, write_json
-from geoseg.seriesset import SeriesDataset, unit_of
+from geoseg.dataset.samples import SeriesDataset, unit_of
+from geoseg.dataset.tiles import Dataset
+from geoseg.outputs.files import replacing, write_json
 
 PREDICTION = "prediction.npz"
 TOLD = "told.json"

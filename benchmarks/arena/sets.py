@@ -17,16 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import real, series
-from geoseg.bands import BandStatistics
-from geoseg.dataset import DESCRIPTION, TARGETS, Dataset, Tile, write_tiles
-from geoseg.making import measure
-from geoseg.prepare_series import prepare_series
-from geoseg.samplesplit import Folding, SampleSplit, assign, draw_folds
-from geoseg.seriesset import PIXELS, Samples, SeriesDataset, write_samples
-from geoseg.seriesstats import day_range, shape_statistics
-from geoseg.seriesstats import measure as measure_series
-from geoseg.summary import Summary
-from geoseg.tilefolds import Layout
+from geoseg.crossvalidation.draw import Folding, draw_folds
+from geoseg.crossvalidation.layout import Layout
+from geoseg.dataset.prepare import measure
+from geoseg.dataset.sample_split import SampleSplit, assign
+from geoseg.dataset.samples import PIXELS, Samples, SeriesDataset, write_samples
+from geoseg.dataset.statistics import day_range, shape_statistics
+from geoseg.dataset.statistics import measure as measure_series
+from geoseg.dataset.tiles import DESCRIPTION, TARGETS, Dataset, Tile, write_tiles
+from geoseg.outputs.summary import Summary
+from geoseg.parcels.prepare import prepare_series
+from geoseg.scenes.bands import BandStatistics
 
 FOLDS = 5
 """Inner folds of a train part; of scenes as many as there are."""

@@ -8,9 +8,9 @@ import numpy as np
 import pyproj
 import shapely
 
-from geoseg.extent import Bounds
-from geoseg.grid import same_crs
-from geoseg.ground import ground
+from geoseg.geo.extent import Bounds
+from geoseg.geo.grid import same_crs
+from geoseg.geo.ground import ground
 
 POINT, LINE, RING, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION = range(8)
 """Type numbers of shapely (and GEOS)."""

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoseg import extent
-from geoseg.burn import burn, ignore_borders
 from geoseg.errors import InputError
-from geoseg.grid import Grid, Window
-from geoseg.labels.rasterfile import RasterLabels
-from geoseg.labels.vectorfile import VectorLabels
-from geoseg.legend import UNLABELLED, Legend
+from geoseg.geo import extent
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import UNLABELLED, Legend
+from geoseg.geo.rasterize import burn, ignore_borders
+from geoseg.labels.raster import RasterLabels
+from geoseg.labels.vector import VectorLabels
 
 if TYPE_CHECKING:
-    from geoseg.labels import Labels
+    from geoseg.labels.settings import Labels
 
 LabelFile = VectorLabels | RasterLabels
 

@@ -13,17 +13,16 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset as TorchDataset
 
-from geoseg.bands import BandStatistics
-from geoseg.dataset import Dataset, Tile
-from geoseg.datedscene import DatedScene
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.samples.draw import Draw
 from geoseg.samples.series import dropped, shifted
-from geoseg.samples.shuffle import Draw
+from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import Look, TrainTiles, ValTiles
-from geoseg.settings import SeriesSamples
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.dated import DatedScene
 
 STEP = 8
 """Sides in validation are multiples of this: U-TAE halves an image three times."""
-
 Cube = tuple[Tensor, Tensor, Tensor]
 """Values (T, C, H, W) float32, 0 where missing, valid (T, H, W) bool and days (T,) float32."""
 Sample = tuple[Cube, Tensor]

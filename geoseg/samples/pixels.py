@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from geoseg.bands import scale
-from geoseg.dataset import Dataset, Tile
-from geoseg.grid import Window
-from geoseg.models.forest import ImageForest
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.geo.grid import Window
+from geoseg.models.networks.forest import ImageForest
 from geoseg.samples.tiles import OpenScenes
+from geoseg.scenes.bands import scale
 
 MOST_TILES = 1000
 """Tiles that are read; of more there are all that hold a rare class, and some of the others."""

@@ -6,7 +6,6 @@ Letters of shapes: B samples of a batch, S pixels, T dates, C bands, G days of a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,114 +14,15 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import Sampler
 
-from geoseg.bands import BandStatistics
-from geoseg.samples.shuffle import Draw, Share, Shuffle
-from geoseg.seriescard import SeriesCard
-from geoseg.seriesset import MISSING, Samples, load_pixels, observed
-from geoseg.settings import SeriesSamples
+from geoseg.dataset.samples import Samples, load_pixels
+from geoseg.models.view import Inputs, View
+from geoseg.samples.draw import Draw
+from geoseg.samples.settings import SeriesSamples
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.stack import MISSING, observed
 
-FAR = 3.0
-"""Deviations from the mean up to which the shape of a parcel counts."""
 MOST_PIXELS = 256
 """Pixels of a sample that are seen outside training, evenly spread where there are more."""
-
-Inputs = tuple[Tensor, Tensor, Tensor, Tensor]
-"""Values (B, T, S, C) float32, valid (B, T, S) bool, days (B, T) and shape (B, 4) float32."""
-
-
-@dataclass(frozen=True)
-class View:
-    """How observations become what the network sees."""
-
-    statistics: BandStatistics
-    card: SeriesCard
-
-    def inputs(self, values: np.ndarray, days: np.ndarray, shape: np.ndarray) -> Inputs:
-        """Tensors of values (B, S, T, C) with MISSING, days (B, T) and shape features (B, 4)."""
-        seen = observed(values)
-        values, seen, days = _front(values, seen, days)
-        return self.regular(
-            torch.from_numpy(self.scale(values, seen)),
-            torch.from_numpy(seen),
-            torch.from_numpy(days.astype(np.float32)),
-            torch.from_numpy(self._scale_shape(shape)),
-        )
-
-    def regular(self, values: Tensor, seen: Tensor, days: Tensor, shape: Tensor) -> Inputs:
-        """What the network takes, of scaled values and seen (B, S, T, C), days and shape."""
-        valid = seen.any(dim=3)
-        if self.card.grid is not None:
-            grid = torch.tensor(self.card.grid, dtype=torch.float32, device=values.device)
-            values, valid = fill(values, seen, days, grid)
-            days = grid.expand(len(days), -1)
-        return values.transpose(1, 2).contiguous(), valid.transpose(1, 2), days, shape
-
-    def scale(self, values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-        """Zero mean and unit deviation per band, the last axis; 0 where nothing was observed."""
-        mean, factor = self.statistics.scaling()
-        scaled = np.subtract(values, mean, dtype=np.float32)
-        scaled *= factor
-        if not seen.all():
-            scaled[~seen] = 0
-        return scaled
-
-    def _scale_shape(self, shape: np.ndarray) -> np.ndarray:
-        """0, which says nothing, without an outline and for single pixels, as a map has them."""
-        mean, std = np.array(self.card.shape_mean), np.array(self.card.shape_std)
-        scaled = (np.log1p(shape) - mean) / np.where(std > 0, std, 1)
-        scaled = np.clip(scaled, -FAR, FAR)  # a parcel unlike all others must not drown its series
-        known = (shape[:, 1:2] > 0) & (std > 0) & (self.card.unit == "parcel")
-        return np.where(known, scaled, 0).astype(np.float32)
-
-
-def _front(
-    values: np.ndarray, seen: np.ndarray, days: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Dates with an observation first, in their order; as few dates as the fullest sample has."""
-    alive = seen.any(axis=(1, 3))
-    most = max(1, int(alive.sum(axis=1).max(initial=1)))
-    if alive.all():
-        return values, seen, days
-    order = np.argsort(~alive, axis=1, kind="stable")[:, :most]
-    days = np.take_along_axis(days, order, axis=1)
-    if np.array_equal(order, np.broadcast_to(order[:1], order.shape)):
-        return values[:, :, order[0]], seen[:, :, order[0]], days
-    place = order[:, None, :, None]
-    return (
-        np.take_along_axis(values, place, axis=2),
-        np.take_along_axis(seen, place, axis=2),
-        days,
-    )
-
-
-def fill(values: Tensor, seen: Tensor, days: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Series on a regular grid of days: linear between observations, constant beyond them.
-
-    values, seen (B, S, T, C), days (B, T), rising where anything is seen; grid (G,).
-    Returns: values (B, S, G, C), 0 where a band was never seen, and valid (B, S, G).
-    """
-    steps = values.shape[2]
-    number = torch.arange(steps, device=values.device)[None, None, :, None].expand(values.shape)
-    before = torch.where(seen, number, -1).cummax(dim=2).values
-    after = torch.where(seen, number, steps).flip(2).cummin(dim=2).values.flip(2)
-    alive = seen.any(dim=3).any(dim=1)
-    # One more than the place of the last date on or before each day of the grid.
-    past = (days[:, :, None] <= grid) & alive[:, :, None]
-    place = (past * (number[0, 0, :, :1] + 1)).amax(dim=1)[:, None, :, None]
-    place = place.expand(-1, values.shape[1], -1, values.shape[3])
-    left = before.gather(2, (place - 1).clamp_min(0)).where(place > 0, -1)
-    right = after.gather(2, place.clamp_max(steps - 1)).where(place < steps, steps)
-    on_left, on_right = left >= 0, right < steps
-    left = left.where(on_left, right.where(on_right, 0))
-    right = right.where(on_right, left)
-    each = days[:, None, :, None].expand(values.shape)
-    start, end = each.gather(2, left), each.gather(2, right)
-    share = (grid[:, None] - start) / (end - start).where(end > start, 1)
-    filled = torch.lerp(
-        values.gather(2, left), values.gather(2, right), share.where(end > start, 0)
-    )
-    known = on_left | on_right
-    return filled.where(known, 0), known.any(dim=3)
 
 
 class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
@@ -283,34 +183,6 @@ def shifted(days: np.ndarray, how: SeriesSamples, random: np.random.Generator) -
         return days
     move = random.integers(-how.shift_days, how.shift_days + 1, len(days))
     return (days + move[:, None]).astype(days.dtype)
-
-
-class BatchShuffle(Sampler[list[Draw]]):
-    """Lists of draws for SeriesBatches, those of a process's part of each batch."""
-
-    def __init__(self, share: Share, size: int) -> None:
-        """size: of the part."""
-        self.share = share
-        self._size = size
-        self.epoch = 0
-
-    @property
-    def shuffle(self) -> Shuffle:
-        return self.share.shuffle
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        self.share.epoch = self.epoch
-        draws = list(self.share)
-        for start in range(0, len(draws), self._size):
-            yield draws[start : start + self._size]
-
-    def __len__(self) -> int:
-        return -(-len(self.share) // self._size)
-
-    def batch(self, number: int) -> list[Draw]:
-        """The draws of a batch of this epoch, those of all processes."""
-        self.share.epoch = self.epoch
-        return self.share.batch(number)
 
 
 class InOrder(Sampler[list[Draw]]):

@@ -12,20 +12,18 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 from torch.utils.data import default_collate, get_worker_info
 
-from geoseg.bands import scale
-from geoseg.dataset import Dataset, Tile
-from geoseg.datedscene import AnyScene, DatedReader
-from geoseg.grid import Window
-from geoseg.halo import OPEN_FILES, OPEN_SCENES
-from geoseg.legend import IGNORED
-from geoseg.raster import Raster
-from geoseg.samples.shuffle import Draw, part_of
-from geoseg.scene import SceneReader
-from geoseg.settings import Fit
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import IGNORED
+from geoseg.geo.raster import Raster
+from geoseg.samples.draw import Draw, part_of
+from geoseg.scenes.bands import scale
+from geoseg.scenes.dated import AnyScene, DatedReader
+from geoseg.scenes.neighbours import OPEN_FILES, OPEN_SCENES
+from geoseg.scenes.scene import SceneReader
 
 STEP = 32
 """Sides of samples are multiples of this, what most encoders need."""
-
 Sample = tuple[torch.Tensor, torch.Tensor]
 """Image (C, side, side) float32, target indices (side, side) uint8."""
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -229,10 +227,10 @@ def _room(count: int, channels: int, side: int) -> Batch:
     return room[0], room[1]
 
 
-def train_tiles(dataset: Dataset, fit: Fit, seed: int) -> list[Tile]:
-    """The train tiles that a training uses: fit.train_share of them, drawn by the seed."""
+def train_tiles(dataset: Dataset, share: float, seed: int) -> list[Tile]:
+    """The train tiles that a training uses: a share of them, drawn by the seed."""
     tiles = dataset.tiles("train")
-    return [tiles[number] for number in part_of(len(tiles), fit.train_share, seed)]
+    return [tiles[number] for number in part_of(len(tiles), share, seed)]
 
 
 def sample_side(tiles: list[Tile], size: int) -> int:

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
-from geoseg import augment as augment_room
-from geoseg.augment import Augment
-from geoseg.bands import BandStatistics, scale
-from geoseg.grid import Window
-from geoseg.halo import OpenScenes
-from geoseg.imagery import SceneTile, cut
-from geoseg.samples.shuffle import Draw
+from geoseg.dataset.unlabelled import SceneTile, cut
+from geoseg.geo.grid import Window
+from geoseg.samples import augment as augment_room
+from geoseg.samples.augment import Augment
+from geoseg.samples.draw import Draw
 from geoseg.samples.tiles import TrainTiles
-from geoseg.scene import Scene
+from geoseg.scenes.bands import BandStatistics, scale
+from geoseg.scenes.neighbours import OpenScenes
+from geoseg.scenes.scene import Scene
 
 TRIES = 8
 """Tiles that are drawn until one shows anything: scenes may be half nodata."""

@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.bands import Bands
-from geoseg.bandtags import BandTags, Change, change
 from geoseg.errors import Faults, InputError
-from geoseg.grid import Grid
-from geoseg.layers import Layer
-from geoseg.raster import RasterInfo
-from geoseg.scene import _bands as bands_of
-from geoseg.scene import _image_info as image_info
+from geoseg.geo.band_tags import BandTags, Change, change
+from geoseg.geo.grid import Grid
+from geoseg.geo.raster import RasterInfo
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.layers import Layer
+from geoseg.scenes.scene import _bands as bands_of
+from geoseg.scenes.scene import _image_info as image_info
+from geoseg.scenes.stack import Stack
 from geoseg.series import masks as masking
 from geoseg.series import safe
 from geoseg.series.dates import some
-from geoseg.series.entry import Entries, Entry
-from geoseg.series.place import common_grid
-from geoseg.series.tagged import Tagged, check_offset, common, tags_in
-from geoseg.stack import Stack
+from geoseg.series.entry import Entries, Entry, common_grid
+from geoseg.series.scaling import Tagged, check_offset, common, tags_in
 
 if TYPE_CHECKING:
-    from geoseg.series import Series
+    from geoseg.series.settings import Series
 
 
 def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:

@@ -12,7 +12,6 @@ from typing import Any
 from geoseg.errors import Faults, InputError
 
 FORMS = "YYYYMMDD, YYYYDDD, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS"
-
 _TIME = r"(?:[T _-]?(?P<H>\d\d)[:_-]?(?P<M>\d\d)(?:[:_-]?(?P<S>\d\d)(?:\.\d+)?)?)"
 _ZONE = r"(?:Z|[+-]00:?00)?"
 _DAY = r"(?P<y>\d{4})(?P<gap>[-_.:/]?)(?P<m>\d\d)(?P=gap)(?P<d>\d\d)"

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geoseg import raster
 from geoseg.errors import Faults, InputError
-from geoseg.grid import Grid
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
 from geoseg.series import dates, safe
-from geoseg.series.entry import Entry
+from geoseg.series.entry import SAME, Entry, share
 from geoseg.series.naming import match, tile_of
-from geoseg.series.place import SAME, share
 
 if TYPE_CHECKING:
-    from geoseg.series import Series
+    from geoseg.series.settings import Series
 
 
 @dataclass(frozen=True)

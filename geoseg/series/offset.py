@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from geoseg.errors import Faults, InputError
-from geoseg.grid import Grid, Window
-from geoseg.stack import Stack
+from geoseg.geo.grid import Grid, Window
+from geoseg.scenes.stack import Stack
 
 OFFSET = 1000
 DARK = 700

@@ -13,14 +13,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geoseg import raster
-from geoseg.bands import Bands
 from geoseg.errors import Faults, InputError
+from geoseg.geo import raster
+from geoseg.scenes.bands import Bands
 from geoseg.series import dates
 from geoseg.series.entry import Entry
 
 if TYPE_CHECKING:
-    from geoseg.series import Series
+    from geoseg.series.settings import Series
 
 METADATA = "MTD_MSIL2A.xml"
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -34,7 +34,6 @@ OFFSET = -1000.0
 """Where the metadata of a product with an offset name none."""
 SHIFTED = 4.0
 """Baseline since which products have an offset."""
-
 _NAME = re.compile(r"S2[A-D]_MSIL(?P<level>1C|2A)_(?P<date>\d{8}T\d{6})_N(?P<baseline>\d{4})_")
 _TILE = re.compile(r"_(T\d{2}[A-Z]{3})(?=_|\.|$)")
 

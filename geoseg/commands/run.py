@@ -1,0 +1,187 @@
+"""What all commands share: configuration by Hydra, help, faults on stderr, exit status."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from geoseg.commands.conf import CONF
+from geoseg.commands.given import take
+from geoseg.commands.help import _keys, help_text
+from geoseg.commands.sweep import Sweep, asked
+from geoseg.errors import Faults, InputError, readable
+from geoseg.geo import vrt
+from geoseg.outputs import stopping, terminal
+from geoseg.received import keys
+
+MOST = 200
+"""Faults that are printed."""
+
+
+def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = False) -> None:
+    """Compose the configuration of a command, check it, call `main` with it, and end the process.
+
+    sweeps: --multirun calls `main` for each combination of settings, in its own folder `run`; it
+    returns the score that a sweep compares.
+    Exit status: 0 done, 1 a fault that stderr explains, 130 interrupted, 143 told to end (SIGTERM).
+    """
+    terminal.settle("" if {"-h", "--help"} & set(sys.argv[1:]) else name)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(help_text(name, schema))
+        return
+    stopping.watch()
+    register(name, schema)
+    vrt.trust(sys.argv[1:])
+    try:
+        told = keys.for_hydra(sys.argv[1:], schema, sweeps=asked(sys.argv[1:]))
+    except InputError as error:
+        _end(name, *error.faults)
+    sys.argv[1:] = told.words
+    _take_given(name, schema)
+    sweep = _sweep(name, sweeps=sweeps)
+
+    def task(cfg: DictConfig) -> Any:
+        def job(run: str) -> Any:
+            with _explained(name, schema):
+                return main(dataclasses.replace(to_objects(cfg, schema), run=run))
+
+        try:
+            with _explained(name, schema):
+                set_late(cfg, told.late)
+                return sweep.job(cfg.run, job) if sweep else main(to_objects(cfg, schema))
+        except InputError as error:
+            if sweep:  # other jobs go on
+                raise
+            _end(name, *error.faults)
+
+    # Makes Hydra hand its errors over instead of printing them, in four lines and more.
+    full = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        with sweep.reported() if sweep else nullcontext():
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+    except InputError as error:
+        _end(name, *error.faults)
+    except (HydraException, OmegaConfBaseException) as error:
+        if full:
+            raise
+        _end(name, explain(error, name, schema))
+    except KeyboardInterrupt as stopped:
+        stopping.end(name, stopped)
+    fault = terminal.unwritten()
+    if fault:
+        _end(name, fault)
+
+
+@contextmanager
+def _explained(name: str, schema: type) -> Iterator[None]:
+    """Raises: InputError for what Hydra, its configuration or the file system object to."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise InputError(explain(error, name, schema)) from None
+    except OSError as error:
+        fault = f"{error.filename or 'file system'}: {error.strerror or error}"
+        raise InputError(fault) from None
+
+
+def _take_given(name: str, schema: type) -> None:
+    """Take only settings from the files of `--config-dir`; says what else they hold."""
+    try:
+        notes = take(sys.argv, name, schema)
+    except InputError as error:
+        _end(name, *error.faults)
+    for note in notes:
+        print(f"geoseg {name}: {note}", file=sys.stderr)
+
+
+def _sweep(name: str, *, sweeps: bool) -> Sweep | None:
+    """The sweep that the command line asks for, if any; ends the process if it can't be had."""
+    if not asked(sys.argv[1:]):
+        return None
+    if not sweeps:
+        _end(name, "--multirun: only geoseg.train sweeps; give this command once per setting")
+    try:
+        return Sweep.open(sys.argv)
+    except InputError as error:
+        _end(name, *error.faults)
+
+
+def set_late(cfg: DictConfig, late: Sequence[keys.Late]) -> None:
+    """Set what Hydra's command line has no words for: entries of dictionaries, or whole lists."""
+    for item in late:
+        if isinstance(item.value, list):
+            OmegaConf.update(cfg, item.key, item.value)
+            continue
+        if not OmegaConf.is_dict(OmegaConf.select(cfg, item.key)):
+            OmegaConf.update(cfg, item.key, {})
+        with open_dict(cfg):
+            OmegaConf.select(cfg, item.key).update(item.value)
+
+
+def explain(error: BaseException, name: str, schema: type) -> str:
+    """Hydra's words on a wrong key, value or file, as one sentence with the remedy."""
+    help_ = f"all keys: python -m geoseg.{name} --help"
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: can't be read as key=value; quote a value with = [ ] {{ }} , or :"
+            f" twice, as in 'key=\"a=b\"'; {help_}"
+        )
+    lines: list[str] = []
+    hint = ""
+    cause: BaseException | None = error
+    while cause is not None:
+        for line in str(cause).partition("Config search path")[0].splitlines():
+            text = line.strip().rstrip(".,")
+            if text and not text.startswith(_NOISE) and text not in lines:
+                lines.append(text)
+        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
+            known = [key for key, _, _ in _keys(schema)]
+            near = difflib.get_close_matches(str(cause.full_key), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+        if "'hydra/launcher/" in str(cause) or "'hydra/sweeper/" in str(cause):
+            hint = '; pip install "geoseg[sweep]" brings joblib, submitit and optuna'
+        cause = cause.__cause__
+    return f"{'; '.join(lines).replace(':; ', ': ')}{hint}; {help_}"
+
+
+_NOISE = ("See http", "object_type=", "reference_type=", "full_key:", "To append to your config")
+
+
+def register(name: str, schema: type) -> None:
+    """Make the dataclass the schema of conf/<name>.yaml and of what the command line says."""
+    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+
+
+def to_objects(cfg: DictConfig, schema: type) -> Any:
+    """Turn a composed configuration into its dataclasses.
+
+    Raises: InputError with the faults of all rooms.
+    """
+    faults = Faults()
+    for field in dataclasses.fields(schema):
+        with faults.collect():
+            if OmegaConf.is_dict(cfg[field.name]) and cfg[field.name] is not None:
+                OmegaConf.to_object(cfg[field.name])
+    faults.raise_if_any()
+    return OmegaConf.to_object(cfg)
+
+
+def _end(name: str, *faults: str) -> typing.NoReturn:
+    for fault in faults[:MOST]:
+        print(f"geoseg {name}: {readable(fault)}", file=sys.stderr)
+    if len(faults) > MOST:
+        print(f"geoseg {name}: … and {len(faults) - MOST} more", file=sys.stderr)
+    sys.exit(1)

@@ -1,0 +1,235 @@
+"""Crossvalidate: networks judged on what was held out, by blocks of the ground and at random.
+
+Samples of series and tiles of images go the same way; seriesfolds and imagefolds say what differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg import __version__
+from geoseg.crossvalidation.config import PRODUCTS, REPORT, SCORES, CrossvalidateConfig
+from geoseg.crossvalidation.folds import Draw, train_folds
+from geoseg.crossvalidation.image_folds import ImageFolds
+from geoseg.crossvalidation.report import FoldReport
+from geoseg.crossvalidation.scores import Gap, caveats
+from geoseg.crossvalidation.series_folds import SeriesFolds
+from geoseg.crossvalidation.tally import Tally
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole
+from geoseg.errors import InputError
+from geoseg.evaluation.accuracy import write_confusion_csv
+from geoseg.models.card import weights_hash
+from geoseg.models.origin import Origin
+from geoseg.models.origin import check as check_start
+from geoseg.models.settings import FOREST, Model
+from geoseg.outputs.claims import claim
+from geoseg.outputs.files import clearing, write_json
+from geoseg.outputs.lock import alone
+from geoseg.training import recipe
+from geoseg.training.run import folder as command
+from geoseg.training.settings import ANYWHERE
+
+FitFold = Callable[..., np.ndarray]
+"""(dataset, train, held_out, *, model, loss, fit, seed) with, for series, `series` → probabilities
+(N, K) float32; for images, with `augment`, → confusion matrix (K, K) int64."""
+
+
+@dataclass(frozen=True)
+class Crossvalidation:
+    """Scores by way, and where the report of them is."""
+
+    ways: tuple[Tally, ...]
+    gap: Gap | None
+    """None if it was held out in one way only."""
+    out: Path
+    table: str
+    """The scores for a terminal."""
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        parts = [self.table, *(f"note: {note}" for note in self.notes)]
+        if self.gap:
+            parts.append(self.gap.words)
+        return "\n\n".join([*parts, f"report: {self.out / REPORT} (open it in a browser)"])
+
+
+@alone("crossvalidate", "config.run")
+def crossvalidate(
+    dataset: SeriesDataset | Dataset,
+    config: CrossvalidateConfig,
+    *,
+    fit_fold: FitFold | None = None,
+) -> Crossvalidation:
+    """Train and judge a network per fold into the folder `config.run`, or go on there.
+
+    fit_fold: trains on one part and judges another; by default that of geoseg.learnseries, or of
+    geoseg.learnfold for images.
+    Raises: InputError before the first training for anything that could not end well.
+    """
+    of_series = isinstance(dataset, SeriesDataset)
+    config = replace(config, dataset=str(dataset.folder.absolute()))
+    draw = Draw(
+        config.folds,
+        tuple(config.seed + i for i in range(config.seeds)),
+        of_series if config.random is None else config.random,
+        config.split,
+    )
+    start = _origin(config.model)
+    folds = _plan(dataset, draw, config)
+    settings = _settings(config, draw, of_series=of_series)
+    settings["data"] = _digest(dataset.folder, folds.table)
+    if start is not None:
+        settings["weights"] = weights_hash(start.path)
+    out = Path(config.run)
+    with clearing(out, PRODUCTS):
+        claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
+        command.record(out, "crossvalidate", config)
+        print(_opening(folds, draw, config))
+        fit = _fitting(config, fit_fold, of_series=of_series)
+        judged: list[Any] = []
+        for way in folds.ways:
+            jobs = folds.jobs(way, draw.seeds, fit)
+            results = train_folds(way, jobs, out / way.by, kept=folds.kept)
+            judged.append(folds.judged(way, draw.seeds, results))
+    made = Crossvalidation(
+        tuple(judged),
+        Gap.of(*judged) if len(judged) == 2 else None,
+        out,
+        folds.text(judged),
+        (*caveats(judged), *folds.notes()),
+    )
+    folds.write(out, judged)
+    _write(made, dataset, folds.origin(), settings | {"fit": asdict(config.fit)})
+    return made
+
+
+def _origin(model: Model) -> Origin | None:
+    """What every network starts from; says what nobody can see from here.
+
+    Raises: InputError if these networks can't start from it.
+    """
+    check_start(model)
+    start = Origin.find(model.weights)
+    if start is not None:
+        print(f"each network starts from {start.path}; it must not have seen what is held out")
+    return start
+
+
+def _plan(
+    dataset: SeriesDataset | Dataset, draw: Draw, config: CrossvalidateConfig
+) -> SeriesFolds | ImageFolds:
+    """Draw the folds. Raises: InputError."""
+    command = "prepare" if isinstance(dataset, Dataset) else "prepare_series"
+    check_whole(dataset.folder, f"geoseg.{command}")
+    if isinstance(dataset, Dataset):
+        return ImageFolds.plan(dataset, draw, config.model, test=config.test)
+    if config.test:
+        raise InputError(
+            "test=true: for images; all samples of series take part, whatever their split"
+        )
+    rate = config.fit.peak
+    return SeriesFolds.plan(dataset, draw, config.model, learning_rate=rate)
+
+
+def _settings(config: CrossvalidateConfig, draw: Draw, *, of_series: bool) -> dict[str, Any]:
+    """What makes two runs the same: without what says where to, and what the data do not use."""
+    unused = ("augment", "test") if of_series else ("series",)
+    settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", *unused)}
+    settings["random"] = draw.random
+    settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    del settings["split"]["buffer_m" if of_series else "column"]
+    return settings
+
+
+def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateConfig) -> str:
+    """How many trainings there will be, and of what length."""
+    seeds, fit = len(draw.seeds), config.fit
+    parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
+    count = seeds * sum(way.folds for way in folds.ways)
+    dealt = f"{' and '.join(parts)}, × {seeds} seed{'s' if seeds > 1 else ''}"
+    if config.model.name == FOREST:
+        return f"{count} forests: {dealt}"
+    ends = [f"{fit.most} epochs"] if math.isfinite(fit.most) else []
+    ends += [f"{fit.max_minutes:g} minutes"] if fit.max_minutes is not None else []
+    terms = recipe.terms(config.loss, config.model)
+    loss = " + ".join(f"{weight:g} {name}" for name, weight in terms.items())
+    return (
+        f"{count} trainings of {config.model.name}, of {' or '.join(ends)} each: {dealt};"
+        f" loss {loss}"
+    )
+
+
+def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series: bool) -> FitFold:
+    """Trains and judges as the settings say: (dataset, train, held_out, *, seed) → result."""
+    given: dict[str, Any] = {"model": config.model, "loss": config.loss, "fit": config.fit}
+    if of_series:
+        given["series"] = config.series
+    else:
+        given["augment"] = config.augment
+    forest = config.model.name == FOREST
+    return partial(fit_fold or _network(of_series=of_series, forest=forest), **given)
+
+
+def _network(*, of_series: bool, forest: bool) -> FitFold:
+    # From here on torch is needed; whatever could be wrong without it has been said.
+    from geoseg.crossvalidation import image_folds
+    from geoseg.training.tasks import forest as learnforest
+    from geoseg.training.tasks import series as learnseries
+
+    if forest:
+        return learnforest.fit_samples if of_series else learnforest.fit_tiles
+    return learnseries.fit_fold if of_series else image_folds.fit_fold
+
+
+def _digest(folder: Path, table: str) -> str:
+    """Of what is dealt out: folds of another data set in the same folder don't count."""
+    digest = hashlib.sha256()
+    for name in (DESCRIPTION, table):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()
+
+
+def _write(
+    made: Crossvalidation,
+    dataset: SeriesDataset | Dataset,
+    origin: dict[str, Any],
+    settings: dict[str, Any],
+) -> None:
+    """Scores, tables and report."""
+    legend, out, first = dataset.legend, made.out, made.ways[0]
+    for way in made.ways:
+        write_confusion_csv(out / f"confusion_{way.by}.csv", way.confusion, legend.names)
+    told = ("model", "loss", "augment", "fit", "series", "split")
+    origin = {
+        "dataset": settings["dataset"],
+        **origin,
+        "bands": list(dataset.bands),
+        "judged_by_geoseg": __version__,
+        **{name: settings[name] for name in told if name in settings},
+    }
+    gap = made.gap
+    values = {
+        "ways": {way.by: way.to_dict(legend.codes) for way in made.ways},
+        "gap": gap and {k: getattr(gap, k) for k in ("overall_accuracy", "macro_f1", "words")},
+        "majority": first.majority,
+        "origin": origin,
+    }
+    write_json(out / SCORES, values)
+    shown = {k: v for k, v in origin.items() if not isinstance(v, dict)}
+    network = settings["model"]["name"]
+    shown |= {"network": network, "seeds": list(first.seeds)}
+    if network != FOREST:
+        shown["epochs"] = settings["fit"]["epochs"]
+    if network != FOREST and settings["fit"]["max_minutes"] is not None:
+        shown["minutes_at_most"] = settings["fit"]["max_minutes"]
+    page = FoldReport(made.ways, gap, legend, f"{network} on {dataset.folder.name}")
+    page.write(out / REPORT, origin=shown, notes=made.notes)

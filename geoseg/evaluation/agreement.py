@@ -1,0 +1,196 @@
+"""Agreement: a map and labels compared window by window, everything counted in one pass."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from geoseg.errors import InputError
+from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
+from geoseg.evaluation.excerpts import Place, Places
+from geoseg.evaluation.truth import Truth
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.ground import HECTARE
+from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend
+from geoseg.geo.raster import Raster
+from geoseg.maps.landcover import Map
+
+COMPARED = "compared"
+NO_MAP = "without map"
+NO_SPLIT = "outside the split"
+NO_LABEL = "without label"
+RIGHT, WRONG = 1, 2
+ERRORS = Legend.parse(
+    [
+        {"code": RIGHT, "name": "right", "color": "#bcd9e8"},
+        {"code": WRONG, "name": "wrong", "color": "#c2002f"},
+    ],
+    "errors",
+)
+"""Legend of a map of errors; 0 = not compared."""
+
+
+@dataclass
+class Hectares:
+    """Areas on the ground, each pixel of its own size."""
+
+    confusion: np.ndarray
+    """(K, K) rows labels, columns map."""
+    pixels: dict[str, float]
+    """Of the grid: compared, and left out and why."""
+    mapped: np.ndarray
+    """(K,) per class of the whole map."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """(K,) per class of the labels, where compared."""
+        return np.asarray(self.confusion.sum(axis=1))
+
+    @property
+    def map(self) -> np.ndarray:
+        """(K,) per class of the map, where compared."""
+        return np.asarray(self.confusion.sum(axis=0))
+
+
+@dataclass
+class Agreement:
+    """What a map and labels have in common."""
+
+    legend: Legend
+    confusion: np.ndarray
+    """(K, K) pixels, rows labels, columns map."""
+    boundary: BoundaryF1
+    pixels: Counter[str]
+    """Of the grid: compared, and left out and why."""
+    mapped: np.ndarray
+    """(K,) pixels per class of the whole map."""
+    places: list[Place]
+    """Parts of the map with labels."""
+    hectares: Hectares
+    """The same on the ground."""
+
+    @property
+    def scores(self) -> Scores:
+        return Scores.of(self.confusion, self.legend.names)
+
+
+def compare(
+    found: Map,
+    truth: Truth,
+    *,
+    tolerance: int = 2,
+    write: Callable[[np.ndarray, Window], None] | None = None,
+) -> Agreement:
+    """Compare a map with the truth; only pixels with a class in both count.
+
+    tolerance: of boundaries, in pixels. write: takes errors (h, w) uint8 (0 not compared, RIGHT,
+    WRONG) and their window.
+    Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
+    """
+    legend, size = found.legend, len(found.legend)
+    places = Places(found.grid)
+    boundary = BoundaryF1(size, tolerance)
+    counts = _Counts(found.grid, size)
+    with Raster(found.path, nodata=NODATA) as file:
+        for window in _progress(places.windows()):
+            wide = window.grow(boundary.halo).intersect(found.grid.window)
+            assert wide is not None
+            keep = window.within(wide)
+            codes = file.read(wide)[0][0]
+            predicted = legend.encode(codes)
+            _check_known(codes, predicted, found)
+            own = predicted[keep]
+            if (own == IGNORED).all():
+                counts.add_unmapped(window)
+                continue
+            labels, inside = truth.read(wide)
+            target = legend.encode(labels)
+            boundary.add(target, predicted, keep)
+            target, inside = target[keep], inside[keep]
+            counts.add(window, target, own, inside)
+            places.add(window, target, own)
+            if write:
+                compared = (target != IGNORED) & (own != IGNORED)
+                write(np.where(target == own, RIGHT, WRONG).astype(np.uint8) * compared, window)
+    return Agreement(
+        legend,
+        counts.confusion,
+        boundary,
+        counts.pixels,
+        counts.mapped,
+        places.found,
+        counts.hectares,
+    )
+
+
+class _Counts:
+    """Adds up what windows of a grid hold, in pixels and on the ground."""
+
+    def __init__(self, grid: Grid, classes: int) -> None:
+        self._grid, self._classes = grid, classes
+        shape = (classes, classes)
+        self.confusion, self.mapped = np.zeros(shape, np.int64), np.zeros(classes, np.int64)
+        self.pixels = Counter[str]()
+        self.hectares = Hectares(np.zeros(shape), defaultdict(float), np.zeros(classes))
+
+    def add(self, window: Window, target: np.ndarray, own: np.ndarray, inside: np.ndarray) -> None:
+        """Count a window: indices of labels and map, and where the split lies; (H, W) each."""
+        for part, m2 in self._grid.alike(window):
+            place, hectare = part.within(window), m2 / HECTARE
+            matrix = confusion(target[place], own[place], self._classes)
+            mapped = _count(own[place], self._classes)
+            self.confusion += matrix
+            self.mapped += mapped
+            self.hectares.confusion += matrix * hectare
+            self.hectares.mapped += mapped * hectare
+            self._add(_left_out(target[place], own[place], inside[place]), hectare)
+
+    def add_unmapped(self, window: Window) -> None:
+        """Count a window without map."""
+        for part, m2 in self._grid.alike(window):
+            self._add({NO_MAP: part.area}, m2 / HECTARE)
+
+    def _add(self, pixels: Mapping[str, int], hectare: float) -> None:
+        for name, count in pixels.items():
+            self.pixels[name] += count
+            self.hectares.pixels[name] += count * hectare
+
+
+def _check_known(codes: np.ndarray, indices: np.ndarray, found: Map) -> None:
+    strange = (indices == IGNORED) & (codes != NODATA) & (codes != UNLABELLED)
+    if strange.any():
+        raise InputError(
+            f"{found.path}: holds code {int(codes[strange][0])}, which the legend"
+            f" ({', '.join(f'{c.code} {c.name}' for c in found.legend.classes)}) does not know;"
+            " set legend.path=<the legend of this map>"
+        )
+
+
+def _left_out(target: np.ndarray, own: np.ndarray, inside: np.ndarray) -> Counter[str]:
+    has_class = own != IGNORED
+    labelled = target != IGNORED
+    return Counter(
+        {
+            NO_MAP: int(np.count_nonzero(~has_class)),
+            COMPARED: int(np.count_nonzero(has_class & labelled)),
+            NO_SPLIT: int(np.count_nonzero(has_class & ~inside)),
+            NO_LABEL: int(np.count_nonzero(has_class & inside & ~labelled)),
+        }
+    )
+
+
+def _count(indices: np.ndarray, classes: int) -> np.ndarray:
+    """Pixels per class (K,)."""
+    return np.diagonal(confusion(indices, indices, classes)).copy()
+
+
+def _progress(windows: list[Window]) -> Iterator[Window]:
+    shown = sys.stderr.isatty() and len(windows) > 1
+    console = Console(stderr=True)
+    yield from track(windows, "comparing", console=console, disable=not shown, transient=True)

@@ -1,0 +1,157 @@
+"""Evaluate: how well a map agrees with labels; scores, a report with pictures, a map of errors."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg import __version__
+from geoseg.errors import InputError
+from geoseg.evaluation.accuracy import write_confusion_csv
+from geoseg.evaluation.agreement import COMPARED, ERRORS, Agreement, compare
+from geoseg.evaluation.excerpts import choose
+from geoseg.evaluation.report import Report
+from geoseg.evaluation.truth import Truth
+from geoseg.geo.ground import HECTARE
+from geoseg.maps import landcover
+from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, Map
+from geoseg.outputs.claims import claim
+from geoseg.outputs.files import clearing, write_json
+from geoseg.outputs.lock import alone
+from geoseg.scenes.scene import Scene
+
+REPORT = "report.html"
+PRODUCTS = (
+    *("errors.tif", "errors.tif.aux.xml", "errors.qml", "confusion.csv", "scores.json", REPORT),
+)
+
+
+@dataclass(frozen=True)
+class Showing:
+    """How boundaries are judged, and what the report shows."""
+
+    tolerance: int = 2
+    """Pixels by which a boundary may be off and still count as found."""
+    pictures: int = 6
+    """Places shown."""
+    notes: tuple[str, ...] = ()
+    """What the report says besides."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores and where the report of them is."""
+
+    agreement: Agreement
+    out: Path
+
+    def __str__(self) -> str:
+        made, pixels = self.agreement, self.agreement.pixels
+        left_out = ", ".join(
+            f"{count:,} {why}".replace(",", " ")
+            for why, count in pixels.items()
+            if why != COMPARED and count
+        )
+        return "\n".join(
+            (
+                made.scores.table(),
+                f"boundary F1 {made.boundary.mean:.3f} (within {made.boundary.tolerance} pixels)",
+                "",
+                f"compared: {pixels[COMPARED]:,} pixels".replace(",", " ")
+                + (f"; left out: {left_out}" if left_out else ""),
+                f"report: {self.out / REPORT} (open it in a browser)",
+                f"map of errors: {self.out / 'errors.tif'} (open it in QGIS)",
+            )
+        )
+
+
+@alone("evaluate", "out")
+def evaluate(
+    found: Map,
+    truth: Truth,
+    out: str | Path,
+    *,
+    scenes: Sequence[Scene] = (),
+    showing: Showing | None = None,
+    overwrite: bool = False,
+) -> Evaluation:
+    """Compare a map with the truth and write scores, report and map of errors to a folder.
+
+    scenes: images for the pictures. Pixels without map, label or class are never counted.
+    Raises: InputError if nothing can be compared, a file is damaged, or `out` was made with other
+    settings.
+    """
+    out, showing = Path(out), showing or Showing()
+    settings = {"map": found.path, **truth.settings, "tolerance": showing.tolerance}
+    with clearing(out, PRODUCTS):
+        claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
+        tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
+        with landcover.writing(out / "errors.tif", found.grid, ERRORS, tags=tags) as writer:
+            made = compare(found, truth, tolerance=showing.tolerance, write=writer.write)
+            if not made.pixels[COMPARED]:
+                raise InputError(_nothing(found, made))
+    write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
+    origin = {
+        "map": found.path,
+        "map_sha256": _sha256(found.path),
+        "model": found.tags.get(MODEL_TAG),
+        "map_made_by_geoseg": found.tags.get(VERSION_TAG),
+        "evaluated_by_geoseg": __version__,
+        **truth.settings,
+    }
+    write_json(out / "scores.json", _scores(made, found, origin))
+    chosen = choose(made.places, -(-showing.pictures // 3))
+    page = Report(found, truth, made, chosen, tuple(scenes))
+    page.write(out / REPORT, origin=origin, notes=(*truth.notes, *showing.notes))
+    return Evaluation(made, out)
+
+
+def _nothing(found: Map, made: Agreement) -> str:
+    reasons = ", ".join(f"{count} {why}" for why, count in made.pixels.items() if count)
+    return (
+        f"{found.path}: no pixel has a class both in the map and in the labels ({reasons});"
+        " give labels of the mapped place"
+    )
+
+
+def _scores(made: Agreement, found: Map, origin: dict[str, Any]) -> dict[str, Any]:
+    """Content of scores.json."""
+    return {
+        **made.scores.to_dict(),
+        "boundary_f1": made.boundary.to_dict(found.legend.names),
+        "pixels": dict(made.pixels),
+        "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
+        "hectares_per_pixel": _per_pixel(made, found),
+        "hectares": {
+            "measured": "by the unit of a local CRS" if found.grid.is_local else "on the ground",
+            "classes": [
+                {"name": name, "labels": labels, "map": mapped, "map_everywhere": everywhere}
+                for name, labels, mapped, everywhere in zip(
+                    found.legend.names,
+                    made.hectares.labels.tolist(),
+                    made.hectares.map.tolist(),
+                    made.hectares.mapped.tolist(),
+                    strict=True,
+                )
+            ],
+            "grid": dict(made.hectares.pixels),
+        },
+        "confusion": made.confusion.tolist(),
+        "origin": origin,
+    }
+
+
+def _per_pixel(made: Agreement, found: Map) -> float:
+    """Hectares of a pixel: the mean of those with a class, for they need not be of one size."""
+    pixels = int(made.mapped.sum())
+    if not pixels:
+        return found.grid.pixel_size_m**2 / HECTARE
+    return float(made.hectares.mapped.sum()) / pixels
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,71 @@
+"""Pictures of maps, labels and scenes, as PNGs that stand in an HTML page."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import NODATA, UNLABELLED, Legend
+from geoseg.geo.raster import png
+from geoseg.scenes.bands import shown_bands
+from geoseg.scenes.scene import Scene
+
+EMPTY = (238, 238, 238)
+"""Colour of pixels without class."""
+
+
+def of_codes(codes: np.ndarray, legend: Legend) -> str:
+    """Picture of codes (H, W) in the legend's colours, as a data URI."""
+    table = np.full((256, 3), EMPTY, np.uint8)
+    for code, color in legend.colors().items():
+        if code not in (NODATA, UNLABELLED):
+            table[code] = color[:3]
+    return uri(np.moveaxis(table[codes], 2, 0))
+
+
+def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
+    """What scenes show on a grid, as a data URI; None if none lies there.
+
+    Natural colours where the bands are named so, else the first three bands, else the first one;
+    stretched between the 2nd and 98th percentile of each. The first scene that has data counts.
+    Raises: InputError if a scene can't be read.
+    """
+    image: np.ndarray | None = None
+    have = np.zeros((grid.height, grid.width), bool)
+    for scene in scenes:
+        if not overlap(scene.grid, grid) or have.all():
+            continue
+        shown = replace(scene.select(shown_bands(scene.bands)), grid=grid)
+        with shown.open() as reader:
+            found, valid = reader.read(grid.window)
+        if image is None:
+            image = np.zeros(found.shape, np.float32)
+        if len(found) == len(image):
+            fill = valid & ~have
+            image[:, fill] = found[:, fill]
+            have |= fill
+    if image is None or not have.any():
+        return None
+    return uri(np.where(have, _stretch(image, have), np.uint8(EMPTY[0])))
+
+
+def _stretch(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    low, high = np.percentile(image[:, valid], (2, 98), axis=1)
+    span = np.maximum(high - low, 1e-9)
+    scaled = (image - low[:, None, None]) / span[:, None, None]
+    return (scaled.clip(0, 1) * 255).astype(np.uint8)
+
+
+def overlap(one: Grid, other: Grid) -> bool:
+    """Whether two grids in any CRS have a part in common."""
+    a, b = one.bounds, other.bounds_in(one.crs)
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def uri(pixels: np.ndarray) -> str:
+    """Pixels (1 or 3, H, W) uint8 as a PNG in a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")

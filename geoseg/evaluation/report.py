@@ -1,0 +1,327 @@
+"""Report: an evaluation as one HTML page that needs nothing beside it, for screen and paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+
+from geoseg import __version__
+from geoseg.errors import InputError
+from geoseg.evaluation import pictures
+from geoseg.evaluation.agreement import (
+    COMPARED,
+    ERRORS,
+    NO_LABEL,
+    NO_MAP,
+    NO_SPLIT,
+    RIGHT,
+    WRONG,
+    Agreement,
+)
+from geoseg.evaluation.excerpts import Place
+from geoseg.evaluation.truth import Truth
+from geoseg.geo.extent import WGS84
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import IGNORED, NODATA
+from geoseg.geo.raster import Raster
+from geoseg.maps.landcover import Map
+from geoseg.outputs.files import replacing
+from geoseg.scenes.scene import Scene
+
+OVERVIEW = 1000
+"""Longer side of the picture of the whole map in pixels."""
+WHY = {
+    COMPARED: "a class in the map and in the labels",
+    NO_MAP: "no image there, or a gap between maps",
+    NO_SPLIT: "no tile of the chosen split, or one of the train split, which the network knows",
+    NO_LABEL: "nobody labelled it, or the labels leave it open",
+}
+SPACE = "\u202f"
+"""Narrow space that does not break a line: between thousands, and before %."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows."""
+
+    map: Map
+    truth: Truth
+    agreement: Agreement
+    places: Sequence[Place]
+    scenes: Sequence[Scene]
+
+    def write(self, path: Path, *, origin: dict[str, Any], notes: Sequence[str] = ()) -> None:
+        """Write the page. origin: name → where things come from. Raises: InputError."""
+        text = (
+            resources.files("geoseg.evaluation")
+            .joinpath("templates/report.html")
+            .read_text(encoding="utf-8")
+        )
+        page = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
+        notes = list(notes)
+        with Raster(self.map.path, nodata=NODATA) as file:
+            overview = self._overview(file)
+            shown = [self._place(place, file, notes) for place in self.places]
+        content = (
+            self._head()
+            | self._classes()
+            | self._matrix()
+            | self._left_out()
+            | self._origin(origin)
+        )
+        content |= {
+            "notes": list(dict.fromkeys(notes)),
+            "overview": overview,
+            "places": shown,
+            "panels": max((len(place["panels"]) for place in shown), default=1),
+            # Pixels that are drawn larger than they are stay pixels.
+            "rendering": "pixelated" if self._side() < 256 else "auto",
+            "place_size": f"{self._side()} × {self._side()} pixels",
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(page.render(content), encoding="utf-8")
+
+    def _head(self) -> dict[str, Any]:
+        made, scores = self.agreement, self.agreement.scores
+        pixel = self.map.grid.pixel_size_m
+        tolerance = f"{made.boundary.tolerance} pixels ({made.boundary.tolerance * pixel:.3g} m)"
+        compared, area = made.pixels[COMPARED], hectares(made.hectares.pixels[COMPARED])
+        figures = (
+            ("Overall accuracy", percent(scores.overall_accuracy), "of the compared pixels agree"),
+            ("Mean IoU", score(scores.miou), "overlap of map and labels, mean of the classes"),
+            ("Mean F1", score(scores.macro_f1), "user’s and producer’s accuracy in one, mean"),
+            ("Kappa", score(scores.kappa), "0: as by chance, 1: full agreement"),
+            ("Boundary F1", score(made.boundary.mean), f"outlines agree within {tolerance}"),
+        )
+        lead = (
+            f"Of {number(compared)} compared pixels ({area} ha),"
+            f" {percent(scores.overall_accuracy)} have the same class in the map as in the labels."
+        )
+        split = self.truth.settings.get("split")
+        return {
+            "title": Path(self.map.path).name,
+            "part": f"{split} split of {self.truth.settings['dataset']}" if split else "",
+            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+            "version": __version__,
+            "lead": lead,
+            "tolerance": tolerance,
+            "figures": [dict(zip(("name", "value", "meaning"), f, strict=True)) for f in figures],
+        }
+
+    def _classes(self) -> dict[str, Any]:
+        made, scores, ground = self.agreement, self.agreement.scores, self.agreement.hectares
+        columns = (
+            *(scores.users_accuracy, scores.producers_accuracy, scores.iou, scores.f1),
+            made.boundary.f1,
+        )
+        rows = [
+            {
+                "name": c.name,
+                "color": c.color,
+                "truth": number(scores.truth_pixels[i]),
+                "truth_ha": hectares(ground.labels[i]),
+                "mapped": number(scores.map_pixels[i]),
+                "mapped_ha": hectares(ground.map[i]),
+                "whole_ha": hectares(ground.mapped[i]),
+                "scores": [
+                    {"text": score(v[i]), "percent": round(100 * v[i]) if v[i] == v[i] else 0}
+                    for v in columns
+                ],
+            }
+            for i, c in enumerate(made.legend.classes)
+        ]
+        compared = number(made.pixels[COMPARED]), hectares(ground.pixels[COMPARED])
+        sums = [*compared, *compared, hectares(ground.mapped.sum())]
+        means = [mean(v) for v in columns]
+        return {
+            "classes": rows,
+            "sums": [*sums, *map(score, means)],
+            "legends": self._legends(),
+            "hectares": self._measured(),
+        }
+
+    def _measured(self) -> str:
+        """How hectares were measured."""
+        grid = self.map.grid
+        height, width = grid.pixel_sides_m
+        size = f"Pixels of {width:.3g} m × {height:.3g} m"
+        if grid.is_local:
+            return (
+                f"{size} by the unit of the map’s CRS, which is local: nobody knows its place on"
+                " Earth, and so how true it is there."
+            )
+        return (
+            f"Measured on the ground, not on the map: each pixel has its own area on the ellipsoid."
+            f" {size} in the middle of the map."
+        )
+
+    def _legends(self) -> list[tuple[str, list[dict[str, str]]]]:
+        empty = {"color": "#{:02x}{:02x}{:02x}".format(*pictures.EMPTY)}
+        classes, errors = (
+            [{"name": c.name, "color": c.color} for c in legend.classes]
+            for legend in (self.agreement.legend, ERRORS)
+        )
+        return [
+            ("labels and map", [*classes, {"name": "no class"} | empty]),
+            ("errors", [*errors, {"name": "not compared"} | empty]),
+        ]
+
+    def _matrix(self) -> dict[str, Any]:
+        counts = self.agreement.confusion
+        rows, columns = counts.sum(axis=1), counts.sum(axis=0)
+        table = []
+        for i, c in enumerate(self.agreement.legend.classes):
+            cells = []
+            for j, count in enumerate(counts[i].tolist()):
+                of_row, of_column = count / max(1, rows[i]), count / max(1, columns[j])
+                shares = f"→ {percent(of_row)} ↓ {percent(of_column)}" if count else ""
+                color = shade(of_row, (76, 168, 120) if i == j else (214, 60, 76))
+                cells.append({"pixels": number(count), "shares": shares, "color": color})
+            total = number(int(rows[i]))
+            table.append({"name": c.name, "color": c.color, "cells": cells, "total": total})
+        return {
+            "matrix": table,
+            "column_totals": [number(int(total)) for total in columns],
+            "compared": number(int(counts.sum())),
+        }
+
+    def _left_out(self) -> dict[str, Any]:
+        counts, ground = self.agreement.pixels, self.agreement.hectares.pixels
+        whole = self.map.grid.window.area
+        rows = [
+            (name, counts[name], ground[name], why) for name, why in WHY.items() if counts[name]
+        ]
+        rows.append(("whole grid", whole, sum(ground.values()), ""))
+        return {
+            "pixels": [
+                {
+                    "name": name,
+                    "count": number(count),
+                    "ha": hectares(area),
+                    "share": percent(count / whole),
+                    "why": why,
+                }
+                for name, count, area, why in rows
+            ]
+        }
+
+    def _origin(self, origin: dict[str, Any]) -> dict[str, Any]:
+        grid, legend = self.map.grid, self.agreement.legend
+        rows = [(name.replace("_", " "), say(v)) for name, v in origin.items() if v is not None]
+        crs = crs_name(grid)
+        rows += [
+            ("grid", f"{grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m, {crs}"),
+            ("legend", ", ".join(f"{c.code} {c.name}" for c in legend.classes)),
+        ]
+        return {"origin": rows}
+
+    def _side(self) -> int:
+        sides = [max(p.window.height, p.window.width) for p in self.places]
+        return max(sides, default=1)
+
+    def _overview(self, file: Raster) -> dict[str, Any]:
+        grid = self.map.grid
+        scale = min(1.0, OVERVIEW / max(grid.height, grid.width))
+        shape = (max(1, round(grid.height * scale)), max(1, round(grid.width * scale)))
+        codes = file.read(grid.window, shape=shape)[0][0]
+        image = pictures.of_codes(codes, self.agreement.legend)
+        return {"image": image, "height": shape[0], "width": shape[1]}
+
+    def _place(self, place: Place, file: Raster, notes: list[str]) -> dict[str, Any]:
+        legend, grid = self.agreement.legend, self.map.grid
+        window = place.window
+        codes = file.read(window)[0][0]
+        labels, _ = self.truth.read(window)
+        own, target = legend.encode(codes), legend.encode(labels)
+        compared = (own != IGNORED) & (target != IGNORED)
+        errors = np.where(own == target, RIGHT, WRONG).astype(np.uint8) * compared
+        panels = [
+            {"name": "labels", "image": pictures.of_codes(labels, legend)},
+            {"name": "map", "image": pictures.of_codes(codes, legend)},
+            {"name": "errors", "image": pictures.of_codes(errors, ERRORS)},
+        ]
+        try:
+            image = pictures.of_scenes(self.scenes, grid.crop(window))
+        except InputError as error:
+            notes.append(f"no image in some pictures: {error}")
+            image = None
+        if image is not None:
+            panels.insert(0, {"name": "image", "image": image})
+        return {
+            "rank": place.rank,
+            "agreement": percent(place.agreement),
+            "compared": number(place.compared),
+            "where": whereabouts(grid.crop(window)),
+            "panels": panels,
+            "left": 100 * window.left / grid.width,
+            "top": 100 * window.top / grid.height,
+            "width": 100 * window.width / grid.width,
+            "height": 100 * window.height / grid.height,
+        }
+
+
+def say(value: Any) -> str:
+    """JSON values as people read them."""
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {say(one)}" for key, one in value.items())
+    return ", ".join(map(say, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def number(count: int) -> str:
+    return f"{count:,}".replace(",", SPACE)
+
+
+def percent(share: float) -> str:
+    if math.isnan(share):
+        return "–"
+    digits = 1 if 0.0005 <= share < 0.9995 else 0
+    few = 0 < share < 0.0005
+    return f"< 0.1{SPACE}%" if few else f"{100 * share:.{digits}f}{SPACE}%"
+
+
+def score(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}"
+
+
+def mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def hectares(area: float) -> str:
+    """Hectares as people read them."""
+    text = f"{area:,.0f}" if area >= 1000 else f"{area:.1f}" if area >= 10 else f"{area:.3g}"
+    return text.replace(",", SPACE)
+
+
+def shade(share: float, color: tuple[int, int, int]) -> str:
+    """White for 0, the colour for 1; by the square root, or small shares would all look white."""
+    weight = math.sqrt(share)
+    return "#" + "".join(f"{round(255 + (c - 255) * weight):02x}" for c in color)
+
+
+def crs_name(grid: Grid) -> str:
+    """EPSG code and name of a CRS."""
+    import pyproj
+
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    code = crs.to_epsg()
+    return f"EPSG:{code} ({crs.name})" if code else crs.name
+
+
+def whereabouts(grid: Grid) -> str:
+    """Middle of a grid in latitude and longitude; of a local CRS in its own coordinates."""
+    if grid.is_local:
+        x, y = grid.transform @ (grid.width / 2, grid.height / 2)
+        return f"x {x:.2f}, y {y:.2f}"
+    left, bottom, right, top = grid.bounds_in(WGS84)
+    y, x = (bottom + top) / 2, (left + right) / 2
+    return f"{abs(y):.5f}° {'N' if y >= 0 else 'S'}, {abs(x):.5f}° {'E' if x >= 0 else 'W'}"

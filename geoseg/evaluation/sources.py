@@ -1,0 +1,63 @@
+"""Sources: the scenes that a map was made of, found by what the map says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from geoseg.dataset.tiles import Dataset
+from geoseg.errors import InputError
+from geoseg.geo import vrt
+from geoseg.maps.folder import DONE, LANDCOVER, entries
+from geoseg.maps.folder import NAME as RECORD
+from geoseg.maps.landcover import MAPS_TAG, Map
+from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.files import read_note
+from geoseg.received import offline
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import Scene, find_scenes
+
+
+def scenes_of(found: Map, dataset: Dataset | None = None) -> tuple[list[Scene], list[str]]:
+    """Scenes of a mosaic or of a map of one scene; else those of a data set.
+
+    Returns: the scenes, and notes for people where they can't be found.
+    """
+    record = _record(found)
+    if record is None:
+        return ([s for s in dataset.scenes if isinstance(s, Scene)] if dataset else []), []
+    try:
+        values = read_note(record) or {}
+        bands = Bands(**values.get("settings", {}).get("bands", {}))
+        done = [e for e in entries(values, record).values() if e.get("status") == DONE]
+        paths = [path for entry in done for path in _followed(entry, record.parent)]
+        return find_scenes(paths, bands) if paths else [], []
+    except (InputError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        return [], [f"no images in the pictures, as {record} leads to none ({error})"]
+
+
+def _followed(entry: dict[str, Any], folder: Path) -> list[str]:
+    """The files of a scene, if they lie below the maps' folder or were noted on this machine.
+
+    The maps may have been sent, and their record may name any file; but only who made the maps
+    here knows the size and time of the files they were made of.
+    """
+    noted = {tuple(one) for one in entry.get("inputs", ())}
+    paths = [str(path) for path in entry["paths"]]
+    for path in paths:
+        own = vrt.allows(path, str(folder))
+        if not own and (offline.is_remote(path) or tuple(fingerprint(path)) not in noted):
+            raise InputError(f"{path} is not the file that the map was made of")
+    return paths
+
+
+def _record(found: Map) -> Path | None:
+    """What predict noted of the maps, if it is there."""
+    folder = Path(found.path).absolute().parent
+    if MAPS_TAG in found.tags:
+        record = folder / found.tags[MAPS_TAG] / RECORD
+    elif folder.name == LANDCOVER:
+        record = folder.parent / RECORD
+    else:
+        return None
+    return record if record.is_file() else None

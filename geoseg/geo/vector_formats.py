@@ -1,0 +1,75 @@
+"""Formats of vector files, told by what is in them before GDAL opens them.
+
+GDAL goes by content, too: a labels.geojson may be the description of a web service, or of a query
+of other files. These are refused; so are queries within a database.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from geoseg.errors import InputError
+from geoseg.received import sqlite_file
+
+HEAD = 64 * 1024
+"""Bytes in which GDAL looks for what a file is."""
+_ELSEWHERE = re.compile(
+    rb"<(OGRVRT|OGRWFS|GDAL_W|GDALTileIndex|VRTDataset|WMS_Cap|WCS_GDAL)|gdal_streamed_alg",
+    re.IGNORECASE,
+)
+"""What begins the description of something that lies elsewhere."""
+_SQLITE = b"SQLite format 3\0"
+
+
+def check(path: str) -> list[str]:
+    """Check what a vector file is. Returns: names of what is in it and can't be a layer.
+
+    Raises: InputError if it names other sources, or runs queries.
+    """
+    if not os.path.isfile(path):
+        return _check_folder(path) if os.path.isdir(path) else []
+    with open(path, "rb") as file:
+        head = file.read(HEAD)
+    _check_head(head, path)
+    if head.startswith(_SQLITE):
+        return sqlite_file.check(path)
+    if head.startswith(b"PK"):
+        for name, part in _members(path):
+            _check_head(part.read(HEAD), f"{path}, {name[:100]}")
+    return []
+
+
+def _check_folder(path: str) -> list[str]:
+    for part in sorted(Path(path).iterdir()):
+        if part.is_file():
+            with part.open("rb") as file:
+                _check_head(file.read(HEAD), str(part))
+    return []
+
+
+def _check_head(head: bytes, path: str) -> None:
+    plain = head.replace(b"\0", b"")  # UTF-16 hides nothing
+    found = _ELSEWHERE.search(plain)
+    if found:
+        what = found[0].decode(errors="replace")
+        raise InputError(
+            f"{path}: describes data that lie elsewhere ({what} …), which are not"
+            " followed; save what they show: ogr2ogr -f GPKG NEW.gpkg FILE"
+        )
+
+
+def _members(path: str) -> Iterator[tuple[str, BinaryIO]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                if name.lower().endswith((".gpkg", ".sqlite")):
+                    raise InputError(f"{path}: unpack {name[:100]}, then give that")
+                with archive.open(name) as part:
+                    yield name, part  # type: ignore[misc]
+    except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: can't be unpacked ({error})") from None

@@ -1,0 +1,148 @@
+"""Labels: what a person drew, polygons, lines or a class raster, as a target on a scene's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import Faults, InputError
+from geoseg.geo import raster, vector
+from geoseg.geo.grid import Grid
+from geoseg.geo.legend import Legend
+from geoseg.labels.raster import RasterLabels
+from geoseg.labels.settings import VECTOR_ONLY, Labels
+from geoseg.labels.source import LabelFile, LabelSource
+from geoseg.labels.values import Meaning
+from geoseg.labels.vector import Pages, VectorLabels
+from geoseg.received.spelling import expanded, once
+from geoseg.scenes.scene import find_files
+
+
+def open_labels(
+    labels: Labels, legend: Legend, *, scenes: Mapping[str, Grid] | None = None
+) -> LabelSource:
+    """Open and check all label files before any work.
+
+    scenes: grids by name. Given these, labels must touch at least one of them, and of class
+    rasters only what lies beneath them is checked.
+    Returns: the source of targets, a context manager.
+    Raises: InputError with the faults of all files: unknown values, no CRS, points, …
+    """
+    if labels.path is None:
+        raise InputError("labels: none given; set labels.path=<file, folder, glob or list>")
+    faults = Faults()
+    codes: dict[str, int] = {}
+    for key in ("name", "background"):
+        value = getattr(labels, key)
+        with faults.collect():
+            if value is not None:
+                codes[key] = _code_of(legend, value, f"labels.{key}")
+    paths: list[str] = []
+    with faults.collect():
+        paths = _find(labels.path)
+    meaning = Meaning(
+        legend.meanings(),
+        field=labels.field,
+        code=codes.get("name", 1),
+        skip_unknown=labels.unknown == "unlabelled",
+        width_m=labels.width_m,
+        width_field=labels.width_field,
+        background=codes.get("background"),
+        encoding=labels.encoding,
+    )
+    vectors, rasters = _sort(paths, labels, faults)
+    files: list[LabelFile] = []
+    pages, keep = Pages(), vector.KEEP // max(1, len(vectors))
+    for path in vectors:
+        with faults.collect():
+            drawn = VectorLabels(
+                path, meaning, layer=labels.layer, where=labels.where, pages=pages, keep=keep
+            )
+            files.append(drawn)
+    for path in rasters:
+        near = _near(path, labels.match, scenes)
+        with faults.collect():
+            files.append(RasterLabels(path, meaning, near=near))
+    area = _open_area(labels, faults)
+    faults.raise_if_any()
+    background = codes.get("background")
+    source = LabelSource(labels, legend, files, area=area, background=background)
+    if scenes is not None:
+        source.check(scenes)
+    return source
+
+
+def _near(path: str, match: str, scenes: Mapping[str, Grid] | None) -> list[Grid] | None:
+    """Grids beneath which a raster is looked at; None = all of it."""
+    if scenes is None:
+        return None
+    if match == "location":
+        return list(scenes.values())
+    return [grid for name, grid in scenes.items() if name == Path(path).stem]
+
+
+def _code_of(legend: Legend, name: str, key: str) -> int:
+    try:
+        return legend.code_of(name)
+    except InputError as error:
+        raise InputError(f"{key}={name}: {error}") from None
+
+
+def _find(spec: Any) -> list[str]:
+    """Label files; of a folder its vector files, or where it has none, its rasters."""
+    faults = Faults()
+    found: dict[str, None] = {}
+    for part in spec if isinstance(spec, (list, tuple)) else [spec]:
+        if str(part).startswith("/vsi") or str(part).endswith(".gdb"):
+            found[str(part)] = None
+            continue
+        folder = Path(expanded(str(part)))
+        drawn = folder.is_dir() and any(
+            p.suffix.lower() in vector.SUFFIXES for p in folder.iterdir()
+        )
+        suffixes = vector.SUFFIXES if drawn else vector.SUFFIXES + raster.SUFFIXES
+        with faults.collect():
+            found.update(dict.fromkeys(find_files(part, suffixes, "label files")))
+    faults.raise_if_any()
+    return once(found)
+
+
+def _sort(paths: list[str], labels: Labels, faults: Faults) -> tuple[list[str], list[str]]:
+    """Vector files and rasters; faults where the settings don't fit them."""
+    rasters = [path for path in paths if path.lower().endswith(raster.SUFFIXES)]
+    vectors = [path for path in paths if not path.lower().endswith(raster.SUFFIXES)]
+    if vectors and labels.field is None and labels.name is None:
+        faults.add(
+            f"{vectors[0]}: which class? Set labels.field=<attribute with the class>, or"
+            " labels.name=<class of every geometry>"
+        )
+    if rasters and not vectors:
+        for key in VECTOR_ONLY:
+            value = getattr(labels, key)
+            if value not in (None, False):
+                faults.add(
+                    f"labels.{key}={value}: is for vector files, but {rasters[0]} is a raster;"
+                    " the legend's `values` say what its values mean"
+                )
+    if labels.match == "name":
+        stems: dict[str, str] = {}
+        for path in paths:
+            other = stems.setdefault(Path(path).stem, path)
+            if other != path:
+                faults.add(f"{other} and {path}: one scene can't take both; move one away")
+    return vectors, rasters
+
+
+def _open_area(labels: Labels, faults: Faults) -> list[VectorLabels]:
+    files: list[VectorLabels] = []
+    if labels.area is None:
+        return files
+    meaning = Meaning({}, prefix="labels.area_")
+    with faults.collect():
+        for path in find_files(labels.area, vector.SUFFIXES, "vector files"):
+            with faults.collect():
+                files.append(
+                    VectorLabels(path, meaning, layer=labels.area_layer, where=labels.area_where)
+                )
+    return files

@@ -1,0 +1,139 @@
+"""A class raster as labels: values become codes first, codes are brought onto the scene's grid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.geo import extent, raster
+from geoseg.geo.extent import Bounds
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import UNLABELLED, canonical
+from geoseg.geo.rasterize import resample
+from geoseg.labels.values import Counts, Meaning
+
+READ = 2**24
+"""Pixels of the raster in memory at once."""
+MEASURED = 1000
+"""Unknown values from which a raster isn't taken for classes any more."""
+
+
+class RasterLabels:
+    """One raster with a class value per pixel."""
+
+    def __init__(self, path: str, meaning: Meaning, *, near: list[Grid] | None = None) -> None:
+        """Open a raster and check its values; with `near` only those beneath these grids.
+
+        Raises: InputError with its faults.
+        """
+        facts = raster.info(path)
+        if facts.grid is None:
+            raise InputError(str(facts.problem))
+        if len(facts.bands) != 1:
+            raise InputError(
+                f"{path}: {len(facts.bands)} bands; expected one band with a class per pixel"
+            )
+        lookup = dict(meaning.lookup)
+        if not any(_is_number(value) for value in lookup):
+            # A raster can't hold names: a legend without numbers means its own codes.
+            lookup = {str(code): code for code in lookup.values()} | {"255": UNLABELLED}
+        nodata_is_class = facts.nodata is not None and canonical(facts.nodata) in lookup
+        lookup.setdefault("0", meaning.background or UNLABELLED)
+        self._meaning = Meaning(lookup, skip_unknown=meaning.skip_unknown)
+        self._nothing = meaning.background or UNLABELLED
+        self._nodata = "none" if nodata_is_class else None
+        self.path, self.grid, self.crs = str(path), facts.grid, facts.grid.crs
+        self.bounds: Bounds | None = facts.grid.bounds
+        self.notes: list[str] = []
+        self._check(near)
+
+    def _open(self) -> raster.Raster:
+        # For each read anew: there may be more label files than a process can hold open.
+        return raster.Raster(self.path, nodata=self._nodata)
+
+    def _check(self, near: list[Grid] | None) -> None:
+        places = None if near is None else [self._beneath(grid, grid.window) for grid in near]
+        unknown: Counts = Counter()
+        with self._open() as opened:
+            for window in _blocks(self.grid.window):
+                counts = _inside(window, places)
+                if not counts.any():
+                    continue
+                data, valid = opened.read(window)
+                unknown += self._meaning.codes(data[0][valid & counts])[1]
+                if len(unknown) > MEASURED:
+                    some = ", ".join(str(value) for value, _ in unknown.most_common(3))
+                    raise InputError(
+                        f"{self.path}: over {MEASURED} values that the legend does not know"
+                        f" ({some} …); expected a class per pixel, not a measurement"
+                    )
+        if unknown:
+            text = f"{self.path}: {self._meaning.describe(unknown, 'px')}"
+            if not self._meaning.skip_unknown:
+                raise InputError(text)
+            self.notes.append(text)
+
+    def codes(self, grid: Grid, window: Window) -> np.ndarray:
+        """Codes on a window of a grid: (height, width) uint8, 0 outside the raster.
+
+        By mode where the raster is finer than the grid, by nearest where it isn't.
+        """
+        beneath = self._beneath(grid, window)
+        if beneath is None:
+            return np.zeros((window.height, window.width), np.uint8)
+        if beneath.area > READ and window.area > 1:
+            axis = int(window.width > window.height)
+            return np.concatenate([self.codes(grid, half) for half in _halves(window)], axis=axis)
+        with self._open() as opened:
+            data, valid = opened.read(beneath)
+        codes, _ = self._meaning.codes(data[0])
+        codes[~valid] = self._nothing
+        finer = self.grid.pixel_size_near(grid) < 0.99 * grid.pixel_size_m
+        return resample(codes, self.grid.crop(beneath), grid, window=window, mode=finer)
+
+    def _beneath(self, grid: Grid, window: Window) -> Window | None:
+        """The part of the raster that a window of a grid may need."""
+        outer = grid.bounds_of(window.grow(2))
+        bounds = extent.bounds_in(outer, grid.crs, self.crs)
+        if bounds is None:
+            return None  # where its CRS isn't defined there is nothing of it
+        window = self.grid.window_of(extent.widen(bounds, 0.01)).grow(2)
+        return window.intersect(self.grid.window)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _blocks(window: Window, side: int = 2048) -> Iterator[Window]:
+    for top in range(0, window.height, side):
+        for left in range(0, window.width, side):
+            height, width = min(side, window.height - top), min(side, window.width - left)
+            yield Window(top, left, height, width)
+
+
+def _inside(window: Window, places: list[Window | None] | None) -> np.ndarray:
+    """Which pixels of a window lie in any of the places: (height, width) bool; None = all do."""
+    inside = np.full((window.height, window.width), places is None)
+    for place in places or ():
+        common = place and place.intersect(window)
+        if common:
+            inside[common.within(window)] = True
+    return inside
+
+
+def _halves(window: Window) -> tuple[Window, Window]:
+    """A window cut in two across its longer side."""
+    top, left, height, width = window.top, window.left, window.height, window.width
+    if width > height:
+        half = width // 2
+        return Window(top, left, height, half), Window(top, left + half, height, width - half)
+    half = height // 2
+    return Window(top, left, half, width), Window(top + half, left, height - half, width)

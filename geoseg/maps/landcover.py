@@ -1,0 +1,165 @@
+"""Map on disk: a raster of class codes that says in its tags what the codes mean."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from geoseg import __version__
+from geoseg.errors import InputError
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.raster import Raster, Writer
+from geoseg.maps.cog import write as cog
+from geoseg.maps.cog.write import RUNNING, Running, Tally
+from geoseg.outputs.files import parse_json, replacing
+
+LEGEND_TAG = "GEOSEG_LEGEND"
+MODEL_TAG = "GEOSEG_MODEL"
+VERSION_TAG = "GEOSEG_VERSION"
+MAPS_TAG = "GEOSEG_MAPS"
+"""Of a mosaic: the folder of its maps, relative to it; evaluate finds the scenes by it."""
+
+
+def tags(legend: Legend, model: str) -> dict[str, str]:
+    """TIFF tags of a map: legend, hash of the model's weights, version of geoseg."""
+    return {
+        LEGEND_TAG: json.dumps(legend.to_dict(), ensure_ascii=False),
+        MODEL_TAG: model,
+        VERSION_TAG: __version__,
+    }
+
+
+def side_files(path: str | Path) -> tuple[Path, Path]:
+    """Where the class names (for GDAL) and the style (for QGIS) of a map lie: beside it."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")
+
+
+def write_side_files(path: str | Path, legend: Legend) -> None:
+    """Write class names and style beside a map. Raises: InputError if that can't be written."""
+    for beside, text in zip(side_files(path), (legend.aux_xml(), legend.qml()), strict=True):
+        with replacing(beside) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def write(
+    path: str | Path,
+    grid: Grid,
+    legend: Legend,
+    read: cog.Read,
+    *,
+    tags: dict[str, str] | None = None,
+    running: Running = RUNNING,
+) -> Tally:
+    """Write class codes into a Cloud Optimized GeoTIFF with its side files.
+
+    read: codes of a window; see `cog.write`.
+    Returns: what was written of each code.
+    Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
+    """
+    template = raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
+    tally = cog.write(path, grid, read, template=template, running=running)
+    write_side_files(path, legend)
+    return tally
+
+
+def finish(path: str | Path, legend: Legend) -> None:
+    """Do what a run did not come to that was killed after the map was whole.
+
+    Raises: InputError if the side files can't be written.
+    """
+    complete(path, legend)
+    cog.unfinished(path).unlink(missing_ok=True)
+
+
+def complete(path: str | Path, legend: Legend) -> None:
+    """Write the side files of a map again, if one is gone or empty.
+
+    What else is in them may be of QGIS, which adds to them. Raises: InputError.
+    """
+    if not all(beside.is_file() and beside.stat().st_size for beside in side_files(path)):
+        write_side_files(path, legend)
+
+
+@contextmanager
+def writing(
+    path: str | Path, grid: Grid, legend: Legend, *, tags: dict[str, str] | None = None
+) -> Iterator[Writer]:
+    """As `write`, for codes that come window by window, in any windows and order.
+
+    Raises: InputError if the folder can't be written or the disk is full.
+    """
+    # Overviews need the whole map, and its blocks their order.
+    plain = Path(path).with_name(f".{Path(path).name}.pixels")
+    try:
+        with raster.create(plain, grid, dtype="uint8", nodata=NODATA) as writer:
+            yield writer
+        with Raster(plain) as file:
+
+            def read(window: Window) -> np.ndarray:
+                with raster.environment():
+                    return file.read(window)[0][0]
+
+            alone = Running(threads=1)  # an open file is read by one thread at a time
+            write(path, grid, legend, read, tags=tags, running=alone)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map's header."""
+
+    path: str
+    grid: Grid
+    legend: Legend
+    tags: dict[str, str]
+
+    @classmethod
+    def read(cls, path: str | Path, legend: Legend | None = None) -> Map:
+        """Read the header; `legend` takes the place of the one in the tags.
+
+        Raises: InputError if it isn't a raster of class codes, or nobody says what they mean.
+        """
+        facts = raster.info(path)
+        if facts.grid is None:
+            raise InputError(str(facts.problem))
+        if facts.dtype != "uint8" or len(facts.bands) != 1:
+            count = len(facts.bands)
+            raise InputError(
+                f"{path}: {count} band{'s' * (count != 1)} of {facts.dtype}, not a map; expected"
+                " one band of uint8 class codes, as geoseg.predict and geoseg.mosaic write it"
+            )
+        found = facts.tags
+        if legend is None:
+            if LEGEND_TAG not in found:
+                raise InputError(
+                    f"{path}: no tag {LEGEND_TAG}, so nobody knows what its codes mean; give a map"
+                    " of geoseg.predict or geoseg.mosaic, or to geoseg.evaluate legend.path=<file>"
+                )
+            legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
+        return cls(str(path), facts.grid, legend, found)
+
+
+def parse_legend(text: str, source: str) -> Legend:
+    """Legend in a tag. Raises: InputError."""
+    try:
+        return _legend(text)
+    except InputError:
+        return Legend.from_dict(parse_json(text), source)  # raises, and says where
+    except (ValueError, AttributeError) as error:
+        raise InputError(f"{source}: damaged ({error}); make the map anew") from None
+
+
+@lru_cache(maxsize=16)
+def _legend(text: str) -> Legend:
+    """A thousand maps have one."""
+    return Legend.from_dict(parse_json(text))

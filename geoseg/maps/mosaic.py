@@ -1,0 +1,269 @@
+"""Mosaic: maps of many scenes, in any CRS, joined into one Cloud Optimized GeoTIFF."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from geoseg.errors import Faults, InputError
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import NODATA, Legend
+from geoseg.maps import landcover
+from geoseg.maps.cog.write import Running, Tally
+from geoseg.maps.folder import CONFIDENCE, LANDCOVER, entries
+from geoseg.maps.folder import NAME as RECORD
+from geoseg.maps.join import Join, Part
+from geoseg.maps.joint_grid import joint_grid, parse_crs
+from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, Map
+from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.files import read_note
+from geoseg.outputs.lock import held, holder
+from geoseg.outputs.stamp import is_whole, stamps
+from geoseg.outputs.summary import Summary
+from geoseg.outputs.threads import in_order
+from geoseg.scenes.scene import find_files
+
+HEADERS = 4
+"""Headers that are read at once: a disk far away takes long to answer."""
+
+
+def mosaic(
+    maps: Any,
+    out: str | Path,
+    *,
+    crs: str | None = None,
+    resolution: float | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Join maps into one GeoTIFF with colours; class names and style lie beside it.
+
+    maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
+    the mosaic; None = the CRS of most of the area, the finest resolution.
+    Returns: what was done, as a text for people.
+    Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".tif", ".tiff"):
+        raise InputError(f"out={out}: must end in .tif; a mosaic is one GeoTIFF")
+    if out.is_dir():
+        raise InputError(f"out={out}: is a folder; give the name of the file to write")
+    crs = parse_crs(crs) if crs else None
+    with held(out.parent, "mosaic", name=out.name):
+        return _join(maps, out, {"crs": crs, "resolution": resolution}, overwrite)
+
+
+def _join(maps: Any, out: Path, place: dict[str, Any], overwrite: bool) -> Summary:
+    """place: crs and resolution of the mosaic."""
+    paths = _find(maps, out)
+    parts = _read(paths)
+    grid = joint_grid([part.map.grid for part in parts], **place)
+    spec = maps if isinstance(maps, (list, tuple)) else [maps]
+    where = [_relative(os.path.expanduser(str(part)), out) for part in spec]
+    settings = {"maps": where, **place}
+    folder = _common_folder(paths)
+    summary = Summary()
+    if not _claim(out, settings, parts, overwrite):
+        # A run may have been killed between the mosaic and these.
+        landcover.finish(out, parts[0].map.legend)
+        _note(out)
+        summary.note(f"{out}: already made of these maps with these settings; nothing to do")
+        return summary
+    tally = _write(parts, grid, out, folder)
+    _note(out)
+    _describe(summary, parts, grid, tally)
+    _warn_missing(summary, folder, parts)
+    summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
+    return summary
+
+
+def _find(maps: Any, out: Path) -> list[str]:
+    """Files of the maps by name, for ties go to the first; never the mosaic itself."""
+    spec = []
+    for part in maps if isinstance(maps, (list, tuple)) else [maps]:
+        folder = Path(os.path.expanduser(str(part)))
+        spec.append(str(folder / LANDCOVER) if (folder / LANDCOVER).is_dir() else str(part))
+    paths = find_files(spec, raster.SUFFIXES, "maps")
+    own = out.resolve()
+    paths = sorted((p for p in paths if Path(p).resolve() != own), key=lambda p: (Path(p).name, p))
+    if not paths:
+        raise InputError(f"maps={maps}: only the mosaic itself is there; give the maps to join")
+    return paths
+
+
+def _read(paths: list[str]) -> list[Part]:
+    """Raises: InputError with the faults of all maps."""
+    faults = Faults()
+    parts = []
+
+    def read(path: str) -> Part | InputError:
+        try:
+            with raster.environment():
+                return _read_part(path)
+        except InputError as error:
+            return error
+
+    for found in in_order(read, paths, threads=HEADERS):
+        with faults.collect():
+            if isinstance(found, InputError):
+                raise found
+            parts.append(found)
+    for part in parts[1:]:
+        first = parts[0].map
+        if _meaning(part.map.legend) != _meaning(first.legend):
+            faults.add(
+                f"{part.map.path}: its legend ({_say(part.map.legend)}) differs from that of"
+                f" {first.path} ({_say(first.legend)}); join maps of one legend"
+            )
+    faults.raise_if_any()
+    return parts
+
+
+def _read_part(path: str) -> Part:
+    found = Map.read(path)
+    beside = Path(path).parent.parent / CONFIDENCE / Path(path).name
+    if Path(path).parent.name != LANDCOVER or not beside.exists():
+        return Part(found, None)
+    facts = raster.info(beside)
+    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(found.grid)):
+        raise InputError(
+            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
+        )
+    return Part(found, str(beside))
+
+
+def _meaning(legend: Legend) -> list[tuple[int, str, str]]:
+    return sorted((c.code, c.name, c.color) for c in legend.classes)
+
+
+def _say(legend: Legend) -> str:
+    return ", ".join(f"{code} {name}" for code, name, _ in _meaning(legend))
+
+
+def _common_folder(paths: Sequence[str]) -> Path:
+    """The folder that holds all maps: predict's output folder if they come from it."""
+    folders = {Path(path).absolute().parent for path in paths}
+    common = Path(os.path.commonpath(folders))
+    return common.parent if common.name == LANDCOVER else common
+
+
+def _relative(path: str | Path, out: Path) -> str:
+    return Path(os.path.relpath(path, out.absolute().parent)).as_posix()
+
+
+def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bool) -> bool:
+    """Note what the mosaic is made of; False if it is already made of just that.
+
+    Raises: InputError if it was made with other settings.
+    """
+    files = [path for part in parts for path in (part.map.path, part.confidence) if path]
+    inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
+    wanted = {"settings": settings, "inputs": inputs}
+    products = (*(path.name for path in landcover.side_files(out)), out.name)
+    before = read_claim(out.parent, command="mosaic", name=out.name) or {}
+    if before == wanted and _is_made(out):
+        return False
+    # Maps that were predicted anew are no other settings: the mosaic follows them.
+    follows = before.get("settings") == settings
+    claim(
+        out.parent,
+        wanted,
+        command="mosaic",
+        products=products,
+        overwrite=overwrite or follows,
+        name=out.name,
+    )
+    return True
+
+
+def _is_made(out: Path) -> bool:
+    """Whether an earlier call has made the mosaic, and it is still whole."""
+    made = read_made(out.parent, command="mosaic", name=out.name)
+    if out.name in made:
+        return is_whole(out, made[out.name])
+    try:  # that call may have been killed before it could note its end
+        raster.check_whole(out)
+    except raster.READ_ERRORS:
+        return False
+    return True
+
+
+def _note(out: Path) -> None:
+    """Note that the mosaic is made, if that is not noted yet."""
+    made = stamps(out.parent, [out])
+    if read_made(out.parent, command="mosaic", name=out.name) != made:
+        note_made(out.parent, made, command="mosaic", name=out.name)
+
+
+def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
+    """Write the mosaic and what lies beside it. Returns: what it holds of each code."""
+    legend = parts[0].map.legend
+    models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
+    tags = landcover.tags(legend, ",".join(models)) | {MAPS_TAG: _relative(folder, out)}
+    # What there is of a run that was killed is worth nothing if this changed.
+    settings = read_claim(out.parent, command="mosaic", name=out.name)
+    key = hashlib.sha256(json.dumps(settings).encode())
+    with Join(parts, grid) as join:
+        running = Running(key=key.hexdigest(), progress=_progress)
+        return landcover.write(out, grid, legend, join.read, tags=tags, running=running)
+
+
+def _progress(windows: Sequence[Window]) -> Iterable[Window]:
+    shown = sys.stderr.isatty() and len(windows) > 1
+    console = Console(stderr=True)
+    return track(windows, "joining maps", console=console, disable=not shown, transient=True)
+
+
+def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> None:
+    classes = parts[0].map.legend.classes
+    counts = tally.pixels
+    mapped = np.delete(tally.hectares, NODATA).sum() or 1.0
+    rows = [
+        (c.name, f"{tally.hectares[c.code]:.2f}", f"{tally.hectares[c.code] / mapped:.1%}")
+        for c in classes
+    ]
+    summary.table("classes of the mosaic", ("class", "hectares", "share"), rows)
+    copied = sum(grid.offset(part.map.grid) is not None for part in parts)
+    summary.note(
+        f"{len(parts)} maps, {copied} copied as they are, {len(parts) - copied} warped (nearest);"
+        f" {grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m,"
+        f" {counts[NODATA] / grid.window.area:.1%} of them without map"
+    )
+    if grid.is_local:
+        summary.note(
+            "hectares: by the unit of the maps' CRS, which is local: nobody knows its place on"
+            " Earth, and so how true it is there"
+        )
+
+
+def _is_map(name: str) -> bool:
+    return name.lower().endswith(raster.SUFFIXES) and not name.startswith(".")
+
+
+def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
+    """Say which scenes predict was given but has no map of, and which maps were left out."""
+    busy = holder(folder)
+    if busy:
+        summary.warn(f"{busy} is still writing to {folder}: maps that come now are not in here")
+    if not (folder / RECORD).is_file() or not (folder / LANDCOVER).is_dir():
+        return
+    scenes = entries(read_note(folder / RECORD) or {}, folder / RECORD)
+    have = {Path(part.map.path).stem for part in parts}
+    made = {Path(path).stem for path in os.listdir(folder / LANDCOVER) if _is_map(path)}
+    others = [name for name in scenes if name in made - have]
+    missing = [name for name in scenes if name not in have | made]
+    if others:
+        shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
+        summary.note(f"{len(others)} maps of {folder} are not in this mosaic: {shown}")
+    if missing:
+        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
+        summary.warn(f"{len(missing)} scenes have no map: {shown}; {folder / RECORD} says why")

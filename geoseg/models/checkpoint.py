@@ -1,0 +1,101 @@
+"""Checkpoint: a network's weights and its model card in one safetensors file; never unpickled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from geoseg.errors import InputError
+from geoseg.models.card import BEST, ENCODER_KEY, KEY, EncoderCard, ModelCard
+from geoseg.models.networks import build as models
+from geoseg.models.networks import build_series, forest
+from geoseg.models.settings import FOREST
+from geoseg.outputs.files import replacing
+from geoseg.received import tensor_file
+from geoseg.received.tensor_file import CHECKSUM, checksum
+
+
+def save(path: str | Path, network: nn.Module, card: ModelCard) -> None:
+    """Write weights and card into one file, whole or not at all. Raises: InputError."""
+    _write(path, network, {KEY: card.to_json()})
+
+
+def keeper(folder: Path, card: ModelCard) -> Callable[[nn.Module, dict[str, Any]], None]:
+    """What saves weights as a run's best ones, with the card and the scores that they got."""
+
+    def keep(best: nn.Module, scores: dict[str, Any]) -> None:
+        save(folder / BEST, best, replace(card, scores=scores))
+
+    return keep
+
+
+def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> None:
+    """Write an encoder's weights, a file like any other for `model.weights`. Raises: InputError."""
+    _write(path, encoder, {ENCODER_KEY: card.to_json()})
+
+
+def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
+    # Copies in the plain layout: the file must not depend on how the network lies in memory.
+    weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    parts = (
+        (name, t.shape, t.reshape(-1).view(torch.uint8).numpy()) for name, t in weights.items()
+    )
+    metadata = metadata | {CHECKSUM: checksum(parts)}
+    with replacing(path) as temporary:
+        try:
+            safetensors.torch.save_file(weights, temporary, metadata=metadata)
+            tensor_file.settle(temporary)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise InputError(f"{path}: can't be written ({error}); is the disk full?") from None
+
+
+def build(card: ModelCard) -> nn.Module:
+    """The network of a card, its weights still to be loaded."""
+    return build_for(card, len(card.bands), len(card.legend))
+
+
+def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
+    """The network of a card, but for so many bands and classes, with random weights."""
+    if card.model.name == FOREST:
+        if card.series is None:
+            return forest.ImageForest(classes, card.statistics.mean, card.statistics.std)
+        return forest.SeriesForest(classes, len(card.series.grid or ()) * channels)
+    if card.series is None:
+        return models.build(card.model, channels, classes)
+    grid = card.series.grid
+    return build_series.build(card.model, channels, classes, dates=len(grid) if grid else None)
+
+
+def load(path: str | Path) -> tuple[nn.Module, ModelCard]:
+    """The network of a file, ready to predict (on the CPU, float32), and its card.
+
+    Raises: InputError if the file is missing, cut short, or of another program or version.
+    """
+    card = ModelCard.read(path)
+    tensor_file.check(path)
+    try:
+        network = build(card)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
+        raise _misfit(path, error, card) from None
+    try:
+        weights = safetensors.torch.load_file(path)
+        network.load_state_dict(weights)
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        raise _misfit(path, error, card) from None
+    return network.eval(), card
+
+
+def _misfit(path: str | Path, error: Exception, card: ModelCard) -> InputError:
+    cause = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(
+        f"{path}: weights that do not fit their card ({cause}); predict with the version of"
+        f" geoseg that trained them ({card.version})"
+    )

@@ -1,0 +1,255 @@
+"""Transfer: weights of an earlier training, laid into a network for other bands and classes.
+
+Which tensors depend on bands or classes is seen by building the network again with one more of
+each, so that this holds for every architecture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geoseg.errors import InputError
+from geoseg.models import checkpoint, weights
+from geoseg.models.card import BEST, ModelCard
+from geoseg.models.origin import SIZES, Origin, check, goes_on
+from geoseg.models.settings import Model
+from geoseg.models.weights import COUNTER, Loaded
+
+STEM = "stem"
+"""First part of the names of a U-Net's path at full resolution, which is no encoder's."""
+DECODERS = ("decoder", "segmentation_head", "classifier", STEM)
+"""First parts of the names of what comes after the encoder; of networks for series all before the
+classifier, and U-TAE's decoder, is encoder: what reads dates."""
+
+
+def begin(
+    network: nn.Module, model: Model, card: ModelCard, folder: Path | None
+) -> tuple[ModelCard, str]:
+    """Fill a new network with what `model.weights` names, unless `folder` holds one to go on with.
+
+    folder: of the run; None = nothing is gone on with.
+    Returns: its card with what it started from, and what is to be said, with a line's end.
+    Raises: InputError for weights that do not exist or do not fit.
+    """
+    if folder is not None and goes_on(folder):
+        best = folder / BEST
+        before = ModelCard.read(best).started_from if best.is_file() else None
+        return replace(card, started_from=before), ""
+    loaded = load(network, model, card)
+    if loaded is None:
+        return card, ""
+    start = Origin.find(model.weights)
+    source = start.provenance(model.keep) if start else {"name": loaded.source}
+    return replace(card, started_from=source), f"{loaded}\n"
+
+
+def load(network: Any, model: Model, card: ModelCard) -> Loaded | None:
+    """Fill a network with what `model.weights` names, if anything.
+
+    network: as built by geoseg.checkpoint for the card, whose bands and legend are the new ones.
+    Raises: InputError for weights that do not exist or do not fit.
+    """
+    if model.weights is None:
+        return None
+    check(model)
+    start = Origin.find(model.weights)
+    if start is not None and (start.card is not None or model.keep == "network"):
+        return inherit(network, start, card, keep=model.keep)
+    channels = len(card.bands)
+    if start is not None:
+        return weights.load(network.encoder, start.path, channels=channels)
+    from geoseg.models.networks import smp
+
+    source = f"{model.encoder} {model.weights}"
+    return weights.load_state(
+        network.encoder, smp.download(model), channels=channels, source=source
+    )
+
+
+def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) -> Loaded:
+    """Fill a network's encoder, or all of it (keep=network), from a file that names it alike.
+
+    Raises: InputError for a file that can't be read, or that is another network's.
+    """
+    state = weights.read(start.path)
+    ends = Ends.of(network, card)
+    own = {n: t for n, t in network.state_dict().items() if keep == "network" or in_encoder(n)}
+    body = {name: tensor for name, tensor in own.items() if name not in ends.classes}
+    names = _match(own, state)
+    places = start.places(card.bands)
+    given = {name: state[names[name]] for name in body if name in names}
+    fitting = {
+        name: placed
+        for name, tensor in given.items()
+        if (placed := ends.fit(name, tensor, body[name], places)) is not None
+    }
+    source = str(start.path)
+    if keep == "network":
+        _check_whole(body, fitting, source=source)
+    remedy = _remedy(start, card)
+    weights.check_enough(body, fitting, state, source=source, remedy=remedy)
+    kept = start.classes(card.legend.names) if keep == "network" else {}
+    with torch.no_grad():
+        for name, tensor in fitting.items():
+            own[name].copy_(tensor)
+        for name in ends.classes & names.keys():
+            _copy_rows(own[name], state[names[name]], kept)
+    used = {names[name] for name in fitting} | {names[n] for n in ends.classes & names.keys()}
+    rest = [name for name in state if name not in used and not name.endswith(COUNTER)]
+    said = [_of_bands(start, card.bands), _of_classes(card.legend.names, kept, keep)]
+    return Loaded(
+        source,
+        loaded=tuple(name for name in fitting if not name.endswith(COUNTER)),
+        missing=tuple(n for n in body if n not in fitting and not n.endswith(COUNTER)),
+        unused=tuple(name for name in rest if not weights.is_head(name)),
+        heads=tuple(name for name in rest if weights.is_head(name)),
+        adapted=tuple(n for n in ends.bands if n in fitting and fitting[n] is not given[n]),
+        part=keep,
+        said=tuple(line for line in (*said, *start.notes(card)) if line),
+    )
+
+
+@dataclass(frozen=True)
+class Ends:
+    """Tensors of a network that depend on its bands and on its classes."""
+
+    bands: Mapping[str, int]
+    """Weights (out, bands + others, …), with the number of the others, which come last."""
+    classes: frozenset[str]
+    """Those with a row per class: the last layer."""
+    others: frozenset[str]
+    """Those that depend on the bands in other ways."""
+
+    @classmethod
+    def of(cls, network: nn.Module, card: ModelCard) -> Ends:
+        channels, classes = len(card.bands), len(card.legend)
+        with torch.random.fork_rng(devices=[]):  # what is drawn next is not to depend on this
+            larger = checkpoint.build_for(card, channels + 1, classes + 1).state_dict()
+        bands, rows, others = {}, set(), set()
+        for name, tensor in network.state_dict().items():
+            shape, grown = list(tensor.shape), list(larger[name].shape)
+            if shape == grown:
+                continue
+            inward = len(grown) > 1 and [grown[0], grown[1] - 1, *grown[2:]] == shape
+            if inward and (in_encoder(name) or part_of(name) == STEM):
+                bands[name] = shape[1] - channels
+            elif not in_encoder(name) and [grown[0] - 1, *grown[1:]] == shape:
+                rows.add(name)
+            else:
+                others.add(name)
+        return cls(bands, frozenset(rows), frozenset(others))
+
+    def fit(
+        self, name: str, tensor: Tensor, own: Tensor, places: Sequence[int | None] | None
+    ) -> Tensor | None:
+        """A file's tensor for the new bands; None if it has another shape.
+
+        places: of each band among the file's; None = nothing is known of them.
+        """
+        if name in self.bands and tensor.ndim == own.ndim:
+            others = self.bands[name]
+            before, bands = tensor.shape[1] - others, own.shape[1] - others
+            if before < 1:
+                return None
+            where = weights.in_order(before, bands) if places is None else tuple(places)
+            if where != tuple(range(before)):
+                placed = weights.place_bands(tensor[:, :before], where)
+                tensor = torch.cat([placed, tensor[:, before:].float()], dim=1)
+        elif name in self.others and places != tuple(range(len(places or ()))):
+            return None
+        return tensor if tensor.shape == own.shape else None
+
+
+def _match(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> dict[str, str]:
+    """The file's name for each tensor; that of an encoder alone may lie under any prefix."""
+    prefix = "network.encoder."
+    if not all(name.startswith(prefix) for name in own):
+        return weights.match(own, state)
+    bare = {name.removeprefix(prefix): tensor for name, tensor in own.items()}
+    return {prefix + name: other for name, other in weights.match(bare, state).items()}
+
+
+def in_encoder(name: str) -> bool:
+    """Whether a tensor of a whole network is of what is kept with keep=encoder."""
+    return part_of(name) not in DECODERS
+
+
+def part_of(name: str) -> str:
+    """The part of a network that a tensor is of: encoder, decoder, …"""
+    return name.removeprefix("network.").split(".")[0]
+
+
+def _check_whole(body: Mapping[str, Tensor], fitting: Mapping[str, Tensor], *, source: str) -> None:
+    """Raises: InputError if anything but the last layer would stay random."""
+    left = [name for name in body if name not in fitting and not name.endswith(COUNTER)]
+    if left:
+        raise InputError(
+            f"{source}: has no {weights.some(left)} as this network needs them;"
+            " model.keep=network takes all but the last layer, so train the same architecture on"
+            " as many dates, or set model.keep=encoder"
+        )
+
+
+def _remedy(start: Origin, card: ModelCard) -> str:
+    """What to do about a file that does not fit."""
+    if not isinstance(start.card, ModelCard) or card.series is None:
+        return "give the weights of this encoder, or set model.encoder to the file's"
+    sizes = [f"model.{key}={getattr(start.card.model, key)}" for key in SIZES]
+    return f"give the network the sizes of the file's: {' '.join(sizes)}"
+
+
+def _copy_rows(own: Tensor, tensor: Tensor, kept: Mapping[int, int]) -> None:
+    """Give classes that are kept their rows of the file's last layer."""
+    if kept and tensor.shape[1:] == own.shape[1:]:
+        own[list(kept)] = tensor[list(kept.values())].to(own.dtype)
+
+
+def _of_bands(start: Origin, bands: Sequence[str]) -> str:
+    """What became of the bands; nothing if they are the same, or nothing is known of them."""
+    places = start.places(bands)
+    if start.card is None or places is None:
+        return "bands: without names, taken as they come"
+    before = start.card.bands
+    if before == tuple(bands):
+        return ""
+    kept = [band for band, place in zip(bands, places, strict=True) if place is not None]
+    new = [band for band, place in zip(bands, places, strict=True) if place is None]
+    left = [band for place, band in enumerate(before) if place not in places]
+    parts = []
+    if kept:
+        parts.append(f"{', '.join(kept)} {_verb(kept, 'keep')} {_its(kept)} filters")
+    if new:
+        parts.append(f"{', '.join(new)} {_verb(new, 'get')} the mean of {', '.join(before)}")
+    if left:
+        parts.append(f"{', '.join(left)} {_verb(left, 'have')} no place here")
+    return f"bands: {'; '.join(parts)}"
+
+
+def _of_classes(names: Sequence[str], kept: Mapping[int, int], keep: str) -> str:
+    """What became of the last layer."""
+    if keep == "encoder":
+        return "the head is new"
+    old = [names[index] for index in kept]
+    new = [name for index, name in enumerate(names) if index not in kept]
+    parts = []
+    if old:
+        parts.append(f"{', '.join(old)} {_verb(old, 'keep')} {_its(old)} weights")
+    if new:
+        parts.append(f"{', '.join(new)} {_verb(new, 'be')} new")
+    return f"classes: {'; '.join(parts)}"
+
+
+def _verb(subjects: Sequence[str], verb: str) -> str:
+    if len(subjects) > 1:
+        return "are" if verb == "be" else verb
+    return {"be": "is", "have": "has"}.get(verb, f"{verb}s")
+
+
+def _its(subjects: Sequence[str]) -> str:
+    return "their" if len(subjects) > 1 else "its"

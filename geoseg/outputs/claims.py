@@ -1,0 +1,97 @@
+"""Outputs that are whole or not there: written beside the final name, renamed at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import InputError
+from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_json
+
+
+def fingerprint(path: str | Path) -> list[Any]:
+    """Name, size and time of an input file: enough to see that it was exchanged."""
+    stat = os.stat(path)
+    return [str(path), stat.st_size, stat.st_mtime_ns]
+
+
+def claim_note(folder: Path, *, command: str, name: str = "") -> Path:
+    """Hidden file that says with which settings an output was made."""
+    return folder / f".{name and name + '.'}{command}.json"
+
+
+def claim(
+    folder: str | Path,
+    settings: dict[str, Any],
+    *,
+    command: str,
+    products: tuple[str, ...],
+    overwrite: bool = False,
+    name: str = "",
+) -> None:
+    """Make an output folder, or go on in one that the command made with the same settings.
+
+    `products` are the names that the command writes there: only these count as its output, and
+    only these are removed by `overwrite`. `name`: of the output, where a folder may hold several.
+    Raises: InputError if there is an output of other settings and `overwrite` is off.
+    """
+    folder = Path(folder)
+    settings = json.loads(json.dumps(settings))
+    note = claim_note(folder, command=command, name=name)
+    before = read_claim(folder, command=command, name=name)
+    if before == settings:
+        return
+    present = [product for product in products if (folder / product).exists()]
+    if present and not overwrite:
+        if before is not None:
+            why = f"made with other settings ({', '.join(_differences(before, settings))})"
+        elif note.exists():
+            why = f"whose note of its settings, {note.name}, can't be read"
+        else:
+            why = f"that geoseg {command} knows nothing of ({', '.join(present)})"
+        raise InputError(
+            f"{folder / name}: holds an output {why}; choose another one,"
+            " or overwrite=true to replace it"
+        )
+    remove(folder, present)
+    make_folder(folder)
+    write_json(note, settings)
+
+
+def rewrite_claim(folder: Path, settings: dict[str, Any], *, command: str) -> None:
+    """Note other settings for what an output is from now on."""
+    write_json(claim_note(folder, command=command), settings)
+
+
+def read_claim(folder: str | Path, *, command: str, name: str = "") -> dict[str, Any] | None:
+    """The settings that an output was made with; None if nobody knows."""
+    found = read_note(claim_note(Path(folder), command=command, name=name))
+    return None if found is None else {k: v for k, v in found.items() if k != MADE}
+
+
+def note_made(folder: Path, stamps: dict[str, str], *, command: str, name: str = "") -> None:
+    """Add to the note of an output's settings which files it has, now that all are there."""
+    settings = read_claim(folder, command=command, name=name) or {}
+    write_json(claim_note(folder, command=command, name=name), settings | {MADE: stamps})
+
+
+def read_made(folder: Path, *, command: str, name: str = "") -> dict[str, str]:
+    """Stamps of an output's files; none if it was never whole."""
+    found = (read_note(claim_note(folder, command=command, name=name)) or {}).get(MADE)
+    return found if isinstance(found, dict) else {}
+
+
+def is_claimed(folder: str | Path, settings: dict[str, Any], *, command: str) -> bool:
+    """Whether a folder holds an output that the command made, or began, with these settings."""
+    return read_claim(folder, command=command) == json.loads(json.dumps(settings))
+
+
+def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        names = []
+        for key in {**a, **b}:
+            names += _differences(a.get(key), b.get(key), f"{prefix}.{key}" if prefix else str(key))
+        return names
+    return [] if a == b else [prefix]

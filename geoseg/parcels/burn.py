@@ -1,0 +1,80 @@
+"""Parcels as maps: their classes and confidence burnt on a tile's grid, row of blocks by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend
+from geoseg.geo.raster import BLOCK
+from geoseg.geo.rasterize import burn
+from geoseg.maps import landcover
+from geoseg.maps.folder import map_paths
+from geoseg.parcels.outlines import Outlines, footprint, outlines
+from geoseg.prediction.writer import PairWriter
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """N parcels in the order in which they are drawn: a later one covers an earlier one."""
+
+    geometry: np.ndarray
+    """shapely polygons and points."""
+    crs: str
+    code: np.ndarray
+    """uint8."""
+    percent: np.ndarray
+    """Confidence 1..100, uint8."""
+
+    def near(self, grid: Grid) -> Drawing:
+        """Those that may touch a grid."""
+        outline = footprint(grid, self.crs)
+        index = np.zeros(0, np.int64)
+        if outline is not None:
+            index = np.flatnonzero(shapely.intersects(outline, self.geometry))
+        return Drawing(self.geometry[index], self.crs, self.code[index], self.percent[index])
+
+
+def write_maps(
+    out: Path, name: str, grid: Grid, drawing: Drawing, *, legend: Legend, model: str
+) -> None:
+    """Write the two maps of a tile, and what belongs beside them.
+
+    A pixel gets the parcel that covers its centre; points get the pixel that they lie in.
+    Raises: InputError if the disk is full.
+    """
+    drawing = drawing.near(grid)
+    shapes = outlines(drawing.geometry, drawing.crs, grid)
+    tree = shapely.STRtree(shapes.parts)
+    # Number 0 is no parcel.
+    code, percent = (np.concatenate([[0], of]).astype(np.uint8) for of in
+                     (drawing.code, drawing.percent))  # fmt: skip
+    paths = map_paths(out, name)
+    writer = PairWriter(paths, grid, legend, landcover.tags(legend, model))
+    try:
+        for top in range(0, grid.height, BLOCK):
+            window = Window(top, 0, min(BLOCK, grid.height - top), grid.width)
+            found = np.sort(tree.query(shapely.box(*grid.bounds_of(window))))
+            number = (shapes.owner[found] + 1).astype(np.int32)
+            drawn = burn(shapes.parts[found], number, grid, window=window)
+            _dot(shapes, grid, window, drawn)
+            writer.write(code[drawn], percent[drawn])
+    except BaseException:
+        writer.abort()
+        raise
+    writer.close()
+    landcover.write_side_files(paths[0], legend)
+
+
+def _dot(shapes: Outlines, grid: Grid, window: Window, drawn: np.ndarray) -> None:
+    """Set the pixels of points, unless a later polygon covers them."""
+    transform = grid.transform
+    column = np.floor((shapes.points[:, 0] - transform.c) / transform.a).astype(np.int64)
+    row = np.floor((shapes.points[:, 1] - transform.f) / transform.e).astype(np.int64) - window.top
+    inside = (row >= 0) & (row < window.height) & (column >= 0) & (column < window.width)
+    place, number = (row[inside], column[inside]), shapes.point_owner[inside] + 1
+    np.maximum.at(drawn, place, number.astype(drawn.dtype))

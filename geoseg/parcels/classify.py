@@ -1,0 +1,166 @@
+"""Decisions: the class of each sample, the second one, or none where the network can't tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoseg.dataset.samples import Samples
+from geoseg.errors import InputError
+from geoseg.geo.legend import NODATA, Legend
+from geoseg.models.card import SeriesCard
+from geoseg.prediction.writer import no_number
+
+if TYPE_CHECKING:
+    from geoseg.prediction.network import Network
+
+NO_DECISION = "no decision"
+DIGITS = 4
+"""Of confidences: more of them say nothing."""
+_JUST_BELOW = 1e-6
+"""What rounding may take from a whole percent."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What a network says of N samples; all arrays have length N.
+
+    The second class is the best one besides the first: where there is no decision, the best guess.
+    """
+
+    code: np.ndarray
+    """Class code, int64; 0 = no decision."""
+    confidence: np.ndarray
+    """0..1; NaN where there is no decision."""
+    code2: np.ndarray
+    """Second class; 0 where nothing was observed."""
+    confidence2: np.ndarray
+    clear: np.ndarray
+    """Mean number of clear dates of the sample's pixels."""
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: np.ndarray,
+        clear: np.ndarray,
+        legend: Legend,
+        *,
+        threshold: float = 0.0,
+        min_clear: int = 1,
+    ) -> Decisions:
+        """probabilities: (N, K), NaN for samples that were not observed. clear: (N,).
+
+        threshold: confidence from which on, min_clear: clear dates from which on there is a class.
+        """
+        codes = np.array([*legend.codes, NODATA])
+        # A class that nobody has stands in where a legend has but one.
+        filled = np.where(np.isnan(probabilities), -1.0, probabilities)
+        filled = np.concatenate([filled, np.full((len(filled), 1), -2.0)], axis=1)
+        ranked = np.argsort(-filled, axis=1, kind="stable")[:, :2]
+        given = np.take_along_axis(filled, ranked, axis=1)
+        best, second = np.where(given >= 0, np.round(given, DIGITS), np.nan).T
+        first_code, second_code = np.where(np.isnan([best, second]), NODATA, codes[ranked.T])
+        decided = (best >= threshold) & (clear >= min_clear)
+        return cls(
+            code=np.where(decided, first_code, NODATA),
+            confidence=np.where(decided, best, np.nan),
+            code2=np.where(decided, second_code, first_code),
+            confidence2=np.where(decided, second, best),
+            clear=clear.astype(np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.code)
+
+    @property
+    def percent(self) -> np.ndarray:
+        """Confidence as maps hold it: 1..100, rounded down, uint8; 0 where there is no decision."""
+        whole = np.floor(np.nan_to_num(self.confidence) * 100 + _JUST_BELOW)
+        return np.where(self.code != NODATA, np.clip(whole, 1, 100), NODATA).astype(np.uint8)
+
+    def names(self, legend: Legend) -> list[str]:
+        """Name of each one's class."""
+        known = {c.code: c.name for c in legend.classes} | {NODATA: NO_DECISION}
+        return [known[code] for code in self.code.tolist()]
+
+    def names2(self, legend: Legend) -> list[str | None]:
+        """Name of each one's second class; None without."""
+        known = {c.code: c.name for c in legend.classes}
+        return [known.get(code) for code in self.code2.tolist()]
+
+    def rows(self, legend: Legend) -> Iterator[tuple[str, ...]]:
+        """For a CSV file: code, name, confidence, code2, name2, confidence2, clear; "" = none."""
+        names, names2 = self.names(legend), self.names2(legend)
+        for i, (name, name2) in enumerate(zip(names, names2, strict=True)):
+            yield (
+                *(_code(self.code[i]), name, _share(self.confidence[i])),
+                *(_code(self.code2[i]), name2 or "", _share(self.confidence2[i])),
+                f"{self.clear[i]:g}",
+            )
+
+
+def check_threshold(threshold: float) -> None:
+    """Raises: InputError if it is no share."""
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold={threshold}: must lie in 0..1; it is a confidence")
+
+
+def _code(code: np.integer) -> str:
+    return "" if code == NODATA else str(code)
+
+
+def _share(value: np.floating) -> str:
+    return "" if np.isnan(value) else f"{value:.{DIGITS}f}"
+
+
+AT_ONCE = 4096
+"""Samples whose probabilities, of each of their pixels, are held in memory."""
+
+
+class Classifier:
+    """A network that gives classes to samples, ready on its device."""
+
+    def __init__(self, network: Network) -> None:
+        # From here on torch is needed; whatever could be wrong without it has been said.
+        from geoseg.models.device import choose
+        from geoseg.models.view import view_of
+
+        running = network.running
+        self._device = choose(running.device, running.precision)
+        self._module = self._device.place(network.load())
+        self._view = view_of(network.card)
+
+    def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
+        """Probabilities (n, K) float32 of the next samples, until all had their turn.
+
+        folder: that holds their pixel arrays.
+        """
+        from geoseg.samples.predict import predict_samples
+
+        card = self._view.card
+        for first in range(0, len(samples), AT_ONCE):
+            found = predict_samples(
+                self._module,
+                folder,
+                samples.take(np.arange(first, min(first + AT_ONCE, len(samples)))),
+                self._view,
+                device=self._device,
+                each_pixel=card.unit == "pixel",
+            )
+            strange = ~np.isfinite(found).all(axis=1)
+            if strange.any():
+                raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
+            yield found
+
+
+def check_unit(card: SeriesCard, remedy: str) -> None:
+    """Raises: InputError if the network sees whole maps only."""
+    if card.unit == "map":
+        raise InputError(
+            f"this network classifies maps (unit=map), not samples: {remedy}, or train one on a"
+            " data set of unit=parcel or unit=pixel"
+        )

@@ -1,0 +1,43 @@
+"""Parcels: polygons or points of a vector file or a CSV table, each with one label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geoseg.dataset.settings import SampleSettings
+
+if TYPE_CHECKING:
+    from geoseg.labels.settings import Labels
+
+PERIODS = (("from", "to"), ("start", "end"), ("start_date", "end_date"))
+"""Attributes that hold each sample's period, if nobody says otherwise."""
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """Which attribute of a file says what."""
+
+    labels: Labels
+    samples: SampleSettings
+    column: str | None
+
+    def of(self, names: list[str]) -> dict[str, str]:
+        """Role → attribute, for a file with these attributes; named ones may not be there."""
+        labels, samples = self.labels, self.samples
+        column = None if self.column == "tile" else self.column
+        default = "id" if "id" in names else None
+        chosen = {
+            "value": labels.field,
+            "id": samples.id or default,
+            "group": samples.group,
+            "column": column,
+            "start": samples.start,
+            "end": samples.end,
+        }
+        if samples.start is None and samples.end is None:
+            for start, end in PERIODS:
+                if start in names and end in names:
+                    chosen |= {"start": start, "end": end}
+                    break
+        return {role: name for role, name in chosen.items() if name is not None}

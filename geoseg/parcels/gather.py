@@ -1,0 +1,314 @@
+"""Gather: parcels and the stacks they lie on become samples, their pixels one array per tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import shapely
+
+from geoseg.dataset.arrays import Period, Periods, common_dtype, count_clear, period, write_arrays
+from geoseg.dataset.audit import Audit, TileAudit
+from geoseg.dataset.samples import Collected, Samples, load_pixels
+from geoseg.dataset.settings import SampleSettings
+from geoseg.errors import InputError
+from geoseg.geo import extent
+from geoseg.parcels.outlines import footprint, layers, outlines, overlaps, shape_features
+from geoseg.parcels.parcels import Parcels
+from geoseg.parcels.pixel_sets import PixelSets, pixel_sets
+from geoseg.scenes.calendar import anchors
+from geoseg.scenes.fill_values import fill_in, partial_note, said
+from geoseg.scenes.stack import Stack, check_stacks, first_dates
+from geoseg.series.masks import shares, told
+
+if TYPE_CHECKING:
+    from geoseg.models.card import SeriesCard
+    from geoseg.series.settings import Series
+
+
+def collect(
+    stacks: list[Stack],
+    parcels: Parcels,
+    codes: np.ndarray,
+    folder: Path,
+    *,
+    series: Series,
+    samples: SampleSettings,
+    card: SeriesCard | None = None,
+) -> Collected:
+    """Find the pixels of all parcels, write the arrays of each tile, and say what was found.
+
+    codes: (N,) class code of each parcel. card: of the network that parcels are predicted with; it
+    says what days are counted from. A tile whose arrays are there is not read again.
+    Raises: InputError if the stacks don't fit each other, or most parcels lie outside.
+    """
+    check_stacks(stacks)
+    audit = Audit(notes=[note for stack in stacks for note in stack.notes] + parcels.notes)
+    tile = _tiles(parcels, stacks)
+    audit.add("outside", parcels.id[tile < 0].tolist())
+    _check_outside(parcels, stacks, audit)
+    dtype = common_dtype({stack.dtype for stack in stacks})
+    when = When(stacks, series, parcels, card)
+    parts, rows = [], []
+    for number, stack in enumerate(stacks):
+        chosen = np.flatnonzero(tile == number)
+        job = _Tile(stack, parcels.take(chosen), codes[chosen], samples)
+        found, used = job.collect(folder, when, dtype, audit)
+        parts.append(found)
+        rows.append(chosen[used])
+    _check_outside(parcels, stacks, audit)
+    index = np.concatenate(rows)
+    whole = Samples(
+        **{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
+    )
+    if not len(whole):
+        raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; {_why_blind(stacks)}")
+    audit.add("short", whole.id[whole.clear < series.fewest()].tolist())
+    sizes = [stack.grid.pixel_size_m for stack in stacks]
+    made = Collected(
+        whole,
+        parcels.geometry[index],
+        parcels.crs,
+        tuple(stacks[0].bands),
+        dtype,
+        when.reference,
+        float(np.median(sizes)),
+        stacks[0].tags,
+    )
+    audit.report(made.summary, len(whole))
+    audit.write(folder)
+    if max(sizes) > 1.2 * min(sizes):
+        made.summary.warn(f"pixel sizes differ: {min(sizes):.3g} to {max(sizes):.3g} m")
+    return made
+
+
+def _why_blind(stacks: list[Stack]) -> str:
+    """Where to look if nothing is clear: what the masks hold, and what of it counts as clear."""
+    paths = sorted({path for stack in stacks for path in stack.masks})
+    if not paths:
+        return "do the images show them at all, and is bands.nodata right?"
+    values = stacks[0].mask_values
+    means = f"{', '.join(map(str, values))} mean" if values else "all but 0 means"
+    return (
+        f"the masks hold the values {told(shares(paths))}, of which {means} not clear; set"
+        " series.mask_values to those that do"
+    )
+
+
+class When:
+    """Which dates count for which parcels, and what days are counted from.
+
+    card: of the network, where parcels are predicted: days are then counted as in its training.
+    """
+
+    def __init__(
+        self,
+        stacks: list[Stack],
+        series: Series,
+        parcels: Parcels,
+        card: SeriesCard | None = None,
+    ) -> None:
+        self._start, self._end = _date(series.start), _date(series.end)
+        self._own, self._card, self._stacks = parcels.own_periods, card, stacks
+        self._first = first_dates(stacks)
+        firsts = set(self._first.values())
+        own = _dates(np.unique(parcels.start[~np.isnat(parcels.start)]))
+        self.reference = series.counted_from(own[0] if own else None)
+        begins = {day for day in own if day} | ({self._start} if self._start else firsts)
+        self._zeros = anchors(begins, self.reference)
+
+    def periods(self, stack: Stack, parcels: Parcels) -> tuple[np.ndarray, list[Period]]:
+        """Number of each parcel's period (N,), and the periods."""
+        wanted: dict[tuple[date | None, date | None], int] = {}
+        pairs = zip(_dates(parcels.start), _dates(parcels.end), strict=True)
+        numbers = [wanted.setdefault(pair, len(wanted)) for pair in pairs]
+        found = []
+        for own_start, own_end in wanted:
+            start, end = own_start or self._start, own_end or self._end
+            found.append(period(stack, self._zero(stack, start, end), start=start, end=end))
+        return np.array(numbers, np.int64), found
+
+    def _zero(self, stack: Stack, start: date | None, end: date | None) -> date:
+        """The anchor of a period; one for all tiles that begin at about the same time."""
+        since = start or self._first[stack.name]
+        if self._card is None:
+            return self._zeros[since]
+        mine = [one for one in self._stacks if self._first[one.name] == self._first[stack.name]]
+        dates = {day for one in mine for day in one.dates}
+        kept = [d for d in dates if (start is None or d >= start) and (end is None or d < end)]
+        return self._card.anchor(kept, since)
+
+    def check(self, parcels: Parcels) -> None:
+        """Raises: InputError if the network has not seen the part of the year of these periods."""
+        assert self._card is not None
+        dates, days = [], []
+        for stack in self._stacks:
+            for one in self.periods(stack, parcels)[1]:
+                dates.append(np.array(stack.dates, "datetime64[D]")[one.index])
+                days.append(one.days.astype(int))
+        self._card.check_days(_where(parcels), np.concatenate(dates), np.concatenate(days))
+
+    def spread(self, of: np.ndarray, found: list[Period], counts: np.ndarray) -> Periods:
+        """The periods (N,) of parcels with that many pixels each, as those of the pixels."""
+        return Periods(np.repeat(of, counts), found, self._own)
+
+
+@dataclass
+class _Tile:
+    """The parcels of one tile on their way to samples."""
+
+    stack: Stack
+    parcels: Parcels
+    codes: np.ndarray
+    settings: SampleSettings
+
+    def collect(
+        self, folder: Path, when: When, dtype: str, audit: Audit
+    ) -> tuple[Samples, np.ndarray]:
+        """Samples of this tile, and the place of each among its parcels."""
+        stack, parcels = self.stack, self.parcels
+        shapes = outlines(parcels.geometry, parcels.crs, stack.grid)
+        features = shape_features(shapes, stack.grid)
+        pairs = overlaps(shapes)
+        of, found = when.periods(stack, parcels)
+        sets = pixel_sets(
+            shapes,
+            stack.grid,
+            self.settings,
+            ids=parcels.id,
+            layer=layers(len(parcels), pairs),
+        )
+        counts = np.bincount(sets.owner, minlength=len(parcels))
+        dated = np.array([len(one.index) > 1 for one in found], bool)[of]
+        audit.add("dateless", parcels.id[~dated & (counts > 0)].tolist())
+        sets = _keep(sets, dated)
+        counts[~dated] = 0
+        self._note(sets, counts, dated, audit)
+        a, b = parcels.id[pairs].reshape(-1, 2).T
+        audit.add("overlap", [f"{one} and {other}" for one, other in zip(a, b, strict=True)])
+        small = (features[:, 1] > 0) & (features[:, 1] < stack.grid.pixel_size_m**2)
+        audit.add("small", parcels.id[small & (counts > 0)].tolist())
+        if not len(sets.pixel):
+            audit.notes.append(f"{stack.name}: no sample lies on this tile")
+            return self._samples(features, counts, counts.astype(float), np.empty(0, np.int64))
+        periods = when.spread(of, found, counts)
+        share = write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype)
+        if share:
+            audit.warnings.append(
+                partial_note(stack.name, share, stack.partial, what="observations")
+            )
+        pixels, _ = load_pixels(folder, stack.name)
+        audit.warnings += said(stack.name, fill_in(pixels, stack.bands), len(stack.bands))
+        clear, asked, seen = count_clear(folder, stack.name, periods, len(stack.dates))
+        total = np.bincount(sets.owner, weights=clear, minlength=len(parcels))
+        mean = total / np.maximum(counts, 1)
+        used = np.flatnonzero((counts > 0) & (mean > 0))
+        audit.add("blind", parcels.id[(counts > 0) & (mean == 0)].tolist())
+        audit.tiles.append(
+            TileAudit(stack.name, tuple(stack.dates), len(used), len(sets.pixel), asked, seen)
+        )
+        return self._samples(features, counts, mean, used)
+
+    def _note(self, sets: PixelSets, counts: np.ndarray, dated: np.ndarray, audit: Audit) -> None:
+        ids, has = self.parcels.id, counts > 0
+        drops = self.settings.tiny == "drop"
+        lost = ~has & dated
+        audit.add("dropped", ids[lost & sets.touched & drops].tolist())
+        audit.add("outside", ids[lost & ~(sets.touched & drops)].tolist())
+        audit.add("touched", ids[has & sets.touched].tolist())
+        audit.add("unbuffered", ids[has & sets.unbuffered].tolist())
+
+    def _samples(
+        self, features: np.ndarray, counts: np.ndarray, clear: np.ndarray, used: np.ndarray
+    ) -> tuple[Samples, np.ndarray]:
+        parcels = self.parcels.take(used)
+        centre = shapely.centroid(parcels.geometry)
+        first = np.cumsum(counts) - counts
+        name = self.stack.name
+        samples = Samples(
+            id=parcels.id,
+            tile=np.full(len(used), name, object),
+            split=np.full(len(used), "", object),
+            code=self.codes[used].astype(np.int64),
+            first=first[used].astype(np.int64),
+            pixels=counts[used].astype(np.int64),
+            group=parcels.group,
+            fold_by=np.where(parcels.column == "", name, parcels.column).astype(object),
+            x=shapely.get_x(centre),
+            y=shapely.get_y(centre),
+            clear=clear[used].astype(np.float64),
+            shape=features[used],
+        )
+        return samples, used
+
+
+def _keep(sets: PixelSets, chosen: np.ndarray) -> PixelSets:
+    """Without the pixels of parcels that are not chosen (N,) bool."""
+    use = chosen[sets.owner]
+    return PixelSets(sets.owner[use], sets.pixel[use], sets.touched, sets.unbuffered)
+
+
+def _tiles(parcels: Parcels, stacks: list[Stack]) -> np.ndarray:
+    """The tile (N,) that holds most of each parcel, of equals the first; -1 = none."""
+    best = np.zeros(len(parcels))
+    tile = np.full(len(parcels), -1, np.int64)
+    tree = shapely.STRtree(parcels.geometry)
+    for number, stack in enumerate(stacks):
+        outline = footprint(stack.grid, parcels.crs)
+        if outline is None:
+            continue
+        near = np.sort(tree.query(outline, predicate="intersects"))
+        share = np.ones(len(near))
+        cut = ~shapely.contains_properly(_prepared(outline), parcels.geometry[near])
+        geometries = parcels.geometry[near][cut]
+        mended = np.where(shapely.is_valid(geometries), geometries, shapely.buffer(geometries, 0))
+        areas = shapely.area(mended)
+        shared = shapely.area(shapely.intersection(mended, outline))
+        share[cut] = np.where(areas > 0, shared / np.where(areas > 0, areas, 1), 1)
+        # Footprints are drawn to some metres: a difference below that decides nothing.
+        better = (share > best[near] + 1e-3) | ((tile[near] < 0) & (share > 0))
+        tile[near[better]] = number
+        best[near[better]] = share[better]
+    return tile
+
+
+def _prepared(outline: shapely.Geometry) -> shapely.Geometry:
+    shapely.prepare(outline)
+    return outline
+
+
+def _check_outside(parcels: Parcels, stacks: list[Stack], audit: Audit) -> None:
+    """Raises: InputError if more than half of the parcels lie outside all tiles."""
+    outside = audit.names.get("outside", [])
+    if len(outside) <= len(parcels) / 2:
+        return
+    left, bottom, right, top = shapely.total_bounds(parcels.geometry)
+    own = extent.bounds_in((left, bottom, right, top), parcels.crs, extent.WGS84)
+    theirs = extent.union(
+        extent.bounds_in(stack.grid.bounds, stack.grid.crs, extent.WGS84) for stack in stacks
+    )
+    some = ", ".join(outside[:5]) + (" …" if len(outside) > 5 else "")
+    swapped = extent.cross(extent.swapped(own), theirs) and not extent.cross(own, theirs)
+    hint = "x and y look swapped in the labels" if swapped else "is the CRS of either wrong?"
+    raise InputError(
+        f"{_where(parcels)}: {len(outside)} of {len(parcels)} samples lie outside all tiles"
+        f" ({some}): samples at {extent.degrees(own)}; tiles at {extent.degrees(theirs)}; {hint}"
+    )
+
+
+def _where(parcels: Parcels) -> str:
+    return ", ".join(parcels.paths)
+
+
+def _date(value: Any) -> date | None:
+    if value is None or isinstance(value, date):
+        return value
+    return date.fromisoformat(str(value))
+
+
+def _dates(values: np.ndarray) -> list[date | None]:
+    """datetime64[D] (N,) → dates; None for NaT."""
+    return values.astype(object).tolist()

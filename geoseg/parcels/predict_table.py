@@ -1,0 +1,269 @@
+"""Predicting tables: series.csv with a class for each sample of a long table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.dataset.samples import Samples, pixels_path, save_days
+from geoseg.dataset.settings import SampleSettings
+from geoseg.errors import Faults, InputError
+from geoseg.geo.legend import NODATA, Legend, canonical
+from geoseg.maps.folder import DONE, FILES, NAME
+from geoseg.models import suitability
+from geoseg.outputs.claims import claim, fingerprint, read_claim
+from geoseg.outputs.csv_cells import cell
+from geoseg.outputs.files import clearing, read_note, replacing, write_json
+from geoseg.outputs.lock import alone
+from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.summary import Summary
+from geoseg.parcels.classify import NO_DECISION, Classifier, Decisions, check_threshold, check_unit
+from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
+from geoseg.prediction.series import settled
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.fill_values import fill_in, said
+from geoseg.scenes.stack import observed
+
+if TYPE_CHECKING:
+    from geoseg.models.card import ModelCard
+    from geoseg.prediction.network import Network
+    from geoseg.series.settings import Series
+
+CLASSES = "series.csv"
+WORK = ".pixels"
+"""Folder for the observations, until all is done."""
+PRODUCTS = (CLASSES, NAME, WORK)
+HEADER = ("id", "code", "name", "confidence", "code2", "name2", "confidence2", "clear")
+ROWS = 2**14
+"""Samples whose observations are looked at in one go."""
+
+
+@alone("predict", "out")
+def predict_table(
+    network: Network,
+    path: str | Path,
+    out: str | Path,
+    *,
+    samples: SampleSettings,
+    series: Series,
+    bands: Bands,
+    threshold: float = 0.0,
+    overwrite: bool = False,
+) -> Summary:
+    """Write series.csv with a row for each sample of a CSV or Parquet file.
+
+    A sample of less confidence than `threshold`, or of fewer clear dates than series.min_clear,
+    gets no class. An output that is made of the same file with the same settings stays.
+    Returns: what was done, as a text for people.
+    Raises: InputError if a band of the model is missing, the values are in other units …
+    """
+    out, card, begin = Path(out), network.card, time.perf_counter()
+    assert card.series is not None
+    faults = Faults()
+    with faults.collect():
+        check_threshold(threshold)
+    with faults.collect():
+        check_unit(card.series, "give dated images instead: series.path=…")
+    faults.raise_if_any()
+    series = settled(series, card)
+    min_clear = series.fewest()
+    nodata = card.nodata if bands.nodata is None else bands.nodata
+    partial = card.partial if bands.partial is None else bands.partial
+    settings = {
+        "model": network.hash,
+        "table": str(path),
+        "series": asdict(series),
+        "samples": asdict(samples),
+        "nodata": None if nodata is None else str(nodata),
+        "partial": partial,
+        "threshold": threshold,
+        "precision": network.running.precision,
+    }
+    with clearing(out, PRODUCTS[:-1]):
+        summary = Summary()
+        if not _claim(out, settings, path, overwrite):
+            summary.note(f"{out}: already made of this table with these settings; nothing to do")
+            return summary
+        bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
+        table, every = _read(path, card, samples=samples, series=series, bands=bands)
+        warnings = _check_range(path, table, card)
+    try:
+        made = _decide(network, table, out / WORK, threshold=threshold, min_clear=min_clear)
+        _write(out / CLASSES, table.ids, every, made, card.legend)
+    finally:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    seconds = time.perf_counter() - begin
+    entry: dict[str, Any] = {"status": DONE, "samples": len(every), "seconds": round(seconds, 3)}
+    entry["notes"] = warnings
+    entry["samples_per_second"] = round(len(every) / seconds, 1)
+    record = {"model": network.hash, "settings": settings, "table": entry}
+    write_json(out / NAME, record | {FILES: stamps(out, [out / CLASSES])})
+    summary.notes(table.notes)
+    for text in warnings:
+        summary.warn(text)
+    _summarize(summary, made, card.legend, len(every))
+    summary.note(f"{len(every)} samples in {seconds:.1f} s ({len(every) / seconds:.0f} per second)")
+    summary.note(f"classes: {out / CLASSES}")
+    return summary
+
+
+def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: bool) -> bool:
+    """Note what the output is made of; False if it is already made of just that.
+
+    Raises: InputError if there is no such table, or the output was made with other settings.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"table={path}: no such file; give a CSV or Parquet file")
+    claimed = json.loads(json.dumps(settings | {"inputs": [fingerprint(path)]}))
+    before = read_claim(out, command="predict") or {}
+    made = (read_note(out / NAME) or {}).get(FILES)
+    if before == claimed and made and not broken(out, made):
+        return False
+    # A table that changed is no other setting: the output follows it.
+    follows = before | {"inputs": None} == claimed | {"inputs": None}
+    overwrite = overwrite or follows
+    claim(out, claimed, command="predict", products=PRODUCTS, overwrite=overwrite)
+    return True
+
+
+def _read(
+    path: str | Path,
+    card: ModelCard,
+    *,
+    samples: SampleSettings,
+    series: Series,
+    bands: Bands,
+) -> tuple[Observations, list[str]]:
+    """Observations, and the ids of all samples, those without a row in the period too."""
+    frame = load_table(path, samples)
+    names = [str(name) for name in frame.columns]
+    missing = [band for band in card.bands if band not in names]
+    if missing:
+        raise InputError(
+            f"{path}: no column {', '.join(missing)}; the model wants {', '.join(card.bands)}, the"
+            f" table has {', '.join(names)}; name its columns as in the training"
+        )
+    columns, as_trained = find_columns(names, samples), _counted(series, card)
+    # The columns of dates come along: they tell what days are counted from.
+    wanted = [columns["date"]] if "date" in columns else []
+    table = read_table(path, frame, samples=samples, series=as_trained, bands=bands, wanted=wanted)
+    table = _dated(path, table, card, table.attributes[columns["date"]])
+    ids = frame[columns["id"]].unique().tolist()
+    return table, list(dict.fromkeys(map(canonical, ids)))
+
+
+def _counted(series: Series, card: ModelCard) -> Series:
+    assert card.series is not None
+    return replace(series, reference=card.series.reference)
+
+
+def _dated(
+    path: str | Path, table: Observations, card: ModelCard, first: np.ndarray
+) -> Observations:
+    """The table with days as in the training. first: (N,) date of each sample's first row.
+
+    Samples of one season are counted from one day.
+    Raises: InputError if the network has not seen the part of the year of most rows.
+    """
+    assert card.series is not None
+    zero = np.asarray(first, "datetime64[D]") - table.days[:, 0].astype("timedelta64[D]")
+    there = np.concatenate([observed(part).any(axis=2) for part in _parts(table.values)])
+    dates = zero[:, None] + table.days.astype("timedelta64[D]")
+    days = table.days.copy()
+    for usual in np.unique(zero):
+        mine = zero == usual
+        best = card.series.anchor(dates[mine][there[mine]], usual.item())
+        days[mine] += np.int16((usual - np.datetime64(best)).astype(int))
+    card.series.check_days(str(path), dates[there], days[there].astype(int))
+    return replace(table, days=days)
+
+
+def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list[str]:
+    """What must be known of the values.
+
+    Raises: InputError if they are in other units than those of the training.
+    """
+    fill = fill_in(table.values, table.bands, card.statistics)
+    notes = said(str(path), fill, len(table.bands))
+    highs = []
+    for band in range(len(table.bands)):
+        values = table.values[..., band]
+        none = [one.value for one in fill.get(table.bands[band], ())]
+        seen = values[observed(values) & ~np.isin(values, none)]
+        if not len(seen):
+            return notes
+        # Not the largest: clouds that nobody has left out are brighter than any field.
+        highs.append(float(np.percentile(seen, 98)))
+    suitability.check_units(str(path), table.values.dtype.name, highs, card)
+    return notes
+
+
+def _decide(
+    network: Network, table: Observations, folder: Path, *, threshold: float, min_clear: int
+) -> Decisions:
+    """Classes of the samples that were observed."""
+    with replacing(pixels_path(folder, TILE)) as temporary, temporary.open("wb") as file:
+        np.save(file, table.values)
+    save_days(folder, TILE, table.days)
+    count = len(table.ids)
+    clear = [observed(part).any(axis=2).sum(axis=1) for part in _parts(table.values)]
+    found = Samples(
+        id=table.ids,
+        tile=np.full(count, TILE, object),
+        split=np.full(count, "", object),
+        code=np.zeros(count, np.int64),
+        first=np.arange(count),
+        pixels=np.ones(count, np.int64),
+        group=table.ids,
+        fold_by=table.ids,
+        x=np.full(count, np.nan),
+        y=np.full(count, np.nan),
+        clear=np.concatenate(clear).astype(np.float64),
+        shape=np.zeros((count, 4)),
+    )
+    given = np.concatenate(list(Classifier(network).probabilities(folder, found)))
+    given[found.clear == 0] = np.nan
+    return Decisions.of(
+        given, found.clear, network.card.legend, threshold=threshold, min_clear=min_clear
+    )
+
+
+def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
+    for first in range(0, len(values), ROWS):
+        yield values[first : first + ROWS]
+
+
+def _write(path: Path, ids: np.ndarray, every: list[str], made: Decisions, legend: Legend) -> None:
+    """Write series.csv, all samples in the table's order. Raises: InputError: the disk is full."""
+    rows = dict(zip(ids.tolist(), made.rows(legend), strict=True))
+    nothing = Decisions.of(np.full((1, len(legend)), np.nan), np.zeros(1), legend)
+    (empty,) = nothing.rows(legend)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(HEADER)
+        for name in every:
+            writer.writerow(map(cell, (name, *rows.get(name, empty))))
+
+
+def _summarize(summary: Summary, made: Decisions, legend: Legend, count: int) -> None:
+    codes = [(c.name, c.code) for c in legend.classes]
+    rows = [(name, int((made.code == code).sum())) for name, code in codes]
+    none = count - sum(number for _, number in rows)
+    rows.append((NO_DECISION, none))
+    shares = [[name, number, f"{number / count:.1%}"] for name, number in rows]
+    summary.table("Samples", ["class", "samples", "share"], shares)
+    if none:
+        lost = count - int((made.code2 != NODATA).sum())
+        summary.note(
+            f"{none} samples without decision: {lost} were never observed in the period, the others"
+            " have too few clear dates (series.min_clear) or too little confidence (threshold);"
+            " their best guess is in code2"
+        )

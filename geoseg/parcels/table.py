@@ -1,0 +1,419 @@
+"""Tables: a long table of dated observations, one row per sample and date, as pixel arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.dataset.settings import SampleSettings
+from geoseg.errors import Faults, InputError
+from geoseg.geo.legend import as_text
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.calendar import anchors
+from geoseg.scenes.fill_values import partial_note
+from geoseg.scenes.stack import MISSING, observed
+from geoseg.series import units as unitmix
+from geoseg.series.settings import Series
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TILE = "table"
+"""Name of the arrays that a table's observations become."""
+GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
+"""What stands for no value in a CSV."""
+SEASON = np.timedelta64(183, "D")
+"""Samples whose seasons seem to begin further apart are of different years."""
+SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
+KNOWN = {
+    "id": ("id", "sample_id"),
+    "x": ("x", "lon", "longitude"),
+    "y": ("y", "lat", "latitude"),
+    "start": ("from", "start", "start_date"),
+    "end": ("to", "end", "end_date"),
+    "date": ("date", "timestamp", "time"),
+    "group": ("group",),
+}
+"""What columns are called where the settings do not say it."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The observations of N samples, each with dates of its own."""
+
+    ids: np.ndarray
+    """(N,) text, in the order in which they come in the table."""
+    values: np.ndarray
+    """(N, T, C) uint16 or float32, MISSING where there is none; a sample's dates come first."""
+    days: np.ndarray
+    """(N, T) int16 since each sample's anchor."""
+    bands: tuple[str, ...]
+    attributes: dict[str, np.ndarray]
+    """(N,) of each column that was asked for, from a sample's first row."""
+    reference: str
+    notes: tuple[str, ...]
+    varying: dict[str, tuple[str, ...]]
+    """Of each column that was asked for, the samples in which it changes."""
+
+
+def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str]:
+    """What is known → the column that holds it: as the settings say, else by its usual name.
+
+    Raises: InputError for columns that the settings name and the table lacks.
+    """
+    faults = Faults()
+    lower = {name.lower(): name for name in reversed(list(names))}
+    found: dict[str, str] = {}
+    for what in KNOWN:
+        said = getattr(samples, what)
+        if said is None:
+            usual = [lower[name] for name in KNOWN[what] if name in lower]
+            found |= {what: usual[0]} if usual else {}
+        elif said in names:
+            found[what] = said
+        else:
+            faults.add(f"samples.{what}={said}: no such column; there are {', '.join(names)}")
+    faults.raise_if_any()
+    return found
+
+
+def read_table(
+    path: str | Path,
+    frame: pd.DataFrame | None = None,
+    *,
+    samples: SampleSettings,
+    series: Series,
+    bands: Bands,
+    wanted: Sequence[str] = (),
+) -> Observations:
+    """Read a CSV or Parquet file with one row per sample and date.
+
+    frame: its rows, where they were read before. wanted: further columns, for `attributes`.
+    bands.order: the columns that are bands; by default all other columns of numbers.
+    Raises: InputError with all faults: no such column, dates that are none, no band …
+    """
+    frame = load_table(path, samples) if frame is None else frame
+    names = [str(name) for name in frame.columns]
+    faults = Faults()
+    columns: dict[str, str] = {}
+    with faults.collect():
+        columns = find_columns(names, samples)
+    for what in ("id", "date"):
+        if what not in columns and getattr(samples, what) is None:
+            faults.add(
+                f"{path}: no column for the {what}; set samples.{what}=<one of {', '.join(names)}>"
+            )
+    for name in wanted:
+        if name not in names:
+            faults.add(f"{path}: no column {name}; it has {', '.join(names)}")
+    faults.raise_if_any()
+    chosen, values = _bands(frame, path, bands, [*columns.values(), *wanted])
+    frame = frame.assign(**dict(zip(chosen, values, strict=True)))
+    unnamed = frame[columns["id"]].isna() | (frame[columns["id"]] == "")
+    if unnamed.any():
+        row = int(np.flatnonzero(unnamed)[0]) + 1
+        raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
+    frame = _within(_dated(frame, path, columns), path, series, columns)
+    if not bands.order:
+        _check_bands(frame, path, columns["id"], chosen)
+    try:
+        return _observations(frame, columns, chosen, bands=bands, series=series, wanted=wanted)
+    except OverflowError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def load_table(
+    path: str | Path, samples: SampleSettings | None = None, text: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The rows of a CSV or Parquet file. Raises: InputError.
+
+    text: columns of a CSV that stay as they are written, as names of samples do: 007 is not 7.
+    """
+    # Imported late: nobody should wait for it to see --help.
+    import pandas as pd
+
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: expected a table ({', '.join(SUFFIXES)})")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        if path.suffix.lower() == ".csv":
+            header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+            known = find_columns(header, samples or SampleSettings())
+            verbatim = {known.get("id"), known.get("group"), *text} & set(header)
+            table = pd.read_csv(
+                path,
+                dtype=dict.fromkeys(verbatim, str),
+                keep_default_na=False,
+                na_values={name: GAPS for name in header if name not in verbatim},
+            )
+        else:
+            table = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        cause = " ".join(str(error).split())
+        raise InputError(f"{path}: can't be read as a table ({cause})") from None
+    if len(table.columns) == 1 and ";" in str(table.columns[0]):
+        raise InputError(f"{path}: fields are parted by semicolons; expected commas")
+    if table.empty:
+        raise InputError(f"{path}: no rows")
+    return table
+
+
+def _bands(
+    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
+) -> tuple[tuple[str, ...], list[pd.Series]]:
+    """Names and values of the columns that are bands, as numbers."""
+    import pandas as pd
+
+    names = _band_names(frame, path, bands, others)
+    faults, values = Faults(), []
+    for name in names:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & frame[name].notna())
+        if len(wrong):
+            row = int(wrong[0])
+            faults.add(f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is not a number")
+        values.append(numbers)
+    faults.raise_if_any()
+    return names, values
+
+
+def _band_names(
+    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
+) -> tuple[str, ...]:
+    if bands.order:
+        missing = [name for name in bands.order if name not in frame.columns]
+        if missing:
+            raise InputError(
+                f"{path}: no column {', '.join(missing)}; it has"
+                f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
+            )
+        return tuple(bands.order)
+    chosen = [str(n) for n in frame.columns if str(n) not in others and _is_numeric(frame[n])]
+    if not chosen:
+        raise InputError(f"{path}: no column of numbers that could be a band; set bands.order")
+    return tuple(chosen)
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    """Whether a column holds numbers, a few wrong cells not counted: they are to be named."""
+    import pandas as pd
+
+    if column.dtype.kind in "iuf":
+        return True
+    if column.dtype.kind in "bmM":
+        return False
+    numbers = pd.to_numeric(column.dropna(), errors="coerce")
+    return bool(len(numbers)) and float(numbers.notna().mean()) > 0.5
+
+
+def _check_bands(frame: pd.DataFrame, path: str | Path, name: str, chosen: Sequence[str]) -> None:
+    """Raises: InputError for columns that say something of a sample, not of a date."""
+    groups = frame.groupby(name, sort=False)
+    if groups.size().max() < 2:
+        return
+    counts = groups[list(chosen)].nunique()
+    fixed = [column for column in chosen if counts[column].max() < 2]
+    if fixed:
+        rest = [column for column in chosen if column not in fixed]
+        raise InputError(
+            f"{path}: {', '.join(fixed)} never change within a sample, so they are no bands;"
+            f" name the bands: bands.order=[{','.join(rest)}]"
+        )
+
+
+def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
+    """The table with its dates as such. Raises: InputError naming the first that is none."""
+    import pandas as pd
+
+    frame = frame.copy()
+    for what in ("date", "start", "end"):
+        if what not in columns:
+            continue
+        name = columns[what]
+        said = frame[name]
+        if said.dtype.kind in "iu":  # 20230517, 2023137
+            said = said.astype(str)
+        dates = pd.to_datetime(said, errors="coerce", format="ISO8601")
+        if said.dtype.kind not in "mM" and said.astype(str).str.fullmatch(r"\d{7}").all():
+            dates = pd.to_datetime(said.astype(str), errors="coerce", format="%Y%j")
+        if dates.isna().any():
+            row = int(np.flatnonzero(dates.isna())[0])
+            raise InputError(
+                f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is no date; expected"
+                " YYYY-MM-DD, YYYYMMDD or YYYYDDD"
+            )
+        if dates.dt.tz is not None:
+            dates = dates.dt.tz_localize(None)
+        frame[name] = dates.dt.normalize()
+    return frame
+
+
+def _within(
+    frame: pd.DataFrame, path: str | Path, series: Series, columns: dict[str, str]
+) -> pd.DataFrame:
+    """Rows within the period of each sample, or of the series."""
+    import pandas as pd
+
+    date = frame[columns["date"]]
+    keep = pd.Series(True, index=frame.index)
+    start = frame[columns["start"]] if "start" in columns else series.start
+    end = frame[columns["end"]] if "end" in columns else series.end
+    if start is not None:
+        keep &= date >= (pd.Timestamp(start) if isinstance(start, str) else start)
+    if end is not None:
+        keep &= date < (pd.Timestamp(end) if isinstance(end, str) else end)
+    if not keep.any():
+        raise InputError(f"{path}: no row lies within its period; check series.start, series.end")
+    return frame[keep]
+
+
+def _observations(
+    frame: pd.DataFrame,
+    columns: dict[str, str],
+    chosen: tuple[str, ...],
+    *,
+    bands: Bands,
+    series: Series,
+    wanted: Sequence[str],
+) -> Observations:
+    import pandas as pd
+
+    notes = []
+    numbers, ids = pd.factorize(frame[columns["id"]])
+    dates = frame[columns["date"]].to_numpy("datetime64[D]")
+    order = np.lexsort((np.arange(len(frame)), dates, numbers))
+    numbers, dates, frame = numbers[order], dates[order], frame.iloc[order]
+    values = frame[list(chosen)].to_numpy()
+    values = _coded(values, bands.nodata)
+    same = (numbers[1:] == numbers[:-1]) & (dates[1:] == dates[:-1])
+    if same.any():
+        notes.append(
+            f"{int(same.sum())} rows repeat a sample's date: the first counts, its gaps are filled"
+        )
+        values = _merge(values, same)
+        keep = np.concatenate([[True], ~same])
+        values, numbers, dates, frame = values[keep], numbers[keep], dates[keep], frame[keep]
+    counts = np.bincount(numbers, minlength=len(ids))
+    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    place = np.arange(len(numbers)) - firsts[numbers]
+    values, said = _whole(values, bands)
+    notes += said
+    if series.check:
+        unitmix.check(*_brightness(values, dates), values.dtype.name)
+    cube = np.full((len(ids), counts.max(), len(chosen)), MISSING[values.dtype.name], values.dtype)
+    cube[numbers, place] = values
+    if "start" in columns:
+        starts = frame[columns["start"]].to_numpy("datetime64[D]")[firsts]
+    elif series.start is not None:
+        starts = np.full(len(ids), series.start, "datetime64[D]")
+    else:
+        starts = _starts(dates, firsts, counts)
+    reference = series.reference or str(starts.min())[5:]
+    zeros = anchors({start.item() for start in np.unique(starts)}, reference)
+    zero = np.array([zeros[start.item()] for start in starts], "datetime64[D]")
+    since = (dates - zero[numbers]).astype(np.int64)
+    if np.abs(since).max() > np.iinfo(np.int16).max:
+        raise OverflowError(
+            f"dates from {dates.min()} to {dates.max()}: a series may span 80 years at most"
+        )
+    days = np.zeros(cube.shape[:2], np.int16)
+    days[numbers, place] = since
+    attributes = {name: frame[name].to_numpy()[firsts] for name in wanted}
+    varying = {name: _varying(frame[name], firsts, numbers, ids) for name in wanted}
+    return Observations(
+        np.array([as_text(i) for i in ids], dtype=object),
+        cube,
+        days,
+        chosen,
+        attributes,
+        reference,
+        tuple(notes),
+        varying,
+    )
+
+
+def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:
+    """Rows (n, C) that count: those with all bands, or with any, and what is to be said."""
+    seen = observed(values)
+    some = seen.any(axis=1) & ~seen.all(axis=1)
+    if not some.any():
+        return values, []
+    if not bands.partial:
+        values = values.copy()
+        values[some] = MISSING[values.dtype.name]
+    share = some.sum() / seen.any(axis=1).sum()
+    return values, [partial_note("table", share, bool(bands.partial), what="rows")]
+
+
+def _brightness(values: np.ndarray, dates: np.ndarray) -> tuple[list[str], list[date], np.ndarray]:
+    """Of each date among rows (n, C): what it is called, its day and how bright it is."""
+    days, place = np.unique(dates, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    parts = np.split(values[order], np.cumsum(np.bincount(place))[:-1])
+    bright = [unitmix.levels(part.T[None], ~observed(part).T[None])[0] for part in parts]
+    return [TILE] * len(days), days.tolist(), np.array(bright)
+
+
+def _starts(dates: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The day on which the season of each sample began, (N,) datetime64.
+
+    Not a sample's first date: that may come late, after months of clouds. All seasons being as
+    long as most are, the middle of a sample's dates says when its season began; those that seem
+    to begin within half a year of each other began on the first date of them all.
+    """
+    lasts = firsts + counts - 1
+    length = np.median((dates[lasts] - dates[firsts]).astype(np.int64))
+    middle = dates[firsts] + (dates[lasts] - dates[firsts]) // 2
+    guess = middle - np.timedelta64(int(length / 2), "D")
+    order = np.argsort(guess)
+    found = np.empty_like(guess)
+    begin = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or guess[order[end]] - guess[order[begin]] > SEASON:
+            season = order[begin:end]
+            found[season] = dates[firsts[season]].min()
+            begin = end
+    return found
+
+
+def _varying(
+    column: pd.Series, firsts: np.ndarray, numbers: np.ndarray, ids: np.ndarray
+) -> tuple[str, ...]:
+    """The samples in which a column holds more than one value."""
+    import pandas as pd
+
+    codes, _ = pd.factorize(column)
+    other = np.unique(numbers[codes != codes[firsts][numbers]])
+    return tuple(as_text(ids[number]) for number in other)
+
+
+def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
+    """Values (n, C) as uint16 where they are whole and fit, else float32; MISSING for nodata."""
+    exact = values.astype(np.float64)
+    if nodata is None:
+        # What 16-bit products write for nothing; among real numbers it is a number.
+        whole_bands = (np.isnan(exact) | (exact == np.rint(exact))).all(axis=0)
+        exact[(exact == MISSING["uint16"]) & whole_bands] = np.nan
+    elif nodata != "none":
+        exact[exact == nodata] = np.nan
+    here = exact[np.isfinite(exact)]
+    whole = not len(here) or (
+        here.min() >= 0 and here.max() < MISSING["uint16"] and np.array_equal(here, np.rint(here))
+    )
+    dtype = "uint16" if whole else "float32"
+    return np.where(np.isfinite(exact), exact, MISSING[dtype]).astype(dtype)
+
+
+def _merge(values: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """Rows with the gaps filled from those that follow and repeat their sample and date."""
+    for row in np.flatnonzero(same)[::-1]:
+        gap = ~observed(values[row])
+        values[row, gap] = values[row + 1, gap]
+    return values

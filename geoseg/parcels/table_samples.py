@@ -1,0 +1,169 @@
+"""Tables with labels: samples for training out of a long table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.dataset.samples import Collected, Samples, pixels_path, save_days
+from geoseg.dataset.settings import SampleSettings
+from geoseg.errors import Faults, InputError
+from geoseg.geo.legend import Legend, canonical
+from geoseg.labels.settings import Labels
+from geoseg.outputs.files import replacing
+from geoseg.outputs.summary import Summary
+from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.fill_values import fill_in, said
+from geoseg.scenes.stack import observed
+from geoseg.series.settings import Series
+
+
+def collect_table(
+    path: str | Path,
+    legend: Legend,
+    folder: Path,
+    *,
+    samples: SampleSettings,
+    series: Series,
+    bands: Bands,
+    labels: Labels,
+    column: str | None = None,
+) -> Collected:
+    """Samples of a long table with labels, their observations written into the data set's folder.
+
+    column: the one that a region- or year-out split goes by.
+    Raises: InputError for unknown labels, samples with two labels, columns that are not there …
+    """
+    label = labels.field or "label"
+    frame = load_table(path, samples, text=[label])
+    given = find_columns([str(name) for name in frame.columns], samples)
+    wanted = [label, *(given[w] for w in ("x", "y", "group") if w in given)]
+    wanted += [column] if column and column not in wanted else []
+    table = read_table(path, frame, samples=samples, series=series, bands=bands, wanted=wanted)
+    summary = Summary()
+    summary.notes(table.notes)
+    for text in said(str(path), fill_in(table.values, table.bands), len(table.bands)):
+        summary.warn(text)
+    codes, keep = _labels(table, label, legend, path, labels, summary)
+    values, days = table.values[keep], table.days[keep]
+    with (
+        replacing(pixels_path(folder, TILE)) as temporary,
+        temporary.open("wb") as file,
+    ):
+        np.save(file, values)
+    save_days(folder, TILE, days)
+    found = _samples(table, codes, keep, given=given, column=column)
+    _audit(found, values, days, series, summary)
+    crs = samples.crs if {"x", "y"} <= set(given) else None
+    _check_places(path, found.x, found.y, crs)
+    geometries = None
+    if crs is not None:
+        import shapely
+
+        geometries = shapely.points(found.x, found.y)
+    return Collected(found, geometries, crs, table.bands, values.dtype.name, table.reference, 0.0,
+                     summary=summary)  # fmt: skip
+
+
+def _samples(
+    table: Observations,
+    codes: np.ndarray,
+    keep: np.ndarray,
+    *,
+    given: dict[str, str],
+    column: str | None,
+) -> Samples:
+    """The samples that have a code, one row of pixels each."""
+    count = int(keep.sum())
+    ids, values = table.ids[keep], table.values[keep]
+    text = np.vectorize(canonical, otypes=[object])
+
+    def number(what: str) -> np.ndarray:
+        if not {"x", "y"} <= set(given):
+            return np.full(count, np.nan)
+        return table.attributes[given[what]][keep].astype(float)
+
+    def name(what: str | None, otherwise: np.ndarray) -> np.ndarray:
+        return text(table.attributes[what][keep]) if what else otherwise
+
+    place = np.full(count, TILE, dtype=object)
+    return Samples(
+        id=ids,
+        tile=place,
+        split=np.full(count, "", dtype=object),
+        code=codes[keep],
+        first=np.arange(count),
+        pixels=np.ones(count, np.int64),
+        group=name(given.get("group"), ids),
+        fold_by=name(column, place),
+        x=number("x"),
+        y=number("y"),
+        clear=observed(values).any(axis=2).sum(axis=1).astype(float),
+        shape=np.zeros((count, 4)),
+    )
+
+
+def _check_places(path: str | Path, x: np.ndarray, y: np.ndarray, crs: str | None) -> None:
+    """Raises: InputError for metres that are taken for degrees."""
+    if crs is None:
+        return
+    import pyproj
+
+    far = np.nanmax(np.abs(np.stack([x, y])), initial=0)
+    if pyproj.CRS.from_user_input(crs).is_geographic and far > 360:
+        raise InputError(
+            f"{path}: coordinates up to {far:g}, but samples.crs={crs} has degrees; set"
+            " samples.crs=EPSG:<code of the coordinates>"
+        )
+
+
+def _labels(
+    table: Observations,
+    label: str,
+    legend: Legend,
+    path: str | Path,
+    labels: Labels,
+    summary: Summary,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Code of each sample, and which samples have one."""
+    faults = Faults()
+    said = [canonical(value) for value in table.attributes[label]]
+    mixed = table.varying[label]
+    if mixed:
+        shown = ", ".join(mixed[:5]) + (" …" if len(mixed) > 5 else "")
+        faults.add(f"{path}: {len(mixed)} samples have more than one {label}: {shown}")
+    lookup = legend.meanings()
+    codes = np.array([lookup.get(value, 0) for value in said], np.int64)
+    unknown = sorted({value for value, code in zip(said, codes, strict=True) if not code})
+    if unknown and labels.unknown == "error":
+        faults.add(
+            f"{path}: {label} has {len(unknown)} values that the legend does not know"
+            f" ({', '.join(unknown[:8])}); add them to a class's `values`, or set"
+            " labels.unknown=unlabelled to leave such samples out"
+        )
+    faults.raise_if_any()
+    if unknown:
+        summary.note(f"{int((codes == 0).sum())} samples left out, of {len(unknown)} other labels")
+    if not codes.any():
+        raise InputError(f"{path}: no sample has a label that the legend knows")
+    return codes, codes > 0
+
+
+def _audit(
+    found: Samples, values: np.ndarray, days: np.ndarray, series: Series, summary: Summary
+) -> None:
+    """Say how many dates there are, and which series are short."""
+    rows = values.shape[1]
+    least, middle, most = np.percentile(found.clear, (0, 50, 100))
+    summary.note(
+        f"{len(found)} samples, up to {rows} dates each; observed dates per sample: {least:.0f} at"
+        f" least, {middle:.0f} in the middle, {most:.0f} at most"
+    )
+    if rows < 2:
+        raise InputError("each sample has one date: a series needs at least two")
+    fewest = series.fewest()
+    short = int((found.clear < fewest).sum())
+    if short:
+        summary.warn(f"{short} samples have fewer than series.min_clear={fewest} dates")

@@ -1,0 +1,246 @@
+"""Network: what was trained, loaded when it is first needed, and how it is to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.errors import Faults
+from geoseg.models.card import ModelCard, find_weights, weights_hash
+from geoseg.models.settings import PRECISIONS
+from geoseg.models.suitability import PIXEL_TOLERANCE
+from geoseg.received import tensor_file
+
+if TYPE_CHECKING:
+    from torch import nn
+
+BACKENDS = ("auto", "torch", "compile", "openvino", "onnx")
+TTA = ("none", "flips", "d4")
+
+
+@dataclass
+class Running:
+    """How the network runs."""
+
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:<n> or mps."""
+    precision: str = "auto"
+    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
+    backend: str = "auto"
+    """What computes: torch, compile (torch.compile), openvino, onnx, or auto: the fastest that says
+    the same, measured on the first windows if there is enough to do."""
+    compile: bool = False
+    """The same as predict.backend=compile: takes up to a minute, then runs faster."""
+    batch_size: int | None = None
+    """Windows per forward pass; by default what suits the device."""
+    memory: float = 1.0
+    """GB for the buffers of a panel: wider scenes are done in several panels."""
+    halo: bool = True
+    """Let windows at the edge of a scene see what adjoining scenes of the folder show there."""
+    smooth: int = 0
+    """Side, in pixels, of the squares over which probabilities are averaged: an odd number, against
+    single wrong pixels; 0 = none. Training says what gained on val."""
+    readers: int | None = None
+    """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.precision not in PRECISIONS:
+            faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        if self.backend not in BACKENDS:
+            faults.add(f"predict.backend={self.backend}: choose from {', '.join(BACKENDS)}")
+        if self.compile and self.backend not in ("auto", "torch", "compile"):
+            faults.add(
+                f"predict.compile=true: torch does that; leave out predict.backend={self.backend}"
+            )
+        for name in ("batch_size", "readers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                faults.add(f"predict.{name}={value}: must be at least 1")
+        if self.smooth < 0 or (self.smooth and self.smooth % 2 == 0):
+            faults.add(f"predict.smooth={self.smooth}: must be odd, as 3 or 5, or 0")
+        if not self.memory > 0:
+            faults.add(f"predict.memory={self.memory}: must be above 0")
+        faults.raise_if_any()
+
+    @property
+    def wanted_backend(self) -> str | None:
+        """The backend that the settings name; None: the fastest safe one."""
+        if self.compile:
+            return "compile"
+        return None if self.backend == "auto" else self.backend
+
+
+@dataclass
+class Network:
+    """A trained network, and how it is to run."""
+
+    card: ModelCard
+    hash: str
+    """Names the model in its maps."""
+    source: Path | nn.Module
+    """Weights file, or the network itself: what a network of its kind takes → logits."""
+    running: Running = field(default_factory=Running)
+    tta: str = "none"
+    """Test-time augmentation: none, flips, or d4 (all symmetries of the square)."""
+    others: tuple[Network, ...] = ()
+    """Networks whose probabilities are averaged with those of this one."""
+    _loaded: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, checkpoint: Any, running: Running | None = None, *, tta: str = "none") -> Network:
+        """Of a run folder or a weights file, or of a list of these: an ensemble.
+
+        Raises: InputError if one isn't whole, or they can't be averaged.
+        """
+        running = running or Running()
+        faults = Faults()
+        if tta not in TTA:
+            faults.add(f"tta={tta}: choose from {', '.join(TTA)}")
+        members = []
+        for part in checkpoint if isinstance(checkpoint, (list, tuple)) else [checkpoint]:
+            with faults.collect():
+                path = find_weights(part)
+                card = ModelCard.read(path)
+                tensor_file.check(path)
+                members.append(cls(card, weights_hash(path), path, running, tta))
+        for member in members[1:]:
+            with faults.collect():
+                _check_alike(members[0], member)
+        for member in members:
+            series = member.card.series
+            if tta in TTA[1:] and series is not None and series.unit != "map":
+                faults.add(
+                    f"tta={tta}: {member.source} is a network for series of single pixels or"
+                    " parcels, to which no turn makes a difference; leave it out"
+                )
+        faults.raise_if_any()
+        if len(members) == 1:
+            return members[0]
+        return replace(members[0], hash=_joint_hash(members), others=tuple(members[1:]))
+
+    @property
+    def members(self) -> tuple[Network, ...]:
+        """This network and those that are averaged with it."""
+        return (self, *self.others)
+
+    def load(self) -> nn.Module:
+        """The network in evaluation mode. Raises: InputError if the file is damaged."""
+        if self._loaded is None and isinstance(self.source, Path):
+            from geoseg.models import checkpoint
+
+            self._loaded, _ = checkpoint.load(self.source)
+        loaded = self._loaded or self.source
+        assert not isinstance(loaded, Path)
+        return loaded.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """To another process goes the name of the weights, not the weights."""
+        return self.__dict__ | {"_loaded": None}
+
+    def for_windows(self) -> nn.Module:
+        """The network as a function of windows: (B, C, H, W) float32 → logits (B, K, H, W)."""
+        if self.card.series is None:
+            return self.load()
+        from geoseg.models.view import View
+        from geoseg.prediction.windows import CubeWindows, PixelWindows
+
+        view, bands = View(self.card.statistics, self.card.series), len(self.card.bands)
+        if self.card.series.unit == "map":
+            return CubeWindows(self.load(), bands)
+        return PixelWindows(self.load(), view, len(self.card.legend))
+
+    def check_single(self, what: str) -> None:
+        """Raises: InputError if it is an ensemble, or turns windows."""
+        faults = Faults()
+        if self.others:
+            faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
+        if self.tta != "none":
+            faults.add(f"tta={self.tta}: {what} can't be turned; leave it out")
+        faults.raise_if_any()
+
+
+def _check_alike(first: Network, other: Network) -> None:
+    """Raises: InputError with all that keeps two networks from being averaged."""
+    faults = Faults()
+    one, two = first.card, other.card
+    where = f"checkpoint {other.source}"
+    if one.legend != two.legend:
+        faults.add(
+            f"{where}: classes {', '.join(two.legend.names)}, but {first.source} knows"
+            f" {', '.join(one.legend.names)}; average networks of one legend"
+        )
+    if one.bands != two.bands:
+        faults.add(
+            f"{where}: sees the bands {', '.join(two.bands)}, but {first.source}"
+            f" {', '.join(one.bands)}; average networks of the same bands"
+        )
+    sizes = one.pixel_size_m, two.pixel_size_m
+    if all(sizes) and not 1 / PIXEL_TOLERANCE <= sizes[0] / sizes[1] <= PIXEL_TOLERANCE:
+        faults.add(
+            f"{where}: saw pixels of {sizes[1]:g} m, but {first.source} {sizes[0]:g} m; average"
+            " networks of one pixel size"
+        )
+    pairs = [[tags.pair for tags in card.tags] for card in (one, two)]
+    if pairs[0] != pairs[1] and all(pairs):
+        faults.add(
+            f"{where}: was trained on values of another scale or offset than {first.source};"
+            " average networks that were trained on values of one unit"
+        )
+    if (one.series, one.nodata, one.partial) != (two.series, two.nodata, two.partial):
+        faults.add(f"{where}: was trained on series or nodata of another kind than {first.source}")
+    elif one.series is not None and not _same_scaling(one, two):
+        faults.add(
+            f"{where}: scales its series otherwise than {first.source}; average networks for"
+            " series that were trained on one data set"
+        )
+    faults.raise_if_any()
+
+
+def _same_scaling(one: ModelCard, two: ModelCard) -> bool:
+    pairs = zip(one.statistics.scaling(), two.statistics.scaling(), strict=True)
+    return all(np.array_equal(a, b) for a, b in pairs)
+
+
+def _joint_hash(members: Sequence[Network]) -> str:
+    return hashlib.sha256("+".join(m.hash for m in members).encode()).hexdigest()[:16]
+
+
+ENGINES = ("local", "dask")
+
+
+@dataclass
+class Engine:
+    """Who predicts."""
+
+    name: str = "local"
+    """local: this process; dask: workers of a Dask cluster."""
+    address: str | None = None
+    """Of a running Dask scheduler: tcp://host:8786, or the .json file that it wrote; by default
+    workers are started here."""
+    workers: int | None = None
+    """Processes that are started here; by default one for each GPU, or for each 8 cores."""
+    retries: int = 3
+    """Workers that may die over the same job before its scene counts as failed."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.name not in ENGINES:
+            faults.add(f"engine={self.name}: choose from {', '.join(ENGINES)}")
+        if self.workers is not None and self.workers < 1:
+            faults.add(f"engine.workers={self.workers}: must be at least 1")
+        if self.retries < 0:
+            faults.add(f"engine.retries={self.retries}: must not be negative")
+        if self.name == "local" and (self.address is not None or self.workers is not None):
+            faults.add("engine.address, engine.workers: these are for engine=dask; set that")
+        if self.address is not None and self.workers is not None:
+            faults.add("engine.workers: the cluster at engine.address has its own; leave it out")
+        if self.name == "dask" and find_spec("distributed") is None:
+            faults.add("engine=dask: Dask is not installed; pip install 'geoseg[dask]'")
+        faults.raise_if_any()

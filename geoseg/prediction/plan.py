@@ -1,0 +1,236 @@
+"""Mapping: class map and confidence of every scene; plans what is to be done, and has it done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geoseg.errors import InputError
+from geoseg.geo import raster
+from geoseg.geo.tiling import Tiling
+from geoseg.maps import folder
+from geoseg.maps.folder import FAILED, NAME, REFUSED
+from geoseg.models import suitability
+from geoseg.models.card import ModelCard
+from geoseg.outputs.progress import Progress
+from geoseg.prediction import writer
+from geoseg.prediction.network import Engine, Network
+from geoseg.prediction.panels import Job, cut
+from geoseg.prediction.record import Record
+from geoseg.scenes.dated import AnyScene
+from geoseg.scenes.neighbours import places
+
+if TYPE_CHECKING:
+    from geoseg.prediction.backends.choice import Choice
+
+
+@dataclass
+class Report:
+    """What became of the scenes."""
+
+    out: Path
+    done: list[str] = field(default_factory=list)
+    before: list[str] = field(default_factory=list)
+    """Those that an earlier call had done."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Those that do not suit the model, and why."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Those that could not be read or written to their end, and why."""
+    others: list[str] = field(default_factory=list)
+    """Those of earlier calls whose maps lie in the same folder."""
+    megapixels: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    """In all (total); of these: build (the network's program), wait (for the reader), network,
+    blend; beside: read, write."""
+
+    def __str__(self) -> str:
+        total = self.seconds.get("total", 0.0)
+        text = f"{len(self.done)} scene{'s' * (len(self.done) != 1)} done"
+        if self.done and total:
+            text += f" ({self.megapixels:.1f} Mpx in {total:.1f} s)"
+        if self.before:
+            text += f", {len(self.before)} were done before"
+        if self.others:
+            text += f", {len(self.others)} more are of earlier calls ({_some(self.others)})"
+        return f"{text}; maps: {self.out / folder.LANDCOVER}, record: {self.out / NAME}"
+
+    def raise_if_incomplete(self) -> None:
+        """Raises: InputError if a scene that was asked for has no map; the reasons were given."""
+        parts = [
+            f"{len(scenes)} {what} ({_some(list(scenes))})"
+            for what, scenes in (("refused", self.refused), ("failed", self.failed))
+            if scenes
+        ]
+        if parts:
+            raise InputError(f"scenes without map: {', '.join(parts)}; see {self.out / NAME}")
+
+
+def settings_of(network: Network, tiling: Tiling) -> dict[str, Any]:
+    """What decides on the pixels of maps, besides the scenes."""
+    running = network.running
+    return {
+        "model": network.hash,
+        "tiling": asdict(tiling),
+        "precision": running.precision,
+        "backend": running.wanted_backend,
+        "tta": network.tta,
+        "halo": running.halo,
+        "smooth": running.smooth,
+    }
+
+
+def plan(
+    scenes: Sequence[AnyScene],
+    network: Network,
+    tiling: Tiling,
+    record: Record,
+    report: Report,
+) -> list[Job]:
+    """What is to be done for each scene that suits the model and is not done."""
+    with raster.environment():
+        verdicts = {scene.name: _suited(scene, network.card, record, report) for scene in scenes}
+    suited = [scene for scene in verdicts.values() if scene is not None]
+    suitability.say_doubts(suited, network.card)
+    jobs = []
+    classes, memory = len(network.card.legend), network.running.memory
+    for scene, place in zip(suited, places(suited, tiling, halo=network.running.halo), strict=True):
+        if scene.name in report.failed:
+            continue
+        stamp = record.stamp(scene, place)
+        if record.is_done(scene, stamp):
+            report.before.append(scene.name)
+            folder.complete(report.out, scene.name, network.card.legend)
+            continue
+        whole = tuple(cut(scene, place, tiling.size, classes=classes, memory=memory))
+        jobs.append(Job(whole, whole, stamp))
+    writer.sweep(report.out, jobs)
+    return [writer.going_on(report.out, job) for job in jobs]
+
+
+def _suited(scene: AnyScene, card: ModelCard, record: Record, report: Report) -> AnyScene | None:
+    """The scene with the model's bands; None, and the report says why, if it does not suit.
+
+    A scene that can't be read keeps its place among the others: mended, it changes nobody's.
+    """
+    known = record.verdict(scene)
+    if known is not None and known.refused:
+        report.refused[scene.name] = known.reason
+        return None
+    try:
+        fitting = suitability.fit(scene, card)
+    except InputError as error:
+        report.refused[scene.name] = str(error)
+        return None
+    if known is not None:
+        record.notes[scene.name], record.nodata[scene.name] = list(known.notes), known.nodata
+        return suitability.with_nodata(fitting, known.nodata)
+    try:
+        found = suitability.check_values(fitting, card)
+        fitting = found.scene
+        record.notes[scene.name] = list(found.notes)
+        record.nodata[scene.name] = found.nodata
+    except suitability.UnreadableError as error:
+        report.failed[scene.name] = str(error)
+    except InputError as error:
+        report.refused[scene.name] = str(error)
+        return None
+    return fitting
+
+
+def note(record: Record, report: Report, scenes: Sequence[AnyScene] = ()) -> None:
+    """Say and record which scenes will have no map; one of before would contradict that."""
+    by_name = {scene.name: scene for scene in scenes}
+    for status, reasons in ((REFUSED, report.refused), (FAILED, report.failed)):
+        for name, reason in reasons.items():
+            print(f"geoseg predict: {status}: {reason}", file=sys.stderr)
+            record.refuse(name, reason, status=status, scene=by_name.get(name))
+            folder.remove(report.out, name)
+    for name in by_name:
+        for text in record.notes.get(name, ()):
+            print(f"geoseg predict: WARNING: {text}", file=sys.stderr)
+    record.save()
+
+
+class Ledger:
+    """Keeps record, report and progress while maps are made."""
+
+    def __init__(self, record: Record, report: Report, progress: Progress) -> None:
+        self._record, self._report, self._progress = record, report, progress
+        self._stamps: dict[str, str] = {}
+
+    def expect(self, jobs: Sequence[Job]) -> None:
+        self._stamps |= {job.scene.name: job.stamp for job in jobs}
+
+    def advance(self, pixels: int) -> None:
+        self._progress.advance(pixels)
+
+    def done(self, scene: AnyScene, seconds: float) -> None:
+        self._record.done(scene, self._stamps[scene.name], seconds)
+        megapixels = scene.grid.window.area / 1e6
+        self._report.done.append(scene.name)
+        self._report.megapixels += megapixels
+        speed = megapixels / max(seconds, 1e-6)
+        self._progress.scene(scene.name, f"{megapixels:.2f} Mpx, {speed:.2f} Mpx/s")
+
+    def failed(self, scene: AnyScene, reason: str) -> None:
+        self._report.failed[scene.name] = reason
+        self._record.refuse(scene.name, reason, status=FAILED)
+        self._progress.scene(scene.name, "failed")
+        print(f"geoseg predict: {FAILED}: {reason}", file=sys.stderr)
+
+
+def make_maps(
+    network: Network,
+    jobs: Sequence[Job],
+    record: Record,
+    report: Report,
+    engine: Engine | None = None,
+) -> None:
+    """Have the jobs done by an engine."""
+    start = time.perf_counter()
+    engine = engine or Engine()
+    with Progress(len(jobs), sum(job.pixels for job in jobs)) as progress:
+        ledger = Ledger(record, report, progress)
+        ledger.expect(jobs)
+        try:
+            if engine.name == "dask":
+                from geoseg.prediction.dask import Cluster
+
+                with writer.finishing(report.out, jobs), Cluster(engine, network) as cluster:
+                    if record.backend is None:
+                        _settle(record, cluster.decide(jobs, report.out))
+                    assert record.backend is not None
+                    seconds = cluster.do(jobs, report.out, ledger, backend=record.backend)
+            else:
+                # From here on torch is needed; what could be wrong without it has been said.
+                from geoseg.prediction.worker import Worker
+
+                worker = Worker(network)
+                if record.backend is None:
+                    _settle(record, worker.decide(jobs))
+                assert record.backend is not None
+                ready = time.perf_counter() - start
+                seconds = worker.do(jobs, report.out, ledger, backend=record.backend)
+                seconds["build"] = seconds.get("build", 0.0) + ready
+        finally:
+            record.save()
+    report.seconds = seconds | {"total": time.perf_counter() - start}
+
+
+def _settle(record: Record, choice: Choice) -> None:
+    """Note the backend before the first map is made: a call that goes on takes the same."""
+    for line in choice.notes:
+        print(f"geoseg predict: {line}", file=sys.stderr)
+    if choice.seconds:
+        times = ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in choice.seconds.items())
+        print(f"backend: {choice.backend} (per batch of the first windows: {times})")
+    record.backend = choice.backend
+    record.save()
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

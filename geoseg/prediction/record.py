@@ -1,0 +1,162 @@
+"""Record: predict.json, what was done with each scene, and what need not be done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME, REFUSED, _entries, _journalled, map_paths
+from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.files import read_note, write_json
+from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
+from geoseg.scenes.dated import AnyScene
+from geoseg.scenes.neighbours import Place
+
+_PATIENCE = 100
+"""A long record is written when this many times the duration of its last writing has passed."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an earlier call found that a scene suits the model."""
+
+    reason: str = ""
+    """Why not."""
+    notes: tuple[str, ...] = ()
+    """What must be known of its map."""
+    nodata: float | None = None
+    """Value that was taken as nodata though the scene does not say so."""
+
+    @property
+    def refused(self) -> bool:
+        return bool(self.reason)
+
+
+class Record:
+    """What became of each scene, kept on disk all the while."""
+
+    def __init__(self, out: Path, model: str, settings: dict[str, Any]) -> None:
+        """Go on with the record in `out`, if there is one."""
+        self._out = out
+        self._path = out / NAME
+        self.model = model
+        self._settings = settings
+        before = read_note(self._path) or {}
+        scenes = before.get("scenes")
+        self.scenes: dict[str, dict[str, Any]] = _entries(scenes)
+        files = before.get(FILES)
+        self.files: dict[str, str] = files if isinstance(files, dict) else {}
+        """Stamps of what is made of all scenes together."""
+        self._journal = out / JOURNAL
+        self.scenes |= _journalled(self._journal)
+        self.backend: str | None = before.get("backend")
+        """What computes, once that is decided: all maps of an output are made alike."""
+        self.notes: dict[str, list[str]] = {}
+        """By scene: what must be known of its map."""
+        self.nodata: dict[str, float | None] = {}
+        """By scene: value that is taken as nodata though it does not say so."""
+        self._written = self._took = 0.0
+        self._files: dict[str, list[Any]] = {}
+
+    def verdict(self, scene: AnyScene) -> Verdict | None:
+        """What an earlier call found out about the same files; None if it did not."""
+        entry = self.scenes.get(scene.name, {})
+        if entry.get("status") not in (DONE, REFUSED) or entry.get("inputs") != self._inputs(scene):
+            return None
+        reason = entry["reason"] if entry["status"] == REFUSED else ""
+        return Verdict(reason, tuple(entry.get("notes", ())), entry.get("nodata"))
+
+    def stamp(self, scene: AnyScene, place: Place) -> str:
+        """Names what the map of a scene is made of: files, those of its neighbours, windows."""
+        beside = [self._inputs(neighbour.scene) for neighbour in place.neighbours]
+        text = json.dumps([self._inputs(scene), beside, place.rows, place.columns])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def is_done(self, scene: AnyScene, stamp: str) -> bool:
+        """Whether the maps of a scene are whole and were made of what is there now."""
+        return self.scenes.get(scene.name, {}).get("stamp") == stamp and self.is_mapped(scene.name)
+
+    def is_mapped(self, name: str) -> bool:
+        """Whether the maps of a scene are as they were when they were done."""
+        entry = self.scenes.get(name, {})
+        known = entry.get(FILES)
+        if entry.get("status") != DONE or not isinstance(known, dict) or len(known) < 2:
+            return False
+        return not broken(self._out, known)
+
+    def stamps_of_maps(self, name: str) -> dict[str, str]:
+        """Stamps of class map and confidence of a scene, now that both are written."""
+        return stamps(self._out, map_paths(self._out, name))
+
+    def has(self, name: str, key: str, path: Path) -> bool:
+        """Whether a further file of a scene is as it was when it was kept."""
+        return is_whole(path, self.scenes.get(name, {}).get(key))
+
+    def keep(self, name: str, key: str, path: Path) -> None:
+        """Note a further file of a scene that is done."""
+        self._note(name, self.scenes[name] | {key: stamp_of(path)})
+
+    def done(self, scene: AnyScene, stamp: str, seconds: float) -> None:
+        speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
+        entry = {
+            "status": DONE,
+            "model": self.model,
+            "backend": self.backend,
+            "paths": [str(Path(path).absolute()) for path in scene.paths],
+            "inputs": self._inputs(scene),
+            "stamp": stamp,
+            FILES: self.stamps_of_maps(scene.name),
+            "seconds": round(seconds, 3),
+            "megapixels_per_second": round(speed, 3),
+            "notes": self.notes.get(scene.name, []),
+        }
+        if (nodata := self.nodata.get(scene.name)) is not None:
+            entry["nodata"] = nodata
+        self._note(scene.name, entry)
+
+    def refuse(
+        self, name: str, reason: str, *, status: str = REFUSED, scene: AnyScene | None = None
+    ) -> None:
+        """Note that there is no map of a scene, and why."""
+        entry: dict[str, Any] = {"status": status, "reason": reason}
+        if scene is not None:
+            entry["inputs"] = self._inputs(scene)
+        self._note(name, entry)
+
+    def _note(self, name: str, entry: dict[str, Any]) -> None:
+        """To write a long record for each scene would take longer than the scene."""
+        self.scenes[name] = entry
+        if time.monotonic() - self._written > _PATIENCE * self._took:
+            self.save()
+            return
+        # A full disk is said where it costs more than being able to go on.
+        with suppress(OSError), self._journal.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({name: entry}, ensure_ascii=False) + "\n")
+
+    def save(self) -> None:
+        """Write the record. Raises: InputError if the disk is full."""
+        begin = time.monotonic()
+        values = {
+            "model": self.model,
+            "settings": self._settings,
+            "backend": self.backend,
+            "scenes": self.scenes,
+        }
+        if self.files:
+            values[FILES] = self.files
+        write_json(self._path, values)
+        self._journal.unlink(missing_ok=True)
+        self._written = time.monotonic()
+        self._took = self._written - begin
+
+    def _inputs(self, scene: AnyScene) -> list[list[Any]]:
+        """Path, size and time of each file of a scene."""
+        for path in scene.paths:
+            if path not in self._files:
+                self._files[path] = fingerprint(Path(path).absolute())
+        return [self._files[path] for path in scene.paths]

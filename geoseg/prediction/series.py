@@ -1,0 +1,168 @@
+"""Predicting series: maps of whole tiles out of dated images, by a network for pixels or maps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import Faults, InputError
+from geoseg.geo.band_tags import NO_CHANGE
+from geoseg.geo.tiling import Tiling
+from geoseg.maps import folder
+from geoseg.maps.folder import JOURNAL, NAME
+from geoseg.models import suitability
+from geoseg.models.card import ModelCard
+from geoseg.outputs.claims import claim
+from geoseg.outputs.lock import alone
+from geoseg.prediction.network import Engine, Network
+from geoseg.prediction.plan import Report, make_maps, note, plan, settings_of
+from geoseg.prediction.record import Record
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.dated import DatedScene, dated, write_clear
+from geoseg.scenes.stack import Stack, first_dates
+from geoseg.series import offset
+from geoseg.series.find import find_stacks
+from geoseg.series.settings import Series
+
+CLEAR = "clear"
+"""Folder with the number of clear dates of each pixel."""
+PRODUCTS = (
+    folder.LANDCOVER,
+    folder.CONFIDENCE,
+    CLEAR,
+    NAME,
+    JOURNAL,
+    "parcels.gpkg",
+    "parcels.qml",
+)
+
+
+def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> list[Stack]:
+    """The stacks of a series, with the bands of the model.
+
+    Raises: InputError with all faults: no files, bands missing, nothing in the period, values with
+    Sentinel-2's offset where the training had none …
+    """
+    series = settled(series, card)
+    stacks = [stack.select(card.bands) for stack in find_stacks(series, bands_for(card, bands))]
+    if series.check and card.dtype != "float32":
+        faults = Faults()
+        for stack in stacks:
+            with faults.collect():
+                # Where the files' tags say how the values differ, they are brought together.
+                made = suitability.changes_for(f"series {stack.name}", stack.tags, card)
+                if all(one == NO_CHANGE for one in made):
+                    offset.check_against(stack, card.statistics.p2)
+        faults.raise_if_any()
+    return stacks
+
+
+def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
+    """How the bands of a series' files are found: as given, else as in the training."""
+    bands = bands or Bands()
+    nodata = card.nodata if bands.nodata is None else bands.nodata
+    partial = card.partial if bands.partial is None else bands.partial
+    order = list(bands.order) or list(card.bands)
+    return replace(bands, order=order, nodata=nodata, partial=partial)
+
+
+def told(bands: Bands) -> dict[str, Any]:
+    """What the settings say of bands, as JSON values: JSON knows no NaN."""
+    return asdict(bands) | {"nodata": None if bands.nodata is None else str(bands.nodata)}
+
+
+def settled(series: Series, card: ModelCard) -> Series:
+    """The settings of a series with the fewest clear dates that count: as given or as trained.
+
+    Raises: InputError for settings that only the training decides on.
+    """
+    assert card.series is not None
+    faults, usual = Faults(), Series()
+    for key in ("fill", "step", "reference"):
+        given, trained = getattr(series, key), getattr(card.series, key)
+        if given != getattr(usual, key):
+            faults.add(
+                f"series.{key}={given}: the network decides on it ({trained}, as in its training);"
+                " leave it out"
+            )
+    faults.raise_if_any()
+    fewest = card.series.min_clear if series.min_clear is None else series.min_clear
+    return replace(series, min_clear=fewest)
+
+
+def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
+    """What is to be said where the network knows masked images only, and these have no masks."""
+    assert card.series is not None
+    if not card.series.masked or any(stack.masks for stack in stacks):
+        return None
+    return "the network was trained with masks of clouds; none are given (series.masks=…)"
+
+
+@alone("predict", "out")
+def predict_series(
+    network: Network,
+    stacks: list[Stack],
+    out: str | Path,
+    *,
+    series: Series,
+    bands: Bands | None = None,
+    tiling: Tiling | None = None,
+    engine: Engine | None = None,
+    overwrite: bool = False,
+) -> Report:
+    """Write class maps, confidence and clear dates of tiles; goes on where an earlier call stopped.
+
+    bands: as given to `stacks_for`. Pixels of fewer than series.min_clear clear dates get no class.
+    Raises: InputError if the network is for parcels, or `out` holds an output of other settings.
+    """
+    out, card = Path(out), network.card
+    assert card.series is not None
+    if card.series.unit == "parcel":
+        raise InputError(
+            "this network classifies parcels, not pixels: set parcels=<file with their outlines>,"
+            " or train one on a data set of unit=pixel"
+        )
+    tiling, series = tiling or card.tiling, settled(series, card)
+    settings = settings_of(network, tiling) | {
+        "series": asdict(series),
+        "bands": told(bands_for(card, bands)),
+    }
+    claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
+    record, report = Record(out, network.hash, settings), Report(out)
+    scenes = dated_scenes(stacks, card, series)
+    if warning := unmasked(card, stacks):
+        print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
+    jobs = plan(scenes, network, tiling, record, report)
+    names = {scene.name for scene in scenes}
+    report.others = [name for name in record.scenes if name not in names]
+    note(record, report, scenes)
+    if jobs:
+        make_maps(network, jobs, record, report, engine)
+    for scene in scenes:
+        path = out / CLEAR / f"{scene.name}.tif"
+        mapped = scene.name in report.done or scene.name in report.before
+        fresh = scene.name in report.done
+        if mapped and (fresh or not record.has(scene.name, CLEAR, path)):
+            shown = suitability.with_nodata(scene, record.nodata.get(scene.name))
+            write_clear(shown.stack, path)  # type: ignore[union-attr]
+            record.keep(scene.name, CLEAR, path)
+    record.save()
+    return report
+
+
+def dated_scenes(stacks: list[Stack], card: ModelCard, series: Series) -> list[DatedScene]:
+    """Stacks as predict takes scenes: their days counted as in the training."""
+    assert card.series is not None
+    firsts = first_dates(stacks)
+    start = series.period[0] if series.start else None
+    zeros: dict[str, date] = {}
+    for first in set(firsts.values()):
+        mine = [stack for stack in stacks if firsts[stack.name] == first]
+        dates = [day for stack in mine for day in stack.dates]
+        zero = card.series.anchor(dates, start or first)
+        zeros |= {stack.name: zero for stack in mine}
+    return dated(stacks, zeros, min_clear=settled(series, card).fewest())

@@ -1,0 +1,154 @@
+"""Work: one process makes maps; it reads ahead and writes behind, in threads of their own."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.models.device import choose, enough_memory
+from geoseg.outputs.threads import Behind, ahead, timed
+from geoseg.prediction.backends.build import fits, prepare
+from geoseg.prediction.backends.choice import Choice, choose_backend
+from geoseg.prediction.backends.runner import TORCH
+from geoseg.prediction.blend import run
+from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
+from geoseg.prediction.network import Network
+from geoseg.prediction.panels import Job, Panel
+from geoseg.prediction.reader import See, batches
+from geoseg.prediction.writer import Collector, Told, join
+from geoseg.scenes.dated import DatedScene
+
+BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}
+"""Pixels of a batch by default: enough to keep the device busy, little enough for its memory."""
+WORTH_A_LOOK = 256
+"""Windows from which on it may pay off to look for a faster backend than torch as it is."""
+MOST_LOOKS = 64
+"""Rows of windows at most that are read to find some data to measure backends on."""
+READERS = {"cpu": 1, "cuda": 8, "mps": 4}
+"""Threads that read by default: a GPU is faster than one core that decompresses."""
+
+
+class Worker:
+    """A network on its device, ready for jobs."""
+
+    def __init__(self, network: Network) -> None:
+        """Raises: InputError if there is no such device, or the weights are damaged."""
+        running = network.running
+        self.network = network
+        self.device = choose(running.device, running.precision)
+        self.modules = [self.device.place(member.for_windows()) for member in network.members]
+        self.see = see_of(network)
+        self._forward: dict[tuple[str, int], Forward] = {}
+
+    def decide(self, jobs: Sequence[Job]) -> Choice:
+        """The backend for these jobs: as the settings say, or the fastest safe one.
+
+        Measured on the first windows if there are enough for that to pay off.
+        """
+        panels = [panel for job in jobs for panel in job.panels]
+        module = self.modules[0]
+        wanted = self.network.running.wanted_backend or (None if fits(module) else TORCH)
+        turns = len(TURNS[self.network.tta]) * len(self.modules)
+        windows = turns * sum(len(panel.rows) * len(panel.touching) for panel in panels)
+        if wanted is not None or windows < WORTH_A_LOOK:
+            return Choice(wanted or TORCH)
+        reading = batches(
+            panels, batch_size=self.batch_size(panels[0].size), see=self.see, readers=self.readers
+        )
+        with closing(reading):
+            # Where there is nothing but nodata, nobody shall read it twice to find that out.
+            looks = islice(reading, MOST_LOOKS)
+            first = next((batch for batch in looks if batch.images is not None), None)
+        if first is None or first.images is None:
+            return Choice(TORCH)
+        images, seen = first.on(self.device.torch)
+        images = Scaling(self.network.card.statistics, self.device.torch)(images, seen)
+        return choose_backend(module, self.device, images=images, windows=windows)
+
+    def forward(self, backend: str, size: int) -> Forward:
+        """What gives windows of that height and width their probabilities."""
+        key = backend, size
+        if key not in self._forward:
+            shape = (self.batch_size(size), len(self.network.card.bands), size, size)
+            members = []
+            for member, module in zip(self.network.members, self.modules, strict=True):
+                series = member.card.series is not None
+                scaling = None if series else Scaling(member.card.statistics, self.device.torch)
+                runner = prepare(module, self.device, backend=backend, shape=shape)
+                members.append(Member(runner, scaling))
+            self._forward[key] = Forward(
+                members, self.device, self.network.tta, self.network.running.smooth
+            )
+        return self._forward[key]
+
+    def batch_size(self, size: int) -> int:
+        """Windows of that height and width per forward pass."""
+        if self.see is not None:
+            return 1  # windows of several places have dates of their own
+        kind = self.device.torch.type
+        return self.network.running.batch_size or max(1, BATCH_PIXELS[kind] // size**2)
+
+    @property
+    def readers(self) -> int:
+        return self.network.running.readers or READERS[self.device.torch.type]
+
+    def do(self, jobs: Sequence[Job], out: Path, told: Told, *, backend: str) -> dict[str, float]:
+        """Make maps. Returns: seconds spent, by what on.
+
+        Raises: InputError if the device's memory is too small; what the network raises. Faults of
+        scenes are told.
+        """
+        card = self.network.card
+        for job in jobs:
+            if job.joins and not job.panels:  # an earlier call, or other workers, did the rest
+                join(out, job, told, legend=card.legend, model=self.network.hash)
+        panels = [panel for job in jobs for panel in job.panels]
+        seconds: defaultdict[str, float] = defaultdict(float)
+        if not panels:
+            return seconds
+        collector = Collector(out, jobs, told, legend=card.legend, model=self.network.hash)
+        size, begin = self.batch_size(panels[0].size), time.perf_counter()
+        forward = self.forward(backend, panels[0].size)
+        seconds["build"] = time.perf_counter() - begin
+        reading = batches(
+            panels,
+            batch_size=size,
+            see=self.see,
+            pin=self.device.torch.type == "cuda",
+            readers=self.readers,
+            wanted=collector.wants,
+        )
+        with (
+            enough_memory("predict.batch_size", size),
+            Behind(collector.close) as behind,
+            closing(ahead(timed(reading, seconds, "read"), depth=4)) as waiting,
+        ):
+            run(
+                waiting,
+                forward,
+                classes=len(card.legend),
+                device=self.device.torch,
+                emit=lambda item: behind.do(lambda: collector.take(item)),
+                margin=min(getattr(module, "margin", 0) for module in self.modules),
+                seconds=seconds,
+            )
+        return dict(seconds) | {"write": collector.seconds}
+
+
+def see_of(network: Network) -> See | None:
+    """What a network for series gets of a window; those for images get pixels as they are."""
+    if network.card.series is None:
+        return None
+    statistics = network.card.statistics
+
+    def see(panel: Panel, image: np.ndarray) -> np.ndarray:
+        assert isinstance(panel.scene, DatedScene)
+        return panel.scene.see(image, statistics)
+
+    return see

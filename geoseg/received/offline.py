@@ -1,0 +1,57 @@
+"""GDAL's ways to other machines: shut, until somebody gives an address themselves.
+
+A GeoJSON may name the address of its CRS, a GML that of its schema, a GeoTIFF that of its
+overviews; GDAL asks there as soon as the file is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from geoseg.errors import InputError, shown
+from geoseg.received.spelling import beside
+
+_NOWHERE = "127.0.0.1:9"
+"""The port of a service that throws away what it gets, where there is one: nobody answers."""
+_SHUT = {
+    "GDAL_HTTP_PROXY": _NOWHERE,  # whatever asks a server goes through it
+    "CPL_VSIL_CURL_ALLOWED_FILENAME": "none",  # the only file that is read from a server
+    "GML_DOWNLOAD_SCHEMA": "NO",
+}
+_own = {name: os.environ.get(name) for name in _SHUT}
+
+
+def shut() -> None:
+    """Let GDAL ask no other machine, in this process and those that it starts."""
+    os.environ.update(_SHUT)
+    # Not a way out, but to a program: a VRT may hold one in Python.
+    os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
+
+
+def is_remote(path: str) -> bool:
+    """Whether a name is one of GDAL's file systems, or an address."""
+    return path.startswith("/vsi") or "://" in path
+
+
+def local(path: str, folder: Path) -> str:
+    """A path that a file in `folder` names. Raises: InputError if it isn't one of this machine."""
+    if is_remote(path) or "\0" in path:
+        raise InputError(
+            f"{folder}: names {shown(path)}; a file may name files of this machine only"
+        )
+    return beside(path, folder)
+
+
+def let(path: str) -> None:
+    """Open the ways again if this path, which somebody gave, leads there."""
+    if is_remote(path):
+        for name, value in _SHUT.items():
+            own = _own[name]
+            if own is None or own == value:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = own
+
+
+shut()

@@ -1,0 +1,319 @@
+"""Augmentation of training samples by albumentations: what may change without changing the labels.
+
+Samples are standardised float32 with any number of bands, for which albumentations' own
+radiometric transforms are wrong: they clip to [0, 1] or know only three bands. Those here don't.
+There is no elastic transform: it bends edges of buildings, roads and fields as nature never does.
+
+Letters in shapes: C bands, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import Faults
+from geoseg.geo.legend import IGNORED
+
+_ORIENTING = ("flips", "quarter_turns")
+_LIGHTING = ("brightness", "contrast", "band_brightness", "band_contrast")
+"""Settings that need no more than numpy."""
+Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+"""(image (H, W, C) float32, void (H, W) bool, generator) → a new image; void = not valid."""
+
+
+@dataclass
+class Augment:
+    """What is done to a training sample, at random; by default nothing."""
+
+    flips: bool = False
+    """Mirror left-right and top-bottom, each for half of the samples: the sky has no side."""
+    quarter_turns: bool = False
+    """Turn by 0, 90, 180 or 270 degrees, without resampling; oblong tiles by 0 or 180."""
+    rotation: float = 0.0
+    """Degrees: largest turn either way. With quarter turns 45 reaches every angle."""
+    scale: float = 0.0
+    """Share: 0.25 zooms by 1/1.25 to 1.25, for objects of other sizes and images of other GSD."""
+    chance: float = 0.5
+    """Share of samples that get each of: rotation and scale, cutout, blur, curve, noise.
+
+    The first and the third soften the image, so part of the samples must stay as sharp as
+    what `predict` will see.
+    """
+    brightness: float = 0.0
+    """Standard deviations: largest offset of all bands together (sun, exposure)."""
+    contrast: float = 0.0
+    """Share: largest change of the gain of all bands together (haze, sun height)."""
+    band_brightness: float = 0.0
+    """Standard deviations: largest offset of each band on its own (atmosphere, colour balance)."""
+    band_contrast: float = 0.0
+    """Share: largest change of the gain of each band on its own (calibration, other sensor)."""
+    curve: float = 0.0
+    """Bend of the tone curve, like gamma but for any real value: its slope is 1 ± curve far out."""
+    noise: float = 0.0
+    """Standard deviations: largest sigma of Gaussian noise, in every pixel and band."""
+    blur: float = 0.0
+    """Pixels: largest sigma of a Gaussian blur (optics, motion, resampled orthophotos)."""
+    band_dropout: float = 0.0
+    """Chance that a sample loses one band, put to its mean: no band should be needed alone."""
+    cutout: float = 0.0
+    """Share of a tile's side: largest hole without image, which the loss ignores like nodata."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        limits = {"rotation": 180.0, "chance": 1.0, "band_dropout": 1.0}
+        below_one = ("contrast", "band_contrast", "curve", "cutout")
+        for name, value in vars(self).items():
+            if isinstance(value, bool):
+                continue
+            highest = limits.get(name)
+            if not 0 <= value < float("inf"):
+                faults.add(f"augment.{name}={value}: must be a number from 0 up")
+            elif highest is not None and value > highest:
+                faults.add(f"augment.{name}={value}: must be at most {highest:g}")
+            elif name in below_one and value >= 1:
+                faults.add(f"augment.{name}={value}: must be below 1")
+        faults.raise_if_any()
+
+
+def build(augment: Augment) -> Pipeline:
+    """The callable that augments samples; its first call imports albumentations (a second).
+
+    Mirroring, quarter turns and light need no albumentations: they are done on views of the planes,
+    in a sixth of the time.
+    """
+    return Pipeline(augment)
+
+
+class Pipeline:
+    """Augments samples: the same sample and seed give the same result in every process.
+
+    It may be sent to worker processes, where albumentations is then imported.
+    """
+
+    def __init__(self, augment: Augment) -> None:
+        self.augment = augment
+        self._compose: Any = None
+        self._does_nothing = augment == Augment(chance=augment.chance)
+        others = {name: getattr(augment, name) for name in (*_ORIENTING, *_LIGHTING, "chance")}
+        self._is_light = augment == Augment(**others)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_compose": None}
+
+    def __call__(
+        self, image: np.ndarray, target: np.ndarray, valid: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Augment one sample. The arrays given stay as they are; they come back if nothing changes.
+
+        image: (C, H, W) float32, scaled. target: (H, W) uint8 indices, 255 = ignored.
+        valid: (H, W) bool. seed: a number ≥ 0, another for every sample and epoch.
+        Returns: image and target of the same shapes; without image they are 0 and 255.
+        """
+        void = ~valid
+        if not self._does_nothing:
+            image, target, void = self._augment(image, target, void, seed)
+        if void.any():
+            image = np.where(void, np.float32(0), image)
+            target = np.where(void, np.uint8(IGNORED), target)
+        return image, target
+
+    def _augment(
+        self, image: np.ndarray, target: np.ndarray, void: np.ndarray, seed: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        generator = np.random.default_rng(seed)
+        image, target, void = _oriented(self.augment, (image, target, void), generator)
+        if self._is_light:
+            gain, offset = light(self.augment, len(image), generator)
+            lit = np.empty(image.shape, np.float32)
+            np.multiply(image, gain[:, None, None], out=lit)
+            lit += offset[:, None, None]
+            return lit, np.ascontiguousarray(target), void
+        if self._compose is None:
+            self._compose = _compose(self.augment)
+        # Not set_random_seed: it gives every transform the same stream of its own, and a sample
+        # that is blurred would always be noisy too (albumentations 2.0.8).
+        self._compose.set_random_state(generator, random.Random(int(seed)))
+        result = self._compose(
+            image=np.ascontiguousarray(image.transpose(1, 2, 0)),
+            # One mask of two channels, so that target and void cannot part.
+            mask=np.stack((target, void.astype(np.uint8)), axis=-1),
+        )
+        image = np.ascontiguousarray(result["image"].transpose(2, 0, 1))
+        target, void = np.ascontiguousarray(result["mask"].transpose(2, 0, 1))
+        return image, target, void != 0
+
+
+def _oriented(
+    augment: Augment, layers: tuple[np.ndarray, ...], generator: np.random.Generator
+) -> list[np.ndarray]:
+    """Layers (…, H, W) mirrored and turned alike, without a copy."""
+    flipped = generator.random(2) < 0.5 if augment.flips else (False, False)
+    turns = int(generator.integers(4)) if augment.quarter_turns else 0
+    H, W = layers[-1].shape
+    if H != W:  # the shape of a tile stays as it is
+        turns = turns // 2 * 2
+    rows, columns = (slice(None, None, -1 if flip else 1) for flip in flipped)
+    return [np.rot90(layer[..., rows, columns], turns, axes=(-2, -1)) for layer in layers]
+
+
+def _compose(augment: Augment) -> Any:
+    """What follows mirroring and turning, in order: warp, holes, optics, light, sensor."""
+    a = augment
+    own = _transforms()
+    A = own.albumentations
+    steps: list[Any] = []
+    if a.rotation or a.scale:
+        zoom = (1 / (1 + a.scale), 1 + a.scale)
+        turn = (-a.rotation, a.rotation)
+        steps.append(
+            own.Warp(
+                rotate=turn, scale=zoom, keep_ratio=True, fill=0, fill_mask=IGNORED, p=a.chance
+            )
+        )
+    if a.cutout:
+        side = (a.cutout / 4, a.cutout)
+        steps.append(
+            A.CoarseDropout(
+                num_holes_range=(1, 2),
+                hole_height_range=side,
+                hole_width_range=side,
+                fill=0,
+                fill_mask=IGNORED,
+                p=a.chance,
+            )
+        )
+    if a.blur:
+        steps.append(own.Radiometric(partial(blurred, a.blur), p=a.chance))
+    if a.brightness or a.contrast or a.band_brightness or a.band_contrast:
+        steps.append(own.Radiometric(partial(relit, a), p=1))
+    if a.curve:
+        steps.append(own.Radiometric(partial(bent, a.curve), p=a.chance))
+    if a.noise:
+        steps.append(own.Radiometric(partial(noisy, a.noise), p=a.chance))
+    if a.band_dropout:
+        steps.append(own.Radiometric(without_a_band, p=a.band_dropout))
+    return A.Compose(steps)
+
+
+def blurred(
+    limit: float, image: np.ndarray, void: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Gaussian blur of a sigma up to `limit` pixels, over the valid pixels only."""
+    import cv2
+
+    sigma = generator.uniform(0, limit)
+    if not void.any():
+        return cv2.GaussianBlur(image, (0, 0), sigma).reshape(image.shape)
+    # Void pixels have no value that could bleed: weigh with what is valid (normalised convolution).
+    weight = 1 - void.astype(np.float32)
+    total = cv2.GaussianBlur(weight, (0, 0), sigma)
+    softened = cv2.GaussianBlur(image * weight[..., None], (0, 0), sigma).reshape(image.shape)
+    return softened / np.maximum(total, 1e-6)[..., None]
+
+
+def relit(
+    augment: Augment, image: np.ndarray, void: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Gain and offset of the whole image and of each band."""
+    _, W, C = image.shape
+    gain, offset = light(augment, C, generator)
+    # Whole rows at once: numpy is slow over a last axis of few bands.
+    rows = image.reshape(-1, W * C) * np.tile(gain, W)
+    rows += np.tile(offset, W)
+    return rows.reshape(image.shape)
+
+
+def light(
+    augment: Augment, bands: int, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gain and offset (C,) float32 of each band."""
+    a = augment
+
+    def draw(limit: float, count: int) -> np.ndarray:
+        return generator.uniform(-limit, limit, count)
+
+    gain = (1 + draw(a.contrast, 1)) * (1 + draw(a.band_contrast, bands))
+    offset = draw(a.brightness, 1) + draw(a.band_brightness, bands)
+    return gain.astype(np.float32), offset.astype(np.float32)
+
+
+def bent(
+    limit: float, image: np.ndarray, void: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """x + g (√(1 + x²) − 1): rises everywhere, keeps the mean in place; slope 1 − g to 1 + g."""
+    g = np.float32(generator.uniform(-limit, limit))
+    result = image * image
+    result += 1
+    np.sqrt(result, out=result)
+    result -= 1
+    result *= g
+    result += image
+    return result
+
+
+def noisy(
+    limit: float, image: np.ndarray, void: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """Gaussian noise of a sigma up to `limit`."""
+    sigma = np.float32(generator.uniform(0, limit))
+    result = generator.standard_normal(image.shape, dtype=np.float32)
+    result *= sigma
+    result += image
+    return result
+
+
+def without_a_band(
+    image: np.ndarray, void: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """One band put to 0, its mean; a single band stays."""
+    C = image.shape[2]
+    if C == 1:
+        return image
+    result = image.copy()
+    result[..., generator.integers(C)] = 0
+    return result
+
+
+@cache
+def _transforms() -> SimpleNamespace:
+    """albumentations and geoseg's own transforms, imported when first needed."""
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else it asks the network for news
+    import albumentations as A
+    import cv2
+
+    # Each process works on samples of its own; threads within a sample only get in the way.
+    cv2.setNumThreads(0)
+    square = np.ones((3, 3), np.uint8)
+
+    class Warp(A.Affine):
+        """Affine after which no valid pixel is mixed with void or with the outside."""
+
+        def apply_to_mask(self, mask: np.ndarray, *args: Any, **params: Any) -> np.ndarray:
+            # The nearest pixel is one of the four that the image is interpolated from, so the
+            # others are its neighbours: void grown by one pixel, edge included, covers them.
+            void = np.ascontiguousarray(mask[..., 1])
+            void = cv2.dilate(void, square, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+            return super().apply_to_mask(np.dstack((mask[..., 0], void)), *args, **params)
+
+    class Radiometric(A.ImageOnlyTransform):
+        """A change of the image's values."""
+
+        def __init__(self, change: Change, p: float) -> None:
+            super().__init__(p=p)
+            self.change = change
+
+        def get_params_dependent_on_data(self, params: dict, data: dict) -> dict:
+            return {"void": data["mask"][..., 1] != 0}
+
+        def apply(self, img: np.ndarray, void: np.ndarray, **params: Any) -> np.ndarray:
+            return self.change(img, void, self.random_generator)
+
+    return SimpleNamespace(albumentations=A, Warp=Warp, Radiometric=Radiometric)

@@ -1,0 +1,49 @@
+"""From settings to a trained network for series: a run's, or that of one fold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from geoseg.dataset.samples import Samples
+from geoseg.models.device import Device
+from geoseg.models.view import View
+from geoseg.samples.series import InOrder, SeriesBatches
+
+PREDICTED = 512
+"""Samples that are predicted at a time."""
+
+
+def predict_samples(
+    network: nn.Module,
+    folder: Path,
+    samples: Samples,
+    view: View,
+    *,
+    device: Device,
+    each_pixel: bool = False,
+    until: float | None = None,
+) -> np.ndarray:
+    """Probabilities (N, K) float32 of samples whose pixels lie in a data set's folder.
+
+    each_pixel: of a network that classifies pixels: the mean over a sample's pixels.
+    until: only dates up to this day are there.
+    """
+    feed = SeriesBatches(
+        folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel, until=until
+    )
+    loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
+    parts = []
+    network.eval()
+    with torch.inference_mode(), device.autocast():
+        for given, _ in loader:
+            values, valid, days, shape = (part.to(device.torch) for part in given)
+            parts.append(network(values, valid, days, shape).float().softmax(dim=1).cpu().numpy())
+    each = np.concatenate(parts)
+    whole = np.zeros((len(samples), each.shape[1]), np.float32)
+    np.add.at(whole, feed.owner, each)
+    return whole / np.maximum(whole.sum(axis=1, keepdims=True), 1e-12)

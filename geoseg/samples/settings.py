@@ -1,0 +1,50 @@
+"""What a training is told: network, loss and loop.
+
+These stand apart from the code that reads them because that code imports torch, and nobody
+should wait for torch to see `--help` or a misspelt key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geoseg.errors import Faults
+from geoseg.models.settings import FILLS
+
+
+@dataclass
+class SeriesSamples:
+    """How series are shown to the network; what is random is so in training only."""
+
+    pixels: int = 64
+    """Pixels of a parcel that a training step sees, drawn anew each time."""
+    drop_dates: float = 0.2
+    """Largest share of a sample's dates that is dropped at random: clouds differ next year."""
+    truncate: float = 0.0
+    """Share of the samples of which only the dates up to a random day are seen, so that the
+    network serves early in the season too."""
+    noise: float = 0.05
+    """Deviation of the noise added to all values, in deviations of the band."""
+    shift_days: int = 0
+    """Days by which a whole series is moved at random, at most."""
+    fill: str = "auto"
+    """none, linear (gaps filled on a regular grid of days), or auto: as the data set was told,
+    and linear for a network that needs it (tempcnn)."""
+    step: int | None = None
+    """Days between the dates of a filled series; by default as the data set was told, 10."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for name in ("pixels", "step"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                faults.add(f"series.{name}={value}: must be at least 1")
+        for name in ("drop_dates", "truncate"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.add(f"series.{name}={getattr(self, name)}: must be in [0, 1]")
+        for name in ("noise", "shift_days"):
+            if getattr(self, name) < 0:
+                faults.add(f"series.{name}={getattr(self, name)}: must not be negative")
+        if self.fill not in FILLS:
+            faults.add(f"series.fill={self.fill}: choose from {', '.join(FILLS)}")
+        faults.raise_if_any()

@@ -1,0 +1,141 @@
+"""DatedScene: a stack that is predicted as a scene is, window by window, with its days inside.
+
+What the network sees of a window is (T + T · C, H, W): a plane per date that holds its day, then
+the bands of each date, scaled, NaN where there was no clear observation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.scene import Scene
+from geoseg.scenes.stack import Stack, observed
+
+MEMORY = 256 * 2**20
+"""Bytes of observations that are held at a time to count clear dates."""
+
+
+@dataclass(frozen=True)
+class DatedScene:
+    """A stack as predict takes scenes."""
+
+    stack: Stack
+    days: tuple[int, ...]
+    """Of its dates, since the anchor."""
+    min_clear: int
+    """Fewest clear dates of a pixel that gets a class."""
+
+    @property
+    def name(self) -> str:
+        return self.stack.name
+
+    @property
+    def grid(self) -> Grid:
+        return self.stack.grid
+
+    @property
+    def dtype(self) -> str:
+        return self.stack.dtype
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """One for each band of each date."""
+        return tuple(f"{day} {band}" for day in self.stack.dates for band in self.stack.bands)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return self.stack.paths + self.stack.masks
+
+    def open(self) -> DatedReader:
+        """Open the files. Raises: InputError."""
+        return DatedReader(self)
+
+    def to_dict(self, folder: Path) -> dict[str, Any]:
+        """JSON values; paths relative to `folder`."""
+        stack = self.stack.to_dict(folder)
+        return {"stack": stack, "days": list(self.days), "min_clear": self.min_clear}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], folder: Path) -> DatedScene:
+        stack = Stack.from_dict(values["stack"], folder)
+        return cls(stack, tuple(values["days"]), values["min_clear"])
+
+    def see(self, image: np.ndarray, statistics: BandStatistics) -> np.ndarray:
+        """What the network sees (T + T · C, h, w) of an image of DatedReader.read (T · C, h, w)."""
+        dates, bands = len(self.days), len(self.stack.bands)
+        seen = np.empty((dates + dates * bands, *image.shape[1:]), np.float32)
+        seen[:dates] = np.array(self.days, np.float32)[:, None, None]
+        values = image.reshape(dates, bands, *image.shape[1:])
+        scaled = seen[dates:].reshape(values.shape)
+        mean, factor = statistics.scaling()
+        np.subtract(values, mean[:, None, None], out=scaled, dtype=np.float32)
+        scaled *= factor[:, None, None]
+        scaled[~observed(values)] = np.nan
+        return seen
+
+
+def dated(
+    stacks: Sequence[Stack], zeros: Mapping[str, date], *, min_clear: int
+) -> list[DatedScene]:
+    """Stacks with their days. zeros: by stack, the day they are counted from."""
+    days = [tuple(map(int, stack.days(zeros[stack.name]))) for stack in stacks]
+    return [DatedScene(stack, of, min_clear) for stack, of in zip(stacks, days, strict=True)]
+
+
+AnyScene = Scene | DatedScene
+"""What maps are made of."""
+
+
+class DatedReader:
+    """An open DatedScene."""
+
+    def __init__(self, scene: DatedScene) -> None:
+        self._scene = scene
+        self._reader = scene.stack.open()
+        self.block_height = scene.stack.block[0]
+
+    def read(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Observations (T · C, h, w) in the stack's dtype, and where enough dates are clear."""
+        values = self._reader.read(window)
+        valid = count_clear(values) >= self._scene.min_clear
+        return values.reshape(-1, *values.shape[2:]), valid
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def __enter__(self) -> DatedReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def count_clear(values: np.ndarray) -> np.ndarray:
+    """Number of dates (h, w) uint16 on which any band of values (T, C, h, w) was observed."""
+    seen = np.any(observed(values), axis=1)
+    counts: np.ndarray = seen.sum(axis=0, dtype=np.uint16)
+    return counts
+
+
+def write_clear(stack: Stack, path: Path) -> None:
+    """Write a raster with the number of clear dates of each pixel, uint16.
+
+    Raises: InputError if a file can't be read, or the disk is full.
+    """
+    with (
+        stack.open() as reader,
+        raster.create(path, stack.grid, dtype="uint16", names=("clear dates",)) as writer,
+    ):
+        for window in reader.windows(MEMORY):
+            writer.write(count_clear(reader.read(window)), window)

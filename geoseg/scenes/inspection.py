@@ -1,0 +1,127 @@
+"""Inspection: what the values of scenes show that a person must know before training on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from geoseg.geo.grid import Window
+from geoseg.scenes.dated import AnyScene, DatedScene
+from geoseg.scenes.fill_values import (
+    FRAME_SHARE,
+    FillCensus,
+    Usual,
+    partial_note,
+    said,
+    touches_edge,
+)
+from geoseg.scenes.scene import Scene
+from geoseg.scenes.stack import observed
+
+FEWEST_SCENES = 3
+"""Scenes, at least, the others of which tell what is usual."""
+
+
+@dataclass
+class Inspection:
+    """Gathers what one scene holds, window by window."""
+
+    scene: AnyScene
+    nodata: float | None = None
+    """What means nodata in most other scenes; None = no value does, or this scene says its own."""
+    census: FillCensus = field(init=False)
+    held: int = 0
+    """Pixels of which any band holds data."""
+    some: int = 0
+    """Those among them of which some bands have none."""
+    frame: int = 0
+    """Those that hold the other scenes' nodata value in all bands."""
+    at_edge: bool = False
+
+    def __post_init__(self) -> None:
+        dated = isinstance(self.scene, DatedScene)
+        bands = self.scene.stack.bands if isinstance(self.scene, DatedScene) else self.scene.bands
+        area = self.scene.grid.window.area * (len(self.scene.days) if dated else 1)  # type: ignore[union-attr]
+        self.census = FillCensus.for_pixels(bands, area)
+
+    @classmethod
+    def of(cls, scene: AnyScene, scenes: Sequence[AnyScene]) -> Inspection:
+        """That of one scene among others."""
+        return cls(scene, None if isinstance(scene, DatedScene) else _others_nodata(scene, scenes))
+
+    def add(self, image: np.ndarray, holds: np.ndarray, window: Window) -> None:
+        """Add a window of a scene: image (C, H, W), holds (C, H, W) or (H, W)."""
+        self.census.add(image, holds)
+        held = holds if holds.ndim == 2 else holds.any(axis=0)
+        self.held += int(held.sum())
+        if holds.ndim == 3:
+            self.some += int((held & ~holds.all(axis=0)).sum())
+        if self.nodata is not None:
+            equal = held & (image == self.nodata).all(axis=0)
+            self.frame += int(equal.sum())
+            self.at_edge |= touches_edge(equal, window, self.scene.grid)
+
+    def add_dates(self, image: np.ndarray) -> None:
+        """Add a window of a dated scene (T · C, H, W)."""
+        assert isinstance(self.scene, DatedScene)
+        values = image.reshape(len(self.scene.days), -1, *image.shape[1:])
+        flat = np.concatenate(list(values), axis=1)
+        self.census.add(flat, observed(flat))
+
+    def said(self, others: Sequence[Inspection]) -> list[str]:
+        """What a person must know of the scene, one sentence each."""
+        name = self.scene.name
+        found = self.census.found(self._usual(others))
+        told = said(name, found, len(self.census.bands))
+        if self.some:
+            partial = isinstance(self.scene, Scene) and self.scene.partial
+            told.append(partial_note(name, self.some / self.held, partial))
+        share = self.frame / max(1, self.scene.grid.window.area)
+        if self.at_edge and share >= FRAME_SHARE:
+            told.append(
+                f"{name}: {self.nodata:g} stands in all bands of {share:.1%} of the pixels, at its"
+                " edge: nodata in other scenes, but not declared here; if it means nodata, set"
+                f" bands.nodata={self.nodata:g}"
+            )
+        return told
+
+    def _usual(self, others: Sequence[Inspection]) -> list[Usual | None]:
+        """Of bands that hold next to nothing but one value: what is usual in the others."""
+        rest = [one.census for one in others if one is not self]
+        bands = range(len(self.census.bands))
+        if len(rest) + 1 < FEWEST_SCENES:
+            return [None for _ in bands]
+        return [
+            _range([census.values(band) for census in rest])
+            if _is_constant(self.census.values(band))
+            else None
+            for band in bands
+        ]
+
+
+def _others_nodata(scene: Scene, scenes: Sequence[AnyScene]) -> float | None:
+    """The value that means nodata in most scenes that say one, if this one says none."""
+    if scene.nodata is not None or any(tags.nodata is not None for tags in scene.tags):
+        return None
+    values = [
+        tags.nodata
+        for other in scenes
+        if isinstance(other, Scene)
+        for tags in other.tags[:1]
+        if tags.nodata is not None and tags.nodata == tags.nodata
+    ]
+    return max(sorted(set(values)), key=values.count) if values else None
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    return len(values) > 0 and bool(np.median(values == np.median(values)) > 0)
+
+
+def _range(parts: list[np.ndarray]) -> Usual | None:
+    values = np.concatenate([part[:: max(1, len(part) // 20_000)] for part in parts])
+    if not len(values):
+        return None
+    low, inner, outer, high = np.percentile(values, (0.1, 2, 98, 99.9))
+    return (float(low), float(high), float(outer - inner)) if outer > inner else None

@@ -1,0 +1,237 @@
+"""Layers of a stack: which bands of which file belong to which date, and how files are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.zoom import Zoom
+from geoseg.received import offline
+from geoseg.received.spelling import relative
+
+OPEN = 400
+"""Files that are kept open at most; systems allow a process 1,024, or only 256."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Bands of one file that belong to one date."""
+
+    path: str
+    day: date
+    numbers: tuple[int, ...]
+    """Of the file's bands, from 1."""
+    bands: tuple[str, ...]
+    """Names, one per number."""
+    mask: str | None = None
+    """File that says which of its pixels are not clear; None: all are, where there is data."""
+    add: float = 0.0
+    """Added to the file's values."""
+    factor: float = 1.0
+    """That they are multiplied by before."""
+
+    def select(self, bands: Iterable[str]) -> Layer | None:
+        """The layer with those of its bands, None if it has none of them."""
+        kept = [(n, b) for n, b in zip(self.numbers, self.bands, strict=True) if b in set(bands)]
+        if not kept:
+            return None
+        numbers, names = zip(*kept, strict=True)
+        return replace(self, numbers=numbers, bands=names)
+
+    def to_dict(self, folder: Path) -> dict[str, Any]:
+        return {
+            "path": relative(self.path, folder),
+            "day": self.day.isoformat(),
+            "numbers": list(self.numbers),
+            "bands": list(self.bands),
+            "mask": self.mask and relative(self.mask, folder),
+            "add": self.add,
+            "factor": self.factor,
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], folder: Path) -> Layer:
+        mask = values["mask"]
+        return cls(
+            offline.local(values["path"], folder),
+            date.fromisoformat(values["day"]),
+            tuple(values["numbers"]),
+            tuple(values["bands"]),
+            mask and offline.local(mask, folder),
+            values["add"],
+            values.get("factor", 1.0),
+        )
+
+
+@dataclass(frozen=True)
+class Image:
+    """Bands of a file, as they are read at once."""
+
+    path: str
+    numbers: tuple[int, ...]
+    grid: Grid
+    """Onto which it is warped, if it has another."""
+    nodata: float | str | None
+    each: bool
+    """Whether each of its bands has nodata of its own, as where they are of different dates; else
+    a pixel holds data if all of them do."""
+
+    def open(self) -> ImageReader:
+        return ImageReader(self)
+
+
+class ImageReader:
+    """An open file with image bands."""
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.held = self.some = 0
+        """Pixels read of which any band holds data, and of which some do and some do not."""
+        self._file = _Placed(image.path, image.numbers, image.grid, nodata=image.nodata)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Data (C, height, width) in the file's dtype, valid (height, width) or (C, height, width).
+
+        Raises: InputError if the file is damaged.
+        """
+        data, valid = self._file.read(window)
+        if not self.image.each:
+            every, held = raster.all_bands(valid), int(raster.any_band(valid).sum())
+            self.held, self.some = self.held + held, self.some + held - int(every.sum())
+            valid = every
+        zoom = self._file.zoom
+        return zoom.bilinear(data, valid, window) if zoom else (data, valid)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A file that says which pixels are not clear."""
+
+    path: str
+    grid: Grid
+    values: tuple[int, ...]
+    """That mean not clear; empty = all but 0."""
+
+    def open(self) -> MaskReader:
+        return MaskReader(self)
+
+
+class MaskReader:
+    """An open mask."""
+
+    def __init__(self, mask: Mask) -> None:
+        self.mask = mask
+        # What a mask calls nodata is a class as others: 0 mostly, which means clear.
+        self._file = _Placed(mask.path, (1,), mask.grid, resampling="nearest", nodata="none")
+
+    def read(self, window: Window) -> np.ndarray:
+        """Where it is clear, (height, width) bool; outside the mask it is not."""
+        data, clear = self._file.read(window)
+        clear = raster.all_bands(clear)
+        if self.mask.values:
+            clear &= ~np.isin(data[0], self.mask.values)
+        else:
+            clear &= data[0] == 0
+        return self._file.zoom.nearest(clear, window) if self._file.zoom else clear
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Placed:
+    """An open raster whose pixels lie on a grid: as they are, to be zoomed, or warped onto it."""
+
+    def __init__(
+        self,
+        path: str,
+        numbers: tuple[int, ...],
+        grid: Grid,
+        *,
+        resampling: str = "bilinear",
+        nodata: float | str | None = None,
+    ) -> None:
+        options: dict[str, Any] = {"bands": numbers, "nodata": nodata}
+        self._raster = raster.Raster(path, **options)
+        own = self._own = self._raster.grid
+        self.zoom = Zoom.between(own, grid)
+        self._offset = own.offset(grid) or (0, 0)
+        if _needs_warp(own, grid):
+            self._raster.close()
+            self._raster = raster.Raster(path, grid=grid, resampling=resampling, **options)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """As Raster.read_each; of the pixels that a window is zoomed from, if there is a zoom."""
+        if self.zoom is None:
+            return self._raster.read_each(window.shift(*self._offset))
+        source = self.zoom.source(window)
+        data, valid = self._raster.read_each(source)
+        if self.zoom.inside(self._own, window):
+            _extend(data, source, self._own)
+            _extend(valid, source, self._own)
+        return data, valid
+
+    def close(self) -> None:
+        self._raster.close()
+
+
+def _extend(array: np.ndarray, source: Window, own: Grid) -> None:
+    """Repeat a raster's edge one pixel outside it: the same means as without, but no gaps there."""
+    if source.top < 0:
+        array[..., 0, :] = array[..., 1, :]
+    if source.bottom > own.height:
+        array[..., -1, :] = array[..., -2, :]
+    if source.left < 0:
+        array[..., 0] = array[..., 1]
+    if source.right > own.width:
+        array[..., -1] = array[..., -2]
+
+
+def _needs_warp(own: Grid, grid: Grid) -> bool:
+    return own.offset(grid) is None and Zoom.between(own, grid) is None
+
+
+def open_limit() -> int:
+    """Files that a process may keep open here and still have others open."""
+    try:
+        import resource
+    except ImportError:  # Windows, where only the memory limits them
+        return OPEN
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN if allowed < 0 else max(1, min(OPEN, allowed // 3))
+
+
+class OpenFiles:
+    """Files that stay open, as many as may: those above take turns."""
+
+    def __init__(self) -> None:
+        self.limit = open_limit()
+        self._open: dict[Image | Mask, Any] = {}
+
+    def get(self, file: Any) -> Any:
+        """The open reader of an Image or a Mask. Raises: InputError if it can't be opened."""
+        if file not in self._open:
+            # Files are read in turns, window by window: of all those open the one opened last is
+            # needed again last. Closing the least recently used would close each before its turn.
+            if len(self._open) >= self.limit:
+                self._open.popitem()[1].close()
+            self._open[file] = file.open()
+        return self._open[file]
+
+    def kept(self, file: Any) -> Any:
+        """The reader of an Image or a Mask, None if it is not open now."""
+        return self._open.get(file)
+
+    def close(self) -> None:
+        for file in self._open.values():
+            file.close()
+        self._open.clear()

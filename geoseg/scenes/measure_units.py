@@ -1,0 +1,46 @@
+"""Units that reflectance comes in, told by the range of the values: 0..1, percent, bytes …"""
+
+from __future__ import annotations
+
+import math
+
+SLACK = 4.0
+"""Factor by which the ratio of the values may miss that of the units: a scene may be darker."""
+FACTORS = (10.0, 100.0, 255.0, 256.0, 1000.0, 10_000.0, 65_535.0)
+"""Between units that are in use."""
+Values = tuple[float, str]
+"""Highest value and data type."""
+
+
+def unit_of(values: Values) -> float:
+    """What the brightest that can be measured is called: 1, 100, 255, 10 000 or 65 535."""
+    high, dtype = values
+    real = dtype.startswith("float")
+    if high <= 2:
+        return 1.0
+    if real and high <= 120:
+        return 100.0
+    if high <= 255:
+        return 255.0
+    return 10_000.0 if high <= 32_767 else 65_535.0
+
+
+def factor_between(here: Values, there: Values) -> float:
+    """What the values here are multiplied by to be in the unit of those there."""
+    ratio = there[0] / here[0] if here[0] > 0 and there[0] > 0 else 1.0
+    one, two = unit_of(here), unit_of(there)
+    factor = two / one
+    if {one, two} == {255.0, 65_535.0}:  # 16 bits become 8 by leaving out the lower 8
+        factor = 256.0 if two > one else 1 / 256
+    if factor != 1 and abs(math.log(factor / ratio)) <= math.log(SLACK):
+        return factor
+    candidates = [f for known in FACTORS for f in (known, 1 / known)]
+    return min(candidates, key=lambda known: abs(math.log(known / ratio)))
+
+
+def remedy(here: Values, there: Values) -> str:
+    """How values get the unit of others, for people: multiply by 10000."""
+    factor = factor_between(here, there)
+    shown = factor if factor >= 1 else 1 / factor
+    number = f"{shown:.10g}" if float(shown).is_integer() else f"{shown:.3g}"
+    return f"{'multiply' if factor >= 1 else 'divide'} by {number}"

@@ -1,0 +1,558 @@
+"""Scene: one acquisition, in one or several files, read on one grid."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import Faults, InputError
+from geoseg.geo import raster
+from geoseg.geo.band_tags import (
+    NO_CHANGE,
+    BandTags,
+    Change,
+    changes,
+    describe,
+    same_pair,
+    some,
+    told,
+)
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import composed
+from geoseg.received import offline
+from geoseg.received.spelling import expanded, matches, once, relative
+from geoseg.scenes.bands import Bands, in_order, is_nameless
+
+_REAL = "uif"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Bands of one file (or of the mosaic of several) that belong to a scene."""
+
+    paths: tuple[str, ...]
+    """Files; where several hold data at a pixel, the first one counts."""
+    bands: tuple[int, ...]
+    """Numbers of the bands to read, from 1."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One acquisition on one grid; holds no pixels and no open file."""
+
+    name: str
+    """File name without extension, or what bands.pattern calls `scene`."""
+    grid: Grid
+    """Of its first file; others are warped onto it."""
+    sources: tuple[Source, ...]
+    bands: tuple[str, ...]
+    """Names in the order in which `read` stacks them."""
+    dtype: str
+    """Of the stack."""
+    nodata: float | str | None = None
+    """Replaces the files' nodata value; "none" = no value means nodata."""
+    order: tuple[int, ...] = ()
+    """Places of the stacked source bands in the order of `bands`."""
+    tags: tuple[BandTags, ...] = ()
+    """What the files say of each of `bands`; empty = unknown."""
+    changes: tuple[Change, ...] = ()
+    """What brings the numbers of each of `bands` to the scale and offset of the other scenes or of
+    the training; empty = they are right as they are."""
+    partial: bool = False
+    """Whether a pixel is valid if some of its bands have data; else all must."""
+    fill: tuple[float, ...] = ()
+    """What then stands where a band has none: its mean; empty = 0."""
+
+    def open(self) -> SceneReader:
+        """Open the files. Raises: InputError."""
+        return SceneReader(self)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return tuple(path for source in self.sources for path in source.paths)
+
+    def select(self, names: Iterable[str]) -> Scene:
+        """The scene with these bands in this order. Raises: InputError, naming what is missing."""
+        names = tuple(names)
+        missing = [name for name in names if name not in self.bands]
+        if missing:
+            raise InputError(
+                f"{self.paths[0]}: no band {', '.join(missing)}; it has {', '.join(self.bands)}"
+            )
+        places = [self.bands.index(name) for name in names]
+
+        def picked(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[place] for place in places) if values else ()
+
+        return replace(
+            self,
+            bands=names,
+            order=picked(self.order),
+            tags=picked(self.tags),
+            changes=picked(self.changes),
+            fill=picked(self.fill),
+        )
+
+    def changed(self, made: Sequence[Change]) -> Scene:
+        """The scene with its numbers brought to another scale and offset, per band."""
+        if all(one == NO_CHANGE for one in made):
+            return self
+        # In whole numbers what falls below 0 would be lost.
+        return replace(self, changes=tuple(made), dtype="float32")
+
+    def to_dict(self, folder: Path) -> dict[str, Any]:
+        """JSON values; paths relative to `folder`, so that a project can move as a whole."""
+        return {
+            "name": self.name,
+            "grid": self.grid.to_dict(),
+            "sources": [
+                {"paths": [relative(p, folder) for p in s.paths], "bands": list(s.bands)}
+                for s in self.sources
+            ],
+            "bands": list(self.bands),
+            "dtype": self.dtype,
+            "nodata": self.nodata if self.nodata == self.nodata else "nan",
+            "order": list(self.order),
+            "tags": [tags.to_dict() for tags in self.tags],
+            "changes": [list(made) for made in self.changes],
+            "partial": self.partial,
+            "fill": list(self.fill),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
+        sources = tuple(
+            Source(tuple(offline.local(p, folder) for p in s["paths"]), tuple(s["bands"]))
+            for s in values["sources"]
+        )
+        nodata = values["nodata"]
+        return cls(
+            values["name"],
+            Grid.from_dict(values["grid"]),
+            sources,
+            tuple(values["bands"]),
+            values["dtype"],
+            float("nan") if nodata == "nan" else nodata,
+            tuple(values["order"]),
+            tuple(map(BandTags.from_dict, values.get("tags", ()))),
+            tuple((float(factor), float(add)) for factor, add in values.get("changes", ())),
+            values.get("partial", False),
+            tuple(values.get("fill", ())),
+        )
+
+
+class SceneReader:
+    """An open scene."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._stack = ExitStack()
+        self._files: list[list[raster.Raster]] = []
+        sources, self._order = _needed(scene)
+        for source in sources:
+            files = []
+            for path in source.paths:
+                opened = raster.Raster(
+                    path, bands=source.bands, grid=scene.grid, nodata=scene.nodata
+                )
+                files.append(self._stack.enter_context(opened))
+            self._files.append(files)
+        self.block_height = max(file.block[0] for files in self._files for file in files)
+        """Rows that are read at once best: of the largest block of its files."""
+
+    def read(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Image (C, height, width) in the scene's dtype and valid (height, width) of a window.
+
+        Pixels outside the scene are 0 and not valid. A pixel is valid if all of the scene's bands
+        have data there; of a `partial` scene, if any has, and `fill` stands for those that lack.
+        shape: height and width to decimate to, for windows inside the scene.
+        Raises: InputError if a file is damaged.
+        """
+        image, holds = self.read_each(window, shape=shape)
+        if not self.scene.partial or holds.ndim == 2:
+            return image, raster.all_bands(holds)
+        means = self.scene.fill or (0.0,) * len(image)
+        for band, here, mean in zip(image, holds, means, strict=True):
+            band[~here] = mean
+        return image, raster.any_band(holds)
+
+    def read_each(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, but with where each band by itself has data, and nothing filled.
+
+        Returns: image, and (C, height, width) bool; (height, width) if it is the same of all bands.
+        """
+        parts, held = [], []
+        for files in self._files:
+            data, here = files[0].read_each(window, shape=shape)
+            for file in files[1:]:
+                if here.all():
+                    break
+                more, there = file.read_each(window, shape=shape)
+                here = _each(here, data.shape) | False
+                fill = _each(there, data.shape) & ~here
+                data = data.astype(np.result_type(data, more), copy=False)
+                data[fill] = more[fill]
+                here |= fill
+            parts.append(data)
+            held.append(here)
+        image = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        holds = held[0]
+        if len(held) > 1:
+            if all(here.ndim == 2 and here.all() for here in held):
+                holds = held[0]
+            else:
+                pairs = zip(held, parts, strict=True)
+                holds = np.concatenate([_each(here, part.shape) for here, part in pairs])
+        if self._order is not None:
+            image = image[self._order]
+            holds = holds if holds.ndim == 2 else holds[self._order]
+        image = image.astype(self.scene.dtype, copy=False)
+        for band, (factor, add) in zip(image, self.scene.changes, strict=False):
+            band *= np.float32(factor)
+            band += np.float32(add)
+        return image, holds
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> SceneReader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _needed(scene: Scene) -> tuple[list[Source], list[int] | None]:
+    """The sources with just the bands that a scene has, and the places of these in their stack.
+
+    What a band holds that nobody asked for does not count, and need not be read.
+    """
+    kept: list[Source] = []
+    place: dict[int, int] = {}
+    before = 0
+    for source in scene.sources:
+        mine = [n for n in range(len(source.bands)) if before + n in scene.order]
+        place |= {before + n: len(place) + count for count, n in enumerate(mine)}
+        if mine:
+            kept.append(Source(source.paths, tuple(source.bands[n] for n in mine)))
+        before += len(source.bands)
+    order = [place[number] for number in scene.order]
+    return kept, None if order == list(range(len(place))) else order
+
+
+def _each(holds: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    return np.broadcast_to(holds, shape)
+
+
+def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
+    """Files named by a folder, a glob, a file or a list of these, sorted, each once.
+
+    Raises: InputError if a part of the spec finds nothing.
+    """
+    faults = Faults()
+    found: dict[str, None] = {}
+    for part in spec if isinstance(spec, (list, tuple)) else [spec]:
+        text = expanded(str(part))
+        if os.path.isdir(text):
+            names = sorted(os.listdir(text))
+            paths = [os.path.join(text, n) for n in names if n.lower().endswith(suffixes)]
+            paths = [p for p in paths if not os.path.basename(p).startswith(".")]
+            if not paths:
+                faults.add(f"{text}: no {what} ({', '.join(suffixes)}) in this folder")
+        elif os.path.exists(text):
+            paths = [text]
+        else:
+            paths = matches(text)
+            if not paths:
+                faults.add(f"{text}: no such file or folder, and no {what} match it")
+        found.update(dict.fromkeys(paths))
+    faults.raise_if_any()
+    return once(found)
+
+
+def find_scenes(
+    spec: Any, bands: Bands | None = None, *, refused: dict[str, InputError] | None = None
+) -> list[Scene]:
+    """Scenes named by a folder, glob, file or list, with their bands named and ordered.
+
+    refused: a dictionary that takes scenes with faults by name, for whoever goes on without them.
+    Raises: InputError with the faults of all files: no CRS, rotated, palette, bands missing …
+    """
+    bands = bands or Bands()
+    if spec is None:
+        raise InputError("scenes: none given; set scenes=<folder, glob or list of GeoTIFFs>")
+    paths = find_files(spec, raster.SUFFIXES, "rasters")
+    extras = {
+        name: find_files(where, raster.SUFFIXES, "rasters") for name, where in bands.extra.items()
+    }
+    faults = Faults()
+    for path, other in _twice(paths):
+        faults.add(f"{path} and {other} are one file: it would be two scenes; give it once")
+    groups = _group(paths, bands)
+    for name, count in Counter(name for name, _ in groups).items():
+        if count > 1:
+            faults.add(f"{count} scenes are called {name}; maps are named so: rename the files")
+    faults.raise_if_any()
+    held = {band for _, files in groups for band, _ in files if band is not None}
+    wanted = [band for band in bands.order or sorted(held) if band not in bands.extra]
+    scenes = []
+    for name, files in groups:
+        try:
+            if bands.pattern is not None:
+                files = _one_per_band(name, files, wanted)
+            scenes.append(_scene(name, files, bands, extras))
+        except InputError as error:
+            faults.found.extend(error.faults)
+            if refused is not None:
+                refused[name] = error
+    if refused is None:
+        faults.raise_if_any()
+    return scenes
+
+
+def _twice(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Files that a link gives a second name."""
+    first: dict[str, str] = {}
+    pairs = [(first.setdefault(os.path.realpath(path), path), path) for path in paths]
+    return [pair for pair in pairs if pair[0] != pair[1]]
+
+
+def match_names(wanted: Iterable[Any], scenes: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Scene names among `scenes` that were asked for, and what was asked for and isn't there.
+
+    A scene may be named by its file; é is é in whichever form of Unicode it is written. A number
+    (22978945_15 in YAML is one) counts as a name if it can mean one scene only.
+    """
+    names = {composed(name): name for name in scenes}
+    found, missing = [], []
+    for entry in wanted:
+        text = composed(str(entry))
+        file = Path(text).stem if text.lower().endswith(raster.SUFFIXES) else text
+        name = names.get(text, names.get(file))
+        if name is None and isinstance(entry, int | float):
+            alike = [own for own in names.values() if _as_number(own) == entry]
+            name = alike[0] if len(alike) == 1 else None
+        (found.append(name) if name else missing.append(str(entry)))
+    return found, missing
+
+
+def _as_number(name: str) -> float | None:
+    """What YAML makes of a name."""
+    try:
+        return float(name)
+    except ValueError:
+        return None
+
+
+def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    """The scenes with the bands of the first one, in its order, all of one scale and offset.
+
+    Raises: InputError for bands that a scene lacks, and for scales that some files say and others
+    do not.
+    """
+    faults = Faults()
+    fitted = []
+    for scene in scenes:
+        with faults.collect():
+            fitted.append(fit_bands(scene, scenes[0].bands))
+    faults.raise_if_any()
+    if not all(scene.tags for scene in fitted):
+        return tuple(fitted)
+    names = [scene.name for scene in fitted]
+    _, made = changes(names, [scene.tags for scene in fitted], what="scenes")
+    return tuple(scene.changed(one) for scene, one in zip(fitted, made, strict=True))
+
+
+def said_of_changes(scenes: Iterable[Scene], whose: str) -> list[str]:
+    """What is to be said of scenes whose numbers are changed, for people.
+
+    whose: scale and offset they get.
+    """
+    by_change: dict[tuple[Change, ...], list[str]] = {}
+    for scene in scenes:
+        if scene.changes:
+            by_change.setdefault(scene.changes, []).append(scene.name)
+    return [
+        f"{some(names)}: scale and offset in the files are not those of {whose}; the values are"
+        f" brought to these ({', '.join(dict.fromkeys(describe(one) for one in made))})"
+        for made, names in by_change.items()
+    ]
+
+
+def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
+    """The scene with the bands that a data set or a model has, picked and ordered by name.
+
+    Bands without a name on one side (band_1, Band 2 …) are taken as they come, if there are
+    equally many.
+    Raises: InputError with both lists.
+    """
+    if scene.bands == names:
+        return scene
+    if set(names) <= set(scene.bands) and not any(map(is_nameless, names)):
+        return scene.select(names)
+    if in_order(scene.bands, names):
+        return replace(scene, bands=names)  # their tags come along as they come
+    remedy = "set bands.order or bands.names, or give the missing file"
+    if len(scene.bands) + 1 == len(names) and raster.info(scene.paths[0]).alpha:
+        remedy = "if what it calls alpha is data, name all its bands in bands.names"
+    raise InputError(
+        f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
+        f" {len(names)} ({', '.join(names)}); {remedy}"
+    )
+
+
+_Files = list[tuple[str | None, str]]
+"""Files of a scene, each with the band that it holds (None: as the file says)."""
+
+
+def _group(paths: list[str], bands: Bands) -> list[tuple[str, _Files]]:
+    """Scene name → its files. Raises: InputError if bands.pattern matches none."""
+    if bands.pattern is None:
+        return [(Path(path).stem, [(None, path)]) for path in paths]
+    groups: dict[str, _Files] = {}
+    for path in paths:
+        match = re.search(bands.pattern, Path(path).name)
+        if match:
+            groups.setdefault(match["scene"], []).append((match["band"], path))
+    if not groups:
+        names = ", ".join(Path(path).name for path in paths[:3])
+        raise InputError(
+            f"bands.pattern={bands.pattern}: matches none of {len(paths)} files ({names} …)"
+        )
+    return list(groups.items())
+
+
+def _one_per_band(name: str, files: _Files, wanted: list[str]) -> _Files:
+    """The files of the wanted bands. Raises: InputError if one has none, or several."""
+    faults = Faults()
+    held = Counter(band for band, _ in files)
+    missing = [band for band in wanted if band not in held]
+    if missing:
+        faults.add(f"scene {name}: no file for band {', '.join(missing)}")
+    for band, count in held.items():
+        if count > 1:
+            faults.add(f"scene {name}: {count} files for band {band}; bands.pattern is too wide")
+    faults.raise_if_any()
+    return [(band, path) for band, path in files if band in wanted]
+
+
+def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]]) -> Scene:
+    faults = Faults()
+    infos = []
+    for _, path in files:
+        with faults.collect():
+            infos.append(_image_info(path))
+    faults.raise_if_any()
+    if not infos:
+        raise InputError(f"scene {name}: no file")
+    # The finest file gives the grid: warping it onto a coarser one would lose what it shows.
+    grids = [facts.grid for facts in infos if facts.grid]
+    sizes = [g.pixel_size_near(grids[0]) for g in grids]
+    # Those that differ by a hair are alike, and the first counts.
+    grid = next(g for g, size in zip(grids, sizes, strict=True) if size < min(sizes) * 1.01)
+    names: list[str] = []
+    tags: list[BandTags] = []
+    sources = []
+    for (band, path), facts in zip(files, infos, strict=True):
+        numbers, said = (facts.bands[:1], [band]) if band is not None else _bands(facts, bands)
+        sources.append(Source((path,), numbers))
+        names += said
+        tags += [
+            facts.band_tags[facts.bands.index(n)] if n in facts.bands else BandTags()
+            for n in numbers
+        ]
+    dtypes = [facts.dtype for facts in infos]
+    for extra, paths in extras.items():
+        near = [p for p in paths if _overlap(p, grid)]
+        if not near:
+            faults.add(
+                f"scene {name}: none of {len(paths)} rasters of bands.extra.{extra} covers any of"
+                f" it ({paths[0]}{' …' if len(paths) > 1 else ''}); give those that do"
+            )
+            continue
+        sources.append(Source(tuple(near), (1,)))
+        names.append(extra)
+        headers = [raster.info(p) for p in near]
+        dtypes += [facts.dtype for facts in headers]
+        with faults.collect():
+            tags.append(_tags_of_mosaic(headers, extra))
+    faults.raise_if_any()
+    dtype = str(np.result_type(*dtypes))
+    # Networks compute in float32; wider types only cost memory.
+    dtype = "float32" if np.dtype(dtype).itemsize > 4 else dtype
+    if bands.partial:  # what a mean stands for must be the mean exactly
+        dtype = "float32"
+    order = tuple(range(len(names)))
+    scene = Scene(
+        name, grid, tuple(sources), tuple(names), dtype, bands.nodata, order,
+        tags=tuple(bands.told(one) for one in tags), partial=bool(bands.partial),
+    )  # fmt: skip
+    return scene.select(bands.order) if bands.order else scene
+
+
+def _tags_of_mosaic(headers: list[raster.RasterInfo], extra: str) -> BandTags:
+    """Tags of the first band of files that make up one. Raises: InputError if they differ."""
+    first = headers[0]
+    for facts in headers[1:]:
+        if not same_pair(first.band_tags[0], facts.band_tags[0]):
+            raise InputError(
+                f"bands.extra.{extra}: {first.path} says {told(first.band_tags[0])}, {facts.path}"
+                f" {told(facts.band_tags[0])}; bring them to one scale first"
+            )
+    return first.band_tags[0]
+
+
+def _image_info(path: str) -> raster.RasterInfo:
+    facts = raster.info(path)
+    if facts.problem:
+        raise InputError(facts.problem)
+    if not facts.bands:
+        raise InputError(f"{path}: no band but alpha")
+    if facts.palette:
+        raise InputError(
+            f"{path}: its values are indices into a colour table, not measurements;"
+            " expand it to red, green, blue first"
+        )
+    if np.dtype(facts.dtype).kind not in _REAL:
+        raise InputError(f"{path}: data type {facts.dtype}; expected whole or real numbers")
+    return facts
+
+
+def _bands(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], list[str]]:
+    """Numbers and names of a file's bands."""
+    numbers = facts.bands
+    if facts.alpha and len(bands.names) == len(numbers) + 1:
+        # Many programs call the fourth band of bytes alpha; who names it says that it is data.
+        numbers = tuple(sorted((*numbers, facts.alpha)))
+    count = len(numbers)
+    if bands.names:
+        if len(bands.names) != count:
+            raise InputError(
+                f"{facts.path}: {count} bands{' and alpha' if facts.alpha else ''}, but bands.names"
+                f" gives {len(bands.names)} ({', '.join(bands.names)})"
+            )
+        return numbers, list(bands.names)
+    said = [name for name in facts.names if name]
+    if len(said) == count and len(set(said)) == count:
+        return numbers, said
+    return numbers, [f"band_{number}" for number in range(1, count + 1)]
+
+
+def _overlap(path: str, grid: Grid) -> bool:
+    other = raster.info(path).grid
+    if other is None:
+        return False
+    a, b = grid.bounds, other.bounds_in(grid.crs)
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

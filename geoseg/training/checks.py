@@ -1,0 +1,184 @@
+"""Trainable: whether a network can be trained on a data set; asked before torch loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import shapely
+
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.tiles import Dataset, check_whole
+from geoseg.errors import Faults, InputError
+from geoseg.models.card import ModelCard
+from geoseg.models.settings import ARCHITECTURES, FOREST, SERIES_NETWORKS, Model
+from geoseg.models.suitability import check
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import Scene, find_scenes
+from geoseg.training.processes import launch
+from geoseg.training.settings import Fit
+
+MAP_NETWORKS = ("utae",)
+"""Networks for series that see whole windows."""
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled")
+"""Settings of the training loop that series have no part for."""
+
+
+def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
+    """Raises: InputError for settings of the loop that a network has no part for.
+
+    tried: learning rates are, nothing is trained.
+    """
+    faults = Faults()
+    if model.name == FOREST:
+        if tried:
+            faults.add("lr_find=true: a forest has no learning rate; leave it out")
+        _check_forest(fit, model, faults)
+    elif model.for_series:
+        for key in IMAGES_ONLY:
+            if getattr(fit, key) != getattr(Fit(), key):
+                faults.add(f"fit.{key}: for networks of images; leave it out")
+    elif fit.freeze and model.weights is None:
+        faults.add(
+            f"fit.freeze={fit.freeze}: an encoder with random weights would stay random; set"
+            " model.weights, or leave it out"
+        )
+    faults.raise_if_any()
+
+
+def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
+    """Adds what a forest can't heed, and what would be misunderstood if it were passed over."""
+    if model.weights is not None:
+        faults.add(
+            f"model.weights={model.weights}: a forest grows from nothing, in seconds; leave it out"
+        )
+    for key in ("width", "layers", "heads", "keys"):
+        if getattr(model, key):
+            faults.add(
+                f"model.{key}={getattr(model, key)}: a forest has model.trees and model.depth only;"
+                f" leave model.{key} out"
+            )
+    if fit.unlabelled is not None:
+        faults.add("fit.unlabelled: a forest learns from labels alone; leave it out")
+    if fit.baseline != "none":
+        faults.add(f"fit.baseline={fit.baseline}: this run is that forest; leave it out")
+    if (fit.devices or 1) * fit.nodes > 1 or launch.place().count > 1:
+        faults.add("fit.devices: a forest is grown by one process")
+
+
+def idle(fit: Fit) -> list[str]:
+    """Names of the settings of the loop that were given, but have no part in growing a forest."""
+    heeded = ("train_share", "baseline", "devices", "nodes", "device", "precision", "workers")
+    shown = ("logger", "pictures")
+    usual = asdict(Fit())
+    given = [k for k, v in asdict(fit).items() if v != usual[k]]
+    return [f"fit.{key}" for key in given if key not in (*heeded, *shown)]
+
+
+def check_series(dataset: SeriesDataset, model: Model) -> None:
+    """Raises: InputError if the network is not for such series, or there is nothing to learn."""
+    faults = Faults()
+    with faults.collect():
+        names = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST]
+        _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
+    if len(dataset.legend) < 2:
+        faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
+    with faults.collect():
+        check_whole(dataset.folder, "geoseg.prepare_series")
+    faults.raise_if_any()
+    if not len(dataset.samples("train")):
+        raise InputError(f"{dataset.folder}: no train sample; run geoseg.prepare_series again")
+
+
+def check_dataset(dataset: Dataset, model: Model) -> None:
+    """Raises: InputError if scenes or targets are gone, or there is nothing to tell apart."""
+    faults = Faults()
+    with faults.collect():
+        if dataset.reference is None:
+            _check_network(model, (*ARCHITECTURES, FOREST), "single images", dataset.folder)
+        else:
+            _check_network(model, MAP_NETWORKS, "windows through time", dataset.folder)
+    if len(dataset.legend) < 2:
+        faults.add(
+            f"{dataset.folder}: the legend has one class ({dataset.legend.names[0]}): nothing to"
+            " tell apart; add a class for the rest and set labels.background to it in prepare"
+        )
+    missing = [p for scene in dataset.scenes for p in scene.paths if not os.path.exists(p)]
+    missing += [str(p) for s in dataset.scenes if not (p := dataset.target(s.name)).exists()]
+    if missing:
+        faults.add(
+            f"{dataset.folder}: {len(missing)} of its files are gone ({_first(missing)});"
+            " put them back, or run geoseg.prepare again"
+        )
+    else:
+        with faults.collect():
+            command = "prepare" if dataset.reference is None else "prepare_series"
+            check_whole(dataset.folder, f"geoseg.{command}")
+    faults.raise_if_any()
+    if not dataset.tiles("train"):
+        raise InputError(f"{dataset.folder}: no train tile; run geoseg.prepare again")
+
+
+def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) -> None:
+    """Raises: InputError if the network isn't among those for what a data set holds."""
+    if model.name not in names:
+        raise InputError(
+            f"model={model.name}: not for {what}, which {folder} holds; choose from"
+            f" {', '.join(names)}"
+        )
+
+
+def _first(paths: Sequence[Any]) -> str:
+    return ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
+
+
+def find_unlabelled(spec: Any, card: ModelCard, bands: Bands) -> list[Scene]:
+    """Scenes with the bands, units and pixel size of a data set.
+
+    spec: folder, glob or list of GeoTIFFs. card: of the network that is to be trained.
+    bands: as the data set was told.
+    Raises: InputError with all scenes that do not suit.
+    """
+    faults = Faults()
+    scenes: list[Any] = []
+    with faults.collect():
+        for scene in find_scenes(spec, bands):
+            with faults.collect():
+                scenes.append(check(scene, card).scene)
+    faults.found = [f"fit.unlabelled: {fault}" for fault in faults.found]
+    faults.raise_if_any()
+    return scenes
+
+
+def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
+    """What is to be said of them beside a data set: nothing if there are none."""
+    if not scenes:
+        return []
+    lines = [f"{len(scenes)} unlabelled scenes of {sum(_size(s) for s in scenes):.1f} Mpx"]
+    crs = dataset.scenes[0].grid.crs
+    grids = {scene.name: scene.grid for scene in dataset.scenes}
+    held = [
+        (split, shapely.box(*grids[tile.scene].crop(tile.window).bounds_in(crs)))
+        for split in ("val", "test")
+        for tile in dataset.tiles(split)
+    ]
+    ground = shapely.STRtree([shapely.box(*scene.grid.bounds_in(crs)) for scene in scenes])
+    shown = {
+        split
+        for split, box in held
+        # Not those that only touch along an edge.
+        if shapely.area(shapely.intersection(box, ground.geometries[ground.query(box)])).any()
+    }
+    if shown:
+        lines.append(
+            f"note: they show ground of {' and '.join(sorted(shown))} tiles: these scores say how"
+            " well this ground is mapped, not how well other ground would be"
+        )
+    return lines
+
+
+def _size(scene: Scene) -> float:
+    return scene.grid.height * scene.grid.width / 1e6

@@ -1,0 +1,88 @@
+"""Train: a data set in, a run folder with the best weights out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoseg.errors import Faults
+from geoseg.geo.tiling import Tiling
+from geoseg.models.settings import ARCHITECTURES, Model
+from geoseg.samples.augment import Augment
+from geoseg.samples.settings import SeriesSamples
+from geoseg.scenes.bands import Bands
+from geoseg.training.settings import Fit, Loss, Masking
+
+
+@dataclass
+class TrainConfig:
+    """Train a network on a data set of geoseg.prepare; started again, it goes on."""
+
+    dataset: str = "data/demo/dataset"
+    """Folder made by geoseg.prepare or geoseg.prepare_series."""
+    run: str = "runs/demo"
+    """Folder to write: weights, checkpoint, metrics, curves; with --multirun, sweep.csv and a
+    folder like this for each job."""
+    seed: int = 0
+    """Of weights, order, augmentation and dropout."""
+    lr_find: bool = False
+    """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
+    overwrite: bool = False
+    """Replace a run that was made with other settings."""
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    augment: Augment = field(default_factory=Augment)
+    fit: Fit = field(default_factory=Fit)
+    series: SeriesSamples = field(default_factory=SeriesSamples)
+
+
+LABELS_ONLY = (
+    *("balance", "hard", "freeze", "train_share", "baseline"),
+    *("unlabelled", "unlabelled_weight", "confidence"),
+)
+"""Settings of the training loop that are of labels, or of weights that are there already."""
+
+
+@dataclass
+class PretrainConfig:
+    """Let an encoder learn from scenes without labels, by filling in what is hidden from it;
+    started again, it goes on."""
+
+    scenes: Any = None
+    """Folder, glob or list of GeoTIFFs; by default the demo's."""
+    run: str = "runs/demo_pretrained"
+    """Folder to write: encoder.safetensors for `model.weights`, checkpoint, metrics, curves."""
+    val: float = 0.1
+    """Share of the tiles that are kept aside, to see how well it goes."""
+    seed: int = 0
+    """Of weights, order, augmentation and what is hidden."""
+    overwrite: bool = False
+    """Replace a run that was made with other settings."""
+    model: Model = field(default_factory=Model)
+    bands: Bands = field(default_factory=Bands)
+    tiling: Tiling = field(default_factory=Tiling)
+    augment: Augment = field(default_factory=Augment)
+    mask: Masking = field(default_factory=Masking)
+    fit: Fit = field(default_factory=Fit)
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if not 0 <= self.val < 1:
+            faults.add(f"val={self.val}: must be in [0, 1)")
+        if self.model.name not in ARCHITECTURES:
+            names = ", ".join(ARCHITECTURES)
+            faults.add(f"model={self.model.name}: not for single images; choose from {names}")
+        for key in LABELS_ONLY:
+            if getattr(self.fit, key) != getattr(Fit(), key):
+                faults.add(f"fit.{key}: of trainings with labels; leave it out")
+        if self.model.keep != "encoder":
+            faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
+        if self.tiling.overlap != Tiling(self.tiling.size).overlap:
+            faults.add(f"tiling.overlap={self.tiling.overlap}: of predictions; leave it out")
+        side = -(-self.tiling.size // self.mask.size)
+        if round(self.mask.share * side * side) >= side * side:
+            faults.add(
+                f"mask.size={self.mask.size}: with mask.share={self.mask.share} nothing of a tile"
+                f" of tiling.size={self.tiling.size} is left to see; take smaller squares"
+            )
+        faults.raise_if_any()

@@ -1,0 +1,36 @@
+"""Lessons: what a network is told by a batch, as a loss."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from geoseg.training.validation import inputs
+
+
+class Lesson(Protocol):
+    """What `fit_network` makes small; a module, whose buffers go to the network's device."""
+
+    def __call__(
+        self, model: nn.Module, teacher: nn.Module, batch: Any, progress: float
+    ) -> Tensor: ...
+
+    """(network, network with the averaged weights, batch, share of the training done) → loss.
+
+    Of several processes each has its part of a batch; the loss is that of the whole.
+    """
+
+
+class Supervised(nn.Module):
+    """Batches (inputs, target): the loss of what the network makes of its inputs."""
+
+    def __init__(self, criterion: nn.Module) -> None:
+        """criterion: (output, target) → scalar."""
+        super().__init__()
+        self.criterion = criterion
+
+    def forward(self, model: nn.Module, teacher: nn.Module, batch: Any, progress: float) -> Tensor:
+        given, target = batch
+        loss: Tensor = self.criterion(model(*inputs(given)), target)
+        return loss

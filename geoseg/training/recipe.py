@@ -1,0 +1,81 @@
+"""Choose what the settings of a training leave open, by what the data set holds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from geoseg.dataset.tiles import Dataset
+from geoseg.models.settings import Model
+from geoseg.training.settings import EPOCH_TILES, Loss, Study
+
+IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
+"""Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
+SERIES = {"cross_entropy": 1.0}
+SERIES_SMOOTHING = 0.05
+"""Parcels carry wrong labels, and few of them are shown many times."""
+SERIES_RATE = 2e-3
+SERIES_EPOCH = 1280
+"""Samples of an epoch at least: twenty steps between validations."""
+VALIDATING = 7
+"""Train tiles drawn per val tile: validated ones pass the network once, without a gradient, which
+is a third of a step, so that a validation takes a twentieth of an epoch."""
+ROUNDS = 4
+"""Draws of each train tile between two validations at most."""
+
+
+def for_images(study: Study, dataset: Dataset) -> Study:
+    """The settings of a training on images or on windows through time, none left open."""
+    fit = study.fit
+    if fit.epoch_tiles is None:
+        train, val = len(dataset.tiles("train")), len(dataset.tiles("val"))
+        fit = replace(fit, epoch_tiles=max(EPOCH_TILES, min(VALIDATING * val, ROUNDS * train)))
+    return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
+
+
+def for_series(study: Study) -> Study:
+    """The settings of a training on series of parcels or pixels, none left open.
+
+    Their networks are small: float32 costs them nothing, and a loader process more than it gives.
+    """
+    fit = study.fit
+    return replace(
+        study,
+        loss=_loss(study, weights="tempered", smoothing=SERIES_SMOOTHING),
+        fit=replace(
+            fit,
+            learning_rate=fit.learning_rate or SERIES_RATE,
+            epoch_tiles=fit.epoch_tiles or SERIES_EPOCH,
+            precision="32" if fit.precision == "auto" else fit.precision,
+            workers=fit.workers or 0,
+        ),
+    )
+
+
+def said(study: Study) -> str:
+    """What a training goes by, in a line: what the settings said and what was chosen for them."""
+    fit, loss = study.fit, study.loss
+    of_loss = " + ".join(
+        name if share == 1 else f"{share:g} {name}" for name, share in loss.terms.items()
+    )
+    parts = [f"loss {of_loss}"]
+    if loss.class_weights not in ("none", "auto"):
+        parts.append(f"class weights {loss.class_weights}")
+    if loss.label_smoothing:
+        parts.append(f"label smoothing {loss.label_smoothing:g}")
+    parts.append(f"batches of {fit.batch_size}, learning rate {fit.peak:g}")
+    return f"recipe: {', '.join(parts)}"
+
+
+def terms(loss: Loss, model: Model) -> dict[str, float]:
+    """The terms of a loss, with their weights."""
+    return loss.terms or (SERIES if model.for_series else IMAGES)
+
+
+def _loss(study: Study, *, weights: str, smoothing: float) -> Loss:
+    loss = study.loss
+    return replace(
+        loss,
+        terms=terms(loss, study.model),
+        class_weights=weights if loss.class_weights == "auto" else loss.class_weights,
+        label_smoothing=smoothing if loss.label_smoothing is None else loss.label_smoothing,
+    )

@@ -1,0 +1,310 @@
+"""What a training is told: network, loss and loop.
+
+These stand apart from the code that reads them because that code imports torch, and nobody
+should wait for torch to see `--help` or a misspelt key.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoseg.errors import Faults
+from geoseg.models.settings import FOREST, PRECISIONS, Model
+from geoseg.received.keys import WEIGHTS
+from geoseg.samples.augment import Augment
+from geoseg.samples.settings import SeriesSamples
+
+BASELINES = ("none", FOREST)
+LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky", "bootstrapped", "symmetric")
+BOOTSTRAPS = {"hard": 0.8, "soft": 0.95}
+"""Kinds of bootstrapping, each with the share of the label that Reed et al. (2015) found best."""
+PAIRED = ("tversky", "symmetric")
+"""Losses with two parts, weighted by alpha and beta."""
+CLASS_WEIGHTS = ("auto", "none", "inverse", "median", "tempered")
+LEARNING_RATE = 1e-3
+"""Of AdamW, where neither the settings nor the recipe say another."""
+EPOCHS = 100
+"""Of a training that neither epochs nor minutes end."""
+EPOCH_TILES = 128
+"""Samples drawn per epoch at least, likewise."""
+LOGGERS = ("tensorboard", "mlflow", "wandb", "none")
+
+
+@dataclass
+class Loss:
+    """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
+
+    terms: dict[str, float] = field(default_factory=dict)
+    """Weight of each term: cross_entropy, dice, focal, lovasz, tversky; for labels with errors
+    bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for images,
+    cross_entropy for series."""
+    class_weights: Any = field(default="auto", metadata=WEIGHTS)
+    """none, inverse, median or tempered (by frequency over the train split; tempered is its fourth
+    root), or weights by class name. auto: tempered for series, none for images."""
+    label_smoothing: float | None = None
+    """Cross-entropy: share of the target spread over all classes; by default 0.05 for series of
+    parcels or pixels, else 0."""
+    focal_gamma: float = 2.0
+    """Focal: how far easy pixels are played down (Lin et al. 2017)."""
+    tversky_alpha: float = 0.3
+    """Tversky: weight of false positives (Salehi et al. 2017)."""
+    tversky_beta: float = 0.7
+    """Tversky: weight of false negatives."""
+    bootstrap_target: str = "hard"
+    """Bootstrapped: what joins the label: hard, the network's most probable class, or soft, its
+    probabilities (Reed et al. 2015)."""
+    bootstrap_beta: float | None = None
+    """Bootstrapped: share of the label in what is learnt; by default as published, 0.8 if hard and
+    0.95 if soft."""
+    symmetric_alpha: float = 0.1
+    """Symmetric: weight of cross-entropy, which learns fast; this and the next as in Wang et al.
+    (2019) for CIFAR-10."""
+    symmetric_beta: float = 1.0
+    """Symmetric: weight of reverse cross-entropy, which wrong labels mislead less."""
+    symmetric_log_zero: float = -4.0
+    """Symmetric: what stands for log 0 in the reverse cross-entropy (Wang et al. 2019: A)."""
+
+    @property
+    def own_beta(self) -> float:
+        """bootstrap_beta, or the published one."""
+        beta = self.bootstrap_beta
+        return BOOTSTRAPS[self.bootstrap_target] if beta is None else beta
+
+    @property
+    def own_terms(self) -> dict[str, float]:
+        """The terms given, or cross-entropy.
+
+        Neither a default of the field nor filled in afterwards: Hydra takes what a new Loss holds
+        for the default, and merges the terms of a file into it.
+        """
+        return self.terms or {"cross_entropy": 1.0}
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for name, weight in self.own_terms.items():
+            if name not in LOSSES:
+                faults.add(f"loss.terms.{name}: unknown; choose from {', '.join(LOSSES)}")
+            elif weight < 0:
+                faults.add(f"loss.terms.{name}={weight}: a weight must not be negative")
+        if not any(weight > 0 for weight in self.own_terms.values()):
+            faults.add("loss.terms: at least one term needs a weight above 0")
+        if isinstance(self.class_weights, str) and self.class_weights not in CLASS_WEIGHTS:
+            faults.add(
+                f"loss.class_weights={self.class_weights}: give {', '.join(CLASS_WEIGHTS)}"
+                " or a weight for each class: {forest: 1, road: 5}"
+            )
+        if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
+            faults.add(f"loss.label_smoothing={self.label_smoothing}: must be in [0, 1)")
+        for name in (*(f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta")), "focal_gamma"):
+            if getattr(self, name) < 0:
+                faults.add(f"loss.{name}={getattr(self, name)}: must not be negative")
+        for name in PAIRED:
+            if getattr(self, f"{name}_alpha") == getattr(self, f"{name}_beta") == 0:
+                faults.add(f"loss.{name}_alpha and {name}_beta are both 0; one must be above 0")
+        if self.bootstrap_target not in BOOTSTRAPS:
+            faults.add(
+                f"loss.bootstrap_target={self.bootstrap_target}: choose from"
+                f" {', '.join(BOOTSTRAPS)}"
+            )
+        if self.bootstrap_beta is not None and not 0 < self.bootstrap_beta <= 1:
+            faults.add(
+                f"loss.bootstrap_beta={self.bootstrap_beta}: must be in (0, 1]; with none of the"
+                " label there is nothing to learn"
+            )
+        if not -math.inf < self.symmetric_log_zero < 0:
+            faults.add(f"loss.symmetric_log_zero={self.symmetric_log_zero}: must be below 0")
+        faults.raise_if_any()
+
+
+ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures", "baseline")
+"""Settings of Fit that say where a training runs and what it shows, not what comes out: it may go
+on with others."""
+LENGTHS = ("epochs", "max_minutes", "patience")
+"""Settings of Fit that end a training: one that is to last longer goes on."""
+
+
+@dataclass
+class Fit:
+    """The training loop."""
+
+    epochs: int | None = None
+    """Passes over the train tiles, or over the train samples of series; by default 100, or as many
+    as fit.max_minutes allows."""
+    max_minutes: float | None = None
+    """End, with the learning rate run down, after that many minutes."""
+    batch_size: int = 0
+    """Tiles per step, over all devices together: 16 on 4 GPUs is 4 on each, so that results do not
+    depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU, of
+    tiles of 128 px and less 4 times as many; of series 64 samples."""
+    accumulate: int = 1
+    """Steps whose gradients are summed before the weights move."""
+    learning_rate: float | None = None
+    """Peak of the schedule (AdamW); lr_find=true finds one. By default 1e-3, and 2e-3 for series of
+    parcels or pixels."""
+    encoder_lr_scale: float = 1.0
+    """Learning rate of the encoder as a share of the others': below 1 for one that knows much."""
+    freeze: int = 0
+    """Epochs in which an encoder with loaded weights stays as it is, while the rest is random."""
+    weight_decay: float = 1e-2
+    """AdamW's decoupled decay."""
+    warmup: float = 0.05
+    """Share of the training in which the learning rate rises; then it falls as a cosine."""
+    average: float = 0.99
+    """Share of the moving average of the weights that a step keeps; the average is what is
+    validated and saved. 0 = the weights as they are."""
+    swa: float = 0.0
+    """Share of the training at its end in which the learning rate stays and all weights count alike
+    in the average (stochastic weight averaging)."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 = unlimited."""
+    patience: int = 0
+    """Epochs without a better validation mIoU before an early stop; 0 = never."""
+    refit: bool = False
+    """Train once more, on train and val together, for as many epochs as gave the best validation:
+    the scores stay those of the first training, the weights are those of the second. Of
+    fit.max_minutes each gets its part."""
+    jitter: bool = True
+    """Move each train tile at random by up to half its size, within its part of the split."""
+    epoch_tiles: int | None = None
+    """Tiles drawn per epoch at least: few tiles are drawn several times between validations. By
+    default so many that a validation takes about a twentieth of an epoch, and 128 or more; of
+    series all samples once, and 1280 or more."""
+    train_share: float = 1.0
+    """Share of the train tiles that are used, drawn by the seed: for curves of score by labels."""
+    balance: float = 0.0
+    """How often tiles are drawn: 0 = all alike, 1 = so that all classes come up alike, in between
+    a mixture."""
+    hard: float = 0.0
+    """Share of the draws that go to tiles by their loss, measured as validation does every 5
+    epochs; not for noisy labels, which are hard for being wrong."""
+    unlabelled: Any = None
+    """Folder, glob or list of scenes without labels to learn from as well (mean teacher)."""
+    unlabelled_weight: float = 1.0
+    """Of their loss beside that of the labels, once it has risen over the first 30 %."""
+    confidence: float = 0.9
+    """Probability from which the teacher's class of an unlabelled pixel is taken for true."""
+    workers: int | None = None
+    """Processes that read tiles, for each device; by default one fewer than the cores, shared out
+    among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
+    device: str = "auto"
+    """auto, cpu, cuda or mps."""
+    devices: int | None = None
+    """GPUs of this machine that train together, or processes on a CPU; by default 1, or as many
+    as torchrun started."""
+    nodes: int = 1
+    """Machines that train together; torchrun says it by itself."""
+    precision: str = "auto"
+    """auto (bfloat16 where the hardware has it; 32 for series of parcels or pixels, whose networks
+    are small), 32, bf16 or 16."""
+    logger: str = "tensorboard"
+    """tensorboard, mlflow, wandb or none: who else is told the numbers of metrics.csv and shown the
+    pictures."""
+    pictures: int = 5
+    """Epochs between pictures of val tiles (image, labels, map, where these differ), besides the
+    first and the last epoch; 0 = none. Of series there are none."""
+    baseline: str = "none"
+    """none, or forest: at the end, grow a forest on the same samples and say what it scores on val;
+    takes from some seconds to a minute."""
+
+    @property
+    def peak(self) -> float:
+        """learning_rate, or the usual one."""
+        return LEARNING_RATE if self.learning_rate is None else self.learning_rate
+
+    @property
+    def most(self) -> float:
+        """epochs, or the usual ones; infinite where minutes alone end the training."""
+        if self.epochs is not None:
+            return self.epochs
+        return EPOCHS if self.max_minutes is None else math.inf
+
+    @property
+    def least(self) -> int:
+        """epoch_tiles, or the usual ones."""
+        return EPOCH_TILES if self.epoch_tiles is None else self.epoch_tiles
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        for name in ("epochs", "accumulate", "epoch_tiles", "nodes"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
+        not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
+        for name in (*not_negative, "unlabelled_weight"):
+            if getattr(self, name) < 0:
+                faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
+        if self.devices is not None and self.devices < 1:
+            faults.add(f"fit.devices={self.devices}: must be at least 1")
+        processes = max(self.devices or 1, 1) * max(self.nodes, 1)
+        if self.batch_size % processes:
+            faults.add(
+                f"fit.batch_size={self.batch_size}: of all devices together, and does not divide"
+                f" among {processes}"
+            )
+        if (self.devices or 1) > 1 and ":" in self.device:
+            kind = self.device.partition(":")[0]
+            faults.add(
+                f"fit.device={self.device}: one device, but fit.devices={self.devices}; set"
+                f" fit.device={kind}"
+            )
+        if self.refit and processes > 1:
+            faults.add("fit.refit: trains on one device; leave out fit.devices and fit.nodes")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            faults.add(f"fit.learning_rate={self.learning_rate}: must be above 0")
+        for name in ("warmup", "average", "swa", "hard"):
+            if not 0 <= getattr(self, name) < 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1)")
+        for name in ("balance", "confidence"):
+            if not 0 <= getattr(self, name) <= 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")
+        for name in ("encoder_lr_scale", "train_share"):
+            if not 0 < getattr(self, name) <= 1:
+                faults.add(f"fit.{name}={getattr(self, name)}: must be in (0, 1]")
+        if self.warmup + self.swa >= 1:
+            faults.add(f"fit.swa={self.swa}: with fit.warmup={self.warmup} no time is left between")
+        if self.unlabelled is not None and not self.average:
+            faults.add("fit.unlabelled: the teacher is the moving average; fit.average is 0")
+        if self.logger not in LOGGERS:
+            faults.add(f"fit.logger={self.logger}: unknown; choose from {', '.join(LOGGERS)}")
+        if self.max_minutes is not None and self.max_minutes <= 0:
+            faults.add(f"fit.max_minutes={self.max_minutes}: must be above 0")
+        if self.precision not in PRECISIONS:
+            faults.add(f"fit.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        if self.baseline not in BASELINES:
+            faults.add(f"fit.baseline={self.baseline}: choose from {', '.join(BASELINES)}")
+        faults.raise_if_any()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a training is told."""
+
+    model: Model
+    loss: Loss
+    fit: Fit
+    series: SeriesSamples
+    seed: int
+    lr_find: bool = False
+    """Only try learning rates."""
+    augment: Augment = field(default_factory=Augment)
+    """Of images; series vary as `series` says."""
+
+
+@dataclass
+class Masking:
+    """Random squares, the same number in each tile."""
+
+    share: float = 0.6
+    """Share of a tile's squares that are hidden (SimMIM: 0.6)."""
+    size: int = 32
+    """Side of a square in pixels: smaller ones are filled in from their edges, and teach little
+    (SimMIM: 32)."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if not 0 < self.share < 1:
+            faults.add(f"mask.share={self.share}: must be in (0, 1)")
+        if self.size < 1:
+            faults.add(f"mask.size={self.size}: must be at least 1 pixel")
+        faults.raise_if_any()

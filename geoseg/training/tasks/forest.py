@@ -1,0 +1,288 @@
+"""From settings to a forest: a run's, that of a fold, or one to measure a network against."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from geoseg.dataset.prepare import measure as measure_tiles
+from geoseg.dataset.samples import Samples, SeriesDataset
+from geoseg.dataset.statistics import measure as measure_samples
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.geo.tiling import Tiling
+from geoseg.models import checkpoint
+from geoseg.models.card import BEST, ModelCard
+from geoseg.models.device import choose
+from geoseg.models.networks.forest import LEAST, ImageForest, courses
+from geoseg.models.networks.trees import Trees
+from geoseg.models.settings import FOREST, Model
+from geoseg.models.view import view_of
+from geoseg.outputs.summary import Summary
+from geoseg.samples import predict
+from geoseg.samples.augment import Augment
+from geoseg.samples.draw import part_of
+from geoseg.samples.pixels import pixel_rows, quotas
+from geoseg.samples.series import InOrder, SeriesBatches
+from geoseg.samples.settings import SeriesSamples
+from geoseg.samples.tiles import ValTiles, train_tiles
+from geoseg.training.checks import idle
+from geoseg.training.objectives.loss import class_weights
+from geoseg.training.run.history import METRICS, Validation, write_metrics
+from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.tasks import series
+from geoseg.training.tasks.grow import Growth, few_asked, grow
+from geoseg.training.validation import of_scores
+
+MOST = 60_000
+"""Pixels, or samples of series, that a forest learns from; more change little but the time."""
+TREES, SERIES_TREES, DEPTH = 40, 200, 12
+"""Where the settings leave them open. Of images each pixel takes its time; of series few do, and
+few teach."""
+PIXELS_IN_LEAF = 3
+LEAVES = 5000
+"""Of a tree of series at most, by the samples in a leaf."""
+BACK = 0.5
+"""How far weights put the classes, which the drawing brought nearer to each other, back to their
+shares on the ground: 0 = as drawn, 1 = all the way."""
+TOGETHER = 512
+"""Samples of series whose features are made at a time."""
+WINDOW, OVERLAP = 512, 2 * ImageForest.margin + 16
+"""Of predictions: what windows share is computed twice, and a forest needs little of it."""
+CPU = choose("cpu", "32")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a forest learns from."""
+
+    x: np.ndarray
+    """Features (N, F) float32."""
+    y: np.ndarray
+    """Class indices (N,)."""
+    counts: np.ndarray
+    """(K,) of all labelled pixels or samples, from which these were drawn."""
+
+    def weights(self, choice: Any, names: Sequence[str]) -> np.ndarray:
+        """What each row counts, (N,). choice: loss.class_weights."""
+        drawn = np.bincount(self.y, minlength=len(self.counts))
+        each = (self.counts / np.maximum(drawn, 1)) ** BACK
+        each *= class_weights(choice, self.counts, names=names)
+        weights = each[self.y]
+        return np.asarray(weights / weights.mean())
+
+    def teach(self, trees: Trees, study: Study, names: Sequence[str], how: Growth) -> float:
+        """Grow the trees of a network. Returns: its mean cross-entropy on these rows."""
+        weights = self.weights(study.loss.class_weights, names)
+        grown = grow(self.x, self.y, weights, how, classes=len(names), seed=study.seed)
+        arrays = {name: torch.from_numpy(values) for name, values in vars(grown).items()}
+        trees.load_state_dict(arrays)
+        found = trees(torch.from_numpy(self.x).t())
+        right = found.gather(0, torch.from_numpy(self.y)[None])
+        return float(-right.clamp_min(LEAST).log().mean())
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A forest, ready to predict."""
+
+    network: nn.Module
+    card: ModelCard
+    rows: int
+    """That it learnt from."""
+    loss: float
+    """Mean cross-entropy on them."""
+
+
+def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Study) -> str:
+    """Grow a forest into `folder`, unless it stands there already.
+
+    dataset: of images, or of series of parcels or pixels.
+    Returns: what came out, as a text for people.
+    """
+    if (folder / BEST).exists():
+        return f"the forest is grown already\nweights: {folder / BEST}"
+    begin = time.monotonic()
+    forest = of_dataset(dataset, study)
+    print(_opening(dataset, forest))
+    if unused := idle(study.fit):
+        print(f"note: a forest is grown in one go, without {', '.join(unused)}")
+    validation = _validation(dataset, forest)
+    said = [_said(dataset, validation)] if validation else []
+    if isinstance(dataset, SeriesDataset):
+        said = [series.judge_splits(dataset, forest.network, forest.card, CPU, folder=folder)]
+    minutes = (time.monotonic() - begin) / 60
+    row = {"epoch": 1, "step": 1, "loss": forest.loss, "minutes": minutes}
+    write_metrics(folder / METRICS, [row | (validation.columns if validation else {})])
+    # Last, since it says that all is done.
+    details = validation.details if validation else {}
+    checkpoint.save(folder / BEST, forest.network, replace(forest.card, scores=details))
+    return "\n".join([f"grown in {60 * minutes:.0f} s", *said, f"weights: {folder / BEST}"])
+
+
+def beside(dataset: Dataset | SeriesDataset, study: Study) -> str:
+    """What a forest makes of the same samples, as a line to stand below a network's score."""
+    begin = time.monotonic()
+    series = replace(study.series, fill="auto")
+    forest = of_dataset(dataset, replace(study, model=Model(FOREST), series=series))
+    validation = _validation(dataset, forest)
+    if validation is None:
+        return "fit.baseline=forest: nothing to say without val samples"
+    seconds = time.monotonic() - begin
+    return f"forest on the same samples: {_said(dataset, validation)} ({seconds:.0f} s)"
+
+
+def fit_tiles(
+    dataset: Dataset,
+    train_tiles: Sequence[Tile],
+    held_out_tiles: Sequence[Tile],
+    *,
+    model: Model,
+    loss: Loss,
+    augment: Augment,
+    fit: Fit,
+    seed: int,
+) -> np.ndarray:
+    """As learnfold.fit_fold, which see."""
+    own = [replace(tile, split="train") for tile in train_tiles]
+    own += [replace(tile, split="test") for tile in held_out_tiles]
+    fold = replace(dataset, own=tuple(own))
+    fold = replace(fold, statistics=measure_tiles(fold, Summary()))
+    study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
+    return _of_tiles(of_dataset(fold, study).network, ValTiles(fold, "test"), len(fold.legend))
+
+
+def fit_samples(
+    dataset: SeriesDataset,
+    train: Samples,
+    held_out: Samples,
+    *,
+    model: Model,
+    loss: Loss,
+    fit: Fit,
+    series: SeriesSamples,
+    seed: int,
+) -> np.ndarray:
+    """As learnseries.fit_fold, which see."""
+    study = Study(model, loss, fit, series, seed)
+    forest = of_samples(dataset, train, study)
+    return _probabilities(dataset, forest, held_out)
+
+
+def of_dataset(dataset: Dataset | SeriesDataset, study: Study) -> Forest:
+    """Grow a forest from the train split."""
+    if isinstance(dataset, SeriesDataset):
+        return of_samples(dataset, dataset.samples("train"), study, measured=True)
+    names, fit, seed = dataset.legend.names, study.fit, study.seed
+    model = replace(study.model, trees=study.model.trees or TREES)
+    model = replace(model, depth=model.depth or DEPTH)
+    card = ModelCard.of(dataset, model, {})
+    card = replace(card, tiling=Tiling(max(card.tiling.size, WINDOW), OVERLAP))
+    network: Any = checkpoint.build(card)
+    tiles = train_tiles(dataset, fit.train_share, seed)
+    rows = Rows(*pixel_rows(dataset, tiles, network, most=MOST, seed=seed))
+    how = Growth(model.trees, model.depth, PIXELS_IN_LEAF, few_asked(rows.x.shape[1]))
+    loss = rows.teach(network.trees, study, names, how)
+    return Forest(network.eval(), card, len(rows.y), loss)
+
+
+def of_samples(
+    dataset: SeriesDataset, train: Samples, study: Study, *, measured: bool = False
+) -> Forest:
+    """Grow a forest from samples of series.
+
+    measured: whether they are the train split, whose statistics are known.
+    """
+    model = replace(study.model, trees=study.model.trees or SERIES_TREES)
+    study = replace(study, model=model)
+    train = train.take(part_of(len(train), study.fit.train_share, study.seed))
+    if measured:
+        card = series.make_card(dataset, study, dataset.statistics)
+    else:
+        statistics = measure_samples(dataset.folder, train, dataset.bands)
+        card = series.make_card(dataset, study, statistics, train)
+    network: Any = checkpoint.build(card)
+    rows = _series_rows(dataset, train, card, study.seed)
+    leaf = max(1, len(rows.x) // LEAVES)
+    asked = rows.x.shape[1] ** -0.5
+    how = Growth(model.trees, model.depth or None, leaf, asked)
+    loss = rows.teach(network.trees, study, dataset.legend.names, how)
+    return Forest(network.eval(), card, len(rows.y), loss)
+
+
+def _series_rows(dataset: SeriesDataset, train: Samples, card: ModelCard, seed: int) -> Rows:
+    truth, classes = series.indices(train.code, dataset.legend.codes), len(dataset.legend)
+    view, each_pixel = view_of(card), dataset.unit == "pixel"
+    feed = SeriesBatches(dataset.folder, train, truth, view, each_pixel=each_pixel)
+    truth = truth[feed.owner]
+    counts = np.bincount(truth, minlength=classes)
+    random, drawn = np.random.default_rng(seed), []
+    for index, wanted in enumerate(np.rint(quotas(counts, MOST)).astype(int)):
+        drawn.append(random.choice(np.flatnonzero(truth == index), wanted, replace=False))
+    numbers = np.sort(np.concatenate(drawn))
+    parts = []
+    for batch in InOrder(len(numbers), TOGETHER):
+        (values, valid, _, _), _ = feed[[(int(numbers[place]), 0) for place, _ in batch]]
+        parts.append(courses(values, valid).numpy())
+    return Rows(np.concatenate(parts), truth[numbers], counts)
+
+
+def _validation(dataset: Dataset | SeriesDataset, forest: Forest) -> Validation | None:
+    """Scores on the val split; None where there is nothing in it."""
+    classes = len(dataset.legend)
+    if isinstance(dataset, SeriesDataset):
+        samples = dataset.samples("val")
+        if not len(samples):
+            return None
+        truth = series.indices(samples.code, dataset.legend.codes)
+        found = _probabilities(dataset, forest, samples).argmax(axis=1)
+        matrix = confusion(truth, found, classes)
+    else:
+        tiles = ValTiles(dataset)
+        if not len(tiles):
+            return None
+        matrix = _of_tiles(forest.network, tiles, classes)
+    return of_scores(Scores.of(matrix, dataset.legend.names))
+
+
+def _probabilities(dataset: SeriesDataset, forest: Forest, samples: Samples) -> np.ndarray:
+    """(N, K) float32."""
+    view, each_pixel = view_of(forest.card), dataset.unit == "pixel"
+    return predict.predict_samples(
+        forest.network, dataset.folder, samples, view, device=CPU, each_pixel=each_pixel
+    )
+
+
+@torch.inference_mode()
+def _of_tiles(network: Callable[..., torch.Tensor], tiles: ValTiles, classes: int) -> np.ndarray:
+    """Confusion matrix (K, K) int64 of the labelled pixels of tiles."""
+    matrix = np.zeros((classes, classes), np.int64)
+    for image, target in (tiles[number] for number in range(len(tiles))):
+        found = network(image[None]).argmax(dim=1)[0]
+        matrix += confusion(target.numpy(), found.numpy(), classes)
+    return matrix
+
+
+def _opening(dataset: Dataset | SeriesDataset, forest: Forest) -> str:
+    model, unit = forest.card.model, getattr(dataset, "unit", "pixel")
+    deep = int(forest.network.get_buffer("trees.levels"))
+    every = f", every {forest.card.series.step} days" if forest.card.series else ""
+    return (
+        f"{model.name} of {model.trees} trees, {deep} deep, {len(dataset.bands)} bands{every},"
+        f" {len(dataset.legend)} classes\n{forest.rows} train samples, one per {unit}"
+    )
+
+
+def _said(dataset: Dataset | SeriesDataset, validation: Validation) -> str:
+    columns = validation.columns
+    text = f"validation mIoU {columns['val_miou']:.4f}"
+    if isinstance(dataset, SeriesDataset):
+        text += f", overall accuracy {columns['val_overall_accuracy']:.4f}"
+    return text

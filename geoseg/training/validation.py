@@ -1,0 +1,90 @@
+"""Judges: what a network is worth on val samples, by the counts of all processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from geoseg.evaluation.accuracy import Scores
+from geoseg.geo.legend import IGNORED
+from geoseg.samples.tiles import ValTiles
+from geoseg.training.processes.ranks import Ranks
+from geoseg.training.run.history import IOU, Validation
+
+Judge = Callable[[nn.Module, Any, Fabric], Validation | None]
+"""(network, val batches of this process, fabric) → its worth, or None without val samples."""
+
+
+def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """What a network is called with: images in the layout that is fastest, series as they come."""
+    if isinstance(given, Tensor):
+        return (given.contiguous(memory_format=torch.channels_last),)
+    return tuple(given)
+
+
+class ClassJudge:
+    """Scores over all labelled pixels or samples; their mean IoU decides."""
+
+    def __init__(self, names: list[str]) -> None:
+        """names: of the K classes."""
+        self._names = names
+
+    @torch.inference_mode()
+    def __call__(self, network: nn.Module, batches: Any, fabric: Fabric) -> Validation | None:
+        if not len(batches.dataset):
+            return None
+        network.eval()
+        classes = len(self._names)
+        counts = MulticlassConfusionMatrix(classes, ignore_index=IGNORED, validate_args=False)
+        counts = counts.to(fabric.device)
+        with fabric.autocast():
+            for given, target in batches:
+                logits = network(*inputs(given))
+                counts.update(logits.argmax(dim=1), target.long())
+        total = Ranks.of(fabric).total(counts.confmat)
+        return of_scores(Scores.of(total.cpu().numpy(), self._names))
+
+
+def of_scores(scores: Scores) -> Validation:
+    columns = {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
+    for name, iou, f1 in zip(scores.names, scores.iou, scores.f1, strict=True):
+        columns |= {f"{IOU}{name}": iou, f"val_f1_{name}": f1}
+    return Validation(scores.miou, columns, scores.to_dict())
+
+
+class Difficulty:
+    """Mean cross-entropy of each tile's labelled pixels, without augmentation; 0 without any."""
+
+    def __init__(
+        self, tiles: ValTiles, batch: int, *, fabric: Fabric, options: dict[str, Any]
+    ) -> None:
+        """batch: tiles at a time, of this process. options: of the DataLoader."""
+        ranks = Ranks.of(fabric)
+        self._own = range(ranks.number, len(tiles), ranks.count)
+        loader = DataLoader(tiles, batch, sampler=self._own, **options)
+        self._loader: Any = fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        self._count, self._fabric, self._ranks = len(tiles), fabric, ranks
+
+    @torch.inference_mode()
+    def __call__(self, network: nn.Module) -> list[float]:
+        network.eval()
+        found = torch.zeros(self._count, device=self._fabric.device)
+        done = 0
+        with self._fabric.autocast():
+            for given, target in self._loader:
+                logits = network(*inputs(given)).float()
+                losses = F.cross_entropy(
+                    logits, target.long(), ignore_index=IGNORED, reduction="none"
+                )
+                labelled = (target != IGNORED).sum((1, 2)).clamp(min=1)
+                part = self._own[done : done + len(target)]
+                found[part.start : part.stop : part.step] = losses.sum((1, 2)) / labelled
+                done += len(target)
+        return [float(loss) for loss in self._ranks.total(found).cpu()]
