@@ -44,7 +44,7 @@ test: $(INSTALLED)  ## All tests; no network, no GPU
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -q
 
 fuzz: $(INSTALLED)  ## Damaged files for an hour: FUZZ=<examples of each kind>, 400 in a minute or so
-	OMP_NUM_THREADS=1 FUZZ=$(or $(FUZZ),20000) $(BIN)/python -m pytest -n auto -q tests/test_fuzz.py
+	OMP_NUM_THREADS=1 FUZZ=$(or $(FUZZ),20000) $(BIN)/python -m pytest -n auto -q tests/received/test_fuzz.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -11,7 +11,8 @@ from itertools import pairwise
 from math import nan, sqrt
 
 import numpy as np
-from geoseg.legend import NODATA
+
+from geoseg.geo.legend import NODATA
 
 
 @dataclass(frozen=True)

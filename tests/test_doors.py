@@ -1,4 +1,4 @@
-"""Each third-party library has few doors; imports go down; nobody waits for torch without need."""
+"""Each third-party library has few doors, and nobody waits for torch without need."""
 
 import ast
 import subprocess
@@ -12,124 +12,75 @@ COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
     *("pretrain", "predict", "mosaic", "evaluate"),
 }
-TENSOR_ROOMS = {
-    *(
-        "advice",
-        "samples",
-        "models",
-        "weights",
-        "transfer",
-        "loss",
-        "fit",
-        "average",
-        "books",
-        "difficulty",
-        "judge",
-        "lesson",
-        "loggers",
-        "lr_find",
-        "meanteacher",
-        "reconstruction",
-        "learnencoder",
-        "tilepictures",
-        "schedule",
-        "ranks",
-        "learn",
-        "checkpoint",
-        "device",
-        "backends",
-        "blend",
-        "forward",
-        "network",
-        "work",
-        "cluster",
-        "collect",
-        "mapping",
-        "predictseries",
-        "parcelmaps",
-        "tablemaps",
-        "learnseries",
-        "learnmap",
-        "learnfold",
-        "learnforest",
-        "classify",
-    ),
-}
+RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 DOORS = {
-    "rasterio": {"raster", "drivers", "burn", "blocks"},
-    "geopandas": {"dataset", "demo", "demo_layer", "demo_series", "labels"},
-    "pyogrio": {"labels", "dataset", "demo_layer"},
-    "albumentations": {"augment"},
-    "segmentation_models_pytorch": {"models"},
+    "rasterio": {"geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"},
+    "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
+    "pyogrio": {"geo.vector", "demo.layer"},
+    "albumentations": {"samples.augment"},
+    "segmentation_models_pytorch": {"models.networks.smp", "prediction.backends.merge"},
     "lightning": {
-        *("fit", "ranks", "judge", "loggers", "difficulty", "lr_find"),
-        *("learn", "learnseries", "learnencoder", "learnfold", "reconstruction", "tilepictures"),
+        *RUN_LOOP,
+        *("training.processes.ranks", "training.objectives.reconstruction"),
+        *("training.tasks.images", "training.tasks.series", "training.tasks.encoder"),
+        *("training.run.pictures", "training.run.tensorboard", "crossvalidation.image_folds"),
     },
-    "torchmetrics": {"judge"},
-    "sklearn": {"grow"},
-    "mlflow": {"loggers"},
-    "wandb": {"loggers"},
-    "safetensors": {"checkpoint", "weights"},
-    "openvino": {"backends"},
-    "onnx": {"backends"},
-    "onnxruntime": {"backends"},
-    "onnxscript": {"backends"},
-    "hydra": {"command", "given", "search", "sweep"},
-    "omegaconf": {"command", "given", "search", "sweep"},
-    "jinja2": {"report"},
-    "pandas": {"dataset", "demo_series", "parcelmaps", "table"},
-    "dask": {"cluster"},
-    "distributed": {"cluster"},
+    "torchmetrics": {"training.validation"},
+    "sklearn": {"training.tasks.grow"},
+    "mlflow": {"training.run.mlflow"},
+    "wandb": {"training.run.wandb"},
+    "safetensors": {"models.checkpoint", "models.weights"},
+    "openvino": {"prediction.backends.openvino"},
+    "onnx": {"prediction.backends.onnx"},
+    "onnxruntime": {"prediction.backends.onnx"},
+    "onnxscript": {"prediction.backends.onnx"},
+    "hydra": {
+        *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
+        "training.run.folder",
+    },
+    "omegaconf": {
+        *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
+        "training.run.folder",
+    },
+    "jinja2": {"evaluation.report", "crossvalidation.report"},
+    "pandas": {"geo.vector", "demo.series", "parcels.predict", "parcels.table"},
+    "dask": {"prediction.dask"},
+    "distributed": {"prediction.dask"},
     "osgeo": set(),
 }
+"""Library → the modules that may import it. Which room may import which: see pyproject.toml."""
+FILES = sorted(PACKAGE.rglob("*.py"))
 
 
-def room(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
 
 def imports(path: Path) -> set[str]:
-    """Full names of all that a file imports, at its top or inside functions."""
+    """All libraries that a file imports, at its top or inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            found |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            found.add(node.module.split(".")[0])
     return found
-
-
-FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 @pytest.mark.parametrize("library", DOORS)
 def test_doors(library):
-    users = {
-        room(path) for path in FILES if any(name.split(".")[0] == library for name in imports(path))
-    }
-    assert users <= DOORS[library]
+    assert {module(path) for path in FILES if library in imports(path)} <= DOORS[library]
 
 
-def storey(name: str) -> int:
-    return 2 if name in COMMANDS else 1 if name in TENSOR_ROOMS else 0
+def test_rooms_are_no_larger_than_can_be_seen_at_a_glance():
+    for folder in {path.parent for path in FILES}:
+        names = {path.name for path in folder.iterdir() if path.suffix == ".py"}
+        assert len(names - {"__init__.py"}) <= 16, folder
 
 
-def test_imports_go_down_only():
-    upward = []
-    for path in FILES:
-        here = room(path)
-        for name in imports(path):
-            parts = name.split(".")
-            if parts[0] != "geoseg" or len(parts) < 2 or parts[1] == here:
-                continue
-            if storey(parts[1]) > storey(here) or storey(parts[1]) == storey(here) == 2:
-                upward.append(f"{here} → {parts[1]}")
-    assert not upward
-
-
-def test_map_rooms_know_nothing_of_torch():
-    users = {room(p) for p in FILES if any(n.split(".")[0] == "torch" for n in imports(p))}
-    assert users <= TENSOR_ROOMS | COMMANDS
+def test_nothing_is_flat_but_commands():
+    flat = {path.stem for path in PACKAGE.glob("*.py")} - {"__init__", "__main__", "errors"}
+    assert flat == COMMANDS - {"demo"}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

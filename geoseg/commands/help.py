@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from typing import Any
 
-from geoseg.commands.conf import CONF
+from geoseg.commands import conf
 
 
 def help_text(name: str, schema: type) -> str:
@@ -19,7 +19,7 @@ def help_text(name: str, schema: type) -> str:
     width = max(len(key) for key, _, _ in rows)
     for key, default, doc in rows:
         lines.append(f"  {key:<{width}}  {doc}" + (f" [{default}]" if default != "" else ""))
-    groups = [(f.name, CONF / f.name) for f in dataclasses.fields(schema)]
+    groups = [(f.name, conf.CONF / f.name) for f in dataclasses.fields(schema)]
     ready = [
         f"  {g}={'|'.join(sorted(p.stem for p in d.glob('*.yaml')))}"
         for g, d in groups

@@ -17,7 +17,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from geoseg.commands.conf import CONF
+from geoseg.commands import conf
 from geoseg.commands.given import take
 from geoseg.commands.help import _keys, help_text
 from geoseg.commands.sweep import Sweep, asked
@@ -71,7 +71,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         with sweep.reported() if sweep else nullcontext():
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(task)()
+            hydra.main(version_base="1.3", config_path=str(conf.CONF), config_name=name)(task)()
     except InputError as error:
         _end(name, *error.faults)
     except (HydraException, OmegaConfBaseException) as error:

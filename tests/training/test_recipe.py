@@ -1,0 +1,49 @@
+"""What a training chooses by itself, and what the settings say all the same."""
+
+import numpy as np
+import pytest
+
+from geoseg.models.settings import Model
+from geoseg.samples.settings import SeriesSamples
+from geoseg.training import recipe
+from geoseg.training.objectives.loss import class_weights
+from geoseg.training.settings import Fit, Loss, Study
+from tests.made.tiles import make_dataset
+
+
+def study(model="unet", loss=None, fit=None):
+    return Study(Model(model), loss or Loss(), fit or Fit(), SeriesSamples(), 0)
+
+
+def test_images_and_series_have_recipes_of_their_own(tmp_path):
+    images = recipe.for_images(study(), make_dataset(tmp_path))
+    assert images.loss.terms == {"cross_entropy": 1, "dice": 1}
+    assert images.loss.class_weights == "none"
+    series = recipe.for_series(study("lstm"))
+    assert series.loss.terms == {"cross_entropy": 1}
+    assert (series.loss.class_weights, series.loss.label_smoothing) == ("tempered", 0.05)
+    assert (series.fit.peak, series.fit.precision, series.fit.workers) == (2e-3, "32", 0)
+    assert "tempered" in recipe.said(series)
+
+
+def test_what_is_said_counts(tmp_path):
+    loss = Loss(terms={"focal": 1.0}, class_weights="median", label_smoothing=0.0)
+    fit = Fit(learning_rate=1e-4, precision="bf16", workers=3, epoch_tiles=7)
+    series = recipe.for_series(study("ltae", loss, fit))
+    assert series.loss == loss
+    assert (series.fit.peak, series.fit.precision) == (1e-4, "bf16")
+    assert (series.fit.workers, series.fit.least) == (3, 7)
+    assert recipe.for_images(study("unet", loss, fit), make_dataset(tmp_path)).loss == loss
+
+
+def test_a_validation_takes_a_small_part_of_an_epoch(tmp_path):
+    dataset = make_dataset(tmp_path)
+    train, val = (len(dataset.tiles(split)) for split in ("train", "val"))
+    least = recipe.for_images(study(), dataset).fit.least
+    assert least == max(128, min(7 * val, 4 * train))
+
+
+def test_tempered_weights_are_the_fourth_root_of_the_inverse_share():
+    weights = np.array(class_weights("tempered", [16, 1], names=["a", "b"]))
+    assert weights[1] / weights[0] == pytest.approx(2)
+    assert weights.mean() == pytest.approx(1)
