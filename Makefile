@@ -50,6 +50,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy geoseg benchmarks
+	$(BIN)/lint-imports --no-logo
 
 bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet cores
 	$(BIN)/python -m benchmarks.predict                                      # 2 minutes

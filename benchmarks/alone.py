@@ -20,7 +20,7 @@ from geoseg.models.device import Device, choose
 from geoseg.prediction.backends.build import prepare
 from geoseg.prediction.backends.runner import TORCH, Runner
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network
+from geoseg.prediction.network import TrainedNetwork
 
 
 class Spy(nn.Module):
@@ -42,7 +42,7 @@ class Spy(nn.Module):
         return logits
 
 
-def first_batch(network: Network, scenes: Any, out: Path, tiling: Tiling) -> Tensor:
+def first_batch(network: TrainedNetwork, scenes: Any, out: Path, tiling: Tiling) -> Tensor:
     """The first batch of a prediction, as the network gets it; the maps are a warm-up."""
     spy = Spy(network.load(), [])
     running = replace(network.running, backend="torch", compile=False)
@@ -51,11 +51,11 @@ def first_batch(network: Network, scenes: Any, out: Path, tiling: Tiling) -> Ten
     return spy.seen[0]
 
 
-def device_of(network: Network) -> Device:
+def device_of(network: TrainedNetwork) -> Device:
     return choose(network.running.device, network.running.precision)
 
 
-def runner_of(network: Network, batch: Tensor) -> Runner:
+def runner_of(network: TrainedNetwork, batch: Tensor) -> Runner:
     """The network as the backend of its settings runs it; torch where that is left open."""
     device = device_of(network)
     backend = network.running.wanted_backend or TORCH

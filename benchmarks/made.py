@@ -17,7 +17,7 @@ from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.networks import build as models
 from geoseg.models.settings import Model
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import BandStatistics
 
 BANDS = ("red", "green", "blue", "nir")
@@ -120,7 +120,7 @@ class Pointwise(nn.Module):
         return logits
 
 
-def pointwise(its_card: ModelCard, running: Running | None = None) -> Network:
+def pointwise(its_card: ModelCard, running: InferenceSettings | None = None) -> TrainedNetwork:
     """The cheap network, as geoseg opens one from a file."""
     module = Pointwise(len(its_card.bands), len(its_card.legend))
-    return Network(its_card, "0" * 16, module, running or Running())
+    return TrainedNetwork(its_card, "0" * 16, module, running or InferenceSettings())

@@ -43,7 +43,7 @@ from geoseg.models import checkpoint
 from geoseg.models.device import choose
 from geoseg.outputs.summary import table
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 
 SIZE, OVERLAP = made.TILING.size, made.TILING.overlap
 STEP = SIZE - OVERLAP
@@ -145,13 +145,13 @@ def describe(seconds: dict[str, list[float]], maps: dict[str, np.ndarray], mpx: 
     )
 
 
-def opened(weights: Path, precision: str, backend: str) -> Network:
-    network = Network.open(weights, Running("cpu", precision, backend))
+def opened(weights: Path, precision: str, backend: str) -> TrainedNetwork:
+    network = TrainedNetwork.open(weights, InferenceSettings("cpu", precision, backend))
     network.load()
     return network
 
 
-def geoseg(network: Network, scene: Path, target: Path) -> float:
+def geoseg(network: TrainedNetwork, scene: Path, target: Path) -> float:
     """As the command does; also writes the confidence, the style and the record."""
     out = target.with_suffix("")
     report = predict(network, scene, out, tiling=made.TILING)

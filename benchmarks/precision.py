@@ -19,7 +19,7 @@ from geoseg.geo import raster
 from geoseg.geo.legend import NODATA
 from geoseg.outputs.summary import table
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 
 SCENES = ("kampala_0", "catanduanes_1", "kampala_1", "catanduanes_0", "nairobi_0", "nairobi_1")
 """Validation and test, training, and a place that the network has never seen."""
@@ -48,7 +48,7 @@ def compare(
 ) -> dict[str, tuple[int, int]]:
     """Pixels of the same class, and all valid ones, by scene."""
     for precision in ("32", options.precision):
-        network = Network.open(run, Running(options.device, precision))
+        network = TrainedNetwork.open(run, InferenceSettings(options.device, precision))
         predict(network, [str(path) for path in scenes], folder / precision).raise_if_incomplete()
     counts = {}
     for path in scenes:

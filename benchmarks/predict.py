@@ -17,7 +17,7 @@ from benchmarks import alone, made
 from geoseg.geo.grid import Grid
 from geoseg.outputs.summary import table
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 
 SHAPES = ((1.0, 1.0), (0.75, 0.5), (0.5, 1.0), (0.4, 0.4), (0.25, 0.6))
 """Height and width of the folder's scenes, in shares of --size."""
@@ -43,14 +43,16 @@ def measure(folder: Path, options: argparse.Namespace) -> str:
     for number, grid in enumerate(grids):
         made.scene(scenes / f"scene{number}.tif", grid, seed=number)
     weights = made.unet(folder / "run" / "best.safetensors")
-    running = Running(options.device, options.precision, options.backend, batch_size=options.batch)
-    network = Network.open(weights, running)
+    running = InferenceSettings(
+        options.device, options.precision, options.backend, batch_size=options.batch
+    )
+    network = TrainedNetwork.open(weights, running)
     batch = alone.first_batch(network, scenes, folder / "warm", made.TILING)
     device, runner = alone.device_of(network), alone.runner_of(network, batch)
     windows = alone.windows_of(grids, made.TILING)
     rows: list[Row] = []
     for run in range(options.runs):
-        network = Network.open(weights, running)
+        network = TrainedNetwork.open(weights, running)
         network.load()
         start = time.perf_counter()
         report = predict(network, scenes, folder / f"maps{run}", tiling=made.TILING)

@@ -29,7 +29,7 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.models.card import ModelCard
 from geoseg.outputs.summary import table
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 
 CLASSES = 10
 SIDE = 512
@@ -93,7 +93,7 @@ def gray() -> ModelCard:
 
 def peak_of(path: Path, out: Path, panel: float) -> tuple[float, float]:
     """Peak resident memory (MB) of this process once it has predicted a scene; seconds."""
-    network = made.pointwise(gray(), Running("cpu", "32", memory=panel))
+    network = made.pointwise(gray(), InferenceSettings("cpu", "32", memory=panel))
     start = time.perf_counter()
     predict(network, path, out, overwrite=True).raise_if_incomplete()
     seconds = time.perf_counter() - start
@@ -166,7 +166,7 @@ def small_scenes(folder: Path, options: argparse.Namespace) -> str:
     )
 
 
-def timed(network: Network, scenes: Path, out: Path) -> tuple[float, dict[str, float]]:
+def timed(network: TrainedNetwork, scenes: Path, out: Path) -> tuple[float, dict[str, float]]:
     """Seconds of a prediction, and the report's."""
     start = time.perf_counter()
     report = predict(network, scenes, out, tiling=made.TILING)
@@ -175,12 +175,14 @@ def timed(network: Network, scenes: Path, out: Path) -> tuple[float, dict[str, f
     return total, report.seconds
 
 
-def open_network(folder: Path, name: str) -> Network:
+def open_network(folder: Path, name: str) -> TrainedNetwork:
     """The network for the small scenes, loaded."""
     if name == "pointwise":
-        return made.pointwise(made.card(), Running("cpu"))
+        return made.pointwise(made.card(), InferenceSettings("cpu"))
     weights = folder / "run" / "best.safetensors"
-    network = Network.open(weights if weights.exists() else made.unet(weights), Running("cpu"))
+    network = TrainedNetwork.open(
+        weights if weights.exists() else made.unet(weights), InferenceSettings("cpu")
+    )
     network.load()
     return network
 

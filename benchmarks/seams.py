@@ -37,7 +37,7 @@ from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
 from geoseg.outputs.summary import table
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import scale
 
 SCENES = ("kampala_1", "nairobi_0", "nairobi_1")
@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     run, scenes = buildings.chosen(parser, options, SCENES)
-    network = Network.open(run, Running(options.device))
+    network = TrainedNetwork.open(run, InferenceSettings(options.device))
     tiling = network.card.tiling
     if options.size is not None:
         tiling = Tiling(options.size)
@@ -77,7 +77,7 @@ Counts = dict[str, list[Seams]]
 
 
 def measure(
-    network: Network, scenes: list[Path], tiling: Tiling, offsets: int
+    network: TrainedNetwork, scenes: list[Path], tiling: Tiling, offsets: int
 ) -> tuple[Counts, Counts]:
     """Counts against the same pixels in other maps, and against all other pixels."""
     same: Counts = defaultdict(list)
@@ -128,7 +128,7 @@ def crops(path: Path, tiling: Tiling, offsets: int) -> list[Window]:
 
 
 def map_crop(
-    network: Network, path: Path, crop: Window, tiling: Tiling, folder: Path
+    network: TrainedNetwork, path: Path, crop: Window, tiling: Tiling, folder: Path
 ) -> dict[str, Laid]:
     """Maps of one part of a scene, laid on the whole scene's grid, with their lines."""
     scene, image, valid = cut_out(path, crop, folder)
@@ -181,7 +181,7 @@ def cut_out(path: Path, crop: Window, folder: Path) -> tuple[Path, np.ndarray, n
 
 @torch.inference_mode()
 def probabilities(
-    network: Network, image: np.ndarray, valid: np.ndarray, tiling: Tiling
+    network: TrainedNetwork, image: np.ndarray, valid: np.ndarray, tiling: Tiling
 ) -> list[Tensor]:
     """What the network says of each window, row by row: (K, size, size) float32."""
     device, size = alone.device_of(network), tiling.size

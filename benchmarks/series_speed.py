@@ -41,7 +41,7 @@ from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.tasks.series import indices, make_card
 
 BATCH, PIXELS = 128, 32
@@ -214,7 +214,7 @@ def prepare_into(source: FromStacks, legend: Legend, folder: Path) -> float:
 
 
 def read_row(dataset: SeriesDataset, samples: Samples, folder: Path, rounds: int) -> list[object]:
-    study = Study(Model("psetae"), Loss(), Fit(), SeriesSamples(pixels=PIXELS), 0)
+    study = TrainingSettings(Model("psetae"), Loss(), Fit(), SeriesSamples(pixels=PIXELS), 0)
     view = view_of(make_card(dataset, study, dataset.statistics))
     vary = SeriesSamples(pixels=PIXELS, drop_dates=0.0)
     feed = SeriesBatches(
@@ -235,7 +235,7 @@ def read_row(dataset: SeriesDataset, samples: Samples, folder: Path, rounds: int
 
 
 def network_rows(dataset: SeriesDataset, samples: Samples, rounds: int) -> list[list[object]]:
-    study = Study(Model("psetae"), Loss(), Fit(), SeriesSamples(pixels=PIXELS), 0)
+    study = TrainingSettings(Model("psetae"), Loss(), Fit(), SeriesSamples(pixels=PIXELS), 0)
     view = view_of(make_card(dataset, study, dataset.statistics))
     vary = SeriesSamples(pixels=PIXELS, drop_dates=0.0)
     feed = SeriesBatches(dataset.folder, samples, np.zeros(len(samples)), view, vary)

@@ -53,7 +53,7 @@ from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import start
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import Fit, Loss
-from geoseg.training.validation import ClassJudge
+from geoseg.training.validation import SegmentationValidator
 
 SIDE = made.TILING.size
 READING, TRAINING, ON_GPU, TIMES = 0.9, 0.95, 0.9, 3.0
@@ -224,7 +224,7 @@ def fitted(dataset: Dataset, device: Device, steps: int, batch: int) -> float:
     watch = Stopwatch(criterion(dataset))
     nothing = DataLoader(TensorDataset(torch.empty(0)))
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as null:
-        judge = ClassJudge(dataset.legend.names)
+        judge = SegmentationValidator(dataset.legend.names)
         task = Task(
             network(dataset), Supervised(watch), loader, nothing, judge, Path(folder), forget
         )

@@ -1,4 +1,4 @@
-"""Georeferenced images and labels in, land-cover maps that open in QGIS out."""
+"""Turn georeferenced images and labels into land-cover maps."""
 
 import os
 

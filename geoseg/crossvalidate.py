@@ -1,4 +1,4 @@
-"""Crossvalidate: networks judged on what was held out, by blocks of the ground and at random.
+"""Cross-validate networks by spatial blocks and at random, and report the gap between both.
 
 Samples of series and tiles of images go the same way; seriesfolds and imagefolds say what differs.
 """

@@ -1,4 +1,4 @@
-"""Faults in what the user gave: what, got, expected, remedy; all of them at once."""
+"""Collect faults in what the user gave, and report all of them at once."""
 
 from __future__ import annotations
 

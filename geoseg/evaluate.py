@@ -1,4 +1,4 @@
-"""Evaluate: how well a map agrees with labels; scores, a report with pictures, a map of errors."""
+"""Evaluate a map against labels: scores, a report with pictures, a map of errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geoseg.evaluation.truth import Truth, check_same, from_dataset, from_labels
 from geoseg.geo.legend import Legend, LegendSettings
 from geoseg.labels.settings import Labels
 from geoseg.maps import landcover
-from geoseg.maps.landcover import LEGEND_TAG, Map
+from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 
@@ -68,7 +68,7 @@ def main(cfg: EvaluateConfig) -> None:
     print(made)
 
 
-def _open(cfg: EvaluateConfig) -> tuple[Map, Truth, list[Scene], list[str]]:
+def _open(cfg: EvaluateConfig) -> tuple[ClassMap, Truth, list[Scene], list[str]]:
     """Map, truth, images, and notes on the images. Raises: InputError with all faults."""
     faults = Faults()
     if cfg.map is None:
@@ -102,15 +102,17 @@ def _open(cfg: EvaluateConfig) -> tuple[Map, Truth, list[Scene], list[str]]:
     return found, truth, scenes, notes
 
 
-def _read_map(path: str, legend: Legend | None) -> Map:
-    found = Map.read(path, legend)
+def _read_map(path: str, legend: Legend | None) -> ClassMap:
+    found = ClassMap.read(path, legend)
     if legend is not None and LEGEND_TAG in found.tags:
         own = landcover.parse_legend(found.tags[LEGEND_TAG], path)
         check_same(legend, own, "the given legend", path)
     return found
 
 
-def _open_truth(found: Map, labels: Labels | None, dataset: Dataset | None, split: str) -> Truth:
+def _open_truth(
+    found: ClassMap, labels: Labels | None, dataset: Dataset | None, split: str
+) -> Truth:
     if dataset is not None:
         return from_dataset(dataset, split, found, legend=found.legend, labels=labels)
     assert labels is not None

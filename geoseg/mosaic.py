@@ -1,4 +1,4 @@
-"""Mosaic: maps of many scenes, in any CRS, joined into one Cloud Optimized GeoTIFF."""
+"""Join maps of many scenes into one land-cover GeoTIFF."""
 
 from __future__ import annotations
 

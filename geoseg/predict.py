@@ -1,4 +1,4 @@
-"""`python -m geoseg.predict`: class map and confidence of every scene, by a trained network."""
+"""Predict class maps with confidence, by a trained network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from geoseg.labels.settings import Labels
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.parcels import read_parcels
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Engine, Network, Running
-from geoseg.prediction.plan import Report
+from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
+from geoseg.prediction.plan import PredictionReport
 from geoseg.prediction.series import predict_series, stacks_for
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import DEMO_PARCELS, DEMO_SERIES, Series
@@ -49,7 +49,7 @@ class PredictConfig:
     """Folder for landcover/, confidence/ and predict.json."""
     bands: Bands = field(default_factory=Bands)
     tiling: TilingChoice = field(default_factory=TilingChoice)
-    predict: Running = field(default_factory=Running)
+    predict: InferenceSettings = field(default_factory=InferenceSettings)
     engine: Engine = field(default_factory=Engine)
     tta: str = "none"
     """Test-time augmentation: none, flips (mean over 4 mirrorings), or d4 (over all 8 symmetries);
@@ -74,10 +74,10 @@ def main(cfg: PredictConfig) -> None:
         cfg = replace(cfg, out=cfg.out or "maps/demo")
     if cfg.checkpoint is None:
         raise InputError("checkpoint: none given; set checkpoint=<run folder or .safetensors>")
-    network = Network.open(cfg.checkpoint, cfg.predict, tta=cfg.tta)
+    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta)
     report = (_images if network.card.series is None else _series)(cfg, network)
     print(report)
-    if isinstance(report, Report):
+    if isinstance(report, PredictionReport):
         report.raise_if_incomplete()
 
 
@@ -91,7 +91,7 @@ def _given(cfg: PredictConfig) -> dict[str, bool]:
     }
 
 
-def _images(cfg: PredictConfig, network: Network) -> Report:
+def _images(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport:
     """Maps of scenes by a network for images."""
     faults = Faults()
     strange = [key for key in ("series.path", "table", "parcels") if _given(cfg)[key]]
@@ -109,7 +109,7 @@ def _images(cfg: PredictConfig, network: Network) -> Report:
     )  # fmt: skip
 
 
-def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
+def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | Summary:
     """What a network for series is asked for: classes of parcels, of a table, or of all pixels."""
     given = _given(cfg)
     if not any(given.values()) and str(cfg.checkpoint).rstrip("/") == "runs/demo_series":
@@ -151,7 +151,7 @@ def _series(cfg: PredictConfig, network: Network) -> Report | Summary:
     )  # fmt: skip
 
 
-def _demo_series(cfg: PredictConfig, network: Network) -> PredictConfig:
+def _demo_series(cfg: PredictConfig, network: TrainedNetwork) -> PredictConfig:
     """The demo's series, and its parcels for a network for parcels."""
     assert network.card.series is not None
     parcels = DEMO_PARCELS if network.card.series.unit == "parcel" else None

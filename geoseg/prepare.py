@@ -1,4 +1,4 @@
-"""Prepare: burn labels on the scenes' grids, cut tiles, decide the split, measure the bands."""
+"""Prepare a data set from scenes and labels: targets, tiles, split, statistics."""
 
 from __future__ import annotations
 

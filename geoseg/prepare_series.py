@@ -1,4 +1,4 @@
-"""Prepare series: the pixels of parcels and points out of dated images, split and measured."""
+"""Prepare a data set of parcels, points or windows from dated images."""
 
 from __future__ import annotations
 

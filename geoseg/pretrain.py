@@ -1,4 +1,4 @@
-"""Pretrain: scenes without labels in, an encoder's weights out."""
+"""Pretrain an encoder on scenes without labels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geoseg.training.config import PretrainConfig
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import Loss, Study
+from geoseg.training.settings import Loss, TrainingSettings
 
 PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
 
@@ -43,7 +43,7 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
             "geoseg.training.tasks.encoder:learn_encoder",
             imagery,
             Path(config.run),
-            Study(
+            TrainingSettings(
                 config.model, Loss(), config.fit, SeriesSamples(), config.seed,
                 augment=config.augment,
             ),

@@ -1,4 +1,4 @@
-"""Train: a data set in, a run folder with the best weights out."""
+"""Train a network on a data set into a run folder."""
 
 from __future__ import annotations
 

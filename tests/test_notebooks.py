@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FIRST_MAP = NOTEBOOKS / "01_first_map.ipynb"
@@ -47,7 +47,7 @@ def test_the_first_map_is_made(tmp_path, monkeypatch):
     drawing = [cell for cell in code if "plt.show()" in cell.source]
     assert len(drawing) >= 8
     assert all(pictures(cell) == 1 for cell in drawing)
-    found = Map.read(tmp_path / "first" / "landcover.tif")
+    found = ClassMap.read(tmp_path / "first" / "landcover.tif")
     assert found.legend.names == ["grassland", "crops", "forest", "water", "road", "building"]
     assert found.grid.height > 384  # more than one scene
     assert (tmp_path / "first" / "report" / "scores.json").is_file()

@@ -47,7 +47,7 @@ from geoseg.series.settings import Series
 from geoseg.training import recipe
 from geoseg.training.run.history import METRICS
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.tasks import images as learn
 from geoseg.training.tasks import series as learnseries
 
@@ -107,7 +107,7 @@ def why_not(method: str, made: Set) -> str | None:
 def whole_epochs(made: Set, dataset: Path, steps: int) -> tuple[int, int]:
     """Epochs of geoseg that come nearest to so many steps, and the steps that they have."""
     batch = BATCH[made.kind]
-    usual = Study(Model(), Loss(), Fit(batch_size=batch), SeriesSamples(), 0)
+    usual = TrainingSettings(Model(), Loss(), Fit(batch_size=batch), SeriesSamples(), 0)
     if made.kind == "images":
         images = Dataset.load(dataset)
         count, usual = len(images.tiles("train")), recipe.for_images(usual, images)

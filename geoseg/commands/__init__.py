@@ -1,0 +1,1 @@
+"""Read the command line, explain its faults, and run one training or a sweep of them."""

@@ -1,4 +1,4 @@
-"""Find the folder of ready-made settings, conf/."""
+"""Find the folder of ready-made settings."""
 
 from __future__ import annotations
 

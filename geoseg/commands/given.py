@@ -1,4 +1,4 @@
-"""Configuration files that somebody may have sent: only settings are taken from them.
+"""Take only settings from configuration files that came from elsewhere.
 
 Hydra's own section of a file can run code, set variables of the environment and unpickle; and a
 setting may be text that Hydra fills in with a variable of the environment.

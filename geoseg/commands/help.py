@@ -1,4 +1,4 @@
-"""What all commands share: configuration by Hydra, help, faults on stderr, exit status."""
+"""Write the help of a command from the docstrings of its settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all commands share: configuration by Hydra, help, faults on stderr, exit status."""
+"""Run a command: compose its configuration, report faults on stderr, set the exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Search: a sweep that asks Optuna for the settings of the next trainings, by the scores so far."""
+"""Ask Optuna for the settings of the next trainings of a sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sweep: one training for each combination of settings, each in a folder of its own, and a table.
+"""Train once for each combination of settings, each in its own folder.
 
 Hydra's sweepers and launchers do the work, in other processes or on other machines too: what a job
 has to say goes through small files in the sweep's folder.

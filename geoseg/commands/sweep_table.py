@@ -1,4 +1,4 @@
-"""The table of a sweep: a row per job, with what differs between them and what came out."""
+"""Tabulate the trainings of a sweep: what differs, and the scores."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Judge networks on samples and tiles that were held out of their training."""

@@ -1,4 +1,4 @@
-"""Crossvalidate: networks judged on what was held out, by blocks of the ground and at random.
+"""Settings of the command crossvalidate.
 
 Samples of series and tiles of images go the same way; seriesfolds and imagefolds say what differs.
 """

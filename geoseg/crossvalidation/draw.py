@@ -1,4 +1,4 @@
-"""SampleSplit: which samples train, which choose the best weights (val), which judge (test).
+"""Draw folds that keep groups and blocks together.
 
 Samples of one group, as the pixels of one parcel, are never parted, unless a column says so.
 """

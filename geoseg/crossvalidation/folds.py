@@ -1,4 +1,4 @@
-"""Fold training: one network after the other, each judged on what it was not shown.
+"""Train one network per fold and collect what each says of its held-out part.
 
 What is done is kept on disk, so that a stopped run goes on.
 """
@@ -18,7 +18,7 @@ from geoseg.outputs.files import replacing
 
 
 @dataclass(frozen=True)
-class Draw:
+class FoldPlan:
     """How folds are drawn."""
 
     folds: int
@@ -47,7 +47,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Job:
+class FoldJob:
     """One training of a way."""
 
     seed: int
@@ -61,7 +61,7 @@ class Job:
     """Place in words, for faults → result, and what to say of it."""
 
 
-def train_folds(way: Way, jobs: Iterable[Job], folder: Path, *, kept: str) -> list[np.ndarray]:
+def train_folds(way: Way, jobs: Iterable[FoldJob], folder: Path, *, kept: str) -> list[np.ndarray]:
     """The results of the jobs of a way, of those done before from their files in `folder`.
 
     kept: what the results are called in the files. Raises: InputError of a training.
@@ -85,7 +85,7 @@ def _save(path: Path, held: np.ndarray, result: np.ndarray, kept: str) -> None:
         np.savez(file, **{"held": held, kept: result})  # type: ignore[arg-type]
 
 
-def _load(path: Path, job: Job, kept: str) -> np.ndarray | None:
+def _load(path: Path, job: FoldJob, kept: str) -> np.ndarray | None:
     """The result of a job that is done, None if it isn't, or its file is damaged."""
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Image folds: tiles of images held out by blocks of the ground, by scene or at random."""
+"""Cross-validate networks for images by blocks, by scene or at random."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from geoseg.crossvalidation.draw import Folding, draw_folds
-from geoseg.crossvalidation.folds import Draw, Job, Way
+from geoseg.crossvalidation.folds import FoldJob, FoldPlan, Way
 from geoseg.crossvalidation.layout import Layout, check_units
 from geoseg.crossvalidation.scores import TILE_NOUNS, JudgedPixels
 from geoseg.dataset.prepare import filled, measure
@@ -38,7 +38,7 @@ from geoseg.training import recipe
 from geoseg.training.checks import check_dataset
 from geoseg.training.loop import fit_network, loading, read_well
 from geoseg.training.processes.ranks import ready
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH, fuller, make_task
 from geoseg.training.validation import inputs
 
@@ -63,7 +63,7 @@ class ImageFolds:
     """File of the data set that says what is dealt out."""
 
     @classmethod
-    def plan(cls, dataset: Dataset, draw: Draw, model: Model, *, test: bool) -> ImageFolds:
+    def plan(cls, dataset: Dataset, draw: FoldPlan, model: Model, *, test: bool) -> ImageFolds:
         """Draw the folds. test: whether the tiles of that split take part too.
 
         Raises: InputError for anything that could not end well.
@@ -79,7 +79,7 @@ class ImageFolds:
             ways.append(_way(dataset, layouts["random"], same))
         return cls(dataset, tuple(ways), layouts, splits)
 
-    def jobs(self, way: Way, seeds: Sequence[int], fit: FitTiles) -> Iterator[Job]:
+    def jobs(self, way: Way, seeds: Sequence[int], fit: FitTiles) -> Iterator[FoldJob]:
         """Trainings of a way; each gives the confusion matrix (K, K) of the tiles held out."""
         layout, shape = self.layouts[way.by], 2 * (len(self.dataset.legend),)
         order = {scene.name: number for number, scene in enumerate(self.dataset.scenes)}
@@ -103,7 +103,7 @@ class ImageFolds:
                     found = fit(self.dataset, tiles, held, seed=seed)
                     return np.asarray(found, np.int64), self._said(tiles, found)
 
-                yield Job(seed, one + 1, np.array(windows, np.int64), shape, train)
+                yield FoldJob(seed, one + 1, np.array(windows, np.int64), shape, train)
 
     def _said(self, train: Sequence[Tile], found: np.ndarray) -> str:
         scores = Scores.of(found, self.dataset.legend.names)
@@ -142,9 +142,8 @@ class ImageFolds:
                 if 0 < count < way.folds
             ]
             if few:
-                notes.append(
-                    f"{way.title}, classes in fewer {TILE_NOUNS[way.by]} than folds: {', '.join(few)}"
-                )
+                noun = TILE_NOUNS[way.by]
+                notes.append(f"{way.title}, classes in fewer {noun} than folds: {', '.join(few)}")
             if way.nearest_m == 0 and way.by != "random":
                 notes.append(
                     f"{way.title}: what trains touches what is held out, the scores will flatter;"
@@ -179,7 +178,7 @@ class ImageFolds:
         return {"splits": list(self.splits)}
 
 
-def _way(dataset: Dataset, layout: Layout, draw: Draw) -> Way:
+def _way(dataset: Dataset, layout: Layout, draw: FoldPlan) -> Way:
     """Deal the units out. Raises: InputError if there are too few, or nothing is left to train."""
     check_units(layout, draw.folds)
     units = len(layout.counts)
@@ -206,7 +205,7 @@ def _way(dataset: Dataset, layout: Layout, draw: Draw) -> Way:
     return Way(layout.by, TITLES[layout.by], units, np.stack(drawn), nearest)
 
 
-def _check_settings(dataset: Dataset, model: Model, draw: Draw) -> None:
+def _check_settings(dataset: Dataset, model: Model, draw: FoldPlan) -> None:
     """Raises: InputError for what only series know, or a network that is not for images."""
     faults = Faults()
     if dataset.reference is not None:
@@ -257,7 +256,7 @@ def fit_fold(
     fold = replace(dataset, own=tuple(own))
     fold = filled(replace(fold, statistics=measure(fold, Summary())))
     torch.manual_seed(seed)
-    study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
+    study = TrainingSettings(model, loss, fit, SeriesSamples(), seed, augment=augment)
     times = fuller(fold)
     study, device, fabric = ready(
         recipe.for_images(study, fold), times * CPU_BATCH, on_gpu=times * GPU_BATCH
@@ -276,7 +275,7 @@ def fit_fold(
     )
 
 
-def _train(fold: Dataset, folder: Path, fabric: Fabric, study: Study) -> nn.Module:
+def _train(fold: Dataset, folder: Path, fabric: Fabric, study: TrainingSettings) -> nn.Module:
     """The averaged weights at the end of the schedule, as nothing is validated."""
     card = ModelCard.of(fold, study.model, {})
     network = checkpoint.build(card)

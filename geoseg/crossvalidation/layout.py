@@ -1,4 +1,4 @@
-"""Tile folds: the ground of a data set's tiles in blocks, some held out, the others clear of them.
+"""Divide the ground of a data set's tiles into blocks, with buffers around held-out ones.
 
 Blocks lie on the lattice that prepare cuts splits on; regions no larger than a block stay whole.
 """

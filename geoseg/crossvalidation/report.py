@@ -1,4 +1,4 @@
-"""Page on networks that were judged on held-out samples: both ways side by side, and the gap."""
+"""Write the HTML page of a cross-validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crossvalidate: networks judged on what was held out, by blocks of the ground and at random.
+"""Cross-validate a network in both ways and write scores, predictions and the page.
 
 Samples of series and tiles of images go the same way; seriesfolds and imagefolds say what differs.
 """
@@ -17,7 +17,7 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.crossvalidation.config import PRODUCTS, REPORT, SCORES, CrossvalidateConfig
-from geoseg.crossvalidation.folds import Draw, train_folds
+from geoseg.crossvalidation.folds import FoldPlan, train_folds
 from geoseg.crossvalidation.image_folds import ImageFolds
 from geoseg.crossvalidation.report import FoldReport
 from geoseg.crossvalidation.scores import Gap, caveats
@@ -77,7 +77,7 @@ def crossvalidate(
     """
     of_series = isinstance(dataset, SeriesDataset)
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    draw = Draw(
+    draw = FoldPlan(
         config.folds,
         tuple(config.seed + i for i in range(config.seeds)),
         of_series if config.random is None else config.random,
@@ -125,7 +125,7 @@ def _origin(model: Model) -> Origin | None:
 
 
 def _plan(
-    dataset: SeriesDataset | Dataset, draw: Draw, config: CrossvalidateConfig
+    dataset: SeriesDataset | Dataset, draw: FoldPlan, config: CrossvalidateConfig
 ) -> SeriesFolds | ImageFolds:
     """Draw the folds. Raises: InputError."""
     command = "prepare" if isinstance(dataset, Dataset) else "prepare_series"
@@ -140,7 +140,7 @@ def _plan(
     return SeriesFolds.plan(dataset, draw, config.model, learning_rate=rate)
 
 
-def _settings(config: CrossvalidateConfig, draw: Draw, *, of_series: bool) -> dict[str, Any]:
+def _settings(config: CrossvalidateConfig, draw: FoldPlan, *, of_series: bool) -> dict[str, Any]:
     """What makes two runs the same: without what says where to, and what the data do not use."""
     unused = ("augment", "test") if of_series else ("series",)
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", *unused)}
@@ -150,7 +150,7 @@ def _settings(config: CrossvalidateConfig, draw: Draw, *, of_series: bool) -> di
     return settings
 
 
-def _opening(folds: SeriesFolds | ImageFolds, draw: Draw, config: CrossvalidateConfig) -> str:
+def _opening(folds: SeriesFolds | ImageFolds, draw: FoldPlan, config: CrossvalidateConfig) -> str:
     """How many trainings there will be, and of what length."""
     seeds, fit = len(draw.seeds), config.fit
     parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]

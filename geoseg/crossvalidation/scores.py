@@ -1,4 +1,4 @@
-"""Fold scores: what networks scored on samples held out of their training, and the gap."""
+"""Score held-out samples and pixels per fold, and the gap between the two ways."""
 
 from __future__ import annotations
 

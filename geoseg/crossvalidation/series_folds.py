@@ -1,4 +1,4 @@
-"""Series folds: samples of series held out by blocks of the ground, by a column or at random."""
+"""Cross-validate networks for series by blocks, by a column or at random."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg.crossvalidation import scores
 from geoseg.crossvalidation.draw import Folding, deal
-from geoseg.crossvalidation.folds import Draw, Job, Way
+from geoseg.crossvalidation.folds import FoldJob, FoldPlan, Way
 from geoseg.crossvalidation.scores import Judged, write_predictions
 from geoseg.dataset.sample_split import Units, centres_m, has_places, nearest_m
 from geoseg.dataset.samples import SAMPLES, Samples, SeriesDataset
@@ -39,7 +39,7 @@ class SeriesFolds:
 
     @classmethod
     def plan(
-        cls, dataset: SeriesDataset, draw: Draw, model: Model, *, learning_rate: float
+        cls, dataset: SeriesDataset, draw: FoldPlan, model: Model, *, learning_rate: float
     ) -> SeriesFolds:
         """Draw the folds. Raises: InputError for anything that could not end well."""
         _check_settings(model, draw)
@@ -47,7 +47,7 @@ class SeriesFolds:
         _check_samples(dataset, samples)
         return cls(dataset, samples, tuple(_ways(dataset, samples, draw)), learning_rate)
 
-    def jobs(self, way: Way, seeds: Sequence[int], fit: FitSamples) -> Iterator[Job]:
+    def jobs(self, way: Way, seeds: Sequence[int], fit: FitSamples) -> Iterator[FoldJob]:
         """Trainings of a way; each gives probabilities (n, K) of the samples held out."""
         for seed, fold in zip(seeds, way.fold, strict=True):
             for one in range(way.folds):
@@ -58,7 +58,7 @@ class SeriesFolds:
                 ) -> tuple[np.ndarray, str]:
                     return self._train(fit, held, seed, place)
 
-                yield Job(seed, one + 1, held, (len(held), len(self.dataset.legend)), train)
+                yield FoldJob(seed, one + 1, held, (len(held), len(self.dataset.legend)), train)
 
     def _train(
         self, fit: FitSamples, held: np.ndarray, seed: int, place: str
@@ -109,7 +109,7 @@ class SeriesFolds:
         return {"unit": self.dataset.unit}
 
 
-def _check_settings(model: Model, draw: Draw) -> None:
+def _check_settings(model: Model, draw: FoldPlan) -> None:
     """Raises: InputError for what only images know."""
     faults = Faults()
     known = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST]
@@ -128,7 +128,7 @@ def _check_settings(model: Model, draw: Draw) -> None:
     faults.raise_if_any()
 
 
-def _ways(dataset: SeriesDataset, samples: Samples, draw: Draw) -> list[Way]:
+def _ways(dataset: SeriesDataset, samples: Samples, draw: FoldPlan) -> list[Way]:
     """The way asked for and, beside it, as many random folds. Raises: InputError."""
     column = _column(dataset, draw.split)
     if draw.split.by == "column" and column == "tile":
@@ -145,7 +145,7 @@ def _ways(dataset: SeriesDataset, samples: Samples, draw: Draw) -> list[Way]:
         raise InputError(*error.faults, one) from None
 
 
-def _way(dataset: SeriesDataset, samples: Samples, draw: Draw, *, by: str, column: str) -> Way:
+def _way(dataset: SeriesDataset, samples: Samples, draw: FoldPlan, *, by: str, column: str) -> Way:
     names = {c.code: c.name for c in dataset.legend.classes}
     units = Units.of(samples, by, block_m=draw.split.block_m, crs=dataset.crs)
     drawn = [

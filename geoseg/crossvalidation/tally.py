@@ -1,4 +1,4 @@
-"""Fold tally: scores of trainings that were each judged on what they had not been shown."""
+"""Combine the scores of folds and seeds into means with their spread."""
 
 from __future__ import annotations
 

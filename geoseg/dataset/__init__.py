@@ -1,0 +1,1 @@
+"""Prepare data sets for training: targets, tiles, samples, splits and statistics."""

@@ -1,4 +1,4 @@
-"""Pixel arrays: the pixels of a tile's samples out of its stack, in one pass over the images."""
+"""Copy the pixels of a tile's samples out of its stack in one pass over the images."""
 
 from __future__ import annotations
 

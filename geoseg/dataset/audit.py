@@ -1,4 +1,4 @@
-"""Audit: what a person must know about the samples of a series before training on them."""
+"""Report what a person should know about the samples of a series before training."""
 
 from __future__ import annotations
 

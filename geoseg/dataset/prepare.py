@@ -1,4 +1,4 @@
-"""Making: a data set out of scenes and labels: targets burnt, tiles cut and split, bands measured.
+"""Prepare a data set from scenes and labels.
 
 Scenes are images or dated; for a command only the settings differ.
 """

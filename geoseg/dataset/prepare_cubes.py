@@ -1,4 +1,4 @@
-"""Preparing series for networks that see whole windows: targets, tiles and split of stacks."""
+"""Prepare a data set of windows through time from stacks and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks: whether a scene's files are stored so that windows are read fast, and copies that are."""
+"""Tell whether a scene's files are slow to read by windows, and write tiled copies."""
 
 from __future__ import annotations
 

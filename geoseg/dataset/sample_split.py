@@ -1,4 +1,4 @@
-"""Units: samples that a split never parts: squares of the ground, groups, values of a column."""
+"""Split samples into train, val and test without parting groups or blocks."""
 
 from __future__ import annotations
 

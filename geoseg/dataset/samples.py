@@ -1,4 +1,4 @@
-"""SeriesDataset: what prepare_series leaves for training: samples with their split, and pixels.
+"""Store and load data sets of samples: parcels or pixels with dated observations.
 
 samples.gpkg         one row per sample: class, split, where its pixels lie; open it in QGIS
 pixels/<tile>.npy    (P, T, C), the pixels of a sample one after the other; read memory-mapped

@@ -1,4 +1,4 @@
-"""SampleSettings: how samples lie in their file, and which of their pixels are kept."""
+"""Settings of samples: how they lie in their file and which pixels are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Split: which pixels train, which choose the best weights (val), which judge the map (test)."""
+"""Split the ground of scenes into train, val and test."""
 
 from __future__ import annotations
 

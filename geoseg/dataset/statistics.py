@@ -1,4 +1,4 @@
-"""Statistics of series: what the bands hold over the clear observations of some samples."""
+"""Measure the bands over the clear observations of samples."""
 
 from __future__ import annotations
 

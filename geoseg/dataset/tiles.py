@@ -1,4 +1,4 @@
-"""Dataset: what prepare leaves for training: scenes, targets, tiles with split, statistics.
+"""Store and load data sets of tiles: scenes, targets, split and statistics.
 
 That of prepare_series for unit=map is the same, its scenes being dated.
 """

@@ -1,4 +1,4 @@
-"""Imagery: scenes without labels, cut into tiles."""
+"""Cut scenes without labels into tiles."""
 
 from __future__ import annotations
 

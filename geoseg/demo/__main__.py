@@ -1,4 +1,4 @@
-"""`python -m geoseg.demo`: a made-up landscape, scenes and series, for want of a download."""
+"""Write the demo's scenes, labels and series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo's vector layers: GeoPackages with the same bytes each time."""
+"""Write vector layers with the same bytes each time."""
 
 from __future__ import annotations
 

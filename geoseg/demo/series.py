@@ -1,4 +1,4 @@
-"""A made-up Sentinel-2 year: dated images of two tiles, cloud masks and declared parcels."""
+"""Write a made-up Sentinel-2 year: dated images, cloud masks and declared parcels."""
 
 from __future__ import annotations
 

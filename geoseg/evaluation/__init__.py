@@ -1,0 +1,1 @@
+"""Compare maps with labels, and report how well they agree."""

@@ -1,4 +1,4 @@
-"""How well a map agrees with labels: confusion matrices, scores from them, and boundary F1.
+"""Compute confusion matrices, the scores that follow from them, and boundary F1.
 
 Everything here works on indices (0..K-1, 255 = ignored) and adds up over windows. Rows of a
 confusion matrix are the labels (truth), columns the map.

@@ -1,4 +1,4 @@
-"""Agreement: a map and labels compared window by window, everything counted in one pass."""
+"""Compare a map with labels window by window, counting everything in one pass."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.progress import track
 
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
-from geoseg.evaluation.excerpts import Place, Places
+from geoseg.evaluation.excerpts import Excerpt, Excerpts
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend
 from geoseg.geo.raster import Raster
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 
 COMPARED = "compared"
 NO_MAP = "without map"
@@ -70,7 +70,7 @@ class Agreement:
     """Of the grid: compared, and left out and why."""
     mapped: np.ndarray
     """(K,) pixels per class of the whole map."""
-    places: list[Place]
+    places: list[Excerpt]
     """Parts of the map with labels."""
     hectares: Hectares
     """The same on the ground."""
@@ -81,7 +81,7 @@ class Agreement:
 
 
 def compare(
-    found: Map,
+    found: ClassMap,
     truth: Truth,
     *,
     tolerance: int = 2,
@@ -94,7 +94,7 @@ def compare(
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
     legend, size = found.legend, len(found.legend)
-    places = Places(found.grid)
+    places = Excerpts(found.grid)
     boundary = BoundaryF1(size, tolerance)
     counts = _Counts(found.grid, size)
     with Raster(found.path, nodata=NODATA) as file:
@@ -162,7 +162,7 @@ class _Counts:
             self.hectares.pixels[name] += count * hectare
 
 
-def _check_known(codes: np.ndarray, indices: np.ndarray, found: Map) -> None:
+def _check_known(codes: np.ndarray, indices: np.ndarray, found: ClassMap) -> None:
     strange = (indices == IGNORED) & (codes != NODATA) & (codes != UNLABELLED)
     if strange.any():
         raise InputError(

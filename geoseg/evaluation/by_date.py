@@ -1,4 +1,4 @@
-"""ByDate: how good the map would be if the season ended on a day; how early it can be drawn."""
+"""Score a map of a series as if the season had ended on each day."""
 
 from __future__ import annotations
 

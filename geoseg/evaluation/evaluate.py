@@ -1,4 +1,4 @@
-"""Evaluate: how well a map agrees with labels; scores, a report with pictures, a map of errors."""
+"""Evaluate a map and write scores, the error map and the report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.ground import HECTARE
 from geoseg.maps import landcover
-from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, Map
+from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
@@ -70,7 +70,7 @@ class Evaluation:
 
 @alone("evaluate", "out")
 def evaluate(
-    found: Map,
+    found: ClassMap,
     truth: Truth,
     out: str | Path,
     *,
@@ -109,7 +109,7 @@ def evaluate(
     return Evaluation(made, out)
 
 
-def _nothing(found: Map, made: Agreement) -> str:
+def _nothing(found: ClassMap, made: Agreement) -> str:
     reasons = ", ".join(f"{count} {why}" for why, count in made.pixels.items() if count)
     return (
         f"{found.path}: no pixel has a class both in the map and in the labels ({reasons});"
@@ -117,7 +117,7 @@ def _nothing(found: Map, made: Agreement) -> str:
     )
 
 
-def _scores(made: Agreement, found: Map, origin: dict[str, Any]) -> dict[str, Any]:
+def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[str, Any]:
     """Content of scores.json."""
     return {
         **made.scores.to_dict(),
@@ -144,7 +144,7 @@ def _scores(made: Agreement, found: Map, origin: dict[str, Any]) -> dict[str, An
     }
 
 
-def _per_pixel(made: Agreement, found: Map) -> float:
+def _per_pixel(made: Agreement, found: ClassMap) -> float:
     """Hectares of a pixel: the mean of those with a class, for they need not be of one size."""
     pixels = int(made.mapped.sum())
     if not pixels:

@@ -1,4 +1,4 @@
-"""Places: parts of a map, of about one size, ranked by how well it agrees with the labels there."""
+"""Choose the places of a map where it agrees best and worst with the labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TOGETHER = 5
 
 
 @dataclass(frozen=True)
-class Place:
+class Excerpt:
     """A part of a map and how well it agrees with the labels."""
 
     window: Window
@@ -36,12 +36,12 @@ class Place:
         return self.right / max(1, self.compared)
 
 
-class Places:
+class Excerpts:
     """The places of a grid: they partition it."""
 
     def __init__(self, grid: Grid) -> None:
         self._rows, self._columns = _cuts(grid.height), _cuts(grid.width)
-        self.found: list[Place] = []
+        self.found: list[Excerpt] = []
         """Those with labels."""
 
     def windows(self) -> list[Window]:
@@ -63,7 +63,7 @@ class Places:
             if count:
                 classes = np.count_nonzero(np.bincount(truth[part][compared[part]]))
                 hits = int(np.count_nonzero(right[part]))
-                self.found.append(Place(place, count, hits, int(classes)))
+                self.found.append(Excerpt(place, count, hits, int(classes)))
 
     def _inside(self, window: Window) -> list[Window]:
         rows = [r for r in self._rows if window.top <= r <= window.bottom]
@@ -75,10 +75,10 @@ class Places:
         ]
 
 
-def choose(places: Sequence[Place], each: int) -> list[Place]:
+def choose(places: Sequence[Excerpt], each: int) -> list[Excerpt]:
     """`each` of the worst, of those around the median, and of the best, in this order.
 
-    Places with few labels are left out, and those of a single class if there are enough others:
+    Excerpts with few labels are left out, and those of a single class if there are enough others:
     nobody learns from a picture of one colour.
     """
     most = max((place.compared for place in places), default=0)
@@ -97,7 +97,7 @@ def choose(places: Sequence[Place], each: int) -> list[Place]:
         numbers |= dict.fromkeys(range(middle, middle + each), "median")
         numbers |= dict.fromkeys(range(count - each, count), "best")
     return [
-        Place(p.window, p.compared, p.right, p.classes, numbers[i])
+        Excerpt(p.window, p.compared, p.right, p.classes, numbers[i])
         for i, p in enumerate(ranked)
         if i in numbers
     ]

@@ -1,4 +1,4 @@
-"""Pictures of maps, labels and scenes, as PNGs that stand in an HTML page."""
+"""Draw maps, labels and scenes as PNGs for an HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Report: an evaluation as one HTML page that needs nothing beside it, for screen and paper."""
+"""Write an evaluation as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from geoseg.evaluation.agreement import (
     WRONG,
     Agreement,
 )
-from geoseg.evaluation.excerpts import Place
+from geoseg.evaluation.excerpts import Excerpt
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.extent import WGS84
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import IGNORED, NODATA
 from geoseg.geo.raster import Raster
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.files import replacing
 from geoseg.scenes.scene import Scene
 
@@ -52,10 +52,10 @@ SPACE = "\u202f"
 class Report:
     """What a report shows."""
 
-    map: Map
+    map: ClassMap
     truth: Truth
     agreement: Agreement
-    places: Sequence[Place]
+    places: Sequence[Excerpt]
     scenes: Sequence[Scene]
 
     def write(self, path: Path, *, origin: dict[str, Any], notes: Sequence[str] = ()) -> None:
@@ -235,7 +235,7 @@ class Report:
         image = pictures.of_codes(codes, self.agreement.legend)
         return {"image": image, "height": shape[0], "width": shape[1]}
 
-    def _place(self, place: Place, file: Raster, notes: list[str]) -> dict[str, Any]:
+    def _place(self, place: Excerpt, file: Raster, notes: list[str]) -> dict[str, Any]:
         legend, grid = self.agreement.legend, self.map.grid
         window = place.window
         codes = file.read(window)[0][0]

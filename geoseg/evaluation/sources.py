@@ -1,4 +1,4 @@
-"""Sources: the scenes that a map was made of, found by what the map says of itself."""
+"""Find the scenes that a map was made from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from geoseg.errors import InputError
 from geoseg.geo import vrt
 from geoseg.maps.folder import DONE, LANDCOVER, entries
 from geoseg.maps.folder import NAME as RECORD
-from geoseg.maps.landcover import MAPS_TAG, Map
+from geoseg.maps.landcover import MAPS_TAG, ClassMap
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note
 from geoseg.received import offline
@@ -18,7 +18,7 @@ from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 
 
-def scenes_of(found: Map, dataset: Dataset | None = None) -> tuple[list[Scene], list[str]]:
+def scenes_of(found: ClassMap, dataset: Dataset | None = None) -> tuple[list[Scene], list[str]]:
     """Scenes of a mosaic or of a map of one scene; else those of a data set.
 
     Returns: the scenes, and notes for people where they can't be found.
@@ -51,7 +51,7 @@ def _followed(entry: dict[str, Any], folder: Path) -> list[str]:
     return paths
 
 
-def _record(found: Map) -> Path | None:
+def _record(found: ClassMap) -> Path | None:
     """What predict noted of the maps, if it is there."""
     folder = Path(found.path).absolute().parent
     if MAPS_TAG in found.tags:

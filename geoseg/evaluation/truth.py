@@ -1,4 +1,4 @@
-"""Truth: what a map is compared with: labels on its grid, of all places or of one split."""
+"""Give the labels that a map is compared with, on its grid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 
 TRAIN = "train"
 
@@ -49,7 +49,7 @@ class Truth:
         return np.where(inside, codes, UNLABELLED), inside
 
 
-def from_labels(labels: Labels, found: Map, *, legend: Legend) -> Truth:
+def from_labels(labels: Labels, found: ClassMap, *, legend: Legend) -> Truth:
     """Labels as prepare takes them, to be burnt on the map's grid.
 
     Raises: InputError for faulty labels, and for those that miss the map.
@@ -66,7 +66,7 @@ def from_labels(labels: Labels, found: Map, *, legend: Legend) -> Truth:
 
 
 def from_dataset(
-    dataset: Dataset, split: str, found: Map, *, legend: Legend, labels: Labels | None = None
+    dataset: Dataset, split: str, found: ClassMap, *, legend: Legend, labels: Labels | None = None
 ) -> Truth:
     """What prepare burnt, or other labels, within the tiles of one split.
 

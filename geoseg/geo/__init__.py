@@ -1,0 +1,1 @@
+"""Grids, rasters, vector layers and legends on disk."""

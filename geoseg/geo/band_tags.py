@@ -1,4 +1,4 @@
-"""BandTags: what a file says of the numbers in a band: which means nodata, their scale and offset.
+"""Read nodata, scale, offset and names of bands from a raster's tags.
 
 A number stands for number × scale + offset, in whatever unit the file's maker meant.
 """

@@ -1,4 +1,4 @@
-"""Opening rasters that somebody may have sent: which of GDAL's drivers, and what they may reach.
+"""Choose the GDAL drivers that may open rasters from elsewhere.
 
 A file's name says nothing to GDAL: a scene.tif may be the description of a web service, or list
 other files. So only drivers of plain pixels are asked, and VRTs are read through before.

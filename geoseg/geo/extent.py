@@ -1,4 +1,4 @@
-"""Extents: where labels and scenes lie, compared across CRSs."""
+"""Compare the extents of layers and scenes across CRSs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GeoParquet: a vector layer that OGR often can't read, by way of GeoPandas and pyarrow."""
+"""Read GeoParquet layers through GeoPandas where OGR cannot."""
 
 from __future__ import annotations
 

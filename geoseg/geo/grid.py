@@ -1,4 +1,4 @@
-"""Grid: a raster's geometry without its pixels. Window: an integer rectangle of it.
+"""Describe a raster's geometry: CRS, transform, size, and windows of it.
 
 Metres and map units live only here and in `ground`; everything above works in whole pixels.
 """

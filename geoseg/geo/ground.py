@@ -1,4 +1,4 @@
-"""Ground: how large the units of a CRS are on the Earth, which no map shows true everywhere.
+"""Measure distances and areas on the ellipsoid, whatever the CRS.
 
 A metre of Web Mercator is half a metre on the ground at 60° N, a degree has no size of its own.
 """

@@ -1,4 +1,4 @@
-"""Legend: the classes of a map. Only here codes, indices and source values are converted."""
+"""Define the classes of a map, and convert between codes, indices and source values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rasters on disk: open, read by windows, warp, create, finish. The door to rasterio."""
+"""Read, warp and write rasters; the only door to rasterio's files."""
 
 from __future__ import annotations
 

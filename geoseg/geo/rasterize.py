@@ -1,4 +1,4 @@
-"""Burning: polygons, or a raster of codes in any CRS, become codes on a grid. Pixels only."""
+"""Burn polygons, or a raster of codes in any CRS, onto a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiling: which windows cover a grid. Whole numbers only, no pixels."""
+"""Cover a grid with overlapping windows."""
 
 from __future__ import annotations
 

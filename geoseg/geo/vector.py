@@ -1,4 +1,4 @@
-"""Vector layers on disk: open, scan once, read by bounds. The door to pyogrio."""
+"""Read and write vector layers; the only door to pyogrio."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Formats of vector files, told by what is in them before GDAL opens them.
+"""Recognize vector formats by their content, before GDAL opens the file.
 
 GDAL goes by content, too: a labels.geojson may be the description of a web service, or of a query
 of other files. These are refused; so are queries within a database.

@@ -1,4 +1,4 @@
-"""VRT: a file that is put together of others; which ones it names, and whether it may read them.
+"""Check which files a VRT refers to, and whether it may read them.
 
 A VRT is text that anybody can write: it may name any file of this machine, a server, or code.
 """

@@ -1,4 +1,4 @@
-"""Zoom: pixels drawn on a grid whose pixels are a whole number of times smaller.
+"""Aggregate pixels by whole factors.
 
 Sentinel-2's bands of 20 m lie so on those of 10 m; a general warp takes several times as long.
 """

@@ -1,0 +1,1 @@
+"""Bring labels, polygons, lines or class rasters, onto the grids of scenes."""

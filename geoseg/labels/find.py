@@ -1,4 +1,4 @@
-"""Labels: what a person drew, polygons, lines or a class raster, as a target on a scene's grid."""
+"""Find the label files of scenes and open them."""
 
 from __future__ import annotations
 

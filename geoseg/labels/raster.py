@@ -1,4 +1,4 @@
-"""A class raster as labels: values become codes first, codes are brought onto the scene's grid."""
+"""Read class rasters as labels on a scene's grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels: what a person drew, polygons, lines or a class raster, as a target on a scene's grid."""
+"""Settings of labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Geometries on their way to a grid: mended, taken to its CRS, lines widened. No pixels yet."""
+"""Repair, reproject and widen geometries before they are burnt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opened labels: they give the target of any window of a scene."""
+"""Give the target of any window of a scene."""
 
 from __future__ import annotations
 

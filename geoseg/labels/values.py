@@ -1,4 +1,4 @@
-"""Meaning: which class a value in a label file stands for."""
+"""Match the values of label files to classes of the legend."""
 
 from __future__ import annotations
 

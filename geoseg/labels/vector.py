@@ -1,4 +1,4 @@
-"""A vector file of labels: checked when it is opened, then read window by window."""
+"""Read vector files of labels window by window."""
 
 from __future__ import annotations
 

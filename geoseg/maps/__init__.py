@@ -1,0 +1,1 @@
+"""Class maps on disk: read, write, join into mosaics."""

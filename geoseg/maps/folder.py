@@ -1,4 +1,4 @@
-"""Record: predict.json, what was done with each scene, and what need not be done again."""
+"""Name the files of a folder of maps, and read the record of what was made."""
 
 from __future__ import annotations
 

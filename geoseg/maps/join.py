@@ -1,4 +1,4 @@
-"""Join: pixels of many maps on one grid; where several hold a class, the most confident wins."""
+"""Join the pixels of many maps; where they overlap, the most confident wins."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA, UNLABELLED
 from geoseg.geo.raster import BLOCK, Raster, environment, most_files
 from geoseg.maps.joint_grid import place
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 
 OPEN_MAPS = 128
 """Maps kept open for windows to come; each takes two file handles and 0.2 MB."""
@@ -31,7 +31,7 @@ the nearest."""
 class Part:
     """A map that is joined with others."""
 
-    map: Map
+    map: ClassMap
     confidence: str | None
     """Raster of percent on the map's grid; without it, every other confidence wins."""
 

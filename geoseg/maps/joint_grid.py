@@ -1,4 +1,4 @@
-"""Joint grid: one grid for many rasters, on which most of them are copied as they are."""
+"""Find one grid for many rasters on which most are copied unchanged."""
 
 from __future__ import annotations
 

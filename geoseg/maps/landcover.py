@@ -1,4 +1,4 @@
-"""Map on disk: a raster of class codes that says in its tags what the codes mean."""
+"""Read and write class maps whose tags carry the legend."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def writing(
 
 
 @dataclass(frozen=True)
-class Map:
+class ClassMap:
     """A map's header."""
 
     path: str
@@ -124,7 +124,7 @@ class Map:
     tags: dict[str, str]
 
     @classmethod
-    def read(cls, path: str | Path, legend: Legend | None = None) -> Map:
+    def read(cls, path: str | Path, legend: Legend | None = None) -> ClassMap:
         """Read the header; `legend` takes the place of the one in the tags.
 
         Raises: InputError if it isn't a raster of class codes, or nobody says what they mean.

@@ -1,4 +1,4 @@
-"""Mosaic: maps of many scenes, in any CRS, joined into one Cloud Optimized GeoTIFF."""
+"""Join maps of many scenes, in any CRS, into one land-cover GeoTIFF."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from geoseg.maps.folder import CONFIDENCE, LANDCOVER, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
-from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, Map
+from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, ClassMap
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
@@ -129,7 +129,7 @@ def _read(paths: list[str]) -> list[Part]:
 
 
 def _read_part(path: str) -> Part:
-    found = Map.read(path)
+    found = ClassMap.read(path)
     beside = Path(path).parent.parent / CONFIDENCE / Path(path).name
     if Path(path).parent.name != LANDCOVER or not beside.exists():
         return Part(found, None)

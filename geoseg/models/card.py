@@ -1,4 +1,4 @@
-"""The model card: everything but the weights that prediction needs, in the weights file's header.
+"""Describe a trained network: bands, scaling, classes, and all that prediction needs.
 
 Read without torch: a scene that does not fit is refused before anybody waits for a network.
 """

@@ -1,4 +1,4 @@
-"""Checkpoint: a network's weights and its model card in one safetensors file; never unpickled."""
+"""Save and load networks with their model card as safetensors."""
 
 from __future__ import annotations
 

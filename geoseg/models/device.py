@@ -1,4 +1,4 @@
-"""Device and number format that a network runs on: chosen once, the same for training and maps."""
+"""Choose the device and the number format that a network runs in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Origin: what a training starts from, as far as it can be told without torch."""
+"""Find out what a training starts from, without loading torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suitability: whether a scene is what a model was trained for, said before the work begins."""
+"""Check whether a scene suits a trained network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfer: weights of an earlier training, laid into a network for other bands and classes.
+"""Load weights into a network for other bands and classes.
 
 Which tensors depend on bands or classes is seen by building the network again with one more of
 each, so that this holds for every architecture.

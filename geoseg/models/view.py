@@ -1,4 +1,4 @@
-"""Series as tensors: batches of parcels or pixels, their dates as they are or on a regular grid.
+"""Turn dated observations into what a network for series sees.
 
 Letters of shapes: B samples of a batch, S pixels, T dates, C bands, G days of a regular grid.
 """

@@ -1,4 +1,4 @@
-"""Weights from a local file, whatever it calls its layers and however many bands it saw."""
+"""Read weights from a local file, whatever it calls its layers."""
 
 from __future__ import annotations
 

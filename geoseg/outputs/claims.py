@@ -1,4 +1,4 @@
-"""Outputs that are whole or not there: written beside the final name, renamed at the end."""
+"""Note which settings an output was made with, and refuse to mix two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV files that spreadsheets open: text from others must stay text there."""
+"""Write text cells that spreadsheets do not take for formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs that are whole or not there: written beside the final name, renamed at the end."""
+"""Write files beside their final name and rename them when they are whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lock: a folder or file that a command writes to is its own until it ends."""
+"""Lock a folder or file for the command that writes to it."""
 
 from __future__ import annotations
 

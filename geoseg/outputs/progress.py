@@ -1,4 +1,4 @@
-"""Progress over all scenes: a bar on a terminal, a line per scene in a log."""
+"""Show progress as a bar on a terminal, as lines in a log."""
 
 from __future__ import annotations
 

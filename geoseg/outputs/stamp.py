@@ -1,4 +1,4 @@
-"""Stamp: what tells that a file is still as geoseg wrote it, without reading all of a large one."""
+"""Recognize whether a file is still as it was written, without reading all of it."""
 
 from __future__ import annotations
 

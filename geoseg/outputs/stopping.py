@@ -1,4 +1,4 @@
-"""Stopping: a command that is told to end, by a person or by a batch system, cleans up first."""
+"""Clean up when a person or a batch system ends the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summary: tables, notes and warnings that a command leaves a person with at its end."""
+"""Print the tables, notes and warnings at a command's end."""
 
 from __future__ import annotations
 

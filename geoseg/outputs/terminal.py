@@ -1,4 +1,4 @@
-"""Terminal: what a command says reaches whoever reads it, or nobody, but never ends the work."""
+"""Print safely: a closed pipe or an odd encoding never ends the work."""
 
 from __future__ import annotations
 

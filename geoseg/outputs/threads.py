@@ -1,4 +1,4 @@
-"""Threads around a loop: some work ahead of it, one writes behind it; all end when it ends."""
+"""Read ahead and write behind a loop in threads that end with it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL = 0.1
 """Seconds between two looks at whether the other side is still there."""
 
 
-def ahead(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, None, None]:
+def prefetch(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, None, None]:
     """Yield the items of a generator that runs in a thread of its own, at most `depth` ahead.
 
     Raises: what the generator raises, where its item would have come.
@@ -47,7 +47,7 @@ def ahead(items: Generator[T, None, None], *, depth: int = 2) -> Generator[T, No
         except BaseException as error:
             put("error", error)
 
-    thread = Thread(target=work, name="geoseg-ahead", daemon=True)
+    thread = Thread(target=work, name="geoseg-prefetch", daemon=True)
     thread.start()
     try:
         while True:
@@ -115,7 +115,7 @@ def timed(
             begin = time.perf_counter()
 
 
-class Behind:
+class BackgroundWriter:
     """Makes calls, in order, in a thread of its own; `with` waits for the last of them.
 
     If the block ends with an error, calls that have not begun are dropped; `last` is made anyway.
@@ -146,7 +146,7 @@ class Behind:
                 self._dropped.set()
         self._last()
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> BackgroundWriter:
         self._thread.start()
         return self
 
@@ -171,7 +171,7 @@ class Behind:
         self._thread.join(GRACE)
 
 
-class Apart(Generic[T]):
+class BackgroundFile(Generic[T]):
     """A context manager that lives in a thread of its own, beside whoever uses what it yields."""
 
     def __init__(self, context: AbstractContextManager[T]) -> None:

@@ -1,0 +1,1 @@
+"""Classify parcels and points through time: samples, predictions, maps of parcels."""

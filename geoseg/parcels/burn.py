@@ -1,4 +1,4 @@
-"""Parcels as maps: their classes and confidence burnt on a tile's grid, row of blocks by row."""
+"""Burn the classes of parcels onto a tile's grid."""
 
 from __future__ import annotations
 

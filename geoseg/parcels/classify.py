@@ -1,4 +1,4 @@
-"""Decisions: the class of each sample, the second one, or none where the network can't tell."""
+"""Classify samples and decide where the network is sure enough."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geoseg.models.card import SeriesCard
 from geoseg.prediction.writer import no_number
 
 if TYPE_CHECKING:
-    from geoseg.prediction.network import Network
+    from geoseg.prediction.network import TrainedNetwork
 
 NO_DECISION = "no decision"
 DIGITS = 4
@@ -124,7 +124,7 @@ AT_ONCE = 4096
 class Classifier:
     """A network that gives classes to samples, ready on its device."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: TrainedNetwork) -> None:
         # From here on torch is needed; whatever could be wrong without it has been said.
         from geoseg.models.device import choose
         from geoseg.models.view import view_of

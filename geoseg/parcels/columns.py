@@ -1,4 +1,4 @@
-"""Parcels: polygons or points of a vector file or a CSV table, each with one label."""
+"""Name the columns of parcels: label, group, period."""
 
 from __future__ import annotations
 

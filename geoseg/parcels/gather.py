@@ -1,4 +1,4 @@
-"""Gather: parcels and the stacks they lie on become samples, their pixels one array per tile."""
+"""Gather the pixels of parcels out of the stacks they lie on."""
 
 from __future__ import annotations
 

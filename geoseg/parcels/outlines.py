@@ -1,4 +1,4 @@
-"""Outlines: the parcels of one tile in its CRS; their measures, and which of them overlap."""
+"""Measure the outlines of a tile's parcels and find overlaps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parcels: polygons or points of a vector file or a CSV table, each with one label."""
+"""Read parcels from vector files or tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixel sets: which pixels of a tile belong to which parcel. Windows and numbers, no images."""
+"""Find which pixels of a tile belong to which parcel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Points in a CSV table: a row per point, with columns for its coordinates and its label."""
+"""Read points from a CSV table."""
 
 from __future__ import annotations
 

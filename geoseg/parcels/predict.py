@@ -1,4 +1,4 @@
-"""Predicting parcels: a GeoPackage with a class for each, and the same as maps of the tiles."""
+"""Predict the class of parcels, as a GeoPackage and as maps."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
     from geoseg.models.card import ModelCard
-    from geoseg.prediction.network import Network
+    from geoseg.prediction.network import TrainedNetwork
     from geoseg.scenes.bands import Bands
     from geoseg.series.settings import Series
 
@@ -53,7 +53,7 @@ PRODUCTS = (folder.LANDCOVER, folder.CONFIDENCE, PARCELS, STYLE, NAME, JOURNAL, 
 
 @alone("predict", "out")
 def predict_parcels(
-    network: Network,
+    network: TrainedNetwork,
     stacks: list[Stack],
     parcels: Parcels,
     out: str | Path,
@@ -176,7 +176,7 @@ class _Job:
     """Parcels on their way to classes and maps."""
 
     out: Path
-    network: Network
+    network: TrainedNetwork
     stacks: list[Stack]
     parcels: Parcels
     record: Record

@@ -1,4 +1,4 @@
-"""Predicting tables: series.csv with a class for each sample of a long table."""
+"""Predict the class of each sample of a long table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from geoseg.scenes.stack import observed
 
 if TYPE_CHECKING:
     from geoseg.models.card import ModelCard
-    from geoseg.prediction.network import Network
+    from geoseg.prediction.network import TrainedNetwork
     from geoseg.series.settings import Series
 
 CLASSES = "series.csv"
@@ -48,7 +48,7 @@ ROWS = 2**14
 
 @alone("predict", "out")
 def predict_table(
-    network: Network,
+    network: TrainedNetwork,
     path: str | Path,
     out: str | Path,
     *,
@@ -207,7 +207,7 @@ def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list
 
 
 def _decide(
-    network: Network, table: Observations, folder: Path, *, threshold: float, min_clear: int
+    network: TrainedNetwork, table: Observations, folder: Path, *, threshold: float, min_clear: int
 ) -> Decisions:
     """Classes of the samples that were observed."""
     with replacing(pixels_path(folder, TILE)) as temporary, temporary.open("wb") as file:

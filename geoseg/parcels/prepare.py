@@ -1,4 +1,4 @@
-"""Prepare series: the pixels of parcels and points out of dated images, split and measured."""
+"""Prepare a data set of samples from stacks or from a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Style of parcels: classes in the legend's colours, in a .qml and inside the GeoPackage."""
+"""Style parcels in the legend's colours for QGIS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables: a long table of dated observations, one row per sample and date, as pixel arrays."""
+"""Read long tables of dated observations as pixel arrays."""
 
 from __future__ import annotations
 

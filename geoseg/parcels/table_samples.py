@@ -1,4 +1,4 @@
-"""Tables with labels: samples for training out of a long table."""
+"""Make training samples from a labelled table."""
 
 from __future__ import annotations
 

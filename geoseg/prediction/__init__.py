@@ -1,0 +1,1 @@
+"""Apply trained networks to scenes, windows, stacks, in batches over whole folders."""

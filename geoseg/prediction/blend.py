@@ -1,4 +1,4 @@
-"""Blending: overlapping windows of class probabilities become one map, in one pass over rows.
+"""Blend overlapping windows of class probabilities in one pass over rows.
 
 Letters of shapes: B windows of a batch, C channels, K classes, H and W.
 """

@@ -1,4 +1,4 @@
-"""Cluster: the workers of a Dask cluster make maps, a job each; the door to Dask.
+"""Share prediction among the workers of a Dask cluster.
 
 A job is a panel of a wide scene, or some small scenes. Only the client keeps the record, so a
 worker that dies costs the job that it had, and that job is done again.
@@ -24,9 +24,9 @@ from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.geo.vrt import FOLDERS
 from geoseg.prediction import writer
-from geoseg.prediction.network import Engine, Network
-from geoseg.prediction.panels import Job
-from geoseg.prediction.writer import Told
+from geoseg.prediction.network import Engine, TrainedNetwork
+from geoseg.prediction.panels import SceneJob
+from geoseg.prediction.writer import Listener
 from geoseg.scenes.dated import AnyScene
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ _workers: dict[Any, Any] = {}
 """Of this process: the network that it has loaded, by what it is."""
 
 
-def perform(network: Network, jobs: Sequence[Job], out: Path, where: Site, backend: str) -> Outcome:
+def perform(
+    network: TrainedNetwork, jobs: Sequence[SceneJob], out: Path, where: Site, backend: str
+) -> Outcome:
     """Do jobs in a process of the cluster."""
     with _one_at_a_time:
         ears = _Ears()
@@ -87,14 +89,14 @@ def perform(network: Network, jobs: Sequence[Job], out: Path, where: Site, backe
         return ears.outcome
 
 
-def decide(network: Network, jobs: Sequence[Job], where: Site) -> Choice:
+def decide(network: TrainedNetwork, jobs: Sequence[SceneJob], where: Site) -> Choice:
     """The backend for jobs, as a process of the cluster finds it."""
     with _one_at_a_time:
         choice: Choice = _worker(network, where).decide(jobs)
         return replace(choice, runner=None)
 
 
-def _worker(network: Network, where: Site) -> Any:
+def _worker(network: TrainedNetwork, where: Site) -> Any:
     from geoseg.prediction.worker import Worker
 
     if os.getcwd() != where.folder:  # names of files may be relative
@@ -121,7 +123,7 @@ class Site:
     trusted: str = field(default_factory=lambda: os.environ.get(FOLDERS, ""))
     """Of the client: of which folders a VRT may read files."""
 
-    def settle(self, network: Network) -> Network:
+    def settle(self, network: TrainedNetwork) -> TrainedNetwork:
         """The network as this worker is to run it."""
         import torch
         from distributed import get_worker
@@ -150,7 +152,7 @@ def problem(out: Path, folder: str) -> str | None:
 class Cluster:
     """Workers, for as long as the `with` block lasts."""
 
-    def __init__(self, engine: Engine, network: Network) -> None:
+    def __init__(self, engine: Engine, network: TrainedNetwork) -> None:
         self._engine = engine
         self._network = network
         self._stack = ExitStack()
@@ -222,7 +224,7 @@ class Cluster:
                     os.kill(nanny.pid, signal.SIGKILL)
         self._stack.close()
 
-    def decide(self, jobs: Sequence[Job], out: Path) -> Choice:
+    def decide(self, jobs: Sequence[SceneJob], out: Path) -> Choice:
         """The backend for all workers, measured by one. Raises: InputError if it can't work."""
         self._check(out)
         choice: Choice = self._client.submit(
@@ -230,7 +232,9 @@ class Cluster:
         ).result()
         return choice
 
-    def do(self, jobs: Sequence[Job], out: Path, told: Told, *, backend: str) -> dict[str, float]:
+    def do(
+        self, jobs: Sequence[SceneJob], out: Path, told: Listener, *, backend: str
+    ) -> dict[str, float]:
         """Make maps. Returns: seconds that all workers spent, by what on.
 
         Raises: InputError if a worker can't work; what the network raises.
@@ -253,18 +257,20 @@ class Cluster:
 class _Round:
     """Jobs on their way through a cluster."""
 
-    def __init__(self, client: Client, call: Callable[..., Future], out: Path, told: Told) -> None:
+    def __init__(
+        self, client: Client, call: Callable[..., Future], out: Path, told: Listener
+    ) -> None:
         self._client, self._call = client, call
         self._out, self._told = out, told
-        self._wholes: dict[str, Job] = {}
+        self._wholes: dict[str, SceneJob] = {}
         self._left: Counter[str] = Counter()
         """Panels of divided scenes that are not there yet."""
         self._took: defaultdict[str, float] = defaultdict(float)
         self._failed: set[str] = set()
-        self._pieces: dict[Future, list[Job]] = {}
+        self._pieces: dict[Future, list[SceneJob]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
-    def run(self, jobs: Sequence[Job]) -> dict[str, float]:
+    def run(self, jobs: Sequence[SceneJob]) -> dict[str, float]:
         """Returns: seconds that all workers spent, by what on."""
         from distributed import as_completed
 
@@ -286,7 +292,7 @@ class _Round:
             self._feed(waiting, going)
         return dict(self._seconds)
 
-    def _feed(self, waiting: Iterator[list[Job]], going: Any) -> None:
+    def _feed(self, waiting: Iterator[list[SceneJob]], going: Any) -> None:
         most = max(IN_FLIGHT, EACH * self._workers())
         while len(self._pieces) < most and (piece := next(waiting, None)):
             piece = [job for job in piece if job.scene.name not in self._failed]
@@ -296,12 +302,12 @@ class _Round:
     def _workers(self) -> int:
         return len(self._client.scheduler_info(-1)["workers"])
 
-    def _submit(self, piece: list[Job], going: Any) -> None:
+    def _submit(self, piece: list[SceneJob], going: Any) -> None:
         future = self._call(jobs=piece)
         self._pieces[future] = piece
         going.add(future)
 
-    def _take(self, piece: list[Job], outcome: Outcome) -> None:
+    def _take(self, piece: list[SceneJob], outcome: Outcome) -> None:
         for what, seconds in outcome.seconds.items():
             self._seconds[what] += seconds
         for job in piece:
@@ -316,7 +322,7 @@ class _Round:
             if job.joins:
                 self._told.done(job.scene, self._took[name])
 
-    def _lose(self, piece: list[Job], error: BaseException | None) -> None:
+    def _lose(self, piece: list[SceneJob], error: BaseException | None) -> None:
         """A piece whose workers died, again and again. Raises: any other error."""
         from distributed.scheduler import KilledWorker
 
@@ -332,14 +338,14 @@ class _Round:
                 " predict.batch_size, or look into the worker's log",
             )
 
-    def _fail(self, job: Job, reason: str) -> None:
+    def _fail(self, job: SceneJob, reason: str) -> None:
         name = job.scene.name
         if name not in self._failed:
             self._failed.add(name)
             writer.discard(self._out, self._wholes[name])
             self._told.failed(job.scene, reason)
 
-    def _to_join(self, piece: list[Job]) -> Iterator[Job]:
+    def _to_join(self, piece: list[SceneJob]) -> Iterator[SceneJob]:
         """Divided scenes of which the last panel has come."""
         for job in piece:
             name = job.scene.name
@@ -353,10 +359,10 @@ class _Round:
                     yield replace(self._wholes[name], panels=())
 
 
-def pieces(jobs: Sequence[Job], workers: int) -> Iterator[list[Job]]:
+def pieces(jobs: Sequence[SceneJob], workers: int) -> Iterator[list[SceneJob]]:
     """What workers get at a time: a panel of a divided scene, or small scenes that follow."""
     most = min(BUNDLE, sum(job.pixels for job in jobs) // (EACH * workers))
-    bundle: list[Job] = []
+    bundle: list[SceneJob] = []
     for job in jobs:
         if len(job.whole) > 1:
             if not job.panels:

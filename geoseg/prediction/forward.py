@@ -1,4 +1,4 @@
-"""Forward: from windows to probabilities, by one or several networks, turned and flipped if wanted.
+"""Compute class probabilities of windows, by one or several networks, with test-time augmentation.
 
 Letters of shapes: B windows of a batch, C channels, K classes, H and W.
 """

@@ -1,4 +1,4 @@
-"""`python -m geoseg.predict`: class map and confidence of every scene, by a trained network."""
+"""Predict maps of image scenes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from geoseg.maps.folder import JOURNAL, NAME
 from geoseg.models.card import ModelCard
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
-from geoseg.prediction.network import Engine, Network
-from geoseg.prediction.plan import Report, make_maps, note, plan, settings_of
+from geoseg.prediction.network import Engine, TrainedNetwork
+from geoseg.prediction.plan import PredictionReport, make_maps, note, plan, settings_of
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import told
 from geoseg.scenes.bands import Bands
@@ -28,7 +28,7 @@ PRODUCTS = (folder.LANDCOVER, folder.CONFIDENCE, NAME, JOURNAL)
 
 @alone("predict", "out")
 def predict(
-    network: Network,
+    network: TrainedNetwork,
     scenes: Any,
     out: str | Path,
     *,
@@ -36,7 +36,7 @@ def predict(
     tiling: Tiling | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
-) -> Report:
+) -> PredictionReport:
     """Write class maps and confidence of scenes; goes on where an earlier call stopped.
 
     scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
@@ -54,7 +54,7 @@ def predict(
     settings = settings_of(network, tiling) | {"bands": told(wanted)}
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings)
-    report = Report(out, refused={name: str(error) for name, error in refused.items()})
+    report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
     jobs = plan(found, network, tiling, record, report)
     names = {scene.name for scene in found} | set(refused)
     report.others = [name for name in record.scenes if name not in names]

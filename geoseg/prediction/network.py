@@ -1,4 +1,4 @@
-"""Network: what was trained, loaded when it is first needed, and how it is to run."""
+"""Hold a trained network, loaded when it is first needed, with its inference settings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TTA = ("none", "flips", "d4")
 
 
 @dataclass
-class Running:
+class InferenceSettings:
     """How the network runs."""
 
     device: str = "auto"
@@ -78,7 +78,7 @@ class Running:
 
 
 @dataclass
-class Network:
+class TrainedNetwork:
     """A trained network, and how it is to run."""
 
     card: ModelCard
@@ -86,20 +86,22 @@ class Network:
     """Names the model in its maps."""
     source: Path | nn.Module
     """Weights file, or the network itself: what a network of its kind takes → logits."""
-    running: Running = field(default_factory=Running)
+    running: InferenceSettings = field(default_factory=InferenceSettings)
     tta: str = "none"
     """Test-time augmentation: none, flips, or d4 (all symmetries of the square)."""
-    others: tuple[Network, ...] = ()
+    others: tuple[TrainedNetwork, ...] = ()
     """Networks whose probabilities are averaged with those of this one."""
     _loaded: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
-    def open(cls, checkpoint: Any, running: Running | None = None, *, tta: str = "none") -> Network:
+    def open(
+        cls, checkpoint: Any, running: InferenceSettings | None = None, *, tta: str = "none"
+    ) -> TrainedNetwork:
         """Of a run folder or a weights file, or of a list of these: an ensemble.
 
         Raises: InputError if one isn't whole, or they can't be averaged.
         """
-        running = running or Running()
+        running = running or InferenceSettings()
         faults = Faults()
         if tta not in TTA:
             faults.add(f"tta={tta}: choose from {', '.join(TTA)}")
@@ -126,7 +128,7 @@ class Network:
         return replace(members[0], hash=_joint_hash(members), others=tuple(members[1:]))
 
     @property
-    def members(self) -> tuple[Network, ...]:
+    def members(self) -> tuple[TrainedNetwork, ...]:
         """This network and those that are averaged with it."""
         return (self, *self.others)
 
@@ -166,7 +168,7 @@ class Network:
         faults.raise_if_any()
 
 
-def _check_alike(first: Network, other: Network) -> None:
+def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
     """Raises: InputError with all that keeps two networks from being averaged."""
     faults = Faults()
     one, two = first.card, other.card
@@ -208,7 +210,7 @@ def _same_scaling(one: ModelCard, two: ModelCard) -> bool:
     return all(np.array_equal(a, b) for a, b in pairs)
 
 
-def _joint_hash(members: Sequence[Network]) -> str:
+def _joint_hash(members: Sequence[TrainedNetwork]) -> str:
     return hashlib.sha256("+".join(m.hash for m in members).encode()).hexdigest()[:16]
 
 

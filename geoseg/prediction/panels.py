@@ -1,4 +1,4 @@
-"""Panels: which windows the map of a scene takes, and how a wide scene is divided into columns.
+"""Divide a scene into panels of windows.
 
 Whole numbers only, no pixels; a panel is the smallest piece that can be done apart from others.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from geoseg.errors import InputError
 from geoseg.geo.raster import BLOCK
 from geoseg.scenes.dated import AnyScene
-from geoseg.scenes.neighbours import Neighbour, Place
+from geoseg.scenes.neighbours import Neighbour, WindowLayout
 
 LONGEST_BLOCK = 512
 """Rows of a file's block up to which reading keeps to whole blocks."""
@@ -56,7 +56,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Job:
+class SceneJob:
     """Panels of a scene that are to be predicted."""
 
     panels: tuple[Panel, ...]
@@ -109,7 +109,9 @@ class Broken:
 Step = Piece | Final | Broken
 
 
-def cut(scene: AnyScene, place: Place, size: int, *, classes: int, memory: float) -> list[Panel]:
+def cut(
+    scene: AnyScene, place: WindowLayout, size: int, *, classes: int, memory: float
+) -> list[Panel]:
     """Panels of a scene, as few as the memory (GB) for a panel's buffers allows.
 
     size: height and width of the windows. The panels' borders lie between blocks of the written

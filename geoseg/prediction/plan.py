@@ -1,4 +1,4 @@
-"""Mapping: class map and confidence of every scene; plans what is to be done, and has it done."""
+"""Plan which scenes need maps, and have them made."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.outputs.progress import Progress
 from geoseg.prediction import writer
-from geoseg.prediction.network import Engine, Network
-from geoseg.prediction.panels import Job, cut
+from geoseg.prediction.network import Engine, TrainedNetwork
+from geoseg.prediction.panels import SceneJob, cut
 from geoseg.prediction.record import Record
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.neighbours import places
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Report:
+class PredictionReport:
     """What became of the scenes."""
 
     out: Path
@@ -69,7 +69,7 @@ class Report:
             raise InputError(f"scenes without map: {', '.join(parts)}; see {self.out / NAME}")
 
 
-def settings_of(network: Network, tiling: Tiling) -> dict[str, Any]:
+def settings_of(network: TrainedNetwork, tiling: Tiling) -> dict[str, Any]:
     """What decides on the pixels of maps, besides the scenes."""
     running = network.running
     return {
@@ -85,11 +85,11 @@ def settings_of(network: Network, tiling: Tiling) -> dict[str, Any]:
 
 def plan(
     scenes: Sequence[AnyScene],
-    network: Network,
+    network: TrainedNetwork,
     tiling: Tiling,
     record: Record,
-    report: Report,
-) -> list[Job]:
+    report: PredictionReport,
+) -> list[SceneJob]:
     """What is to be done for each scene that suits the model and is not done."""
     with raster.environment():
         verdicts = {scene.name: _suited(scene, network.card, record, report) for scene in scenes}
@@ -106,12 +106,14 @@ def plan(
             folder.complete(report.out, scene.name, network.card.legend)
             continue
         whole = tuple(cut(scene, place, tiling.size, classes=classes, memory=memory))
-        jobs.append(Job(whole, whole, stamp))
+        jobs.append(SceneJob(whole, whole, stamp))
     writer.sweep(report.out, jobs)
     return [writer.going_on(report.out, job) for job in jobs]
 
 
-def _suited(scene: AnyScene, card: ModelCard, record: Record, report: Report) -> AnyScene | None:
+def _suited(
+    scene: AnyScene, card: ModelCard, record: Record, report: PredictionReport
+) -> AnyScene | None:
     """The scene with the model's bands; None, and the report says why, if it does not suit.
 
     A scene that can't be read keeps its place among the others: mended, it changes nobody's.
@@ -141,7 +143,7 @@ def _suited(scene: AnyScene, card: ModelCard, record: Record, report: Report) ->
     return fitting
 
 
-def note(record: Record, report: Report, scenes: Sequence[AnyScene] = ()) -> None:
+def note(record: Record, report: PredictionReport, scenes: Sequence[AnyScene] = ()) -> None:
     """Say and record which scenes will have no map; one of before would contradict that."""
     by_name = {scene.name: scene for scene in scenes}
     for status, reasons in ((REFUSED, report.refused), (FAILED, report.failed)):
@@ -158,11 +160,11 @@ def note(record: Record, report: Report, scenes: Sequence[AnyScene] = ()) -> Non
 class Ledger:
     """Keeps record, report and progress while maps are made."""
 
-    def __init__(self, record: Record, report: Report, progress: Progress) -> None:
+    def __init__(self, record: Record, report: PredictionReport, progress: Progress) -> None:
         self._record, self._report, self._progress = record, report, progress
         self._stamps: dict[str, str] = {}
 
-    def expect(self, jobs: Sequence[Job]) -> None:
+    def expect(self, jobs: Sequence[SceneJob]) -> None:
         self._stamps |= {job.scene.name: job.stamp for job in jobs}
 
     def advance(self, pixels: int) -> None:
@@ -184,10 +186,10 @@ class Ledger:
 
 
 def make_maps(
-    network: Network,
-    jobs: Sequence[Job],
+    network: TrainedNetwork,
+    jobs: Sequence[SceneJob],
     record: Record,
-    report: Report,
+    report: PredictionReport,
     engine: Engine | None = None,
 ) -> None:
     """Have the jobs done by an engine."""

@@ -1,4 +1,4 @@
-"""Windows as tensors: what the network sees when it predicts, read row by row, each pixel once."""
+"""Read windows as tensors row by row, each pixel once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from geoseg.scenes.neighbours import HaloReader, OpenScenes
 
 WAITING = 16
 """Final rows at most that wait for their batch to get full: on sparse data that may take long."""
-See = Callable[[Panel, np.ndarray], np.ndarray]
+Transform = Callable[[Panel, np.ndarray], np.ndarray]
 """(panel, image (C, h, w) of its scene) → what the network gets of it."""
 
 
@@ -95,7 +95,7 @@ def batches(
     panels: Sequence[Panel],
     *,
     batch_size: int,
-    see: See | None = None,
+    see: Transform | None = None,
     pin: bool = False,
     readers: int = 1,
     wanted: Callable[[Panel], bool] = lambda panel: True,

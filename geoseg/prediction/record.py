@@ -1,4 +1,4 @@
-"""Record: predict.json, what was done with each scene, and what need not be done again."""
+"""Record what was done with each scene in predict.json."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
 from geoseg.scenes.dated import AnyScene
-from geoseg.scenes.neighbours import Place
+from geoseg.scenes.neighbours import WindowLayout
 
 _PATIENCE = 100
 """A long record is written when this many times the duration of its last writing has passed."""
@@ -71,7 +71,7 @@ class Record:
         reason = entry["reason"] if entry["status"] == REFUSED else ""
         return Verdict(reason, tuple(entry.get("notes", ())), entry.get("nodata"))
 
-    def stamp(self, scene: AnyScene, place: Place) -> str:
+    def stamp(self, scene: AnyScene, place: WindowLayout) -> str:
         """Names what the map of a scene is made of: files, those of its neighbours, windows."""
         beside = [self._inputs(neighbour.scene) for neighbour in place.neighbours]
         text = json.dumps([self._inputs(scene), beside, place.rows, place.columns])

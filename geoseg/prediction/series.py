@@ -1,4 +1,4 @@
-"""Predicting series: maps of whole tiles out of dated images, by a network for pixels or maps."""
+"""Predict maps from dated images."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
-from geoseg.prediction.network import Engine, Network
-from geoseg.prediction.plan import Report, make_maps, note, plan, settings_of
+from geoseg.prediction.network import Engine, TrainedNetwork
+from geoseg.prediction.plan import PredictionReport, make_maps, note, plan, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import DatedScene, dated, write_clear
@@ -104,7 +104,7 @@ def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
 
 @alone("predict", "out")
 def predict_series(
-    network: Network,
+    network: TrainedNetwork,
     stacks: list[Stack],
     out: str | Path,
     *,
@@ -113,7 +113,7 @@ def predict_series(
     tiling: Tiling | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
-) -> Report:
+) -> PredictionReport:
     """Write class maps, confidence and clear dates of tiles; goes on where an earlier call stopped.
 
     bands: as given to `stacks_for`. Pixels of fewer than series.min_clear clear dates get no class.
@@ -132,7 +132,7 @@ def predict_series(
         "bands": told(bands_for(card, bands)),
     }
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record, report = Record(out, network.hash, settings), Report(out)
+    record, report = Record(out, network.hash, settings), PredictionReport(out)
     scenes = dated_scenes(stacks, card, series)
     if warning := unmasked(card, stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)

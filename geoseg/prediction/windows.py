@@ -1,4 +1,4 @@
-"""Networks for series as predict calls networks: windows of dated scenes to logits of pixels.
+"""Call networks for series on windows of dated scenes.
 
 Windows are (B, T + T · C, H, W) as geoseg.datedscene lays them out: days, then bands by date.
 """

@@ -1,4 +1,4 @@
-"""Work: one process makes maps; it reads ahead and writes behind, in threads of their own."""
+"""Make the maps of scenes in one process."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.threads import Behind, ahead, timed
+from geoseg.outputs.threads import BackgroundWriter, prefetch, timed
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.backends.choice import Choice, choose_backend
 from geoseg.prediction.backends.runner import TORCH
 from geoseg.prediction.blend import run
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
-from geoseg.prediction.network import Network
-from geoseg.prediction.panels import Job, Panel
-from geoseg.prediction.reader import See, batches
-from geoseg.prediction.writer import Collector, Told, join
+from geoseg.prediction.network import TrainedNetwork
+from geoseg.prediction.panels import Panel, SceneJob
+from geoseg.prediction.reader import Transform, batches
+from geoseg.prediction.writer import Collector, Listener, join
 from geoseg.scenes.dated import DatedScene
 
 BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}
@@ -37,7 +37,7 @@ READERS = {"cpu": 1, "cuda": 8, "mps": 4}
 class Worker:
     """A network on its device, ready for jobs."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: TrainedNetwork) -> None:
         """Raises: InputError if there is no such device, or the weights are damaged."""
         running = network.running
         self.network = network
@@ -46,7 +46,7 @@ class Worker:
         self.see = see_of(network)
         self._forward: dict[tuple[str, int], Forward] = {}
 
-    def decide(self, jobs: Sequence[Job]) -> Choice:
+    def decide(self, jobs: Sequence[SceneJob]) -> Choice:
         """The backend for these jobs: as the settings say, or the fastest safe one.
 
         Measured on the first windows if there are enough for that to pay off.
@@ -98,7 +98,9 @@ class Worker:
     def readers(self) -> int:
         return self.network.running.readers or READERS[self.device.torch.type]
 
-    def do(self, jobs: Sequence[Job], out: Path, told: Told, *, backend: str) -> dict[str, float]:
+    def do(
+        self, jobs: Sequence[SceneJob], out: Path, told: Listener, *, backend: str
+    ) -> dict[str, float]:
         """Make maps. Returns: seconds spent, by what on.
 
         Raises: InputError if the device's memory is too small; what the network raises. Faults of
@@ -126,8 +128,8 @@ class Worker:
         )
         with (
             enough_memory("predict.batch_size", size),
-            Behind(collector.close) as behind,
-            closing(ahead(timed(reading, seconds, "read"), depth=4)) as waiting,
+            BackgroundWriter(collector.close) as behind,
+            closing(prefetch(timed(reading, seconds, "read"), depth=4)) as waiting,
         ):
             run(
                 waiting,
@@ -141,7 +143,7 @@ class Worker:
         return dict(seconds) | {"write": collector.seconds}
 
 
-def see_of(network: Network) -> See | None:
+def see_of(network: TrainedNetwork) -> Transform | None:
     """What a network for series gets of a window; those for images get pixels as they are."""
     if network.card.series is None:
         return None

@@ -1,4 +1,4 @@
-"""Maps of scenes being written: classes and confidence, whole blocks at a time, whole or not."""
+"""Write the maps of scenes, whole blocks at a time."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from geoseg.geo.raster import BLOCK
 from geoseg.maps import landcover
 from geoseg.maps.folder import CONFIDENCE, LANDCOVER, map_paths, remove
 from geoseg.outputs.files import partial
-from geoseg.outputs.threads import Apart
-from geoseg.prediction.panels import Broken, Job, Panel
+from geoseg.outputs.threads import BackgroundFile
+from geoseg.prediction.panels import Broken, Panel, SceneJob
 from geoseg.scenes.dated import AnyScene
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class PairWriter:
             raster.create(path, grid, dtype="uint8", nodata=NODATA, colors=colors, tags=tags)
             for path, colors in zip(paths, (legend.colors(), None), strict=True)
         )
-        self._confidence = Apart(confidence)
+        self._confidence = BackgroundFile(confidence)
         self._file = self._codes.__enter__()
         try:
             self._confidence.enter()
@@ -115,7 +115,7 @@ class SceneWriter:
     written row by row would lie in another order, and the same map would be other bytes.
     """
 
-    def __init__(self, out: Path, job: Job, legend: Legend, model: str) -> None:
+    def __init__(self, out: Path, job: SceneJob, legend: Legend, model: str) -> None:
         self._job = job
         self._scene = job.scene
         self._out = out
@@ -183,7 +183,7 @@ class SceneWriter:
 
 
 @contextmanager
-def finishing(out: Path, jobs: Sequence[Job]) -> Iterator[None]:
+def finishing(out: Path, jobs: Sequence[SceneJob]) -> Iterator[None]:
     """If the block ends with an error, remove what workers that were killed had begun to write."""
     try:
         yield
@@ -205,26 +205,26 @@ def no_number(what: str) -> str:
     )
 
 
-def discard(out: Path, job: Job) -> None:
+def discard(out: Path, job: SceneJob) -> None:
     """Remove the maps of a scene, and its panels."""
     _remove_panels(out, job)
     remove(out, job.scene.name)
 
 
-def going_on(out: Path, job: Job) -> Job:
+def going_on(out: Path, job: SceneJob) -> SceneJob:
     """The job without the panels of a divided scene that an earlier call has written."""
     if len(job.whole) == 1:
         return job
     return replace(job, panels=tuple(p for p in job.panels if not _is_written(out, job, p)))
 
 
-def _is_written(out: Path, job: Job, panel: Panel) -> bool:
+def _is_written(out: Path, job: SceneJob, panel: Panel) -> bool:
     paths = _panel_paths(out, panel)
     stamp = _panel_stamp(job, panel)
     return all(p.is_file() and raster.tags(p).get(PANEL_TAG) == stamp for p in paths)
 
 
-def sweep(out: Path, jobs: Iterable[Job]) -> None:
+def sweep(out: Path, jobs: Iterable[SceneJob]) -> None:
     """Remove panels that an earlier call left, and that none of these jobs will use or replace."""
     names, used = set(), set()
     for job in jobs:
@@ -238,7 +238,7 @@ def sweep(out: Path, jobs: Iterable[Job]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _remove_panels(out: Path, job: Job) -> None:
+def _remove_panels(out: Path, job: SceneJob) -> None:
     if len(job.whole) > 1:
         for panel in job.whole:
             for path in _panel_paths(out, panel):
@@ -249,11 +249,11 @@ def _panel_paths(out: Path, panel: Panel) -> tuple[Path, Path]:
     return map_paths(out, f".{panel.scene.name}.panel{panel.number}")
 
 
-def _panel_stamp(job: Job, panel: Panel) -> str:
+def _panel_stamp(job: SceneJob, panel: Panel) -> str:
     return f"{job.stamp} {panel.left}..{panel.right}"
 
 
-class Told(Protocol):
+class Listener(Protocol):
     """Who wants to know how the work goes on."""
 
     def advance(self, pixels: int) -> None:
@@ -270,7 +270,7 @@ class Collector:
     """Writes the maps of jobs that come one after the other."""
 
     def __init__(
-        self, out: Path, jobs: Sequence[Job], told: Told, *, legend: Legend, model: str
+        self, out: Path, jobs: Sequence[SceneJob], told: Listener, *, legend: Legend, model: str
     ) -> None:
         self._out = out
         self._jobs = {job.scene.name: job for job in jobs}
@@ -311,7 +311,7 @@ class Collector:
             self._writer.abort()
         self._session.close()
 
-    def _write(self, job: Job, rows: Rows) -> None:
+    def _write(self, job: SceneJob, rows: Rows) -> None:
         panel = rows.panel
         if not self._began:
             self._began = True
@@ -329,7 +329,7 @@ class Collector:
             self._pixels = 0
             self._told.done(job.scene, self._lap())
 
-    def _fail(self, job: Job, why: str) -> None:
+    def _fail(self, job: SceneJob, why: str) -> None:
         self._failed.add(job.scene.name)
         if self._writer is not None:
             self._writer.abort()
@@ -358,7 +358,7 @@ def reason(error: InputError | OSError, out: Path) -> str:
     return f"{error.filename or out}: {error.strerror or error}"
 
 
-def join(out: Path, job: Job, told: Told, *, legend: Legend, model: str) -> None:
+def join(out: Path, job: SceneJob, told: Listener, *, legend: Legend, model: str) -> None:
     """Make the map of a scene out of its panels, all of them written; faults are told."""
     begin = time.perf_counter()
     writer = SceneWriter(out, job, legend, model)

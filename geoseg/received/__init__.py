@@ -1,0 +1,1 @@
+"""Read files and words that came from elsewhere, and trust nothing in them."""

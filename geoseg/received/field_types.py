@@ -1,4 +1,4 @@
-"""Types of what was read from a file: a dataclass takes anything, its fields say what is right."""
+"""Check that values fit the types of a dataclass's fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema: whether values of a JSON file are what the fields of a dataclass take."""
+"""Check that values of a JSON file fit the fields of a dataclass."""
 
 from __future__ import annotations
 

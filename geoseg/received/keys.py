@@ -1,4 +1,4 @@
-"""Keys: what `key=value` on a command line means by the type of its setting, as Hydra must see it.
+"""Read key=value by the type of its setting, as Hydra must see it.
 
 Hydra reads a value as a language of its own: 11_0 is the number 110, and é, ( or ' are syntax
 errors. Settings that hold text take it as it is typed, and so do lists and dictionaries of them.

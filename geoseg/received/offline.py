@@ -1,4 +1,4 @@
-"""GDAL's ways to other machines: shut, until somebody gives an address themselves.
+"""Keep GDAL off the network unless the user gives an address.
 
 A GeoJSON may name the address of its CRS, a GML that of its schema, a GeoTIFF that of its
 overviews; GDAL asks there as soon as the file is opened.

@@ -1,4 +1,4 @@
-"""Spelling: paths as people type them, and as files that lie beside each other refer to them."""
+"""Read paths as people type them and as files refer to each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite files that somebody may have sent: read only, real tables only, and not for ever.
+"""Open SQLite files read-only, real tables only, with a time limit.
 
 A view is a query that its author wrote: one that never ends hangs whoever reads it.
 """

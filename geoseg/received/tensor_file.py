@@ -1,4 +1,4 @@
-"""Tensor file: a safetensors file looked at without torch: is it whole, as saved, and finite?"""
+"""Check a safetensors file without torch: whole, unchanged, finite."""
 
 from __future__ import annotations
 

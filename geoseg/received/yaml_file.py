@@ -1,4 +1,4 @@
-"""YAML that somebody may have sent: plain values only, and no larger than it looks.
+"""Read YAML as plain values of limited size.
 
 A few lines of anchors and aliases may stand for thousands of millions of values ("billion laughs"),
 and text that nests deeply ends the program that reads it.

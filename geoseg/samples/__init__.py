@@ -1,1 +1,1 @@
-"""Samples: what networks see, as tensors."""
+"""Turn data sets into tensors."""

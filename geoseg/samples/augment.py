@@ -1,4 +1,4 @@
-"""Augmentation of training samples by albumentations: what may change without changing the labels.
+"""Augment training samples without changing their labels.
 
 Samples are standardised float32 with any number of bands, for which albumentations' own
 radiometric transforms are wrong: they clip to [0, 1] or know only three bands. Those here don't.

@@ -1,4 +1,4 @@
-"""Cubes as tensors: windows of stacks through time, what networks for maps train on.
+"""Read windows of stacks through time as tensors.
 
 Letters of shapes: B samples of a batch, T dates, C bands, H rows, W columns.
 """

@@ -1,4 +1,4 @@
-"""Which samples an epoch draws, in which order: decided by seed, epoch and chances alone."""
+"""Draw a part of the samples by seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pixels of tiles as rows of features: what a forest for images learns from."""
+"""Turn the pixels of tiles into rows of features."""
 
 from __future__ import annotations
 

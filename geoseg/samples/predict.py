@@ -1,4 +1,4 @@
-"""From settings to a trained network for series: a run's, or that of one fold."""
+"""Predict the probabilities of samples in batches."""
 
 from __future__ import annotations
 

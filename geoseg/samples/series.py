@@ -1,4 +1,4 @@
-"""Series as tensors: batches of parcels or pixels, their dates as they are or on a regular grid.
+"""Make batches of parcels or pixels, on their own dates or on a regular grid.
 
 Letters of shapes: B samples of a batch, S pixels, T dates, C bands, G days of a regular grid.
 """

@@ -1,4 +1,4 @@
-"""What a training is told: network, loss and loop.
+"""Settings of samples for networks for series.
 
 These stand apart from the code that reads them because that code imports torch, and nobody
 should wait for torch to see `--help` or a misspelt key.

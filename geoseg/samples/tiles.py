@@ -1,4 +1,4 @@
-"""Tiles as tensors: what the network trains on and is validated with."""
+"""Read tiles as tensors for training and validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tiles without labels: what pretraining and semi-supervised training learn from."""
+"""Read tiles without labels for pretraining and semi-supervised training."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Scenes: images on one grid, of one date or of many."""

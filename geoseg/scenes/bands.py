@@ -1,4 +1,4 @@
-"""Bands: which ones, in what order, and how their values become what the network sees."""
+"""Choose and order bands, and scale their values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stack: the dated images of one place on one grid, read by windows as (T, C, height, width)."""
+"""Count days of the year from a reference day."""
 
 from __future__ import annotations
 

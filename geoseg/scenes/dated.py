@@ -1,4 +1,4 @@
-"""DatedScene: a stack that is predicted as a scene is, window by window, with its days inside.
+"""Present a stack as a scene, read window by window.
 
 What the network sees of a window is (T + T · C, H, W): a plane per date that holds its day, then
 the bands of each date, scaled, NaN where there was no clear observation.

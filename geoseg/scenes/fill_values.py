@@ -1,4 +1,4 @@
-"""Fill values that nobody declared: numbers far from all others that stand in many pixels.
+"""Find fill values that no tag declares.
 
 -9999, 32769 or 65535 in a file that does not say that they mean nodata would be taken as
 measurements. Told by what no measurement does: one and the same number, in a share of the pixels

@@ -1,4 +1,4 @@
-"""Inspection: what the values of scenes show that a person must know before training on them."""
+"""Look at the values of scenes for what a person should know."""
 
 from __future__ import annotations
 

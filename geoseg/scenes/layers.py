@@ -1,4 +1,4 @@
-"""Layers of a stack: which bands of which file belong to which date, and how files are read."""
+"""Read the files of a stack by date and band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units that reflectance comes in, told by the range of the values: 0..1, percent, bytes …"""
+"""Guess the units of reflectance by the range of the values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lattice: where the windows of scenes lie, in common for scenes that adjoin.
+"""Lay the windows of adjoining scenes on one lattice, and read across their edges.
 
 The windows of adjoining scenes are those of the one raster that they would be merged into: so
 their maps agree with its map, and with each other along their edges. Whole numbers only, no pixels.
@@ -34,7 +34,7 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
-class Place:
+class WindowLayout:
     """The windows of a scene, and who shows what lies around it."""
 
     rows: tuple[int, ...]
@@ -45,14 +45,16 @@ class Place:
     """Where several show a pixel, the first one counts."""
 
 
-def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> list[Place]:
+def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> list[WindowLayout]:
     """The place of each scene among the others.
 
     halo: False = each scene stands alone, and its windows see nothing beyond its edge.
     Stacks of dated images stand alone always: their dates differ from those beside them.
     """
     alone = [
-        Place(tuple(tiling.starts(scene.grid.height)), tuple(tiling.starts(scene.grid.width)))
+        WindowLayout(
+            tuple(tiling.starts(scene.grid.height)), tuple(tiling.starts(scene.grid.width))
+        )
         for scene in scenes
     ]
     images = [number for number, scene in enumerate(scenes) if isinstance(scene, Scene)]
@@ -81,7 +83,7 @@ def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> 
             for number in on[grids[g]]:
                 name = scenes[number].name
                 beside = [(dates[o].likest(name), at) for o, at in near[g].items()]
-                alone[number] = Place(*touching, _neighbours(scenes[number], beside))
+                alone[number] = WindowLayout(*touching, _neighbours(scenes[number], beside))
     return alone
 
 

@@ -1,4 +1,4 @@
-"""Suitability: whether a scene is what a model was trained for, said before the work begins."""
+"""Choose small windows by which the values of a scene are judged."""
 
 from __future__ import annotations
 

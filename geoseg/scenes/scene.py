@@ -1,4 +1,4 @@
-"""Scene: one acquisition, in one or several files, read on one grid."""
+"""Find and read scenes: one acquisition in one or several files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stack: the dated images of one place on one grid, read by windows as (T, C, height, width)."""
+"""Hold the dated images of one place on one grid."""
 
 from __future__ import annotations
 

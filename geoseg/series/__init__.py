@@ -1,0 +1,1 @@
+"""Find dated images and assemble them into stacks."""

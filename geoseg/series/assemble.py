@@ -1,4 +1,4 @@
-"""Stacks out of entries: one per place, on one grid, with what was decided by rule as notes."""
+"""Assemble entries into one stack per place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dates as file names, tags, lists and settings write them."""
+"""Read dates from file names, tags, lists and settings."""
 
 from __future__ import annotations
 

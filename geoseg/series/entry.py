@@ -1,4 +1,4 @@
-"""Entry: an image file of a series, with its date, place and band."""
+"""Describe an image file of a series: date, place, band."""
 
 from __future__ import annotations
 

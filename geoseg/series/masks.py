@@ -1,4 +1,4 @@
-"""Masks of a series: which file says for which image what is clear."""
+"""Match masks to the images of a series."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Naming: what the names of files, or their tags, say of date, place and band."""
+"""Read date, place and band from file names."""
 
 from __future__ import annotations
 

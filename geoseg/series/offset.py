@@ -1,4 +1,4 @@
-"""Whether stacks mix Sentinel-2 reflectance with and without its offset of 1000.
+"""Detect Sentinel-2 reflectance with and without its offset of 1000 in one series.
 
 Since baseline 04.00 (25 January 2022) products hold reflectance × 10,000 + 1000: a shadow or a
 forest in the visible then lies above 1000, and below 700 before. Told by the floor of each date:

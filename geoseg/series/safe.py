@@ -1,4 +1,4 @@
-"""Sentinel-2 L2A products (.SAFE): bands, scene classes and offset, as their metadata say.
+"""Read Sentinel-2 L2A products (.SAFE) by their metadata.
 
 Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD: names of products and of files,
 PROCESSING_BASELINE, BOA_ADD_OFFSET and BOA_QUANTIFICATION_VALUE.

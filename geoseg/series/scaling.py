@@ -1,4 +1,4 @@
-"""Scale and offset of a series' files: what most say, and what brings the others to that."""
+"""Bring files of a series to one scale and offset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Series: dated images of one or several places, found on disk and put into one stack per place."""
+"""Settings of a series of dated images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the dates of a series come in different units: DN at some, reflectance 0..1 at others.
+"""Detect dates in different units within one series.
 
 Seasons, clouds and snow change brightness by less than one hundred times; units do by more. Told by
 the median over the bands of each date's 98th percentile.

@@ -1,0 +1,1 @@
+"""Train networks: settings, the loop, what a run leaves behind."""

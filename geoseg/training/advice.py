@@ -1,4 +1,4 @@
-"""Compare ways of predicting on the val tiles of a training: test-time augmentation, smoothing."""
+"""Compare test-time augmentation and smoothing on val tiles, and recommend one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainable: whether a network can be trained on a data set; asked before torch loads."""
+"""Check whether a network can be trained on a data set, before torch loads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train: a data set in, a run folder with the best weights out."""
+"""Settings of the commands train and pretrain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop, in plain sight, on Lightning Fabric."""
+"""Train a network epoch by epoch on Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from geoseg.errors import InputError
 from geoseg.models.card import LAST
 from geoseg.models.device import enough_memory
 from geoseg.outputs.files import replacing, unwritable
-from geoseg.outputs.threads import ahead
+from geoseg.outputs.threads import prefetch
 from geoseg.samples.draw import Draw
-from geoseg.training.objectives.supervised import Lesson
+from geoseg.training.objectives.supervised import Objective
 from geoseg.training.optimizer import Average, learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.training.processes.launch import place
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.processes.sync_norm import synchronise
 from geoseg.training.run.history import History
-from geoseg.training.run.recorder import Books, Keep, Pictures
+from geoseg.training.run.recorder import Keep, Pictures, RunRecorder
 from geoseg.training.settings import Fit
 from geoseg.training.validation import Judge
 
@@ -51,7 +51,7 @@ class Task:
 
     network: nn.Module
     """(inputs …) → logits (B, K, H, W) of images or (B, K) of series."""
-    lesson: Lesson
+    lesson: Objective
     train: DataLoader[Any]
     """Batches for the lesson; its sampler has an `epoch`, a `shuffle` and a `batch(number)`.
     Of several processes each has its part of every batch."""
@@ -100,7 +100,7 @@ def fit_network(
     (val_batches,) = _loaders(fabric, task.val)
     books = None
     if ranks.first:
-        books = Books(task.folder, fit, task.keep, task.pictures, console or Console())
+        books = RunRecorder(task.folder, fit, task.keep, task.pictures, console or Console())
     clock = Clock(history.minutes, ranks)
 
     def save() -> None:
@@ -209,7 +209,7 @@ class Training:
     def _made(self) -> Generator[Any, None, None]:
         """The batches of an epoch; without processes that read, a thread makes them ahead."""
         batches = (batch for batch in self.batches)
-        return batches if self._task.train.num_workers else ahead(batches)
+        return batches if self._task.train.num_workers else prefetch(batches)
 
     def step(self, batch: Any, progress: float, *, stepping: bool = True) -> Tensor:
         """Learn from a batch, and move the weights if `stepping`; the loss, detached."""

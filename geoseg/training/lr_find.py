@@ -1,4 +1,4 @@
-"""Learning-rate range test: how the loss falls, and then breaks, while the rate rises."""
+"""Find a learning rate by a range test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedule: how fast which weights move, and when an encoder stands still."""
+"""Set learning rates over time, and average the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose what the settings of a training leave open, by what the data set holds."""
+"""Choose what the settings leave open by what the data set holds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import Model
-from geoseg.training.settings import EPOCH_TILES, Loss, Study
+from geoseg.training.settings import EPOCH_TILES, Loss, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -23,7 +23,7 @@ ROUNDS = 4
 """Draws of each train tile between two validations at most."""
 
 
-def for_images(study: Study, dataset: Dataset) -> Study:
+def for_images(study: TrainingSettings, dataset: Dataset) -> TrainingSettings:
     """The settings of a training on images or on windows through time, none left open."""
     fit = study.fit
     if fit.epoch_tiles is None:
@@ -32,7 +32,7 @@ def for_images(study: Study, dataset: Dataset) -> Study:
     return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
 
 
-def for_series(study: Study) -> Study:
+def for_series(study: TrainingSettings) -> TrainingSettings:
     """The settings of a training on series of parcels or pixels, none left open.
 
     Their networks are small: float32 costs them nothing, and a loader process more than it gives.
@@ -51,7 +51,7 @@ def for_series(study: Study) -> Study:
     )
 
 
-def said(study: Study) -> str:
+def said(study: TrainingSettings) -> str:
     """What a training goes by, in a line: what the settings said and what was chosen for them."""
     fit, loss = study.fit, study.loss
     of_loss = " + ".join(
@@ -71,7 +71,7 @@ def terms(loss: Loss, model: Model) -> dict[str, float]:
     return loss.terms or (SERIES if model.for_series else IMAGES)
 
 
-def _loss(study: Study, *, weights: str, smoothing: float) -> Loss:
+def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:
     loss = study.loss
     return replace(
         loss,

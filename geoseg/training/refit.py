@@ -1,4 +1,4 @@
-"""Train once more on train and val together, once val has said for how long."""
+"""Train once more on train and val together."""
 
 from __future__ import annotations
 

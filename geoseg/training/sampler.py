@@ -1,4 +1,4 @@
-"""Which samples an epoch draws, in which order: decided by seed, epoch and chances alone."""
+"""Decide which samples an epoch draws, in which order, by seed and epoch."""
 
 from __future__ import annotations
 

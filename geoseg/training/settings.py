@@ -1,4 +1,4 @@
-"""What a training is told: network, loss and loop.
+"""Settings of a training: loss, loop, masking.
 
 These stand apart from the code that reads them because that code imports torch, and nobody
 should wait for torch to see `--help` or a misspelt key.
@@ -277,7 +277,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Study:
+class TrainingSettings:
     """What a training is told."""
 
     model: Model

@@ -1,4 +1,4 @@
-"""Train: a data set in, a run folder with the best weights out."""
+"""Check a training's settings and start it in one process per device."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from geoseg.training.config import TrainConfig
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", refit.FOLDER, *LOGS)
@@ -93,8 +93,8 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         return said + _baseline(dataset, config)
 
 
-def _study(config: TrainConfig) -> Study:
-    return Study(
+def _study(config: TrainConfig) -> TrainingSettings:
+    return TrainingSettings(
         config.model, config.loss, config.fit, config.series, config.seed, config.lr_find,
         config.augment,
     )  # fmt: skip

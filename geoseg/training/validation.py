@@ -1,4 +1,4 @@
-"""Judges: what a network is worth on val samples, by the counts of all processes."""
+"""Judge a network on val samples."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(given)
 
 
-class ClassJudge:
+class SegmentationValidator:
     """Scores over all labelled pixels or samples; their mean IoU decides."""
 
     def __init__(self, names: list[str]) -> None:

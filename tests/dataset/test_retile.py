@@ -249,7 +249,8 @@ def test_a_killed_retiling_ends_with_the_same_bytes(place):
     code = (
         f"import sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
         "import tests.dataset.test_retile as t; from pathlib import Path;"
-        "from geoseg.dataset import retile; pixels = retile._pixels; retile._pixels = lambda *a: time.sleep(0.3) or pixels(*a);"
+        "from geoseg.dataset import retile; pixels = retile._pixels;"
+        "retile._pixels = lambda *a: time.sleep(0.3) or pixels(*a);"
         f"t.make(Path({str(place)!r}), retile=True)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)

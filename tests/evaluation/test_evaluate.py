@@ -19,10 +19,10 @@ from geoseg import evaluate as command
 from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
 from geoseg.evaluate import EvaluateConfig
-from geoseg.evaluation import evaluate, excerpts
+from geoseg.evaluation import excerpts
 from geoseg.evaluation.accuracy import BoundaryF1, confusion
 from geoseg.evaluation.evaluate import PRODUCTS, Showing, evaluate
-from geoseg.evaluation.excerpts import Place, Places, choose
+from geoseg.evaluation.excerpts import Excerpt, Excerpts, choose
 from geoseg.evaluation.truth import from_dataset, from_labels
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
@@ -30,7 +30,7 @@ from geoseg.geo.legend import Legend, LegendSettings
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.maps import landcover
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.claims import fingerprint
 from geoseg.scenes.bands import BandStatistics, shown_bands
 from geoseg.scenes.scene import find_scenes
@@ -97,9 +97,9 @@ def codes() -> np.ndarray:
 
 
 @pytest.fixture
-def made(tmp_path: Path, codes) -> tuple[Map, Labels]:
+def made(tmp_path: Path, codes) -> tuple[ClassMap, Labels]:
     labels = write_labels(tmp_path / "labels.gpkg", BOXES)
-    found = Map.read(write_map(tmp_path / "landcover.tif", codes))
+    found = ClassMap.read(write_map(tmp_path / "landcover.tif", codes))
     return found, Labels(path=str(labels), field="class")
 
 
@@ -108,7 +108,7 @@ def pixels(path: Path) -> np.ndarray:
         return dataset.read(1)
 
 
-def run(made: tuple[Map, Labels], out: Path, **more):
+def run(made: tuple[ClassMap, Labels], out: Path, **more):
     found, labels = made
     return evaluate(found, from_labels(labels, found, legend=found.legend), out, **more)
 
@@ -336,7 +336,7 @@ def test_labels_that_miss_the_map_are_told_with_both_extents(made, tmp_path):
 
 def test_nothing_to_compare(made, codes, tmp_path):
     unlabelled = np.where(truth_of_boxes() == 255, codes, 0)
-    empty, labels = Map.read(write_map(tmp_path / "empty.tif", unlabelled)), made[1]
+    empty, labels = ClassMap.read(write_map(tmp_path / "empty.tif", unlabelled)), made[1]
     with pytest.raises(InputError, match=r"no pixel has a class both in .* without label\)"):
         run((empty, labels), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -345,13 +345,13 @@ def test_nothing_to_compare(made, codes, tmp_path):
 def test_a_map_that_is_none(tmp_path, codes):
     image = write_scene(tmp_path / "image.tif", np.ones((4, 120, 160)))
     with pytest.raises(InputError, match="4 bands of uint16, not a map"):
-        Map.read(image)
+        ClassMap.read(image)
     bare = tmp_path / "bare.tif"
     with raster.create(bare, GRID, dtype="uint8", nodata=0) as writer:
         writer.write(codes, GRID.window)
     with pytest.raises(InputError, match="no tag GEOSEG_LEGEND"):
-        Map.read(bare)
-    assert Map.read(bare, LEGEND).legend == LEGEND
+        ClassMap.read(bare)
+    assert ClassMap.read(bare, LEGEND).legend == LEGEND
 
 
 def legend_file(path: Path, *classes: str) -> LegendSettings:
@@ -393,7 +393,7 @@ def test_the_same_again_is_renewed_and_other_settings_need_overwrite(made, codes
     found, _ = made
     run(made, tmp_path / "out")
     write_map(Path(found.path), np.where(codes == 9, 1, codes))
-    run((Map.read(found.path), made[1]), tmp_path / "out")
+    run((ClassMap.read(found.path), made[1]), tmp_path / "out")
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["classes"][2]["iou"] == 0
     with pytest.raises(InputError, match=r"other settings \(tolerance\)"):
         run(made, tmp_path / "out", showing=Showing(tolerance=3))
@@ -434,7 +434,7 @@ def test_the_template_is_package_data():
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (399, 4000), (601, 200), (2345, 3999)])
 def test_places_and_windows_partition_the_grid(height, width):
     grid = Grid(UTM, GRID.transform, height, width)
-    found = Places(grid)
+    found = Excerpts(grid)
     covered = np.zeros((height, width), np.uint8)
     ones = np.zeros((height, width), np.uint8)
     for window in found.windows():
@@ -448,8 +448,8 @@ def test_places_and_windows_partition_the_grid(height, width):
 
 def test_worst_median_and_best_places_are_chosen():
     box = Window(0, 0, 1, 1)
-    found = [Place(box, 100, right, 2) for right in range(0, 100, 5)]
-    found += [Place(box, 10, 0, 2), Place(box, 100, 100, 1)]  # few labels; a single class
+    found = [Excerpt(box, 100, right, 2) for right in range(0, 100, 5)]
+    found += [Excerpt(box, 10, 0, 2), Excerpt(box, 100, 100, 1)]  # few labels; a single class
     chosen = choose(found, 2)
     assert [p.right for p in chosen] == [0, 5, 45, 50, 90, 95]
     assert [p.rank for p in chosen] == ["worst"] * 2 + ["median"] * 2 + ["best"] * 2

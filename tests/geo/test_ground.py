@@ -23,7 +23,7 @@ from geoseg.geo.rasterize import burn
 from geoseg.labels.settings import Labels
 from geoseg.labels.shapes import project
 from geoseg.maps import landcover, mosaic
-from geoseg.maps.landcover import Map
+from geoseg.maps.landcover import ClassMap
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.parcels.outlines import outlines, shape_features
@@ -102,7 +102,7 @@ def test_a_report_and_its_scores_have_the_hectares_of_the_ground(tmp_path, crs):
     map_of(tmp_path / "map.tif", here, grid_over(here, crs, 10.0))
     table = geopandas.GeoDataFrame({"class": ["middle"]}, geometry=[here], crs=WGS84)
     table.to_file(tmp_path / "labels.gpkg")
-    found = Map.read(tmp_path / "map.tif")
+    found = ClassMap.read(tmp_path / "map.tif")
     labels = Labels(path=str(tmp_path / "labels.gpkg"), field="class", background="low")
     truth = from_labels(labels, found, legend=found.legend)
     evaluate(found, truth, tmp_path / "out", showing=Showing(pictures=0))

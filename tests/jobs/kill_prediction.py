@@ -21,7 +21,7 @@ from geoseg.prediction import (
     blend,  # noqa: F401  (imported before the fork)
     images,
 )
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from tests.made.scenes import CARD, Context
 
 KILLS = 24
@@ -48,9 +48,9 @@ class Slow(Context):
         return super().forward(image)
 
 
-def network(memory: float, source: Slow) -> Network:
-    running = Running("cpu", "32", batch_size=20, memory=memory)
-    return Network(CARD, "0" * 16, source, running)
+def network(memory: float, source: Slow) -> TrainedNetwork:
+    running = InferenceSettings("cpu", "32", batch_size=20, memory=memory)
+    return TrainedNetwork(CARD, "0" * 16, source, running)
 
 
 def child(work) -> int:
@@ -96,7 +96,7 @@ def kill_and_go_on(scenes: str, folder: Path) -> dict:
 
 def interrupt(scenes: str, folder: Path) -> dict:
     def work():
-        Network.open = lambda *_, **__: network(1.0, Slow())
+        TrainedNetwork.open = lambda *_, **__: network(1.0, Slow())
         sys.argv = ["predict", "checkpoint=x", f"scenes={scenes}", f"out={folder / 'stopped'}"]
         os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)
         run("predict", PredictConfig, predict.main)

@@ -18,7 +18,7 @@ from geoseg.dataset.tiles import Dataset
 from geoseg.models.networks import build as models  # noqa: F401  (before the fork)
 from geoseg.models.settings import Model
 from geoseg.samples.augment import Augment
-from geoseg.training import loop as fit  # noqa: F401  (before the fork)
+from geoseg.training import loop as fit
 from geoseg.training import validation  # noqa: F401  (before the fork)
 from geoseg.training.objectives import mean_teacher  # noqa: F401  (before the fork)
 from geoseg.training.settings import Fit, Loss

@@ -25,7 +25,7 @@ from geoseg.models.settings import Model
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.parcels import Parcels, read_parcels
 from geoseg.parcels.predict import predict_parcels
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.series import stacks_for
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
@@ -81,8 +81,8 @@ class ByRed(nn.Module):
         return -(((mean[:, None] - self.values) / 30) ** 2)
 
 
-def network(card: ModelCard = CARD, source: nn.Module | None = None) -> Network:
-    return Network(card, "0" * 16, source or ByRed(), Running("cpu", "32"))
+def network(card: ModelCard = CARD, source: nn.Module | None = None) -> TrainedNetwork:
+    return TrainedNetwork(card, "0" * 16, source or ByRed(), InferenceSettings("cpu", "32"))
 
 
 def classes(tile: str) -> np.ndarray:
@@ -138,8 +138,8 @@ def series(folder: Path, **options) -> Series:
 
 
 def predict(
-    folder: Path, out: str = "maps", *, by: Network | None = None, parcels: Parcels | None = None,
-    **options,
+    folder: Path, out: str = "maps", *, by: TrainedNetwork | None = None,
+    parcels: Parcels | None = None, **options,
 ) -> Summary:  # fmt: skip
     """Predict the parcels of a folder into one of its folders."""
     by = by or network()

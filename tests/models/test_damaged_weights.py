@@ -16,7 +16,7 @@ from geoseg.models.card import ENCODER_KEY, KEY, EncoderCard, ModelCard, find_ca
 from geoseg.models.origin import check
 from geoseg.models.settings import Model
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network
+from geoseg.prediction.network import TrainedNetwork
 from geoseg.received import tensor_file
 from tests.made.samples import CARD as SERIES
 from tests.made.scenes import CARD, Constant, plain, with_bands, write
@@ -55,7 +55,7 @@ def fault(function, *given):
 
 def refused(path):
     """The message of whoever opens a file for prediction, the same as at the start of training."""
-    said = fault(Network.open, path)
+    said = fault(TrainedNetwork.open, path)
     assert str(path) in said
     assert fault(checkpoint.load, path) == said
     assert fault(check, Model(weights=str(path))) == said
@@ -85,12 +85,12 @@ def carded(path, change):
 
 
 def test_whole_weights_are_taken(saved, tmp_path):
-    Network.open(saved)
+    TrainedNetwork.open(saved)
     check(Model(weights=str(saved)))
     old = rewritten(saved, tmp_path / "old.safetensors")  # older versions wrote no checksum
     assert tensor_file.CHECKSUM in tensor_file.TensorFile.open(saved).metadata
     assert tensor_file.CHECKSUM not in tensor_file.TensorFile.open(old).metadata
-    Network.open(old)
+    TrainedNetwork.open(old)
     check(Model(weights=str(old)))
 
 
@@ -151,7 +151,7 @@ def test_a_header_that_lies_is_told(tmp_path, offsets):
     header = json.dumps({"__metadata__": {KEY: SMALL.to_json()}} | told).encode()
     path = tmp_path / "lies.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(3))
-    assert "lies.safetensors" in fault(Network.open, path)
+    assert "lies.safetensors" in fault(TrainedNetwork.open, path)
     assert "lies.safetensors" in fault(checkpoint.load, path)
     assert "lies.safetensors" in fault(tensor_file.check, path)
 
@@ -297,7 +297,7 @@ def test_a_damaged_card_of_series_is_told(tmp_path, change, words):
         values["series"] = json.loads(json.dumps(SERIES.to_dict()))
         change(values["series"])
 
-    said = fault(Network.open, carded(tmp_path / "best.safetensors", both))
+    said = fault(TrainedNetwork.open, carded(tmp_path / "best.safetensors", both))
     assert words in said
 
 
@@ -345,7 +345,7 @@ def test_a_network_that_cannot_be_built_is_told(tmp_path):
 def test_a_network_that_gives_no_number_makes_no_map(tmp_path):
     """Finite weights may be too large to compute with: that ends a scene, not in a map of 255."""
     write(tmp_path / "a.tif", np.full((40, 50), 200, np.uint8))
-    network = Network(replace(CARD, statistics=plain()), "0" * 16, Constant([NAN, 0.0, 0.0]))
+    network = TrainedNetwork(replace(CARD, statistics=plain()), "0" * 16, Constant([NAN, 0.0, 0.0]))
     report = predict(network, tmp_path / "a.tif", tmp_path / "maps")
     assert "scene a: the network gives no number (NaN)" in report.failed["a"]
     assert not (tmp_path / "maps" / "landcover" / "a.tif").exists()

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from geoseg.outputs.threads import Behind, ahead, in_order, timed
+from geoseg.outputs.threads import BackgroundWriter, in_order, prefetch, timed
 
 
 def alive():
@@ -23,8 +23,8 @@ def count(until, closed=None):
 
 def test_ahead_keeps_the_order_and_reads_in_its_own_thread():
     closed = []
-    assert list(ahead(count(20, closed), depth=3)) == list(range(20))
-    assert closed == ["geoseg-ahead"]
+    assert list(prefetch(count(20, closed), depth=3)) == list(range(20))
+    assert closed == ["geoseg-prefetch"]
     assert not alive()
 
 
@@ -33,7 +33,7 @@ def test_ahead_hands_over_faults_where_they_came():
         yield 1
         raise ValueError("boom")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(ValueError, match="boom"):
         next(items)
@@ -42,15 +42,15 @@ def test_ahead_hands_over_faults_where_they_came():
 
 def test_ahead_ends_with_the_loop():
     closed = []
-    with closing(ahead(count(10**9, closed), depth=2)) as items:
+    with closing(prefetch(count(10**9, closed), depth=2)) as items:
         assert next(items) == 0
-    assert closed == ["geoseg-ahead"]
+    assert closed == ["geoseg-prefetch"]
     assert not alive()
 
 
 def test_behind_makes_calls_in_order_and_waits_for_the_last():
     made = []
-    with Behind(lambda: made.append("last"), depth=2) as behind:
+    with BackgroundWriter(lambda: made.append("last"), depth=2) as behind:
         for number in range(20):
             behind.do(lambda n=number: made.append(n))
     assert made == [*range(20), "last"]
@@ -64,7 +64,7 @@ def test_behind_raises_what_a_call_raised():
         raise ValueError("boom")
 
     def work():
-        with Behind(lambda: made.append("last"), depth=2) as behind:
+        with BackgroundWriter(lambda: made.append("last"), depth=2) as behind:
             behind.do(fail)
             for _ in range(100):
                 behind.do(lambda: made.append("more"))
@@ -80,7 +80,7 @@ def test_behind_drops_calls_when_the_block_fails():
     made = []
 
     def work():
-        with Behind(lambda: made.append("last"), depth=10) as behind:
+        with BackgroundWriter(lambda: made.append("last"), depth=10) as behind:
             behind.do(lambda: time.sleep(0.1))
             for number in range(5):
                 behind.do(lambda n=number: made.append(n))

@@ -84,7 +84,7 @@ def test_parcels_get_their_class_and_the_maps_show_it(place):
         confidence = pixels(place / f"maps/confidence/{tile}.tif")
         assert ((confidence > 0) == (shown > 0)).all()
         assert confidence[shown > 0].min() >= 90
-        facts = landcover.Map.read(place / f"maps/landcover/{tile}.tif")
+        facts = landcover.ClassMap.read(place / f"maps/landcover/{tile}.tif")
         assert facts.legend == LEGEND
         assert facts.grid.coincides(GRIDS[tile])
         assert facts.tags[landcover.MODEL_TAG] == "0" * 16
@@ -370,7 +370,7 @@ def test_an_output_of_other_settings_is_not_touched(place):
         predict(place, by=replace(network(), hash="1" * 16))
     assert files_of(place / "maps") == before
     predict(place, by=replace(network(), hash="1" * 16), overwrite=True)
-    found = landcover.Map.read(place / "maps/landcover/west.tif")
+    found = landcover.ClassMap.read(place / "maps/landcover/west.tif")
     assert found.tags[landcover.MODEL_TAG] == "1" * 16
 
 

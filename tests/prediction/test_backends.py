@@ -16,7 +16,7 @@ from geoseg.prediction.backends.build import prepare
 from geoseg.prediction.backends.choice import Candidate, choose_backend
 from geoseg.prediction.backends.merge import MergedBlock, merge
 from geoseg.prediction.backends.runner import NAMES
-from geoseg.prediction.network import BACKENDS, Running
+from geoseg.prediction.network import BACKENDS, InferenceSettings
 from geoseg.prediction.windows import CubeWindows
 
 FLOAT32, BFLOAT16 = Device("cpu", "32"), Device("cpu", "bf16")
@@ -240,7 +240,7 @@ class TestWhatIsNotThere:
     ],
 )
 def test_settings_name_a_backend(backend, compiled, name):
-    assert Running(backend=backend, compile=compiled).wanted_backend == name
+    assert InferenceSettings(backend=backend, compile=compiled).wanted_backend == name
 
 
 def test_settings_know_all_backends():
@@ -249,9 +249,9 @@ def test_settings_know_all_backends():
 
 def test_settings_that_contradict_each_other():
     with pytest.raises(InputError, match=r"leave out predict\.backend=onnx"):
-        Running(backend="onnx", compile=True)
+        InferenceSettings(backend="onnx", compile=True)
     with pytest.raises(InputError, match=r"backend=tvm: choose from auto, torch"):
-        Running(backend="tvm")
+        InferenceSettings(backend="tvm")
 
 
 class Fake:

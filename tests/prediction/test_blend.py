@@ -17,7 +17,7 @@ from geoseg.prediction import blend
 from geoseg.prediction.forward import Forward, Member, Scaling
 from geoseg.prediction.panels import Broken, cut
 from geoseg.prediction.reader import PanelReader, Strip, batches
-from geoseg.scenes.neighbours import HaloReader, OpenScenes, Place
+from geoseg.scenes.neighbours import HaloReader, OpenScenes, WindowLayout
 from geoseg.scenes.scene import Scene, Source
 from tests.made.scenes import Constant, Context, Identity, grid, plain
 
@@ -65,7 +65,9 @@ def forward(*networks, tta="none"):
 
 def place_of(scene, tiling):
     """Of a scene that stands alone."""
-    return Place(tuple(tiling.starts(scene.grid.height)), tuple(tiling.starts(scene.grid.width)))
+    return WindowLayout(
+        tuple(tiling.starts(scene.grid.height)), tuple(tiling.starts(scene.grid.width))
+    )
 
 
 def scene_of(image, valid=None, *, name="scene", broken_from=None):

@@ -20,14 +20,14 @@ from geoseg.models.networks import build as models
 from geoseg.outputs.files import read_json
 from geoseg.prediction.dask import pieces
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Engine, Network, Running
-from geoseg.prediction.panels import Job, cut
+from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
+from geoseg.prediction.panels import SceneJob, cut
 from geoseg.scenes.neighbours import places
 from geoseg.scenes.scene import find_scenes
 from tests.made.scenes import CARD, Context, grid, write
 from tests.prediction.test_images import classes, corrupt, files_of, noise
 
-RUNNING = Running("cpu", "32", batch_size=3)
+RUNNING = InferenceSettings("cpu", "32", batch_size=3)
 NARROW = replace(RUNNING, memory=0.0025)
 """Holds 256 columns and a window on each side."""
 
@@ -65,8 +65,8 @@ def address():
         yield cluster.scheduler_address
 
 
-def network(source=None, running=RUNNING) -> Network:
-    return Network(CARD, "0" * 16, source or Context(3), running)
+def network(source=None, running=RUNNING) -> TrainedNetwork:
+    return TrainedNetwork(CARD, "0" * 16, source or Context(3), running)
 
 
 def scenes(folder: Path) -> Path:
@@ -98,7 +98,7 @@ def test_workers_that_are_started_here_run_real_weights(tmp_path, monkeypatch):
     scenes(Path("scenes"))
     torch.manual_seed(0)
     checkpoint.save("run/best.safetensors", models.build(CARD.model, 1, 3), CARD)
-    trained = Network.open("run", NARROW)
+    trained = TrainedNetwork.open("run", NARROW)
     predict(trained, "scenes", "alone")
     report = predict(trained, "scenes", "many", engine=Engine("dask", workers=2))
     assert not report.failed
@@ -171,7 +171,7 @@ def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, mo
     tiling, jobs = Tiling(32, 8), []
     for scene, place in zip(found, places(found, tiling), strict=True):
         whole = tuple(cut(scene, place, 32, classes=3, memory=0.0025))
-        jobs.append(Job(whole, whole))
+        jobs.append(SceneJob(whole, whole))
     assert len(list(pieces(jobs, 100))) == 3 + 3
     got = list(pieces(jobs, 1))
     small = [piece for piece in got if piece[0].joins]
@@ -201,11 +201,11 @@ sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from geoseg import predict
 from geoseg.commands.run import run
-from geoseg.prediction.network import Network
+from geoseg.prediction.network import TrainedNetwork
 from tests.prediction.test_dask import NARROW, Slow, network
 folder = Path(sys.argv[2])
 if __name__ == "__main__":
-    Network.open = lambda *_, **__: network(Slow(folder / "began"), NARROW)
+    TrainedNetwork.open = lambda *_, **__: network(Slow(folder / "began"), NARROW)
     sys.argv[1:] = ["checkpoint=x", f"scenes={folder}/a.tif", f"out={folder}/maps",
                     "engine=dask", "engine.workers=1"]
     run("predict", predict.PredictConfig, predict.main)

@@ -16,14 +16,14 @@ from geoseg.models.device import Device
 from geoseg.models.networks import build as models
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.reader import Batch
 from geoseg.scenes.bands import BandStatistics, scale
 from tests.made.scenes import CARD, LEGEND, Context, Identity, plain, write
 from tests.prediction.test_images import CODES, classes, read
 
 CPU = Device("cpu", "32")
-RUNNING = Running("cpu", "32", batch_size=3)
+RUNNING = InferenceSettings("cpu", "32", batch_size=3)
 
 
 def batch(channels=1, seed=0) -> Batch:
@@ -89,7 +89,7 @@ def test_cost_is_in_proportion():
 def test_turned_predictions_of_the_identity_are_the_input(tmp_path):
     image = classes(70, 45)
     write(tmp_path / "a.tif", image)
-    network = Network(CARD, "0" * 16, Identity(3, first=1), RUNNING, "d4")
+    network = TrainedNetwork(CARD, "0" * 16, Identity(3, first=1), RUNNING, "d4")
     predict(network, tmp_path / "a.tif", tmp_path / "maps")
     assert (read(tmp_path / "maps/landcover/a.tif")[0] == CODES[image]).all()
 
@@ -105,10 +105,10 @@ def test_an_ensemble_sees_pixels_as_each_network_was_trained(tmp_path):
     """Two networks of other scaling, of which each alone says the same as the ensemble."""
     values = {"mean": 1.0, "std": 2.0, "p2": 0.0, "p98": 255.0, "low": 0.0, "high": 255.0}
     other = BandStatistics(**{name: (value,) for name, value in values.items()})
-    first = Network(CARD, "a", Identity(3, first=1), RUNNING)
+    first = TrainedNetwork(CARD, "a", Identity(3, first=1), RUNNING)
     half = Identity(3)
     half.values.div_(2)  # what (1, 2, 3) become
-    second = Network(replace(CARD, statistics=other), "b", half, RUNNING)
+    second = TrainedNetwork(replace(CARD, statistics=other), "b", half, RUNNING)
     image = classes(60, 50)
     write(tmp_path / "a.tif", image)
     ensemble = replace(first, hash="c", others=(second,))
@@ -118,16 +118,16 @@ def test_an_ensemble_sees_pixels_as_each_network_was_trained(tmp_path):
 
 def test_checkpoints_in_a_list_are_averaged(tmp_path):
     runs = [save(tmp_path / name, seed=seed) for seed, name in enumerate("ab")]
-    one = Network.open(runs[0], RUNNING)
-    both = Network.open(runs, RUNNING)
+    one = TrainedNetwork.open(runs[0], RUNNING)
+    both = TrainedNetwork.open(runs, RUNNING)
     assert len(both.members) == 2
     assert both.hash not in (one.hash, both.others[0].hash)
-    assert Network.open(runs[:1], RUNNING).hash == one.hash
+    assert TrainedNetwork.open(runs[:1], RUNNING).hash == one.hash
     write(tmp_path / "scenes/a.tif", classes(70, 60) * 50)
     predict(both, tmp_path / "scenes", tmp_path / "maps")
     confidence = [read(tmp_path / "maps/confidence/a.tif")[0].astype(float)]
     for number, run in enumerate(runs):
-        predict(Network.open(run, RUNNING), tmp_path / "scenes", tmp_path / f"{number}")
+        predict(TrainedNetwork.open(run, RUNNING), tmp_path / "scenes", tmp_path / f"{number}")
         confidence.append(read(tmp_path / f"{number}/confidence/a.tif")[0].astype(float))
     valid = confidence[0] > 0
     assert (confidence[0][valid] <= np.maximum(*confidence[1:])[valid] + 1).all()
@@ -139,9 +139,9 @@ def test_networks_that_cannot_be_averaged_are_named(tmp_path):
     other = replace(CARD, legend=legend, bands=("red",), pixel_size_m=3.0)
     runs = [save(tmp_path / "a"), save(tmp_path / "b", other)]
     with pytest.raises(InputError) as caught:
-        Network.open(runs, RUNNING, tta="upside down")
+        TrainedNetwork.open(runs, RUNNING, tta="upside down")
     text = str(caught.value)
     for words in ("tta=upside down", "lower", "the bands red", "pixels of 3 m"):
         assert words in text
     with pytest.raises(InputError, match="no such file"):
-        Network.open([runs[0], str(tmp_path / "c")], RUNNING)
+        TrainedNetwork.open([runs[0], str(tmp_path / "c")], RUNNING)

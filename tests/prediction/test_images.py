@@ -27,7 +27,7 @@ from geoseg.predict import PredictConfig, TilingChoice, main
 from geoseg.prediction import writer
 from geoseg.prediction.backends.choice import Choice
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands
 from tests.made.scenes import (
     CARD,
@@ -42,12 +42,12 @@ from tests.made.scenes import (
 )
 
 CODES = np.array([0, *LEGEND.codes], np.uint8)
-RUNNING = Running(device="cpu", precision="32", batch_size=3)
+RUNNING = InferenceSettings(device="cpu", precision="32", batch_size=3)
 
 
-def identity(card: ModelCard = CARD, running: Running = RUNNING) -> Network:
+def identity(card: ModelCard = CARD, running: InferenceSettings = RUNNING) -> TrainedNetwork:
     """Class k where the first band is k + 1."""
-    return Network(card, "0" * 16, Identity(len(card.legend), first=1), running)
+    return TrainedNetwork(card, "0" * 16, Identity(len(card.legend), first=1), running)
 
 
 def read(path):
@@ -77,7 +77,7 @@ def test_maps_hold_codes_confidence_legend_and_provenance(tmp_path):
     confidence, _ = read(tmp_path / "maps/confidence/a.tif")
     assert ((confidence == 0) == (image == 0)).all()
     assert confidence.max() <= 100
-    found = landcover.Map.read(tmp_path / "maps/landcover/a.tif")
+    found = landcover.ClassMap.read(tmp_path / "maps/landcover/a.tif")
     assert found.legend == LEGEND
     assert found.grid == raster.info(tmp_path / "scenes/a.tif").grid
     assert found.tags[landcover.MODEL_TAG] == "0" * 16
@@ -319,7 +319,9 @@ def test_an_output_of_other_settings_is_not_touched(tmp_path):
         predict(identity(), tmp_path / "a.tif", tmp_path / "maps", tiling=Tiling(24, 8))
     assert files_of(tmp_path / "maps") == before
     predict(other, tmp_path / "a.tif", tmp_path / "maps", overwrite=True)
-    assert landcover.Map.read(tmp_path / "maps/landcover/a.tif").tags["GEOSEG_MODEL"] == "1" * 16
+    assert (
+        landcover.ClassMap.read(tmp_path / "maps/landcover/a.tif").tags["GEOSEG_MODEL"] == "1" * 16
+    )
 
 
 def test_what_is_broken_is_made_again_and_only_that(tmp_path):
@@ -522,7 +524,7 @@ def test_the_command_predicts_with_saved_weights(tmp_path, run_folder, capsys):
     # The same weights under another name, in batches of another size.
     write(tmp_path / "scenes/b.tif", np.stack([classes(9, 9)] * 2))
     weights = str(run_folder / "best.safetensors")
-    running = Running("cpu", "auto", batch_size=1)
+    running = InferenceSettings("cpu", "auto", batch_size=1)
     other = PredictConfig(weights, config.scenes, str(tmp_path / "other"), predict=running)
     with pytest.raises(InputError, match=r"1 refused \(b\)"):
         main(other)
@@ -536,7 +538,7 @@ def test_the_command_predicts_with_saved_weights(tmp_path, run_folder, capsys):
 def test_backends_say_the_same(tmp_path, run_folder, backend):
     write(tmp_path / "a.tif", classes(100, 90) * 50)
     for name in ("torch", backend):
-        network = Network.open(run_folder, Running("cpu", "32", name))
+        network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", name))
         predict(network, tmp_path / "a.tif", tmp_path / name)
         assert read_json(tmp_path / name / "predict.json")["backend"] == name
     codes = [read(tmp_path / name / "landcover/a.tif")[0] for name in ("torch", backend)]
@@ -554,7 +556,7 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
 
     monkeypatch.setattr("geoseg.prediction.worker.choose_backend", choose_backend)
     write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
-    network = Network.open(run_folder, Running("cpu", "32", batch_size=64))
+    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", batch_size=64))
     predict(network, tmp_path / "scenes", tmp_path / "few")
     assert (asked, read_json(tmp_path / "few/predict.json")["backend"]) == ([], "torch")
     write(tmp_path / "scenes/large.tif", classes(400, 450) * 50)
@@ -568,14 +570,14 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
     record = read_json(tmp_path / "many/predict.json")
     assert len(asked) == 1
     assert record["backend"] == record["scenes"]["large"]["backend"] == "openvino"
-    network = Network.open(run_folder, Running("cpu", "32", "torch"))
+    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", "torch"))
     with pytest.raises(InputError, match=r"other settings \(backend\)"):
         predict(network, tmp_path / "scenes", tmp_path / "many")
 
 
 def test_a_window_gives_the_same_bits_anywhere_in_a_batch(run_folder):
     """What makes maps independent of panels, restarts and other scenes."""
-    network = Network.open(run_folder, Running("cpu", "auto"))
+    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "auto"))
     module = network.load().to(memory_format=torch.channels_last)
     images = torch.randn(4, 1, 64, 64).contiguous(memory_format=torch.channels_last)
     shuffled = images[[2, 3, 1, 0]].contiguous(memory_format=torch.channels_last)
@@ -612,7 +614,7 @@ def test_tiling_comes_from_the_card_unless_given():
 
 def test_settings_of_running_are_checked():
     with pytest.raises(InputError) as caught:
-        Running(precision="64", batch_size=0, memory=0)
+        InferenceSettings(precision="64", batch_size=0, memory=0)
     assert len(caught.value.faults) == 3
     for device in ("tpu", "cuda:99", "cuda:x"):
         with pytest.raises(InputError, match=f"device={device}"):
@@ -655,6 +657,6 @@ def test_real_odd_rasters(tmp_path, real_data):
     assert set(report.refused) == {"RGB.byte", "RGBA.byte", "shade", "goes"}
     far = replace(card, pixel_size_m=20_000.0)
     assert predict(identity(far), folder / "goes.tif", tmp_path / "far").done == ["goes"]
-    made = landcover.Map.read(tmp_path / "far/landcover/goes.tif")
+    made = landcover.ClassMap.read(tmp_path / "far/landcover/goes.tif")
     assert made.grid.coincides(raster.info(folder / "goes.tif").grid)
     assert not [p for p in (tmp_path / "far").rglob(".*") if p.name != ".predict.json"]

@@ -14,7 +14,7 @@ from geoseg.maps.mosaic import mosaic
 from geoseg.models.settings import Model
 from geoseg.models.view import View
 from geoseg.outputs.files import read_json
-from geoseg.prediction.network import Running
+from geoseg.prediction.network import InferenceSettings
 from geoseg.prediction.series import dated_scenes, predict_series, stacks_for
 from geoseg.prediction.windows import PixelWindows, unfold
 from geoseg.scenes.bands import Bands
@@ -103,7 +103,7 @@ def test_panels_and_windows_do_not_matter(tmp_path):
     write_images(tmp_path)
     predict(tmp_path, "a", tiling=Tiling(32, 0))
     found = series(tmp_path)
-    narrow = replace(network(BY_PIXEL), running=Running("cpu", "32", memory=0.06))
+    narrow = replace(network(BY_PIXEL), running=InferenceSettings("cpu", "32", memory=0.06))
     stacks = stacks_for(BY_PIXEL, found, Bands())
     predict_series(narrow, stacks, tmp_path / "b", series=found, tiling=Tiling(32, 0))
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")

@@ -166,7 +166,7 @@ def read_points(path: Path) -> None:
 READERS = {
     "a.tif": read_raster,
     "v.vrt": read_raster,
-    "landcover/m.tif": landcover.Map.read,
+    "landcover/m.tif": landcover.ClassMap.read,
     "l.gpkg": read_layer,
     "l.geojson": read_layer,
     "l.fgb": read_layer,
@@ -228,7 +228,7 @@ def test_records_with_other_values(place, tmp_path_factory):
     path.write_bytes((place / "landcover/m.tif").read_bytes())
     entry = {"status": "done", "paths": [str(path)], "inputs": [[str(path), 1, 1]], "reason": ""}
     whole = {"settings": {"bands": {"order": []}}, "scenes": {"m": entry}, "backend": "eager"}
-    found = landcover.Map.read(path)
+    found = landcover.ClassMap.read(path)
 
     @LIMITS
     @given(st.floats(0, 1), VALUES)

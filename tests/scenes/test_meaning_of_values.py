@@ -14,7 +14,7 @@ from geoseg.geo.band_tags import BandTags, change, changes, usual
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability import check, check_values, fit
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands, BandStatistics
 from geoseg.scenes.dated import DatedScene
 from geoseg.scenes.fill_values import FillCensus, fill_in, said, suspects
@@ -209,8 +209,8 @@ def test_fill_is_compared_with_the_training_low_and_high(tmp_path):
 def test_all_nodata_is_said_and_recorded(tmp_path, capsys):
     write(tmp_path / "s/a.tif", np.zeros((40, 40), np.uint8))
     write(tmp_path / "s/b.tif", np.full((40, 40), 3, np.uint8))
-    running = Running(device="cpu", precision="32", batch_size=3)
-    network = Network(CARD, "0" * 16, Identity(3, first=1), running)
+    running = InferenceSettings(device="cpu", precision="32", batch_size=3)
+    network = TrainedNetwork(CARD, "0" * 16, Identity(3, first=1), running)
     for _ in range(2):  # the second time nothing is done, but said again
         report = predict(network, tmp_path / "s", tmp_path / "maps")
         assert "WARNING: a: no pixel with data found" in capsys.readouterr().err
@@ -224,9 +224,9 @@ def test_the_frame_is_nodata_in_the_map_also_when_going_on(tmp_path):
     image = np.full((60, 60), 3, np.uint8)
     image[:10] = 0
     write(tmp_path / "a.tif", image, nodata=None)
-    running = Running(device="cpu", precision="32", batch_size=3)
+    running = InferenceSettings(device="cpu", precision="32", batch_size=3)
     trained = replace(CARD, tags=(BandTags(0.0),))
-    network = Network(trained, "0" * 16, Identity(3, first=1), running)
+    network = TrainedNetwork(trained, "0" * 16, Identity(3, first=1), running)
     for _ in range(2):
         predict(network, tmp_path / "a.tif", tmp_path / "maps")
         with rasterio.open(tmp_path / "maps/landcover/a.tif") as file:

@@ -12,12 +12,12 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.tiling import Tiling
 from geoseg.maps.joint_grid import joint_grid
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.neighbours import HaloReader, OpenScenes, places
 from geoseg.scenes.scene import Scene, Source, find_scenes
 from tests.made.scenes import CARD, LEGEND, Context, grid, plain, with_bands, write
 
-RUNNING = Running("cpu", "32", batch_size=3)
+RUNNING = InferenceSettings("cpu", "32", batch_size=3)
 
 
 def scene(name: str, place: Grid, dtype: str = "uint8") -> Scene:
@@ -33,9 +33,9 @@ def read(path) -> np.ndarray:
         return file.read(file.grid.window)[0][0]
 
 
-def network(running=RUNNING, channels=1) -> Network:
+def network(running=RUNNING, channels=1) -> TrainedNetwork:
     card = CARD if channels == 1 else with_bands(CARD, *"abc"[:channels])
-    return Network(card, "0" * 16, Context(3, channels), running)
+    return TrainedNetwork(card, "0" * 16, Context(3, channels), running)
 
 
 @given(
@@ -241,7 +241,7 @@ def test_quarters_of_a_real_raster(tmp_path, real_data):
         CARD, *scenes[0].bands, pixel_size_m=scenes[0].grid.pixel_size_m, legend=LEGEND,
         statistics=plain(len(scenes[0].bands)),
     )  # fmt: skip
-    made = Network(card, "0" * 16, Context(3, len(scenes[0].bands)), RUNNING)
+    made = TrainedNetwork(card, "0" * 16, Context(3, len(scenes[0].bands)), RUNNING)
     assert len(predict(made, spec, tmp_path / "maps", tiling=tiling).done) == 4
     whole = joint_grid([one.grid for one in scenes])
     image = np.zeros((len(scenes[0].bands), whole.height, whole.width), np.uint8)

@@ -32,7 +32,7 @@ from geoseg.models.settings import Model
 from geoseg.prediction import blend
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.images import predict
-from geoseg.prediction.network import Network, Running
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.series import predict_series, stacks_for
 from geoseg.samples.pixels import pixel_rows, quotas, shared_out, some_tiles
 from geoseg.samples.settings import SeriesSamples
@@ -40,7 +40,7 @@ from geoseg.scenes.scene import find_scenes
 from geoseg.training.checks import idle
 from geoseg.training.config import TrainConfig
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.start import train_images, train_series
 from geoseg.training.tasks import forest as learnforest
 from geoseg.training.tasks.forest import beside, fit_samples, fit_tiles, of_samples
@@ -54,7 +54,7 @@ from tests.made.series import write_images, write_parcels
 SMALL = Model("forest", trees=8, depth=6)
 FIT = Fit()
 GROWN = Grown(*(np.zeros(1),) * 6)
-RUNNING = Running(device="cpu", precision="32", batch_size=1)
+RUNNING = InferenceSettings(device="cpu", precision="32", batch_size=1)
 
 
 # Trees
@@ -310,11 +310,11 @@ def test_a_forest_is_trained_predicts_and_is_mosaicked(tmp_path, capsys):
     again = replace(config, run=str(tmp_path / "again"))
     train_images(dataset, again)
     assert (tmp_path / "again" / BEST).read_bytes()[-4096:] == before[-4096:]
-    network = Network.open(tmp_path / "run", RUNNING)
+    network = TrainedNetwork.open(tmp_path / "run", RUNNING)
     report = predict(network, tmp_path / "scenes", tmp_path / "maps")
     assert report.done == ["s"]
     mosaic(tmp_path / "maps", tmp_path / "map.tif")
-    found = landcover.Map.read(tmp_path / "map.tif")
+    found = landcover.ClassMap.read(tmp_path / "map.tif")
     assert found.legend == dataset.legend
     with raster.Raster(tmp_path / "map.tif") as file:
         codes = file.read(file.grid.window)[0][0]
@@ -332,7 +332,7 @@ def test_windows_and_panels_make_no_difference_to_the_map(tmp_path):
     image = np.random.default_rng(0).normal(100, 30, (75, 600)).clip(1, 255).astype(np.uint8)
     image[20:30, 40:90] = 0
     write(tmp_path / "a.tif", image)
-    network = Network(card, "0" * 16, forest, RUNNING)
+    network = TrainedNetwork(card, "0" * 16, forest, RUNNING)
 
     def codes(name, network, *tiling):
         predict(network, tmp_path / "a.tif", tmp_path / name, tiling=Tiling(*tiling))
@@ -399,13 +399,18 @@ def test_a_forest_learns_series(tmp_path, unit):
     assert found.shape == (len(held), 2)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert (np.array(dataset.legend.codes)[found.argmax(axis=1)] == held.code).mean() > 0.8
-    said = beside(dataset, Study(Model("ltae"), Loss(), FIT, SeriesSamples(fill="none"), 0))
+    said = beside(
+        dataset, TrainingSettings(Model("ltae"), Loss(), FIT, SeriesSamples(fill="none"), 0)
+    )
     assert said.startswith("forest on the same samples: validation mIoU ")
 
 
 def test_class_weights_of_the_settings_count(tmp_path):
     dataset = made_dataset(tmp_path / "dataset")
-    train, study = dataset.samples("train"), Study(SMALL, Loss(), FIT, SeriesSamples(), 0)
+    train, study = (
+        dataset.samples("train"),
+        TrainingSettings(SMALL, Loss(), FIT, SeriesSamples(), 0),
+    )
     plainly = of_samples(dataset, train, study).network.trees.share[0]
     heavier = replace(study, loss=Loss(class_weights={"early": 20, "late": 1}))
     shifted = of_samples(dataset, train, heavier).network.trees.share[0]
@@ -429,7 +434,7 @@ def test_maps_of_pixels_and_parcels_by_a_forest(tmp_path):
         "levels": torch.tensor(2),
     }
     forest.trees.load_state_dict(tree)
-    network = Network(card, "0" * 16, forest, RUNNING)
+    network = TrainedNetwork(card, "0" * 16, forest, RUNNING)
     predict_parcels(tmp_path, by=network)
     with raster.Raster(tmp_path / "maps" / "landcover" / "west.tif") as file:
         parcels = file.read(file.grid.window)[0][0]
@@ -439,7 +444,7 @@ def test_maps_of_pixels_and_parcels_by_a_forest(tmp_path):
     from tests.made.series import series as told
 
     predict_series(
-        Network(by_pixel, "0" * 16, forest, RUNNING),
+        TrainedNetwork(by_pixel, "0" * 16, forest, RUNNING),
         stacks_for(by_pixel, told(tmp_path)),
         tmp_path / "pixels",
         series=told(tmp_path),

@@ -13,8 +13,8 @@ from geoseg.outputs.files import read_json
 from geoseg.training.run import folder as runfolder
 from geoseg.training.run import loggers, recorder
 from geoseg.training.run.folder import check_logger
-from geoseg.training.run.loggers import Follower
-from geoseg.training.run.recorder import Books
+from geoseg.training.run.loggers import LoggerFollower
+from geoseg.training.run.recorder import RunRecorder
 from geoseg.training.settings import Fit
 from geoseg.training.start import train
 
@@ -52,8 +52,8 @@ def told(monkeypatch):
 
 
 def test_each_epoch_is_told_once_over_stops(told, tmp_path):
-    Follower("mlflow", tmp_path).tell(rows(2), PICTURE)
-    follower = Follower("mlflow", tmp_path)
+    LoggerFollower("mlflow", tmp_path).tell(rows(2), PICTURE)
+    follower = LoggerFollower("mlflow", tmp_path)
     follower.tell(rows(2))  # the last epoch was not saved, and is done again
     follower.tell(rows(3), PICTURE)
     follower.end(rows(3), well=True)
@@ -67,13 +67,15 @@ def test_numbers_that_are_none_are_not_told(monkeypatch, tmp_path):
     logger = Told()
     logger.log = lambda numbers, pictures, step: seen.append(numbers)
     monkeypatch.setattr(loggers, "_open", lambda *_: logger)
-    Follower("wandb", tmp_path).tell([{"epoch": 1, "step": 1, "loss": 2.0, "val": float("nan")}])
+    LoggerFollower("wandb", tmp_path).tell(
+        [{"epoch": 1, "step": 1, "loss": 2.0, "val": float("nan")}]
+    )
     assert seen == [{"epoch": 1, "step": 1, "loss": 2.0}]
 
 
 def test_a_fault_warns_once_and_what_is_missing_is_told_later(told, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(loggers, "PAUSE", 0.0)
-    follower = Follower("mlflow", tmp_path)
+    follower = LoggerFollower("mlflow", tmp_path)
     follower.tell(rows(1))
     told.away = True
     follower.tell(rows(2))
@@ -89,7 +91,7 @@ def test_a_fault_warns_once_and_what_is_missing_is_told_later(told, tmp_path, mo
 def test_a_server_that_is_away_is_not_waited_for_each_epoch(told, tmp_path):
     tries = []
     told.log = lambda numbers, pictures, step: tries.append(step) or 1 / 0
-    follower = Follower("mlflow", tmp_path)
+    follower = LoggerFollower("mlflow", tmp_path)
     for count in range(1, 6):
         follower.tell(rows(count))
     assert tries == [10]
@@ -98,16 +100,16 @@ def test_a_server_that_is_away_is_not_waited_for_each_epoch(told, tmp_path):
 
 
 def test_a_logger_chosen_later_is_told_the_past(told, tmp_path):
-    Follower("wandb", tmp_path).tell(rows(1))
-    Follower("mlflow", tmp_path).tell(rows(3))
+    LoggerFollower("wandb", tmp_path).tell(rows(1))
+    LoggerFollower("mlflow", tmp_path).tell(rows(3))
     assert [epoch for epoch, *_ in told.said] == [1, 1, 2, 3]
     assert read_json(tmp_path / loggers.NOTE)["wandb"] == {"id": "one", "epoch": 1}
 
 
 def test_a_run_that_was_deleted_is_told_anew(told, tmp_path):
-    Follower("mlflow", tmp_path).tell(rows(2))
+    LoggerFollower("mlflow", tmp_path).tell(rows(2))
     told.id = "two"
-    Follower("mlflow", tmp_path).tell(rows(3))
+    LoggerFollower("mlflow", tmp_path).tell(rows(3))
     assert [epoch for epoch, *_ in told.said] == [1, 2, 1, 2, 3]
 
 
@@ -117,24 +119,24 @@ def test_who_begins_is_told_that_the_logger_is_not_there(monkeypatch, tmp_path, 
 
     monkeypatch.setattr(loggers, "_open", refuse)
     with pytest.raises(InputError, match=r"can't begin \(ConnectionError: nobody there\); look at"):
-        Follower("mlflow", tmp_path)
+        LoggerFollower("mlflow", tmp_path)
     # One that goes on does so without.
     monkeypatch.setattr(loggers, "_open", lambda *_: Told())
-    Follower("mlflow", tmp_path).tell(rows(1))
+    LoggerFollower("mlflow", tmp_path).tell(rows(1))
     monkeypatch.setattr(loggers, "_open", refuse)
-    Follower("mlflow", tmp_path).tell(rows(2))
+    LoggerFollower("mlflow", tmp_path).tell(rows(2))
     assert "nobody there; the training goes on" in capsys.readouterr().err
 
 
 def test_a_failing_end_costs_nothing(told, tmp_path, capsys):
-    follower = Follower("mlflow", tmp_path)
+    follower = LoggerFollower("mlflow", tmp_path)
     told.close = lambda well: 1 / 0
     follower.end([], well=False)
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
 def test_none_leaves_nothing(tmp_path):
-    follower = Follower("none", tmp_path)
+    follower = LoggerFollower("none", tmp_path)
     follower.tell(rows(1), PICTURE)
     follower.end(rows(1), well=True)
     assert not list(tmp_path.iterdir())
@@ -180,7 +182,7 @@ def test_a_folder_of_runs_is_not_the_package(tmp_path, monkeypatch):
 
 def stop_in_epoch_2(dataset, run, monkeypatch, fit):
     """Interrupt a training when its second epoch was told, but is not saved yet."""
-    write = Books.write
+    write = RunRecorder.write
 
     def interrupted(self, network, history, validation, *, better):
         write(self, network, history, validation, better=better)
@@ -188,7 +190,7 @@ def stop_in_epoch_2(dataset, run, monkeypatch, fit):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Books, "write", interrupted)
+        patch.setattr(RunRecorder, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(dataset, run, fit=fit)
 

@@ -112,7 +112,8 @@ def test_a_killed_training_ends_like_an_undisturbed_one(dataset, tmp_path):
     train(dataset, tmp_path / "a", model=model, augment=LIGHT, fit=QUICK, seed=3)
     code = (
         "from geoseg.samples.augment import Augment; from geoseg.dataset.tiles import Dataset;"
-        "from geoseg.training.settings import Fit; from geoseg.models.settings import Model; from geoseg.training.start import train;"
+        "from geoseg.training.settings import Fit; from geoseg.models.settings import Model;"
+        "from geoseg.training.start import train;"
         f"train(Dataset.load({str(dataset.folder)!r}), {str(tmp_path / 'b')!r},"
         f" model={model!r}, augment={LIGHT!r}, fit={QUICK!r}, seed=3)"
     )

@@ -7,12 +7,12 @@ from geoseg.models.settings import Model
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training import recipe
 from geoseg.training.objectives.loss import class_weights
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from tests.made.tiles import make_dataset
 
 
 def study(model="unet", loss=None, fit=None):
-    return Study(Model(model), loss or Loss(), fit or Fit(), SeriesSamples(), 0)
+    return TrainingSettings(Model(model), loss or Loss(), fit or Fit(), SeriesSamples(), 0)
 
 
 def test_images_and_series_have_recipes_of_their_own(tmp_path):

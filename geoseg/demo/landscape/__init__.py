@@ -1,4 +1,4 @@
-"""A made-up countryside for the demo: what lies where, what it looks like, a camera over it.
+"""Model a countryside, its seasons, and a camera over it.
 
 `countryside.make` plans it as geometries, `paint.paint` gives a window of it colours and heights,
 `camera.photograph` adds sun, air and sensor. For a series, `farmland.make` plans a larger tile,

@@ -1,0 +1,1 @@
+"""Write Cloud Optimized GeoTIFFs of class codes in one pass."""

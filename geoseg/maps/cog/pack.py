@@ -1,4 +1,4 @@
-"""Pack: finished work in one growing file, from which a command that was killed goes on."""
+"""Keep finished blocks in one growing file, from which a killed command goes on."""
 
 from __future__ import annotations
 

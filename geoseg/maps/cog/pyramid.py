@@ -1,4 +1,4 @@
-"""Overviews of class codes: each pixel is the mode of four, and no code is ever interpolated."""
+"""Compute overviews of class codes by the mode of four pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TIFF as bytes: the header of a Cloud Optimized GeoTIFF, once the sizes of all blocks are known.
+"""Write the header of a Cloud Optimized GeoTIFF.
 
 Layout as GDAL's COG driver documents it (https://gdal.org/drivers/raster/cog.html): directories,
 then their lists of blocks, then the blocks from the smallest overview to the full image, each row

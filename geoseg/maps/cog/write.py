@@ -1,4 +1,4 @@
-"""Cloud Optimized GeoTIFF of class codes, written in one pass with its overviews.
+"""Write a Cloud Optimized GeoTIFF with its overviews in one pass.
 
 A window of the image is read once; its blocks, and those of its overviews as long as they are whole
 blocks, are deflated at once and appended to a pack. The overviews above are made of these, and at

@@ -1,4 +1,4 @@
-"""What temporal attention encoders share: where in time a date lies, and which dates count."""
+"""Temporal attention: positions of dates and weights over them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Segmentation networks by name: images (B, C, H, W) to logits (B, K, H, W), for any H and W."""
+"""Build segmentation networks by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks for time series by name; what each takes and gives is said in its forward()."""
+"""Build networks for series by name."""
 
 from __future__ import annotations
 

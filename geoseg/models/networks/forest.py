@@ -1,4 +1,4 @@
-"""Forests: decision trees that are called like networks, for images and for series.
+"""Evaluate forests of decision trees as networks, for images and for series.
 
 The features are made here, in the growing as in the prediction; the trees come from geoseg.grow.
 """

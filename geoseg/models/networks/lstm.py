@@ -1,4 +1,4 @@
-"""LSTM or GRU over the valid dates of a series, in their order."""
+"""Classify series by an LSTM or GRU over their valid dates."""
 
 from __future__ import annotations
 

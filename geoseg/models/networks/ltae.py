@@ -1,4 +1,4 @@
-"""L-TAE (Garnot & Landrieu 2020): each head has a learnt query and its own share of channels."""
+"""L-TAE (Garnot & Landrieu 2020): attention heads with a learnt query each."""
 
 from __future__ import annotations
 

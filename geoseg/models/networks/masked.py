@@ -1,4 +1,4 @@
-"""Layers over the valid entries only: padding and clouds reach neither results nor statistics."""
+"""Layers over valid entries only, blind to padding and clouds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pixel-set encoder (Garnot et al. 2020): the pixels of a parcel on a date, in any number."""
+"""Encode the set of pixels of a parcel (Garnot et al. 2020)."""
 
 from __future__ import annotations
 

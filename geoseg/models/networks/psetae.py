@@ -1,4 +1,4 @@
-"""PSE-TAE (Garnot et al. 2020): pixel sets, and attention whose query is the mean of the dates."""
+"""PSE-TAE (Garnot et al. 2020): pixel sets under temporal attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SegNet (Badrinarayanan, Kendall & Cipolla 2017): where each maximum was, told to the decoder.
+"""SegNet (Badrinarayanan, Kendall & Cipolla 2017) with pooling indices.
 
 The encoder is VGG with normalisation, laid out as torchvision and segmentation-models-pytorch lay
 it out, so that their weights fit by name. The decoder mirrors it: each block puts its features

@@ -1,4 +1,4 @@
-"""The door to segmentation-models-pytorch: its architectures with its encoders, for any bands."""
+"""Build architectures of segmentation-models-pytorch for any number of bands."""
 
 from __future__ import annotations
 

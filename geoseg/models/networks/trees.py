@@ -1,4 +1,4 @@
-"""Trees: a forest as plain arrays, and its evaluation by gathers alone.
+"""Store a forest as plain arrays and evaluate it by gathers.
 
 Letters of shapes: N samples, F features, T trees, M nodes of all trees, K classes.
 """

@@ -1,0 +1,1 @@
+"""Run networks by torch, its compiler, OpenVINO or ONNX Runtime."""

@@ -1,4 +1,4 @@
-"""Which backend: the fastest of those that say what the network says, measured on first windows."""
+"""Choose the fastest backend that agrees with torch on the first windows."""
 
 from __future__ import annotations
 

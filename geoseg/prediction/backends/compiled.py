@@ -1,4 +1,4 @@
-"""Torch's compiler: the network as one program for this machine, its weights frozen into it."""
+"""Run a network through torch's compiler."""
 
 from __future__ import annotations
 

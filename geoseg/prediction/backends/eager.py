@@ -1,4 +1,4 @@
-"""Torch as it is: what every network runs on, and what the other backends are measured against."""
+"""Run a network in torch as it is."""
 
 from __future__ import annotations
 

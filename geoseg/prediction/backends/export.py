@@ -1,4 +1,4 @@
-"""What exporters are given: the network as it was trained, on the CPU, in the plain layout."""
+"""Hand a network to exporters in plain layout on the CPU."""
 
 from __future__ import annotations
 

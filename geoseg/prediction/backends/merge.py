@@ -1,4 +1,4 @@
-"""U-Nets for prediction on a CPU: a sixth of the multiplications saved, the same to rounding.
+"""Merge layers of U-Nets for prediction on a CPU.
 
 Each block of the decoder doubles its features by repeating pixels, and convolves them, 3 × 3. Of
 the nine pixels under a kernel only four differ, so weights can be added up beforehand: the two

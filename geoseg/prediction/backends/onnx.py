@@ -1,4 +1,4 @@
-"""The door to ONNX Runtime, in float32 whatever the precision: it has no other on the CPU."""
+"""Run a network by ONNX Runtime, in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door to OpenVINO: the network as a program of its own, each window by itself."""
+"""Run a network by OpenVINO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What building a backend says: little while it works, one line when it fails."""
+"""Keep the building of backends quiet, and say in one line why it failed."""
 
 from __future__ import annotations
 

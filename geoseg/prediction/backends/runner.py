@@ -1,4 +1,4 @@
-"""Backends: what runs a trained network, by name; each in the number format of the device.
+"""Name the backends and say what each must be able to do.
 
 Letters of shapes: B windows of a batch, C channels, K classes, H and W.
 """

@@ -1,0 +1,1 @@
+"""Compute losses of batches for each kind of training."""

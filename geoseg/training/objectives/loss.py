@@ -1,4 +1,4 @@
-"""Losses over labelled pixels, with class weights: what training makes small.
+"""Losses over labelled pixels, with class weights.
 
 Shapes: B images, K classes, N pixels of an image; logits are (B, K, N) and targets (B, N).
 Where several processes share a batch, each has its images of it, and the loss of each is that of

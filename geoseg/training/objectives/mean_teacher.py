@@ -1,4 +1,4 @@
-"""Mean teacher: the averaged network tells the learning one what unlabelled tiles show.
+"""Learn from unlabelled tiles by a mean teacher.
 
 Where the teacher is sure (Sohn et al. 2020, FixMatch) of a tile that it sees as it is, the student
 has to come to the same class from another light, through holes, and with a box of another tile laid

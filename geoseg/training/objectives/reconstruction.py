@@ -1,4 +1,4 @@
-"""Masked-image reconstruction: an encoder learns from images alone, by filling in what is hidden.
+"""Learn an encoder by reconstructing masked images.
 
 As SimMIM does (Xie et al. 2022): random squares are hidden, and the loss is the mean absolute error
 of the hidden pixels. For convolutions hidden pixels hold the bands' mean (Li et al. 2023, A2MIM),

@@ -1,4 +1,4 @@
-"""Lessons: what a network is told by a batch, as a loss."""
+"""Learn from labelled batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from geoseg.training.validation import inputs
 
 
-class Lesson(Protocol):
+class Objective(Protocol):
     """What `fit_network` makes small; a module, whose buffers go to the network's device."""
 
     def __call__(

@@ -1,4 +1,4 @@
-"""Processes that train one network together: which of them this is, and how they start and end.
+"""Start and end the processes that train one network together.
 
 Knows nothing of torch, so that a fault in the settings need not wait for it.
 """

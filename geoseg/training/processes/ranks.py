@@ -1,4 +1,4 @@
-"""Ranks: the processes that train one network together, one per device, and what they exchange."""
+"""Share work and counts among the processes of a training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from geoseg.errors import InputError
 from geoseg.models.device import Device, choose
 from geoseg.training.processes import launch
-from geoseg.training.settings import Study
+from geoseg.training.settings import TrainingSettings
 
 QUIET = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed")
 
@@ -135,8 +135,8 @@ def start(device: Device) -> Fabric:
 
 
 def ready(
-    study: Study, batch_size: int, *, on_gpu: int | None = None
-) -> tuple[Study, Device, Fabric]:
+    study: TrainingSettings, batch_size: int, *, on_gpu: int | None = None
+) -> tuple[TrainingSettings, Device, Fabric]:
     """The study with its batch size, this one if it says none, and where it runs.
 
     on_gpu: batch size of a GPU, if it is another. Raises: InputError; as `start`.

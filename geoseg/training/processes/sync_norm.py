@@ -1,4 +1,4 @@
-"""Batch norm over the batch of all processes that train together, not over each one's part."""
+"""Compute batch norm over the batch of all processes."""
 
 from __future__ import annotations
 

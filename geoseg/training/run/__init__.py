@@ -1,0 +1,1 @@
+"""Keep what a training leaves behind: history, pictures, logs."""

@@ -1,4 +1,4 @@
-"""The picture of a training: loss, validation scores and learning rate over the epochs."""
+"""Draw the curves of a training."""
 
 from __future__ import annotations
 

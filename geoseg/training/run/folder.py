@@ -1,4 +1,4 @@
-"""The folder of a run: claimed for its settings, which are written down in it."""
+"""Claim the folder of a run and record its settings."""
 
 from __future__ import annotations
 

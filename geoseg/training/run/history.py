@@ -1,4 +1,4 @@
-"""History: how far a training has come, epoch by epoch, and what that says in words."""
+"""Keep the history of a training and say what it shows."""
 
 from __future__ import annotations
 

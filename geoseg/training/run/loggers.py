@@ -1,4 +1,4 @@
-"""Loggers: programs that follow a training from outside."""
+"""Send the metrics of a training to loggers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Logger(Protocol):
         """End the run. well: the training is over, and did not fail."""
 
 
-class Follower:
+class LoggerFollower:
     """Tells a logger each epoch once, over stops too; its faults cost no training."""
 
     def __init__(self, name: str, folder: Path) -> None:

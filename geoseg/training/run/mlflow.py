@@ -1,4 +1,4 @@
-"""MLflow: a run on a tracking server, or in a database in the run folder."""
+"""Log a training to MLflow."""
 
 from __future__ import annotations
 

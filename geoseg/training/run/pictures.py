@@ -1,4 +1,4 @@
-"""Pictures of what a network makes of some val tiles, while it is trained."""
+"""Draw what a network makes of val tiles during training."""
 
 from __future__ import annotations
 

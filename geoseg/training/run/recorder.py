@@ -1,4 +1,4 @@
-"""Books: what a training leaves in its folder and tells people, epoch by epoch."""
+"""Record metrics, pictures and best weights of a training run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch import nn
 from geoseg.errors import InputError
 from geoseg.training.run.curves import draw_curves
 from geoseg.training.run.history import METRICS, History, Validation, write_metrics
-from geoseg.training.run.loggers import Follower
+from geoseg.training.run.loggers import LoggerFollower
 from geoseg.training.settings import Fit
 
 Keep = Callable[[nn.Module, dict[str, Any]], None]
@@ -59,7 +59,7 @@ class Seldom:
         self._wait = (self._last - began) / self._share
 
 
-class Books:
+class RunRecorder:
     """Of the first process: metrics.csv, logger, pictures, best weights, lines on the terminal."""
 
     def __init__(
@@ -69,7 +69,7 @@ class Books:
         self._keep, self._pictures = keep, pictures
         self._saving, self._showing = Seldom(SAVING), Seldom(SHOWING)
         self._best: tuple[nn.Module, dict[str, Any]] | None = None
-        self._follower = Follower(fit.logger, folder)
+        self._follower = LoggerFollower(fit.logger, folder)
         self._rows: list[dict[str, float]] = []
 
     def write(
@@ -114,7 +114,7 @@ class Books:
         draw_curves(history.rows, self._folder / "curves.png")
         self._follower.end(history.rows, well=True)
 
-    def __enter__(self) -> Books:
+    def __enter__(self) -> RunRecorder:
         return self
 
     def __exit__(

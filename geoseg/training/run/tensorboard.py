@@ -1,4 +1,4 @@
-"""TensorBoard: event files in the run folder."""
+"""Log a training to TensorBoard."""
 
 from __future__ import annotations
 

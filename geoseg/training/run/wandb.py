@@ -1,4 +1,4 @@
-"""Weights & Biases: a run on its server, or offline in the run folder."""
+"""Log a training to Weights & Biases."""
 
 from __future__ import annotations
 

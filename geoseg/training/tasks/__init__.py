@@ -1,0 +1,1 @@
+"""Build what the loop needs for each kind of data set, and train."""

@@ -1,4 +1,4 @@
-"""From settings to a trained network for maps through time."""
+"""Train networks on windows through time."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from geoseg.training.objectives import loss
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import Ranks, ready
 from geoseg.training.sampler import Share, Shuffle
-from geoseg.training.settings import Study
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.series import SCORES, build, closing
-from geoseg.training.validation import ClassJudge
+from geoseg.training.validation import SegmentationValidator
 
 BATCH = 4
 """Tiles per step where the settings leave it open: each brings all its dates."""
@@ -38,7 +38,7 @@ CURVE_TILES = 16
 """Tiles of val that are looked at again for each point of the curve by date, evenly spread."""
 
 
-def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
+def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
     """Train into `folder`, with the other processes if there are any.
 
     Returns: what came out, as a text for people.
@@ -70,7 +70,7 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
         Supervised(loss.build(study.loss, counts, names=legend.names, ranks=ranks)),
         DataLoader(train, part, sampler=share, **options),
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **options),
-        ClassJudge(legend.names),
+        SegmentationValidator(legend.names),
         folder,
         checkpoint.keeper(folder, card),
         train.title,
@@ -85,7 +85,7 @@ def learn_map(dataset: Dataset, folder: Path, study: Study) -> str:
     return closing(history, fit, folder, scores)
 
 
-def make_card(dataset: Dataset, study: Study) -> ModelCard:
+def make_card(dataset: Dataset, study: TrainingSettings) -> ModelCard:
     """The card of a network that is trained on a data set of dated scenes."""
     assert dataset.reference is not None
     scenes = [scene for scene in dataset.scenes if isinstance(scene, DatedScene)]

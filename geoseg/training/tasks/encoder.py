@@ -1,4 +1,4 @@
-"""From scenes without labels to a trained encoder, on the loop that trains all networks."""
+"""Train an encoder on scenes without labels."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from geoseg.training.objectives.reconstruction import Reconstruction, Reconstruc
 from geoseg.training.processes.ranks import Ranks, ready
 from geoseg.training.run.history import History
 from geoseg.training.sampler import Share, Shuffle
-from geoseg.training.settings import Fit, Masking, Study
+from geoseg.training.settings import Fit, Masking, TrainingSettings
 from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH
 
 Sample = tuple[Tensor, Tensor]
@@ -76,7 +76,9 @@ class StillTiles(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
         return len(self.tiles)
 
 
-def learn_encoder(source: Imagery, folder: Path, study: Study, *, masking: Masking) -> str:
+def learn_encoder(
+    source: Imagery, folder: Path, study: TrainingSettings, *, masking: Masking
+) -> str:
     """Train into `folder`, with the other processes if there are any.
 
     Returns: what came out, as a text for people.
@@ -100,7 +102,7 @@ def learn_encoder(source: Imagery, folder: Path, study: Study, *, masking: Maski
 def _task(
     source: Imagery,
     network: models.AnySize,
-    study: Study,
+    study: TrainingSettings,
     folder: Path,
     fabric: Fabric,
     masking: Masking,
@@ -136,7 +138,7 @@ def _task(
     )
 
 
-def _card(source: Imagery, study: Study) -> ModelCard:
+def _card(source: Imagery, study: TrainingSettings) -> ModelCard:
     """What is trained, in the words of a card: what it fills in are its classes."""
     classes = [{"code": n + 1, "name": b, "color": "#000000"} for n, b in enumerate(source.bands)]
     return ModelCard(
@@ -153,7 +155,7 @@ def _card(source: Imagery, study: Study) -> ModelCard:
     )
 
 
-def _opening(source: Imagery, network: models.AnySize, study: Study, on: str) -> str:
+def _opening(source: Imagery, network: models.AnySize, study: TrainingSettings, on: str) -> str:
     size = sum(p.numel() for p in network.encoder.parameters()) / 1e6
     lines = [
         f"encoder {study.model.encoder} of {study.model.name}, {size:.1f} million weights,"

@@ -1,4 +1,4 @@
-"""From settings to a forest: a run's, that of a fold, or one to measure a network against."""
+"""Grow a forest as the network of a run, of a fold, or as a baseline."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from geoseg.samples.tiles import ValTiles, train_tiles
 from geoseg.training.checks import idle
 from geoseg.training.objectives.loss import class_weights
 from geoseg.training.run.history import METRICS, Validation, write_metrics
-from geoseg.training.settings import Fit, Loss, Study
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.tasks import series
 from geoseg.training.tasks.grow import Growth, few_asked, grow
 from geoseg.training.validation import of_scores
@@ -78,7 +78,9 @@ class Rows:
         weights = each[self.y]
         return np.asarray(weights / weights.mean())
 
-    def teach(self, trees: Trees, study: Study, names: Sequence[str], how: Growth) -> float:
+    def teach(
+        self, trees: Trees, study: TrainingSettings, names: Sequence[str], how: Growth
+    ) -> float:
         """Grow the trees of a network. Returns: its mean cross-entropy on these rows."""
         weights = self.weights(study.loss.class_weights, names)
         grown = grow(self.x, self.y, weights, how, classes=len(names), seed=study.seed)
@@ -101,7 +103,7 @@ class Forest:
     """Mean cross-entropy on them."""
 
 
-def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Study) -> str:
+def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: TrainingSettings) -> str:
     """Grow a forest into `folder`, unless it stands there already.
 
     dataset: of images, or of series of parcels or pixels.
@@ -127,7 +129,7 @@ def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Study) -
     return "\n".join([f"grown in {60 * minutes:.0f} s", *said, f"weights: {folder / BEST}"])
 
 
-def beside(dataset: Dataset | SeriesDataset, study: Study) -> str:
+def beside(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> str:
     """What a forest makes of the same samples, as a line to stand below a network's score."""
     begin = time.monotonic()
     series = replace(study.series, fill="auto")
@@ -155,7 +157,7 @@ def fit_tiles(
     own += [replace(tile, split="test") for tile in held_out_tiles]
     fold = replace(dataset, own=tuple(own))
     fold = replace(fold, statistics=measure_tiles(fold, Summary()))
-    study = Study(model, loss, fit, SeriesSamples(), seed, augment=augment)
+    study = TrainingSettings(model, loss, fit, SeriesSamples(), seed, augment=augment)
     return _of_tiles(of_dataset(fold, study).network, ValTiles(fold, "test"), len(fold.legend))
 
 
@@ -171,12 +173,12 @@ def fit_samples(
     seed: int,
 ) -> np.ndarray:
     """As learnseries.fit_fold, which see."""
-    study = Study(model, loss, fit, series, seed)
+    study = TrainingSettings(model, loss, fit, series, seed)
     forest = of_samples(dataset, train, study)
     return _probabilities(dataset, forest, held_out)
 
 
-def of_dataset(dataset: Dataset | SeriesDataset, study: Study) -> Forest:
+def of_dataset(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> Forest:
     """Grow a forest from the train split."""
     if isinstance(dataset, SeriesDataset):
         return of_samples(dataset, dataset.samples("train"), study, measured=True)
@@ -194,7 +196,7 @@ def of_dataset(dataset: Dataset | SeriesDataset, study: Study) -> Forest:
 
 
 def of_samples(
-    dataset: SeriesDataset, train: Samples, study: Study, *, measured: bool = False
+    dataset: SeriesDataset, train: Samples, study: TrainingSettings, *, measured: bool = False
 ) -> Forest:
     """Grow a forest from samples of series.
 

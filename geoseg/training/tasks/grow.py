@@ -1,4 +1,4 @@
-"""Grow: decision trees of scikit-learn, learnt from features and turned into plain arrays."""
+"""Grow decision trees with scikit-learn and turn them into plain arrays."""
 
 from __future__ import annotations
 

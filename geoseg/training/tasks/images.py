@@ -1,4 +1,4 @@
-"""From settings to a trained network: builds what the training loop needs, and runs it."""
+"""Train networks for images."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from geoseg.training.loop import Task, fit_network, loading
 from geoseg.training.lr_find import find_rate
 from geoseg.training.objectives import loss
 from geoseg.training.objectives.mean_teacher import MeanTeacher
-from geoseg.training.objectives.supervised import Lesson, Supervised
+from geoseg.training.objectives.supervised import Objective, Supervised
 from geoseg.training.processes.ranks import Ranks, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.pictures import TilePictures
 from geoseg.training.sampler import Share, Shuffle
-from geoseg.training.settings import Fit, Study
-from geoseg.training.validation import ClassJudge, Difficulty
+from geoseg.training.settings import Fit, TrainingSettings
+from geoseg.training.validation import Difficulty, SegmentationValidator
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open, of 256 px and more."""
@@ -46,7 +46,9 @@ MOST = 4
 and costs nearly as much."""
 
 
-def learn(dataset: Dataset, folder: Path, study: Study, *, unlabelled: Sequence[Scene] = ()) -> str:
+def learn(
+    dataset: Dataset, folder: Path, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
+) -> str:
     """Train into `folder`, with the other processes if there are any.
 
     unlabelled: scenes with the data set's bands to learn from as well.
@@ -119,7 +121,7 @@ def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
 def make_task(
     dataset: Dataset,
     network: nn.Module,
-    study: Study,
+    study: TrainingSettings,
     *,
     folder: Path,
     fabric: Fabric,
@@ -136,7 +138,7 @@ def make_task(
     feeding = loading(fit, fabric.device) | {"collate_fn": gather}
     criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
     share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
-    lesson: Lesson = Supervised(criterion)
+    lesson: Objective = Supervised(criterion)
     if unlabelled:
         if part < 2:
             raise InputError(
@@ -155,7 +157,7 @@ def make_task(
         lesson,
         DataLoader(train, part, sampler=share, **feeding),
         DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **feeding),
-        ClassJudge(names),
+        SegmentationValidator(names),
         folder,
         lambda *_: None,
         train.title,

@@ -1,4 +1,4 @@
-"""From settings to a trained network for series: a run's, or that of one fold."""
+"""Train networks for series."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import Ranks, ready
 from geoseg.training.run.history import History
 from geoseg.training.sampler import BatchShuffle, Share, Shuffle
-from geoseg.training.settings import Fit, Loss, Study
-from geoseg.training.validation import ClassJudge
+from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.validation import SegmentationValidator
 
 BATCH = 64
 """Samples per step where the settings leave it open: few parcels are had, and each step teaches."""
@@ -49,7 +49,7 @@ REGULAR = ("tempcnn", FOREST)
 """What reads series on a grid of days."""
 
 
-def learn_series(dataset: SeriesDataset, folder: Path, study: Study) -> str:
+def learn_series(dataset: SeriesDataset, folder: Path, study: TrainingSettings) -> str:
     """Train into `folder`, with the other processes if there are any.
 
     Returns: what came out, as a text for people.
@@ -122,7 +122,9 @@ def fit_fold(
     Returns: probabilities (N, K) float32 of the samples held out.
     """
     torch.manual_seed(seed)
-    study, device, fabric = ready(recipe.for_series(Study(model, loss, fit, series, seed)), BATCH)
+    study, device, fabric = ready(
+        recipe.for_series(TrainingSettings(model, loss, fit, series, seed)), BATCH
+    )
     train = train.take(part_of(len(train), study.fit.train_share, seed))
     statistics = measure(dataset.folder, train, dataset.bands)
     card = make_card(dataset, study, statistics, train)
@@ -152,7 +154,7 @@ def build(card: ModelCard) -> nn.Module:
 
 def make_card(
     dataset: SeriesDataset,
-    study: Study,
+    study: TrainingSettings,
     statistics: BandStatistics,
     train: Samples | None = None,
 ) -> ModelCard:
@@ -207,7 +209,7 @@ def _task(
     samples: tuple[Samples, Samples],
     network: nn.Module,
     card: ModelCard,
-    study: Study,
+    study: TrainingSettings,
     *,
     folder: Path,
     fabric: Fabric,
@@ -237,7 +239,7 @@ def _task(
         Supervised(loss_room.build(study.loss, counts[None], names=legend.names, ranks=ranks)),
         DataLoader(train, None, sampler=parts, **options),
         DataLoader(val, None, sampler=order, **options),
-        ClassJudge(legend.names),
+        SegmentationValidator(legend.names),
         folder,
         lambda *_: None,
         train.title,
