@@ -23,7 +23,7 @@ DOORS = {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),
         *("training.tasks.images", "training.tasks.series", "training.tasks.encoder"),
-        *("training.run.pictures", "training.run.tensorboard", "crossvalidation.image_folds"),
+        *("training.run.pictures", "training.run.tensorboard", "crossvalidation.image_fold"),
     },
     "torchmetrics": {"training.validation"},
     "sklearn": {"training.tasks.grow"},

@@ -181,13 +181,13 @@ def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series
 
 def _network(*, of_series: bool, forest: bool) -> FitFold:
     # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg.crossvalidation import image_folds
+    from geoseg.crossvalidation import image_fold
     from geoseg.training.tasks import forest as learnforest
     from geoseg.training.tasks import series as learnseries
 
     if forest:
         return learnforest.fit_samples if of_series else learnforest.fit_tiles
-    return learnseries.fit_fold if of_series else image_folds.fit_fold
+    return learnseries.fit_fold if of_series else image_fold.fit_fold
 
 
 def _digest(folder: Path, table: str) -> str:

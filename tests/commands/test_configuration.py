@@ -36,8 +36,13 @@ OF_TRAIN = ("model", "loss", "augment", "fit", "experiment")
 OPTIONS = [(group, option) for group, options in sorted(GROUPS.items()) for option in options]
 
 
+def schema_of(name):
+    module = "geoseg.demo.__main__" if name == "demo" else f"geoseg.{name}"
+    return getattr(importlib.import_module(module), SCHEMAS[name])
+
+
 def composed(name, *overrides):
-    schema = getattr(importlib.import_module(f"geoseg.{name}"), SCHEMAS[name])
+    schema = schema_of(name)
     run.register(name, schema)
     with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         return run.to_objects(compose(name, overrides=list(overrides)), schema)

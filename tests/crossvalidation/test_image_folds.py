@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from geoseg.crossvalidation import image_folds
+from geoseg.crossvalidation import image_fold
 from geoseg.crossvalidation.config import CrossvalidateConfig
 from geoseg.crossvalidation.draw import Folding
 from geoseg.crossvalidation.layout import Layout
@@ -371,7 +371,7 @@ def fitted(dataset, units, **more) -> tuple[np.ndarray, list]:
     layout = Layout.of(dataset, tiles, Folding())
     held = layout.held_out(units)
     options = {"model": UNET, "loss": Loss(), "augment": Augment(flips=True), "fit": QUICK}
-    found = image_folds.fit_fold(dataset, layout.train(units), held, seed=1, **options | more)
+    found = image_fold.fit_fold(dataset, layout.train(units), held, seed=1, **options | more)
     return found, held
 
 
@@ -395,7 +395,7 @@ def test_scaling_is_measured_on_what_trains(dataset, monkeypatch):
     def stop(fold, *_, **__):
         raise Seen(fold)
 
-    monkeypatch.setattr(image_folds, "_train", stop)
+    monkeypatch.setattr(image_fold, "_train", stop)
     with pytest.raises(Seen) as seen:
         fitted(dataset, np.arange(0, 20, 4))
     (fold,) = seen.value.args

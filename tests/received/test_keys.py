@@ -1,6 +1,5 @@
 """What is typed as key=value arrives as it was typed, in every form that the docs show."""
 
-import importlib
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from geoseg.commands import conf, help, run
 from geoseg.errors import InputError
 from geoseg.received import keys
 from geoseg.training.run import folder
-from tests.commands.test_configuration import GROUPS, SCHEMAS
+from tests.commands.test_configuration import GROUPS, SCHEMAS, schema_of
 
 ROOT = Path(__file__).parents[2]
 ODD = [
@@ -22,10 +21,6 @@ ODD = [
     *("a${b}", "${model.name", "${x}", "$HOME", r"a\${b}", r"x\\${b}", r"\'", r"\\'", "''a"),
     *("010", "1_0", "1e3", "no", "true", "nan", "1.50", "0x1f", "2020-01-01", "+5", "@", "(a"),
 ]
-
-
-def schema_of(name):
-    return getattr(importlib.import_module(f"geoseg.{name}"), SCHEMAS[name])
 
 
 def told(name, *arguments):
