@@ -4,8 +4,6 @@ import errno
 import json
 import os
 import struct
-import subprocess
-import sys
 from dataclasses import replace
 
 import geopandas
@@ -38,6 +36,7 @@ from geoseg.training import loop
 from geoseg.training.run import history
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train
+from tests.made import started
 from tests.made.scenes import CARD, LEGEND, grid, write
 
 HERE = grid(96, 96)
@@ -94,14 +93,7 @@ def fault(function, *args, **options):
 
 
 def run(*words, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", *words],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    return started.run("-m", *words, cwd=cwd)
 
 
 def odd_raster(path, transform=HERE.transform, crs=HERE.crs, gcps=()):

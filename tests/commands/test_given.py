@@ -1,8 +1,6 @@
 """Configuration files that somebody sent: settings are taken from them, and nothing is run."""
 
 import dataclasses
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +13,7 @@ from geoseg.commands import given
 from geoseg.errors import InputError
 from geoseg.received.yaml_file import parse_yaml
 from geoseg.training.config import TrainConfig
+from tests.made.started import run
 
 
 @dataclass
@@ -182,13 +181,7 @@ def test_the_attacks_that_were_shown_do_nothing(tmp_path):
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     words = ("--config-dir", str(tmp_path), "--config-name", "config")
-    done = subprocess.run(
-        [sys.executable, "-m", "geoseg.train", *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    done = run("-m", "geoseg.train", *words, cwd=tmp_path)
     assert done.returncode == 1
     assert all(f"hydra.{name}" in done.stderr for name in ("job", "callbacks", "run"))
     assert "left out" in done.stderr

@@ -4,7 +4,6 @@ import csv
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from hypothesis import strategies as st
 
 from geoseg.commands import sweep
 from geoseg.errors import InputError
+from tests.made.started import Started, run
 from tests.made.tiles import make_dataset
 
-TRAIN = (sys.executable, "-m", "geoseg.train")
+TRAIN = ("-m", "geoseg.train")
 QUICK = (
     *("dataset=data/dataset", "model=pspnet", "model.encoder=tu-tf_mobilenetv3_small_minimal_100"),
     *("fit.epochs=1", "fit.epoch_tiles=4", "fit.batch_size=4", "fit.workers=0", "fit.precision=32"),
@@ -39,7 +39,7 @@ def place(tmp_path_factory):
 
 def train(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     call = [*TRAIN, *QUICK, *words]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=place, check=False)
+    done = run(*call, cwd=place)
     assert "Traceback" not in done.stderr
     assert not {p.name for p in place.iterdir()} - {"data", "runs"}, "Hydra left something behind"
     return done
@@ -101,7 +101,7 @@ def test_a_repeated_sweep_finds_what_is_done_and_adds_to_the_table(swept, place)
 def test_the_folder_of_a_job_repeats_itself(swept, place):
     told = place / "runs/basic/learning_rate-0.001"
     words = ("--config-dir", str(told / ".hydra"), "--config-name", "config", "run=runs/again")
-    done = subprocess.run([*TRAIN, *words], capture_output=True, text=True, cwd=place, check=False)
+    done = run(*TRAIN, *words, cwd=place)
     assert done.returncode == 0, done.stderr
     again = place / "runs/again/best.safetensors"
     assert again.read_bytes() == (told / "best.safetensors").read_bytes()
@@ -165,16 +165,14 @@ def test_submitit_sends_jobs_to_a_queue(place):
 
 def test_an_interrupted_sweep_ends_with_one_line(place):
     words = ("-m", "fit.epochs=1000,1001", "run=runs/stopped")
-    with subprocess.Popen(
-        [*TRAIN, *QUICK, *words], cwd=place, stderr=subprocess.PIPE, text=True
-    ) as process:
+    with Started(*TRAIN, *QUICK, *words, cwd=place) as process:
         while not (place / "runs/stopped/epochs-1000/last.ckpt").exists():
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert told == "geoseg train: stopped; the same command goes on from here\n"
+        assert process.returncode == 130
+        assert told == "geoseg train: stopped; the same command goes on from here\n"
 
 
 @pytest.mark.parametrize(
@@ -189,8 +187,7 @@ def test_an_interrupted_sweep_ends_with_one_line(place):
     ],
 )
 def test_what_cannot_be_swept_is_refused_in_a_line(tmp_path, command, words, told):
-    call = [sys.executable, "-m", f"geoseg.{command}", *words]
-    done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False)
+    done = run("-m", f"geoseg.{command}", *words, cwd=tmp_path)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"geoseg {command}: ")

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from geoseg.samples.tiles import TrainTiles
 from geoseg.scenes.scene import find_scenes, harmonize
 from geoseg.training.settings import Fit, Loss
 from tests.crossvalidation.test_run import Page, files, read_strictly
+from tests.made import started
 
 LEGEND = Legend.parse(
     [
@@ -48,7 +48,7 @@ K = len(LEGEND)
 HEIGHT, WIDTH = 256, 384
 """Of each of two scenes, side by side."""
 BUFFER = 6
-UNET = Model("unet")
+UNET = Model("unet", "tu-lcnet_050")
 
 
 def place(left: int, width: int) -> Grid:
@@ -380,11 +380,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
 def test_a_network_is_trained_and_judged_on_each_pixel_once(dataset):
     units = np.arange(0, 20, 4)
-    found, held = fitted(dataset, units)
+    found, held = fitted(dataset, units, model=Model("unet"))
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found.sum(axis=1), np.sum([t.counts for t in held], axis=0))
     assert np.trace(found) > 0.7 * found.sum()
-    again, _ = fitted(dataset, units)
+    again, _ = fitted(dataset, units, model=Model("unet"))
     np.testing.assert_array_equal(again, found)
 
 
@@ -417,13 +417,21 @@ def test_a_training_that_ran_away_is_a_fault(dataset):
 
 
 def command(dataset: Dataset, out: Path, *more: str) -> subprocess.CompletedProcess:
-    call = [sys.executable, "-m", "geoseg.crossvalidate", f"dataset={dataset.folder}", f"run={out}"]
-    return subprocess.run([*call, *more], capture_output=True, text=True, check=False)
+    return started.run(
+        "-m", "geoseg.crossvalidate", f"dataset={dataset.folder}", f"run={out}", *more
+    )
 
 
 def test_the_command_from_end_to_end(dataset, tmp_path):
     few = ["fit.epochs=1", "fit.epoch_tiles=4", "fit.workers=0", "fit.device=cpu", "folds=2"]
-    done = command(dataset, tmp_path / "out", "model=unet", "loss=cross_entropy_dice", *few)
+    done = command(
+        dataset,
+        tmp_path / "out",
+        "model=unet",
+        "model.encoder=tu-lcnet_050",
+        "loss=cross_entropy_dice",
+        *few,
+    )
     assert done.returncode == 0, done.stderr
     assert "2 trainings of unet, of 1 epochs each: 2 folds by blocks of " in done.stdout
     assert "loss 1 cross_entropy + 1 dice" in done.stdout
@@ -435,7 +443,14 @@ def test_the_command_from_end_to_end(dataset, tmp_path):
     scores = read_strictly(tmp_path / "out" / "scores.json")
     assert scores["origin"]["augment"]["flips"]
     assert len(scores["ways"]["block"]["trainings"]) == 2
-    again = command(dataset, tmp_path / "out", "model=unet", "loss=cross_entropy_dice", *few)
+    again = command(
+        dataset,
+        tmp_path / "out",
+        "model=unet",
+        "model.encoder=tu-lcnet_050",
+        "loss=cross_entropy_dice",
+        *few,
+    )
     assert again.returncode == 0
     assert "held out are right" not in again.stdout
     wrong = command(dataset, tmp_path / "other", "folds=2")

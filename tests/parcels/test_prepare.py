@@ -1,6 +1,4 @@
 import hashlib
-import subprocess
-import sys
 from datetime import date, timedelta
 
 import geopandas
@@ -30,6 +28,7 @@ from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchor
 from geoseg.scenes.stack import first_dates
 from geoseg.series.settings import Series
+from tests.made.started import run
 
 LEGEND = Legend.parse(
     [
@@ -673,13 +672,13 @@ def test_command(place):
         "split.by=random",
     ]
     (place / "legend.csv").write_text("code,name,color\n5,maize,red\n")
-    call = [sys.executable, "-m", "geoseg.prepare_series", *arguments]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    call = ["-m", "geoseg.prepare_series", *arguments]
+    done = run(*call)
     assert done.returncode == 1
     assert "geoseg prepare_series" in done.stderr
     assert "wheat" in done.stderr
     (place / "legend.csv").write_text("code,name,color\n5,maize,red\n2,wheat,blue\n")
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    done = run(*call)
     assert done.returncode == 0, done.stderr
     assert "Samples per class" in done.stdout
     assert SeriesDataset.load(place / "dataset").unit == "parcel"

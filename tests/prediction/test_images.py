@@ -29,6 +29,7 @@ from geoseg.prediction.backends.choice import Choice
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands
+from tests.made import started
 from tests.made.scenes import (
     CARD,
     LEGEND,
@@ -625,13 +626,7 @@ def test_settings_of_running_are_checked():
 
 def test_the_configuration_composes_and_knows_its_keys(tmp_path, run_folder):
     def run(*overrides):
-        return subprocess.run(
-            [sys.executable, "-m", "geoseg.predict", *overrides],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            check=False,
-        )
+        return started.run("-m", "geoseg.predict", *overrides, cwd=tmp_path)
 
     done = run(f"checkpoint={run_folder}", "scenes=nowhere", "out=maps", "tiling.size=64")
     assert done.returncode == 1

@@ -3,8 +3,6 @@
 import csv
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -27,6 +25,7 @@ from geoseg.training.optimizer import learning_rate, optimizer_of
 from geoseg.training.run import folder
 from geoseg.training.run.history import History, Validation
 from geoseg.training.settings import Fit, Loss
+from tests.made.started import Started
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -117,11 +116,12 @@ def test_a_killed_training_ends_like_an_undisturbed_one(dataset, tmp_path):
         f"train(Dataset.load({str(dataset.folder)!r}), {str(tmp_path / 'b')!r},"
         f" model={model!r}, augment={LIGHT!r}, fit={QUICK!r}, seed=3)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
-    while not (tmp_path / "b" / "last.ckpt").exists() and process.poll() is None:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    (tmp_path / "killed.py").write_text(code.replace(";", "\n"))
+    with Started("-m", "killed", cwd=tmp_path) as process:
+        while not (tmp_path / "b" / "last.ckpt").exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     assert last(tmp_path / "b")["history"]["epoch"] < 3
     train(dataset, tmp_path / "b", model=model, augment=LIGHT, fit=QUICK, seed=3)
     a, b = last(tmp_path / "a"), last(tmp_path / "b")

@@ -24,6 +24,7 @@ from geoseg.training.processes import launch
 from geoseg.training.sampler import BatchShuffle, Share, Shuffle
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train, train_series
+from tests.made import started
 from tests.made.samples import made_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
@@ -45,14 +46,17 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 def command(dataset, run, *settings, start=()):
-    """The command line of a training; start: what comes before the module."""
-    call = [sys.executable, *start, "-m", "geoseg.train", f"dataset={dataset}", f"run={run}"]
-    return [*call, *COMMON, *settings]
+    """The words for Python that start a training; start: what comes before the module."""
+    return [*start, "-m", "geoseg.train", f"dataset={dataset}", f"run={run}", *COMMON, *settings]
 
 
 def called(call):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    return subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    if call[1] == "geoseg.train":
+        return started.run(*call, env=environment)
+    return subprocess.run(
+        [sys.executable, *call], capture_output=True, text=True, check=False, env=environment
+    )
 
 
 def rows(run):
@@ -259,13 +263,13 @@ def test_two_processes_with_all_samplers_killed_end_as_undisturbed_ones(dataset,
 
 def kill_after_an_epoch(call, run: Path, *, delay: float = 0.0) -> None:
     """Kill the process that starts the others, which must end by themselves."""
-    process = subprocess.Popen(call, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not (run / "last.ckpt").exists():
-        time.sleep(0.002)
-    time.sleep(delay)
-    crew = children(process.pid)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
+    with started.Started(*call) as process:
+        while process.poll() is None and not (run / "last.ckpt").exists():
+            time.sleep(0.002)
+        time.sleep(delay)
+        crew = children(process.pid)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
     assert_ended(crew)
 
 

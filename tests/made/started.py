@@ -1,0 +1,163 @@
+"""Start `python -m …` in a fork of a process that has loaded the libraries: it saves seconds.
+
+What needs a Python of its own (how long it loads, what it imports, its limits) starts one itself.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from subprocess import CompletedProcess, TimeoutExpired
+from tempfile import TemporaryFile
+from typing import Any
+
+LOADED = (
+    *("torch", "hydra", "rasterio", "segmentation_models_pytorch", "lightning.fabric"),
+    *("geoseg.training.tasks.images", "geoseg.training.tasks.series", "geoseg.prediction.worker"),
+)
+
+
+class Started:
+    """A process that was forked off; what it says is in files until it is asked for."""
+
+    def __init__(self, *words: str | Path, cwd: Path | None = None, env: dict | None = None):
+        assert words[0] == "-m"
+        self.args = [str(word) for word in words]
+        self._said = (TemporaryFile(), TemporaryFile())  # noqa: SIM115  (closed when it has ended)
+        request = {
+            "words": self.args[1:],
+            "cwd": str(cwd or Path.cwd()),
+            "env": dict(os.environ if env is None else env),
+        }
+        ear, mouth = os.pipe()
+        numbers = [file.fileno() for file in self._said]
+        socket.send_fds(_server(), [json.dumps(request).encode()], [*numbers, mouth])
+        os.close(mouth)
+        self._ear = os.fdopen(ear, "r")
+        self.pid = int(self._ear.readline())
+        self.returncode: int | None = None
+
+    def __enter__(self) -> Started:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.poll() is None:
+            self.send_signal(signal.SIGKILL)
+            self.wait()
+        for file in (*self._said, self._ear):
+            file.close()
+
+    def poll(self) -> int | None:
+        try:
+            return self.wait(timeout=0)
+        except TimeoutExpired:
+            return None
+
+    def wait(self, timeout: float | None = None) -> int:
+        import select
+
+        if self.returncode is None:
+            if not select.select([self._ear], [], [], timeout)[0]:
+                raise TimeoutExpired(self.args, timeout or 0)
+            self.returncode = int(self._ear.readline())
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        self.wait(timeout)
+        texts = []
+        for file in self._said:
+            file.seek(0)
+            texts.append(file.read().decode())
+        return texts[0], texts[1]
+
+
+def run(*words: str | Path, timeout: float | None = None, **place: Any) -> CompletedProcess[str]:
+    """As subprocess.run of `python` and these words, with both outputs as text."""
+    with Started(*words, **place) as process:
+        out, told = process.communicate(timeout)
+        assert process.returncode is not None
+        return CompletedProcess(process.args, process.returncode, out, told)
+
+
+@cache
+def _server() -> socket.socket:
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    root = Path(__file__).parents[2]
+    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONPATH": path,
+    }  # fmt: skip
+    code = f"from tests.made.started import serve; serve({there.fileno()})"
+    call = [sys.executable, "-c", code]
+    process = subprocess.Popen(call, pass_fds=[there.fileno()], env=environment)
+    there.close()
+
+    def end() -> None:
+        here.close()
+        process.wait()
+
+    atexit.register(end)
+    return here
+
+
+def serve(number: int) -> None:
+    """Fork for each request, until whoever asks is gone."""
+    import importlib
+
+    for name in LOADED:
+        importlib.import_module(name)
+    with socket.socket(fileno=number) as door:
+        while True:
+            message, numbers, *_ = socket.recv_fds(door, 1 << 20, 3)
+            if not message:
+                return
+            if os.fork() == 0:
+                break
+            for number in numbers:
+                os.close(number)
+            _reap()
+    # This one waits for the one that works, and tells how it ended.
+    out, told, mouth = numbers
+    worker = os.fork()
+    if worker:
+        os.write(mouth, f"{worker}\n".encode())
+        _, status = os.waitpid(worker, 0)
+        os.write(mouth, f"{os.waitstatus_to_exitcode(status)}\n".encode())
+        os._exit(0)
+    os.close(mouth)
+    _work(json.loads(message), out, told)
+
+
+def _reap() -> None:
+    """Let go of those that have told how their work ended."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def _work(request: dict[str, Any], out: int, told: int) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(out, 1)
+    os.dup2(told, 2)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    module, *words = request["words"]
+    sys.argv = [module, *words]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
