@@ -71,8 +71,8 @@ def crossvalidate(
 ) -> Crossvalidation:
     """Train and judge a network per fold into the folder `config.run`, or go on there.
 
-    fit_fold: trains on one part and judges another; by default that of geoseg.learnseries, or of
-    geoseg.learnfold for images.
+    fit_fold: trains on one part and judges another; by default that of training.tasks.series, or
+    of image_fold for images.
     Raises: InputError before the first training for anything that could not end well.
     """
     of_series = isinstance(dataset, SeriesDataset)

@@ -1,6 +1,6 @@
 """Call networks for series on windows of dated scenes.
 
-Windows are (B, T + T · C, H, W) as geoseg.datedscene lays them out: days, then bands by date.
+Windows are (B, T + T · C, H, W) as geoseg.scenes.dated lays them out: days, then bands by date.
 """
 
 from __future__ import annotations

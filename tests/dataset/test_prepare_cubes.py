@@ -33,7 +33,6 @@ from geoseg.prepare_series import PrepareSeriesConfig, main
 from geoseg.samples.cubes import TrainCubes, ValCubes, collate, turned
 from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import OpenScenes
-from geoseg.scenes import neighbours
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.dated import DatedScene
 from geoseg.series.find import find_stacks
@@ -417,7 +416,9 @@ def test_prediction_sees_what_validation_saw(made):
 
 
 def test_files_open_at_a_time_are_few(made, monkeypatch):
-    monkeypatch.setattr(neighbours, "OPEN_FILES", 10)  # one tile: images, masks and the target
+    monkeypatch.setattr(
+        "geoseg.samples.tiles.OPEN_FILES", 10
+    )  # one tile: images, masks and the target
     scenes = OpenScenes(made)
     window = Window(0, 0, 16, 16)
     first = scenes.read("west", window)[0]

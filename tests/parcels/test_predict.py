@@ -437,7 +437,7 @@ def test_an_error_on_the_way_keeps_what_is_done(place, monkeypatch):
         made.append(name)
         real(out, name, *given, **options)
 
-    monkeypatch.setattr(burn, "write_maps", full)
+    monkeypatch.setattr("geoseg.parcels.predict.write_maps", full)
     with pytest.raises(InputError, match="disk full"):
         predict(place)
     monkeypatch.undo()

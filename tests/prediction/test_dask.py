@@ -116,7 +116,7 @@ def test_a_worker_that_is_killed_costs_its_job_only(tmp_path):
 
 
 def test_a_job_that_kills_all_its_workers_fails_and_the_others_are_done(tmp_path, monkeypatch):
-    monkeypatch.setattr("geoseg.cluster.BUNDLE", 1)
+    monkeypatch.setattr("geoseg.prediction.dask.BUNDLE", 1)
     for name, value in (("a", 100), ("b", 200), ("c", 150)):
         write(tmp_path / "scenes" / f"{name}.tif", np.full((40, 40), value, np.uint8))
     engine = Engine("dask", workers=1, retries=1)
@@ -165,8 +165,8 @@ def test_what_is_wrong_with_a_cluster_is_said(tmp_path):
 
 
 def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, monkeypatch):
-    monkeypatch.setattr("geoseg.cluster.BUNDLE", 2 * 70 * 60)
-    monkeypatch.setattr("geoseg.cluster.EACH", 1)
+    monkeypatch.setattr("geoseg.prediction.dask.BUNDLE", 2 * 70 * 60)
+    monkeypatch.setattr("geoseg.prediction.dask.EACH", 1)
     found = find_scenes(scenes(tmp_path / "scenes"))
     tiling, jobs = Tiling(32, 8), []
     for scene, place in zip(found, places(found, tiling), strict=True):

@@ -24,7 +24,7 @@ def test_statistics_do_not_depend_on_windows(seed, parts):
 
 
 def test_percentiles_of_more_pixels_than_are_kept(monkeypatch):
-    monkeypatch.setattr("geoseg.bands.SAMPLE", 5000)
+    monkeypatch.setattr("geoseg.scenes.bands.SAMPLE", 5000)
     random = np.random.default_rng(1)
     measure = Measure(1)
     for _ in range(20):
