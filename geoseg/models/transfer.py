@@ -52,7 +52,7 @@ def begin(
 def load(network: Any, model: Model, card: ModelCard) -> Loaded | None:
     """Fill a network with what `model.weights` names, if anything.
 
-    network: as built by geoseg.models.checkpoint for the card, whose bands and legend are the new ones.
+    network: as built by checkpoint.build for the card, whose bands and legend are the new ones.
     Raises: InputError for weights that do not exist or do not fit.
     """
     if model.weights is None:

@@ -22,7 +22,7 @@ Runner = Callable[[Tensor], Tensor]
 
 
 class Scaling:
-    """What a network sees of raw pixels, as geoseg.scenes.bands.scale does it, where the network runs."""
+    """What a network sees of raw pixels, as scenes.bands.scale does it, where the network runs."""
 
     def __init__(self, statistics: BandStatistics, device: torch.device) -> None:
         mean, factor = (torch.from_numpy(values).to(device) for values in statistics.scaling())

@@ -116,7 +116,7 @@ def test_a_killed_training_ends_like_an_undisturbed_one(dataset, tmp_path):
         f"train(Dataset.load({str(dataset.folder)!r}), {str(tmp_path / 'b')!r},"
         f" model={model!r}, augment={LIGHT!r}, fit={QUICK!r}, seed=3)"
     )
-    (tmp_path / "killed.py").write_text(code.replace(";", "\n"))
+    (tmp_path / "killed.py").write_text(code)
     with Started("-m", "killed", cwd=tmp_path) as process:
         while not (tmp_path / "b" / "last.ckpt").exists() and process.poll() is None:
             time.sleep(0.005)
