@@ -439,7 +439,7 @@ def test_what_is_held_of_many_scenes_stays_small(tiled_labels, monkeypatch):
     monkeypatch.setattr(vectorfile, "HELD", 5 * vectorfile.PAGE)
     labels = Labels(path=tiled_labels["EPSG:4326"], field="kind")
     pages = vectorfile.Pages()
-    monkeypatch.setattr("geoseg.labels.Pages", lambda: pages)
+    monkeypatch.setattr("geoseg.labels.find.Pages", lambda: pages)
     source = open_labels(labels, LEGEND)
     for left in range(0, 300, 20):
         source.burn(scene(left, 0, 20, 20))
@@ -524,7 +524,7 @@ def test_a_large_raster_is_read_in_parts(tmp_path, monkeypatch):
     data = np.kron(random.choice([10, 20, 30], (80, 96)), np.ones((5, 5))).astype(np.uint8)
     path = write_raster(tmp_path / "a.tif", data, fine)
     whole = burn_raster(path)
-    monkeypatch.setattr("geoseg.labels.rasterfile.READ", 3000)
+    monkeypatch.setattr("geoseg.labels.raster.READ", 3000)
     np.testing.assert_array_equal(burn_raster(path), whole)
     assert len(np.unique(whole)) == 3
 
