@@ -131,6 +131,22 @@ def test_a_killed_training_ends_like_an_undisturbed_one(dataset, tmp_path):
     assert all(torch.equal(best_a[k], best_b[k]) for k in best_a)
 
 
+def test_of_equal_epochs_the_last_is_kept_and_patience_counts_from_the_first():
+    history, fit = History(), Fit(epochs=20, patience=4)
+    kept = [
+        history.add({"loss": 1.0}, Validation(score, {}, {}), 0.1) for score in (0.5, 1, 1, 1, 1, 1)
+    ]
+    assert kept == [True] * 6
+    assert (history.best_epoch, history.risen) == (6, 4)
+    assert history.finished(fit) is None
+    for score in (1, 1):
+        history.add({"loss": 1.0}, Validation(score, {}, {}), 0.1)
+    assert history.best_epoch == 8
+    assert "patience" in (history.finished(fit) or "")
+    assert not history.add({"loss": 1.0}, Validation(0.9, {}, {}), 0.1)
+    assert not history.add({"loss": 1.0}, Validation(float("nan"), {}, {}), 0.1)
+
+
 def test_a_finished_training_is_not_repeated(dataset, tmp_path):
     one = Fit(**vars(QUICK) | {"epochs": 1})
     train(dataset, tmp_path, fit=one)
