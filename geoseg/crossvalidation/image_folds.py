@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
-from rich.console import Console
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -26,20 +22,17 @@ from geoseg.dataset.tiles import TILES, Dataset, Tile
 from geoseg.errors import Faults, InputError
 from geoseg.evaluation.accuracy import Scores, confusion
 from geoseg.geo.vector import write_layer
-from geoseg.models import checkpoint, transfer
-from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
 from geoseg.models.settings import Model
 from geoseg.outputs.summary import Summary
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import ValTiles
-from geoseg.training import recipe
 from geoseg.training.checks import check_dataset
-from geoseg.training.loop import fit_network, loading, read_well
-from geoseg.training.processes.ranks import ready
+from geoseg.training.loop import loading, read_well
+from geoseg.training.run_training import train_for_fold
 from geoseg.training.settings import Fit, Loss, TrainingSettings
-from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH, fuller, make_task
+from geoseg.training.tasks.images import builder
 from geoseg.training.validation import inputs
 
 FitTiles = Callable[..., np.ndarray]
@@ -255,38 +248,18 @@ def fit_fold(
     own += [replace(tile, split="test") for tile in held_out_tiles]
     fold = replace(dataset, own=tuple(own))
     fold = filled(replace(fold, statistics=measure(fold, Summary())))
-    torch.manual_seed(seed)
     study = TrainingSettings(model, loss, fit, SeriesSamples(), seed, augment=augment)
-    times = fuller(fold)
-    study, device, fabric = ready(
-        recipe.for_images(study, fold), times * CPU_BATCH, on_gpu=times * GPU_BATCH
-    )
-    fit = study.fit
-    with tempfile.TemporaryDirectory() as folder:
-        network = _train(fold, Path(folder), fabric, study)
-    held_out = ValTiles(fold, "test")
+    made = builder(fold, study)
+    network = train_for_fold(made.session, made.card, made.task)
+    device, fit = made.session.device, made.session.study.fit
     options = loading(fit, device.torch)
     return _judge(
-        device.place(network.eval()),
-        DataLoader(held_out, fit.batch_size, **options),
+        network,
+        DataLoader(ValTiles(fold, "test"), fit.batch_size, **options),
         len(fold.legend),
         device=device,
         rate=fit.peak,
     )
-
-
-def _train(fold: Dataset, folder: Path, fabric: Fabric, study: TrainingSettings) -> nn.Module:
-    """The averaged weights at the end of the schedule, as nothing is validated."""
-    card = ModelCard.of(fold, study.model, {})
-    network = checkpoint.build(card)
-    transfer.begin(network, study.model, card, None)
-    kept: list[nn.Module] = []
-    task = make_task(fold, network, study, folder=folder, fabric=fabric)
-    task.keep = lambda best, _: kept.append(best)
-    silent = Console(file=io.StringIO())
-    fit = replace(study.fit, logger="none", pictures=0)
-    fit_network(task, fit, fabric=fabric, seed=study.seed, console=silent)
-    return kept[-1]
 
 
 def _judge(

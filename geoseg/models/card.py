@@ -19,7 +19,7 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.dataset.samples import UNITS
-from geoseg.dataset.tiles import GROUND, ON_MAP, Dataset
+from geoseg.dataset.tiles import GROUND, ON_MAP
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import BandTags
 from geoseg.geo.legend import Legend
@@ -80,26 +80,6 @@ class ModelCard:
     version: str = __version__
     pixel_size_on: str = GROUND
     """Where the pixels were measured: on the ground, or, by older versions, on the map."""
-
-    @classmethod
-    def of(cls, dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
-        """The card of a network that is trained on a data set of images."""
-        bands = dataset.settings["bands"]
-        dtypes = sorted({scene.dtype for scene in dataset.scenes})
-        return cls(
-            model=model.trained(),
-            bands=dataset.bands,
-            statistics=dataset.statistics,
-            dtype=dtypes[0],
-            nodata=bands["nodata"],
-            extra=bands["extra"],
-            pixel_size_m=dataset.pixel_size_m,
-            legend=dataset.legend,
-            tiling=dataset.tiling,
-            scores=scores,
-            tags=dataset.tags,
-            partial=bool(bands.get("partial")),
-        )
 
     @property
     def file_nodata(self) -> float | None:

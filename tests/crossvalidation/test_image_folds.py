@@ -395,7 +395,7 @@ def test_scaling_is_measured_on_what_trains(dataset, monkeypatch):
     def stop(fold, *_, **__):
         raise Seen(fold)
 
-    monkeypatch.setattr(image_folds, "_train", stop)
+    monkeypatch.setattr(image_folds, "builder", stop)
     with pytest.raises(Seen) as seen:
         fitted(dataset, np.arange(0, 20, 4))
     (fold,) = seen.value.args

@@ -119,10 +119,10 @@ def test_a_fold_trains_on_the_share_that_is_set(tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
-    def stop(dataset, samples, *_, **__):
-        raise StopError(len(samples[0]))
+    def stop(learning, train, *_, **__):
+        raise StopError(len(train))
 
-    monkeypatch.setattr(learnseries, "_task", stop)
+    monkeypatch.setattr(learnseries.SeriesLearning, "task", stop)
     dataset = made_dataset(tmp_path / "d")
     train = dataset.samples("train")
     fit = Fit(train_share=0.5, epochs=1, device="cpu", precision="32")

@@ -33,6 +33,7 @@ from geoseg.samples.pixels import pixel_rows, quotas
 from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import ValTiles, train_tiles
+from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.checks import idle
 from geoseg.training.objectives.loss import class_weights
 from geoseg.training.run.history import METRICS, Validation, write_metrics
@@ -185,7 +186,7 @@ def of_dataset(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> For
     names, fit, seed = dataset.legend.names, study.fit, study.seed
     model = replace(study.model, trees=study.model.trees or TREES)
     model = replace(model, depth=model.depth or DEPTH)
-    card = ModelCard.of(dataset, model, {})
+    card = card_of(dataset, model)
     card = replace(card, tiling=Tiling(max(card.tiling.size, WINDOW), OVERLAP))
     network: Any = checkpoint.build(card)
     tiles = train_tiles(dataset, fit.train_share, seed)
@@ -206,10 +207,10 @@ def of_samples(
     study = replace(study, model=model)
     train = train.take(part_of(len(train), study.fit.train_share, study.seed))
     if measured:
-        card = series.make_card(dataset, study, dataset.statistics)
+        card = card_of_samples(dataset, study, dataset.statistics)
     else:
         statistics = measure_samples(dataset.folder, train, dataset.bands)
-        card = series.make_card(dataset, study, statistics, train)
+        card = card_of_samples(dataset, study, statistics, train)
     network: Any = checkpoint.build(card)
     rows = _series_rows(dataset, train, card, study.seed)
     leaf = max(1, len(rows.x) // LEAVES)

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from lightning.fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader
 
 from geoseg.dataset import retile
 from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
-from geoseg.models import checkpoint, transfer
-from geoseg.models.card import BEST, ModelCard
+from geoseg.models import checkpoint
 from geoseg.models.device import Device
-from geoseg.models.settings import Model
 from geoseg.samples import augment as augment_room
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
 from geoseg.training import advice, recipe, refit
+from geoseg.training.cards import card_of
 from geoseg.training.checks import described
-from geoseg.training.loop import Task, fit_network, loading
-from geoseg.training.lr_find import find_rate
+from geoseg.training.loop import Task, loading
 from geoseg.training.objectives import loss
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.supervised import Objective, Supervised
-from geoseg.training.processes.ranks import Ranks, ready
+from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.pictures import TilePictures
-from geoseg.training.sampler import Share, Shuffle
-from geoseg.training.settings import Fit, TrainingSettings
+from geoseg.training.run.recorder import Keep
+from geoseg.training.run_training import TaskBuilder, loaders, run_training
+from geoseg.training.sampler import Shuffle
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.validation import Difficulty, SegmentationValidator
 
 CPU_BATCH, GPU_BATCH = 4, 16
@@ -49,53 +47,28 @@ and costs nearly as much."""
 def learn(
     dataset: Dataset, folder: Path, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
 ) -> str:
-    """Train into `folder`, with the other processes if there are any.
+    """Train into `folder`; as `run_training`.
 
     unlabelled: scenes with the data set's bands to learn from as well.
-    Returns: what came out, as a text for people.
     """
-    torch.manual_seed(study.seed)
+    return run_training(builder(dataset, study, unlabelled=unlabelled), folder)
+
+
+def builder(
+    dataset: Dataset, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
+) -> TaskBuilder:
+    """What a training on tiles of images has to know; the arguments as of `learn`."""
     times = fuller(dataset)
-    study, device, fabric = ready(
-        recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH
+    session = ready(recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH)
+    task = partial(make_task, session=session, unlabelled=unlabelled)
+    return TaskBuilder(
+        session=session,
+        card=card_of(dataset, study.model),
+        task=partial(task, dataset),
+        again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
+        opening=partial(_opening, dataset, session, unlabelled),
+        judged=partial(_judged, dataset, session.device),
     )
-    fit, model, ranks = refit.first(study.fit), study.model, Ranks.of(fabric)
-    card = ModelCard.of(dataset, model, {})
-    network = checkpoint.build(card)
-    with fabric.rank_zero_first(local=True):  # weights are downloaded once
-        before = None if study.lr_find else folder
-        card, started = transfer.begin(network, model, card, before)
-    task = make_task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
-    task.keep = checkpoint.keeper(folder, card)
-    if ranks.first:
-        print(started + _opening(dataset, network, model, task, f"{device}{ranks}"))
-        print(recipe.said(study))
-        for line in described(dataset, unlabelled):
-            print(line)
-    if study.lr_find:
-        return find_rate(task, fit, fabric=fabric, seed=study.seed)
-    history = fit_network(task, fit, fabric=fabric, seed=study.seed)
-    if not ranks.first:
-        return ""
-    said = [_advice(dataset, folder, device)]
-    if fit.refit and dataset.tiles("val"):
-        both = replace(
-            dataset, own=tuple(as_train(tile) for split in SPLITS for tile in dataset.tiles(split))
-        )
-
-        def again(place: Path, fit: Fit) -> None:
-            torch.manual_seed(study.seed)
-            judged = ModelCard.read(refit.judged(folder))
-            network = checkpoint.build(card)
-            transfer.load(network, model, card)
-            task = make_task(
-                both, network, study, folder=place, fabric=fabric, unlabelled=unlabelled
-            )
-            task.keep = lambda best, _: checkpoint.keeper(place, judged)(best, judged.scores)
-            fit_network(task, fit, fabric=fabric, seed=study.seed)
-
-        said.append(refit.second(fit, history, folder, again))
-    return _closing(history, fit, folder, said)
 
 
 def fuller(dataset: Dataset) -> int:
@@ -103,8 +76,13 @@ def fuller(dataset: Dataset) -> int:
     return min(max((FULL // dataset.tiling.size) ** 2, 1), MOST)
 
 
-def as_train(tile: Tile) -> Tile:
-    """A val tile as one of train; others as they are."""
+def with_val(dataset: Dataset) -> Dataset:
+    """The data set with its val tiles among those of train."""
+    tiles = [tile for split in SPLITS for tile in dataset.tiles(split)]
+    return replace(dataset, own=tuple(map(_as_train, tiles)))
+
+
+def _as_train(tile: Tile) -> Tile:
     return replace(tile, split="train") if tile.split == "val" else tile
 
 
@@ -121,23 +99,21 @@ def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
 def make_task(
     dataset: Dataset,
     network: nn.Module,
-    study: TrainingSettings,
+    session: Session,
     *,
     folder: Path,
-    fabric: Fabric,
+    keep: Keep,
     unlabelled: Sequence[Scene] = (),
 ) -> Task:
-    """What is to be learnt from a data set; the arguments as of `learn`."""
+    """What is to be learnt from a data set; the arguments as of `learn` and of `Task`."""
+    study, ranks, fabric = session.study, session.ranks, session.fabric
     fit, augment, names = study.fit, study.augment, dataset.legend.names
-    ranks = Ranks.of(fabric)
     tiles = train_tiles(dataset, fit.train_share, study.seed)
     train: Any = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
     val = ValTiles(dataset)
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
-    feeding = loading(fit, fabric.device) | {"collate_fn": gather}
     criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
-    share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
     lesson: Objective = Supervised(criterion)
     if unlabelled:
         if part < 2:
@@ -148,43 +124,51 @@ def make_task(
         statistics = dataset.statistics
         train = PairedTiles(train, unlabelled, augment=augment, statistics=statistics)
         lesson = MeanTeacher(criterion, fit, autocast=fabric.autocast, ranks=ranks)
-    difficulty = None
+    difficulty = pictures = None
     if fit.hard:
-        seen = ValTiles(dataset, tiles=tiles)
-        difficulty = Difficulty(seen, part, fabric=fabric, options=feeding)
+        options = loading(fit, fabric.device) | {"collate_fn": gather}
+        difficulty = Difficulty(
+            ValTiles(dataset, tiles=tiles), part, fabric=fabric, options=options
+        )
+    if fit.pictures and len(val):
+        pictures = TilePictures(dataset, ValTiles(dataset), fabric)
+    shuffle = Shuffle.of(counts, fit, study.seed)
     return Task(
-        network,
-        lesson,
-        DataLoader(train, part, sampler=share, **feeding),
-        DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **feeding),
-        SegmentationValidator(names),
-        folder,
-        lambda *_: None,
-        train.title,
-        difficulty,
-        TilePictures(dataset, ValTiles(dataset), fabric) if fit.pictures and len(val) else None,
+        network=network,
+        lesson=lesson,
+        **loaders(session, train, val, shuffle, collate_fn=gather),
+        judge=SegmentationValidator(names),
+        folder=folder,
+        keep=keep,
+        title=train.title,
+        difficulty=difficulty,
+        pictures=pictures,
     )
 
 
-def _opening(dataset: Dataset, network: nn.Module, model: Model, task: Task, on: str) -> str:
+def _opening(
+    dataset: Dataset,
+    session: Session,
+    unlabelled: Sequence[Scene],
+    network: nn.Module,
+    task: Task,
+) -> str:
     size = sum(p.numel() for p in network.parameters()) / 1e6
     train: Any = task.train.dataset
     val: Any = task.val.dataset
+    model = session.study.model
     lines = [
         f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
-        f" {len(dataset.legend)} classes, on {on}",
+        f" {len(dataset.legend)} classes, on {session}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
     ]
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []
-    return "\n".join(lines)
+    return "\n".join([*lines, recipe.said(session.study), *described(dataset, unlabelled)])
 
 
-def _closing(history: History, fit: Fit, folder: Path, said: Sequence[str]) -> str:
-    lines = [f"{history.finished(fit)}: {history.minutes:.1f} minutes"]
+def _judged(dataset: Dataset, device: Device, folder: Path, history: History) -> str:
+    lines = []
     if history.rows and "val_miou" in history.rows[-1]:
         lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
-    lines += [text for text in said if text]
-    lines += [f"note: {remark}" for remark in history.remarks()]
-    lines.append(f"weights: {folder / BEST}  curves: {folder / 'curves.png'}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, _advice(dataset, folder, device)]))
