@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geoseg import __version__
 from geoseg.errors import Faults, InputError, shown
@@ -25,9 +25,6 @@ from geoseg.received.field_types import check_types, plain_name
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.dated import AnyScene, DatedScene
 from geoseg.scenes.scene import Scene
-
-if TYPE_CHECKING:
-    pass
 
 DESCRIPTION = "dataset.json"
 GROUND, ON_MAP = "ground", "map"
@@ -80,14 +77,12 @@ class Dataset:
     @property
     def bands(self) -> tuple[str, ...]:
         """Of an image, or of each date."""
-        first = self.scenes[0]
-        return first.stack.bands if isinstance(first, DatedScene) else first.bands
+        return self.scenes[0].bands_of_a_date
 
     @property
     def tags(self) -> tuple[BandTags, ...]:
         """What the files say of each band: the scale and offset that all values are brought to."""
-        stacks = [scene.stack for scene in self.scenes if isinstance(scene, DatedScene)]
-        found = [one.tags for one in stacks or self.scenes if one.tags]  # type: ignore[union-attr]
+        found = [scene.tags for scene in self.scenes if scene.tags]
         return usual(found) if found else ()
 
     def target(self, scene: str) -> Path:

@@ -129,7 +129,7 @@ def _suited(
         return None
     if known is not None:
         record.notes[scene.name], record.nodata[scene.name] = list(known.notes), known.nodata
-        return suitability.with_nodata(fitting, known.nodata)
+        return fitting.with_nodata(known.nodata)
     try:
         found = suitability.check_values(fitting, card)
         fitting = found.scene

@@ -422,7 +422,7 @@ def test_files_open_at_a_time_are_few(made, monkeypatch):
     window = Window(0, 0, 16, 16)
     first = scenes.read("west", window)[0]
     scenes.read("east", window)
-    assert list(scenes._open) == ["east"]
+    assert list(scenes._open._open) == ["east"]
     assert np.array_equal(scenes.read("west", window)[0], first)
 
 
