@@ -21,7 +21,7 @@ from geoseg.geo.vector import write_layer
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.received import sqlite_file
-from geoseg.received.field_types import check_types, plain_name
+from geoseg.received.fields import check_types, plain_name
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.dated import AnyScene, DatedScene
 from geoseg.scenes.scene import Scene
