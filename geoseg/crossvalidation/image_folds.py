@@ -8,32 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
-from torch.utils.data import DataLoader
 
 from geoseg.crossvalidation.draw import Folding, draw_folds
 from geoseg.crossvalidation.folds import FoldJob, FoldPlan, Way
 from geoseg.crossvalidation.layout import Layout, check_units
 from geoseg.crossvalidation.scores import TILE_NOUNS, JudgedPixels
-from geoseg.dataset.prepare import filled, measure
 from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import TILES, Dataset, Tile
 from geoseg.errors import Faults, InputError
-from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.evaluation.accuracy import Scores
 from geoseg.geo.vector import write_layer
-from geoseg.models.device import Device
 from geoseg.models.settings import Model
-from geoseg.outputs.summary import Summary
-from geoseg.samples.augment import Augment
-from geoseg.samples.settings import SeriesSamples
-from geoseg.samples.tiles import ValTiles
 from geoseg.training.checks import check_dataset
-from geoseg.training.loop import loading, read_well
-from geoseg.training.run_training import train_for_fold
-from geoseg.training.settings import Fit, Loss, TrainingSettings
-from geoseg.training.tasks.images import builder
-from geoseg.training.validation import inputs
 
 FitTiles = Callable[..., np.ndarray]
 """(dataset, train, held_out, *, seed) → confusion matrix (K, K)."""
@@ -225,60 +211,3 @@ def _check_train(tiles: Sequence[Tile], place: str) -> None:
             f"{place}: no labelled pixel is left to train on beyond the buffer; set fewer folds, a"
             " smaller split.buffer_m or a smaller split.block_m"
         )
-
-
-def fit_fold(
-    dataset: Dataset,
-    train_tiles: Sequence[Tile],
-    held_out_tiles: Sequence[Tile],
-    *,
-    model: Model,
-    loss: Loss,
-    augment: Augment,
-    fit: Fit,
-    seed: int,
-) -> np.ndarray:
-    """Train on some tiles, the scaling being theirs too, and judge others with the last weights.
-
-    What is held out chooses nothing: neither scaling nor epoch. A tile's split does not matter.
-    Returns: confusion matrix (K, K) int64 of the labelled pixels held out, each counted once.
-    Raises: InputError if the training ran away.
-    """
-    own = [replace(tile, split="train") for tile in train_tiles]
-    own += [replace(tile, split="test") for tile in held_out_tiles]
-    fold = replace(dataset, own=tuple(own))
-    fold = filled(replace(fold, statistics=measure(fold, Summary())))
-    study = TrainingSettings(model, loss, fit, SeriesSamples(), seed, augment=augment)
-    made = builder(fold, study)
-    network = train_for_fold(made.session, made.card, made.task)
-    device, fit = made.session.device, made.session.study.fit
-    options = loading(fit, device.torch)
-    return _judge(
-        network,
-        DataLoader(ValTiles(fold, "test"), fit.batch_size, **options),
-        len(fold.legend),
-        device=device,
-        rate=fit.peak,
-    )
-
-
-def _judge(
-    network: nn.Module,
-    batches: DataLoader[tuple[torch.Tensor, torch.Tensor]],
-    classes: int,
-    *,
-    device: Device,
-    rate: float,
-) -> np.ndarray:
-    """Confusion matrix (K, K). rate: the learning rate, for the words if it was too high."""
-    matrix = np.zeros((classes, classes), np.int64)
-    with torch.inference_mode(), device.autocast(), read_well():
-        for image, target in batches:
-            logits = network(*inputs(image.to(device.torch)))
-            if not torch.isfinite(logits).all():
-                raise InputError(
-                    "the network gives no numbers, its training ran away; set a lower"
-                    f" fit.learning_rate than {rate:g}"
-                )
-            matrix += confusion(target.numpy(), logits.argmax(dim=1).cpu().numpy(), classes)
-    return matrix

@@ -6,7 +6,7 @@ That of prepare_series for unit=map is the same, its scenes being dated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -107,6 +107,11 @@ class Dataset:
         for tile in found:
             check_types(tile, f"{path}, tile of {shown(tile.scene)}")
         return found
+
+    def with_splits(self, **tiles: Sequence[Tile]) -> Dataset:
+        """The data set with these tiles, by split, in the place of its own."""
+        dealt = (replace(tile, split=split) for split, some in tiles.items() for tile in some)
+        return replace(self, own=tuple(dealt))
 
     def save(self) -> None:
         """Write dataset.json; it comes last, and so says that the folder is whole."""

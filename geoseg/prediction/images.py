@@ -14,7 +14,7 @@ from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.network import Engine, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport, make_maps, note, plan, settings_of
+from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
@@ -51,10 +51,5 @@ def predict(
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings)
     report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
-    jobs = plan(found, network, tiling, record, report)
-    names = {scene.name for scene in found} | set(refused)
-    report.others = [name for name in record.scenes if name not in names]
-    note(record, report, found)
-    if jobs:
-        make_maps(network, jobs, record, report, engine)
+    map_scenes(network, found, tiling, record, report, engine)
     return report

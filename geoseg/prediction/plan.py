@@ -143,6 +143,23 @@ def _suited(
     return fitting
 
 
+def map_scenes(
+    network: TrainedNetwork,
+    scenes: Sequence[AnyScene],
+    tiling: Tiling,
+    record: Record,
+    report: PredictionReport,
+    engine: Engine | None,
+) -> None:
+    """Make the maps that are still to be made, and say and record what will have none."""
+    jobs = plan(scenes, network, tiling, record, report)
+    names = {scene.name for scene in scenes} | set(report.refused)
+    report.others = [name for name in record.scenes if name not in names]
+    note(record, report, scenes)
+    if jobs:
+        make_maps(network, jobs, record, report, engine)
+
+
 def note(record: Record, report: PredictionReport, scenes: Sequence[AnyScene] = ()) -> None:
     """Say and record which scenes will have no map; one of before would contradict that."""
     by_name = {scene.name: scene for scene in scenes}

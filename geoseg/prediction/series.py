@@ -19,7 +19,7 @@ from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.network import Engine, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport, make_maps, note, plan, settings_of
+from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import DatedScene, dated, write_clear
@@ -122,12 +122,7 @@ def predict_series(
     scenes = dated_scenes(stacks, card, series)
     if warning := unmasked(card, stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
-    jobs = plan(scenes, network, tiling, record, report)
-    names = {scene.name for scene in scenes}
-    report.others = [name for name in record.scenes if name not in names]
-    note(record, report, scenes)
-    if jobs:
-        make_maps(network, jobs, record, report, engine)
+    map_scenes(network, scenes, tiling, record, report, engine)
     for scene in scenes:
         path = out / CLEAR / f"{scene.name}.tif"
         mapped = scene.name in report.done or scene.name in report.before

@@ -477,6 +477,15 @@ def test_a_finished_or_stopped_training_goes_on(made, tmp_path):
     assert (tmp_path / "b" / "best.safetensors").read_bytes() == before
 
 
+def test_a_refit_learns_from_val_too(made, tmp_path):
+    run, fit = tmp_path / "run", Fit(**vars(QUICK) | {"epochs": 1, "refit": True})
+    text = train_series(made, config_of(run, fit=fit))
+    assert "\n\ntrained once more on train and val: 1 epochs" in text
+    weights = (run / "best.safetensors").read_bytes()
+    assert weights == (run / "refit" / "best.safetensors").read_bytes()
+    assert weights != (run / "refit" / "judged.safetensors").read_bytes()
+
+
 def test_networks_that_do_not_suit_are_refused(made, dataset, tmp_path):
     with pytest.raises(InputError, match=r"model=unet: not for windows through time.*utae"):
         train_series(made, config_of(tmp_path / "run", model=Model("unet")))

@@ -8,33 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
 from geoseg.dataset.tiles import Dataset
-from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.evaluation.accuracy import Scores
 from geoseg.evaluation.by_date import ByDate
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
 from geoseg.outputs.files import write_json
-from geoseg.samples.cubes import Batch, TrainCubes, ValCubes, collate
-from geoseg.samples.tiles import train_tiles
+from geoseg.samples.cubes import Batch, Cube, ValCubes, collate
 from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.loop import Task
-from geoseg.training.objectives import loss
-from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
-from geoseg.training.run.recorder import Keep
-from geoseg.training.run_training import TaskBuilder, loaders, run_training
-from geoseg.training.sampler import Shuffle
+from geoseg.training.run_training import TaskBuilder, run_training
 from geoseg.training.settings import TrainingSettings
-from geoseg.training.tasks.images import with_val
+from geoseg.training.tasks.images import make_task, with_val
 from geoseg.training.tasks.series import SCORES
-from geoseg.training.validation import SegmentationValidator
+from geoseg.training.validation import count
 
 BATCH = 4
 """Tiles per step where the settings leave it open: each brings all its dates."""
@@ -45,7 +39,7 @@ CURVE_TILES = 16
 def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
     """Train into `folder`; as `run_training`."""
     session, card = ready(recipe.for_images(study, dataset), BATCH), card_of(dataset, study.model)
-    task = partial(_task, session=session)
+    task = partial(make_task, session=session)
     return run_training(
         TaskBuilder(
             session=session,
@@ -56,26 +50,6 @@ def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
             judged=partial(_judged, dataset, card, session.device),
         ),
         folder,
-    )
-
-
-def _task(
-    dataset: Dataset, network: nn.Module, session: Session, *, folder: Path, keep: Keep
-) -> Task:
-    study, names = session.study, dataset.legend.names
-    fit, ranks = study.fit, session.ranks
-    tiles = train_tiles(dataset, fit.train_share, study.seed)
-    train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
-    counts = [tile.counts for tile in tiles]
-    shuffle = Shuffle.of(counts, fit, study.seed)
-    return Task(
-        network=network,
-        lesson=Supervised(loss.build(study.loss, counts, names=names, ranks=ranks)),
-        **loaders(session, train, ValCubes(dataset), shuffle, collate_fn=collate),
-        judge=SegmentationValidator(names),
-        folder=folder,
-        keep=keep,
-        title=train.title,
     )
 
 
@@ -99,16 +73,15 @@ def judge(
     until: float | None = None,
 ) -> Scores:
     """Scores over the pixels of batches of cubes. until: only dates up to this day are seen."""
-    matrix = np.zeros((len(names), len(names)), np.int64)
-    network.eval()
-    with torch.inference_mode(), device.autocast():
-        for cube, target in batches:
-            values, valid, days = (part.to(device.torch) for part in cube)
-            if until is not None:
-                valid = valid & (days <= until)[..., None, None]
-            found = network(values, valid, days).argmax(dim=1)
-            matrix += confusion(target.numpy(), found.cpu().numpy(), len(names))
-    return Scores.of(matrix, names)
+
+    def seen(cube: Cube) -> Cube:
+        values, valid, days = cube
+        return values, valid if until is None else valid & (days <= until)[..., None, None], days
+
+    matrix = count(
+        network.eval(), batches, len(names), device=device.torch, autocast=device.autocast, see=seen
+    )
+    return Scores.of(matrix.cpu().numpy(), names)
 
 
 def _judged(dataset: Dataset, card: ModelCard, device: Device, folder: Path, _: History) -> str:

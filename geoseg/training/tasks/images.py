@@ -8,22 +8,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from geoseg.dataset import retile
+from geoseg.dataset.prepare import filled, measure
 from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.device import Device
+from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
+from geoseg.samples.cubes import TrainCubes, ValCubes, collate
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
 from geoseg.training import advice, recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described
-from geoseg.training.loop import Task, loading
+from geoseg.training.loop import Task, loading, read_well
 from geoseg.training.objectives import loss
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.supervised import Objective, Supervised
@@ -31,10 +37,10 @@ from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.pictures import TilePictures
 from geoseg.training.run.recorder import Keep
-from geoseg.training.run_training import TaskBuilder, loaders, run_training
+from geoseg.training.run_training import TaskBuilder, loaders, run_training, train_for_fold
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import TrainingSettings
-from geoseg.training.validation import Difficulty, SegmentationValidator
+from geoseg.training.validation import Difficulty, SegmentationValidator, count
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open, of 256 px and more."""
@@ -71,6 +77,38 @@ def builder(
     )
 
 
+def fit_fold(
+    dataset: Dataset, train: Sequence[Tile], held_out: Sequence[Tile], study: TrainingSettings
+) -> np.ndarray:
+    """Train on some tiles, the scaling being theirs too, and judge others with the last weights.
+
+    What is held out chooses nothing: neither scaling nor epoch. A tile's split does not matter.
+    Returns: confusion matrix (K, K) int64 of the labelled pixels held out, each counted once.
+    Raises: InputError if the training ran away.
+    """
+    fold = dataset.with_splits(train=train, test=held_out)
+    fold = filled(replace(fold, statistics=measure(fold, Summary())))
+    made = builder(fold, study)
+    network = train_for_fold(made.session, made.card, made.task)
+    fit, device = made.session.study.fit, made.session.device
+
+    def sound(image: Tensor) -> Tensor:
+        logits: Tensor = network(image)
+        if not torch.isfinite(logits).all():
+            raise InputError(
+                "the network gives no numbers, its training ran away; set a lower"
+                f" fit.learning_rate than {fit.peak:g}"
+            )
+        return logits
+
+    batches = DataLoader(ValTiles(fold, "test"), fit.batch_size, **loading(fit, device.torch))
+    with read_well():
+        matrix = count(
+            sound, batches, len(fold.legend), device=device.torch, autocast=device.autocast
+        )
+    return matrix.cpu().numpy()
+
+
 def fuller(dataset: Dataset) -> int:
     """How many times as large as usual the batches of a data set of small tiles are."""
     return min(max((FULL // dataset.tiling.size) ** 2, 1), MOST)
@@ -78,12 +116,8 @@ def fuller(dataset: Dataset) -> int:
 
 def with_val(dataset: Dataset) -> Dataset:
     """The data set with its val tiles among those of train."""
-    tiles = [tile for split in SPLITS for tile in dataset.tiles(split)]
-    return replace(dataset, own=tuple(map(_as_train, tiles)))
-
-
-def _as_train(tile: Tile) -> Tile:
-    return replace(tile, split="train") if tile.split == "val" else tile
+    train, val, test = map(dataset.tiles, SPLITS)
+    return dataset.with_splits(train=train + val, test=test)
 
 
 def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
@@ -105,12 +139,22 @@ def make_task(
     keep: Keep,
     unlabelled: Sequence[Scene] = (),
 ) -> Task:
-    """What is to be learnt from a data set; the arguments as of `learn` and of `Task`."""
+    """What is to be learnt from tiles, with dates or without.
+
+    The arguments are as of `learn` and of `Task`.
+    """
     study, ranks, fabric = session.study, session.ranks, session.fabric
     fit, augment, names = study.fit, study.augment, dataset.legend.names
     tiles = train_tiles(dataset, fit.train_share, study.seed)
-    train: Any = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
-    val = ValTiles(dataset)
+    train: Any
+    val: Any
+    if dataset.reference is None:
+        varied = augment_room.build(augment)
+        train = TrainTiles(dataset, varied, jitter=fit.jitter, tiles=tiles)
+        val, together, shown = ValTiles(dataset), gather, fit.pictures
+    else:
+        train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
+        val, together, shown = ValCubes(dataset), collate, 0
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
     criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
@@ -130,13 +174,13 @@ def make_task(
         difficulty = Difficulty(
             ValTiles(dataset, tiles=tiles), part, fabric=fabric, options=options
         )
-    if fit.pictures and len(val):
+    if shown and len(val):
         pictures = TilePictures(dataset, ValTiles(dataset), fabric)
     shuffle = Shuffle.of(counts, fit, study.seed)
     return Task(
         network=network,
         lesson=lesson,
-        **loaders(session, train, val, shuffle, collate_fn=gather),
+        **loaders(session, train, val, shuffle, collate_fn=together),
         judge=SegmentationValidator(names),
         folder=folder,
         keep=keep,

@@ -17,7 +17,6 @@ from geoseg.evaluation.by_date import ByDate
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
-from geoseg.models.settings import Model
 from geoseg.models.view import view_of
 from geoseg.outputs.files import write_json
 from geoseg.samples.draw import part_of
@@ -34,7 +33,7 @@ from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, run_training, train_for_fold
 from geoseg.training.sampler import BatchShuffle, Share, Shuffle
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.validation import SegmentationValidator
 
 BATCH = 64
@@ -69,22 +68,14 @@ def _none_of(samples: Samples) -> Samples:
 
 
 def fit_fold(
-    dataset: SeriesDataset,
-    train: Samples,
-    held_out: Samples,
-    *,
-    model: Model,
-    loss: Loss,
-    fit: Fit,
-    series: SeriesSamples,
-    seed: int,
+    dataset: SeriesDataset, train: Samples, held_out: Samples, study: TrainingSettings
 ) -> np.ndarray:
     """Train on some samples, the scaling being theirs too, and judge others.
 
     Returns: probabilities (N, K) float32 of the samples held out.
     """
-    session = ready(recipe.for_series(TrainingSettings(model, loss, fit, series, seed)), BATCH)
-    train = train.take(part_of(len(train), session.study.fit.train_share, seed))
+    session = ready(recipe.for_series(study), BATCH)
+    train = train.take(part_of(len(train), study.fit.train_share, study.seed))
     statistics = measure(dataset.folder, train, dataset.bands)
     card = card_of_samples(dataset, session.study, statistics, train)
     learning = SeriesLearning(dataset, card, session)
