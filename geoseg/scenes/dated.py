@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -133,6 +133,7 @@ def dated(
     return [DatedScene(stack, of, min_clear) for stack, of in zip(stacks, days, strict=True)]
 
 
+@runtime_checkable
 class AnyScene(Protocol):
     """What maps are made of: a Scene, or dated images as one."""
 
