@@ -148,6 +148,7 @@ def make_task(
     tiles = train_tiles(dataset, fit.train_share, study.seed)
     train: Any
     val: Any
+    together: Any
     if dataset.reference is None:
         varied = augment_room.build(augment)
         train = TrainTiles(dataset, varied, jitter=fit.jitter, tiles=tiles)
