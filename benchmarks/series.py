@@ -321,14 +321,13 @@ def trained(
     """Class indices of the test samples by a network."""
     import torch
 
+    from geoseg.training.settings import TrainingSettings
     from geoseg.training.tasks.series import fit_fold
 
     torch.set_num_threads(1)
     config = composed(row, network)
-    probabilities = fit_fold(
-        dataset, train, test, model=config.model, loss=config.loss, fit=config.fit,
-        series=config.series, seed=seed,
-    )  # fmt: skip
+    study = TrainingSettings(config.model, config.loss, config.fit, config.series, seed)
+    probabilities = fit_fold(dataset, train, test, study)
     return probabilities.argmax(axis=1)
 
 

@@ -41,8 +41,9 @@ from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
+from geoseg.training.cards import card_of_samples
 from geoseg.training.settings import Fit, Loss, TrainingSettings
-from geoseg.training.tasks.series import indices, make_card
+from geoseg.training.tasks.series import indices
 
 BATCH, PIXELS = 128, 32
 LOOPED = 150
@@ -215,7 +216,7 @@ def prepare_into(source: FromStacks, legend: Legend, folder: Path) -> float:
 
 def read_row(dataset: SeriesDataset, samples: Samples, folder: Path, rounds: int) -> list[object]:
     study = TrainingSettings(Model("psetae"), Loss(), Fit(), SeriesSamples(pixels=PIXELS), 0)
-    view = view_of(make_card(dataset, study, dataset.statistics))
+    view = view_of(card_of_samples(dataset, study, dataset.statistics))
     vary = SeriesSamples(pixels=PIXELS, drop_dates=0.0)
     feed = SeriesBatches(
         dataset.folder, samples, indices(samples.code, dataset.legend.codes), view, vary
@@ -236,7 +237,7 @@ def read_row(dataset: SeriesDataset, samples: Samples, folder: Path, rounds: int
 
 def network_rows(dataset: SeriesDataset, samples: Samples, rounds: int) -> list[list[object]]:
     study = TrainingSettings(Model("psetae"), Loss(), Fit(), SeriesSamples(pixels=PIXELS), 0)
-    view = view_of(make_card(dataset, study, dataset.statistics))
+    view = view_of(card_of_samples(dataset, study, dataset.statistics))
     vary = SeriesSamples(pixels=PIXELS, drop_dates=0.0)
     feed = SeriesBatches(dataset.folder, samples, np.zeros(len(samples)), view, vary)
     batches = [feed[draws][0] for draws in InOrder(len(feed), BATCH)]

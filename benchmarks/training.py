@@ -226,7 +226,13 @@ def fitted(dataset: Dataset, device: Device, steps: int, batch: int) -> float:
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w", encoding="utf-8") as null:
         judge = SegmentationValidator(dataset.legend.names)
         task = Task(
-            network(dataset), Supervised(watch), loader, nothing, judge, Path(folder), forget
+            network=network(dataset),
+            lesson=Supervised(watch),
+            train=loader,
+            val=nothing,
+            judge=judge,
+            folder=Path(folder),
+            keep=forget,
         )
         fit_network(task, fit, fabric=start(device), seed=0, console=Console(file=null))
     times = watch.times[WARM:]

@@ -15,6 +15,7 @@ from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
 from geoseg.training.settings import Loss, TrainingSettings
+from geoseg.training.start import learn
 
 PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
 
@@ -40,7 +41,7 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
     with opened(config, "pretrain", PRODUCTS, files=paths):
         imagery = Imagery.of(scenes, config.tiling.size, val=config.val, seed=config.seed)
         return launch.spread(
-            "geoseg.training.tasks.encoder:learn_encoder",
+            learn,
             imagery,
             Path(config.run),
             TrainingSettings(

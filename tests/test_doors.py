@@ -22,10 +22,8 @@ DOORS = {
     "lightning": {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),
-        *("training.tasks.images", "training.tasks.series", "training.tasks.encoder"),
-        *("training.run.pictures", "training.run.tensorboard", "crossvalidation.image_fold"),
+        *("training.run.pictures", "training.run.tensorboard"),
     },
-    "torchmetrics": {"training.validation"},
     "sklearn": {"training.tasks.grow"},
     "mlflow": {"training.run.mlflow"},
     "wandb": {"training.run.wandb"},

@@ -9,7 +9,6 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.training import recipe
 from geoseg.training.run import folder as command
-from geoseg.training.settings import ANYWHERE
+from geoseg.training.settings import ANYWHERE, TrainingSettings
 
 FitFold = Callable[..., np.ndarray]
 """(dataset, train, held_out, *, model, loss, fit, seed) with, for series, `series` → probabilities
@@ -71,8 +70,8 @@ def crossvalidate(
 ) -> Crossvalidation:
     """Train and judge a network per fold into the folder `config.run`, or go on there.
 
-    fit_fold: trains on one part and judges another; by default that of training.tasks.series, or
-    of image_fold for images.
+    fit_fold: (dataset, train, held_out, settings of the training) → what a network that is trained
+    on one part makes of the other; by default that of geoseg.training.tasks.
     Raises: InputError before the first training for anything that could not end well.
     """
     of_series = isinstance(dataset, SeriesDataset)
@@ -170,24 +169,25 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: FoldPlan, config: Crossvalid
 
 def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series: bool) -> FitFold:
     """Trains and judges as the settings say: (dataset, train, held_out, *, seed) → result."""
-    given: dict[str, Any] = {"model": config.model, "loss": config.loss, "fit": config.fit}
-    if of_series:
-        given["series"] = config.series
-    else:
-        given["augment"] = config.augment
-    forest = config.model.name == FOREST
-    return partial(fit_fold or _network(of_series=of_series, forest=forest), **given)
+    study = TrainingSettings(
+        config.model, config.loss, config.fit, config.series, config.seed, augment=config.augment
+    )
+    fit = fit_fold or _network(of_series=of_series, forest=config.model.name == FOREST)
+
+    def fit_with(dataset: Any, train: Any, held_out: Any, *, seed: int) -> np.ndarray:
+        return fit(dataset, train, held_out, replace(study, seed=seed))
+
+    return fit_with
 
 
 def _network(*, of_series: bool, forest: bool) -> FitFold:
     # From here on torch is needed; whatever could be wrong without it has been said.
-    from geoseg.crossvalidation import image_fold
-    from geoseg.training.tasks import forest as learnforest
-    from geoseg.training.tasks import series as learnseries
+    from geoseg.training.tasks import forest as forests
+    from geoseg.training.tasks import images, series
 
     if forest:
-        return learnforest.fit_samples if of_series else learnforest.fit_tiles
-    return learnseries.fit_fold if of_series else image_fold.fit_fold
+        return forests.fit_samples if of_series else forests.fit_tiles
+    return series.fit_fold if of_series else images.fit_fold
 
 
 def _digest(folder: Path, table: str) -> str:

@@ -160,10 +160,7 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
 def filled(made: Dataset) -> Dataset:
     """The data set with the bands' means where bands of its partial scenes have no data."""
     means = made.statistics.mean
-    scenes = [
-        replace(scene, fill=means) if isinstance(scene, Scene) and scene.partial else scene
-        for scene in made.scenes
-    ]
+    scenes = [scene.filled(means) for scene in made.scenes]
     return replace(made, scenes=tuple(scenes))
 
 
@@ -330,9 +327,7 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
     if step > 1:
         summary.note(f"statistics: from {len(tiles[::step])} of {len(tiles)} train tiles")
     # Bands of an image are valid together; of a date, or of a partial image, some may be missing.
-    together = made.reference is None and not any(
-        isinstance(scene, Scene) and scene.partial for scene in made.scenes
-    )
+    together = made.reference is None and not any(scene.partial for scene in made.scenes)
     counts = [len(made.bands)] if together else [1] * len(made.bands)
     measures = [Measure(count) for count in counts]
     highs: dict[str, float] = {}
@@ -370,9 +365,8 @@ def _observations(
     Of dated scenes each band's are (1, T, H, W) and (T, H, W).
     """
     if isinstance(reader, DatedReader):
-        assert isinstance(scene, DatedScene)
         image, _ = reader.read(window)
-        values = image.reshape(len(scene.days), -1, *image.shape[1:])
+        values = image.reshape(len(scene.dates), -1, *image.shape[1:])
         seen = observed(values)
         return [(values[None, :, band], seen[:, band]) for band in range(values.shape[1])]
     if together:
@@ -459,9 +453,8 @@ def _scene_table(made: Dataset, summary: Summary) -> None:
 
 def _described(scene: AnyScene) -> str:
     """How many bands, and dates, of what type."""
-    if isinstance(scene, DatedScene):
-        return f"{len(scene.stack.bands)} × {len(scene.days)} dates {scene.dtype}"
-    return f"{len(scene.bands)} {scene.dtype}"
+    dates = f" × {len(scene.dates)} dates" if scene.dates else ""
+    return f"{len(scene.bands_of_a_date)}{dates} {scene.dtype}"
 
 
 def _warn(

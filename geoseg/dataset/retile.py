@@ -73,7 +73,7 @@ def slow_files(scene: AnyScene, side: int) -> list[Slow]:
 
     Raises: InputError if a file can't be opened.
     """
-    if not isinstance(scene, Scene):
+    if scene.dates:
         return []
     found = []
     for path in dict.fromkeys(scene.paths):

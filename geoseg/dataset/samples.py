@@ -24,7 +24,7 @@ from geoseg.outputs.files import read_json, replacing, write_json
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.received import sqlite_file
-from geoseg.received.field_types import check_types, plain_name
+from geoseg.received.fields import check_types, plain_name
 from geoseg.scenes.bands import BandStatistics
 
 SAMPLES = "samples.gpkg"

@@ -6,10 +6,10 @@ That of prepare_series for unit=map is the same, its scenes being dated.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geoseg import __version__
 from geoseg.errors import Faults, InputError, shown
@@ -21,13 +21,10 @@ from geoseg.geo.vector import write_layer
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.received import sqlite_file
-from geoseg.received.field_types import check_types, plain_name
+from geoseg.received.fields import check_types, plain_name
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.dated import AnyScene, DatedScene
 from geoseg.scenes.scene import Scene
-
-if TYPE_CHECKING:
-    pass
 
 DESCRIPTION = "dataset.json"
 GROUND, ON_MAP = "ground", "map"
@@ -80,14 +77,12 @@ class Dataset:
     @property
     def bands(self) -> tuple[str, ...]:
         """Of an image, or of each date."""
-        first = self.scenes[0]
-        return first.stack.bands if isinstance(first, DatedScene) else first.bands
+        return self.scenes[0].bands_of_a_date
 
     @property
     def tags(self) -> tuple[BandTags, ...]:
         """What the files say of each band: the scale and offset that all values are brought to."""
-        stacks = [scene.stack for scene in self.scenes if isinstance(scene, DatedScene)]
-        found = [one.tags for one in stacks or self.scenes if one.tags]  # type: ignore[union-attr]
+        found = [scene.tags for scene in self.scenes if scene.tags]
         return usual(found) if found else ()
 
     def target(self, scene: str) -> Path:
@@ -112,6 +107,11 @@ class Dataset:
         for tile in found:
             check_types(tile, f"{path}, tile of {shown(tile.scene)}")
         return found
+
+    def with_splits(self, **tiles: Sequence[Tile]) -> Dataset:
+        """The data set with these tiles, by split, in the place of its own."""
+        dealt = (replace(tile, split=split) for split, some in tiles.items() for tile in some)
+        return replace(self, own=tuple(dealt))
 
     def save(self) -> None:
         """Write dataset.json; it comes last, and so says that the folder is whole."""

@@ -19,13 +19,13 @@ import numpy as np
 
 from geoseg import __version__
 from geoseg.dataset.samples import UNITS
-from geoseg.dataset.tiles import GROUND, ON_MAP, Dataset
+from geoseg.dataset.tiles import GROUND, ON_MAP
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import BandTags
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.models.settings import Model
-from geoseg.received import json_fields
+from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.calendar import anchor, anchor_of
@@ -81,26 +81,6 @@ class ModelCard:
     pixel_size_on: str = GROUND
     """Where the pixels were measured: on the ground, or, by older versions, on the map."""
 
-    @classmethod
-    def of(cls, dataset: Dataset, model: Model, scores: dict[str, Any]) -> ModelCard:
-        """The card of a network that is trained on a data set of images."""
-        bands = dataset.settings["bands"]
-        dtypes = sorted({scene.dtype for scene in dataset.scenes})
-        return cls(
-            model=model.trained(),
-            bands=dataset.bands,
-            statistics=dataset.statistics,
-            dtype=dtypes[0],
-            nodata=bands["nodata"],
-            extra=bands["extra"],
-            pixel_size_m=dataset.pixel_size_m,
-            legend=dataset.legend,
-            tiling=dataset.tiling,
-            scores=scores,
-            tags=dataset.tags,
-            partial=bool(bands.get("partial")),
-        )
-
     @property
     def file_nodata(self) -> float | None:
         """The one value that meant nodata in the training's images; None if none or several did."""
@@ -131,7 +111,7 @@ class ModelCard:
             # Networks of before had no path at full resolution.
             if isinstance(values.get("model"), dict):
                 values["model"] = {"detail": 0} | values["model"]
-        json_fields.check(cls, values)
+        fields.check(cls, values)
         faults = Faults()
         parts: dict[str, Any] = {"bands": tuple(values["bands"])}
         with faults.collect():
@@ -139,7 +119,7 @@ class ModelCard:
         with faults.collect():
             parts["statistics"] = _statistics(values["statistics"], values["bands"])
         with faults.collect():
-            json_fields.check(Listed, values["legend"], "legend")
+            fields.check(Listed, values["legend"], "legend")
             parts["legend"] = Legend.from_dict(values["legend"])
         with faults.collect():
             parts["tiling"] = _made(Tiling, values["tiling"], "tiling")
@@ -149,7 +129,7 @@ class ModelCard:
                 )
         if values["series"] is not None:
             with faults.collect():
-                json_fields.check(SeriesCard, values["series"], "series")
+                fields.check(SeriesCard, values["series"], "series")
                 parts["series"] = SeriesCard.from_dict(values["series"])
         with faults.collect():
             parts["tags"] = tuple(map(_tags, values["tags"]))
@@ -221,26 +201,26 @@ def _unreadable(path: str | Path, what: str, error: Exception) -> InputError:
 
 def _made(kind: type, values: Any, where: str) -> Any:
     """Settings of a card. Raises: InputError."""
-    json_fields.check(kind, values, where)
+    fields.check(kind, values, where)
     return kind(**values)
 
 
 def _tags(values: Any) -> BandTags:
     """Tags of a band. Raises: InputError."""
     known = isinstance(values, dict) and values.get("nodata") in NOT_JSON
-    json_fields.check(BandTags, values | {"nodata": None} if known else values, "tags")
+    fields.check(BandTags, values | {"nodata": None} if known else values, "tags")
     return BandTags.from_dict(values)
 
 
 def _statistics(values: Any, bands: Sequence[str]) -> BandStatistics:
     """Statistics of a card. Raises: InputError if they can't be those of its bands."""
-    json_fields.check(BandStatistics, values, "statistics")
+    fields.check(BandStatistics, values, "statistics")
     faults = Faults()
     for name, column in values.items():
         if len(column) != len(bands):
             faults.add(f"statistics.{name}: {len(column)} values for {len(bands)} bands")
         elif not all(map(_is_finite, column)):
-            faults.add(f"statistics.{name}: not finite ({json_fields.shown(column)})")
+            faults.add(f"statistics.{name}: not finite ({fields.shown(column)})")
     faults.raise_if_any()
     made = BandStatistics.from_dict(values)
     for band, std, low, high in zip(bands, made.std, made.low, made.high, strict=True):
@@ -256,16 +236,16 @@ def _check_values(values: dict[str, Any], faults: Faults) -> None:
     _check_common(values, faults)
     nodata = values["nodata"]
     if isinstance(nodata, str) and nodata != "none":
-        faults.add(f"nodata: {json_fields.shown(nodata)}, expected a number, none or null")
+        faults.add(f"nodata: {fields.shown(nodata)}, expected a number, none or null")
     if values["pixel_size_on"] not in (GROUND, ON_MAP):
-        faults.add(f"pixel_size_on: {json_fields.shown(values['pixel_size_on'])}, unknown")
+        faults.add(f"pixel_size_on: {fields.shown(values['pixel_size_on'])}, unknown")
 
 
 def _check_common(values: dict[str, Any], faults: Faults) -> None:
     """What the cards of networks and of encoders have in common."""
     bands = values["bands"]
     if not bands or not all(bands):
-        faults.add(f"bands: {json_fields.shown(bands)}, expected a name for each")
+        faults.add(f"bands: {fields.shown(bands)}, expected a name for each")
     twice = [band for band, count in Counter(bands).items() if count > 1]
     if twice:
         faults.add(f"bands: {', '.join(twice[:3])} stands there more than once")
@@ -274,7 +254,7 @@ def _check_common(values: dict[str, Any], faults: Faults) -> None:
     except TypeError:
         real = False
     if not real:
-        faults.add(f"dtype: {json_fields.shown(values['dtype'])}, expected whole or real numbers")
+        faults.add(f"dtype: {fields.shown(values['dtype'])}, expected whole or real numbers")
     size = values["pixel_size_m"]
     if not _is_finite(size) or size < 0:
         faults.add(f"pixel_size_m: {size}, expected metres")
@@ -310,7 +290,7 @@ class EncoderCard:
     def from_json(cls, text: str) -> EncoderCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
         values = _parsed(text)
-        json_fields.check(cls, values)
+        fields.check(cls, values)
         faults = Faults()
         statistics = None
         with faults.collect():

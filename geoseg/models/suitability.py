@@ -25,7 +25,6 @@ from geoseg.scenes.fill_values import (
 )
 from geoseg.scenes.measure_units import remedy
 from geoseg.scenes.probe import THINNED, probes
-from geoseg.scenes.scene import Scene, fit_bands
 from geoseg.scenes.stack import observed
 
 PIXEL_TOLERANCE = 1.2
@@ -58,18 +57,14 @@ def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
     """
     faults = Faults()
     with faults.collect():
-        if isinstance(scene, DatedScene):
-            stack = scene.stack.select(card.bands)
-            scene = replace(scene, stack=stack.changed(changes_for(scene.name, stack.tags, card)))
-        else:
-            scene = fit_bands(scene, card.bands)
-            scene = scene.changed(changes_for(scene.name, scene.tags, card))
-            scene = replace(scene, fill=card.statistics.mean if scene.partial else ())
+        scene = scene.select_bands(card.bands)
+        scene = scene.changed(changes_for(scene.name, scene.tags, card))
+        scene = scene.filled(card.statistics.mean)
     with faults.collect():
         _check_pixel_size(scene, card)
     with faults.collect():
-        if days and isinstance(scene, DatedScene) and card.series is not None:
-            dates = np.array(scene.stack.dates, "datetime64[D]")
+        if days and scene.dates and card.series is not None:
+            dates = np.array(scene.dates, "datetime64[D]")
             card.series.check_days(f"series {scene.name}", dates, np.array(scene.days))
     faults.raise_if_any()
     return scene
@@ -171,7 +166,7 @@ def check_values(scene: AnyScene, card: ModelCard) -> Found:
     except UnreadableError:
         raise
     except InputError:
-        if isinstance(scene, DatedScene):
+        if scene.dates:
             raise
         return _look(scene, card, everywhere=True)  # dark corners are no proof
 
@@ -186,28 +181,26 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         raise UnreadableError(*error.faults) from None
     notes = _said_of_changes(scene, card)
     samples, nodata = _with_frame(scene, card, samples, notes)
-    scene = with_nodata(scene, nodata)
+    scene = scene.with_nodata(nodata)
     census = FillCensus(card.bands, card.statistics)
     valid = held = some = 0
-    partial = scene.stack.partial if isinstance(scene, DatedScene) else scene.partial
     for image, holds, _ in samples:
         census.add(image, holds)
         every, any_ = holds.all(axis=0), holds.any(axis=0)
         held += int(any_.sum())
-        valid += int((any_ if partial else every).sum())
+        valid += int((any_ if scene.partial else every).sum())
         some += int((any_ & ~every).sum())
     found = census.found()
     notes += said(scene.name, found, len(card.bands))
     if some:
-        what = "observations" if isinstance(scene, DatedScene) else "pixels with data"
-        notes.append(partial_note(scene.name, some / held, partial, what=what))
+        what = "observations" if scene.dates else "pixels with data"
+        notes.append(partial_note(scene.name, some / held, scene.partial, what=what))
     if not valid:
-        what = "observation" if isinstance(scene, DatedScene) else "pixel"
+        what = "observation" if scene.dates else "pixel"
         notes.append(f"{scene.name}: no {what} with data found: its map is all nodata")
     if valid >= FEWEST:
-        dated = isinstance(scene, DatedScene)
         highs = [
-            _high(census.values(place), found.get(band, []), dated=dated)
+            _high(scene, census.values(place), found.get(band, []))
             for place, band in enumerate(card.bands)
         ]
         if all(high is not None for high in highs):
@@ -215,19 +208,10 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
     return Found(scene, tuple(notes), nodata)
 
 
-def with_nodata(scene: AnyScene, nodata: float | None) -> AnyScene:
-    """The scene with a value that means nodata, None = as its files say."""
-    if nodata is None:
-        return scene
-    if isinstance(scene, DatedScene):
-        return replace(scene, stack=replace(scene.stack, nodata=nodata))
-    return replace(scene, nodata=nodata)
-
-
 def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
     """What is to be said of numbers that are brought to the training's scale and offset."""
-    own = scene.stack if isinstance(scene, DatedScene) else scene
-    made = dict.fromkeys(one for one in changes_for(scene.name, own.tags, card) if one != NO_CHANGE)
+    made = dict.fromkeys(changes_for(scene.name, scene.tags, card))
+    made.pop(NO_CHANGE, None)
     if not made:
         return []
     return [
@@ -236,21 +220,18 @@ def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
     ]
 
 
-def _high(values: np.ndarray, fill: list[Suspect], *, dated: bool) -> float | None:
+def _high(scene: AnyScene, values: np.ndarray, fill: list[Suspect]) -> float | None:
     """The highest value of a band that is no fill, unless all is; None if there is no value."""
     real = values[~np.isin(values, [one.value for one in fill])]
     values = real if len(real) else values
-    if not len(values):
-        return None
-    # Of dates not the largest: clouds that a mask has missed are brighter than any field.
-    return float(np.percentile(values, 98) if dated else values.max())
+    return scene.highest(values) if len(values) else None
 
 
 Sample = tuple[np.ndarray, np.ndarray, Window]
 """Pixels (C, h, w), where each band holds data (C, h, w), and the window that they show."""
 
 
-def _samples(scene: Scene, *, everywhere: bool = False) -> list[Sample]:
+def _samples(scene: AnyScene, *, everywhere: bool = False) -> list[Sample]:
     """Pixels of some windows of a scene, or all of a small one.
 
     everywhere: thin out the whole scene instead, as is done if all windows hit nodata.
@@ -293,9 +274,8 @@ def _with_frame(
     In the training such pixels never were data, so the network can say nothing of them.
     Returns: also the samples, as they are with that value.
     """
-    own = scene.stack if isinstance(scene, DatedScene) else scene
     value = card.file_nodata
-    if value is None or own.nodata is not None or not own.tags:
+    if value is None or scene.nodata is not None or not scene.tags:
         return samples, None
     places = [n for n, band in enumerate(card.bands) if band not in card.extra]
     frame = pixels = 0
@@ -303,14 +283,14 @@ def _with_frame(
     for image, holds, window in samples:
         equal = ((image[places] == value) & holds[places]).all(axis=0)
         frame, pixels = frame + int(equal.sum()), pixels + equal.size
-        if isinstance(scene, DatedScene):  # its dates lie one below the other
+        if scene.dates:  # they lie one below the other
             equal = equal.reshape(-1, window.height, window.width).any(axis=0)
         at_edge |= touches_edge(equal, window, scene.grid)
     share = frame / max(1, pixels)
     if share < FRAME_SHARE or not at_edge:
         return samples, None
     said = f"{scene.name}: {value:g} stands in all bands of {share:.1%} of the pixels, at its edge"
-    declared = [tags.nodata for place, tags in enumerate(own.tags) if place in places]
+    declared = [tags.nodata for place, tags in enumerate(scene.tags) if place in places]
     if any(nodata is not None for nodata in declared):
         notes.append(
             f"{said}: nodata in the training, but not declared here, where another value is; these"

@@ -34,8 +34,9 @@ from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
 from geoseg.parcels.style import add_style, qml
+from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.record import Record
-from geoseg.prediction.series import bands_for, dated_scenes, settled, told, unmasked
+from geoseg.prediction.series import dated_scenes, settled, unmasked
 from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _suited(
     for scene in scenes:
         with faults.collect():
             fits = suitability.check(scene, card, days=not parcels.own_periods)
-            suited.append(fits.scene.stack)  # type: ignore[union-attr]
+            suited.append(fits.scene.stack)  # type: ignore[attr-defined]
             said += fits.notes
     if parcels.own_periods:
         with faults.collect():

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import Faults, InputError
-from geoseg.geo import raster, vrt
-from geoseg.geo.raster import SUFFIXES
+from geoseg.errors import InputError
+from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import JOURNAL, NAME
-from geoseg.models.card import ModelCard
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
+from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.network import Engine, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport, make_maps, note, plan, settings_of
+from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
-from geoseg.prediction.series import told
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import find_files, find_scenes
+from geoseg.scenes.scene import find_scenes
 
 PRODUCTS = (folder.LANDCOVER, folder.CONFIDENCE, NAME, JOURNAL)
 
@@ -55,44 +51,5 @@ def predict(
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings)
     report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
-    jobs = plan(found, network, tiling, record, report)
-    names = {scene.name for scene in found} | set(refused)
-    report.others = [name for name in record.scenes if name not in names]
-    note(record, report, found)
-    if jobs:
-        make_maps(network, jobs, record, report, engine)
+    map_scenes(network, found, tiling, record, report, engine)
     return report
-
-
-def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
-    """How the bands of new scenes are found: as given, else as in the training.
-
-    Raises: InputError if an added raster of the training is gone and no other is given.
-    """
-    bands = bands or Bands()
-    faults = Faults()
-    for name in set(card.extra) - set(bands.extra):
-        if not vrt.allows(card.extra[name], os.getcwd()):
-            faults.add(
-                f"bands.extra.{name}: the model's file names {card.extra[name]}, which lies outside"
-                f" this folder and is not read unasked; set bands.extra.{name}=<that, or another>"
-            )
-            continue
-        try:
-            find_files(card.extra[name], SUFFIXES, "rasters")
-        except InputError:
-            faults.add(
-                f"bands.extra.{name}: the model was trained with this raster, and it is not at"
-                f" {card.extra[name]} any more; set bands.extra.{name}=<file, folder or glob>"
-            )
-    faults.raise_if_any()
-    wanted = replace(
-        bands,
-        nodata=card.nodata if bands.nodata is None else bands.nodata,
-        partial=card.partial if bands.partial is None else bands.partial,
-        extra=dict(card.extra) | dict(bands.extra),
-    )
-    if bands.pattern is not None and not bands.order:
-        # Files of other bands must neither be missed nor decide on the grid.
-        wanted = replace(wanted, order=list(card.bands))
-    return wanted

@@ -129,7 +129,7 @@ def _suited(
         return None
     if known is not None:
         record.notes[scene.name], record.nodata[scene.name] = list(known.notes), known.nodata
-        return suitability.with_nodata(fitting, known.nodata)
+        return fitting.with_nodata(known.nodata)
     try:
         found = suitability.check_values(fitting, card)
         fitting = found.scene
@@ -141,6 +141,23 @@ def _suited(
         report.refused[scene.name] = str(error)
         return None
     return fitting
+
+
+def map_scenes(
+    network: TrainedNetwork,
+    scenes: Sequence[AnyScene],
+    tiling: Tiling,
+    record: Record,
+    report: PredictionReport,
+    engine: Engine | None,
+) -> None:
+    """Make the maps that are still to be made, and say and record what will have none."""
+    jobs = plan(scenes, network, tiling, record, report)
+    names = {scene.name for scene in scenes} | set(report.refused)
+    report.others = [name for name in record.scenes if name not in names]
+    note(record, report, scenes)
+    if jobs:
+        make_maps(network, jobs, record, report, engine)
 
 
 def note(record: Record, report: PredictionReport, scenes: Sequence[AnyScene] = ()) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE
@@ -18,8 +17,9 @@ from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
+from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.network import Engine, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport, make_maps, note, plan, settings_of
+from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import DatedScene, dated, write_clear
@@ -59,20 +59,6 @@ def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> l
                     offset.check_against(stack, card.statistics.p2)
         faults.raise_if_any()
     return stacks
-
-
-def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
-    """How the bands of a series' files are found: as given, else as in the training."""
-    bands = bands or Bands()
-    nodata = card.nodata if bands.nodata is None else bands.nodata
-    partial = card.partial if bands.partial is None else bands.partial
-    order = list(bands.order) or list(card.bands)
-    return replace(bands, order=order, nodata=nodata, partial=partial)
-
-
-def told(bands: Bands) -> dict[str, Any]:
-    """What the settings say of bands, as JSON values: JSON knows no NaN."""
-    return asdict(bands) | {"nodata": None if bands.nodata is None else str(bands.nodata)}
 
 
 def settled(series: Series, card: ModelCard) -> Series:
@@ -136,19 +122,13 @@ def predict_series(
     scenes = dated_scenes(stacks, card, series)
     if warning := unmasked(card, stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
-    jobs = plan(scenes, network, tiling, record, report)
-    names = {scene.name for scene in scenes}
-    report.others = [name for name in record.scenes if name not in names]
-    note(record, report, scenes)
-    if jobs:
-        make_maps(network, jobs, record, report, engine)
+    map_scenes(network, scenes, tiling, record, report, engine)
     for scene in scenes:
         path = out / CLEAR / f"{scene.name}.tif"
         mapped = scene.name in report.done or scene.name in report.before
         fresh = scene.name in report.done
         if mapped and (fresh or not record.has(scene.name, CLEAR, path)):
-            shown = suitability.with_nodata(scene, record.nodata.get(scene.name))
-            write_clear(shown.stack, path)  # type: ignore[union-attr]
+            write_clear(scene.with_nodata(record.nodata.get(scene.name)).stack, path)
             record.keep(scene.name, CLEAR, path)
     record.save()
     return report

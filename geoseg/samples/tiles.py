@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from torch.utils.data import default_collate, get_worker_info
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.geo.grid import Window
 from geoseg.geo.legend import IGNORED
+from geoseg.geo.open_files import OpenFiles
 from geoseg.geo.raster import Raster
 from geoseg.samples.draw import Draw, part_of
+from geoseg.scenes import neighbours
 from geoseg.scenes.bands import scale
-from geoseg.scenes.dated import AnyScene, DatedReader
-from geoseg.scenes.neighbours import OPEN_FILES, OPEN_SCENES
-from geoseg.scenes.scene import SceneReader
+from geoseg.scenes.dated import AnyScene
 
 STEP = 32
 """Sides of samples are multiples of this, what most encoders need."""
@@ -36,42 +36,41 @@ class Augmentation(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-class OpenScenes:
-    """Scenes and their targets, opened when first read, and kept open, as many as may.
+@dataclass
+class _Labelled:
+    """A scene and its target, both open."""
 
-    Each process opens its own: GDAL's handles must not cross a fork.
-    """
+    scene: Any
+    target: Raster
+
+    def close(self) -> None:
+        self.scene.close()
+        self.target.close()
+
+
+class OpenScenes:
+    """Scenes and their targets, opened when first read, and kept open, as many as may."""
 
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._scenes = {scene.name: scene for scene in dataset.scenes}
         self._files = {s.name: len(set(s.paths)) + 1 for s in dataset.scenes}
-        self._open: OrderedDict[str, tuple[SceneReader | DatedReader, Raster]] = OrderedDict()
+        self._open = OpenFiles(neighbours.OPEN_SCENES, neighbours.OPEN_FILES)
 
     def __getitem__(self, scene: str) -> AnyScene:
         return self._scenes[scene]
 
     def read(self, scene: str, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (C, h, w), valid (h, w) and target indices (h, w) of a window."""
-        if scene not in self._open:
-            while self._open and not self._has_room(scene):
-                for file in self._open.popitem(last=False)[1]:
-                    file.close()
-            # Codes say by themselves where nothing is: no need to look for what is valid.
-            target = Raster(self._dataset.target(scene), nodata="none")
-            self._open[scene] = (self._scenes[scene].open(), target)
-        self._open.move_to_end(scene)
-        reader, targets = self._open[scene]
-        image, valid = reader.read(window)
-        codes, _ = targets.read(window)
+        opened = self._open.get(scene, partial(self._opened, scene), self._files[scene])
+        image, valid = opened.scene.read(window)
+        codes, _ = opened.target.read(window)
         return image, valid, self._dataset.legend.encode(codes[0])
 
-    def _has_room(self, scene: str) -> bool:
-        files = sum(self._files[name] for name in (*self._open, scene))
-        return len(self._open) < OPEN_SCENES and files <= OPEN_FILES
-
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_open": OrderedDict()}
+    def _opened(self, scene: str) -> _Labelled:
+        # Codes say by themselves where nothing is: no need to look for what is valid.
+        target = Raster(self._dataset.target(scene), nodata="none")
+        return _Labelled(self._scenes[scene].open(), target)
 
 
 @dataclass

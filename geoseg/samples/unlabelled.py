@@ -101,9 +101,6 @@ class SceneTiles:
         image, valid = self._open.reader(scene).read(window)
         return scale(image, valid, self._statistics), valid
 
-    def __getstate__(self) -> dict[str, object]:
-        return self.__dict__ | {"_open": OpenScenes()}
-
 
 Pair = tuple[tuple[Tensor, Tensor, Tensor, Tensor], Tensor]
 """(labelled image, unlabelled image, the same as the student sees it (C, side, side) float32, where

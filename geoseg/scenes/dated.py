@@ -7,17 +7,17 @@ the bands of each date, scaled, NaN where there was no clear observation.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from geoseg.geo import raster
+from geoseg.geo.band_tags import BandTags, Change
 from geoseg.geo.grid import Grid, Window
 from geoseg.scenes.bands import BandStatistics
-from geoseg.scenes.scene import Scene
 from geoseg.scenes.stack import Stack, observed
 
 MEMORY = 256 * 2**20
@@ -34,6 +34,8 @@ class DatedScene:
     min_clear: int
     """Fewest clear dates of a pixel that gets a class."""
 
+    adjoins = False
+
     @property
     def name(self) -> str:
         return self.stack.name
@@ -47,6 +49,26 @@ class DatedScene:
         return self.stack.dtype
 
     @property
+    def bands_of_a_date(self) -> tuple[str, ...]:
+        return self.stack.bands
+
+    @property
+    def dates(self) -> tuple[date, ...]:
+        return self.stack.dates
+
+    @property
+    def tags(self) -> tuple[BandTags, ...]:
+        return self.stack.tags
+
+    @property
+    def nodata(self) -> float | str | None:
+        return self.stack.nodata
+
+    @property
+    def partial(self) -> bool:
+        return self.stack.partial
+
+    @property
     def bands(self) -> tuple[str, ...]:
         """One for each band of each date."""
         return tuple(f"{day} {band}" for day in self.stack.dates for band in self.stack.bands)
@@ -58,6 +80,26 @@ class DatedScene:
     def open(self) -> DatedReader:
         """Open the files. Raises: InputError."""
         return DatedReader(self)
+
+    def select_bands(self, names: tuple[str, ...]) -> DatedScene:
+        """The scene with these bands of each date. Raises: InputError."""
+        return replace(self, stack=self.stack.select(names))
+
+    def changed(self, made: Sequence[Change]) -> DatedScene:
+        """The scene with its numbers brought to another scale and offset, per band of a date."""
+        return replace(self, stack=self.stack.changed(made))
+
+    def filled(self, means: tuple[float, ...]) -> DatedScene:
+        """Itself: where nothing was observed, the network sees that."""
+        return self
+
+    def with_nodata(self, nodata: float | None) -> DatedScene:
+        """The scene with a value that means nodata, None = as its files say."""
+        return self if nodata is None else replace(self, stack=replace(self.stack, nodata=nodata))
+
+    def highest(self, values: np.ndarray) -> float:
+        """Not the largest: clouds that a mask has missed are brighter than any field."""
+        return float(np.percentile(values, 98))
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """JSON values; paths relative to `folder`."""
@@ -91,8 +133,49 @@ def dated(
     return [DatedScene(stack, of, min_clear) for stack, of in zip(stacks, days, strict=True)]
 
 
-AnyScene = Scene | DatedScene
-"""What maps are made of."""
+@runtime_checkable
+class AnyScene(Protocol):
+    """What maps are made of: a Scene, or dated images as one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def grid(self) -> Grid: ...
+    @property
+    def bands(self) -> tuple[str, ...]: ...
+    @property
+    def bands_of_a_date(self) -> tuple[str, ...]:
+        """Those of each date; of a scene without dates all."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def paths(self) -> tuple[str, ...]: ...
+    @property
+    def tags(self) -> tuple[BandTags, ...]: ...
+    @property
+    def nodata(self) -> float | str | None: ...
+    @property
+    def partial(self) -> bool: ...
+    @property
+    def dates(self) -> tuple[date, ...]:
+        """Empty for a scene without dates."""
+
+    @property
+    def days(self) -> tuple[int, ...]:
+        """Those of the dates, since the anchor."""
+
+    @property
+    def adjoins(self) -> bool:
+        """Whether neighbours show what lies beyond its edge: the dates of others differ."""
+
+    def open(self) -> Any: ...
+    def select_bands(self, names: tuple[str, ...]) -> AnyScene: ...
+    def changed(self, made: Sequence[Change]) -> AnyScene: ...
+    def filled(self, means: tuple[float, ...]) -> AnyScene: ...
+    def with_nodata(self, nodata: float | None) -> AnyScene: ...
+    def highest(self, values: np.ndarray) -> float: ...
+    def to_dict(self, folder: Path) -> dict[str, Any]: ...
 
 
 class DatedReader:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.geo.grid import Window
-from geoseg.scenes.dated import AnyScene, DatedScene
+from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.fill_values import (
     FRAME_SHARE,
     FillCensus,
@@ -17,7 +17,6 @@ from geoseg.scenes.fill_values import (
     said,
     touches_edge,
 )
-from geoseg.scenes.scene import Scene
 from geoseg.scenes.stack import observed
 
 FEWEST_SCENES = 3
@@ -41,15 +40,13 @@ class Inspection:
     at_edge: bool = False
 
     def __post_init__(self) -> None:
-        dated = isinstance(self.scene, DatedScene)
-        bands = self.scene.stack.bands if isinstance(self.scene, DatedScene) else self.scene.bands
-        area = self.scene.grid.window.area * (len(self.scene.days) if dated else 1)  # type: ignore[union-attr]
-        self.census = FillCensus.for_pixels(bands, area)
+        area = self.scene.grid.window.area * max(1, len(self.scene.dates))
+        self.census = FillCensus.for_pixels(self.scene.bands_of_a_date, area)
 
     @classmethod
     def of(cls, scene: AnyScene, scenes: Sequence[AnyScene]) -> Inspection:
         """That of one scene among others."""
-        return cls(scene, None if isinstance(scene, DatedScene) else _others_nodata(scene, scenes))
+        return cls(scene, None if scene.dates else _others_nodata(scene, scenes))
 
     def add(self, image: np.ndarray, holds: np.ndarray, window: Window) -> None:
         """Add a window of a scene: image (C, H, W), holds (C, H, W) or (H, W)."""
@@ -65,8 +62,7 @@ class Inspection:
 
     def add_dates(self, image: np.ndarray) -> None:
         """Add a window of a dated scene (T · C, H, W)."""
-        assert isinstance(self.scene, DatedScene)
-        values = image.reshape(len(self.scene.days), -1, *image.shape[1:])
+        values = image.reshape(len(self.scene.dates), -1, *image.shape[1:])
         flat = np.concatenate(list(values), axis=1)
         self.census.add(flat, observed(flat))
 
@@ -76,8 +72,7 @@ class Inspection:
         found = self.census.found(self._usual(others))
         told = said(name, found, len(self.census.bands))
         if self.some:
-            partial = isinstance(self.scene, Scene) and self.scene.partial
-            told.append(partial_note(name, self.some / self.held, partial))
+            told.append(partial_note(name, self.some / self.held, self.scene.partial))
         share = self.frame / max(1, self.scene.grid.window.area)
         if self.at_edge and share >= FRAME_SHARE:
             told.append(
@@ -101,14 +96,13 @@ class Inspection:
         ]
 
 
-def _others_nodata(scene: Scene, scenes: Sequence[AnyScene]) -> float | None:
+def _others_nodata(scene: AnyScene, scenes: Sequence[AnyScene]) -> float | None:
     """The value that means nodata in most scenes that say one, if this one says none."""
     if scene.nodata is not None or any(tags.nodata is not None for tags in scene.tags):
         return None
     values = [
         tags.nodata
         for other in scenes
-        if isinstance(other, Scene)
         for tags in other.tags[:1]
         if tags.nodata is not None and tags.nodata == tags.nodata
     ]

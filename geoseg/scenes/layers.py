@@ -201,37 +201,5 @@ def _needs_warp(own: Grid, grid: Grid) -> bool:
 
 
 def open_limit() -> int:
-    """Files that a process may keep open here and still have others open."""
-    try:
-        import resource
-    except ImportError:  # Windows, where only the memory limits them
-        return OPEN
-    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return OPEN if allowed < 0 else max(1, min(OPEN, allowed // 3))
-
-
-class OpenFiles:
-    """Files that stay open, as many as may: those above take turns."""
-
-    def __init__(self) -> None:
-        self.limit = open_limit()
-        self._open: dict[Image | Mask, Any] = {}
-
-    def get(self, file: Any) -> Any:
-        """The open reader of an Image or a Mask. Raises: InputError if it can't be opened."""
-        if file not in self._open:
-            # Files are read in turns, window by window: of all those open the one opened last is
-            # needed again last. Closing the least recently used would close each before its turn.
-            if len(self._open) >= self.limit:
-                self._open.popitem()[1].close()
-            self._open[file] = file.open()
-        return self._open[file]
-
-    def kept(self, file: Any) -> Any:
-        """The reader of an Image or a Mask, None if it is not open now."""
-        return self._open.get(file)
-
-    def close(self) -> None:
-        for file in self._open.values():
-            file.close()
-        self._open.clear()
+    """Files of a stack that a process may keep open here and still have others open."""
+    return max(1, min(OPEN, raster.most_files() // 3))

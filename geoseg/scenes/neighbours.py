@@ -7,7 +7,7 @@ their maps agree with its map, and with each other along their edges. Whole numb
 from __future__ import annotations
 
 from bisect import bisect
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -19,16 +19,16 @@ import shapely
 
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window, same_crs
+from geoseg.geo.open_files import OpenFiles
 from geoseg.geo.tiling import Tiling
 from geoseg.scenes.dated import AnyScene
-from geoseg.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
 class Neighbour:
     """A scene that shows what lies beyond the edge of another."""
 
-    scene: Scene
+    scene: AnyScene
     offset: tuple[int, int]
     """Row and column of the other's corner in this one's grid."""
 
@@ -57,7 +57,7 @@ def places(scenes: Sequence[AnyScene], tiling: Tiling, *, halo: bool = True) -> 
         )
         for scene in scenes
     ]
-    images = [number for number, scene in enumerate(scenes) if isinstance(scene, Scene)]
+    images = [number for number, scene in enumerate(scenes) if scene.adjoins]
     if not halo or len(images) < 2:
         return alone
     on: dict[Grid, list[int]] = defaultdict(list)
@@ -164,7 +164,7 @@ def _neighbours(
     for other, offset in beside:
         inside = Window(*offset, scene.grid.height, scene.grid.width)
         hidden = other.grid.window.intersect(inside) == other.grid.window
-        if isinstance(other, Scene) and not hidden and np.can_cast(other.dtype, scene.dtype):
+        if other.adjoins and not hidden and np.can_cast(other.dtype, scene.dtype):
             found.append(Neighbour(other, offset))
     found.sort(key=lambda n: (-_likeness(n.scene.name, scene.name), n.scene.name))
     return tuple(found)
@@ -210,28 +210,17 @@ class OpenScenes:
     """Open scenes; the one that was longest not asked for is closed first. For one thread."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[int, tuple[AnyScene, Any]] = OrderedDict()
+        self._open = OpenFiles(OPEN_SCENES, OPEN_FILES)
         self.broken: dict[str, InputError] = {}
         """By name: scenes that were needed as neighbours and can't be read."""
 
     def reader(self, scene: AnyScene) -> Any:
         """Its reader. Raises: InputError if it can't be opened."""
-        key = id(scene)
-        if key in self._open:
-            self._open.move_to_end(key)
-        else:
-            while self._open and not self._has_room(scene):
-                self._open.popitem(last=False)[1][1].close()
-            self._open[key] = scene, scene.open()  # the scene too: ids of the living are unique
-        return self._open[key][1]
-
-    def _has_room(self, scene: AnyScene) -> bool:
-        files = sum(len(set(one.paths)) for one in (scene, *(s for s, _ in self._open.values())))
-        return len(self._open) < OPEN_SCENES and files <= OPEN_FILES
+        # A reader holds its scene, and ids of the living are unique.
+        return self._open.get(id(scene), scene.open, len(set(scene.paths)))
 
     def close(self) -> None:
-        while self._open:
-            self._open.popitem()[1][1].close()
+        self._open.close()
 
     def __enter__(self) -> OpenScenes:
         return self

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -71,6 +72,14 @@ class Scene:
     fill: tuple[float, ...] = ()
     """What then stands where a band has none: its mean; empty = 0."""
 
+    adjoins = True
+    dates: ClassVar[tuple[date, ...]] = ()
+    days: ClassVar[tuple[int, ...]] = ()
+
+    @property
+    def bands_of_a_date(self) -> tuple[str, ...]:
+        return self.bands
+
     def open(self) -> SceneReader:
         """Open the files. Raises: InputError."""
         return SceneReader(self)
@@ -100,6 +109,22 @@ class Scene:
             changes=picked(self.changes),
             fill=picked(self.fill),
         )
+
+    def select_bands(self, names: tuple[str, ...]) -> Scene:
+        """As `fit_bands`."""
+        return fit_bands(self, names)
+
+    def filled(self, means: tuple[float, ...]) -> Scene:
+        """The scene with what stands where bands of its partial pixels have no data."""
+        return replace(self, fill=means if self.partial else ())
+
+    def with_nodata(self, nodata: float | None) -> Scene:
+        """The scene with a value that means nodata, None = as its files say."""
+        return self if nodata is None else replace(self, nodata=nodata)
+
+    def highest(self, values: np.ndarray) -> float:
+        """The highest of the values of a band."""
+        return float(values.max())
 
     def changed(self, made: Sequence[Change]) -> Scene:
         """The scene with its numbers brought to another scale and offset, per band."""

@@ -13,7 +13,8 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE, BandTags, Change
 from geoseg.geo.grid import Grid, Window
-from geoseg.scenes.layers import Image, Layer, Mask, OpenFiles
+from geoseg.geo.open_files import OpenFiles
+from geoseg.scenes.layers import Image, Layer, Mask, open_limit
 
 MISSING: dict[str, float] = {"uint16": 65535, "int16": -32768, "float32": float("nan")}
 """What stands where there is no clear observation, by the data type of a stack."""
@@ -192,7 +193,8 @@ class StackReader:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self._files = OpenFiles()
+        # Files are read in turns, window by window.
+        self._files = OpenFiles(open_limit(), in_turns=True)
         by_path: dict[str, list[Layer]] = {}
         for layer in stack.layers:
             by_path.setdefault(layer.path, []).append(layer)
@@ -219,11 +221,11 @@ class StackReader:
         begun = np.zeros(shape[:2], bool)
         clear: dict[str, np.ndarray] = {}
         for plan in self._images:
-            data, valid = self._files.get(plan.image).read(window)
+            data, valid = self._files.get(plan.image, plan.image.open).read(window)
             for layer, rows, places in plan.parts:
                 if layer.mask and layer.mask not in clear:
                     mask = Mask(layer.mask, stack.grid, stack.mask_values)
-                    clear[layer.mask] = self._files.get(mask).read(window)
+                    clear[layer.mask] = self._files.get(mask, mask.open).read(window)
                 date_ = self._place[layer.day]
                 for row, place in zip(rows, places, strict=True):
                     holds = valid if valid.ndim == 2 else valid[row]

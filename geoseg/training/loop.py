@@ -45,7 +45,7 @@ NAMED = 8
 """Samples of a batch at most that an error names."""
 
 
-@dataclass
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What is to be learnt, from what, and where it goes."""
 

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
-from geoseg.models.card import BEST, LAST, ModelCard
+from geoseg.models.card import BEST, LAST
 from geoseg.models.settings import FOREST, Model
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene
 from geoseg.training import refit
+from geoseg.training.cards import card_of
 from geoseg.training.checks import check_dataset, check_fit, check_series, find_unlabelled
 from geoseg.training.config import TrainConfig
 from geoseg.training.processes import launch
@@ -69,7 +72,7 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
     config = replace(config, dataset=str(dataset.folder.absolute()))
     unlabelled: list[Scene] = []
     if config.fit.unlabelled is not None:
-        card = ModelCard.of(dataset, config.model, {})
+        card = card_of(dataset, config.model)
         bands = Bands(**dataset.settings["bands"])
         with faults.collect():
             unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
@@ -78,19 +81,7 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         _check_start(config, files=files)
     faults.raise_if_any()
     with _opened(config, PRODUCTS, files=files):
-        if config.model.name == FOREST:
-            return _grow(dataset, config)
-        # The one that learns needs torch; whatever could be wrong without it has been said.
-        said = launch.spread(
-            "geoseg.training.tasks.images:learn",
-            dataset,
-            Path(config.run),
-            _study(config),
-            devices=config.fit.devices,
-            nodes=config.fit.nodes,
-            unlabelled=unlabelled,
-        )
-        return said + _baseline(dataset, config)
+        return _spread(dataset, config, unlabelled=unlabelled)
 
 
 def _study(config: TrainConfig) -> TrainingSettings:
@@ -131,30 +122,45 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         _check_start(config, but="augment")
     faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
-        if config.model.name == FOREST:
-            return _grow(dataset, config)
-        room = "cubes:learn_map" if isinstance(dataset, Dataset) else "series:learn_series"
-        said = launch.spread(
-            f"geoseg.training.tasks.{room}",
-            dataset,
-            Path(config.run),
-            _study(config),
-            devices=config.fit.devices,
-            nodes=config.fit.nodes,
-        )
-        return said + _baseline(dataset, config)
+        return _spread(dataset, config)
 
 
-def _grow(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
-    """A forest needs one process, but torch too."""
-    return launch.spread(
-        "geoseg.training.tasks.forest:learn_forest",
-        dataset,
-        Path(config.run),
-        _study(config),
-        devices=1,
-        nodes=1,
-    )
+def _spread(dataset: SeriesDataset | Dataset, config: TrainConfig, **options: Any) -> str:
+    """Train in each process. options: of the one that learns, besides those that all have."""
+    fit = config.fit
+    said = launch.spread(
+        learn, dataset, Path(config.run), _study(config), devices=fit.devices, nodes=fit.nodes,
+        **options,
+    )  # fmt: skip
+    return said + _baseline(dataset, config)
+
+
+def learn(
+    source: SeriesDataset | Dataset | Imagery, folder: Path, study: TrainingSettings, **options: Any
+) -> str:
+    """Train on any source, in a process of its own or in this one; as `run_training`.
+
+    Only here torch loads: whatever could be wrong without it has been said.
+    """
+    if isinstance(source, Imagery):
+        from geoseg.training.tasks.encoder import learn_encoder
+
+        return learn_encoder(source, folder, study, **options)
+    if study.model.name == FOREST:
+        from geoseg.training.tasks.forest import learn_forest
+
+        return learn_forest(source, folder, study)
+    if isinstance(source, SeriesDataset):
+        from geoseg.training.tasks.series import learn_series
+
+        return learn_series(source, folder, study)
+    if source.reference is not None:
+        from geoseg.training.tasks.cubes import learn_map
+
+        return learn_map(source, folder, study)
+    from geoseg.training.tasks import images
+
+    return images.learn(source, folder, study, **options)
 
 
 def _baseline(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:

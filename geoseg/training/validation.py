@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics.classification import MulticlassConfusionMatrix
 
 from geoseg.evaluation.accuracy import Scores
 from geoseg.geo.legend import IGNORED
@@ -29,6 +29,30 @@ def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(given)
 
 
+@torch.inference_mode()
+def count(
+    network: Callable[..., Tensor],
+    batches: Iterable[tuple[Any, Tensor]],
+    classes: int,
+    *,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[object]],
+    see: Callable[[Any], Sequence[Tensor]] = inputs,
+) -> Tensor:
+    """Confusion matrix (K, K) int64 of batches (given, target), rows labels, on the device.
+
+    network: in eval mode; from what `see` makes of the given to logits (B, K, …).
+    """
+    total = torch.zeros(classes**2, dtype=torch.int64, device=device)
+    with autocast():
+        for given, target in batches:
+            found = network(*(part.to(device) for part in see(given))).argmax(dim=1)
+            known = target != IGNORED
+            pairs = target[known].to(device, torch.int64) * classes + found[known.to(device)]
+            total += torch.bincount(pairs, minlength=classes**2)
+    return total.reshape(classes, classes)
+
+
 class SegmentationValidator:
     """Scores over all labelled pixels or samples; their mean IoU decides."""
 
@@ -40,15 +64,11 @@ class SegmentationValidator:
     def __call__(self, network: nn.Module, batches: Any, fabric: Fabric) -> Validation | None:
         if not len(batches.dataset):
             return None
-        network.eval()
-        classes = len(self._names)
-        counts = MulticlassConfusionMatrix(classes, ignore_index=IGNORED, validate_args=False)
-        counts = counts.to(fabric.device)
-        with fabric.autocast():
-            for given, target in batches:
-                logits = network(*inputs(given))
-                counts.update(logits.argmax(dim=1), target.long())
-        total = Ranks.of(fabric).total(counts.confmat)
+        part = count(
+            network.eval(), batches, len(self._names), device=fabric.device,
+            autocast=fabric.autocast,
+        )  # fmt: skip
+        total = Ranks.of(fabric).total(part)
         return of_scores(Scores.of(total.cpu().numpy(), self._names))
 
 

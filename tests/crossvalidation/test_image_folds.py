@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from geoseg.crossvalidation import image_fold
 from geoseg.crossvalidation.config import CrossvalidateConfig
 from geoseg.crossvalidation.draw import Folding
 from geoseg.crossvalidation.layout import Layout
@@ -29,9 +28,11 @@ from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.models.settings import Model
 from geoseg.samples.augment import Augment
+from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import TrainTiles
 from geoseg.scenes.scene import find_scenes, harmonize
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.tasks import images
 from tests.crossvalidation.test_run import Page, files, read_strictly
 from tests.made import started
 
@@ -101,7 +102,7 @@ class Fake:
     def __init__(self, last: int | None = None, *, kill: bool = False) -> None:
         self.calls, self.left, self.kill = [], last, kill
 
-    def __call__(self, dataset, train, held_out, *, model, loss, augment, fit, seed):
+    def __call__(self, dataset, train, held_out, study):
         if self.left is not None:
             self.left -= 1
             if self.left < 0 and self.kill:
@@ -109,8 +110,9 @@ class Fake:
             if self.left < 0:
                 raise KeyboardInterrupt
         counts = np.sum([tile.counts for tile in held_out], axis=0)
-        self.calls.append((train, held_out, seed, model.name, augment, counts))
-        return matrix(counts, seed)
+        told = study.seed, study.model.name, study.augment
+        self.calls.append((train, held_out, *told, counts))
+        return matrix(counts, study.seed)
 
 
 def matrix(counts: np.ndarray, seed: int) -> np.ndarray:
@@ -370,8 +372,8 @@ def fitted(dataset, units, **more) -> tuple[np.ndarray, list]:
     tiles = [t for split in ("train", "val") for t in dataset.tiles(split)]
     layout = Layout.of(dataset, tiles, Folding())
     held = layout.held_out(units)
-    options = {"model": UNET, "loss": Loss(), "augment": Augment(flips=True), "fit": QUICK}
-    found = image_fold.fit_fold(dataset, layout.train(units), held, seed=1, **options | more)
+    study = TrainingSettings(UNET, Loss(), QUICK, SeriesSamples(), 1, augment=Augment(flips=True))
+    found = images.fit_fold(dataset, layout.train(units), held, replace(study, **more))
     return found, held
 
 
@@ -395,7 +397,7 @@ def test_scaling_is_measured_on_what_trains(dataset, monkeypatch):
     def stop(fold, *_, **__):
         raise Seen(fold)
 
-    monkeypatch.setattr(image_fold, "_train", stop)
+    monkeypatch.setattr(images, "builder", stop)
     with pytest.raises(Seen) as seen:
         fitted(dataset, np.arange(0, 20, 4))
     (fold,) = seen.value.args

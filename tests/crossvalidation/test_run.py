@@ -97,13 +97,13 @@ class Fake:
         self.calls = []
         self.left = last
 
-    def __call__(self, dataset, train, held_out, *, model, loss, fit, series, seed):
+    def __call__(self, dataset, train, held_out, study):
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
                 raise KeyboardInterrupt
         assert not set(train.id) & set(held_out.id)
-        self.calls.append((set(train.id), set(held_out.id), seed, model.name))
+        self.calls.append((set(train.id), set(held_out.id), study.seed, study.model.name))
         return self.probabilities(dataset, train, held_out)
 
     def probabilities(self, dataset, train, held_out):

@@ -423,7 +423,7 @@ def test_files_open_at_a_time_are_few(made, monkeypatch):
     window = Window(0, 0, 16, 16)
     first = scenes.read("west", window)[0]
     scenes.read("east", window)
-    assert list(scenes._open) == ["east"]
+    assert list(scenes._open._open) == ["east"]
     assert np.array_equal(scenes.read("west", window)[0], first)
 
 
@@ -476,6 +476,15 @@ def test_a_finished_or_stopped_training_goes_on(made, tmp_path):
     assert (tmp_path / "a" / "best.safetensors").read_bytes() == before
     train_series(made, config_of(tmp_path / "b", fit=short))
     assert (tmp_path / "b" / "best.safetensors").read_bytes() == before
+
+
+def test_a_refit_learns_from_val_too(made, tmp_path):
+    run, fit = tmp_path / "run", Fit(**vars(QUICK) | {"epochs": 1, "refit": True})
+    text = train_series(made, config_of(run, fit=fit))
+    assert "\n\ntrained once more on train and val: 1 epochs" in text
+    weights = (run / "best.safetensors").read_bytes()
+    assert weights == (run / "refit" / "best.safetensors").read_bytes()
+    assert weights != (run / "refit" / "judged.safetensors").read_bytes()
 
 
 def test_networks_that_do_not_suit_are_refused(made, dataset, tmp_path):

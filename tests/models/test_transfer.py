@@ -31,7 +31,7 @@ from geoseg.pretrain import pretrain
 from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.config import PretrainConfig, TrainConfig
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.start import train, train_series
 from geoseg.training.tasks.series import fit_fold
 from tests.made.samples import made_dataset
@@ -437,8 +437,8 @@ def test_networks_for_series_start_from_a_run(tmp_path, capsys):
 
     test = dataset.samples("test")
     found = fit_fold(
-        dataset, dataset.samples("train"), test, model=kept, loss=Loss(), fit=still,
-        series=SeriesSamples(), seed=0,
+        dataset, dataset.samples("train"), test,
+        TrainingSettings(kept, Loss(), still, SeriesSamples(), 0),
     )  # fmt: skip
     # Each fold scales by what it was trained on.
     measured = measure(dataset.folder, dataset.samples("train"), dataset.bands)
@@ -452,8 +452,8 @@ def test_cross_validation_checks_and_remembers_its_start(tmp_path):
     run_of(tmp_path / "a", card_of("lstm", dataset.bands))
     calls = []
 
-    def made_up(dataset, train, held_out, *, model, **_):
-        calls.append(model.weights)
+    def made_up(dataset, train, held_out, study):
+        calls.append(study.model.weights)
         return np.tile([0.9, 0.1], (len(held_out), 1))
 
     def config(name):

@@ -248,7 +248,7 @@ def test_files_beyond_the_limit_take_turns(tmp_path, monkeypatch):
     monkeypatch.setattr(layers, "OPEN", 2)
     stack = stack_of(dated(tmp_path))
     with stack.open() as reader:
-        assert reader._files.limit == 2
+        assert reader._files.most == 2
         for _ in range(2):
             assert (reader.read(stack.grid.window) == VALUES).all()
             assert len(reader._files._open) == 2

@@ -20,6 +20,7 @@ from geoseg.scenes.bands import Bands, BandStatistics, scale
 from geoseg.scenes.scene import Scene, find_scenes, harmonize
 from geoseg.series.find import find_stacks
 from geoseg.series.settings import Series
+from geoseg.training.cards import card_of
 from tests.made.scenes import CARD, write
 
 NAMES = ("red", "green", "nir")
@@ -190,7 +191,7 @@ def test_statistics_are_over_real_values_and_no_label_is_where_no_image_is(tmp_p
     assert (codes[STRIP] == 0).all()
     assert (codes[:, 16:] > 0).all()
     assert "25.0% of the pixels with data; these count as nodata (bands.partial=true" in said
-    card = ModelCard.of(made, CARD.model, {})
+    card = card_of(made, CARD.model)
     assert not card.partial
     assert [tags.nodata for tags in card.tags] == [-9999] * 3
 
@@ -204,7 +205,7 @@ def test_partial_goes_from_prepare_to_the_card_and_to_prediction(tmp_path):
     with rasterio.open(made.target("a")) as target:
         assert (target.read(1) > 0).all()
     assert "25.0% of the pixels with data; the bands' mean stands there" in said
-    card = ModelCard.from_json(ModelCard.of(made, CARD.model, {}).to_json())
+    card = ModelCard.from_json(card_of(made, CARD.model).to_json())
     assert card.partial
     assert card.tags == made.tags
     from geoseg.prediction.images import bands_for

@@ -394,8 +394,8 @@ def test_a_forest_learns_series(tmp_path, unit):
     assert "grown already" in train_series(dataset, config)
     samples = dataset.samples()
     train, held = (samples.take(samples.split == split) for split in ("train", "test"))
-    settings = {"model": SMALL, "loss": Loss(), "fit": FIT, "series": SeriesSamples(), "seed": 0}
-    found = fit_samples(dataset, train, held, **settings)
+    study = TrainingSettings(SMALL, Loss(), FIT, SeriesSamples(), 0)
+    found = fit_samples(dataset, train, held, study)
     assert found.shape == (len(held), 2)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert (np.array(dataset.legend.codes)[found.argmax(axis=1)] == held.code).mean() > 0.8
@@ -460,8 +460,8 @@ def test_maps_of_pixels_and_parcels_by_a_forest(tmp_path):
 
 def test_folds_of_tiles(tmp_path):
     dataset = textured(tmp_path)
-    settings = {"model": SMALL, "loss": Loss(), "augment": None, "fit": FIT, "seed": 0}
-    matrix = fit_tiles(dataset, dataset.tiles("train"), dataset.tiles("val"), **settings)
+    study = TrainingSettings(SMALL, Loss(), FIT, SeriesSamples(), 0)
+    matrix = fit_tiles(dataset, dataset.tiles("train"), dataset.tiles("val"), study)
     assert matrix.sum() == sum(sum(tile.counts) for tile in dataset.tiles("val"))
     assert np.trace(matrix) > 0.8 * matrix.sum()
     assert CrossvalidateConfig(model=SMALL).model.name == "forest"

@@ -24,6 +24,7 @@ from geoseg.training.processes import launch
 from geoseg.training.sampler import BatchShuffle, Share, Shuffle
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train, train_series
+from tests.jobs import gradients, processes
 from tests.made import started
 from tests.made.samples import made_dataset
 
@@ -112,22 +113,22 @@ def test_validation_sees_each_sample_once(count, size, ranks):
 
 
 def test_losses_norms_and_decisions_are_those_of_one_process():
-    assert launch.spread("tests.jobs.gradients:gradients", devices=2) == ""
+    assert launch.spread(gradients.gradients, devices=2) == ""
 
 
 def test_a_fault_of_one_process_ends_all_and_is_said_once():
     begin = time.monotonic()
     with pytest.raises(InputError) as error:
-        launch.spread("tests.jobs.processes:fault", devices=2)
+        launch.spread(processes.fault, devices=2)
     assert error.value.faults == ("s.tif: is gone",)
     with pytest.raises(InputError, match="process 1 ended with SIGKILL"):
-        launch.spread("tests.jobs.processes:killed", devices=2)
+        launch.spread(processes.killed, devices=2)
     assert time.monotonic() - begin < 50
 
 
 def test_the_first_process_is_the_one_whose_result_counts():
-    assert launch.spread("tests.jobs.processes:place", devices=2) == "0 of 2"
-    assert launch.spread("tests.jobs.processes:place", devices=None) == "0 of 1"
+    assert launch.spread(processes.place, devices=2) == "0 of 2"
+    assert launch.spread(processes.place, devices=None) == "0 of 1"
 
 
 def test_started_processes_are_not_started_again(monkeypatch):
@@ -139,9 +140,9 @@ def test_started_processes_are_not_started_again(monkeypatch):
     assert launch.place() == launch.Place(3, 4, 2)
     assert not launch.first()
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    assert launch.spread("tests.jobs.processes:place", devices=2, nodes=2) == "3 of 4"
+    assert launch.spread(processes.place, devices=2, nodes=2) == "3 of 4"
     with pytest.raises(InputError, match=r"fit.devices=3: 2 processes were started") as error:
-        launch.spread("tests.jobs.processes:place", devices=3, nodes=3)
+        launch.spread(processes.place, devices=3, nodes=3)
     assert len(error.value.faults) == 2
 
 
@@ -152,7 +153,7 @@ def test_what_can_not_be_is_refused_at_the_door(monkeypatch):
         Fit(device="cuda:1", devices=2)
     monkeypatch.delenv("MASTER_ADDR", raising=False)
     with pytest.raises(InputError, match=r"fit.nodes=2: start the command with torchrun"):
-        launch.spread("tests.jobs.processes:place", devices=1, nodes=2)
+        launch.spread(processes.place, devices=1, nodes=2)
     monkeypatch.setenv("NODE_RANK", "1")
     assert launch.first()
     assert not launch.first(nodes=2)
@@ -186,7 +187,8 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
 def test_an_interrupt_ends_all():
     code = (
         "from geoseg.training.processes import launch\n"
-        "try:\n    launch.spread('tests.jobs.processes:forever', devices=2)\n"
+        "from tests.jobs import processes\n"
+        "try:\n    launch.spread(processes.forever, devices=2)\n"
         "except KeyboardInterrupt:\n    exit(130)"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}

@@ -18,7 +18,7 @@ from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.train import main
 from geoseg.training.config import TrainConfig
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit, Loss, TrainingSettings
 from geoseg.training.start import train_series
 from geoseg.training.tasks import series as learnseries
 from geoseg.training.tasks.series import fit_fold, indices
@@ -119,17 +119,17 @@ def test_a_fold_trains_on_the_share_that_is_set(tmp_path, monkeypatch):
     class StopError(Exception):
         pass
 
-    def stop(dataset, samples, *_, **__):
-        raise StopError(len(samples[0]))
+    def stop(learning, train, *_, **__):
+        raise StopError(len(train))
 
-    monkeypatch.setattr(learnseries, "_task", stop)
+    monkeypatch.setattr(learnseries.SeriesLearning, "task", stop)
     dataset = made_dataset(tmp_path / "d")
     train = dataset.samples("train")
     fit = Fit(train_share=0.5, epochs=1, device="cpu", precision="32")
     with pytest.raises(StopError) as stopped:
         fit_fold(
-            dataset, train, dataset.samples("val"), model=Model("lstm"), loss=Loss(), fit=fit,
-            series=SeriesSamples(), seed=0,
+            dataset, train, dataset.samples("val"),
+            TrainingSettings(Model("lstm"), Loss(), fit, SeriesSamples(), 0),
         )  # fmt: skip
     assert stopped.value.args == (round(0.5 * len(train)),)
 
@@ -164,8 +164,8 @@ def test_a_fold_is_scaled_by_its_own_train_samples(tmp_path, monkeypatch):
     everything = dataset.samples()
     train, out = everything.take(np.arange(40)), everything.take(np.arange(40, 60))
     probabilities = fit_fold(
-        dataset, train, out, model=Model("tempcnn"), loss=Loss(), fit=Fit(epochs=1, **FIT),
-        series=SeriesSamples(), seed=0,
+        dataset, train, out,
+        TrainingSettings(Model("tempcnn"), Loss(), Fit(epochs=1, **FIT), SeriesSamples(), 0),
     )  # fmt: skip
     assert probabilities.shape == (20, 2)
     assert [list(s.id) for s in seen] == [list(train.id)]

@@ -5,7 +5,6 @@ Knows nothing of torch, so that a fault in the settings need not wait for it.
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
 import random
@@ -15,7 +14,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -85,10 +84,12 @@ def first_speaks() -> Iterator[None]:
         raise
 
 
-def spread(job: str, *args: Any, devices: int | None, nodes: int = 1, **options: Any) -> str:
+def spread(
+    job: Callable[..., str], *args: Any, devices: int | None, nodes: int = 1, **options: Any
+) -> str:
     """Call a function once, or in each of several processes; what that of the first returns.
 
-    job: `module:function`, imported only where it runs.
+    job: of a module that does not import torch, which each process loads by itself.
     devices: processes on this machine; None = 1, or as many as were started, with this one.
     Raises: InputError from any of the processes, after all have been ended; or if the number
     differs from that of the processes that were started from without.
@@ -102,7 +103,7 @@ def spread(job: str, *args: Any, devices: int | None, nodes: int = 1, **options:
         _quieten()
     elif (devices or 1) * nodes > 1:
         return _start(job, args, options, _environments(devices or 1, nodes))
-    return _called(job, args, options)
+    return job(*args, **options)
 
 
 def _check_started(here: Place, devices: int | None, nodes: int) -> None:
@@ -156,7 +157,10 @@ def _free_port() -> str:
 
 
 def _start(
-    job: str, args: tuple[Any, ...], options: dict[str, Any], environments: list[dict[str, str]]
+    job: Callable[..., str],
+    args: tuple[Any, ...],
+    options: dict[str, Any],
+    environments: list[dict[str, str]],
 ) -> str:
     # Spawned, not forked: CUDA and the threads of torch do not survive a fork.
     context = multiprocessing.get_context("spawn")
@@ -221,7 +225,7 @@ def _end(crew: list[tuple[SpawnProcess, Connection]]) -> None:
 
 
 def _work(
-    job: str,
+    job: Callable[..., str],
     args: tuple[Any, ...],
     options: dict[str, Any],
     environment: Mapping[str, str],
@@ -235,7 +239,7 @@ def _work(
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        mouth.send(_called(job, args, options))
+        mouth.send(job(*args, **options))
     except (InputError, OSError) as error:
         mouth.send(error)
     except Exception:
@@ -256,8 +260,3 @@ def _end_with_parent() -> None:
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
-
-
-def _called(job: str, args: tuple[Any, ...], options: dict[str, Any]) -> str:
-    module, _, name = job.partition(":")
-    return str(getattr(importlib.import_module(module), name)(*args, **options))

@@ -134,10 +134,26 @@ def start(device: Device) -> Fabric:
     return fabric
 
 
-def ready(
-    study: TrainingSettings, batch_size: int, *, on_gpu: int | None = None
-) -> tuple[TrainingSettings, Device, Fabric]:
-    """The study with its batch size, this one if it says none, and where it runs.
+@dataclass(frozen=True)
+class Session:
+    """What a training is told, and where it runs."""
+
+    study: TrainingSettings
+    """With its batch size."""
+    device: Device
+    fabric: Fabric
+
+    @property
+    def ranks(self) -> Ranks:
+        return Ranks.of(self.fabric)
+
+    def __str__(self) -> str:
+        """The device, and how many processes train on one like it."""
+        return f"{self.device}{self.ranks}"
+
+
+def ready(study: TrainingSettings, batch_size: int, *, on_gpu: int | None = None) -> Session:
+    """Where a training runs, and its settings with this batch size if they say none.
 
     on_gpu: batch size of a GPU, if it is another. Raises: InputError; as `start`.
     """
@@ -145,4 +161,4 @@ def ready(
     fabric = start(device)
     usual = batch_size if on_gpu is None or device.accelerator == "cpu" else on_gpu
     fit = replace(study.fit, batch_size=study.fit.batch_size or usual)
-    return replace(study, fit=fit), device, fabric
+    return Session(replace(study, fit=fit), device, fabric)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from geoseg.dataset.prepare import measure as measure_tiles
 from geoseg.dataset.samples import Samples, SeriesDataset
@@ -27,19 +28,18 @@ from geoseg.models.settings import FOREST, Model
 from geoseg.models.view import view_of
 from geoseg.outputs.summary import Summary
 from geoseg.samples import predict
-from geoseg.samples.augment import Augment
 from geoseg.samples.draw import part_of
 from geoseg.samples.pixels import pixel_rows, quotas
 from geoseg.samples.series import InOrder, SeriesBatches
-from geoseg.samples.settings import SeriesSamples
-from geoseg.samples.tiles import ValTiles, train_tiles
+from geoseg.samples.tiles import ValTiles, gather, train_tiles
+from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.checks import idle
 from geoseg.training.objectives.loss import class_weights
 from geoseg.training.run.history import METRICS, Validation, write_metrics
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks import series
 from geoseg.training.tasks.grow import Growth, few_asked, grow
-from geoseg.training.validation import of_scores
+from geoseg.training.validation import count, of_scores
 
 MOST = 60_000
 """Pixels, or samples of series, that a forest learns from; more change little but the time."""
@@ -142,40 +142,19 @@ def beside(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> str:
 
 
 def fit_tiles(
-    dataset: Dataset,
-    train_tiles: Sequence[Tile],
-    held_out_tiles: Sequence[Tile],
-    *,
-    model: Model,
-    loss: Loss,
-    augment: Augment,
-    fit: Fit,
-    seed: int,
+    dataset: Dataset, train: Sequence[Tile], held_out: Sequence[Tile], study: TrainingSettings
 ) -> np.ndarray:
-    """As learnfold.fit_fold, which see."""
-    own = [replace(tile, split="train") for tile in train_tiles]
-    own += [replace(tile, split="test") for tile in held_out_tiles]
-    fold = replace(dataset, own=tuple(own))
+    """As images.fit_fold, which see."""
+    fold = dataset.with_splits(train=train, test=held_out)
     fold = replace(fold, statistics=measure_tiles(fold, Summary()))
-    study = TrainingSettings(model, loss, fit, SeriesSamples(), seed, augment=augment)
     return _of_tiles(of_dataset(fold, study).network, ValTiles(fold, "test"), len(fold.legend))
 
 
 def fit_samples(
-    dataset: SeriesDataset,
-    train: Samples,
-    held_out: Samples,
-    *,
-    model: Model,
-    loss: Loss,
-    fit: Fit,
-    series: SeriesSamples,
-    seed: int,
+    dataset: SeriesDataset, train: Samples, held_out: Samples, study: TrainingSettings
 ) -> np.ndarray:
-    """As learnseries.fit_fold, which see."""
-    study = TrainingSettings(model, loss, fit, series, seed)
-    forest = of_samples(dataset, train, study)
-    return _probabilities(dataset, forest, held_out)
+    """As series.fit_fold, which see."""
+    return _probabilities(dataset, of_samples(dataset, train, study), held_out)
 
 
 def of_dataset(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> Forest:
@@ -185,7 +164,7 @@ def of_dataset(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> For
     names, fit, seed = dataset.legend.names, study.fit, study.seed
     model = replace(study.model, trees=study.model.trees or TREES)
     model = replace(model, depth=model.depth or DEPTH)
-    card = ModelCard.of(dataset, model, {})
+    card = card_of(dataset, model)
     card = replace(card, tiling=Tiling(max(card.tiling.size, WINDOW), OVERLAP))
     network: Any = checkpoint.build(card)
     tiles = train_tiles(dataset, fit.train_share, seed)
@@ -206,10 +185,10 @@ def of_samples(
     study = replace(study, model=model)
     train = train.take(part_of(len(train), study.fit.train_share, study.seed))
     if measured:
-        card = series.make_card(dataset, study, dataset.statistics)
+        card = card_of_samples(dataset, study, dataset.statistics)
     else:
         statistics = measure_samples(dataset.folder, train, dataset.bands)
-        card = series.make_card(dataset, study, statistics, train)
+        card = card_of_samples(dataset, study, statistics, train)
     network: Any = checkpoint.build(card)
     rows = _series_rows(dataset, train, card, study.seed)
     leaf = max(1, len(rows.x) // LEAVES)
@@ -262,14 +241,13 @@ def _probabilities(dataset: SeriesDataset, forest: Forest, samples: Samples) -> 
     )
 
 
-@torch.inference_mode()
 def _of_tiles(network: Callable[..., torch.Tensor], tiles: ValTiles, classes: int) -> np.ndarray:
     """Confusion matrix (K, K) int64 of the labelled pixels of tiles."""
-    matrix = np.zeros((classes, classes), np.int64)
-    for image, target in (tiles[number] for number in range(len(tiles))):
-        found = network(image[None]).argmax(dim=1)[0]
-        matrix += confusion(target.numpy(), found.numpy(), classes)
-    return matrix
+    batches = DataLoader(tiles, collate_fn=gather)
+    matrix = count(
+        network, batches, classes, device=CPU.torch, autocast=CPU.autocast, see=lambda one: (one,)
+    )
+    return matrix.numpy()
 
 
 def _opening(dataset: Dataset | SeriesDataset, forest: Forest) -> str:

@@ -4,39 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from lightning.fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geoseg.dataset import retile
+from geoseg.dataset.prepare import filled, measure
 from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
-from geoseg.models import checkpoint, transfer
-from geoseg.models.card import BEST, ModelCard
+from geoseg.models import checkpoint
 from geoseg.models.device import Device
-from geoseg.models.settings import Model
+from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
+from geoseg.samples.cubes import TrainCubes, ValCubes, collate
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
 from geoseg.training import advice, recipe, refit
+from geoseg.training.cards import card_of
 from geoseg.training.checks import described
-from geoseg.training.loop import Task, fit_network, loading
-from geoseg.training.lr_find import find_rate
+from geoseg.training.loop import Task, loading, read_well
 from geoseg.training.objectives import loss
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.supervised import Objective, Supervised
-from geoseg.training.processes.ranks import Ranks, ready
+from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.pictures import TilePictures
-from geoseg.training.sampler import Share, Shuffle
-from geoseg.training.settings import Fit, TrainingSettings
-from geoseg.training.validation import Difficulty, SegmentationValidator
+from geoseg.training.run.recorder import Keep
+from geoseg.training.run_training import TaskBuilder, loaders, run_training, train_for_fold
+from geoseg.training.sampler import Shuffle
+from geoseg.training.settings import TrainingSettings
+from geoseg.training.validation import Difficulty, SegmentationValidator, count
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open, of 256 px and more."""
@@ -49,53 +53,60 @@ and costs nearly as much."""
 def learn(
     dataset: Dataset, folder: Path, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
 ) -> str:
-    """Train into `folder`, with the other processes if there are any.
+    """Train into `folder`; as `run_training`.
 
     unlabelled: scenes with the data set's bands to learn from as well.
-    Returns: what came out, as a text for people.
     """
-    torch.manual_seed(study.seed)
+    return run_training(builder(dataset, study, unlabelled=unlabelled), folder)
+
+
+def builder(
+    dataset: Dataset, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
+) -> TaskBuilder:
+    """What a training on tiles of images has to know; the arguments as of `learn`."""
     times = fuller(dataset)
-    study, device, fabric = ready(
-        recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH
+    session = ready(recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH)
+    task = partial(make_task, session=session, unlabelled=unlabelled)
+    return TaskBuilder(
+        session=session,
+        card=card_of(dataset, study.model),
+        task=partial(task, dataset),
+        again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
+        opening=partial(_opening, dataset, session, unlabelled),
+        judged=partial(_judged, dataset, session.device),
     )
-    fit, model, ranks = refit.first(study.fit), study.model, Ranks.of(fabric)
-    card = ModelCard.of(dataset, model, {})
-    network = checkpoint.build(card)
-    with fabric.rank_zero_first(local=True):  # weights are downloaded once
-        before = None if study.lr_find else folder
-        card, started = transfer.begin(network, model, card, before)
-    task = make_task(dataset, network, study, folder=folder, fabric=fabric, unlabelled=unlabelled)
-    task.keep = checkpoint.keeper(folder, card)
-    if ranks.first:
-        print(started + _opening(dataset, network, model, task, f"{device}{ranks}"))
-        print(recipe.said(study))
-        for line in described(dataset, unlabelled):
-            print(line)
-    if study.lr_find:
-        return find_rate(task, fit, fabric=fabric, seed=study.seed)
-    history = fit_network(task, fit, fabric=fabric, seed=study.seed)
-    if not ranks.first:
-        return ""
-    said = [_advice(dataset, folder, device)]
-    if fit.refit and dataset.tiles("val"):
-        both = replace(
-            dataset, own=tuple(as_train(tile) for split in SPLITS for tile in dataset.tiles(split))
-        )
 
-        def again(place: Path, fit: Fit) -> None:
-            torch.manual_seed(study.seed)
-            judged = ModelCard.read(refit.judged(folder))
-            network = checkpoint.build(card)
-            transfer.load(network, model, card)
-            task = make_task(
-                both, network, study, folder=place, fabric=fabric, unlabelled=unlabelled
+
+def fit_fold(
+    dataset: Dataset, train: Sequence[Tile], held_out: Sequence[Tile], study: TrainingSettings
+) -> np.ndarray:
+    """Train on some tiles, the scaling being theirs too, and judge others with the last weights.
+
+    What is held out chooses nothing: neither scaling nor epoch. A tile's split does not matter.
+    Returns: confusion matrix (K, K) int64 of the labelled pixels held out, each counted once.
+    Raises: InputError if the training ran away.
+    """
+    fold = dataset.with_splits(train=train, test=held_out)
+    fold = filled(replace(fold, statistics=measure(fold, Summary())))
+    made = builder(fold, study)
+    network = train_for_fold(made.session, made.card, made.task)
+    fit, device = made.session.study.fit, made.session.device
+
+    def sound(image: Tensor) -> Tensor:
+        logits: Tensor = network(image)
+        if not torch.isfinite(logits).all():
+            raise InputError(
+                "the network gives no numbers, its training ran away; set a lower"
+                f" fit.learning_rate than {fit.peak:g}"
             )
-            task.keep = lambda best, _: checkpoint.keeper(place, judged)(best, judged.scores)
-            fit_network(task, fit, fabric=fabric, seed=study.seed)
+        return logits
 
-        said.append(refit.second(fit, history, folder, again))
-    return _closing(history, fit, folder, said)
+    batches = DataLoader(ValTiles(fold, "test"), fit.batch_size, **loading(fit, device.torch))
+    with read_well():
+        matrix = count(
+            sound, batches, len(fold.legend), device=device.torch, autocast=device.autocast
+        )
+    return matrix.cpu().numpy()
 
 
 def fuller(dataset: Dataset) -> int:
@@ -103,9 +114,10 @@ def fuller(dataset: Dataset) -> int:
     return min(max((FULL // dataset.tiling.size) ** 2, 1), MOST)
 
 
-def as_train(tile: Tile) -> Tile:
-    """A val tile as one of train; others as they are."""
-    return replace(tile, split="train") if tile.split == "val" else tile
+def with_val(dataset: Dataset) -> Dataset:
+    """The data set with its val tiles among those of train."""
+    train, val, test = map(dataset.tiles, SPLITS)
+    return dataset.with_splits(train=train + val, test=test)
 
 
 def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
@@ -121,23 +133,32 @@ def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
 def make_task(
     dataset: Dataset,
     network: nn.Module,
-    study: TrainingSettings,
+    session: Session,
     *,
     folder: Path,
-    fabric: Fabric,
+    keep: Keep,
     unlabelled: Sequence[Scene] = (),
 ) -> Task:
-    """What is to be learnt from a data set; the arguments as of `learn`."""
+    """What is to be learnt from tiles, with dates or without.
+
+    The arguments are as of `learn` and of `Task`.
+    """
+    study, ranks, fabric = session.study, session.ranks, session.fabric
     fit, augment, names = study.fit, study.augment, dataset.legend.names
-    ranks = Ranks.of(fabric)
     tiles = train_tiles(dataset, fit.train_share, study.seed)
-    train: Any = TrainTiles(dataset, augment_room.build(augment), jitter=fit.jitter, tiles=tiles)
-    val = ValTiles(dataset)
+    train: Any
+    val: Any
+    together: Any
+    if dataset.reference is None:
+        varied = augment_room.build(augment)
+        train = TrainTiles(dataset, varied, jitter=fit.jitter, tiles=tiles)
+        val, together, shown = ValTiles(dataset), gather, fit.pictures
+    else:
+        train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
+        val, together, shown = ValCubes(dataset), collate, 0
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
-    feeding = loading(fit, fabric.device) | {"collate_fn": gather}
     criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
-    share = Share.of(Shuffle.of(counts, fit, study.seed), fit, ranks)
     lesson: Objective = Supervised(criterion)
     if unlabelled:
         if part < 2:
@@ -148,43 +169,51 @@ def make_task(
         statistics = dataset.statistics
         train = PairedTiles(train, unlabelled, augment=augment, statistics=statistics)
         lesson = MeanTeacher(criterion, fit, autocast=fabric.autocast, ranks=ranks)
-    difficulty = None
+    difficulty = pictures = None
     if fit.hard:
-        seen = ValTiles(dataset, tiles=tiles)
-        difficulty = Difficulty(seen, part, fabric=fabric, options=feeding)
+        options = loading(fit, fabric.device) | {"collate_fn": gather}
+        difficulty = Difficulty(
+            ValTiles(dataset, tiles=tiles), part, fabric=fabric, options=options
+        )
+    if shown and len(val):
+        pictures = TilePictures(dataset, ValTiles(dataset), fabric)
+    shuffle = Shuffle.of(counts, fit, study.seed)
     return Task(
-        network,
-        lesson,
-        DataLoader(train, part, sampler=share, **feeding),
-        DataLoader(val, part, sampler=range(ranks.number, len(val), ranks.count), **feeding),
-        SegmentationValidator(names),
-        folder,
-        lambda *_: None,
-        train.title,
-        difficulty,
-        TilePictures(dataset, ValTiles(dataset), fabric) if fit.pictures and len(val) else None,
+        network=network,
+        lesson=lesson,
+        **loaders(session, train, val, shuffle, collate_fn=together),
+        judge=SegmentationValidator(names),
+        folder=folder,
+        keep=keep,
+        title=train.title,
+        difficulty=difficulty,
+        pictures=pictures,
     )
 
 
-def _opening(dataset: Dataset, network: nn.Module, model: Model, task: Task, on: str) -> str:
+def _opening(
+    dataset: Dataset,
+    session: Session,
+    unlabelled: Sequence[Scene],
+    network: nn.Module,
+    task: Task,
+) -> str:
     size = sum(p.numel() for p in network.parameters()) / 1e6
     train: Any = task.train.dataset
     val: Any = task.val.dataset
+    model = session.study.model
     lines = [
         f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
-        f" {len(dataset.legend)} classes, on {on}",
+        f" {len(dataset.legend)} classes, on {session}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
     ]
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []
-    return "\n".join(lines)
+    return "\n".join([*lines, recipe.said(session.study), *described(dataset, unlabelled)])
 
 
-def _closing(history: History, fit: Fit, folder: Path, said: Sequence[str]) -> str:
-    lines = [f"{history.finished(fit)}: {history.minutes:.1f} minutes"]
+def _judged(dataset: Dataset, device: Device, folder: Path, history: History) -> str:
+    lines = []
     if history.rows and "val_miou" in history.rows[-1]:
         lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
-    lines += [text for text in said if text]
-    lines += [f"note: {remark}" for remark in history.remarks()]
-    lines.append(f"weights: {folder / BEST}  curves: {folder / 'curves.png'}")
-    return "\n".join(lines)
+    return "\n".join(filter(None, [*lines, _advice(dataset, folder, device)]))

@@ -1,0 +1,54 @@
+"""Decide how the bands of what is to be predicted are found."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from typing import Any
+
+from geoseg.errors import Faults, InputError
+from geoseg.geo import vrt
+from geoseg.geo.raster import SUFFIXES
+from geoseg.models.card import ModelCard
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import find_files
+
+
+def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
+    """How the bands of new scenes or series are found: as given, else as in the training.
+
+    Raises: InputError if an added raster of the training is gone and no other is given.
+    """
+    bands = bands or Bands()
+    faults = Faults()
+    for name in set(card.extra) - set(bands.extra):
+        if not vrt.allows(card.extra[name], os.getcwd()):
+            faults.add(
+                f"bands.extra.{name}: the model's file names {card.extra[name]}, which lies outside"
+                f" this folder and is not read unasked; set bands.extra.{name}=<that, or another>"
+            )
+            continue
+        try:
+            find_files(card.extra[name], SUFFIXES, "rasters")
+        except InputError:
+            faults.add(
+                f"bands.extra.{name}: the model was trained with this raster, and it is not at"
+                f" {card.extra[name]} any more; set bands.extra.{name}=<file, folder or glob>"
+            )
+    faults.raise_if_any()
+    order = list(bands.order)
+    if not order and (card.series is not None or bands.pattern is not None):
+        # Files of other bands must neither be missed nor decide on the grid.
+        order = list(card.bands)
+    return replace(
+        bands,
+        order=order,
+        nodata=card.nodata if bands.nodata is None else bands.nodata,
+        partial=card.partial if bands.partial is None else bands.partial,
+        extra=dict(card.extra) | dict(bands.extra),
+    )
+
+
+def told(bands: Bands) -> dict[str, Any]:
+    """What the settings say of bands, as JSON values: JSON knows no NaN."""
+    return asdict(bands) | {"nodata": None if bands.nodata is None else str(bands.nodata)}
