@@ -74,7 +74,11 @@ class Counter:
             again = self._zones.overlap(window, zoned)
         for part, m2 in self._grid.alike(window):
             inside = part.within(window)
-            counts = self._counts(numbers[inside], None if zoned is None else zoned[inside])
+            own = numbers[inside]
+            if zoned is None:
+                counts = {0: self._pairs.counts(own)}
+            else:
+                counts = self._pairs.counts_by(own, zoned[inside], self._rows)
             for row, count in counts.items():
                 self._pixels[row] += count
                 self._hectares[row] += count * (m2 / HECTARE)
@@ -82,21 +86,6 @@ class Counter:
                 self._overlap += int(np.count_nonzero(again[inside])) * m2 / HECTARE
         changed = self._pairs.look_up(self._is_change, numbers)
         self._settle(self._width.add(window, changed))
-
-    def _counts(self, numbers: np.ndarray, zoned: np.ndarray | None) -> dict[int, np.ndarray]:
-        """How often each number occurs (count,), by zone."""
-        if zoned is None:
-            return {0: self._pairs.counts(numbers)}
-        count = self._pairs.count
-        zones, places = np.flatnonzero(np.bincount(zoned.ravel(), minlength=self._rows)), None
-        if len(zones) == 1:
-            return {int(zones[0]): self._pairs.counts(numbers)}
-        places = np.zeros(self._rows, np.intp)
-        places[zones] = np.arange(len(zones)) * count
-        joint = places[zoned.ravel()]
-        joint += numbers.ravel()
-        table = np.bincount(joint, minlength=len(zones) * count).reshape(len(zones), count)
-        return dict(zip(zones.tolist(), table, strict=True))
 
     def _settle(self, settled: Iterator[Settled]) -> None:
         for window, changed, wide in settled:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from geoseg.comparison.strips import Strip
+from geoseg.evaluation.disagreements import square_metres
 from geoseg.evaluation.pairs import PairNumbers
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
@@ -35,7 +36,7 @@ class SmallChanges:
         """The first pass."""
         window, numbers = strip
         runs = self._runs(window, numbers)
-        self._patches.add(runs, runs.lengths * self._square_metres(window, runs))
+        self._patches.add(runs, runs.lengths * square_metres(self._grid, window, runs))
 
     def decide(self) -> None:
         """Between the passes."""
@@ -67,12 +68,3 @@ class SmallChanges:
     def _runs(self, window: Window, numbers: np.ndarray) -> Runs:
         changes = self._changes[numbers]
         return Runs.of(changes, window.top)
-
-    def _square_metres(self, window: Window, runs: Runs) -> np.ndarray:
-        """Of a pixel of each run (N,), where it begins."""
-        found = np.zeros(len(runs.rows))
-        for part, m2 in self._grid.alike(window):
-            inside = (runs.rows >= part.top) & (runs.rows < part.bottom)
-            inside &= (runs.starts >= part.left) & (runs.starts < part.right)
-            found[inside] = m2
-        return found

@@ -158,6 +158,18 @@ class PairNumbers:
         single[flat[even.size * 2 :]] += 1
         return np.asarray(single[: self.count])
 
+    def counts_by(self, numbers: np.ndarray, zoned: np.ndarray, rows: int) -> dict[int, np.ndarray]:
+        """As `counts`, by zone: 0..rows-1 at each pixel; only of zones that occur."""
+        zones = np.flatnonzero(np.bincount(zoned.ravel(), minlength=rows))
+        if len(zones) == 1:
+            return {int(zones[0]): self.counts(numbers)}
+        places = np.zeros(rows, np.intp)
+        places[zones] = np.arange(len(zones)) * self.count
+        joint = places[zoned.ravel()]
+        joint += numbers.ravel()
+        table = np.bincount(joint, minlength=len(zones) * self.count)
+        return dict(zip(zones.tolist(), table.reshape(len(zones), self.count), strict=True))
+
 
 CHUNK = 1 << 18
 """Numbers counted at once: numpy counts a copy in 64-bit integers, which is small then."""
