@@ -35,6 +35,12 @@ def test_predict(monkeypatch, capsys):
     assert "(cpu, float32)" in text
 
 
+def test_comparison(monkeypatch, capsys):
+    text, _ = run(monkeypatch, capsys, "comparison", "--side", 600, "--runs", 1)
+    assert "600 × 600 pixels" in text
+    assert "reached: counting" in text or "MISSED: counting" in text
+
+
 def test_scale_of_memory(monkeypatch, capsys):
     text, _ = run(monkeypatch, capsys, "scale", "memory", "--sides", 300)
     assert "full of data     300²" in text

@@ -365,7 +365,7 @@ def test_faults_come_together_and_leave_nothing(before, tmp_path):
     assert len(caught.value.faults) == 3
     one = write(tmp_path / "a.tif", before)
     away = replace(GRID, transform=Affine(10, 0, 700_000, 0, -10, 5_000_000))
-    with pytest.raises(InputError, match="do not overlap: .* lies at longitude"):
+    with pytest.raises(InputError, match=r"do not overlap: .* lies at longitude"):
         MapPair.open(one, write(tmp_path / "away.tif", before, at=away))
     with pytest.raises(InputError) as caught:
         MapPair.open(tmp_path / "none.tif", tmp_path / "nor.tif")
