@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from threading import Lock
 
 import numpy as np
@@ -18,7 +18,9 @@ class Bands:
     waits for are kept.
     """
 
-    def __init__(self, strips: Iterator[tuple[Window, np.ndarray]], grid: Grid) -> None:
+    def __init__(
+        self, strips: Generator[tuple[Window, np.ndarray], None, None], grid: Grid
+    ) -> None:
         """strips: of full width, whole numbers of them to a band, codes (h, W) uint8."""
         self._strips, self._grid = strips, grid
         self._lock = Lock()
@@ -39,6 +41,12 @@ class Bands:
             if not self._due[number]:
                 del self._bands[number], self._due[number]
         return band[: window.height, window.left : window.right]
+
+    def close(self) -> None:
+        """End the strips, when no thread is in the middle of one."""
+        with self._lock:
+            self._error = self._error or RuntimeError("no more codes: the bands were closed")
+            self._strips.close()
 
     def _fill(self) -> None:
         if self._error is not None:

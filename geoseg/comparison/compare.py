@@ -102,8 +102,7 @@ class _Making:
         if self._small or self._reader.pairs.dtype.itemsize > 1:
             self._look_first()
         grid = self._reader.grid
-        with closing(self._strips()) as strips:
-            bands = Bands(strips, grid)
+        with closing(Bands(self._strips(), grid)) as bands:
             running = Running(progress=_progress)
             landcover.write_then(path, grid, bands.read, self._describe, running=running)
         assert self._made is not None

@@ -10,10 +10,9 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.evaluation.pictures import overlap
 from geoseg.geo import extent, raster
-from geoseg.geo.grid import Window
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendClass, composed
 from geoseg.maps.folder import CONFIDENCE
-from geoseg.maps.landcover import ClassMap
+from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 
 MOST = 254
 """Classes of both maps together."""
@@ -42,13 +41,6 @@ class MapPair:
     def same_pixels(self) -> bool:
         """Whether the pixels of `after` lie on those of `before`, so that none is moved."""
         return self.before.grid.offset(self.after.grid) is not None
-
-    @property
-    def common(self) -> Window | None:
-        """The part of before's grid that `after` reaches, as far as bounds tell."""
-        grid = self.before.grid
-        box = extent.bounds_in(self.after.grid.bounds, self.after.grid.crs, grid.crs)
-        return box and grid.window_of(box).intersect(grid.window)
 
     def indices(self, found: ClassMap) -> np.ndarray:
         """Place in `classes` of each code (256,) uint8 of one of the maps; IGNORED = none."""
@@ -95,8 +87,6 @@ class MapPair:
 
 def _own_legend(path: str | Path, legend: Legend | None) -> Legend | None:
     """The given legend, if the map has none of its own."""
-    from geoseg.maps.landcover import LEGEND_TAG
-
     return legend if legend is not None and LEGEND_TAG not in raster.info(path).tags else None
 
 
