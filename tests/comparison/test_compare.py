@@ -318,7 +318,7 @@ def test_zones_add_up_to_the_whole(before, after, tmp_path, crs):
     for number, (_, window) in enumerate(boxes, 1):
         inside = window.within(GRID.window)
         assert np.array_equal(counts.zone_pixels[number], naive(before[inside], after[inside]))
-    table = geopandas.read_file(tmp_path / "out" / "zones.gpkg")
+    table = geopandas.read_file(tmp_path / "out" / "zones.gpkg", layer="zones")
     assert table["zone"].tolist() == [name for name, _ in boxes]
     assert table["changed_ha"].sum() == pytest.approx(counts.changed[1], rel=1e-9)
     assert table["field_co_before_ha"].sum() == pytest.approx(counts.hectares[2].sum())

@@ -166,7 +166,7 @@ def test_map_of_errors(made, codes, tmp_path):
 
 def test_largest_disagreements_are_polygons_with_both_classes(made, codes, tmp_path):
     done = run(made, tmp_path / "out", showing=Showing(disagreements=5))
-    table = geopandas.read_file(tmp_path / "out" / "disagreements.gpkg")
+    table = geopandas.read_file(tmp_path / "out" / "disagreements.gpkg", layer="disagreements")
     errors = pixels(tmp_path / "out" / "errors.tif")
     assert table["rank"].tolist() == [1, 2, 3, 4, 5]
     assert table["hectares"].is_monotonic_decreasing
@@ -218,7 +218,7 @@ def test_scores_by_zone(made, tmp_path):
     right = (truth == mapped)[compared].mean()
     assert zones[0]["overall_accuracy"] == pytest.approx(right)
     assert zones[0]["difference"]["disagreement"] == pytest.approx(1 - right)
-    table = geopandas.read_file(tmp_path / "out" / "zones.gpkg")
+    table = geopandas.read_file(tmp_path / "out" / "zones.gpkg", layer="zones")
     assert table["overall_accuracy"].tolist() == pytest.approx(
         [z["overall_accuracy"] for z in zones]
     )
