@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.evaluation.difference import Difference
@@ -30,6 +30,7 @@ def test_the_same_twice_differs_in_nothing():
     assert not found.by_class.any()
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e9))
 def test_a_ring_of_three_is_all_shift(area):
     found = Difference.of(area * np.roll(np.eye(3), 1, axis=1))
@@ -39,6 +40,7 @@ def test_a_ring_of_three_is_all_shift(area):
     assert found.shift == pytest.approx(found.disagreement)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_parts_add_up_and_are_the_same_both_ways(size, seed):
     matrix = np.random.default_rng(seed).integers(0, 50, (size, size)).astype(float)
