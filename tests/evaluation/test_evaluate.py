@@ -201,7 +201,7 @@ def test_a_perfect_map_has_no_disagreements(made, tmp_path):
 
 
 def test_scores_by_zone(made, tmp_path):
-    boxes = [("west", Window(0, 0, 120, 70)), ("east", Window(0, 60, 120, 90))]
+    boxes = [(Window(0, 0, 120, 70), "west"), (Window(0, 60, 120, 90), "east")]
     path = write_labels(tmp_path / "zones.gpkg", boxes)
     found, labels = made
     cfg = EvaluateConfig(map=found.path, out=str(tmp_path / "out"), labels=labels)
