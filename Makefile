@@ -57,6 +57,7 @@ bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet 
 	$(BIN)/python -m benchmarks.backends                                     # 2
 	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
 	$(BIN)/python -m benchmarks.mosaic                                       # 5
+	$(BIN)/python -m benchmarks.comparison                                   # 2
 	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 4
 	$(BIN)/python -m benchmarks.series_speed                                 # 4
 	$(BIN)/python -m benchmarks.training                                     # 4: 3 without TorchGeo

@@ -13,6 +13,7 @@ from geoseg.evaluation.sources import scenes_of
 from geoseg.evaluation.truth import Truth, check_same, from_dataset, from_labels
 from geoseg.geo.legend import Legend, LegendSettings
 from geoseg.labels.settings import Labels
+from geoseg.labels.zones import Zones
 from geoseg.maps import landcover
 from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 from geoseg.scenes.bands import Bands
@@ -26,7 +27,7 @@ class EvaluateConfig:
     map: str | None = None
     """GeoTIFF of geoseg.mosaic or geoseg.predict; none = the demo's."""
     out: str | None = None
-    """Folder for report.html, scores.json, confusion.csv and errors.tif."""
+    """Folder for report.html, scores.json, confusion.csv, errors.tif and disagreements.gpkg."""
     dataset: str | None = None
     """Folder of geoseg.prepare: only tiles of one split count; without labels.* with its labels."""
     split: str = "test"
@@ -37,6 +38,10 @@ class EvaluateConfig:
     """Pixels by which a boundary may be off and still count as found."""
     pictures: int = 6
     """Places that the report shows; a third each of the worst, the median and the best."""
+    disagreements: int = 200
+    """Places that disagreements.gpkg lists: the largest connected errors, with their classes."""
+    zones: str | None = None
+    """Polygons to score by, too, as <file>:<attribute with their names>."""
     overwrite: bool = False
     """Replace an evaluation of other settings."""
     labels: Labels = field(default_factory=Labels)
@@ -49,6 +54,8 @@ class EvaluateConfig:
             faults.add(f"tolerance={self.tolerance}: must not be negative")
         if self.pictures < 0:
             faults.add(f"pictures={self.pictures}: must not be negative")
+        if self.disagreements < 0:
+            faults.add(f"disagreements={self.disagreements}: must not be negative")
         faults.raise_if_any()
 
 
@@ -62,7 +69,8 @@ def main(cfg: EvaluateConfig) -> None:
         truth,
         str(cfg.out),
         scenes=scenes,
-        showing=Showing(cfg.tolerance, cfg.pictures, tuple(notes)),
+        showing=Showing(cfg.tolerance, cfg.pictures, tuple(notes), cfg.disagreements),
+        zones=Zones.open(cfg.zones, found.grid) if cfg.zones else None,
         overwrite=cfg.overwrite,
     )
     print(made)

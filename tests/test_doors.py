@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("pretrain", "predict", "mosaic", "evaluate"),
+    *("pretrain", "predict", "mosaic", "evaluate", "compare"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 DOORS = {
@@ -40,7 +40,7 @@ DOORS = {
         *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
         "training.run.folder",
     },
-    "jinja2": {"evaluation.report", "crossvalidation.report"},
+    "jinja2": {"evaluation.report", "crossvalidation.report", "comparison.report"},
     "pandas": {"geo.vector", "demo.series", "parcels.predict", "parcels.table"},
     "dask": {"prediction.dask"},
     "distributed": {"prediction.dask"},

@@ -134,10 +134,7 @@ class Scores:
                 f"  {self.truth_pixels[i]:>10}  {self.map_pixels[i]:>10}"
             )
         lines.append(f"{'mean':<{width}}  {_text(self.miou)}  {_text(self.macro_f1)}")
-        lines.append(
-            f"overall accuracy {_text(self.overall_accuracy).strip()}"
-            f", kappa {_text(self.kappa).strip()}"
-        )
+        lines.append(f"overall accuracy {_text(self.overall_accuracy).strip()}")
         return "\n".join(lines)
 
 

@@ -13,7 +13,9 @@ from rich.progress import track
 
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
+from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.excerpts import Excerpt, Excerpts
+from geoseg.evaluation.pairs import PairNumbers
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
@@ -25,7 +27,6 @@ COMPARED = "compared"
 NO_MAP = "without map"
 NO_SPLIT = "outside the split"
 NO_LABEL = "without label"
-RIGHT, WRONG = 1, 2
 ERRORS = Legend.parse(
     [
         {"code": RIGHT, "name": "right", "color": "#bcd9e8"},
@@ -33,7 +34,7 @@ ERRORS = Legend.parse(
     ],
     "errors",
 )
-"""Legend of a map of errors; 0 = not compared."""
+"""Legend of pictures of errors: right or wrong; errors.tif says what was taken for what."""
 
 
 @dataclass
@@ -85,18 +86,18 @@ def compare(
     truth: Truth,
     *,
     tolerance: int = 2,
-    write: Callable[[np.ndarray, Window], None] | None = None,
+    take: Callable[[np.ndarray, Window], None] | None = None,
 ) -> Agreement:
     """Compare a map with the truth; only pixels with a class in both count.
 
-    tolerance: of boundaries, in pixels. write: takes errors (h, w) uint8 (0 not compared, RIGHT,
-    WRONG) and their window.
+    tolerance: of boundaries, in pixels. take: gets the pairs of label and mapped class (h, w), as
+    PairNumbers has them (0 not compared), and their window.
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
     legend, size = found.legend, len(found.legend)
     places = Excerpts(found.grid)
     boundary = BoundaryF1(size, tolerance)
-    counts = _Counts(found.grid, size)
+    counts, pairs = _Counts(found.grid, size), PairNumbers(size)
     with Raster(found.path, nodata=NODATA) as file:
         for window in _progress(places.windows()):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
@@ -115,9 +116,8 @@ def compare(
             target, inside = target[keep], inside[keep]
             counts.add(window, target, own, inside)
             places.add(window, target, own)
-            if write:
-                compared = (target != IGNORED) & (own != IGNORED)
-                write(np.where(target == own, RIGHT, WRONG).astype(np.uint8) * compared, window)
+            if take:
+                take(pairs.of_indices(target, own), window)
     return Agreement(
         legend,
         counts.confusion,

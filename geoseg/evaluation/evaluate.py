@@ -8,24 +8,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import write_confusion_csv
-from geoseg.evaluation.agreement import COMPARED, ERRORS, Agreement, compare
+from geoseg.evaluation.agreement import COMPARED, Agreement, compare
+from geoseg.evaluation.difference import Difference
+from geoseg.evaluation.disagreements import largest, write_disagreements
+from geoseg.evaluation.error_map import error_codes, pair_raster
 from geoseg.evaluation.excerpts import choose
+from geoseg.evaluation.pairs import PairNumbers
 from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
+from geoseg.evaluation.zone_scores import ZoneScores
+from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
-from geoseg.maps import landcover
+from geoseg.labels.zones import Zones
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.scenes.scene import Scene
 
-REPORT = "report.html"
+REPORT, DISAGREEMENTS, ZONES = "report.html", "disagreements.gpkg", "zones.gpkg"
 PRODUCTS = (
     *("errors.tif", "errors.tif.aux.xml", "errors.qml", "confusion.csv", "scores.json", REPORT),
+    *(DISAGREEMENTS, ZONES),
 )
 
 
@@ -39,6 +48,8 @@ class Showing:
     """Places shown."""
     notes: tuple[str, ...] = ()
     """What the report says besides."""
+    disagreements: int = 200
+    """Places that disagreements.gpkg lists, the largest."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +69,18 @@ class Evaluation:
         return "\n".join(
             (
                 made.scores.table(),
+                str(Difference.of(made.confusion)),
                 f"boundary F1 {made.boundary.mean:.3f} (within {made.boundary.tolerance} pixels)",
                 "",
                 f"compared: {pixels[COMPARED]:,} pixels".replace(",", " ")
                 + (f"; left out: {left_out}" if left_out else ""),
                 f"report: {self.out / REPORT} (open it in a browser)",
                 f"map of errors: {self.out / 'errors.tif'} (open it in QGIS)",
+                *(
+                    [f"largest errors: {self.out / DISAGREEMENTS} (open it in QGIS)"]
+                    if (self.out / DISAGREEMENTS).exists()
+                    else []
+                ),
             )
         )
 
@@ -76,23 +93,44 @@ def evaluate(
     *,
     scenes: Sequence[Scene] = (),
     showing: Showing | None = None,
+    zones: Zones | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
     """Compare a map with the truth and write scores, report and map of errors to a folder.
 
-    scenes: images for the pictures. Pixels without map, label or class are never counted.
+    scenes: images for the pictures. zones: by which scores are told too. Pixels without map, label
+    or class are never counted.
     Raises: InputError if nothing can be compared, a file is damaged, or `out` was made with other
     settings.
     """
     out, showing = Path(out), showing or Showing()
     settings = {"map": found.path, **truth.settings, "tolerance": showing.tolerance}
+    if zones is not None:
+        settings["zones"] = zones.settings
+    pairs = PairNumbers(len(found.legend))
+    by_zone = None if zones is None else ZoneScores(zones, found.grid, pairs, found.legend.names)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
         tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
-        with landcover.writing(out / "errors.tif", found.grid, ERRORS, tags=tags) as writer:
-            made = compare(found, truth, tolerance=showing.tolerance, write=writer.write)
+        with pair_raster(out / "errors.tif", found.grid, pairs) as plain:
+            with plain.writing() as writer:
+
+                def take(numbers: np.ndarray, window: Window) -> None:
+                    writer.write(numbers, window)
+                    if by_zone is not None:
+                        by_zone.add(numbers, window)
+
+                made = compare(found, truth, tolerance=showing.tolerance, take=take)
             if not made.pixels[COMPARED]:
                 raise InputError(_nothing(found, made))
+            codes = error_codes(found.legend, made.confusion)
+            plain.write_map(out / "errors.tif", codes, tags)
+            worst = largest(plain, showing.disagreements)
+    (out / DISAGREEMENTS).unlink(missing_ok=True)
+    if worst:
+        write_disagreements(out / DISAGREEMENTS, worst, found.legend, codes, found.grid.crs)
+    if by_zone is not None:
+        by_zone.write(out / ZONES)
     write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
     origin = {
         "map": found.path,
@@ -102,10 +140,12 @@ def evaluate(
         "evaluated_by_geoseg": __version__,
         **truth.settings,
     }
-    write_json(out / "scores.json", _scores(made, found, origin))
+    by_zone_ = {} if by_zone is None else {"zones": by_zone.to_list()}
+    write_json(out / "scores.json", _scores(made, found, origin) | by_zone_)
     chosen = choose(made.places, -(-showing.pictures // 3))
-    page = Report(found, truth, made, chosen, tuple(scenes))
-    page.write(out / REPORT, origin=origin, notes=(*truth.notes, *showing.notes))
+    notes = (*truth.notes, *showing.notes, *(by_zone.notes if by_zone else ()))
+    page = Report(found, truth, made, chosen, tuple(scenes), by_zone)
+    page.write(out / REPORT, origin=origin, notes=notes)
     return Evaluation(made, out)
 
 
@@ -121,6 +161,7 @@ def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[st
     """Content of scores.json."""
     return {
         **made.scores.to_dict(),
+        "difference": Difference.of(made.confusion).to_dict(found.legend.names),
         "boundary_f1": made.boundary.to_dict(found.legend.names),
         "pixels": dict(made.pixels),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),

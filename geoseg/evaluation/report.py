@@ -22,12 +22,13 @@ from geoseg.evaluation.agreement import (
     NO_LABEL,
     NO_MAP,
     NO_SPLIT,
-    RIGHT,
-    WRONG,
     Agreement,
 )
+from geoseg.evaluation.difference import Difference
+from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.excerpts import Excerpt
 from geoseg.evaluation.truth import Truth
+from geoseg.evaluation.zone_scores import ZoneScores
 from geoseg.geo.extent import WGS84
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import IGNORED, NODATA
@@ -44,6 +45,8 @@ WHY = {
     NO_SPLIT: "no tile of the chosen split, or one of the train split, which the network knows",
     NO_LABEL: "nobody labelled it, or the labels leave it open",
 }
+ZONES = 200
+"""Zones that the page lists, those of most disagreement; zones.gpkg has all."""
 SPACE = "\u202f"
 """Narrow space that does not break a line: between thousands, and before %."""
 
@@ -57,6 +60,7 @@ class Report:
     agreement: Agreement
     places: Sequence[Excerpt]
     scenes: Sequence[Scene]
+    zones: ZoneScores | None = None
 
     def write(self, path: Path, *, origin: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """Write the page. origin: name → where things come from. Raises: InputError."""
@@ -76,6 +80,8 @@ class Report:
             | self._matrix()
             | self._left_out()
             | self._origin(origin)
+            | self._difference()
+            | self._zones()
         )
         content |= {
             "notes": list(dict.fromkeys(notes)),
@@ -98,7 +104,6 @@ class Report:
             ("Overall accuracy", percent(scores.overall_accuracy), "of the compared pixels agree"),
             ("Mean IoU", score(scores.miou), "overlap of map and labels, mean of the classes"),
             ("Mean F1", score(scores.macro_f1), "user’s and producer’s accuracy in one, mean"),
-            ("Kappa", score(scores.kappa), "0: as by chance, 1: full agreement"),
             ("Boundary F1", score(made.boundary.mean), f"outlines agree within {tolerance}"),
         )
         lead = (
@@ -115,6 +120,48 @@ class Report:
             "tolerance": tolerance,
             "figures": [dict(zip(("name", "value", "meaning"), f, strict=True)) for f in figures],
         }
+
+    def _difference(self) -> dict[str, Any]:
+        """What the disagreement is made of."""
+        found = Difference.of(self.agreement.confusion)
+        parts = (
+            ("quantity", found.quantity, "some classes have too much area, others too little"),
+            ("exchange", found.exchange, "swapped: A for B here, B for A elsewhere"),
+            ("shift", found.shift, "the rest: rings of three and more classes"),
+        )
+        whole = found.disagreement
+        return {
+            "disagreement": percent(whole),
+            "parts": [
+                {
+                    "name": name,
+                    "value": percent(value),
+                    "meaning": meaning,
+                    "width": 100 * value / whole if whole > 0 else 0.0,
+                }
+                for name, value, meaning in parts
+            ],
+        }
+
+    def _zones(self) -> dict[str, Any]:
+        entries = [] if self.zones is None else self.zones.to_list()
+        ranked = sorted(
+            entries,
+            key=lambda e: (e["name"] is None, -(e["difference"]["disagreement"] or 0.0)),
+        )
+        rows = [
+            {
+                "name": "outside all zones" if e["name"] is None else e["name"],
+                "pixels": number(e["pixels"]),
+                "ha": hectares(e["hectares"]),
+                "right": _share(e["overall_accuracy"]),
+                "width": 100 * (e["overall_accuracy"] or 0.0),
+                "scores": [_score(e[key]) for key in ("miou", "macro_f1")],
+                "parts": [_share(e["difference"][p]) for p in ("quantity", "exchange", "shift")],
+            }
+            for e in ranked[:ZONES]
+        ]
+        return {"zones": rows, "zones_left": max(0, len(entries) - ZONES)}
 
     def _classes(self) -> dict[str, Any]:
         made, scores, ground = self.agreement, self.agreement.scores, self.agreement.hectares
@@ -266,6 +313,14 @@ class Report:
             "width": 100 * window.width / grid.width,
             "height": 100 * window.height / grid.height,
         }
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else percent(value)
+
+
+def _score(value: float | None) -> str:
+    return "–" if value is None else score(value)
 
 
 def say(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,13 +28,12 @@ MAPS_TAG = "GEOSEG_MAPS"
 """Of a mosaic: the folder of its maps, relative to it; evaluate finds the scenes by it."""
 
 
-def tags(legend: Legend, model: str) -> dict[str, str]:
-    """TIFF tags of a map: legend, hash of the model's weights, version of geoseg."""
-    return {
-        LEGEND_TAG: json.dumps(legend.to_dict(), ensure_ascii=False),
-        MODEL_TAG: model,
-        VERSION_TAG: __version__,
-    }
+def tags(legend: Legend, model: str | None) -> dict[str, str]:
+    """TIFF tags of a map: legend, hash of the model's weights (None = of no model), version of
+    geoseg."""
+    made_by = {} if model is None else {MODEL_TAG: model}
+    legend_ = {LEGEND_TAG: json.dumps(legend.to_dict(), ensure_ascii=False)}
+    return {**legend_, **made_by, VERSION_TAG: __version__}
 
 
 def side_files(path: str | Path) -> tuple[Path, Path]:
@@ -68,6 +67,30 @@ def write(
     template = raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
     tally = cog.write(path, grid, read, template=template, running=running)
     write_side_files(path, legend)
+    return tally
+
+
+def write_then(
+    path: str | Path,
+    grid: Grid,
+    read: cog.Read,
+    describe: Callable[[], tuple[Legend, dict[str, str]]],
+    *,
+    running: Running = RUNNING,
+) -> Tally:
+    """As `write`, for codes whose meaning is known only when all are there.
+
+    describe: gives legend and tags; called once, after the last `read`.
+    """
+    told: list[tuple[Legend, dict[str, str]]] = []
+
+    def template() -> bytes:
+        told.append(describe())
+        legend, tags = told[0]
+        return raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
+
+    tally = cog.write(path, grid, read, template=template, running=running)
+    write_side_files(path, told[0][0])
     return tally
 
 
@@ -143,7 +166,8 @@ class ClassMap:
             if LEGEND_TAG not in found:
                 raise InputError(
                     f"{path}: no tag {LEGEND_TAG}, so nobody knows what its codes mean; give a map"
-                    " of geoseg.predict or geoseg.mosaic, or to geoseg.evaluate legend.path=<file>"
+                    " of geoseg.predict or geoseg.mosaic, or to geoseg.evaluate and geoseg.compare"
+                    " legend.path=<file>"
                 )
             legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
         return cls(str(path), facts.grid, legend, found)

@@ -21,6 +21,7 @@ from geoseg.geo.vector import write_layer
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
+from geoseg.maps.layer_style import add_style
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
 from geoseg.outputs.files import clearing, put, replacing
@@ -33,7 +34,7 @@ from geoseg.parcels.classify import NO_DECISION, Classifier, Decisions, check_th
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
-from geoseg.parcels.style import add_style, qml
+from geoseg.parcels.style import qml
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import dated_scenes, settled, unmasked
@@ -306,7 +307,7 @@ class _Job:
             growing, self._columns(), layer=LAYER,
             geometries=self.parcels.geometry, crs=self.parcels.crs,
         )  # fmt: skip
-        add_style(growing, LAYER, style)
+        add_style(growing, LAYER, style, description="classes of the legend")
         put(growing, self.out / PARCELS)
         with replacing(self.out / STYLE) as temporary:
             temporary.write_text(style, encoding="utf-8")

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-from benchmarks import buildings, made
+from benchmarks import buildings, comparison, made
 
 
 def run(monkeypatch, capsys, name, *arguments):
@@ -33,6 +33,13 @@ def test_predict(monkeypatch, capsys):
     assert "end to end" in text
     assert "of the network alone (median of 1)" in text
     assert "(cpu, float32)" in text
+
+
+def test_comparison(tmp_path):
+    paths = comparison.make_maps(tmp_path, 300, 600)
+    for work in comparison.WORK.values():
+        work(*paths, tmp_path / "out")
+    assert (tmp_path / "out" / "change.html").exists()
 
 
 def test_scale_of_memory(monkeypatch, capsys):

@@ -26,6 +26,7 @@ SCHEMAS = {
     "predict": "PredictConfig",
     "mosaic": "MosaicConfig",
     "evaluate": "EvaluateConfig",
+    "compare": "CompareConfig",
     "prepare_series": "PrepareSeriesConfig",
     "crossvalidate": "CrossvalidateConfig",
 }

@@ -14,6 +14,7 @@ import rasterio
 import shapely
 from affine import Affine
 from rasterio.io import MemoryFile
+from scipy import ndimage
 
 from geoseg import evaluate as command
 from geoseg.dataset.tiles import Dataset, Tile, write_tiles
@@ -21,6 +22,7 @@ from geoseg.errors import InputError
 from geoseg.evaluate import EvaluateConfig
 from geoseg.evaluation import excerpts
 from geoseg.evaluation.accuracy import BoundaryF1, confusion
+from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.evaluate import PRODUCTS, Showing, evaluate
 from geoseg.evaluation.excerpts import Excerpt, Excerpts, choose
 from geoseg.evaluation.truth import from_dataset, from_labels
@@ -143,16 +145,99 @@ def test_map_of_errors(made, codes, tmp_path):
     run(made, tmp_path / "out")
     truth = truth_of_boxes()
     compared = (truth != 255) & (codes != 0)
-    expected = np.where(compared, np.where(truth == codes, 1, 2), 0)
+    places = {1: 0, 2: 1, 9: 2}
+    expected = np.zeros(codes.shape, int)
+    for a, i in places.items():
+        for b, j in places.items():
+            kind = RIGHT if a == b else WRONG + 3 * i + j
+            expected[compared & (truth == a) & (codes == b)] = kind
     path = tmp_path / "out" / "errors.tif"
     assert np.array_equal(pixels(path), expected)
     with rasterio.open(path) as dataset:
         assert dataset.nodata == 0
-        assert dataset.colormap(1)[2] == (0xC2, 0x00, 0x2F, 255)
+        assert dataset.colormap(1)[RIGHT] == (0xBC, 0xD9, 0xE8, 255)
         assert dataset.tags()["GEOSEG_MODEL"] == "abcdef0123456789"
         assert "GEOSEG_LEGEND" not in dataset.tags()
-    assert "<Category>wrong</Category>" in Path(f"{path}.aux.xml").read_text("utf-8")
+    names = Path(f"{path}.aux.xml").read_text("utf-8")
+    assert "<Category>water taken for other</Category>" in names
+    assert "<Category>bürgel &amp; &lt;co&gt; taken for water</Category>" in names
     assert 'label="right"' in path.with_suffix(".qml").read_text("utf-8")
+
+
+def test_largest_disagreements_are_polygons_with_both_classes(made, codes, tmp_path):
+    done = run(made, tmp_path / "out", showing=Showing(disagreements=5))
+    table = geopandas.read_file(tmp_path / "out" / "disagreements.gpkg", layer="disagreements")
+    errors = pixels(tmp_path / "out" / "errors.tif")
+    assert table["rank"].tolist() == [1, 2, 3, 4, 5]
+    assert table["hectares"].is_monotonic_decreasing
+    areas = []
+    for code in np.unique(errors[errors >= WRONG]):
+        labels, count = ndimage.label(errors == code)
+        areas += np.bincount(labels.ravel(), minlength=count + 1)[1:].tolist()
+    largest = sorted(areas, reverse=True)[:5]
+    assert (table.area / 0.25).round().tolist() == largest
+    assert table["hectares"].tolist() == pytest.approx([n * 0.25e-4 for n in largest], rel=2e-3)
+    codes_of = dict(zip(LEGEND.names, LEGEND.codes, strict=True))
+    truth = truth_of_boxes()
+    for row in table.itertuples():
+        point = row.geometry.representative_point()
+        column, line = ~GRID.transform @ (point.x, point.y)
+        place = int(line), int(column)
+        assert codes[place] == codes_of[row.map]
+        assert truth[place] == codes_of[row.label]
+        assert errors[place] == row.code
+        assert row.error == f"{row.label} taken for {row.map}"
+    assert table.crs.to_epsg() == 32633
+    assert "largest errors" in str(done)
+
+
+def test_a_perfect_map_has_no_disagreements(made, tmp_path):
+    found, labels = made
+    write_map(Path(found.path), np.where(truth_of_boxes() == 255, 0, truth_of_boxes()))
+    done = run((ClassMap.read(found.path), labels), tmp_path / "out")
+    assert done.agreement.scores.overall_accuracy == 1
+    assert not (tmp_path / "out" / "disagreements.gpkg").exists()
+    assert set(np.unique(pixels(tmp_path / "out" / "errors.tif"))) == {0, RIGHT}
+
+
+def test_scores_by_zone(made, tmp_path):
+    boxes = [(Window(0, 0, 120, 70), "west"), (Window(0, 60, 120, 90), "east")]
+    path = write_labels(tmp_path / "zones.gpkg", boxes)
+    found, labels = made
+    cfg = EvaluateConfig(map=found.path, out=str(tmp_path / "out"), labels=labels)
+    cfg.zones = f"{path}:class"
+    command.main(cfg)
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text("utf-8"))
+    zones = scores["zones"]
+    assert [z["name"] for z in zones] == ["west", "east"]
+    assert sum(z["pixels"] for z in zones) == scores["pixels"]["compared"]
+    whole = scores["hectares"]["grid"]["compared"]
+    assert sum(z["hectares"] for z in zones) == pytest.approx(whole, rel=1e-9)
+    truth, mapped = truth_of_boxes()[:, :70], pixels(Path(found.path))[:, :70]
+    compared = (truth != 255) & (mapped != 0)
+    right = (truth == mapped)[compared].mean()
+    assert zones[0]["overall_accuracy"] == pytest.approx(right)
+    assert zones[0]["difference"]["disagreement"] == pytest.approx(1 - right)
+    table = geopandas.read_file(tmp_path / "out" / "zones.gpkg", layer="zones")
+    assert table["overall_accuracy"].tolist() == pytest.approx(
+        [z["overall_accuracy"] for z in zones]
+    )
+    page = Page(tmp_path / "out" / "report.html")
+    assert "zones overlap" in page.text
+    assert "west" in page.text
+
+
+def test_disagreement_is_the_headline_and_kappa_only_a_score(made, tmp_path):
+    run(made, tmp_path / "out")
+    scores = json.loads((tmp_path / "out" / "scores.json").read_text("utf-8"))
+    found = scores["difference"]
+    parts = found["quantity"] + found["exchange"] + found["shift"]
+    assert parts == pytest.approx(found["disagreement"])
+    assert found["disagreement"] == pytest.approx(1 - scores["overall_accuracy"])
+    assert "kappa" in scores
+    page = Page(tmp_path / "out" / "report.html")
+    assert "Kappa" not in page.text
+    assert "exchange" in page.text
 
 
 def test_tables(made, tmp_path):
@@ -244,7 +329,7 @@ def test_pictures_stand_side_by_side(made, codes, tmp_path):
     assert mapped[:, 0, 0].tolist() == [238] * 3
     assert labels[:, 35, 25].tolist() == [0xE3, 0x1A, 0x1C]
     wrong = (errors == np.array([0xC2, 0x00, 0x2F])[:, None, None]).all(0)
-    assert np.array_equal(wrong, pixels(tmp_path / "out" / "errors.tif") == 2)
+    assert np.array_equal(wrong, pixels(tmp_path / "out" / "errors.tif") >= WRONG)
 
 
 def test_images_are_found_by_what_the_map_says(tmp_path, codes):
@@ -399,7 +484,7 @@ def test_the_same_again_is_renewed_and_other_settings_need_overwrite(made, codes
         run(made, tmp_path / "out", showing=Showing(tolerance=3))
     run(made, tmp_path / "out", showing=Showing(tolerance=3), overwrite=True)
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
-        [".evaluate.json", *PRODUCTS]
+        [".evaluate.json", *set(PRODUCTS) - {"zones.gpkg"}]
     )
 
 

@@ -90,12 +90,13 @@ def write(
     grid: Grid,
     read: Read,
     *,
-    template: bytes,
+    template: bytes | Callable[[], bytes],
     running: Running = RUNNING,
 ) -> Tally:
     """Write a file window by window, whole or not at all.
 
-    template: a GeoTIFF with the same CRS, place, colours and tags.
+    template: a GeoTIFF with the same CRS, place, colours and tags, or what gives it once all is
+    read.
     Returns: what was written of each code.
     Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
     """
@@ -108,7 +109,8 @@ def write(
         with Pack(pack_path, key, owner=path) as pack:
             tally = _fill(levels, partial(_make, read, grid), pack, running)
             with replacing(path) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
-                _assemble(file, template, levels, pack)
+                header = template if isinstance(template, bytes) else template()
+                _assemble(file, header, levels, pack)
     finally:
         if running.key is None:
             pack_path.unlink(missing_ok=True)
