@@ -17,9 +17,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from geoseg.commands import conf
+from geoseg.commands import conf, schema as source
 from geoseg.commands.given import take
-from geoseg.commands.help import _keys, help_text
+from geoseg.commands.help import help_text
 from geoseg.commands.sweep import Sweep, asked
 from geoseg.errors import Faults, InputError, readable
 from geoseg.geo import vrt
@@ -39,7 +39,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     """
     terminal.settle("" if {"-h", "--help"} & set(sys.argv[1:]) else name)
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text(name, schema))
+        print(help_text(name, source.purpose(schema), source.sections(schema)))
         return
     stopping.watch()
     register(name, schema)
@@ -148,7 +148,7 @@ def explain(error: BaseException, name: str, schema: type) -> str:
             if text and not text.startswith(_NOISE) and text not in lines:
                 lines.append(text)
         if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-            known = [key for key, _, _ in _keys(schema)]
+            known = list(source.settings(schema))
             near = difflib.get_close_matches(str(cause.full_key), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
         if "'hydra/launcher/" in str(cause) or "'hydra/sweeper/" in str(cause):
