@@ -121,9 +121,9 @@ def _paragraphs(text: str, wide: int) -> list[str]:
 def _entry(key: str, doc: str, wide: int) -> list[str]:
     """A key and what it means, the meaning in a column of its own."""
     column = KEYS + 2
-    wrapped = textwrap.wrap(
-        doc, wide - column, break_long_words=False, break_on_hyphens=False
-    ) or [""]
+    wrapped = textwrap.wrap(doc, wide - column, break_long_words=False, break_on_hyphens=False) or [
+        ""
+    ]
     if len(key) + 2 > KEYS:
         return [f"  {key}", *(" " * column + line for line in wrapped)]
     first = f"  {key:<{KEYS}}{wrapped[0]}".rstrip()

@@ -77,7 +77,8 @@ def read(path: Path, name: str) -> list[Section]:
 
 def _purpose(path: Path, name: str) -> str:
     found = _find(path, name)
-    assert found is not None and isinstance(found[1], ast.ClassDef)
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        raise LookupError(f"{path}: no class {name}")
     return ast.get_docstring(found[1]) or ""
 
 
@@ -112,7 +113,8 @@ class _Field:
 
 def _fields(path: Path, name: str) -> list[_Field]:
     found = _find(path, name)
-    assert found is not None and isinstance(found[1], ast.ClassDef), (path, name)
+    if found is None or not isinstance(found[1], ast.ClassDef):
+        raise LookupError(f"{path}: no class {name}")
     path, node = found
     fields: dict[str, _Field] = {}
     for base in node.bases:
@@ -134,7 +136,9 @@ def _default(node: ast.expr | None, path: Path) -> Any:
     """The value of a default; of a dataclass with values of its own a dictionary of these."""
     if node is None:
         return UNKNOWN
-    if not (isinstance(node, ast.Call) and ast.unparse(node.func) in ("field", "dataclasses.field")):
+    if not (
+        isinstance(node, ast.Call) and ast.unparse(node.func) in ("field", "dataclasses.field")
+    ):
         return _value(node, path)
     words = {word.arg: word.value for word in node.keywords}
     if "default" in words:
