@@ -217,7 +217,7 @@ def _faults(word: str, known: Known, *, sweeps: bool) -> Iterator[str]:
     """What is wrong with a key=value but for the type of its value."""
     if word.startswith("~"):
         key = word[1:].partition("=")[0]
-        yield f"{word}: settings can't be taken away; leave it out, or set {key}=null if that may be"
+        yield f"{word}: settings are never taken away; leave it out, or set {key}=null"
         return
     match = _KEY.fullmatch(word)
     key, value = (match[2], match[3]) if match else ("", "")

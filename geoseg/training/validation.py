@@ -29,6 +29,17 @@ def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(given)
 
 
+def confusion(logits: Tensor, target: Tensor) -> Tensor:
+    """Labelled pixels or samples by true and predicted class: (K, K) int64.
+
+    logits: (B, K, …). target: (B, …), indices, 255 = ignored.
+    """
+    classes, truth = logits.shape[1], target.long()
+    known = truth != IGNORED
+    pairs = truth[known] * classes + logits.argmax(dim=1)[known]
+    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
 class SegmentationValidator:
     """Scores over all labelled pixels or samples; their mean IoU decides."""
 
@@ -44,16 +55,24 @@ class SegmentationValidator:
         classes = len(self._names)
         counts = MulticlassConfusionMatrix(classes, ignore_index=IGNORED, validate_args=False)
         counts = counts.to(fabric.device)
+        loss = torch.zeros((), device=fabric.device)
         with fabric.autocast():
             for given, target in batches:
                 logits = network(*inputs(given))
                 counts.update(logits.argmax(dim=1), target.long())
-        total = Ranks.of(fabric).total(counts.confmat)
-        return of_scores(Scores.of(total.cpu().numpy(), self._names))
+                loss += F.cross_entropy(
+                    logits.float(), target.long(), ignore_index=IGNORED, reduction="sum"
+                )
+        ranks = Ranks.of(fabric)
+        total, loss = ranks.total(counts.confmat), ranks.total(loss)
+        mean = float(loss / total.sum().clamp(min=1))
+        return of_scores(Scores.of(total.cpu().numpy(), self._names), mean)
 
 
-def of_scores(scores: Scores) -> Validation:
-    columns = {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
+def of_scores(scores: Scores, loss: float | None = None) -> Validation:
+    """loss: cross-entropy, a mean over all labelled pixels or samples, where it is known."""
+    columns = {} if loss is None else {"val_loss": loss}
+    columns |= {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
     for name, iou, f1 in zip(scores.names, scores.iou, scores.f1, strict=True):
         columns |= {f"{IOU}{name}": iou, f"val_f1_{name}": f1}
     return Validation(scores.miou, columns, scores.to_dict())

@@ -75,7 +75,7 @@ def faults(name, *words, sweeps=False):
         (["bands.order=red,green"], "one value is expected; write a list as bands.order=[a,b]"),
         (["bands.extra=3"], "expected entries, as in {name: value}"),
         (["bands.partial=2,3"], "one value is expected"),
-        (["~overwrite"], "settings can't be taken away; leave it out"),
+        (["~overwrite"], "settings are never taken away; leave it out"),
         (["legend@x=buildings"], "no key has @ or / in it"),
         (["=3"], "=3: expected key=value"),
     ],

@@ -94,6 +94,8 @@ def spread(job: str, *args: Any, devices: int | None, nodes: int = 1, **options:
     differs from that of the processes that were started from without.
     """
     here = place()
+    if first(nodes) and "torch" not in sys.modules:
+        print("loading torch …", flush=True)  # it takes seconds, on a cold disk half a minute
     if here.count > 1:
         _check_started(here, devices, nodes)
         # One process per machine, where nobody said more than GIVEN.
