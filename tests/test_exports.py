@@ -1,6 +1,7 @@
 """What `geoseg` and its rooms give a notebook."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +37,15 @@ def test_importing_costs_nothing():
     code = loaded.replace("geoseg", ", ".join(ROOMS), 1)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_page_on_python_runs_as_it_stands_and_names_every_export(tmp_path, monkeypatch):
+    text = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+    for room in ROOMS:
+        for name in importlib.import_module(room).__all__:
+            assert f"`{name}`" in text, name
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.M | re.S):
+        exec(compile(code, "docs/python.md", "exec"), names)
+    assert (tmp_path / "report/report.html").exists()

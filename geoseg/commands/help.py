@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -46,12 +47,12 @@ def help_text(name: str, purpose: str, sections: Sequence[Section]) -> str:
 
 def groups_of(name: str, sections: Sequence[Section]) -> dict[str, list[str]]:
     """The groups of a command that have ready-made files, with the names of these."""
-    parts = dict.fromkeys(section.name.partition(".")[0] for section in sections)
     top = conf.CONF / f"{name}.yaml"
-    if top.is_file() and "optional experiment:" in top.read_text(encoding="utf-8"):
-        parts["experiment"] = None
-    found = {part: sorted(p.stem for p in (conf.CONF / part).glob("*.yaml")) for part in parts}
-    return {group: names for group, names in found.items() if group and names}
+    listed = re.findall(r"^ *- (?:optional )?(\w+):", top.read_text(encoding="utf-8"), re.M)
+    parts = dict.fromkeys(section.name.partition(".")[0] for section in sections)
+    groups = [*(part for part in parts if part in listed), *(g for g in listed if g not in parts)]
+    found = {group: sorted(p.stem for p in (conf.CONF / group).glob("*.yaml")) for group in groups}
+    return {group: names for group, names in found.items() if names}
 
 
 def _groups(name: str, sections: Sequence[Section], wide: int) -> list[str]:
