@@ -78,6 +78,7 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         _check_start(config, files=files)
     faults.raise_if_any()
     with _opened(config, PRODUCTS, files=files):
+        launch.announce_torch(config.fit.nodes)
         if config.model.name == FOREST:
             return _grow(dataset, config)
         # The one that learns needs torch; whatever could be wrong without it has been said.
@@ -131,6 +132,7 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         _check_start(config, but="augment")
     faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
+        launch.announce_torch(config.fit.nodes)
         if config.model.name == FOREST:
             return _grow(dataset, config)
         room = "cubes:learn_map" if isinstance(dataset, Dataset) else "series:learn_series"

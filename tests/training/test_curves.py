@@ -2,6 +2,7 @@
 
 import csv
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from matplotlib import image
 
 from geoseg.evaluation.accuracy import confusion as by_numpy
 from geoseg.training.objectives.supervised import Supervised
+from geoseg.training.processes import launch
 from geoseg.training.run.curves import draw_curves
 from geoseg.training.run.history import History, write_metrics
 from geoseg.training.run.recorder import _line
@@ -76,3 +78,14 @@ def test_training_counts_what_it_learns_from(shape):
         lesson(lambda _: logits, torch.nn.Identity(), (torch.zeros(1, 1, 1, 1), target), 0.0)
     assert (lesson.counts.numpy() == 2 * expected).all()
     assert not math.isnan(float(lesson.counts.sum()))
+
+
+def test_before_torch_loads_a_line_says_so(monkeypatch, capsys):
+    launch.announce_torch()
+    assert capsys.readouterr().out == ""  # it is there already
+    monkeypatch.delitem(sys.modules, "torch")
+    launch.announce_torch()
+    assert capsys.readouterr().out == "loading torch …\n"
+    monkeypatch.setenv("NODE_RANK", "1")
+    launch.announce_torch(nodes=2)
+    assert capsys.readouterr().out == ""

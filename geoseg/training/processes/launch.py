@@ -64,6 +64,12 @@ def first(nodes: int = 1) -> bool:
     return place().rank == 0
 
 
+def announce_torch(nodes: int = 1) -> None:
+    """Say that torch is being loaded, if it is: seconds pass, on a cold disk half a minute."""
+    if first(nodes) and "torch" not in sys.modules:
+        print("loading torch …", flush=True)
+
+
 @contextmanager
 def first_speaks() -> Iterator[None]:
     """Let the first process tell a fault that several have, and others only what it doesn't know.
@@ -94,8 +100,6 @@ def spread(job: str, *args: Any, devices: int | None, nodes: int = 1, **options:
     differs from that of the processes that were started from without.
     """
     here = place()
-    if first(nodes) and "torch" not in sys.modules:
-        print("loading torch …", flush=True)  # it takes seconds, on a cold disk half a minute
     if here.count > 1:
         _check_started(here, devices, nodes)
         # One process per machine, where nobody said more than GIVEN.
