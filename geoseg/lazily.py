@@ -31,7 +31,7 @@ def lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]],
 
 def _imports(path: Path) -> dict[str, str]:
     """Name → module of the imports that only a type checker sees."""
-    found = {}
+    found: dict[str, str] = {}
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             for line in node.body:

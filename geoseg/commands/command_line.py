@@ -24,10 +24,14 @@ from geoseg.commands.help import groups_of
 from geoseg.commands.schema import Section, Setting, sections
 from geoseg.errors import InputError, shown
 
-WITH_VALUE = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
-WITH_VALUE += ("--package", "-p", "--cfg", "-c", "--experimental-rerun")
-ALONE = ("--multirun", "-m", "--resolve", "--run", "-r", "--shell-completion", "-sc")
-ALONE += ("--info", "-i", "--hydra-help")
+WITH_VALUE = (
+    *("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp"),
+    *("--package", "-p", "--cfg", "-c", "--experimental-rerun"),
+)
+ALONE = (
+    *("--multirun", "-m", "--resolve", "--run", "-r", "--shell-completion", "-sc"),
+    *("--info", "-i", "--hydra-help"),
+)
 _KEY = re.compile(r"(\+{0,2})([^=~]*?)=(.*)", re.DOTALL)
 _EXPECTED = {
     "int": "a whole number",

@@ -52,7 +52,13 @@ def _sentence(error: BaseException, known: Known, override: str) -> str | None:
         )
     if isinstance(error, MissingConfigException):
         return _missing(text)
-    if isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError) and key:
+    inner = re.search(r"full_key: (\S+)", text)  # of an error that Hydra only quotes
+    key = key or (inner[1] if inner else "")
+    unknown = re.search(r"Key '([^']+)' (?:is )?not in", text)
+    if isinstance(error, errors.ConfigKeyError | errors.ConfigAttributeError) or unknown:
+        key = key or (unknown[1] if unknown else "")
+        if not key:
+            return None
         if key.startswith("hydra."):
             return f"{key}: no such key"
         near = known.near(key)
@@ -61,7 +67,8 @@ def _sentence(error: BaseException, known: Known, override: str) -> str | None:
         return f"{key}: no value; give one as {key}=<value>"
     if isinstance(error, errors.InterpolationResolutionError):
         return _reference(text, key)
-    if isinstance(error, errors.ValidationError | errors.ConfigTypeError) and key:
+    wrong = isinstance(error, errors.ValidationError | errors.ConfigTypeError) or inner
+    if wrong and key:
         return _wrong(text, key, known, override)
     if isinstance(error, HydraException):
         return _hydra(text)

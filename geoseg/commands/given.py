@@ -52,7 +52,7 @@ def take(arguments: list[str], name: str, schema: type) -> list[str]:
     words = {arguments[i].rpartition("=")[2] for i in range(1, len(arguments))}
     notes = _store(Path(found.config_dir), name, schema, wanted=words | {found.config_name or ""})
     # The last one counts; this one holds nothing that Hydra doesn't know.
-    empty = Path(__file__).parent / "report"
+    empty = Path(__file__).parent
     arguments += ["--config-dir", str(empty)]
     return notes
 

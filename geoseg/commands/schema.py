@@ -115,7 +115,7 @@ def _fields(path: Path, name: str) -> list[_Field]:
     found = _find(path, name)
     if found is None or not isinstance(found[1], ast.ClassDef):
         raise LookupError(f"{path}: no class {name}")
-    path, node = found
+    path, node = found[0], found[1]
     fields: dict[str, _Field] = {}
     for base in node.bases:
         if isinstance(base, ast.Name) and _find(path, base.id):
