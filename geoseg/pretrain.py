@@ -39,6 +39,7 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
     paths = [path for scene in scenes for path in scene.paths]
     check_start(config, "pretrain", files=paths)
     with opened(config, "pretrain", PRODUCTS, files=paths):
+        launch.announce_torch(config.fit.nodes)
         imagery = Imagery.of(scenes, config.tiling.size, val=config.val, seed=config.seed)
         return launch.spread(
             learn,

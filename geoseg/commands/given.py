@@ -37,18 +37,8 @@ def take(arguments: list[str], name: str, schema: type) -> list[str]:
     Raises: InputError for a folder that isn't there, files that are no YAML, and options that
     would run what a file says.
     """
-    options = argparse.ArgumentParser(add_help=False, prefix_chars="-", exit_on_error=False)
-    options.add_argument("--config-dir", "-cd")
-    options.add_argument("--config-path", "-cp")
-    options.add_argument("--config-name", "-cn")
-    options.add_argument("--experimental-rerun")
-    for flag in ("--cfg", "-c", "--package", "-p", "--info", "-i"):
-        options.add_argument(flag, nargs="?")
-    for flag in ("--multirun", "-m", "--resolve", "--run", "-r", "--shell-completion", "-sc"):
-        options.add_argument(flag, action="store_true")
-    try:
-        found, _ = options.parse_known_args(arguments[1:])
-    except (argparse.ArgumentError, SystemExit):
+    found = _options(arguments[1:])
+    if found is None:
         return []  # Hydra comes to the same word, and says so
     if found.experimental_rerun is not None:
         raise InputError(
@@ -65,6 +55,34 @@ def take(arguments: list[str], name: str, schema: type) -> list[str]:
     empty = Path(__file__).parent
     arguments += ["--config-dir", str(empty)]
     return notes
+
+
+def choices(arguments: list[str]) -> dict[str, list[str]]:
+    """Names of the files that the folder of `--config-dir` adds to each group."""
+    found = _options(arguments)
+    folder = Path(found.config_dir) if found and found.config_dir is not None else None
+    if folder is None or not folder.is_dir():
+        return {}
+    groups = [path for path in folder.iterdir() if path.is_dir()]
+    return {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in groups}
+
+
+def _options(arguments: list[str]) -> argparse.Namespace | None:
+    """The options of Hydra among the words; None if they can't be told."""
+    options = argparse.ArgumentParser(add_help=False, prefix_chars="-", exit_on_error=False)
+    options.add_argument("--config-dir", "-cd")
+    options.add_argument("--config-path", "-cp")
+    options.add_argument("--config-name", "-cn")
+    options.add_argument("--experimental-rerun")
+    for flag in ("--cfg", "-c", "--package", "-p", "--info", "-i"):
+        options.add_argument(flag, nargs="?")
+    for flag in ("--multirun", "-m", "--resolve", "--run", "-r", "--shell-completion", "-sc"):
+        options.add_argument(flag, action="store_true")
+    try:
+        found, _ = options.parse_known_args(arguments)
+    except (argparse.ArgumentError, SystemExit):
+        return None
+    return found
 
 
 def _store(folder: Path, name: str, schema: type, *, wanted: set[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import sys
 import typing
@@ -13,13 +12,16 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from geoseg.commands import conf
-from geoseg.commands.given import take
-from geoseg.commands.help import _keys, help_text
+from geoseg.commands import schema as source
+from geoseg.commands.command_line import Known, check, check_values
+from geoseg.commands.explain import explain
+from geoseg.commands.given import choices, take
+from geoseg.commands.help import help_text
 from geoseg.commands.sweep import Sweep, asked
 from geoseg.errors import Faults, InputError, readable
 from geoseg.geo import vrt
@@ -39,13 +41,17 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     """
     terminal.settle("" if {"-h", "--help"} & set(sys.argv[1:]) else name)
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print(help_text(name, schema))
+        print(help_text(name, source.purpose(schema), source.sections(schema)))
         return
     stopping.watch()
     register(name, schema)
     vrt.trust(sys.argv[1:])
     try:
-        told = keys.for_hydra(sys.argv[1:], schema, sweeps=asked(sys.argv[1:]))
+        several = asked(sys.argv[1:])
+        known = Known.of(name, schema, more=choices(sys.argv[1:]))
+        check(sys.argv[1:], known, sweeps=several)
+        told = keys.for_hydra(sys.argv[1:], schema, sweeps=several)
+        check_values(told.words, known)
     except InputError as error:
         _end(name, *error.faults)
     sys.argv[1:] = told.words
@@ -54,11 +60,11 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
 
     def task(cfg: DictConfig) -> Any:
         def job(run: str) -> Any:
-            with _explained(name, schema):
+            with _explained(known):
                 return main(dataclasses.replace(to_objects(cfg, schema), run=run))
 
         try:
-            with _explained(name, schema):
+            with _explained(known):
                 set_late(cfg, told.late)
                 return sweep.job(cfg.run, job) if sweep else main(to_objects(cfg, schema))
         except InputError as error:
@@ -77,7 +83,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     except (HydraException, OmegaConfBaseException) as error:
         if full:
             raise
-        _end(name, explain(error, name, schema))
+        _end(name, explain(error, known))
     except KeyboardInterrupt as stopped:
         stopping.end(name, stopped)
     fault = terminal.unwritten()
@@ -86,12 +92,12 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
 
 
 @contextmanager
-def _explained(name: str, schema: type) -> Iterator[None]:
+def _explained(known: Known) -> Iterator[None]:
     """Raises: InputError for what Hydra, its configuration or the file system object to."""
     try:
         yield
     except OmegaConfBaseException as error:
-        raise InputError(explain(error, name, schema)) from None
+        raise InputError(explain(error, known)) from None
     except OSError as error:
         fault = f"{error.filename or 'file system'}: {error.strerror or error}"
         raise InputError(fault) from None
@@ -129,35 +135,6 @@ def set_late(cfg: DictConfig, late: Sequence[keys.Late]) -> None:
             OmegaConf.update(cfg, item.key, {})
         with open_dict(cfg):
             OmegaConf.select(cfg, item.key).update(item.value)
-
-
-def explain(error: BaseException, name: str, schema: type) -> str:
-    """Hydra's words on a wrong key, value or file, as one sentence with the remedy."""
-    help_ = f"all keys: python -m geoseg.{name} --help"
-    if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: can't be read as key=value; quote a value with = [ ] {{ }} , or :"
-            f" twice, as in 'key=\"a=b\"'; {help_}"
-        )
-    lines: list[str] = []
-    hint = ""
-    cause: BaseException | None = error
-    while cause is not None:
-        for line in str(cause).partition("Config search path")[0].splitlines():
-            text = line.strip().rstrip(".,")
-            if text and not text.startswith(_NOISE) and text not in lines:
-                lines.append(text)
-        if isinstance(cause, ConfigKeyError | ConfigAttributeError) and cause.full_key:
-            known = [key for key, _, _ in _keys(schema)]
-            near = difflib.get_close_matches(str(cause.full_key), known, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-        if "'hydra/launcher/" in str(cause) or "'hydra/sweeper/" in str(cause):
-            hint = '; pip install "geoseg[sweep]" brings joblib, submitit and optuna'
-        cause = cause.__cause__
-    return f"{'; '.join(lines).replace(':; ', ': ')}{hint}; {help_}"
-
-
-_NOISE = ("See http", "object_type=", "reference_type=", "full_key:", "To append to your config")
 
 
 def register(name: str, schema: type) -> None:

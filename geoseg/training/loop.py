@@ -21,6 +21,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.utils.data import DataLoader
 
 from geoseg.errors import InputError
+from geoseg.evaluation.accuracy import Scores
 from geoseg.models.card import LAST
 from geoseg.models.device import enough_memory
 from geoseg.outputs.files import replacing, unwritable
@@ -204,7 +205,16 @@ class Training:
             self._explain(mean, losses.first_broken(), history)
         rate = float(self._optimizer.param_groups[0]["lr"])
         epoch = {"epoch": history.epoch + 1, "step": history.step}
-        return epoch | {"loss": mean, "learning_rate": rate}
+        return epoch | {"loss": mean, "learning_rate": rate} | self._learnt()
+
+    def _learnt(self) -> dict[str, float]:
+        """How well the epoch's own samples were told apart, as they were learnt from."""
+        counts = getattr(self._lesson, "counts", None)
+        if counts is None:
+            return {}
+        self._lesson.counts = None
+        total = Ranks.of(self._fabric).total(counts).cpu().numpy()
+        return {"train_miou": Scores.of(total, list(map(str, range(len(total))))).miou}
 
     def _made(self) -> Generator[Any, None, None]:
         """The batches of an epoch; without processes that read, a thread makes them ahead."""

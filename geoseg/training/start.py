@@ -81,6 +81,7 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
         _check_start(config, files=files)
     faults.raise_if_any()
     with _opened(config, PRODUCTS, files=files):
+        launch.announce_torch(config.fit.nodes)
         return _spread(dataset, config, unlabelled=unlabelled)
 
 
@@ -122,6 +123,7 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         _check_start(config, but="augment")
     faults.raise_if_any()
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
+        launch.announce_torch(config.fit.nodes)
         return _spread(dataset, config)
 
 

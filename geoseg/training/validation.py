@@ -29,6 +29,17 @@ def inputs(given: Tensor | Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(given)
 
 
+def confusion(logits: Tensor, target: Tensor) -> Tensor:
+    """Labelled pixels or samples by true and predicted class: (K, K) int64.
+
+    logits: (B, K, …). target: (B, …), indices, 255 = ignored.
+    """
+    classes, truth = logits.shape[1], target.long()
+    known = truth != IGNORED
+    pairs = truth[known] * classes + logits.argmax(dim=1)[known]
+    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
 @torch.inference_mode()
 def count(
     network: Callable[..., Tensor],
@@ -38,19 +49,21 @@ def count(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[object]],
     see: Callable[[Any], Sequence[Tensor]] = inputs,
+    also: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Confusion matrix (K, K) int64 of batches (given, target), rows labels, on the device.
 
     network: in eval mode; from what `see` makes of the given to logits (B, K, …).
+    also: is given the logits and the target of each batch too.
     """
-    total = torch.zeros(classes**2, dtype=torch.int64, device=device)
+    total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
     with autocast():
         for given, target in batches:
-            found = network(*(part.to(device) for part in see(given))).argmax(dim=1)
-            known = target != IGNORED
-            pairs = target[known].to(device, torch.int64) * classes + found[known.to(device)]
-            total += torch.bincount(pairs, minlength=classes**2)
-    return total.reshape(classes, classes)
+            logits, target = network(*(part.to(device) for part in see(given))), target.to(device)
+            total += confusion(logits, target)
+            if also is not None:
+                also(logits, target)
+    return total
 
 
 class SegmentationValidator:
@@ -64,16 +77,29 @@ class SegmentationValidator:
     def __call__(self, network: nn.Module, batches: Any, fabric: Fabric) -> Validation | None:
         if not len(batches.dataset):
             return None
+        loss = torch.zeros((), device=fabric.device)
+
+        def add(logits: Tensor, target: Tensor) -> None:
+            loss.add_(
+                F.cross_entropy(
+                    logits.float(), target.long(), ignore_index=IGNORED, reduction="sum"
+                )
+            )
+
         part = count(
             network.eval(), batches, len(self._names), device=fabric.device,
-            autocast=fabric.autocast,
+            autocast=fabric.autocast, also=add,
         )  # fmt: skip
-        total = Ranks.of(fabric).total(part)
-        return of_scores(Scores.of(total.cpu().numpy(), self._names))
+        ranks = Ranks.of(fabric)
+        total = ranks.total(part)
+        mean = float(ranks.total(loss) / total.sum().clamp(min=1))
+        return of_scores(Scores.of(total.cpu().numpy(), self._names), mean)
 
 
-def of_scores(scores: Scores) -> Validation:
-    columns = {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
+def of_scores(scores: Scores, loss: float | None = None) -> Validation:
+    """loss: cross-entropy, a mean over all labelled pixels or samples, where it is known."""
+    columns = {} if loss is None else {"val_loss": loss}
+    columns |= {"val_miou": scores.miou, "val_overall_accuracy": scores.overall_accuracy}
     for name, iou, f1 in zip(scores.names, scores.iou, scores.f1, strict=True):
         columns |= {f"{IOU}{name}": iou, f"val_f1_{name}": f1}
     return Validation(scores.miou, columns, scores.to_dict())

@@ -430,11 +430,11 @@ def test_evaluations_that_can_not_be(tmp_path):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["tiling.sise=64"], ("'sise'", "did you mean tiling.size?", "--help")),
-        (["tiling.size=many"], ("'many'", "tiling.size", "--help")),
-        (["legend=nix"], ("legend/nix", "buildings")),
+        (["tiling.sise=64"], ("tiling.sise: no such key", "did you mean tiling.size?", "--help")),
+        (["tiling.size=many"], ("tiling.size=many: expected a whole number", "--help")),
+        (["legend=nix"], ("legend=nix: choose from", "buildings")),
         (["tiling.size=a=b"], ("tiling.size=a=b", "quote")),
-        (["--config-dir", ".", "--config-name", "mine"], ("'sise'",)),
+        (["--config-dir", ".", "--config-name", "mine"], ("mine: tiling.sise: no such key",)),
     ],
 )
 def test_keys_and_values_that_are_none(tmp_path, words, told):

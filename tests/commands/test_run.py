@@ -121,17 +121,29 @@ def test_help_gives_purpose_keys_and_groups(bend):
     done = bend("--help")
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "python -m geoseg.bend key=value …",
+        "geoseg bend key=value …",
         "",
         "Bend a made-up thing.",
         "",
-        "  path       Where it lies.",
-        "  times      How often, and over two lines. [3]",
-        "  ring.size  Pixels of a side. [256]",
-        "  knot.size  Pixels of a knot. [16]",
+        "Usual keys:",
+        "  path                      Where it lies. [none]",
+        "  times                     How often, and over two lines. [3]",
         "",
-        "Ready-made groups:",
-        "  ring=wide|wrong",
+        "Ready-made groups, each a file of settings:",
+        "  ring=                     wide | wrong",
+        "",
+        "ring: A part with checks of its own.",
+        "  ring.size                 Pixels of a side. [256]",
+        "",
+        "knot: Another part.",
+        "  knot.size                 Pixels of a knot. [16]",
+        "",
+        "Options:",
+        "  --help                    This text.",
+        "  --config-dir              Folder of settings, as <run>/.hydra; with "
+        "--config-name config.",
+        "",
+        "The same as python -m geoseg.bend; all commands: geoseg",
     ]
 
 
@@ -180,7 +192,7 @@ def test_faults_of_all_parts_come_at_once(bend):
         (["ring.sise=3"], ["ring.sise"]),
         (["times=many"], ["times", "many"]),
         (["ring=wrong"], ["sise"]),
-        (["ring=none"], ["ring/none"]),
+        (["ring=none"], ["ring=none", "wide"]),
         (["times"], ["times"]),
     ],
 )

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from geoseg.commands import conf, help, run
+from geoseg.commands import conf, help, run, schema
 from geoseg.errors import InputError
 from geoseg.received import keys
 from geoseg.training.run import folder
@@ -235,7 +235,7 @@ def shown():
             for word in WORD.findall(code):
                 yield path.name, name, word
     for name in SCHEMAS:
-        for word in WORD.findall(help.help_text(name, schema_of(name))):
+        for word in WORD.findall(help.help_text(name, "", schema.sections(schema_of(name)))):
             yield f"{name} --help", None, word
 
 

@@ -1,6 +1,6 @@
 """Evaluate forests of decision trees as networks, for images and for series.
 
-The features are made here, in the growing as in the prediction; the trees come from geoseg.training.tasks.grow.
+The features are made here, in growing as in prediction; the trees come from training.tasks.grow.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from geoseg.training.validation import inputs
+from geoseg.training.validation import confusion, inputs
 
 
 class Objective(Protocol):
@@ -29,8 +30,14 @@ class Supervised(nn.Module):
         """criterion: (output, target) → scalar."""
         super().__init__()
         self.criterion = criterion
+        self.counts: Tensor | None = None
+        """Confusion (K, K) of what was learnt from since it was last set to None."""
 
     def forward(self, model: nn.Module, teacher: nn.Module, batch: Any, progress: float) -> Tensor:
         given, target = batch
-        loss: Tensor = self.criterion(model(*inputs(given)), target)
+        logits = model(*inputs(given))
+        loss: Tensor = self.criterion(logits, target)
+        with torch.no_grad():
+            counts = confusion(logits, target)
+            self.counts = counts if self.counts is None else self.counts + counts
         return loss

@@ -63,6 +63,12 @@ def first(nodes: int = 1) -> bool:
     return place().rank == 0
 
 
+def announce_torch(nodes: int = 1) -> None:
+    """Say that torch is being loaded, if it is: seconds pass, on a cold disk half a minute."""
+    if first(nodes) and "torch" not in sys.modules:
+        print("loading torch …", flush=True)
+
+
 @contextmanager
 def first_speaks() -> Iterator[None]:
     """Let the first process tell a fault that several have, and others only what it doesn't know.

@@ -98,6 +98,15 @@ class History:
             return f"no better validation for fit.patience={fit.patience} epochs"
         return None
 
+    def minutes_left(self, fit: Fit) -> float | None:
+        """Until the training is over, if no patience ends it before; None = not known yet."""
+        if not self.epoch:
+            return None
+        left = (fit.most - self.epoch) * self.minutes / self.epoch
+        if fit.max_minutes is not None:
+            left = min(left, fit.max_minutes - self.minutes)
+        return max(left, 0.0)
+
     def remarks(self) -> list[str]:
         """What a person should know of a training that is over before trusting what it made."""
         return [text for text in (self._flat_loss(), self._lone_class()) if text]
@@ -139,7 +148,9 @@ class History:
 def write_metrics(path: Path, rows: list[dict[str, float]]) -> None:
     """Write the rows as CSV, whole or not at all."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, rows[0].keys())
+        # A training that an older version began had fewer columns.
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(file, names)
         writer.writeheader()
         for row in rows:
             writer.writerow({k: v if isinstance(v, int) else f"{v:.6g}" for k, v in row.items()})

@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from geoseg.errors import InputError
+from geoseg.models.card import BEST, ModelCard, find_card
 from geoseg.training.run.curves import draw_curves
 from geoseg.training.run.history import METRICS, History, Validation, write_metrics
 from geoseg.training.run.loggers import LoggerFollower
@@ -111,7 +112,7 @@ class RunRecorder:
         self._save_best()
         if history.rows:  # it may be gone, of a training that had long been over
             write_metrics(self._folder / METRICS, history.rows)
-        draw_curves(history.rows, self._folder / "curves.png")
+        draw_curves(history.rows, self._folder / "curves.png", colors=_colors(self._folder))
         self._follower.end(history.rows, well=True)
 
     def __enter__(self) -> RunRecorder:
@@ -143,6 +144,13 @@ class RunRecorder:
         return {f"val/{name}": picture for name, picture in pictures.items()}
 
 
+def _colors(folder: Path) -> dict[str, str]:
+    """Colours of the classes by name, as the card of the best weights has them."""
+    path = folder / BEST
+    card = find_card(path) if path.is_file() else None
+    return {c.name: c.color for c in card.legend.classes} if isinstance(card, ModelCard) else {}
+
+
 def _line(history: History, fit: Fit) -> str:
     row = history.rows[-1]
     # Where minutes end the training, nobody knows how many epochs there will be.
@@ -153,4 +161,14 @@ def _line(history: History, fit: Fit) -> str:
         text += f"  val mIoU {row['val_miou']:.4f} (best {history.best:.4f}){star}"
     elif "val_error" in row:
         text += f"  val error {row['val_error']:.4f} (best {-history.best:.4f}){star}"
-    return f"{text}  {history.minutes:.1f} min"
+    return f"{text}  {history.minutes:.1f} min{_left(history, fit)}"
+
+
+def _left(history: History, fit: Fit) -> str:
+    """How long the whole training will still take."""
+    minutes = history.minutes_left(fit)
+    if minutes is None or history.finished(fit) is not None:
+        return ""
+    if minutes < 1:
+        return f", {60 * minutes:.0f} s left"
+    return f", {minutes:.0f} min left" if minutes < 100 else f", {minutes / 60:.1f} h left"
