@@ -13,6 +13,7 @@ COMMANDS = {
     *("pretrain", "predict", "mosaic", "evaluate", "compare"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
+HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
 DOORS = {
     "rasterio": {"geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"},
     "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
@@ -33,11 +34,11 @@ DOORS = {
     "onnxruntime": {"prediction.backends.onnx"},
     "onnxscript": {"prediction.backends.onnx"},
     "hydra": {
-        *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
+        *(f"commands.{n}" for n in HYDRA),
         "training.run.folder",
     },
     "omegaconf": {
-        *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
+        *(f"commands.{n}" for n in HYDRA),
         "training.run.folder",
     },
     "jinja2": {"evaluation.report", "crossvalidation.report", "comparison.report"},
