@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from geoseg.geo.layer_styles import rgba, symbol
 from geoseg.geo.legend import Legend
-from geoseg.outputs.files import unwritable
 from geoseg.parcels.classify import NO_DECISION
 
 GREY = "#d9d9d9"
 """Of parcels without decision; hatched, so that it is not taken for a class."""
-WRITTEN = "1970-01-01T00:00:00.000Z"
-"""Time of the style: always the same, so that the file is."""
-_FIELDS = """
-    id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
-    f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
-    f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT, styleSLD TEXT,
-    useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30), update_time DATETIME
-"""
-"""Columns of QGIS' table of styles."""
 
 
 def qml(legend: Legend, *, points: bool = False) -> str:
@@ -51,52 +39,15 @@ def qml(legend: Legend, *, points: bool = False) -> str:
     )
 
 
-def add_style(path: Path, layer: str, style: str) -> None:
-    """Write a style into a GeoPackage, where QGIS finds it when it opens the layer.
-
-    Raises: InputError if it can't be written.
-    """
-    try:
-        with closing(sqlite3.connect(path)) as database, database:
-            database.execute(f"CREATE TABLE layer_styles ({_FIELDS})")
-            (geometry,) = database.execute(
-                "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
-            ).fetchone()
-            database.execute(
-                "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name,"
-                " f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description,"
-                " owner, ui, update_time) VALUES ('', '', ?, ?, ?, ?, '', 1, ?, '', NULL, ?)",
-                (layer, geometry, layer, style, "classes of the legend", WRITTEN),
-            )
-    except sqlite3.Error as error:
-        raise unwritable(path, error) from None
-
-
 def _fill(number: int, color: str, *, hatched: bool) -> str:
-    options = {"color": _rgba(color), "style": "b_diagonal" if hatched else "solid"}
+    options = {"color": rgba(color), "style": "b_diagonal" if hatched else "solid"}
     options |= {"outline_color": "80,80,80,255", "outline_style": "solid"}
     options |= {"outline_width": "0.1", "outline_width_unit": "MM"}
-    return _symbol(number, "fill", "SimpleFill", options)
+    return symbol(number, "fill", "SimpleFill", options)
 
 
 def _marker(number: int, color: str, *, hatched: bool) -> str:
-    options = {"name": "cross2" if hatched else "circle", "color": _rgba(color)}
-    options |= {"outline_color": _rgba(color) if hatched else "80,80,80,255"}
+    options = {"name": "cross2" if hatched else "circle", "color": rgba(color)}
+    options |= {"outline_color": rgba(color) if hatched else "80,80,80,255"}
     options |= {"outline_style": "solid", "size": "2", "size_unit": "MM"}
-    return _symbol(number, "marker", "SimpleMarker", options)
-
-
-def _symbol(number: int, kind: str, layer: str, options: dict[str, str]) -> str:
-    # QGIS 3.26 and later reads <Option>, those before read <prop>.
-    new = "".join(f'<Option name="{k}" type="QString" value="{v}"/>' for k, v in options.items())
-    old = "".join(f'<prop k="{k}" v="{v}"/>' for k, v in options.items())
-    return (
-        f'   <symbol name="{number}" type="{kind}" alpha="1" clip_to_extent="1" force_rhr="0">\n'
-        f'    <layer class="{layer}" enabled="1" locked="0" pass="0">\n'
-        f'     <Option type="Map">{new}</Option>{old}\n'
-        "    </layer>\n   </symbol>"
-    )
-
-
-def _rgba(color: str) -> str:
-    return ",".join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5)) + ",255"
+    return symbol(number, "marker", "SimpleMarker", options)
