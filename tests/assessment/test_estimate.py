@@ -90,8 +90,8 @@ def test_olofsson_2013_example_2():
 
 def stehman_2014(*, corrected=True):
     """Ten points in each of four strata that are not the map's classes."""
-    mapped = "AAAAAAABBB" "ABBBBBBBBB" "BBCCCCCCBB" "DDDDDDDDDD"
-    reference = "AAAAACBABC" "ABBBBBAABB" "CCCCCDDBBA" "DDDDDDDCCB"
+    mapped = "AAAAAAABBBABBBBBBBBBBBCCCCCCBBDDDDDDDDDD"
+    reference = "AAAAACBABCABBBBBAABBCCCCCDDBBADDDDDDDCCB"
     indices = ([ord(letter) - ord("A") for letter in text] for text in (mapped, reference))
     observations = Observations.of_pixels(np.repeat(np.arange(4), 10), *indices)
     return Sample(Strata(np.array([40000, 30000, 20000, 10000]), corrected), observations)
@@ -112,7 +112,12 @@ def test_stehman_2014_strata_that_are_not_the_classes():
     assert values(producers) == near([0.657143, 0.794118, 0.3, 0.636364], 6)
     assert [e.se for e in producers] == near([0.147710, 0.116548, 0.150411, 0.162280], 6)
     cells = [[sample.cell(i, j).value for j in k] for i in k]
-    expected = [[0.23, 0.04, 0.04, 0], [0.12, 0.27, 0.08, 0], [0, 0.02, 0.06, 0.04], [0, 0.01, 0.02, 0.07]]
+    expected = [
+        [0.23, 0.04, 0.04, 0],
+        [0.12, 0.27, 0.08, 0],
+        [0, 0.02, 0.06, 0.04],
+        [0, 0.01, 0.02, 0.07],
+    ]
     assert np.array(cells) == near(np.array(expected), 9)
     assert stehman_2014(corrected=False).users(0).se == near(0.1645627, 7)
 
