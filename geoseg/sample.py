@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from geoseg.assessment.sample import Where, plan_sample, sample
-from geoseg.assessment.settings import Cluster, Sampling
+from geoseg.assessment.sampling.sample import Where, plan_sample, sample
+from geoseg.assessment.sampling.settings import Cluster, Sampling
 from geoseg.commands.run import run
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import LegendSettings

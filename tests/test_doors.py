@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("pretrain", "predict", "mosaic", "evaluate"),
+    *("pretrain", "predict", "mosaic", "evaluate", "sample", "assess"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 DOORS = {
@@ -42,8 +42,11 @@ DOORS = {
         *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
         "training.run.folder",
     },
-    "jinja2": {"evaluation.report", "crossvalidation.report"},
-    "pandas": {"geo.vector", "demo.series", "parcels.predict", "parcels.table"},
+    "jinja2": {"evaluation.report", "crossvalidation.report", "assessment.report"},
+    "pandas": {
+        *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),
+        "assessment.sampling.sample_file",
+    },
     "dask": {"prediction.dask"},
     "distributed": {"prediction.dask"},
     "osgeo": set(),

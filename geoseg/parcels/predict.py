@@ -16,8 +16,8 @@ import shapely
 from geoseg.dataset.samples import PIXELS, Collected, pixels_path
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults
-from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.layer_styles import add_style
+from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.vector import write_layer
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.maps import folder

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geoseg.assessment import allocation
+from geoseg.assessment.sampling import allocation
 
 WEIGHTS = np.array([0.02, 0.015, 0.32, 0.645])
 ACCURACY = np.array([0.7, 0.6, 0.9, 0.95])

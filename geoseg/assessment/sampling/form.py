@@ -47,6 +47,14 @@ def qml(legend: Legend) -> str:
     )
 
 
+def classes_qml(legend: Legend) -> str:
+    """Style of points in the colours of their reference, without a form."""
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22" styleCategories="Symbology">\n' + _renderer(legend) + "</qgis>\n"
+    )
+
+
 def outline_qml() -> str:
     """Style of the pixels or blocks around the points: an outline only."""
     options = {"color": "0,0,0,0", "style": "no", "outline_color": rgba("#ffd500")}

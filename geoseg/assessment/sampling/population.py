@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from geoseg.assessment import confidence
-from geoseg.assessment.confidence import Confidence
-from geoseg.assessment.settings import CLASS, CLASS_CONFIDENCE, NONE, Sampling
+from geoseg.assessment.sampling import confidence
+from geoseg.assessment.sampling.confidence import Confidence
+from geoseg.assessment.sampling.settings import CLASS, CLASS_CONFIDENCE, NONE, Sampling
 from geoseg.assessment.zones import Zones, is_zones
 from geoseg.dataset.tiles import TILES, Dataset
 from geoseg.errors import Faults, InputError

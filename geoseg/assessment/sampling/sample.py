@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 from geoseg import __version__
-from geoseg.assessment.count import Lattice, count
-from geoseg.assessment.draw import (
+from geoseg.assessment.sampling.count import Lattice, count
+from geoseg.assessment.sampling.draw import (
     Blocks,
     Drawn,
     cluster_points,
     random_points,
     systematic_points,
 )
-from geoseg.assessment.plan import FEW, Plan
-from geoseg.assessment.population import Population
-from geoseg.assessment.sample_file import POINTS, write_sample
-from geoseg.assessment.settings import Cluster, Sampling
+from geoseg.assessment.sampling.plan import FEW, Plan
+from geoseg.assessment.sampling.population import Population
+from geoseg.assessment.sampling.sample_file import POINTS, write_sample
+from geoseg.assessment.sampling.settings import Cluster, Sampling
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED

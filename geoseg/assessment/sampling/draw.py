@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.assessment.count import Counts, Lattice, hectares
-from geoseg.assessment.population import Source
+from geoseg.assessment.sampling.count import Counts, Lattice, hectares
+from geoseg.assessment.sampling.population import Source
 from geoseg.geo.grid import Grid, Window
 
 

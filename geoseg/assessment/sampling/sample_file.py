@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import shapely
 
-from geoseg.assessment import form
-from geoseg.assessment.draw import Drawn
-from geoseg.assessment.plan import Plan
+from geoseg.assessment.sampling import form
+from geoseg.assessment.sampling.draw import Drawn
+from geoseg.assessment.sampling.plan import Plan
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.layer_styles import add_style

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from geoseg.assessment.population import Source
+from geoseg.assessment.sampling.population import Source
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE, ground
 from geoseg.geo.legend import NODATA

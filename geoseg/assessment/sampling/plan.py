@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.assessment import allocation
-from geoseg.assessment.population import Stratum
-from geoseg.assessment.settings import Sampling
+from geoseg.assessment.sampling import allocation
+from geoseg.assessment.sampling.population import Stratum
+from geoseg.assessment.sampling.settings import Sampling
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend
 from geoseg.outputs.summary import Summary
