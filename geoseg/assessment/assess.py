@@ -165,22 +165,29 @@ def _sample(sample: SampleFile, references: References, codes: np.ndarray) -> Sa
 
 
 def _check_strata(sample: SampleFile, stratum: np.ndarray, done: np.ndarray) -> None:
-    """Raises: InputError for strata with one interpreted point or none; says which to add."""
-    faults = []
+    """Raises: InputError for strata with one interpreted point or none; says what to add."""
+    poor, last, short = [], 0, []
     for place, part in enumerate(sample.parts):
         inside = stratum == place
-        seen = int((inside & done).sum())
-        if seen >= min(2, part.units):
+        seen, least = int((inside & done).sum()), min(2, part.units)
+        if seen >= least:
             continue
-        open_ = sample.key.id[inside & ~done]
-        which = ", ".join(map(str, open_[:5].tolist()))
-        add = f"interpret id {which}" if len(open_) else "draw more points there (sample.minimum)"
-        faults.append(
-            f"{sample.path}: {part.name}: {seen} of {int(inside.sum())} points interpreted; a"
-            f" stratum needs 2 for a variance: {add}"
+        poor.append(f"{part.name} {seen} of {int(inside.sum())}")
+        open_ = np.sort(sample.key.id[inside & ~done])
+        if len(open_) < least - seen:
+            short.append(part.name)
+        else:
+            last = max(last, int(open_[least - seen - 1]))
+    # Which points are of which stratum is not told: who interprets them must not know.
+    remedies = [f"interpret on in their order, at least to point {last}"] if last else []
+    if short:
+        names = ", ".join(short)
+        remedies.append(f"draw more points in {names} (sample.minimum, sample.size)")
+    if poor:
+        raise InputError(
+            f"{sample.path}: too few points are interpreted: {', '.join(poor)}; a stratum needs 2"
+            f" for a variance: {'; '.join(remedies)}"
         )
-    if faults:
-        raise InputError(*faults)
 
 
 def _measured(

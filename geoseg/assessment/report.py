@@ -58,7 +58,7 @@ class Report:
             "zones": [self._zone(zone) for zone in made.zones],
             "strata": self._strata(),
             "interpreters": self._interpreters(),
-            "origin": [(k.replace("_", " "), say(v)) for k, v in made.origin.items() if v],
+            "origin": [(k.replace("_", " "), say(v)) for k, v in made.origin.items() if say(v)],
         }
 
     def _figures(self) -> list[dict[str, str]]:

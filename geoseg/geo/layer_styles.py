@@ -29,6 +29,13 @@ def add_style(
     try:
         with closing(sqlite3.connect(path)) as database, database:
             database.execute(f"CREATE TABLE IF NOT EXISTS layer_styles ({_FIELDS})")
+            # Where other tables without geometry are registered, GDAL sees only such as are, too.
+            database.execute(
+                "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier,"
+                " last_change) SELECT 'layer_styles', 'attributes', 'layer_styles', ? WHERE EXISTS"
+                " (SELECT 1 FROM gpkg_contents WHERE data_type = 'attributes')",
+                (WRITTEN,),
+            )
             (geometry,) = database.execute(
                 "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
             ).fetchone()

@@ -18,7 +18,7 @@ ALIASES = {
     "sure": "how sure",
     "who": "interpreter",
     "twice": "to be interpreted twice",
-    "reserve": "in reserve: only if another point can't be interpreted",
+    "reserve": "in reserve, for one that can't be interpreted",
 }
 
 
@@ -26,6 +26,7 @@ def qml(legend: Legend) -> str:
     """Style and form of the points: classes as a list to choose from, hollow where still open."""
     classes = {c.name: c.code for c in legend.classes}
     widgets = [
+        '  <field name="fid"><editWidget type="Hidden"><config/></editWidget></field>\n',
         _value_map("reference", classes),
         _value_map("reference2", classes),
         _value_map("sure", SURE),
