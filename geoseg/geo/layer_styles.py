@@ -28,6 +28,7 @@ def add_style(
     """
     try:
         with closing(sqlite3.connect(path)) as database, database:
+            database.execute("PRAGMA synchronous = OFF")  # who writes the file syncs it whole
             database.execute(f"CREATE TABLE IF NOT EXISTS layer_styles ({_FIELDS})")
             # Where other tables without geometry are registered, GDAL sees only such as are, too.
             database.execute(

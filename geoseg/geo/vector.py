@@ -356,8 +356,10 @@ def _write_table(path: Path, layer: str, table: Table, *, append: bool) -> None:
     else:
         frame = geopandas.GeoDataFrame(table.columns, geometry=table.geometries, crs=table.crs)
     # Without this the file holds the time of writing, and no two runs give the same bytes.
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
+    # It reaches the disk when it is whole: until then nobody need wait for the disk.
+    options = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z", "OGR_SQLITE_SYNCHRONOUS": "OFF"}
+    pyogrio.set_gdal_config_options(options)
     try:
         pyogrio.write_dataframe(frame, path, layer=layer, driver="GPKG", append=append)
     finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+        pyogrio.set_gdal_config_options(dict.fromkeys(options))

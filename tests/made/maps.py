@@ -1,5 +1,7 @@
 """Made-up class maps."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +52,14 @@ def write(path: Path, codes: np.ndarray, grid: Grid | None = None, legend=LEGEND
     ) as file:
         file.write(codes, grid.window)
     return ClassMap.read(path)
+
+
+def interpret(sample: Path, values: dict[int, object], column: str = "reference") -> None:
+    """Fill points of a sample by their id, as QGIS would."""
+    with closing(sqlite3.connect(sample)) as database, database:
+        database.execute("PRAGMA synchronous = OFF")
+        query = "SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'points'"
+        for (name,) in database.execute(query).fetchall():
+            database.execute(f'DROP TRIGGER "{name}"')  # they call functions of GDAL
+        pairs = [(value, number) for number, value in values.items()]
+        database.executemany(f'UPDATE points SET "{column}" = ? WHERE id = ?', pairs)
