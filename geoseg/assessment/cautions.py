@@ -48,7 +48,7 @@ def _omissions(
     if not rows:
         return []
     found = ", ".join(
-        f"{part.name} ({100 * weights[place]:.0f} % of the area, seen {_times(seen)})"
+        f"{part.name} ({100 * weights[place]:.0f} % of the area: {_times(seen)})"
         for place, part, seen in rows
     )
     unseen = [(place, part) for place, part, seen in rows if not seen]

@@ -1,4 +1,4 @@
-"""A sample comes back from its interpreters in any state; it is assessed, or refused with reason."""
+"""A sample comes back in any state; it is assessed, or refused with the reason."""
 
 import csv
 import json
