@@ -72,8 +72,7 @@ class Observations:
     @classmethod
     def of_matrix(cls, counts: np.ndarray) -> Observations:
         """Observations of an error matrix (H, K) whose rows are strata and map classes in one."""
-        rows, columns = np.indices(counts.shape)
-        rows, columns = (np.repeat(a.ravel(), counts.ravel()) for a in (rows, columns))
+        rows, columns = (np.repeat(a.ravel(), counts.ravel()) for a in np.indices(counts.shape))
         return cls.of_pixels(rows, rows, columns)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import shapely
 
-from geoseg.assessment.sampling.sample_file import POINTS, SampleFile
+from geoseg.assessment.sampling.sample_file import POINTS, SampleFile, centres
 from geoseg.errors import Faults, InputError, shown
 from geoseg.geo.grid import Window
 from geoseg.geo.legend import IGNORED, Legend, canonical
@@ -75,7 +75,8 @@ def read_references(sample: SampleFile, points: str | None = None) -> References
         )
     if (at < 0).all():
         raise InputError(f"{path}: none of its points is of {sample.path}; give those drawn there")
-    made = References(*(np.full(len(sample.key.id), fill) for fill in (-1, -1, 0)))
+    none = np.full(len(sample.key.id), -1)
+    made = References(none, none.copy(), np.zeros(len(none), int))
     for name, values in (("reference", made.index), ("reference2", made.second)):
         if name in columns:
             codes = _classes(columns[name], ids, sample.legend, f"{path}, {name}", faults)
@@ -232,9 +233,10 @@ def _moved(
     points, index = project(places[drawn], crs, sample.grid.crs, pixel=pixel, within=EVERYWHERE)
     kinds = shapely.get_type_id(points) == 0
     points, of = points[kinds], at[drawn][index[kinds]]
-    columns, rows = ~sample.grid.transform @ (shapely.get_x(points), shapely.get_y(points))
+    x, y = centres(sample.grid, sample.key.row[of], sample.key.column[of])
+    height, width = sample.grid.resolution
     off = np.maximum(
-        np.abs(columns - sample.key.column[of] - 0.5), np.abs(rows - sample.key.row[of] - 0.5)
+        np.abs(shapely.get_x(points) - x) / width, np.abs(shapely.get_y(points) - y) / height
     )
     moved = sample.key.id[of[off > 0.6]].tolist()
     if not moved:

@@ -11,6 +11,7 @@ import shapely
 
 from geoseg.assessment.figures import NOT_IN, Assessment
 from geoseg.assessment.sampling import form
+from geoseg.assessment.sampling.sample_file import centres
 from geoseg.geo.layer_styles import add_style
 from geoseg.geo.vector import Table, write_layers
 from geoseg.outputs.csv_cells import row
@@ -50,7 +51,7 @@ def write_tables(made: Assessment, out: Path) -> None:
             replacing(out / name) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
-            csv.writer(file, lineterminator="\n").writerows(map(row, rows))
+            csv.writer(file, lineterminator="\n").writerows(row(cells) for cells in rows)
 
 
 def _or_empty(value: float | None) -> float | str:
@@ -70,7 +71,7 @@ def write_disagreements(made: Assessment, path: Path) -> None:
     names = np.array([*made.legend.names, NOT_IN], object)
     key = file.key
     of_part = {part.number: part.name for part in file.parts}
-    x, y = file.grid.transform @ (key.column[wrong] + 0.5, key.row[wrong] + 0.5)
+    x, y = centres(file.grid, key.row[wrong], key.column[wrong])
     columns = {
         "id": key.id[wrong],
         "map": names[mapped[wrong]],

@@ -35,6 +35,12 @@ def test_predict(monkeypatch, capsys):
     assert "(cpu, float32)" in text
 
 
+def test_assessment(monkeypatch, capsys):
+    text, _ = run(monkeypatch, capsys, "assessment", "--side", 600, "--runs", 1)
+    assert "600² pixels" in text
+    assert "sample of 1000 points" in text
+
+
 def test_scale_of_memory(monkeypatch, capsys):
     text, _ = run(monkeypatch, capsys, "scale", "memory", "--sides", 300)
     assert "full of data     300²" in text

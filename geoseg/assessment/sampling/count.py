@@ -171,6 +171,7 @@ class _Tally:
 
     def _count(self, part: np.ndarray) -> list[tuple[int, int]]:
         """The numbers in a part of a cell, and how often each occurs."""
+        part = np.ascontiguousarray(part)
         left, made = part.size, []
         # To compare costs a tenth of what sorting or a histogram does.
         for number in self._likely[:LIKELY]:

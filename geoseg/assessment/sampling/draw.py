@@ -138,7 +138,8 @@ def systematic_points(
             parts.append(np.stack([np.full(len(i), number), rows[i], columns[j], code], axis=1))
     found = np.concatenate(parts) if parts else np.empty((0, 4), np.int64)
     found = found[np.lexsort((found[:, 2], found[:, 1], found[:, 0]))]
-    return _drawn(grid, *found.T, reserve=np.zeros(len(found), bool))
+    number, row, column, code = found.T
+    return _drawn(grid, number, row, column, code, np.zeros(len(found), bool))
 
 
 def _within(places: np.ndarray, low: int, high: int) -> np.ndarray:

@@ -134,7 +134,7 @@ def write_sample(
 
     count = len(drawn)
     ids = np.arange(1, count + 1)
-    x, y = grid.transform @ (drawn.column + 0.5, drawn.row + 0.5)
+    x, y = centres(grid, drawn.row, drawn.column)
     open_ = pandas.arrays.IntegerArray(np.zeros(count, np.int32), np.ones(count, bool))
     text = np.full(count, None, object)
     points = {
@@ -180,6 +180,12 @@ def write_sample(
         add_style(file, UNITS, form.outline_qml(), description="outlines")
 
     write_layers(path, layers, last=styled)
+
+
+def centres(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Map coordinates x and y (n,) of the middles of pixels."""
+    t = grid.transform
+    return t.a * (columns + 0.5) + t.c, t.e * (rows + 0.5) + t.f
 
 
 def _boxes(grid: Grid, drawn: Drawn, about: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
