@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from geoseg.assessment.sampling.settings import Sampling
 from geoseg.errors import InputError
 from geoseg.geo.grid import Window
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.stamp import is_whole
 
 Read = Callable[[Window], np.ndarray]
 """Numbers (h, w) of a window."""
@@ -36,9 +38,10 @@ class Measured:
 def reopened(sample: SampleFile) -> Population:
     """The pixels that a sample was drawn from. Raises: InputError if files are gone or changed."""
     found = ClassMap.read(str(sample.about["map"]), sample.legend)
-    if not found.grid.coincides(sample.grid):
+    if not is_whole(Path(found.path), sample.about["map_stamp"]):
         raise InputError(
-            f"{found.path}: is on another grid than when {sample.path} was drawn; put the map back"
+            f"{found.path}: is another map than when {sample.path} was drawn; put that one back (a"
+            " new map of the same ground is assessed by map=<its file>)"
         )
     where: dict[str, Any] = sample.about["where"]
     sampling = Sampling(**sample.about["sample"])

@@ -42,11 +42,12 @@ def write_tables(made: Assessment, out: Path) -> None:
         a, b = c.area, c.with_map
         line = [c.name, c.code, c.mapped, a.value, a.se, a.margin, a.low, a.high]
         areas.append([*line, b.value if b else "", b.se if b else "", _or_empty(c.labels)])
-    for name, rows in (
-        ("error_matrix_counts.csv", counts),
-        ("error_matrix_area.csv", shares),
-        ("areas.csv", areas),
-    ):
+    tables: dict[str, list[list[Any]]] = {
+        "error_matrix_counts.csv": counts,
+        "error_matrix_area.csv": shares,
+        "areas.csv": areas,
+    }
+    for name, rows in tables.items():
         with (
             replacing(out / name) as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,

@@ -143,7 +143,8 @@ class ClassMap:
             if LEGEND_TAG not in found:
                 raise InputError(
                     f"{path}: no tag {LEGEND_TAG}, so nobody knows what its codes mean; give a map"
-                    " of geoseg.predict or geoseg.mosaic, or to geoseg.evaluate legend.path=<file>"
+                    " of geoseg.predict or geoseg.mosaic, or (to geoseg.evaluate,"
+                    " geoseg.sample) legend.path=<file with its classes>"
                 )
             legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
         return cls(str(path), facts.grid, legend, found)

@@ -250,6 +250,17 @@ def test_zones_add_up_to_the_whole(filled, tmp_path):
         assert abs(area.value - (part == code).sum() * 0.01) < 4 * area.se
 
 
+def test_a_map_that_changed_since_is_not_measured(tmp_path):
+    found = maps.write(tmp_path / "map.tif", maps.mistaken(TRUTH, 0.15))
+    sample(found, SAMPLING, tmp_path / "out")
+    path = tmp_path / "out" / "sample.gpkg"
+    maps.interpret(path, truths(SampleFile.read(path)))
+    zones = zones_of(tmp_path / "zones.gpkg", found.grid)
+    maps.write(tmp_path / "map.tif", maps.mistaken(TRUTH, 0.5))
+    with pytest.raises(InputError, match="another map than when"):
+        assessed(path, zones=zones)
+
+
 def test_no_decision_has_no_class(tmp_path):
     codes = TRUTH.copy()
     codes[:100] = 255

@@ -32,6 +32,7 @@ from geoseg.maps.landcover import MODEL_TAG, ClassMap
 from geoseg.outputs.claims import claim, fingerprint, is_claimed
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
+from geoseg.outputs.stamp import stamp_of
 from geoseg.outputs.summary import Summary
 from geoseg.received import sqlite_file
 
@@ -229,15 +230,15 @@ class _Drawing:
         lattice = made.lattice
         return {
             "map": str(Path(found.path).absolute()),
-            "map_fingerprint": fingerprint(found.path)[1:],
+            "map_stamp": stamp_of(found.path),
             "model": found.tags.get(MODEL_TAG),
             "grid": found.grid.to_dict(),
             "legend": found.legend.to_dict(),
             "design": self._sampling.design,
             "block": [lattice.height, lattice.width] if self._blocks else None,
-            "sample": json.loads(json.dumps(dataclasses.asdict(self._sampling))),
+            "sample": _located(dataclasses.asdict(self._sampling)),
             "cluster": dataclasses.asdict(self._cluster),
-            "where": json.loads(json.dumps(dataclasses.asdict(where), default=str)),
+            "where": _located(dataclasses.asdict(where)),
             "seed": seed,
             "hectares": float(self.plan.hectares.sum()),
             "classes": classes,
@@ -282,6 +283,18 @@ class _Drawing:
             n = int(((drawn.number == number) & ~drawn.reserve).sum())
             if n < min(FEW, self.units[number]):
                 summary.warn(f"{one.name}: {n} points; below {FEW} its intervals may be too narrow")
+
+
+def _located(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON values, with whole paths: whoever assesses may stand in another folder."""
+    values = dict(json.loads(json.dumps(settings, default=str)))
+    for key, value in values.items():
+        path, _, field = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
+        if isinstance(value, str) and Path(value).exists():
+            values[key] = str(Path(value).absolute())
+        elif path and Path(path).exists():
+            values[key] = f"{Path(path).absolute()}:{field}"
+    return values
 
 
 def _block_lattice(grid: Grid, cluster: Cluster) -> Lattice:
