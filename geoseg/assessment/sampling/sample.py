@@ -24,7 +24,13 @@ from geoseg.assessment.sampling.draw import (
 from geoseg.assessment.sampling.plan import FEW, Plan
 from geoseg.assessment.sampling.population import Population
 from geoseg.assessment.sampling.sample_file import POINTS, write_sample
-from geoseg.assessment.sampling.settings import Cluster, Sampling
+from geoseg.assessment.sampling.settings import (
+    CLASS,
+    CLASS_CONFIDENCE,
+    NONE,
+    Cluster,
+    Sampling,
+)
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
@@ -288,12 +294,15 @@ class _Drawing:
 def _located(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings as JSON values, with whole paths: whoever assesses may stand in another folder."""
     values = dict(json.loads(json.dumps(settings, default=str)))
-    for key, value in values.items():
-        path, _, field = str(value).rpartition(":") if isinstance(value, str) else ("", "", "")
-        if isinstance(value, str) and Path(value).exists():
+    for key in ("strata", "maps", "area", "exclude"):
+        value = values.get(key)
+        if not isinstance(value, str) or value in (NONE, CLASS, CLASS_CONFIDENCE):
+            continue
+        path, _, attribute = value.rpartition(":")
+        if Path(value).exists():
             values[key] = str(Path(value).absolute())
         elif path and Path(path).exists():
-            values[key] = f"{Path(path).absolute()}:{field}"
+            values[key] = f"{Path(path).absolute()}:{attribute}"
     return values
 
 
