@@ -21,14 +21,14 @@ from geoseg.outputs.files import replacing
 def write_tables(made: Assessment, out: Path) -> None:
     """Write the error matrices and the areas as CSV. Raises: InputError."""
     names = made.legend.names
-    counts = [
+    counts: list[list[Any]] = [
         ["map \\ reference", *names],
         *(
             [name, *values]
             for name, values in zip((*names, NOT_IN), made.counts.tolist(), strict=True)
         ),
     ]
-    shares = [
+    shares: list[list[Any]] = [
         ["map \\ reference", *names],
         *(
             [name, *(cell.value for cell in cells)]
