@@ -17,6 +17,12 @@ SEEN = 5
 nominal 95 % covered 62 to 93 % in simulations of the population of Olofsson et al. (2014)."""
 
 
+REMEDY = (
+    "more points in these strata help, or strata in which omissions are likelier"
+    " (sample.strata=class_confidence, sample.buffer)"
+)
+
+
 def cautions(sample: Sample, file: SampleFile, *, level: float) -> list[str]:
     """What a reader of the figures must know."""
     said = [
@@ -25,9 +31,10 @@ def cautions(sample: Sample, file: SampleFile, *, level: float) -> list[str]:
         for part, seen in zip(file.parts, sample.seen.tolist(), strict=True)
         if seen < min(FEW, part.units)
     ]
+    omitted: list[str] = []
     for index, c in enumerate(file.legend.classes):
-        said += _omissions(sample, file, index, c.name, c.code, level)
-    return said
+        omitted += _omissions(sample, file, index, c.name, c.code, level)
+    return [*said, *omitted, REMEDY] if omitted else said
 
 
 def _omissions(
@@ -60,10 +67,7 @@ def _omissions(
         most = unseen_bound(sample, [place for place, _ in unseen], level) * file.about["hectares"]
         text += f"; where it was never seen there may still be up to {most:,.1f} ha of it"
         text = text.replace(",", "\u202f") if most >= 1000 else text
-    return [
-        f"{text}. More points there help, or strata in which omissions are likelier"
-        " (sample.strata=class_confidence, sample.buffer)"
-    ]
+    return [text]
 
 
 def unseen_bound(sample: Sample, places: Sequence[int] | None, level: float) -> float:
