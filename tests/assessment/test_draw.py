@@ -159,16 +159,16 @@ class Endless:
 
 
 def test_memory_does_not_grow_with_the_map():
-    peaks = []
     for height in (2000, 20_000):
         source = Endless(height)
         tracemalloc.start()
         counts = count(source, Lattice.of(source.grid))
         drawn = random_points(source, counts, {1: (100, 0), 2: (100, 0), 5: (50, 0)}, seed=0)
-        peaks.append(tracemalloc.get_traced_memory()[1])
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(drawn) == 250
-    assert peaks[1] < 1.1 * peaks[0]
+        # A few strips, of which some are read ahead: a tenth of the higher raster.
+        assert peak < 8 * 256 * source.width
 
 
 @pytest.mark.parametrize("pixels", [1, 2, 3, 5, 8])
