@@ -22,9 +22,12 @@ demo: $(INSTALLED)  ## The whole way on made-up scenes: about 4 minutes on 2 cor
 	$(BIN)/python -m geoseg.predict
 	$(BIN)/python -m geoseg.mosaic
 	$(BIN)/python -m geoseg.evaluate
+	$(BIN)/python -m geoseg.sample
+	$(BIN)/python -m geoseg.assess
 	@echo
 	@echo "map:    maps/demo/landcover.tif   (open it in QGIS: Layer > Add Layer > Add Raster Layer, or drag it in)"
 	@echo "report: reports/demo/report.html  (open it in a browser)"
+	@echo "sample: reports/demo/sample/sample.gpkg, assessed in reports/demo/assessment/report.html"
 
 demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year: about 3 minutes
 	$(BIN)/python -m geoseg.demo
@@ -60,6 +63,7 @@ bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet 
 	$(BIN)/python -m benchmarks.comparison                                   # 2
 	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 4
 	$(BIN)/python -m benchmarks.series_speed                                 # 4
+	$(BIN)/python -m benchmarks.assessment                                   # 1
 	$(BIN)/python -m benchmarks.training                                     # 4: 3 without TorchGeo
 
 bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("pretrain", "predict", "mosaic", "evaluate", "compare"),
+    *("pretrain", "predict", "mosaic", "evaluate", "compare", "sample", "assess"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
@@ -41,8 +41,13 @@ DOORS = {
         *(f"commands.{n}" for n in HYDRA),
         "training.run.folder",
     },
-    "jinja2": {"evaluation.report", "crossvalidation.report", "comparison.report"},
-    "pandas": {"geo.vector", "demo.series", "parcels.predict", "parcels.table"},
+    "jinja2": {
+        f"{room}.report" for room in ("evaluation", "crossvalidation", "comparison", "assessment")
+    },
+    "pandas": {
+        *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),
+        "assessment.sampling.sample_file",
+    },
     "dask": {"prediction.dask"},
     "distributed": {"prediction.dask"},
     "osgeo": set(),

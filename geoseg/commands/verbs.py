@@ -10,7 +10,7 @@ GROUPS = {
     "Prepare data": ("prepare", "prepare_series"),
     "Train": ("train", "pretrain", "crossvalidate"),
     "Make maps": ("predict", "mosaic"),
-    "Judge maps": ("evaluate", "compare"),
+    "Judge maps": ("evaluate", "sample", "assess", "compare"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 USUAL = {

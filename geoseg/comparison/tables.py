@@ -11,8 +11,8 @@ import numpy as np
 
 from geoseg.comparison.count import Counts
 from geoseg.evaluation.difference import Difference
+from geoseg.geo.layer_styles import ranges, write_styled
 from geoseg.labels.zones import Zones
-from geoseg.maps.layer_style import ranges, write_styled
 from geoseg.outputs.csv_cells import row
 from geoseg.outputs.files import replacing
 

@@ -12,8 +12,8 @@ from geoseg.evaluation.error_map import PairRaster
 from geoseg.evaluation.pairs import PairCodes
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
+from geoseg.geo.layer_styles import categories, write_styled
 from geoseg.geo.legend import Legend
-from geoseg.maps.layer_style import categories, write_styled
 from geoseg.maps.patches import Patches, Runs
 
 

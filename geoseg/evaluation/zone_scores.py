@@ -12,8 +12,8 @@ from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.pairs import PairNumbers
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
+from geoseg.geo.layer_styles import ranges, write_styled
 from geoseg.labels.zones import Zones
-from geoseg.maps.layer_style import ranges, write_styled
 
 REDS = ("#1a9850", "#a6d96a", "#fee08b", "#fdae61", "#d73027")
 """From little to much disagreement (ColorBrewer)."""

@@ -22,6 +22,8 @@ UNLABELLED = 255
 """Code of pixels without label."""
 IGNORED = 255
 """Index that loss and metrics leave out: nodata and unlabelled alike."""
+NO_DECISION = "no decision"
+"""Name of what no class was given, where no class was sure enough."""
 LONGEST = 200
 """Characters of a class's name."""
 COLUMNS = ("code", "name", "color", "values")

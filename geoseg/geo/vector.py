@@ -6,7 +6,7 @@ import codecs
 import difflib
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -295,6 +295,18 @@ def _cause(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
+@dataclass(frozen=True)
+class Table:
+    """A layer to write."""
+
+    columns: dict[str, Any]
+    """Name → N values."""
+    geometries: np.ndarray | None = None
+    """(N,) shapely; None = a table without."""
+    crs: str | None = None
+    """Of the geometries."""
+
+
 def write_layer(
     path: Path,
     columns: dict[str, Any],
@@ -308,23 +320,46 @@ def write_layer(
     columns: name → N values. geometries: (N,) shapely, in `crs`; None = a table without.
     Raises: InputError if it can't be written.
     """
+    write_layers(path, {layer: Table(columns, geometries, crs)})
+
+
+def write_layers(
+    path: Path, layers: dict[str, Table], *, last: Callable[[Path], None] | None = None
+) -> None:
+    """As `write_layer`, of several layers by name.
+
+    last: what is to be done to the file before it gets its name, which is to write styles.
+    """
+    temporary = partial(path).with_suffix(".gpkg")  # the driver wants this ending
+    temporary.unlink(missing_ok=True)
+    try:
+        for number, (layer, table) in enumerate(layers.items()):
+            _write_table(temporary, layer, table, append=number > 0)
+        if last is not None:
+            last(temporary)
+    except (RuntimeError, OSError) as error:
+        temporary.unlink(missing_ok=True)
+        raise unwritable(path, " ".join(str(error).split())) from None
+    except InputError:
+        temporary.unlink(missing_ok=True)
+        raise
+    put(temporary, path)
+
+
+def _write_table(path: Path, layer: str, table: Table, *, append: bool) -> None:
     import geopandas
     import pandas
     import pyogrio
 
-    if geometries is None:
-        table: Any = pandas.DataFrame(columns)
+    if table.geometries is None:
+        frame: Any = pandas.DataFrame(table.columns)
     else:
-        table = geopandas.GeoDataFrame(columns, geometry=geometries, crs=crs)
-    temporary = partial(path).with_suffix(".gpkg")  # the driver wants this ending
-    temporary.unlink(missing_ok=True)
+        frame = geopandas.GeoDataFrame(table.columns, geometry=table.geometries, crs=table.crs)
     # Without this the file holds the time of writing, and no two runs give the same bytes.
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z"})
+    # It reaches the disk when it is whole: until then nobody need wait for the disk.
+    options = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z", "OGR_SQLITE_SYNCHRONOUS": "OFF"}
+    pyogrio.set_gdal_config_options(options)
     try:
-        pyogrio.write_dataframe(table, temporary, layer=layer, driver="GPKG")
-    except (RuntimeError, OSError) as error:
-        temporary.unlink(missing_ok=True)
-        raise unwritable(path, " ".join(str(error).split())) from None
+        pyogrio.write_dataframe(frame, path, layer=layer, driver="GPKG", append=append)
     finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-    put(temporary, path)
+        pyogrio.set_gdal_config_options(dict.fromkeys(options))

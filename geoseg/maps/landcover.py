@@ -166,8 +166,8 @@ class ClassMap:
             if LEGEND_TAG not in found:
                 raise InputError(
                     f"{path}: no tag {LEGEND_TAG}, so nobody knows what its codes mean; give a map"
-                    " of geoseg.predict or geoseg.mosaic, or to geoseg.evaluate and geoseg.compare"
-                    " legend.path=<file>"
+                    " of geoseg.predict or geoseg.mosaic, or (to geoseg.evaluate, geoseg.compare,"
+                    " geoseg.sample) legend.path=<file with its classes>"
                 )
             legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
         return cls(str(path), facts.grid, legend, found)

@@ -11,14 +11,13 @@ import numpy as np
 
 from geoseg.dataset.samples import Samples
 from geoseg.errors import InputError
-from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.legend import NO_DECISION, NODATA, Legend
 from geoseg.models.card import SeriesCard
 from geoseg.prediction.writer import no_number
 
 if TYPE_CHECKING:
     from geoseg.prediction.network import TrainedNetwork
 
-NO_DECISION = "no decision"
 DIGITS = 4
 """Of confidences: more of them say nothing."""
 _JUST_BELOW = 1e-6

@@ -16,12 +16,12 @@ import shapely
 from geoseg.dataset.samples import PIXELS, Collected, pixels_path
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults
-from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.layer_styles import add_style, qml
+from geoseg.geo.legend import NO_DECISION, NODATA, Legend
 from geoseg.geo.vector import write_layer
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
-from geoseg.maps.layer_style import add_style
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
 from geoseg.outputs.files import clearing, put, replacing
@@ -30,11 +30,10 @@ from geoseg.outputs.progress import Progress
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.burn import Drawing, write_maps
-from geoseg.parcels.classify import NO_DECISION, Classifier, Decisions, check_threshold, check_unit
+from geoseg.parcels.classify import Classifier, Decisions, check_threshold, check_unit
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
-from geoseg.parcels.style import qml
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import dated_scenes, settled, unmasked

@@ -16,7 +16,7 @@ import numpy as np
 from geoseg.dataset.samples import Samples, pixels_path, save_days
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
-from geoseg.geo.legend import NODATA, Legend, canonical
+from geoseg.geo.legend import NO_DECISION, NODATA, Legend, canonical
 from geoseg.maps.folder import DONE, FILES, NAME
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
@@ -25,7 +25,7 @@ from geoseg.outputs.files import clearing, read_note, replacing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
-from geoseg.parcels.classify import NO_DECISION, Classifier, Decisions, check_threshold, check_unit
+from geoseg.parcels.classify import Classifier, Decisions, check_threshold, check_unit
 from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
 from geoseg.prediction.series import settled
 from geoseg.scenes.bands import Bands

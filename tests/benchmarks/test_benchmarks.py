@@ -42,6 +42,12 @@ def test_comparison(tmp_path):
     assert (tmp_path / "out" / "change.html").exists()
 
 
+def test_assessment(monkeypatch, capsys):
+    text, _ = run(monkeypatch, capsys, "assessment", "--side", 600, "--runs", 1)
+    assert "600² pixels" in text
+    assert "sample of 1000 points" in text
+
+
 def test_scale_of_memory(monkeypatch, capsys):
     text, _ = run(monkeypatch, capsys, "scale", "memory", "--sides", 300)
     assert "full of data     300²" in text

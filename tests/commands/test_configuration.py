@@ -29,6 +29,8 @@ SCHEMAS = {
     "compare": "CompareConfig",
     "prepare_series": "PrepareSeriesConfig",
     "crossvalidate": "CrossvalidateConfig",
+    "sample": "SampleConfig",
+    "assess": "AssessConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()

@@ -102,7 +102,10 @@ def bend(tmp_path: Path):
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         call = [sys.executable, "bend.py", *words]
-        done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, check=False)
+        done = subprocess.run(
+            call, capture_output=True, text=True, cwd=tmp_path, check=False,
+            env=os.environ | {"COLUMNS": "100"},
+        )  # fmt: skip
         assert "Traceback" not in done.stderr
         assert set(tmp_path.iterdir()) == before, "Hydra left something behind"
         return done

@@ -1,4 +1,4 @@
-"""Put a QGIS style into a GeoPackage, where QGIS finds it with the layer."""
+"""Style vector layers for QGIS, in the legend's colours or by other values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
+from geoseg.geo.legend import NO_DECISION, Legend
 from geoseg.geo.vector import write_layer
 from geoseg.outputs.files import put, unwritable
 
+GREY = "#d9d9d9"
+"""Of what has no decision; hatched, so that it is not taken for a class."""
 WRITTEN = "1970-01-01T00:00:00.000Z"
-"""Time of the style: always the same, so that the file is."""
+"""Time of a style: always the same, so that the file is."""
 _FIELDS = """
     id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
     f_table_catalog TEXT(256), f_table_schema TEXT(256), f_table_name TEXT(256),
@@ -24,14 +27,24 @@ _FIELDS = """
 """Columns of QGIS' table of styles."""
 
 
-def add_style(path: Path, layer: str, style: str, *, description: str) -> None:
+def add_style(
+    path: Path, layer: str, style: str, *, description: str = "classes of the legend"
+) -> None:
     """Write a style into a GeoPackage, where QGIS finds it when it opens the layer.
 
     Raises: InputError if it can't be written.
     """
     try:
         with closing(sqlite3.connect(path)) as database, database:
-            database.execute(f"CREATE TABLE layer_styles ({_FIELDS})")
+            database.execute("PRAGMA synchronous = OFF")  # who writes the file syncs it whole
+            database.execute(f"CREATE TABLE IF NOT EXISTS layer_styles ({_FIELDS})")
+            # Where other tables without geometry are registered, GDAL sees only such as are, too.
+            database.execute(
+                "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier,"
+                " last_change) SELECT 'layer_styles', 'attributes', 'layer_styles', ? WHERE EXISTS"
+                " (SELECT 1 FROM gpkg_contents WHERE data_type = 'attributes')",
+                (WRITTEN,),
+            )
             (geometry,) = database.execute(
                 "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
             ).fetchone()
@@ -43,6 +56,39 @@ def add_style(path: Path, layer: str, style: str, *, description: str) -> None:
             )
     except sqlite3.Error as error:
         raise unwritable(path, error) from None
+
+
+def qml(legend: Legend, *, points: bool = False, lines: bool = False) -> str:
+    """QGIS style of a layer: one category per class by `code`, one for all without.
+
+    points, lines: whether the layer holds these, not polygons.
+    """
+    # An empty value stands for all that have no category of their own, NULL among them.
+    values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
+    values.append(("", "string", NO_DECISION, GREY))
+    draw = _marker if points else _line if lines else _fill
+    entries, symbols = [], []
+    for number, (value, kind, name, color) in enumerate(values):
+        entries.append(
+            f'   <category value="{value}" type="{kind}" symbol="{number}"'
+            f' label={quoteattr(name)} render="true"/>'
+        )
+        symbols.append(draw(number, color, hatched=not value))
+    return _document(
+        ' <renderer-v2 type="categorizedSymbol" attr="code" symbollevels="0" forceraster="0"'
+        ' enableorderby="0">
+'
+        "  <categories>
+" + "
+".join(categories) + "
+  </categories>
+"
+        "  <symbols>
+" + "
+".join(symbols) + "
+  </symbols>
+"
+    )
 
 
 def write_styled(
@@ -114,8 +160,29 @@ def _document(renderer: str) -> str:
     )
 
 
-def symbol(number: int, kind: str, layer: str, options: dict[str, str]) -> str:
-    """A symbol of one layer, by its number in the style."""
+def _fill(number: int, color: str, *, hatched: bool) -> str:
+    options = {"color": rgba(color), "style": "b_diagonal" if hatched else "solid"}
+    options |= {"outline_color": "80,80,80,255", "outline_style": "solid"}
+    options |= {"outline_width": "0.1", "outline_width_unit": "MM"}
+    return symbol(number, "fill", "SimpleFill", options)
+
+
+def _marker(number: int, color: str, *, hatched: bool) -> str:
+    options = {"name": "cross2" if hatched else "circle", "color": rgba(color)}
+    options |= {"outline_color": rgba(color) if hatched else "80,80,80,255"}
+    options |= {"outline_style": "solid", "size": "2", "size_unit": "MM"}
+    return symbol(number, "marker", "SimpleMarker", options)
+
+
+def _line(number: int, color: str, *, hatched: bool) -> str:
+    # Half as bright as the class, so that it shows on the polygons of its class.
+    options = {"line_color": rgba(color, 0.5), "line_style": "dash" if hatched else "solid"}
+    options |= {"line_width": "0.6", "line_width_unit": "MM", "capstyle": "round"}
+    return symbol(number, "line", "SimpleLine", options)
+
+
+def symbol(number: int | str, kind: str, layer: str, options: dict[str, str]) -> str:
+    """A symbol of one layer. kind: fill, line or marker. options: as QGIS names them."""
     # QGIS 3.26 and later reads <Option>, those before read <prop>.
     new = "".join(f'<Option name="{k}" type="QString" value="{v}"/>' for k, v in options.items())
     old = "".join(f'<prop k="{k}" v="{v}"/>' for k, v in options.items())
@@ -127,6 +194,6 @@ def symbol(number: int, kind: str, layer: str, options: dict[str, str]) -> str:
     )
 
 
-def rgba(color: str) -> str:
-    """A colour (#rrggbb) as QGIS writes it."""
-    return ",".join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5)) + ",255"
+def rgba(color: str, share: float = 1.0) -> str:
+    """#rrggbb as QGIS writes it. share: of its brightness."""
+    return ",".join(str(int(int(color[i : i + 2], 16) * share)) for i in (1, 3, 5)) + ",255"

@@ -1,0 +1,1 @@
+"""Plan a sample of a map, draw it, and write it for interpreters."""

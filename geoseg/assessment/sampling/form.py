@@ -1,0 +1,116 @@
+"""Style sample points for QGIS, with a form in which an interpreter chooses classes."""
+
+from __future__ import annotations
+
+from xml.sax.saxutils import quoteattr
+
+from geoseg.geo.layer_styles import rgba, symbol
+from geoseg.geo.legend import Legend
+
+NULL = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"
+"""What QGIS's value map calls no value."""
+OPEN = "not yet interpreted"
+SURE = {"sure": 1, "fairly sure": 2, "unsure": 3}
+READ_ONLY = ("id", "order", "x", "y", "twice", "reserve")
+ALIASES = {
+    "reference": "class",
+    "reference2": "class, by a second person",
+    "sure": "how sure",
+    "who": "interpreter",
+    "twice": "to be interpreted twice",
+    "reserve": "in reserve, for one that can't be interpreted",
+}
+
+
+def qml(legend: Legend) -> str:
+    """Style and form of the points: classes as a list to choose from, hollow where still open."""
+    classes = {c.name: c.code for c in legend.classes}
+    widgets = [
+        '  <field name="fid"><editWidget type="Hidden"><config/></editWidget></field>\n',
+        _value_map("reference", classes),
+        _value_map("reference2", classes),
+        _value_map("sure", SURE),
+        *(_plain(name) for name in (*READ_ONLY, "who", "note")),
+    ]
+    editable = "".join(f'<field name="{name}" editable="0"/>' for name in READ_ONLY)
+    aliases = "".join(
+        f'<alias field="{field}" index="0" name={quoteattr(name)}/>'
+        for field, name in ALIASES.items()
+    )
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22" styleCategories="Symbology|Fields|Forms">\n'
+        + _renderer(legend)
+        + f" <fieldConfiguration>\n{''.join(widgets)} </fieldConfiguration>\n"
+        f" <aliases>{aliases}</aliases>\n"
+        f" <editable>{editable}</editable>\n"
+        "</qgis>\n"
+    )
+
+
+def classes_qml(legend: Legend) -> str:
+    """Style of points in the colours of their reference, without a form."""
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22" styleCategories="Symbology">\n' + _renderer(legend) + "</qgis>\n"
+    )
+
+
+def outline_qml() -> str:
+    """Style of the pixels or blocks around the points: an outline only."""
+    options = {"color": "0,0,0,0", "style": "no", "outline_color": rgba("#ffd500")}
+    options |= {"outline_style": "solid", "outline_width": "0.4", "outline_width_unit": "MM"}
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22" styleCategories="Symbology">\n'
+        ' <renderer-v2 type="singleSymbol" symbollevels="0" forceraster="0" enableorderby="0">\n'
+        f"  <symbols>\n{symbol(0, 'fill', 'SimpleFill', options)}\n  </symbols>\n"
+        " </renderer-v2>\n</qgis>\n"
+    )
+
+
+def _renderer(legend: Legend) -> str:
+    # An empty value stands for all that have no category of their own, NULL among them.
+    values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
+    values.append(("", "string", OPEN, "#ff00d4"))
+    categories, symbols = [], []
+    for number, (value, kind, name, color) in enumerate(values):
+        categories.append(
+            f'   <category value="{value}" type="{kind}" symbol="{number}"'
+            f' label={quoteattr(name)} render="true"/>'
+        )
+        hollow = not value
+        options = {"name": "circle", "color": "0,0,0,0" if hollow else rgba(color)}
+        options |= {"outline_color": rgba(color if hollow else "#1d2730")}
+        options |= {"outline_style": "solid", "outline_width": "0.5" if hollow else "0.2"}
+        options |= {"outline_width_unit": "MM", "size": "3", "size_unit": "MM"}
+        symbols.append(symbol(number, "marker", "SimpleMarker", options))
+    return (
+        ' <renderer-v2 type="categorizedSymbol" attr="reference" symbollevels="0" forceraster="0"'
+        ' enableorderby="0">\n'
+        "  <categories>\n" + "\n".join(categories) + "\n  </categories>\n"
+        "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
+        " </renderer-v2>\n"
+    )
+
+
+def _value_map(field: str, values: dict[str, int]) -> str:
+    entries = [(f"({OPEN})", NULL), *values.items()]
+    options = "".join(
+        f'<Option type="Map"><Option name={quoteattr(name)} type="QString" value="{value}"/>'
+        "</Option>"
+        for name, value in entries
+    )
+    return (
+        f'  <field name="{field}" configurationFlags="None"><editWidget type="ValueMap"><config>'
+        f'<Option type="Map"><Option name="map" type="List">{options}</Option></Option>'
+        "</config></editWidget></field>\n"
+    )
+
+
+def _plain(field: str) -> str:
+    return (
+        f'  <field name="{field}" configurationFlags="None"><editWidget type="TextEdit"><config>'
+        '<Option type="Map"><Option name="IsMultiline" type="bool" value="false"/></Option>'
+        "</config></editWidget></field>\n"
+    )
