@@ -33,7 +33,7 @@ from geoseg.parcels.classify import NO_DECISION, Classifier, Decisions, check_th
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
-from geoseg.parcels.style import add_style, qml
+from geoseg.geo.style import add_style, qml
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import bands_for, dated_scenes, settled, told, unmasked
 from geoseg.scenes.stack import Stack, check_stacks

@@ -24,7 +24,7 @@ from geoseg.maps.mosaic import mosaic
 from geoseg.outputs.files import read_json
 from geoseg.parcels import burn
 from geoseg.parcels.classify import Decisions
-from geoseg.parcels.style import qml
+from geoseg.geo.style import qml
 from geoseg.scenes.bands import Bands
 from tests.made.scenes import LEGEND
 from tests.made.series import (

@@ -1,4 +1,4 @@
-"""Style parcels in the legend's colours for QGIS."""
+"""Style vector layers in the legend's colours for QGIS."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from xml.sax.saxutils import quoteattr
 
 from geoseg.geo.legend import Legend
 from geoseg.outputs.files import unwritable
-from geoseg.parcels.classify import NO_DECISION
 
+NO_DECISION = "no decision"
+"""Name of what no class was given."""
 GREY = "#d9d9d9"
-"""Of parcels without decision; hatched, so that it is not taken for a class."""
+"""Of what has no decision; hatched, so that it is not taken for a class."""
 WRITTEN = "1970-01-01T00:00:00.000Z"
 """Time of the style: always the same, so that the file is."""
 _FIELDS = """
