@@ -25,15 +25,15 @@ _FIELDS = """
 """Columns of QGIS' table of styles."""
 
 
-def qml(legend: Legend, *, points: bool = False) -> str:
+def qml(legend: Legend, *, points: bool = False, lines: bool = False) -> str:
     """QGIS style of a layer: one category per class by `code`, one for all without.
 
-    points: whether the layer holds points, not polygons.
+    points, lines: whether the layer holds these, not polygons.
     """
     # An empty value stands for all that have no category of their own, NULL among them.
     values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
     values.append(("", "string", NO_DECISION, GREY))
-    draw = _marker if points else _fill
+    draw = _marker if points else _line if lines else _fill
     categories, symbols = [], []
     for number, (value, kind, name, color) in enumerate(values):
         categories.append(
@@ -59,7 +59,7 @@ def add_style(path: Path, layer: str, style: str) -> None:
     """
     try:
         with closing(sqlite3.connect(path)) as database, database:
-            database.execute(f"CREATE TABLE layer_styles ({_FIELDS})")
+            database.execute(f"CREATE TABLE IF NOT EXISTS layer_styles ({_FIELDS})")
             (geometry,) = database.execute(
                 "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?", (layer,)
             ).fetchone()
@@ -85,6 +85,12 @@ def _marker(number: int, color: str, *, hatched: bool) -> str:
     options |= {"outline_color": _rgba(color) if hatched else "80,80,80,255"}
     options |= {"outline_style": "solid", "size": "2", "size_unit": "MM"}
     return _symbol(number, "marker", "SimpleMarker", options)
+
+
+def _line(number: int, color: str, *, hatched: bool) -> str:
+    options = {"line_color": _rgba(color), "line_style": "dash" if hatched else "solid"}
+    options |= {"line_width": "0.6", "line_width_unit": "MM", "capstyle": "round"}
+    return _symbol(number, "line", "SimpleLine", options)
 
 
 def _symbol(number: int, kind: str, layer: str, options: dict[str, str]) -> str:

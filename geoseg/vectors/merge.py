@@ -199,9 +199,7 @@ class Regions:
         return len(self.code)
 
 
-def merge(
-    strips: Strips, found: Components, minimum: np.ndarray, keep: np.ndarray
-) -> Regions:
+def merge(strips: Strips, found: Components, minimum: np.ndarray, keep: np.ndarray) -> Regions:
     """Merge small areas. minimum: least size of each code (256,) in pixels of usual size."""
     least = np.ceil(minimum * UNIT).astype(np.int64)
     small = is_small(found, least, keep)

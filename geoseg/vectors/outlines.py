@@ -172,7 +172,5 @@ def _ordered(after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     order = np.lexsort((-left, head))
     first = np.flatnonzero(np.diff(head[order], prepend=-1))
     ring = np.empty(count, np.int32)
-    ring[order] = np.repeat(
-        np.arange(len(first), dtype=np.int32), np.diff(first, append=count)
-    )
+    ring[order] = np.repeat(np.arange(len(first), dtype=np.int32), np.diff(first, append=count))
     return ring, order
