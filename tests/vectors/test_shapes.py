@@ -58,7 +58,8 @@ def test_an_l_shape_keeps_its_six_corners():
 def test_a_courtyard_stays_open():
     shape = shapely.box(20, 20, 80, 80) - shapely.box(40, 40, 60, 60)
     made = squared(shape, 1.0)
-    assert made.equals(shape)
+    assert len(made.interiors) == 1
+    assert made.symmetric_difference(shape).area < 1e-6
 
 
 def test_what_has_no_corners_is_not_squared():

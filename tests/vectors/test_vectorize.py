@@ -108,7 +108,7 @@ maps = arrays(
     elements=st.sampled_from([0, 1, 2, 5, 255]),
 )
 few = settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -175,8 +175,7 @@ def test_a_block_changes_little_of_a_simplified_outline(monkeypatch):
 def test_a_small_area_goes_to_the_longest_edge():
     codes = np.full((6, 8), 1, np.uint8)
     codes[:, 4:] = 5
-    codes[2:4, 3:5] = 2  # two pixels in either half: edges of 4 and 4
-    codes[4, 4] = 2  # and one more on the right
+    codes[2:4, 3:6] = 2  # an edge of 4 on the left, of 6 on the right
     shapes, values = made(codes, minimum=10)
     assert values.tolist() == [1, 5]
     assert burnt(shapes, values, codes.shape)[2, 3] == 5
@@ -184,13 +183,13 @@ def test_a_small_area_goes_to_the_longest_edge():
 
 @pytest.mark.parametrize(("left", "right", "winner"), [(90, 60, 5), (60, 90, 1), (70, 70, 1)])
 def test_of_equal_edges_the_surer_then_the_lower_code_wins(left, right, winner):
-    codes = np.full((4, 6), 5, np.uint8)
-    codes[:, 3:] = 1
-    codes[:, 2:4] = 2
+    codes = np.full((4, 8), 5, np.uint8)
+    codes[:, 4:] = 1
+    codes[:, 3:5] = 2
     percent = np.full(codes.shape, left, np.uint8)
-    percent[:, 3:] = right
+    percent[:, 4:] = right
     shapes, values = made(codes, minimum=9, confidence=percent)
-    assert burnt(shapes, values, codes.shape)[0, 2] == winner
+    assert burnt(shapes, values, codes.shape)[0, 3] == winner
 
 
 def test_areas_that_meet_after_a_merge_are_one():
@@ -248,11 +247,11 @@ def test_pixels_that_touch_crosswise_are_two_polygons():
     assert shapely.coverage_is_valid(shapes)
 
 
-def test_noise_of_a_hundred_thousand_areas_merges():
-    codes = np.random.default_rng(0).choice([1, 2, 5], (500, 500)).astype(np.uint8)
-    shapes, _ = made(codes, height=100, minimum=50)
+def test_noise_of_twenty_thousand_areas_merges():
+    codes = np.random.default_rng(0).choice([1, 2, 5], (200, 200)).astype(np.uint8)
+    shapes, _ = made(codes, height=60, minimum=50)
     assert shapely.area(shapes).min() >= 49.5
-    assert shapely.area(shapes).sum() == 250_000
+    assert shapely.area(shapes).sum() == 40_000
 
 
 def test_too_many_areas_are_refused(monkeypatch):
@@ -270,17 +269,14 @@ def test_each_format_holds_the_same(tmp_path, suffix):
     out = tmp_path / f"out{suffix}"
     print(vectorize(path, out, settings=VectorSettings(minimum_m2=4)))
     layer = _read(out)
-    assert str(layer.crs) == UTM
+    assert layer.crs == pyproj.CRS(UTM)
     assert set(layer.name) == {"forest", "road", "building", "no decision"}
     assert set(layer.scene) == {"town"}
     assert layer.area_m2.sum() == pytest.approx(
         _geodesic(shapely.union_all(layer.geometry.values)), rel=1e-7
     )
-    geod = pyproj.CRS(UTM).get_geod()
     to_degrees = layer.to_crs(4326).geometry
-    lengths = [geod.geometry_area_perimeter(shape)[1] for shape in to_degrees]
     np.testing.assert_allclose(layer.perimeter_m, [_perimeter(s) for s in to_degrees], rtol=1e-6)
-    assert len(lengths) == len(layer)
     assert layer.confidence.between(0.4, 0.9).all()
     assert (layer.confidence_min <= layer.confidence).all()
     assert layer.share_unsure.between(0, 1).all()
@@ -293,7 +289,10 @@ def test_each_format_holds_the_same(tmp_path, suffix):
 def _read(path):
     import geopandas
 
-    return geopandas.read_parquet(path) if path.suffix == ".parquet" else pyogrio.read_dataframe(path)
+    if path.suffix == ".parquet":
+        return geopandas.read_parquet(path)
+    layer = "landcover" if path.suffix == ".gpkg" else None  # it holds a table of styles, too
+    return pyogrio.read_dataframe(path, layer=layer)
 
 
 def _geodesic(shape) -> float:
