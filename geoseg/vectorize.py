@@ -18,7 +18,7 @@ class VectorizeConfig:
     out: str | None = None
     """File to write: .gpkg, .fgb or .parquet."""
     maps: str | None = None
-    """Output folder of predict, for the confidences; none = what lies beside the map."""
+    """Output folder of predict, for the confidences; none = that which the map comes from."""
     overwrite: bool = False
     """Replace an existing file that was made with other settings."""
     vector: VectorSettings = field(default_factory=VectorSettings)
@@ -27,13 +27,12 @@ class VectorizeConfig:
 def main(cfg: VectorizeConfig) -> None:
     from geoseg.vectors.vectorize import vectorize  # brings scipy, which --help needs not
 
-    path, out, maps = cfg.map, cfg.out, cfg.maps
+    path, out = cfg.map, cfg.out
     if path is None:
         path, out = "maps/demo/landcover.tif", out or "maps/demo/landcover.gpkg"
-        maps = maps or "maps/demo"
     if out is None:
         raise InputError("out: none given; set out=<file.gpkg, .fgb or .parquet>")
-    print(vectorize(path, out, settings=cfg.vector, maps=maps, overwrite=cfg.overwrite))
+    print(vectorize(path, out, settings=cfg.vector, maps=cfg.maps, overwrite=cfg.overwrite))
 
 
 if __name__ == "__main__":

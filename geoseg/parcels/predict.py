@@ -17,6 +17,7 @@ from geoseg.dataset.samples import PIXELS, Collected, pixels_path
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults
 from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.style import add_style, qml
 from geoseg.geo.vector import write_layer
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.maps import folder
@@ -33,7 +34,6 @@ from geoseg.parcels.classify import NO_DECISION, Classifier, Decisions, check_th
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
-from geoseg.geo.style import add_style, qml
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import bands_for, dated_scenes, settled, told, unmasked
 from geoseg.scenes.stack import Stack, check_stacks

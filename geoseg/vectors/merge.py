@@ -1,8 +1,8 @@
 """Merge areas below the minimum mapping unit into their neighbours.
 
-Of areas that touch, the smallest goes first: to the neighbour with which it shares the longest edge;
-of equal ones to the more confident, then to the lower code, then to the one that begins first.
-Nodata is no neighbour, and an area without decision takes none. What has no neighbour stays.
+Of areas that touch, the smallest goes first: to the neighbour with which it shares the longest
+edge; of equal ones to the more confident, then to the lower code, then to the one that begins
+first. Nodata is no neighbour, and an area without decision takes none. What has no neighbour stays.
 """
 
 from __future__ import annotations

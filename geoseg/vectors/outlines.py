@@ -125,7 +125,9 @@ def _rings(padded: np.ndarray) -> _Rings:
     """
     height, width = padded.shape[0] - 1, padded.shape[1] - 1
     views = [padded[i : i + height, j : j + width] for i, j in BEFORE.values()]
-    leaves = np.stack([(views[o] != views[p]) & (views[o] > 0) for o, p in zip(OWNER, OTHER)], -1)
+    leaves = np.stack(
+        [(views[o] != views[p]) & (views[o] > 0) for o, p in zip(OWNER, OTHER, strict=True)], -1
+    )
     edge = np.flatnonzero(leaves)
     number = np.full(leaves.size, -1, np.int32)
     number[edge] = np.arange(len(edge), dtype=np.int32)

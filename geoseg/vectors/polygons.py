@@ -13,8 +13,8 @@ from geoseg.vectors.merge import Regions
 from geoseg.vectors.outlines import Frame, Pieces, meeting, simplify, trace
 
 BLOCK = 1024
-"""Side in pixels of the blocks that are simplified at once. The result depends on it a little, so it
-is no setting: outlines keep their place where they cross from one block to the next."""
+"""Side in pixels of the blocks that are simplified at once. The result depends on it a little, so
+it is no setting: outlines keep their place where they cross from one block to the next."""
 
 
 @dataclass
@@ -123,7 +123,7 @@ def _whole(done: list[tuple[int, list[shapely.Polygon]]], seams: _Seams) -> Piec
 
 
 def _needed(coordinates: np.ndarray, ring: np.ndarray, seams: _Seams) -> np.ndarray:
-    """Whether vertices (V,) of open rings are more than points on a straight line between blocks."""
+    """Whether vertices (V,) of open rings are more than points on a straight seam of blocks."""
     first = np.flatnonzero(np.diff(ring, prepend=-1))
     last = np.r_[first[1:], len(ring)] - 1
     before, after = np.arange(len(ring)) - 1, np.arange(len(ring)) + 1

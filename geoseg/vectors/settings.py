@@ -74,6 +74,14 @@ class VectorSettings:
         faults.raise_if_any()
         return minima
 
+    def check(self, legend: Legend, faults: Faults) -> None:
+        """Collect the faults of classes that a legend does not have."""
+        with faults.collect():
+            self.minima(legend)
+        for key in ("keep", "regular", "lines"):
+            with faults.collect():
+                self.codes(key, legend)
+
     def codes(self, key: str, legend: Legend) -> np.ndarray:
         """Whether each code (256,) is of a class that `keep`, `regular` or `lines` names.
 

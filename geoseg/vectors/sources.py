@@ -1,4 +1,4 @@
-"""Open a map for polygons, with the confidence that lies beside it or beside the maps it was made of."""
+"""Open a map for polygons, with the confidence beside it or beside the maps it was made of."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from geoseg.geo.legend import NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
 from geoseg.maps.folder import CONFIDENCE, LANDCOVER
 from geoseg.maps.joint_grid import place
-from geoseg.maps.landcover import ClassMap
+from geoseg.maps.landcover import MAPS_TAG, ClassMap
 from geoseg.vectors.components import Strips
 
 
@@ -36,32 +36,42 @@ class Source:
 
 
 def find_source(path: str, maps: str | None) -> Source:
-    """A map with the confidences in predict's output folder `maps`, or beside the map itself.
+    """A map with the confidences in predict's output folder `maps`, or in the one it comes from.
 
     Raises: InputError if the map can't be read, or a folder that is named has no confidences.
     """
     found = ClassMap.read(path)
     own = Path(path)
-    if maps is None:
-        beside = own.parent.parent / CONFIDENCE / own.name
-        if own.parent.name != LANDCOVER:
-            return Source(found, (), None)
-        return Source(found, ((path, str(beside)),) if beside.is_file() else (), own.stem)
-    folder = Path(maps).expanduser()
-    pairs = []
-    for confidence in sorted((folder / CONFIDENCE).glob("*.tif")):
-        codes = folder / LANDCOVER / confidence.name
-        if codes.is_file() and not confidence.name.startswith("."):
-            pairs.append((str(codes), str(confidence)))
-    if not pairs:
+    folder = _home(found) if maps is None else Path(maps).expanduser()
+    if folder is None:
+        return Source(found, (), None)
+    pairs = _pairs(folder)
+    if maps is not None and not pairs:
         raise InputError(
             f"maps={maps}: no {LANDCOVER}/<scene>.tif with {CONFIDENCE}/<scene>.tif in it; give the"
             " output folder of geoseg.predict, or leave maps out"
         )
-    of_one = own.parent.name == LANDCOVER and own.parent.parent.resolve() == folder.resolve()
-    if of_one:
-        pairs = [pair for pair in pairs if Path(pair[0]).name == own.name]
-    return Source(found, tuple(pairs), own.stem if of_one else None)
+    if own.parent.resolve() != (folder / LANDCOVER).resolve():
+        return Source(found, tuple(pairs), None)
+    return Source(found, tuple(p for p in pairs if Path(p[0]).name == own.name), own.stem)
+
+
+def _home(found: ClassMap) -> Path | None:
+    """The folder of the maps that a map is one of, or was joined from."""
+    folder = Path(found.path).parent
+    if folder.name == LANDCOVER:
+        return folder.parent
+    return folder / found.tags[MAPS_TAG] if MAPS_TAG in found.tags else None
+
+
+def _pairs(folder: Path) -> list[tuple[str, str]]:
+    """Class map and confidence of each scene of predict's output folder."""
+    found = []
+    for confidence in sorted((folder / CONFIDENCE).glob("*.tif")):
+        codes = folder / LANDCOVER / confidence.name
+        if codes.is_file() and not confidence.name.startswith("."):
+            found.append((str(codes), str(confidence)))
+    return found
 
 
 @contextmanager

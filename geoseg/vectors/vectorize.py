@@ -53,8 +53,8 @@ def vectorize(
 ) -> Summary:
     """Write the areas of a class map as polygons that share their edges.
 
-    out: .gpkg, .fgb or .parquet. maps: output folder of predict, for the confidences; None = what
-    lies beside the map.
+    out: .gpkg, .fgb or .parquet. maps: output folder of predict, for the confidences; None = that
+    which the map comes from.
     Returns: what was done, as a text for people.
     Raises: InputError for a map without legend or with codes it does not know, classes that the
     legend has not, a minimum larger than the map, an `out` of other settings, a full disk …
@@ -69,20 +69,11 @@ def vectorize(
     with faults.collect():
         source = find_source(str(map_), None if maps is None else str(maps))
     if source is not None:
-        for check in (
-            settings.minima,
-            *(_chosen(settings, k) for k in ("keep", "regular", "lines")),
-        ):
-            with faults.collect():
-                check(source.map.legend)
+        settings.check(source.map.legend, faults)
     faults.raise_if_any()
     assert source is not None
     with held(out.parent, "vectorize", name=out.name):
         return _Job(source, out, settings).run(overwrite=overwrite)
-
-
-def _chosen(settings: VectorSettings, key: str):  # type: ignore[no-untyped-def]
-    return lambda legend: settings.codes(key, legend)
 
 
 @dataclass
@@ -329,9 +320,8 @@ class _Job:
     def _describe(self, summary: Summary, told: dict[str, Any]) -> None:
         rows = [(c["name"], c["polygons"], f"{c['hectares']:.2f}") for c in told["classes"]]
         summary.table("polygons", ("class", "polygons", "hectares"), rows)
-        summary.note(
-            f"{told['areas_in_map']} connected areas in the map, {told['layers'][LAYER]} polygons"
-        )
+        areas, count = told["areas_in_map"], told["layers"][LAYER]
+        summary.note(f"{areas} connected areas in the map, {count} polygons")
         if self.kept_as_drawn:
             summary.note(
                 f"{BUILDINGS}: {self.kept_as_drawn} outlines are like no shape with square corners"

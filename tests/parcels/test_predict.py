@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from geoseg import evaluate
 from geoseg.errors import InputError
 from geoseg.geo import raster
+from geoseg.geo.style import qml
 from geoseg.labels.settings import Labels
 from geoseg.maps import landcover
 from geoseg.maps.mosaic import mosaic
 from geoseg.outputs.files import read_json
 from geoseg.parcels import burn
 from geoseg.parcels.classify import Decisions
-from geoseg.geo.style import qml
 from geoseg.scenes.bands import Bands
 from tests.made.scenes import LEGEND
 from tests.made.series import (

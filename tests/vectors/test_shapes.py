@@ -64,9 +64,12 @@ def test_a_courtyard_stays_open():
 
 def test_what_has_no_corners_is_not_squared():
     star = shapely.Polygon(
-        [(50 + r * np.cos(a), 50 + r * np.sin(a)) for a, r in zip(
-            np.linspace(0, 2 * np.pi, 10, endpoint=False), [40, 12] * 5, strict=True
-        )]
+        [
+            (50 + r * np.cos(a), 50 + r * np.sin(a))
+            for a, r in zip(
+                np.linspace(0, 2 * np.pi, 10, endpoint=False), [40, 12] * 5, strict=True
+            )
+        ]
     )
     assert squared(star, 1.0) is None
 

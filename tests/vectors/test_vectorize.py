@@ -366,7 +366,11 @@ def test_a_geopackage_brings_its_layers_with_styles(tmp_path):
     chosen = VectorSettings(regular=["building"], lines=["road"])
     path = write_map(tmp_path, patches(5))
     vectorize(path, out, settings=chosen)
-    assert pyogrio.list_layers(out)[:, 0].tolist()[:3] == ["landcover", "buildings_regular", "roads"]
+    assert pyogrio.list_layers(out)[:, 0].tolist()[:3] == [
+        "landcover",
+        "buildings_regular",
+        "roads",
+    ]
     with sqlite3.connect(out) as file:
         styles = dict(file.execute("SELECT f_table_name, styleQML FROM layer_styles"))
     assert set(styles) == {"landcover", "buildings_regular", "roads"}
