@@ -138,6 +138,12 @@ class Components:
     """For each strip: number of each of its areas from 1, (A + 1,) with 0 for nodata."""
 
 
+def on_map(corners: np.ndarray, grid: Grid) -> np.ndarray:
+    """Map coordinates (N, 2) of places in pixels (N, 2): column, row."""
+    t = grid.transform
+    return np.stack((t.a * corners[:, 0] + t.c, t.e * corners[:, 1] + t.f), axis=1)
+
+
 class PixelSizes:
     """Area on the ground of a map's pixels, as a share of the one in the middle."""
 
@@ -145,7 +151,7 @@ class PixelSizes:
         self._rows = np.linspace(0, grid.height, PROBES)
         self._columns = np.linspace(0, grid.width, PROBES)
         x, y = np.meshgrid(self._columns, self._rows)
-        places = np.stack(grid.transform @ (x.ravel(), y.ravel()), axis=1)
+        places = on_map(np.stack((x.ravel(), y.ravel()), axis=1), grid)
         areas = ground(grid.crs).areas(places).reshape(PROBES, PROBES)
         middle = grid.pixel_size_m**2
         scale = areas * abs(grid.transform.a * grid.transform.e) / middle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pyproj
@@ -10,15 +11,15 @@ import shapely
 
 from geoseg.geo.grid import Grid
 from geoseg.geo.ground import Ellipsoid, ground
+from geoseg.vectors.components import on_map
+
+
+Project = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def placed(polygons: np.ndarray, grid: Grid) -> np.ndarray:
     """Polygons or lines (N,) in pixels of a grid, brought to its map coordinates."""
-
-    def to_map(coordinates: np.ndarray) -> np.ndarray:
-        return np.stack(grid.transform @ tuple(coordinates.T), axis=1)
-
-    return np.asarray(shapely.transform(polygons, to_map))
+    return np.asarray(shapely.transform(polygons, lambda corners: on_map(corners, grid)))
 
 
 def measured(polygons: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -46,13 +47,14 @@ def _perimeters(polygons: np.ndarray, ellipsoid: Ellipsoid) -> np.ndarray:
     return np.bincount(owner[ring[1:][within]], weights=steps[within], minlength=len(polygons))
 
 
-def _equal_area(ellipsoid: Ellipsoid, grid: Grid):  # type: ignore[no-untyped-def]
+def _equal_area(ellipsoid: Ellipsoid, grid: Grid) -> Project:
+    """An equal-area projection of longitudes and latitudes in radians."""
     figure = f"+a={ellipsoid.a} +es={ellipsoid.es}"
     if grid.is_geographic:
         # Parallels and meridians, as pixels have them, are straight in a cylindrical one.
         text = f"+proj=cea {figure}"
     else:
-        middle = np.array([grid.transform @ (grid.width / 2, grid.height / 2)])
+        middle = on_map(np.array([(grid.width / 2, grid.height / 2)]), grid)
         longitude, latitude = (math.degrees(v[0]) for v in ellipsoid.angles(middle))
         text = f"+proj=laea +lon_0={longitude} +lat_0={latitude} {figure}"
     made = pyproj.Proj(text)

@@ -70,7 +70,8 @@ def edges(strips: Strips, found: Components, small: np.ndarray) -> Edges:
     upright, level = round(height / mean * SIDE), round(width / mean * SIDE)
     chosen = np.r_[False, small]
     count = len(small)
-    pieces = [Edges(*(np.zeros(0, np.int64),) * 3)]
+    none = np.zeros(0, np.int64)
+    pieces = [Edges(none, none, none)]
     waiting = 0
     for labels in painted(strips, found):
         for a, b, length in (

@@ -119,6 +119,9 @@ class _Confidence:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    def _on_map(self, path: str) -> Raster:
+        return Raster(path, grid=self._map.grid, resampling="nearest", nodata=NODATA)
+
     def read(self, window: Window) -> np.ndarray:
         """Percent (height, width) uint8 of a window; 0 where no scene has the pixel's code."""
         best = np.zeros((window.height, window.width), np.uint8)
@@ -127,8 +130,7 @@ class _Confidence:
             inside = at.intersect(window)
             if inside is None:
                 continue
-            options = {"grid": self._map.grid, "resampling": "nearest", "nodata": NODATA}
-            with Raster(codes, **options) as a, Raster(confidence, **options) as b:
+            with self._on_map(codes) as a, self._on_map(confidence) as b:
                 same = a.read(inside)[0][0] == own[inside.within(window)]
                 percent = b.read(inside)[0][0] * same
             part = best[inside.within(window)]
