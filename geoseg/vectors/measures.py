@@ -13,7 +13,6 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.ground import Ellipsoid, ground
 from geoseg.vectors.components import on_map
 
-
 Project = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 

@@ -19,6 +19,9 @@ from geoseg.maps.joint_grid import place
 from geoseg.maps.landcover import MAPS_TAG, ClassMap
 from geoseg.vectors.components import Strips
 
+ROWS = 256
+"""Rows that are read at once of a confidence."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -131,9 +134,22 @@ class _Confidence:
             if inside is None:
                 continue
             with self._on_map(codes) as a, self._on_map(confidence) as b:
-                same = a.read(inside)[0][0] == own[inside.within(window)]
-                percent = b.read(inside)[0][0] * same
+                same = _by_rows(a, inside) == own[inside.within(window)]
+                percent = _by_rows(b, inside) * same
             part = best[inside.within(window)]
             np.maximum(part, percent, out=part)
         best[own == NODATA] = 0
         return best
+
+
+def _by_rows(file: Raster, window: Window) -> np.ndarray:
+    """Pixels of a window, read in rows that do not depend on it: a warp may place pixels
+    differently in windows of different height."""
+    first, last = window.top // ROWS * ROWS, -(-window.bottom // ROWS) * ROWS
+    parts = []
+    for top in range(first, last, ROWS):
+        whole = Window(top, window.left, ROWS, window.width)
+        inside = whole.intersect(window)
+        assert inside is not None
+        parts.append(file.read(whole)[0][0][inside.within(whole)])
+    return np.concatenate(parts)
