@@ -88,7 +88,8 @@ def _marker(number: int, color: str, *, hatched: bool) -> str:
 
 
 def _line(number: int, color: str, *, hatched: bool) -> str:
-    options = {"line_color": _rgba(color), "line_style": "dash" if hatched else "solid"}
+    # Half as bright as the class, so that it shows on the polygons of its class.
+    options = {"line_color": _rgba(color, 0.5), "line_style": "dash" if hatched else "solid"}
     options |= {"line_width": "0.6", "line_width_unit": "MM", "capstyle": "round"}
     return _symbol(number, "line", "SimpleLine", options)
 
@@ -105,5 +106,5 @@ def _symbol(number: int, kind: str, layer: str, options: dict[str, str]) -> str:
     )
 
 
-def _rgba(color: str) -> str:
-    return ",".join(str(int(color[i : i + 2], 16)) for i in (1, 3, 5)) + ",255"
+def _rgba(color: str, share: float = 1.0) -> str:
+    return ",".join(str(int(int(color[i : i + 2], 16) * share)) for i in (1, 3, 5)) + ",255"

@@ -247,5 +247,10 @@ def _united(
     bottom = np.zeros(count, np.int64)
     np.maximum.at(bottom, group, np.concatenate([part[2] for part in kept]))
     ends = np.cumsum([len(part[0]) for part in kept])
-    parts = [np.r_[0, group[end - len(p[0]) : end] + 1] for end, p in zip(ends, kept, strict=True)]
+    numbers = np.concatenate(([0], group + 1)).astype(np.int32)  # half as large as by default
+    parts = []
+    for end, (own, *_) in zip(ends, kept, strict=True):
+        part = numbers[end - len(own) : end + 1].copy()
+        part[0] = 0
+        parts.append(part)
     return Components(code, every.summed(group, count), bottom, parts)

@@ -97,7 +97,7 @@ def _joined(pieces: list[Edges], count: int) -> Edges:
 
 def painted(strips: Strips, found: Components) -> Iterator[np.ndarray]:
     """Numbers of the areas strip by strip, each with the row above it (0 above the first)."""
-    above = np.zeros((1, strips.grid.width), np.int64)
+    above = np.zeros((1, strips.grid.width), np.int32)
     for window, part in zip(strips.windows(), found.parts, strict=True):
         labels = runs(strips.codes(window)).paint(part)
         yield np.concatenate((above, labels))

@@ -65,6 +65,12 @@ def vectorize(
         check_suffix(out)
     if out.is_dir():
         faults.add(f"out={out}: is a folder; give the name of the file to write")
+    raster_ = next((p for p in map(out.with_suffix, (".tif", ".tiff")) if p.exists()), None)
+    if raster_ is not None and out.suffix.lower() != ".gpkg":
+        faults.add(
+            f"out={out}: its style would replace that of {raster_}, which has the same name; choose"
+            " another name, or .gpkg, which holds its style inside"
+        )
     source = None
     with faults.collect():
         source = find_source(str(map_), None if maps is None else str(maps))
@@ -98,7 +104,7 @@ class _Job:
 
     @property
     def report(self) -> Path:
-        return self.out.with_name(f"{self.out.stem}.vectorize.json")
+        return self.out.with_name(f"{self.out.name}.vectorize.json")
 
     def path(self, layer: str) -> Path:
         """The file that a layer is in."""

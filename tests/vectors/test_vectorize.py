@@ -16,9 +16,12 @@ from hypothesis.extra.numpy import arrays
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
+from geoseg.geo.feature_stream import growing
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
+from geoseg.received import keys
+from geoseg.vectorize import VectorizeConfig, main
 from geoseg.vectors import components as components_
 from geoseg.vectors import polygons as blocks
 from geoseg.vectors.components import Strips, components
@@ -280,7 +283,7 @@ def test_each_format_holds_the_same(tmp_path, suffix):
     assert layer.confidence.between(0.4, 0.9).all()
     assert (layer.confidence_min <= layer.confidence).all()
     assert layer.share_unsure.between(0, 1).all()
-    told = json.loads((tmp_path / "out.vectorize.json").read_text())
+    told = json.loads(out.with_name(f"{out.name}.vectorize.json").read_text())
     assert told["layers"] == {"landcover": len(layer)}
     assert sum(entry["polygons"] for entry in told["classes"]) == len(layer)
     assert (tmp_path / "out.qml").exists() == (suffix != ".gpkg")
@@ -406,6 +409,7 @@ def test_faults_leave_nothing_behind(tmp_path):
     cases = [
         (bare, out, {}, "no tag GEOSEG_LEGEND"),
         (odd, out, {}, "codes 77, 78, which its legend does not know"),
+        (path, path.with_suffix(".fgb"), {}, "would replace that of"),
         (path, out.with_suffix(".shp"), {}, "must end in .gpkg"),
         (path, out, {"minimum_m2": 1e9}, "larger than the whole map"),
         (path, out, {"minimum_m2": {"lake": 5}}, "vector.minimum_m2: class 'lake'"),
@@ -432,3 +436,26 @@ def test_a_map_without_any_class_gives_an_empty_layer(tmp_path):
     path = write_map(tmp_path, np.zeros((5, 5), np.uint8))
     vectorize(path, tmp_path / "a.gpkg", settings=VectorSettings(lines=["road"]))
     assert len(_read(tmp_path / "a.gpkg")) == 0
+
+
+def test_the_command_takes_minima_by_class(tmp_path, capsys):
+    said = keys.for_hydra(["vector.minimum_m2={building: 20, forest: 5}"], VectorizeConfig)
+    assert said.words == ["++vector.minimum_m2={building: 20, forest: 5}"]
+    path = write_map(tmp_path, patches(8))
+    chosen = VectorSettings(minimum_m2={"building": 20})
+    main(VectorizeConfig(map=str(path), out=str(tmp_path / "a.fgb"), vector=chosen))
+    assert "connected areas in the map" in capsys.readouterr().out
+    assert (_read(tmp_path / "a.fgb").query("name == 'building'").area_m2 > 19).all()
+    with pytest.raises(InputError, match="out: none given"):
+        main(VectorizeConfig(map=str(path)))
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path):
+    path, out = write_map(tmp_path, patches(9)), tmp_path / "out" / "a.gpkg"
+    vectorize(path, out)
+    whole = out.read_bytes()
+    out.unlink()
+    growing(out).write_bytes(b"half of it")
+    vectorize(path, out)
+    assert out.read_bytes() == whole
+    assert not growing(out).exists()
