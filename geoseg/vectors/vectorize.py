@@ -65,10 +65,10 @@ def vectorize(
         check_suffix(out)
     if out.is_dir():
         faults.add(f"out={out}: is a folder; give the name of the file to write")
-    raster_ = next((p for p in map(out.with_suffix, (".tif", ".tiff")) if p.exists()), None)
-    if raster_ is not None and out.suffix.lower() != ".gpkg":
+    beside = next((p for p in map(out.with_suffix, (".tif", ".tiff")) if p.exists()), None)
+    if beside is not None and out.suffix.lower() != ".gpkg":
         faults.add(
-            f"out={out}: its style would replace that of {raster_}, which has the same name; choose"
+            f"out={out}: its style would replace that of {beside}, which has the same name; choose"
             " another name, or .gpkg, which holds its style inside"
         )
     source = None
