@@ -49,7 +49,8 @@ def _summed(a: np.ndarray, b: np.ndarray, length: np.ndarray, count: int) -> Edg
     key, length = key[order], length[apart][order]
     first = np.flatnonzero(np.diff(key, prepend=-1))
     sums = np.add.reduceat(length, first) if len(first) else length
-    return Edges(*np.divmod(key[first], max(count, 1)), sums)
+    a, b = np.divmod(key[first], max(count, 1))
+    return Edges(a, b, sums)
 
 
 def is_small(found: Components, minimum: np.ndarray, keep: np.ndarray) -> np.ndarray:

@@ -26,6 +26,7 @@ SCHEMAS = {
     "predict": "PredictConfig",
     "mosaic": "MosaicConfig",
     "evaluate": "EvaluateConfig",
+    "vectorize": "VectorizeConfig",
     "prepare_series": "PrepareSeriesConfig",
     "crossvalidate": "CrossvalidateConfig",
 }
