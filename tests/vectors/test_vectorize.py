@@ -441,7 +441,7 @@ def test_a_map_without_any_class_gives_an_empty_layer(tmp_path):
 def test_the_command_takes_minima_by_class(tmp_path, capsys):
     said = keys.for_hydra(["vector.minimum_m2={building: 20, forest: 5}"], VectorizeConfig)
     assert said.words == ["++vector.minimum_m2={building: 20, forest: 5}"]
-    path = write_map(tmp_path, patches(8))
+    path = write_map(tmp_path, patches(8, classes=(1, 2, 5)))
     chosen = VectorSettings(minimum_m2={"building": 20})
     main(VectorizeConfig(map=str(path), out=str(tmp_path / "a.fgb"), vector=chosen))
     assert "connected areas in the map" in capsys.readouterr().out
