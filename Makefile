@@ -24,10 +24,12 @@ demo: $(INSTALLED)  ## The whole way on made-up scenes: about 4 minutes on 2 cor
 	$(BIN)/python -m geoseg.evaluate
 	$(BIN)/python -m geoseg.sample
 	$(BIN)/python -m geoseg.assess
+	$(BIN)/python -m geoseg.vectorize
 	@echo
-	@echo "map:    maps/demo/landcover.tif   (open it in QGIS: Layer > Add Layer > Add Raster Layer, or drag it in)"
-	@echo "report: reports/demo/report.html  (open it in a browser)"
-	@echo "sample: reports/demo/sample/sample.gpkg, assessed in reports/demo/assessment/report.html"
+	@echo "map:      maps/demo/landcover.tif   (open it in QGIS: Layer > Add Layer > Add Raster Layer, or drag it in)"
+	@echo "polygons: maps/demo/landcover.gpkg  (open it in QGIS: it brings its style)"
+	@echo "report:   reports/demo/report.html  (open it in a browser)"
+	@echo "sample:   reports/demo/sample/sample.gpkg, assessed in reports/demo/assessment/report.html"
 
 demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year: about 3 minutes
 	$(BIN)/python -m geoseg.demo
@@ -65,6 +67,7 @@ bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet 
 	$(BIN)/python -m benchmarks.series_speed                                 # 4
 	$(BIN)/python -m benchmarks.assessment                                   # 1
 	$(BIN)/python -m benchmarks.training                                     # 4: 3 without TorchGeo
+	$(BIN)/python -m benchmarks.vectorize                                    # 10: most of it GDAL's tools
 
 bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk
 	$(BIN)/python -m benchmarks.scale

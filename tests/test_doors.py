@@ -10,14 +10,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("pretrain", "predict", "mosaic", "evaluate", "compare", "sample", "assess"),
+    *("pretrain", "predict", "mosaic", "evaluate", "compare", "sample", "assess", "vectorize"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
 DOORS = {
     "rasterio": {"geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"},
     "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
-    "pyogrio": {"geo.vector", "demo.layer"},
+    "pyogrio": {"geo.vector", "vectors.feature_stream", "demo.layer"},
     "albumentations": {"samples.augment"},
     "segmentation_models_pytorch": {"models.networks.smp", "prediction.backends.merge"},
     "lightning": {

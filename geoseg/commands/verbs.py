@@ -9,7 +9,7 @@ GROUPS = {
     "Try it": ("demo",),
     "Prepare data": ("prepare", "prepare_series"),
     "Train": ("train", "pretrain", "crossvalidate"),
-    "Make maps": ("predict", "mosaic"),
+    "Make maps": ("predict", "mosaic", "vectorize"),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)

@@ -76,18 +76,9 @@ def qml(legend: Legend, *, points: bool = False, lines: bool = False) -> str:
         symbols.append(draw(number, color, hatched=not value))
     return _document(
         ' <renderer-v2 type="categorizedSymbol" attr="code" symbollevels="0" forceraster="0"'
-        ' enableorderby="0">
-'
-        "  <categories>
-" + "
-".join(categories) + "
-  </categories>
-"
-        "  <symbols>
-" + "
-".join(symbols) + "
-  </symbols>
-"
+        ' enableorderby="0">\n'
+        "  <categories>\n" + "\n".join(entries) + "\n  </categories>\n"
+        "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
     )
 
 

@@ -27,6 +27,7 @@ SCHEMAS = {
     "mosaic": "MosaicConfig",
     "evaluate": "EvaluateConfig",
     "compare": "CompareConfig",
+    "vectorize": "VectorizeConfig",
     "prepare_series": "PrepareSeriesConfig",
     "crossvalidate": "CrossvalidateConfig",
     "sample": "SampleConfig",

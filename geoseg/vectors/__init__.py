@@ -1,0 +1,1 @@
+"""Turn class maps into polygons, regular outlines and centre lines."""

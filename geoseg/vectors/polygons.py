@@ -1,0 +1,138 @@
+"""Make polygons of a map's regions, block by block, each as soon as its last block is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from geoseg.vectors.components import Components, Strips, runs
+from geoseg.vectors.merge import Regions
+from geoseg.vectors.outlines import Frame, Pieces, meeting, simplify, trace
+
+BLOCK = 1024
+"""Side in pixels of the blocks that are simplified at once. The result depends on it a little, so
+it is no setting: outlines keep their place where they cross from one block to the next."""
+
+
+@dataclass
+class _Seams:
+    """Where regions meet on the lines between blocks: there a vertex must stay."""
+
+    across: dict[int, np.ndarray]
+    """Row of corners → whether each corner along it is such a place, (W + 1,)."""
+    along: np.ndarray
+    """(columns between blocks, H + 1)"""
+
+    @classmethod
+    def empty(cls, height: int, width: int) -> _Seams:
+        return cls({}, np.zeros(((width - 1) // BLOCK + 1, height + 1), bool))
+
+    def note(self, labels: np.ndarray, above: np.ndarray, top: int) -> None:
+        """Take down a row of blocks (H, W), with the row above it (W,)."""
+        padded = np.pad(np.concatenate((above[None], labels)), ((0, 1), (1, 1)))
+        height, width = labels.shape
+        x = np.arange(width + 1)
+        self.across[top] = meeting(padded, np.zeros(width + 1, np.intp), x)
+        y = np.arange(height)
+        for number in range(1, len(self.along)):
+            column = np.full(height, number * BLOCK)
+            self.along[number, top : top + height] = meeting(padded, y, column)
+
+    def stays(self, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Whether three regions meet at corners (N,) on the lines between blocks.
+
+        On the map's own edge none is asked for: vertices there are turns.
+        """
+        found = np.zeros(len(y), bool)
+        upright = (x % BLOCK == 0) & (x // BLOCK < len(self.along))
+        found[upright] = self.along[x[upright] // BLOCK, y[upright]]
+        for row in np.unique(y[(y % BLOCK == 0) & ~upright]).tolist():
+            if row in self.across:
+                here = (y == row) & ~upright
+                found[here] = self.across[row][x[here]]
+        return found
+
+
+def polygons(
+    strips: Strips, found: Components, regions: Regions, tolerance: float
+) -> Iterator[Pieces]:
+    """Whole polygons of the regions, in groups, each region once.
+
+    tolerance: of the simplification, in pixels. Coordinates are corners of pixels.
+    """
+    height, width = strips.grid.height, strips.grid.width
+    bottom = np.zeros(len(regions), np.int64)
+    np.maximum.at(bottom, regions.of - 1, found.bottom)
+    seams = _Seams.empty(height, width)
+    open_: dict[int, list[shapely.Polygon]] = {}
+    above = np.zeros(width, np.int64)
+    for top, labels in block_rows(strips, found, regions):
+        seams.note(labels, above, top)
+        above = labels[-1]
+        end = top + len(labels)
+        for left in range(0, width, BLOCK):
+            part = labels[:, left : left + BLOCK]
+            frame = Frame(top > 0, left > 0, end < height, left + BLOCK < width)
+            pieces = simplify(trace(part, (top, left), frame), tolerance)
+            for region, polygon in zip(pieces.region.tolist(), pieces.polygons, strict=True):
+                open_.setdefault(region, []).append(polygon)
+        done = [
+            (region, open_.pop(region)) for region in sorted(open_) if bottom[region - 1] <= end
+        ]
+        if done:
+            yield _whole(done, seams)
+
+
+def block_rows(
+    strips: Strips, found: Components, regions: Regions
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Rows of blocks of the regions' numbers (BLOCK, W), each with its first row."""
+    waiting = np.zeros((0, strips.grid.width), np.int32)
+    top = 0
+    for window, part in zip(strips.windows(), found.parts, strict=True):
+        number = np.r_[0, regions.of].astype(np.int32)[part]
+        waiting = np.concatenate((waiting, runs(strips.codes(window)).paint(number)))
+        while len(waiting) >= BLOCK:
+            yield top, waiting[:BLOCK]
+            waiting, top = waiting[BLOCK:], top + BLOCK
+    if len(waiting):
+        yield top, waiting
+
+
+def _whole(done: list[tuple[int, list[shapely.Polygon]]], seams: _Seams) -> Pieces:
+    """Join the pieces of regions, and drop the vertices between blocks that nothing needs."""
+    made = np.array(
+        [parts[0] if len(parts) == 1 else shapely.coverage_union_all(parts) for _, parts in done],
+        object,
+    )
+    rings, owner = shapely.get_rings(made, return_index=True)
+    coordinates, ring = shapely.get_coordinates(rings, return_index=True)
+    # Rings as they are closed: the last vertex, which is the first again, is left out.
+    ends = np.r_[np.flatnonzero(np.diff(ring)), len(ring) - 1]
+    inside = np.ones(len(ring), bool)
+    inside[ends] = False
+    coordinates, ring = coordinates[inside], ring[inside]
+    kept = _needed(coordinates, ring, seams)
+    closed = shapely.linearrings(coordinates[kept], indices=ring[kept])
+    return Pieces(
+        shapely.polygons(closed, indices=owner), np.array([region for region, _ in done], np.int64)
+    )
+
+
+def _needed(coordinates: np.ndarray, ring: np.ndarray, seams: _Seams) -> np.ndarray:
+    """Whether vertices (V,) of open rings are more than points on a straight seam of blocks."""
+    first = np.flatnonzero(np.diff(ring, prepend=-1))
+    last = np.r_[first[1:], len(ring)] - 1
+    before, after = np.arange(len(ring)) - 1, np.arange(len(ring)) + 1
+    before[first], after[last] = last, first
+    back, onward = coordinates - coordinates[before], coordinates[after] - coordinates
+    straight = back[:, 0] * onward[:, 1] == back[:, 1] * onward[:, 0]
+    x, y = coordinates.T.astype(np.intp)
+    between = (x % BLOCK == 0) | (y % BLOCK == 0)
+    candidate = np.flatnonzero(straight & between)
+    needed = np.ones(len(ring), bool)
+    needed[candidate] = seams.stays(y[candidate], x[candidate])
+    return needed
