@@ -11,7 +11,7 @@ from typing import Any
 from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import write_confusion_csv
-from geoseg.evaluation.agreement import COMPARED, ERRORS, Agreement, compare
+from geoseg.evaluation.agreement import COMPARED, ERRORS, LEFT_OPEN, Agreement, compare
 from geoseg.evaluation.excerpts import choose
 from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
@@ -55,9 +55,11 @@ class Evaluation:
             for why, count in pixels.items()
             if why != COMPARED and count
         )
+        left_open = (left_open_of(made),) if made.leaves_open else ()
         return "\n".join(
             (
                 made.scores.table(),
+                *left_open,
                 f"boundary F1 {made.boundary.mean:.3f} (within {made.boundary.tolerance} pixels)",
                 "",
                 f"compared: {pixels[COMPARED]:,} pixels".replace(",", " ")
@@ -117,12 +119,29 @@ def _nothing(found: ClassMap, made: Agreement) -> str:
     )
 
 
+def left_open_of(made: Agreement) -> str:
+    """What a map leaves open, in words."""
+    right = made.scores.overall_accuracy
+    return f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"
+
+
+def _left_open(made: Agreement) -> dict[str, Any]:
+    """What a map leaves open, for JSON: of its labelled pixels."""
+    return {
+        "pixels": made.pixels[LEFT_OPEN],
+        "hectares": made.hectares.pixels.get(LEFT_OPEN, 0.0),
+        "share": made.share_open,
+        "right_of_the_rest": made.scores.overall_accuracy,
+    }
+
+
 def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[str, Any]:
     """Content of scores.json."""
     return {
         **made.scores.to_dict(),
         "boundary_f1": made.boundary.to_dict(found.legend.names),
         "pixels": dict(made.pixels),
+        **({"left_undecided": _left_open(made)} if made.leaves_open else {}),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
         "hectares_per_pixel": _per_pixel(made, found),
         "hectares": {

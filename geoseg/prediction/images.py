@@ -23,7 +23,7 @@ from geoseg.prediction.series import told
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_files, find_scenes
 
-PRODUCTS = (folder.LANDCOVER, folder.CONFIDENCE, NAME, JOURNAL)
+PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
 
 @alone("predict", "out")
@@ -45,6 +45,7 @@ def predict(
     Raises: InputError if there are no scenes, or `out` holds an output of other settings.
     """
     raster.read_once()
+    network.check_layers()
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}
@@ -53,7 +54,7 @@ def predict(
         found = find_scenes(scenes, wanted, refused=refused)
     settings = settings_of(network, tiling) | {"bands": told(wanted)}
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record = Record(out, network.hash, settings)
+    record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
     report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
     jobs = plan(found, network, tiling, record, report)
     names = {scene.name for scene in found} | set(refused)

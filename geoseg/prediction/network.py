@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.errors import Faults
+from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, parse
+from geoseg.maps.thresholds import Thresholds
 from geoseg.models.card import ModelCard, find_weights, weights_hash
 from geoseg.models.settings import PRECISIONS
 from geoseg.models.suitability import PIXEL_TOLERANCE
@@ -48,9 +50,17 @@ class InferenceSettings:
     single wrong pixels; 0 = none. Training says what gained on val."""
     readers: int | None = None
     """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
+    layers: list[Any] = field(default_factory=lambda: [CONFIDENCE])
+    """Rasters beside each class map: confidence, entropy, margin (to the second class), second (its
+    code), disagreement (of several networks or turns), probabilities (of all classes)."""
+    threshold: Any = None
+    """Probability below which a pixel stays without class (code 255, no decision): a number, or
+    {class: number}; none = each gets one."""
 
     def __post_init__(self) -> None:
         faults = Faults()
+        with faults.collect():
+            parse(self.layers)
         if self.precision not in PRECISIONS:
             faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
         if self.backend not in BACKENDS:
@@ -68,6 +78,11 @@ class InferenceSettings:
         if not self.memory > 0:
             faults.add(f"predict.memory={self.memory}: must be above 0")
         faults.raise_if_any()
+
+    @property
+    def chosen_layers(self) -> tuple[str, ...]:
+        """Names of the rasters beside each class map, in one order."""
+        return parse(self.layers)
 
     @property
     def wanted_backend(self) -> str | None:
@@ -128,6 +143,29 @@ class TrainedNetwork:
         return replace(members[0], hash=_joint_hash(members), others=tuple(members[1:]))
 
     @property
+    def thresholds(self) -> Thresholds | None:
+        """Below which probabilities pixels stay without class; None = each gets one.
+
+        Raises: InputError for unknown classes and numbers outside 0..1.
+        """
+        if self.running.threshold is None:
+            return None
+        made = Thresholds.parse(self.running.threshold, self.card.legend)
+        return made if made.matter else None
+
+    def check_layers(self) -> None:
+        """Raises: InputError for layers that this network can't have, and for faulty thresholds."""
+        faults = Faults()
+        with faults.collect():
+            self.thresholds  # noqa: B018
+        if DISAGREEMENT in self.running.chosen_layers and not self.others and self.tta == "none":
+            faults.add(
+                "predict.layers: disagreement is that of several networks or turns, and there is"
+                " one; set checkpoint=[<run>,<run>,…] or tta=flips, or leave it out"
+            )
+        faults.raise_if_any()
+
+    @property
     def members(self) -> tuple[TrainedNetwork, ...]:
         """This network and those that are averaged with it."""
         return (self, *self.others)
@@ -161,6 +199,16 @@ class TrainedNetwork:
     def check_single(self, what: str) -> None:
         """Raises: InputError if it is an ensemble, or turns windows."""
         faults = Faults()
+        if self.running.chosen_layers != (CONFIDENCE,):
+            faults.add(
+                f"predict.layers={self.running.layers}: {what} have their second class and its"
+                " confidence in the table; leave it out"
+            )
+        if self.running.threshold is not None:
+            faults.add(
+                f"predict.threshold={self.running.threshold}: is for maps of pixels; {what} have"
+                " threshold=<number>"
+            )
         if self.others:
             faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
         if self.tta != "none":
