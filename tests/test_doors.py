@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("pretrain", "predict", "mosaic", "evaluate"),
+    *("pretrain", "calibrate", "predict", "mosaic", "evaluate"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 DOORS = {
@@ -42,7 +42,7 @@ DOORS = {
         *(f"commands.{n}" for n in ("run", "given", "search", "sweep")),
         "training.run.folder",
     },
-    "jinja2": {"evaluation.report", "crossvalidation.report"},
+    "jinja2": {"evaluation.report", "crossvalidation.report", "calibration.page"},
     "pandas": {"geo.vector", "demo.series", "parcels.predict", "parcels.table"},
     "dask": {"prediction.dask"},
     "distributed": {"prediction.dask"},

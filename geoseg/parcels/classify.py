@@ -147,6 +147,7 @@ class Classifier:
         self._device = choose(running.device, running.precision)
         self._module = self._device.place(network.load())
         self._view = view_of(network.card)
+        self._calibration = network.calibration
 
     def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
         """Probabilities (n, K) float32 of the next samples, until all had their turn.
@@ -168,7 +169,7 @@ class Classifier:
             strange = ~np.isfinite(found).all(axis=1)
             if strange.any():
                 raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
-            yield found
+            yield found if self._calibration is None else self._calibration.apply(found)
 
 
 def check_unit(card: SeriesCard, remedy: str) -> None:

@@ -10,13 +10,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geoseg.prediction.layers import RowMaker
+from geoseg.prediction.layers import Made
 from geoseg.prediction.panels import Broken, Final, Panel, Piece
 from geoseg.prediction.reader import Batch
 
@@ -40,6 +40,17 @@ class Rows:
 
 
 Emit = Callable[[Rows | Broken], None]
+
+
+class Maker(Protocol):
+    """Who makes something of the sums of final rows."""
+
+    @property
+    def planes(self) -> int:
+        """Of the sums."""
+
+    def __call__(self, sums: Tensor) -> Made:
+        """sums: (planes, n, W), which may be changed but not kept."""
 
 
 def weights(starts: tuple[int, ...], size: int, margin: int = 0) -> np.ndarray:
@@ -133,7 +144,7 @@ def run(
     batches: Iterable[Batch],
     forward: Callable[[Batch], Tensor],
     *,
-    make: RowMaker,
+    make: Maker,
     device: torch.device,
     emit: Emit,
     margin: int = 0,

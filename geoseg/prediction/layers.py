@@ -20,6 +20,7 @@ from geoseg.maps.layers import (
     PROBABILITIES,
     SECOND,
 )
+from geoseg.models.calibration import LEAST, Calibration
 
 ROUND_UP = 0.501
 """Added before percent are cut to whole numbers: just over a half, so that sums of weights that
@@ -47,6 +48,7 @@ class RowMaker:
         layers: Sequence[str] = (CONFIDENCE,),
         *,
         thresholds: Sequence[float] | None = None,
+        calibration: Calibration | None = None,
         parts: int = 1,
         device: torch.device | None = None,
     ) -> None:
@@ -62,6 +64,11 @@ class RowMaker:
         self._thresholds = None
         if thresholds is not None and any(thresholds):
             self._thresholds = torch.tensor(thresholds, dtype=torch.float32, device=device)
+        self._calibration = calibration if calibration and calibration.changes else None
+        if self._calibration:
+            kind = {"dtype": torch.float32, "device": device}
+            self._scale = torch.tensor(self._calibration.scale, **kind)[:, None, None]
+            self._bias = torch.tensor(self._calibration.bias, **kind)[:, None, None]
         self._most = math.log(max(2, min(classes, parts)))
         self._extra = [name for name in (DISAGREEMENT,) if name in layers]
 
@@ -72,13 +79,18 @@ class RowMaker:
 
     def __call__(self, sums: Tensor) -> Made:
         """sums: (planes, n, W), which are changed."""
-        shares = sums[: self._classes]
+        blended = shares = sums[: self._classes]
         highest = shares.amax(dim=0)
         indices = self._first(shares, highest)
+        if self._calibration:
+            shares = self.calibrated(blended)
+            highest = shares.amax(dim=0)
+            if not self._calibration.keeps_classes:
+                indices = self._first(shares, highest)
         undecided = None
         if self._thresholds is not None:
             undecided = highest < self._thresholds[self._place(indices)]
-        made = _Layers(shares, highest, indices, sums[self._classes :], self)
+        made = _Layers(blended, shares, highest, indices, sums[self._classes :], self)
         layers = {name: MAKERS[name](made) for name in self._layers}
         return Made(indices, layers, undecided)
 
@@ -89,6 +101,13 @@ class RowMaker:
     def _place(self, indices: Tensor) -> Tensor:
         """Indices that name a class, also where the network gave no number."""
         return indices.clamp(max=self._classes - 1).long()
+
+    def calibrated(self, blended: Tensor) -> Tensor:
+        """Calibrated probabilities (K, n, W)."""
+        logits = blended.clamp_min(LEAST).log_().mul_(self._scale)
+        if self._calibration and any(self._calibration.bias):
+            logits.add_(self._bias)
+        return logits.softmax(dim=0)
 
     def others(self, shares: Tensor, indices: Tensor) -> Tensor:
         """Shares (K, n, W) with that of the first class out of the way."""
@@ -112,7 +131,10 @@ class RowMaker:
 class _Layers:
     """What layers are made of."""
 
+    blended: Tensor
+    """Probabilities before calibration."""
     shares: Tensor
+    """After it."""
     highest: Tensor
     indices: Tensor
     extra: Tensor
@@ -135,8 +157,11 @@ class _Layers:
         return self.maker.second(self.maker.others(self.shares, self.indices))
 
     def disagreement(self) -> Tensor:
-        """Entropy of the mean less the mean of the entropies (Houlsby et al. 2011)."""
-        return percent((entropy(self.shares) - self.extra[0]) / self.maker.most)
+        """Entropy of the mean less the mean of the entropies (Houlsby et al. 2011).
+
+        Both before calibration, which is one of the mean, not of its parts.
+        """
+        return percent((entropy(self.blended) - self.extra[0]) / self.maker.most)
 
     def probabilities(self) -> Tensor:
         return (self.shares * 100 + ROUND_UP).clamp_(0, 100).to(torch.uint8)

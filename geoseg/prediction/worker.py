@@ -17,7 +17,7 @@ from geoseg.outputs.threads import BackgroundWriter, prefetch, timed
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.backends.choice import Choice, choose_backend
 from geoseg.prediction.backends.runner import TORCH
-from geoseg.prediction.blend import Emit, run
+from geoseg.prediction.blend import Emit, Maker, run
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
 from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.network import TrainedNetwork
@@ -140,6 +140,7 @@ class Worker:
             len(network.card.legend),
             network.running.chosen_layers,
             thresholds=None if thresholds is None else thresholds.values,
+            calibration=network.calibration,
             parts=len(TURNS[network.tta]) * len(network.members),
             device=self.device.torch,
         )
@@ -149,7 +150,7 @@ class Worker:
         panels: Sequence[Panel],
         *,
         backend: str,
-        make: RowMaker,
+        make: Maker,
         emit: Emit,
         seconds: defaultdict[str, float],
         wanted: Callable[[Panel], bool] = lambda panel: True,
