@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -14,6 +16,7 @@ from rich.progress import track
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
 from geoseg.evaluation.excerpts import Excerpt, Excerpts
+from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
@@ -78,6 +81,8 @@ class Agreement:
 
     leaves_open: bool = False
     """Whether the map may leave pixels without decision."""
+    reliability: Reliability | None = None
+    """Of the confidence that lies beside the map; None without one."""
 
     @property
     def scores(self) -> Scores:
@@ -96,18 +101,22 @@ def compare(
     *,
     tolerance: int = 2,
     write: Callable[[np.ndarray, Window], None] | None = None,
+    confidence: str | Path | None = None,
 ) -> Agreement:
     """Compare a map with the truth; only pixels with a class in both count.
 
     tolerance: of boundaries, in pixels. write: takes errors (h, w) uint8 (0 not compared, RIGHT,
-    WRONG) and their window.
+    WRONG) and their window. confidence: raster of percent on the map's grid.
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
     legend, size = found.legend, len(found.legend)
     places = Excerpts(found.grid)
     boundary = BoundaryF1(size, tolerance)
     counts = _Counts(found.grid, size)
-    with Raster(found.path, nodata=NODATA) as file:
+    reliability = None if confidence is None else Reliability()
+    with ExitStack() as stack:
+        file = stack.enter_context(Raster(found.path, nodata=NODATA))
+        sure = None if confidence is None else stack.enter_context(Raster(str(confidence)))
         for window in _progress(places.windows()):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
             assert wide is not None
@@ -126,8 +135,11 @@ def compare(
             target, inside = target[keep], inside[keep]
             counts.add(window, target, own, inside, undecided)
             places.add(window, target, own)
+            compared = (target != IGNORED) & (own != IGNORED)
+            if sure is not None and reliability is not None and compared.any():
+                percent = sure.read(window)[0][0][compared]
+                reliability.add(percent / 100, (target == own)[compared])
             if write:
-                compared = (target != IGNORED) & (own != IGNORED)
                 write(np.where(target == own, RIGHT, WRONG).astype(np.uint8) * compared, window)
     return Agreement(
         legend,
@@ -138,6 +150,7 @@ def compare(
         places.found,
         counts.hectares,
         found.leaves_open,
+        reliability,
     )
 
 

@@ -13,10 +13,12 @@ from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import write_confusion_csv
 from geoseg.evaluation.agreement import COMPARED, ERRORS, LEFT_OPEN, Agreement, compare
 from geoseg.evaluation.excerpts import choose
+from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.ground import HECTARE
 from geoseg.maps import landcover
+from geoseg.maps.folder import confidence_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
@@ -56,6 +58,8 @@ class Evaluation:
             if why != COMPARED and count
         )
         left_open = (left_open_of(made),) if made.leaves_open else ()
+        if made.reliability is not None:
+            left_open += (reliability_of(made.reliability),)
         return "\n".join(
             (
                 made.scores.table(),
@@ -92,7 +96,10 @@ def evaluate(
         claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
         tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
         with landcover.writing(out / "errors.tif", found.grid, ERRORS, tags=tags) as writer:
-            made = compare(found, truth, tolerance=showing.tolerance, write=writer.write)
+            made = compare(
+                found, truth, tolerance=showing.tolerance, write=writer.write,
+                confidence=confidence_of(found.path, found.grid),
+            )  # fmt: skip
             if not made.pixels[COMPARED]:
                 raise InputError(_nothing(found, made))
     write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
@@ -125,6 +132,14 @@ def left_open_of(made: Agreement) -> str:
     return f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"
 
 
+def reliability_of(found: Reliability) -> str:
+    """How far confidences are what they say, in words."""
+    return (
+        f"confidence: ECE {found.ece:.3f} ({found.null():.3f} by chance alone), 0 = what is 90 %"
+        " sure is right nine times of ten"
+    )
+
+
 def _left_open(made: Agreement) -> dict[str, Any]:
     """What a map leaves open, for JSON: of its labelled pixels."""
     return {
@@ -142,6 +157,7 @@ def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[st
         "boundary_f1": made.boundary.to_dict(found.legend.names),
         "pixels": dict(made.pixels),
         **({"left_undecided": _left_open(made)} if made.leaves_open else {}),
+        **({"confidence": made.reliability.to_dict()} if made.reliability is not None else {}),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
         "hectares_per_pixel": _per_pixel(made, found),
         "hectares": {

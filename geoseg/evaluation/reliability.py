@@ -107,13 +107,13 @@ def diagram(curves: dict[str, tuple[Reliability, str]], *, side: int = 300) -> s
         f' height="{side}" role="img" aria-label="reliability diagram" font-family="inherit"'
         ' font-size="11" fill="#1d2730">'
     ]
-    for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
-        parts.append(
-            f'<path d="M{x(tick):.1f} {y(0):.1f}V{y(1):.1f}M{x(0):.1f} {y(tick):.1f}H{x(1):.1f}"'
-            ' stroke="#d9dfe4" fill="none"/>'
-            f'<text x="{x(tick):.1f}" y="{y(0) + 14:.1f}" text-anchor="middle">{tick:g}</text>'
-            f'<text x="{x(0) - 5:.1f}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
-        )
+    parts += [
+        f'<path d="M{x(tick):.1f} {y(0):.1f}V{y(1):.1f}M{x(0):.1f} {y(tick):.1f}H{x(1):.1f}"'
+        ' stroke="#d9dfe4" fill="none"/>'
+        f'<text x="{x(tick):.1f}" y="{y(0) + 14:.1f}" text-anchor="middle">{tick:g}</text>'
+        f'<text x="{x(0) - 5:.1f}" y="{y(tick) + 4:.1f}" text-anchor="end">{tick:g}</text>'
+        for tick in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
     parts.append(
         f'<path d="M{x(0):.1f} {y(0):.1f}L{x(1):.1f} {y(1):.1f}" stroke="#5b6873" fill="none"'
         ' stroke-dasharray="4 3"/>'

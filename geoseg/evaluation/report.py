@@ -28,6 +28,7 @@ from geoseg.evaluation.agreement import (
     Agreement,
 )
 from geoseg.evaluation.excerpts import Excerpt
+from geoseg.evaluation.reliability import diagram
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.extent import WGS84
 from geoseg.geo.grid import Grid
@@ -77,6 +78,7 @@ class Report:
             | self._classes()
             | self._matrix()
             | self._left_out()
+            | self._confidence()
             | self._origin(origin)
         )
         content |= {
@@ -220,6 +222,16 @@ class Report:
                 }
                 for name, count, area, why in rows
             ]
+        }
+
+    def _confidence(self) -> dict[str, Any]:
+        """How far the confidence beside the map is what it says."""
+        found = self.agreement.reliability
+        if found is None:
+            return {"confidence": None}
+        picture = diagram({"confidence": (found, "#14606b")}, side=360)
+        return {
+            "confidence": {"ece": score(found.ece), "null": score(found.null()), "picture": picture}
         }
 
     def _origin(self, origin: dict[str, Any]) -> dict[str, Any]:

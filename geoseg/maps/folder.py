@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputError, shown
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
 from geoseg.maps.layers import CONFIDENCE, LAYERS
@@ -57,6 +59,23 @@ FOLDERS = (LANDCOVER, *LAYERS)
 def map_paths(out: Path, scene: str, layers: Sequence[str] = (CONFIDENCE,)) -> tuple[Path, ...]:
     """Class map of a scene, and the layers beside it."""
     return tuple(out / folder / f"{scene}.tif" for folder in (LANDCOVER, *layers))
+
+
+def confidence_of(path: str | Path, grid: Grid) -> Path | None:
+    """The confidence that lies beside a class map of predict; None without.
+
+    Raises: InputError if what lies there is not on the map's grid.
+    """
+    path = Path(path)
+    beside = path.parent.parent / CONFIDENCE / path.name
+    if path.parent.name != LANDCOVER or not beside.exists():
+        return None
+    facts = raster.info(beside)
+    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(grid)):
+        raise InputError(
+            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
+        )
+    return beside
 
 
 def write_side_files(

@@ -12,7 +12,7 @@ from geoseg.geo.legend import NODATA, Legend
 from geoseg.outputs.files import replacing
 
 CONFIDENCE, ENTROPY, MARGIN, SECOND = "confidence", "entropy", "margin", "second"
-DISAGREEMENT, PROBABILITIES, NOVELTY = "disagreement", "probabilities", "novelty"
+DISAGREEMENT, PROBABILITIES = "disagreement", "probabilities"
 
 SURE_IS_HIGH = ("#a50026", "#fdae61", "#ffffbf", "#a6d96a", "#006837")
 SURE_IS_LOW = SURE_IS_HIGH[::-1]
@@ -80,7 +80,6 @@ LAYERS = {
         Layer(
             PROBABILITIES, "probability of each class, percent", SURE_IS_HIGH, 255, by_class=True
         ),
-        Layer(NOVELTY, "rank among pixels of val, percent; 100 = beyond all", SURE_IS_LOW),
     )
 }
 """By name."""

@@ -20,12 +20,11 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
-from geoseg.maps.folder import LANDCOVER, entries
+from geoseg.maps.folder import LANDCOVER, confidence_of, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
-from geoseg.maps.layers import CONFIDENCE
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
@@ -131,15 +130,8 @@ def _read(paths: list[str]) -> list[Part]:
 
 def _read_part(path: str) -> Part:
     found = ClassMap.read(path)
-    beside = Path(path).parent.parent / CONFIDENCE / Path(path).name
-    if Path(path).parent.name != LANDCOVER or not beside.exists():
-        return Part(found, None)
-    facts = raster.info(beside)
-    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(found.grid)):
-        raise InputError(
-            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
-        )
-    return Part(found, str(beside))
+    beside = confidence_of(path, found.grid)
+    return Part(found, None if beside is None else str(beside))
 
 
 def _meaning(legend: Legend) -> list[tuple[int, str, str]]:

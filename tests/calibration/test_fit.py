@@ -14,15 +14,15 @@ from geoseg.calibration.fit import (
 )
 from geoseg.errors import InputError
 from geoseg.models.calibration import Calibration
-from tests.evaluation.test_reliability import made_up
+from tests.made.probabilities import made_up
 
 
-def pixels(parts, *, scenes=False):
+def pixels(parts):
     """parts: probabilities and truth, one pair for each block."""
     counts = [len(truth) for _, truth in parts]
     block = np.repeat(np.arange(len(parts)), counts)
     shown, truth = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Pixels(shown, truth, block, block if scenes else block)
+    return Pixels(shown, truth, block, block)
 
 
 @pytest.mark.parametrize("temperature", [2.5, 0.5])
@@ -88,7 +88,7 @@ def test_the_risk_is_kept_on_blocks_to_come():
         chosen = rng.integers(0, 20_000, 41)
         every = curves(chosen)
         made = calibration(40, every[:40].mean(axis=0), grid)
-        losses.append(every[40, int(round(made.threshold(0.1) * 100))])
+        losses.append(every[40, round(made.threshold(0.1) * 100)])
     assert np.mean(losses) <= 0.1 + 2 * np.std(losses) / np.sqrt(500)
     assert np.mean(losses) > 0.05  # and it is not empty
 

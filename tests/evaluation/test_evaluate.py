@@ -504,3 +504,21 @@ def test_what_a_map_leaves_undecided_is_counted_apart(tmp_path, made, codes):
     assert scores["left_undecided"]["right_of_the_rest"] == pytest.approx(right)
     assert f"of the rest {right:.1%} right" in said
     assert "Left undecided" in (tmp_path / "open/report.html").read_text()
+
+
+def test_the_confidence_beside_a_map_is_judged(tmp_path, made, codes):
+    _, labels = made
+    path = tmp_path / "maps/landcover/m.tif"
+    tags = landcover.tags(LEGEND, "0" * 16)
+    sure = np.where(codes == truth_of_boxes(), 90, 60).astype(np.uint8)
+    for where, values in ((path, codes), (tmp_path / "maps/confidence/m.tif", sure)):
+        with raster.create(where, GRID, dtype="uint8", nodata=0, tags=tags) as writer:
+            writer.write(values, GRID.window)
+    found = ClassMap.read(path)
+    truth = from_labels(labels, found, legend=found.legend)
+    said = str(evaluate(found, truth, tmp_path / "report"))
+    scores = json.loads((tmp_path / "report/scores.json").read_text())
+    right = scores["overall_accuracy"]
+    assert scores["confidence"]["ece"] == pytest.approx(right * 0.1 + (1 - right) * 0.6)
+    assert "confidence: ECE" in said
+    assert "Is the confidence what it says?" in (tmp_path / "report/report.html").read_text()

@@ -2,26 +2,19 @@
 
 import numpy as np
 import pytest
-import torch
-from torchmetrics.classification import MulticlassCalibrationError
 
 from geoseg.evaluation.reliability import Reliability, diagram
-
-
-def made_up(count, classes=4, sharp=1.0, seed=0):
-    """Probabilities, and labels drawn of their (1 / sharp) power: calibrated for 1."""
-    rng = np.random.default_rng(seed)
-    true = rng.dirichlet(np.ones(classes), count)
-    truth = (rng.random((count, 1)) > true.cumsum(axis=1)).sum(axis=1).clip(max=classes - 1)
-    shown = true**sharp
-    return (shown / shown.sum(axis=1, keepdims=True)).astype(np.float32), truth
+from tests.made.probabilities import made_up
 
 
 def test_as_torchmetrics_has_it_however_it_is_cut():
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     shown, truth = made_up(5000, sharp=2)
     sure, right = shown.max(axis=1), shown.argmax(axis=1) == truth
-    metric = MulticlassCalibrationError(4, n_bins=15, norm="l1")
-    expected = float(metric(torch.from_numpy(shown), torch.from_numpy(truth)))
+    given = torch.from_numpy(shown), torch.from_numpy(truth)
+    expected = float(multiclass_calibration_error(*given, 4, n_bins=15, norm="l1"))
     whole = Reliability.of(sure, right)
     assert whole.ece == pytest.approx(expected, abs=1e-6)
     parts = Reliability()
