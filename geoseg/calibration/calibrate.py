@@ -13,7 +13,7 @@ from geoseg.calibration.fit import THRESHOLDS, Judged, Pixels, described, judge,
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.dataset import samples as seriesset
 from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.models.calibration import NONE, VECTOR, Calibration
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
@@ -120,11 +120,11 @@ def _inputs(dataset: str | Path) -> list[Path]:
     """Files that say what the data set is."""
     folder = Path(dataset)
     if seriesset.unit_of(folder) in ("parcel", "pixel"):
-        return [path for path in SeriesDataset.load(folder).files if path.is_file()]
+        return [folder / DESCRIPTION, folder / seriesset.SAMPLES]
     loaded = Dataset.load(folder)
-    scenes = sorted({tile.scene for split in ("train", "val") for tile in loaded.tiles(split)})
-    targets = [loaded.target(scene) for scene in scenes]
-    return [path for path in targets if path.is_file()]
+    targets = [loaded.target(scene.name) for scene in loaded.scenes]
+    paths = [folder / DESCRIPTION, folder / TILES, *targets]
+    return [path for path in paths if path.is_file()]
 
 
 def _is_made(folder: Path, name: str, claimed: dict[str, Any]) -> bool:
