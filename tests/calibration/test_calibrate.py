@@ -28,7 +28,7 @@ SIDE = 96
 
 
 class Sure(nn.Module):
-    """As `Identity`, and sure of itself by a factor."""
+    """As `Identity`, sure of itself by a factor, the other classes being alike."""
 
     def __init__(self, factor=6.0) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Sure(nn.Module):
         self.register_buffer("factor", torch.tensor(factor))
 
     def forward(self, image):
-        return self.factor * self.identity(image)
+        return self.factor * self.identity(image).clamp(min=-1)
 
 
 def made_dataset(folder: Path, wrong=(0.4, 0.4, 0.4)) -> Path:
