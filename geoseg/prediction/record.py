@@ -108,8 +108,10 @@ class Record:
         known = entry.get(FILES)
         if entry.get("status") != DONE or not isinstance(known, dict):
             return False
-        wanted = (path.relative_to(self._out).as_posix() for path in self._paths(name))
-        return all(path in known for path in wanted) and not broken(self._out, known)
+        wanted = [path.relative_to(self._out).as_posix() for path in self._paths(name)]
+        if any(path not in known for path in wanted):
+            return False
+        return not broken(self._out, {path: known[path] for path in wanted})
 
     def _paths(self, name: str) -> tuple[Path, ...]:
         return map_paths(self._out, name, self._layers)
