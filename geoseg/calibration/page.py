@@ -54,7 +54,7 @@ def _diagram(judged: Judged, truth: np.ndarray) -> str:
     return diagram(curves, side=420)
 
 
-def _scores(made: Calibration) -> list[tuple[str, str, str, str]]:
+def _scores(made: Calibration) -> list[tuple[str, ...]]:
     meanings = {
         "ece": ("ECE", "mean distance of confidence and share of hits, 15 bins"),
         "ece_null": ("ECE of chance alone", "what as many pixels give if confidences are right"),

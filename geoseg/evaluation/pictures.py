@@ -31,8 +31,8 @@ def of_codes(codes: np.ndarray, legend: Legend, *, undecided: bool = False) -> s
             table[code] = color[:3]
     picture = table[codes]
     if undecided:
-        row, column = np.indices(codes.shape, sparse=True)
-        hatch = (row + column) % HATCH == 0
+        height, width = codes.shape
+        hatch = (np.arange(height)[:, None] + np.arange(width)) % HATCH == 0
         picture[(codes == UNDECIDED) & hatch] = legend.colors()[UNDECIDED][:3]
     return uri(np.moveaxis(picture, 2, 0))
 
