@@ -17,10 +17,12 @@ from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard, weights_hash
+from geoseg.parcels.classify import Classifier
 from geoseg.prediction.images import predict
 from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.scene import find_scenes
+from tests.made import samples as series
 from tests.made.scenes import CARD, LEGEND, Identity, grid, plain, write
 
 RUNNING = InferenceSettings("cpu", "32", batch_size=8)
@@ -199,3 +201,36 @@ def test_faults(tmp_path):
         )  # fmt: skip
     with pytest.raises(InputError, match="choose from temperature, vector, none"):
         CalibrationSettings(method="platt", block=1, pixels=1)
+
+
+class SameForAll(nn.Module):
+    """A network for samples: the first class by 95 %, whatever it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("logits", torch.log(torch.tensor([0.95, 0.05])))
+
+    def forward(self, values, valid, days, shape):
+        return self.logits.expand(len(values), -1)
+
+
+def test_samples_of_series_are_calibrated_too(tmp_path):
+    dataset = series.made_dataset(tmp_path / "dataset")
+    card = replace(
+        CARD, bands=dataset.bands, statistics=series.STATISTICS, legend=series.LEGEND,
+        series=series.CARD,
+    )  # fmt: skip
+    path = tmp_path / "best.safetensors"
+    checkpoint.save(path, SameForAll(), card)
+    network = TrainedNetwork(card, weights_hash(path), path, RUNNING)
+    network._loaded = SameForAll()
+    out = tmp_path / "calibrated.safetensors"
+    calibrate(network, dataset.folder, out, split="train")
+    made = opened(out, network)
+    samples = dataset.samples("train")
+    share = float((samples.code == series.LEGEND.codes[0]).mean())
+    (found,) = Classifier(made).probabilities(dataset.folder, samples)
+    # Never beyond half: a temperature keeps the class.
+    assert found[:, 0].mean() == pytest.approx(max(share, 0.5), abs=0.03)
+    with pytest.raises(InputError, match="the network is one for images"):
+        calibrate(saved(tmp_path), dataset.folder, tmp_path / "other.safetensors")
