@@ -25,6 +25,8 @@ from geoseg.models.calibration import LEAST, Calibration
 ROUND_UP = 0.501
 """Added before percent are cut to whole numbers: just over a half, so that sums of weights that
 miss 1 by a rounding error don't scatter 12.5 % over 12 and 13."""
+OF_SHARES = {ENTROPY, MARGIN, PROBABILITIES}
+"""Layers that want the probabilities of all classes as they are, not only their order."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,9 @@ class RowMaker:
             kind = {"dtype": torch.float32, "device": device}
             self._scale = torch.tensor(self._calibration.scale, **kind)[:, None, None]
             self._bias = torch.tensor(self._calibration.bias, **kind)[:, None, None]
+        alike = self._thresholds is not None and len(set(thresholds or ())) == 1
+        self._common = float(self._thresholds[0]) if alike else None  # type: ignore[index]
+        """The threshold of all classes, if it is one: looking it up by class takes time."""
         self._most = math.log(max(2, min(classes, parts)))
         self._extra = [name for name in (DISAGREEMENT,) if name in layers]
 
@@ -82,13 +87,16 @@ class RowMaker:
         blended = shares = sums[: self._classes]
         highest = shares.amax(dim=0)
         indices = self._first(shares, highest)
-        if self._calibration:
+        if self._calibration and self._calibration.keeps_classes:
+            shares, highest = self._tempered(blended, highest)
+        elif self._calibration:
             shares = self.calibrated(blended)
             highest = shares.amax(dim=0)
-            if not self._calibration.keeps_classes:
-                indices = self._first(shares, highest)
+            indices = self._first(shares, highest)
         undecided = None
-        if self._thresholds is not None:
+        if self._common is not None:
+            undecided = highest < self._common
+        elif self._thresholds is not None:
             undecided = highest < self._thresholds[self._place(indices)]
         made = _Layers(blended, shares, highest, indices, sums[self._classes :], self)
         layers = {name: MAKERS[name](made) for name in self._layers}
@@ -101,6 +109,21 @@ class RowMaker:
     def _place(self, indices: Tensor) -> Tensor:
         """Indices that name a class, also where the network gave no number."""
         return indices.clamp(max=self._classes - 1).long()
+
+    def _tempered(self, blended: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities with a temperature, and the highest of them.
+
+        (p / highest)^(1/T) makes fewer passes over memory than a softmax of logarithms, and the
+        sums may be changed unless somebody still wants them.
+        """
+        assert self._calibration is not None
+        wanted = DISAGREEMENT in self._layers
+        ratio = blended / highest if wanted else blended.div_(highest)
+        ratio.pow_(self._calibration.scale[0])
+        total = ratio.sum(dim=0)
+        if set(self._layers) & OF_SHARES:
+            ratio.div_(total)
+        return ratio, total.reciprocal_()
 
     def calibrated(self, blended: Tensor) -> Tensor:
         """Calibrated probabilities (K, n, W)."""
