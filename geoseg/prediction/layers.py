@@ -119,7 +119,7 @@ class RowMaker:
         assert self._calibration is not None
         wanted = DISAGREEMENT in self._layers
         ratio = blended / highest if wanted else blended.div_(highest)
-        ratio.pow_(self._calibration.scale[0])
+        ratio.log_().mul_(self._calibration.scale[0]).exp_()
         total = ratio.sum(dim=0)
         if set(self._layers) & OF_SHARES:
             ratio.div_(total)
