@@ -60,6 +60,7 @@ lint: $(INSTALLED)
 bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet cores
 	$(BIN)/python -m benchmarks.predict                                      # 2 minutes
 	$(BIN)/python -m benchmarks.backends                                     # 2
+	$(BIN)/python -m benchmarks.layers                                       # 1
 	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
 	$(BIN)/python -m benchmarks.mosaic                                       # 5
 	$(BIN)/python -m benchmarks.comparison                                   # 2

@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
-    *("pretrain", "predict", "mosaic", "evaluate", "compare", "sample", "assess", "vectorize"),
+    *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
+    *("evaluate", "sample", "assess", "compare"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
@@ -42,7 +43,8 @@ DOORS = {
         "training.run.folder",
     },
     "jinja2": {
-        f"{room}.report" for room in ("evaluation", "crossvalidation", "comparison", "assessment")
+        *(f"{room}.report" for room in ("evaluation", "crossvalidation", "comparison")),
+        *("assessment.report", "calibration.page"),
     },
     "pandas": {
         *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),

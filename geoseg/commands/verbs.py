@@ -8,7 +8,7 @@ from pathlib import Path
 GROUPS = {
     "Try it": ("demo",),
     "Prepare data": ("prepare", "prepare_series"),
-    "Train": ("train", "pretrain", "crossvalidate"),
+    "Train": ("train", "pretrain", "crossvalidate", "calibrate"),
     "Make maps": ("predict", "mosaic", "vectorize"),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
 }

@@ -146,7 +146,7 @@ class _Making:
             small.dropped if small else None,
             small.count if small else 0,
         )
-        return codes.legend, landcover.tags(codes.legend, None)
+        return codes.legend, landcover.tags(codes.legend, None, undecided="none in one of the maps")
 
 
 def codes_of(weights: np.ndarray, classes: Sequence[LegendClass]) -> PairCodes:

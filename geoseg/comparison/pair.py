@@ -11,8 +11,8 @@ from geoseg.errors import Faults, InputError
 from geoseg.evaluation.pictures import overlap
 from geoseg.geo import extent, raster
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendClass, composed
-from geoseg.maps.folder import CONFIDENCE
 from geoseg.maps.landcover import LEGEND_TAG, ClassMap
+from geoseg.maps.layers import CONFIDENCE
 
 MOST = 254
 """Classes of both maps together."""

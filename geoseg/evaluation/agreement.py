@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -16,10 +18,11 @@ from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
 from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.excerpts import Excerpt, Excerpts
 from geoseg.evaluation.pairs import PairNumbers
+from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
-from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend
+from geoseg.geo.legend import IGNORED, NODATA, UNDECIDED, UNLABELLED, Legend
 from geoseg.geo.raster import Raster
 from geoseg.maps.landcover import ClassMap
 
@@ -27,6 +30,7 @@ COMPARED = "compared"
 NO_MAP = "without map"
 NO_SPLIT = "outside the split"
 NO_LABEL = "without label"
+LEFT_OPEN = "left undecided"
 ERRORS = Legend.parse(
     [
         {"code": RIGHT, "name": "right", "color": "#bcd9e8"},
@@ -76,9 +80,20 @@ class Agreement:
     hectares: Hectares
     """The same on the ground."""
 
+    leaves_open: bool = False
+    """Whether the map may leave pixels without decision."""
+    reliability: Reliability | None = None
+    """Of the confidence that lies beside the map; None without one."""
+
     @property
     def scores(self) -> Scores:
         return Scores.of(self.confusion, self.legend.names)
+
+    @property
+    def share_open(self) -> float:
+        """Share of the labelled pixels of the map that it leaves without decision."""
+        left = self.pixels[LEFT_OPEN]
+        return left / max(1, left + self.pixels[COMPARED])
 
 
 def compare(
@@ -87,18 +102,23 @@ def compare(
     *,
     tolerance: int = 2,
     take: Callable[[np.ndarray, Window], None] | None = None,
+    confidence: str | Path | None = None,
 ) -> Agreement:
     """Compare a map with the truth; only pixels with a class in both count.
 
     tolerance: of boundaries, in pixels. take: gets the pairs of label and mapped class (h, w), as
-    PairNumbers has them (0 not compared), and their window.
+    PairNumbers has them (0 not compared), and their window. confidence: raster of percent on the
+    map's grid.
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
     legend, size = found.legend, len(found.legend)
     places = Excerpts(found.grid)
     boundary = BoundaryF1(size, tolerance)
     counts, pairs = _Counts(found.grid, size), PairNumbers(size)
-    with Raster(found.path, nodata=NODATA) as file:
+    reliability = None if confidence is None else Reliability()
+    with ExitStack() as stack:
+        file = stack.enter_context(Raster(found.path, nodata=NODATA))
+        sure = None if confidence is None else stack.enter_context(Raster(str(confidence)))
         for window in _progress(places.windows()):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
             assert wide is not None
@@ -107,15 +127,20 @@ def compare(
             predicted = legend.encode(codes)
             _check_known(codes, predicted, found)
             own = predicted[keep]
-            if (own == IGNORED).all():
+            undecided = (codes[keep] == UNDECIDED) & found.leaves_open
+            if (own == IGNORED).all() and not undecided.any():
                 counts.add_unmapped(window)
                 continue
             labels, inside = truth.read(wide)
             target = legend.encode(labels)
             boundary.add(target, predicted, keep)
             target, inside = target[keep], inside[keep]
-            counts.add(window, target, own, inside)
+            counts.add(window, target, own, inside, undecided)
             places.add(window, target, own)
+            compared = (target != IGNORED) & (own != IGNORED)
+            if sure is not None and reliability is not None and compared.any():
+                percent = sure.read(window)[0][0][compared]
+                reliability.add(percent / 100, (target == own)[compared])
             if take:
                 take(pairs.of_indices(target, own), window)
     return Agreement(
@@ -126,6 +151,8 @@ def compare(
         counts.mapped,
         places.found,
         counts.hectares,
+        found.leaves_open,
+        reliability,
     )
 
 
@@ -139,8 +166,17 @@ class _Counts:
         self.pixels = Counter[str]()
         self.hectares = Hectares(np.zeros(shape), defaultdict(float), np.zeros(classes))
 
-    def add(self, window: Window, target: np.ndarray, own: np.ndarray, inside: np.ndarray) -> None:
-        """Count a window: indices of labels and map, and where the split lies; (H, W) each."""
+    def add(
+        self,
+        window: Window,
+        target: np.ndarray,
+        own: np.ndarray,
+        inside: np.ndarray,
+        undecided: np.ndarray,
+    ) -> None:
+        """Count a window: indices of labels and map, where the split lies, where the map has no
+        decision; (H, W) each.
+        """
         for part, m2 in self._grid.alike(window):
             place, hectare = part.within(window), m2 / HECTARE
             matrix = confusion(target[place], own[place], self._classes)
@@ -149,7 +185,8 @@ class _Counts:
             self.mapped += mapped
             self.hectares.confusion += matrix * hectare
             self.hectares.mapped += mapped * hectare
-            self._add(_left_out(target[place], own[place], inside[place]), hectare)
+            left = _left_out(target[place], own[place], inside[place], undecided[place])
+            self._add(left, hectare)
 
     def add_unmapped(self, window: Window) -> None:
         """Count a window without map."""
@@ -172,17 +209,22 @@ def _check_known(codes: np.ndarray, indices: np.ndarray, found: ClassMap) -> Non
         )
 
 
-def _left_out(target: np.ndarray, own: np.ndarray, inside: np.ndarray) -> Counter[str]:
+def _left_out(
+    target: np.ndarray, own: np.ndarray, inside: np.ndarray, undecided: np.ndarray
+) -> Counter[str]:
     has_class = own != IGNORED
+    mapped = has_class | undecided
     labelled = target != IGNORED
-    return Counter(
-        {
-            NO_MAP: int(np.count_nonzero(~has_class)),
-            COMPARED: int(np.count_nonzero(has_class & labelled)),
-            NO_SPLIT: int(np.count_nonzero(has_class & ~inside)),
-            NO_LABEL: int(np.count_nonzero(has_class & inside & ~labelled)),
-        }
-    )
+    found = {
+        NO_MAP: ~mapped,
+        COMPARED: has_class & labelled,
+        NO_SPLIT: mapped & ~inside,
+        NO_LABEL: mapped & inside & ~labelled,
+        LEFT_OPEN: undecided & labelled,
+    }
+    counts = {name: int(np.count_nonzero(where)) for name, where in found.items()}
+    # Maps that leave nothing open are not told about it.
+    return Counter({name: n for name, n in counts.items() if n or name != LEFT_OPEN})
 
 
 def _count(indices: np.ndarray, classes: int) -> np.ndarray:

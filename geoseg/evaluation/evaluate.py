@@ -13,18 +13,20 @@ import numpy as np
 from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import write_confusion_csv
-from geoseg.evaluation.agreement import COMPARED, Agreement, compare
+from geoseg.evaluation.agreement import COMPARED, LEFT_OPEN, Agreement, compare
 from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.disagreements import largest, write_disagreements
 from geoseg.evaluation.error_map import error_codes, pair_raster
 from geoseg.evaluation.excerpts import choose
 from geoseg.evaluation.pairs import PairNumbers
+from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
 from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
 from geoseg.labels.zones import Zones
+from geoseg.maps.folder import confidence_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
@@ -66,10 +68,14 @@ class Evaluation:
             for why, count in pixels.items()
             if why != COMPARED and count
         )
+        left_open = [left_open_of(made)] if made.leaves_open else []
+        if made.reliability is not None:
+            left_open.append(reliability_of(made.reliability))
         return "\n".join(
             (
                 made.scores.table(),
                 str(Difference.of(made.confusion)),
+                *left_open,
                 f"boundary F1 {made.boundary.mean:.3f} (within {made.boundary.tolerance} pixels)",
                 "",
                 f"compared: {pixels[COMPARED]:,} pixels".replace(",", " ")
@@ -120,7 +126,10 @@ def evaluate(
                     if by_zone is not None:
                         by_zone.add(numbers, window)
 
-                made = compare(found, truth, tolerance=showing.tolerance, take=take)
+                made = compare(
+                    found, truth, tolerance=showing.tolerance, take=take,
+                    confidence=confidence_of(found.path, found.grid),
+                )  # fmt: skip
             if not made.pixels[COMPARED]:
                 raise InputError(_nothing(found, made))
             codes = error_codes(found.legend, made.confusion)
@@ -157,6 +166,30 @@ def _nothing(found: ClassMap, made: Agreement) -> str:
     )
 
 
+def left_open_of(made: Agreement) -> str:
+    """What a map leaves open, in words."""
+    right = made.scores.overall_accuracy
+    return f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"
+
+
+def reliability_of(found: Reliability) -> str:
+    """How far confidences are what they say, in words."""
+    return (
+        f"confidence: ECE {found.ece:.3f} ({found.null():.3f} by chance alone), 0 = what is 90 %"
+        " sure is right nine times of ten"
+    )
+
+
+def _left_open(made: Agreement) -> dict[str, Any]:
+    """What a map leaves open, for JSON: of its labelled pixels."""
+    return {
+        "pixels": made.pixels[LEFT_OPEN],
+        "hectares": made.hectares.pixels.get(LEFT_OPEN, 0.0),
+        "share": made.share_open,
+        "right_of_the_rest": made.scores.overall_accuracy,
+    }
+
+
 def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[str, Any]:
     """Content of scores.json."""
     return {
@@ -164,6 +197,8 @@ def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[st
         "difference": Difference.of(made.confusion).to_dict(found.legend.names),
         "boundary_f1": made.boundary.to_dict(found.legend.names),
         "pixels": dict(made.pixels),
+        **({"left_undecided": _left_open(made)} if made.leaves_open else {}),
+        **({"confidence": made.reliability.to_dict()} if made.reliability is not None else {}),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
         "hectares_per_pixel": _per_pixel(made, found),
         "hectares": {

@@ -9,22 +9,32 @@ from dataclasses import replace
 import numpy as np
 
 from geoseg.geo.grid import Grid
-from geoseg.geo.legend import NODATA, UNLABELLED, Legend
+from geoseg.geo.legend import NODATA, UNDECIDED, UNLABELLED, Legend
 from geoseg.geo.raster import png
 from geoseg.scenes.bands import shown_bands
 from geoseg.scenes.scene import Scene
 
 EMPTY = (238, 238, 238)
 """Colour of pixels without class."""
+HATCH = 4
+"""Pixels from line to line where there is no decision."""
 
 
-def of_codes(codes: np.ndarray, legend: Legend) -> str:
-    """Picture of codes (H, W) in the legend's colours, as a data URI."""
+def of_codes(codes: np.ndarray, legend: Legend, *, undecided: bool = False) -> str:
+    """Picture of codes (H, W) in the legend's colours, as a data URI.
+
+    undecided: whether pixels may be without decision; these are hatched.
+    """
     table = np.full((256, 3), EMPTY, np.uint8)
     for code, color in legend.colors().items():
         if code not in (NODATA, UNLABELLED):
             table[code] = color[:3]
-    return uri(np.moveaxis(table[codes], 2, 0))
+    picture = table[codes]
+    if undecided:
+        height, width = codes.shape
+        hatch = (np.arange(height)[:, None] + np.arange(width)) % HATCH == 0
+        picture[(codes == UNDECIDED) & hatch] = legend.colors()[UNDECIDED][:3]
+    return uri(np.moveaxis(picture, 2, 0))
 
 
 def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:

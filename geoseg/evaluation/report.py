@@ -19,6 +19,7 @@ from geoseg.evaluation import pictures
 from geoseg.evaluation.agreement import (
     COMPARED,
     ERRORS,
+    LEFT_OPEN,
     NO_LABEL,
     NO_MAP,
     NO_SPLIT,
@@ -27,11 +28,12 @@ from geoseg.evaluation.agreement import (
 from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.excerpts import Excerpt
+from geoseg.evaluation.reliability import diagram
 from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
 from geoseg.geo.extent import WGS84
 from geoseg.geo.grid import Grid
-from geoseg.geo.legend import IGNORED, NODATA
+from geoseg.geo.legend import IGNORED, NO_DECISION, NODATA, UNDECIDED_COLOR
 from geoseg.geo.raster import Raster
 from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.files import replacing
@@ -43,6 +45,7 @@ WHY = {
     COMPARED: "a class in the map and in the labels",
     NO_MAP: "no image there, or a gap between maps",
     NO_SPLIT: "no tile of the chosen split, or one of the train split, which the network knows",
+    LEFT_OPEN: "labelled, but the network was not sure enough for a class",
     NO_LABEL: "nobody labelled it, or the labels leave it open",
 }
 ZONES = 200
@@ -79,6 +82,7 @@ class Report:
             | self._classes()
             | self._matrix()
             | self._left_out()
+            | self._confidence()
             | self._origin(origin)
             | self._difference()
             | self._zones()
@@ -110,6 +114,11 @@ class Report:
             f"Of {number(compared)} compared pixels ({area} ha),"
             f" {percent(scores.overall_accuracy)} have the same class in the map as in the labels."
         )
+        if made.leaves_open:
+            lead += (
+                f" Left undecided: {percent(made.share_open)}; of the rest"
+                f" {percent(scores.overall_accuracy)} right."
+            )
         split = self.truth.settings.get("split")
         return {
             "title": Path(self.map.path).name,
@@ -216,6 +225,8 @@ class Report:
             [{"name": c.name, "color": c.color} for c in legend.classes]
             for legend in (self.agreement.legend, ERRORS)
         )
+        if self.agreement.leaves_open:
+            classes.append({"name": NO_DECISION, "color": UNDECIDED_COLOR})
         return [
             ("labels and map", [*classes, {"name": "no class"} | empty]),
             ("errors", [*errors, {"name": "not compared"} | empty]),
@@ -260,6 +271,16 @@ class Report:
             ]
         }
 
+    def _confidence(self) -> dict[str, Any]:
+        """How far the confidence beside the map is what it says."""
+        found = self.agreement.reliability
+        if found is None:
+            return {"confidence": None}
+        picture = diagram({"confidence": (found, "#14606b")}, side=360)
+        return {
+            "confidence": {"ece": score(found.ece), "null": score(found.null()), "picture": picture}
+        }
+
     def _origin(self, origin: dict[str, Any]) -> dict[str, Any]:
         grid, legend = self.map.grid, self.agreement.legend
         rows = [(name.replace("_", " "), say(v)) for name, v in origin.items() if v is not None]
@@ -279,8 +300,12 @@ class Report:
         scale = min(1.0, OVERVIEW / max(grid.height, grid.width))
         shape = (max(1, round(grid.height * scale)), max(1, round(grid.width * scale)))
         codes = file.read(grid.window, shape=shape)[0][0]
-        image = pictures.of_codes(codes, self.agreement.legend)
+        image = self._draw(codes)
         return {"image": image, "height": shape[0], "width": shape[1]}
+
+    def _draw(self, codes: np.ndarray) -> str:
+        made = self.agreement
+        return pictures.of_codes(codes, made.legend, undecided=made.leaves_open)
 
     def _place(self, place: Excerpt, file: Raster, notes: list[str]) -> dict[str, Any]:
         legend, grid = self.agreement.legend, self.map.grid
@@ -292,7 +317,7 @@ class Report:
         errors = np.where(own == target, RIGHT, WRONG).astype(np.uint8) * compared
         panels = [
             {"name": "labels", "image": pictures.of_codes(labels, legend)},
-            {"name": "map", "image": pictures.of_codes(codes, legend)},
+            {"name": "map", "image": self._draw(codes)},
             {"name": "errors", "image": pictures.of_codes(errors, ERRORS)},
         ]
         try:

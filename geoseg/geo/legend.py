@@ -20,6 +20,11 @@ NODATA = 0
 """Code of pixels without image."""
 UNLABELLED = 255
 """Code of pixels without label."""
+UNDECIDED = 255
+"""Code of pixels of a map without decision: the network was not sure enough."""
+NO_DECISION = "no decision"
+"""What these are called."""
+UNDECIDED_COLOR = "#808080"
 IGNORED = 255
 """Index that loss and metrics leave out: nodata and unlabelled alike."""
 NO_DECISION = "no decision"
@@ -194,7 +199,7 @@ class Legend:
 
     def colors(self) -> dict[int, tuple[int, int, int, int]]:
         """Colour table of a GeoTIFF: code → red, green, blue, alpha in 0..255."""
-        table = {NODATA: (0, 0, 0, 0), UNLABELLED: (128, 128, 128, 255)}
+        table = {NODATA: (0, 0, 0, 0), UNLABELLED: (*_rgb(UNDECIDED_COLOR), 255)}
         for c in self.classes:
             table[c.code] = (*_rgb(c.color), 255)
         return table
@@ -214,14 +219,21 @@ class Legend:
             raise InputError(f"{source}: {shown(values)}, expected the classes of a legend")
         return cls.parse(values.get("classes"), source)
 
-    def aux_xml(self) -> str:
+    def _shown(self, undecided: bool) -> list[tuple[int, str, str]]:
+        """Code, name and colour of what a map holds."""
+        rows = [(c.code, c.name, c.color) for c in self.classes]
+        return rows + ([(UNDECIDED, NO_DECISION, UNDECIDED_COLOR)] if undecided else [])
+
+    def aux_xml(self, *, undecided: bool = False) -> str:
         """GDAL's side file: class names by code, and a raster attribute table with colours.
 
         QGIS names the classes of a paletted raster from it (GDAL PAM, `CategoryNames`).
+        undecided: whether the raster may hold pixels without decision.
         """
-        by_code = {c.code: c for c in self.classes}
+        rows = self._shown(undecided)
+        names_by_code = {code: name for code, name, _ in rows}
         categories = ["nodata"]
-        categories += [by_code[i].name if i in by_code else "" for i in range(1, max(by_code) + 1)]
+        categories += [names_by_code.get(i, "") for i in range(1, max(names_by_code) + 1)]
         names = "".join(f"<Category>{escape(name)}</Category>" for name in categories)
         # Type: 0 integer, 2 text. Usage: 5 value, 2 name, 6..8 red, green, blue (GDAL's numbers).
         fields = (("Value", 0, 5), ("Class", 2, 2), ("Red", 0, 6), ("Green", 0, 7), ("Blue", 0, 8))
@@ -230,8 +242,8 @@ class Legend:
             "</FieldDefn>"
             for i, (name, kind, use) in enumerate(fields)
         )
-        for row, c in enumerate(self.classes):
-            cells = "".join(f"<F>{escape(str(v))}</F>" for v in (c.code, c.name, *_rgb(c.color)))
+        for row, (code, name, color) in enumerate(rows):
+            cells = "".join(f"<F>{escape(str(v))}</F>" for v in (code, name, *_rgb(color)))
             table += f'<Row index="{row}">{cells}</Row>'
         return (
             '<PAMDataset>\n <PAMRasterBand band="1">\n'
@@ -240,12 +252,16 @@ class Legend:
             " </PAMRasterBand>\n</PAMDataset>\n"
         )
 
-    def qml(self) -> str:
-        """QGIS style of a class raster: a paletted renderer with names and colours."""
+    def qml(self, *, undecided: bool = False) -> str:
+        """QGIS style of a class raster: a paletted renderer with names and colours.
+
+        undecided: whether the raster may hold pixels without decision: half transparent grey, for
+        a renderer of rasters knows no hatching.
+        """
         entries = "\n".join(
-            f'    <paletteEntry value="{c.code}" color="{c.color}" label={quoteattr(c.name)}'
-            ' alpha="255"/>'
-            for c in self.classes
+            f'    <paletteEntry value="{code}" color="{color}" label={quoteattr(name)}'
+            f' alpha="{128 if code == UNDECIDED else 255}"/>'
+            for code, name, color in self._shown(undecided)
         )
         return (
             "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from geoseg.errors import InputError, shown
+from geoseg.geo import raster
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
+from geoseg.maps.layers import CONFIDENCE, LAYERS
 from geoseg.outputs.files import parse_json
 
 NAME = "predict.json"
@@ -46,22 +50,67 @@ def _journalled(journal: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-LANDCOVER, CONFIDENCE = "landcover", "confidence"
-"""Folders of an output."""
+LANDCOVER = "landcover"
+"""Folder of the class maps; each layer beside them has one of its own name."""
+FOLDERS = (LANDCOVER, *LAYERS)
+"""All folders of maps that an output may have."""
 
 
-def map_paths(out: Path, scene: str) -> tuple[Path, Path]:
-    """Class map and confidence of a scene."""
-    return out / LANDCOVER / f"{scene}.tif", out / CONFIDENCE / f"{scene}.tif"
+def map_paths(out: Path, scene: str, layers: Sequence[str] = (CONFIDENCE,)) -> tuple[Path, ...]:
+    """Class map of a scene, and the layers beside it."""
+    return tuple(out / folder / f"{scene}.tif" for folder in (LANDCOVER, *layers))
+
+
+def confidence_of(path: str | Path, grid: Grid) -> Path | None:
+    """The confidence that lies beside a class map of predict; None without.
+
+    Raises: InputError if what lies there is not on the map's grid.
+    """
+    path = Path(path)
+    beside = path.parent.parent / CONFIDENCE / path.name
+    if path.parent.name != LANDCOVER or not beside.exists():
+        return None
+    facts = raster.info(beside)
+    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(grid)):
+        raise InputError(
+            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
+        )
+    return beside
+
+
+def write_side_files(
+    out: Path, scene: str, legend: Legend, *, layers: Sequence[str], undecided: bool
+) -> None:
+    """Write what belongs beside the maps of a scene.
+
+    undecided: whether pixels of the class map may be without decision. Raises: InputError.
+    """
+    codes, *others = map_paths(out, scene, layers)
+    landcover.write_side_files(codes, legend, undecided=undecided)
+    for name, path in zip(layers, others, strict=True):
+        LAYERS[name].write_side_files(path, legend)
 
 
 def complete(out: Path, scene: str, legend: Legend) -> None:
     """Write what belongs beside the maps of a scene again, if it is gone or empty."""
-    landcover.complete(map_paths(out, scene)[0], legend)
+    codes, *others = map_paths(out, scene, tuple(LAYERS))
+    landcover.complete(codes, legend)
+    for layer, path in zip(LAYERS.values(), others, strict=True):
+        if path.is_file():
+            layer.complete(path, legend)
 
 
 def remove(out: Path, scene: str) -> None:
     """Remove the maps of a scene that are not, or no longer, what the record says."""
-    paths = map_paths(out, scene)
-    for path in (*paths, *landcover.side_files(paths[0])):
-        path.unlink(missing_ok=True)
+    path = map_paths(out, scene)[0]
+    for one in (path, *landcover.side_files(path)):
+        one.unlink(missing_ok=True)
+    remove_layers(out, scene, LAYERS)
+
+
+def remove_layers(out: Path, scene: str, names: Iterable[str]) -> None:
+    """Remove layers of a scene, with what lies beside them."""
+    for name in names:
+        path = out / name / f"{scene}.tif"
+        for one in (path, *LAYERS[name].side_files(path)):
+            one.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.legend import NODATA, UNLABELLED
+from geoseg.geo.legend import NODATA, UNDECIDED, UNLABELLED
 from geoseg.geo.raster import BLOCK, Raster, environment, most_files
 from geoseg.maps.joint_grid import place
 from geoseg.maps.landcover import ClassMap
@@ -85,7 +85,7 @@ class Join:
             assert inside is not None
             contested = self._contested(number, inside, numbers)
             with self._files(number, window) as files:
-                found = self._codes(files[0], inside)
+                found = self._codes(number, files[0], inside)
                 confidence = self._confidence(files, inside, contested)
             # Where nobody else has a say it is copied; the rest gets back what was there.
             before = [codes[part.within(window)].copy() for part in contested]
@@ -94,14 +94,14 @@ class Join:
                 codes[part.within(window)] = own
             for part in contested:
                 here, at = part.within(inside), part.within(window)
-                sure = confidence[here] * (found[here] != NODATA)
+                sure = _rank(found[here], confidence[here])
                 wins = sure > best[at]
                 np.copyto(codes[at], found[here], where=wins)
                 np.copyto(best[at], sure, where=wins)
         return codes
 
-    def _codes(self, file: Raster, window: Window) -> np.ndarray:
-        """Codes of a map; what has no label has no class."""
+    def _codes(self, number: int, file: Raster, window: Window) -> np.ndarray:
+        """Codes of a map: UNDECIDED where it says so; else what has no label has no class."""
         codes = file.read(window)[0][0]
         strangers = codes.tobytes().translate(None, self._known)
         if strangers:
@@ -109,7 +109,7 @@ class Join:
                 f"{file.path}: holds code {strangers[0]}, which its legend does not know;"
                 " make this map anew"
             )
-        if codes.max() == UNLABELLED:
+        if codes.max() == UNLABELLED and not self.parts[number].map.leaves_open:
             codes[codes == UNLABELLED] = NODATA
         return codes
 
@@ -195,6 +195,17 @@ class Join:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _rank(codes: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    """What wins over what, uint8: any class over no decision, and that over no map.
+
+    confidence: 1..100.
+    """
+    decided = (codes != NODATA) & (codes != UNDECIDED)
+    return np.where(
+        decided, np.minimum(confidence, 254) + np.uint8(1), (codes == UNDECIDED).astype(np.uint8)
+    )
 
 
 def _close(files: list[Raster]) -> None:

@@ -26,14 +26,21 @@ MODEL_TAG = "GEOSEG_MODEL"
 VERSION_TAG = "GEOSEG_VERSION"
 MAPS_TAG = "GEOSEG_MAPS"
 """Of a mosaic: the folder of its maps, relative to it; evaluate finds the scenes by it."""
+UNDECIDED_TAG = "GEOSEG_UNDECIDED"
+"""Of a map with code 255 where there is no decision: by what. In others 255 means nothing."""
 
 
-def tags(legend: Legend, model: str | None) -> dict[str, str]:
+def tags(legend: Legend, model: str | None, *, undecided: str = "") -> dict[str, str]:
     """TIFF tags of a map: legend, hash of the model's weights (None = of no model), version of
-    geoseg."""
-    made_by = {} if model is None else {MODEL_TAG: model}
-    legend_ = {LEGEND_TAG: json.dumps(legend.to_dict(), ensure_ascii=False)}
-    return {**legend_, **made_by, VERSION_TAG: __version__}
+    geoseg.
+
+    undecided: by what pixels are left without decision; "" = none is.
+    """
+    found = {LEGEND_TAG: json.dumps(legend.to_dict(), ensure_ascii=False)}
+    if model is not None:
+        found[MODEL_TAG] = model
+    found[VERSION_TAG] = __version__
+    return found | ({UNDECIDED_TAG: undecided} if undecided else {})
 
 
 def side_files(path: str | Path) -> tuple[Path, Path]:
@@ -42,9 +49,13 @@ def side_files(path: str | Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")
 
 
-def write_side_files(path: str | Path, legend: Legend) -> None:
-    """Write class names and style beside a map. Raises: InputError if that can't be written."""
-    for beside, text in zip(side_files(path), (legend.aux_xml(), legend.qml()), strict=True):
+def write_side_files(path: str | Path, legend: Legend, *, undecided: bool = False) -> None:
+    """Write class names and style beside a map. Raises: InputError if that can't be written.
+
+    undecided: whether pixels may be without decision.
+    """
+    texts = legend.aux_xml(undecided=undecided), legend.qml(undecided=undecided)
+    for beside, text in zip(side_files(path), texts, strict=True):
         with replacing(beside) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -66,7 +77,7 @@ def write(
     """
     template = raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
     tally = cog.write(path, grid, read, template=template, running=running)
-    write_side_files(path, legend)
+    write_side_files(path, legend, undecided=UNDECIDED_TAG in (tags or {}))
     return tally
 
 
@@ -109,7 +120,7 @@ def complete(path: str | Path, legend: Legend) -> None:
     What else is in them may be of QGIS, which adds to them. Raises: InputError.
     """
     if not all(beside.is_file() and beside.stat().st_size for beside in side_files(path)):
-        write_side_files(path, legend)
+        write_side_files(path, legend, undecided=UNDECIDED_TAG in raster.tags(path))
 
 
 @contextmanager
@@ -145,6 +156,11 @@ class ClassMap:
     grid: Grid
     legend: Legend
     tags: dict[str, str]
+
+    @property
+    def leaves_open(self) -> bool:
+        """Whether code 255 means that there was no decision."""
+        return UNDECIDED_TAG in self.tags
 
     @classmethod
     def read(cls, path: str | Path, legend: Legend | None = None) -> ClassMap:

@@ -17,14 +17,14 @@ from rich.progress import track
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
-from geoseg.maps.folder import CONFIDENCE, LANDCOVER, entries
+from geoseg.maps.folder import LANDCOVER, confidence_of, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
-from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, ClassMap
+from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
@@ -130,15 +130,8 @@ def _read(paths: list[str]) -> list[Part]:
 
 def _read_part(path: str) -> Part:
     found = ClassMap.read(path)
-    beside = Path(path).parent.parent / CONFIDENCE / Path(path).name
-    if Path(path).parent.name != LANDCOVER or not beside.exists():
-        return Part(found, None)
-    facts = raster.info(beside)
-    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(found.grid)):
-        raise InputError(
-            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
-        )
-    return Part(found, str(beside))
+    beside = confidence_of(path, found.grid)
+    return Part(found, None if beside is None else str(beside))
 
 
 def _meaning(legend: Legend) -> list[tuple[int, str, str]]:
@@ -208,7 +201,9 @@ def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
     """Write the mosaic and what lies beside it. Returns: what it holds of each code."""
     legend = parts[0].map.legend
     models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
-    tags = landcover.tags(legend, ",".join(models)) | {MAPS_TAG: _relative(folder, out)}
+    said = {part.map.tags[UNDECIDED_TAG] for part in parts if part.map.leaves_open}
+    tags = landcover.tags(legend, ",".join(models), undecided="; ".join(sorted(said)))
+    tags |= {MAPS_TAG: _relative(folder, out)}
     # What there is of a run that was killed is worth nothing if this changed.
     settings = read_claim(out.parent, command="mosaic", name=out.name)
     key = hashlib.sha256(json.dumps(settings).encode())
@@ -231,6 +226,9 @@ def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> 
         (c.name, f"{tally.hectares[c.code]:.2f}", f"{tally.hectares[c.code] / mapped:.1%}")
         for c in classes
     ]
+    if any(part.map.leaves_open for part in parts):
+        open_ha = tally.hectares[UNDECIDED]
+        rows.append((NO_DECISION, f"{open_ha:.2f}", f"{open_ha / mapped:.1%}"))
     summary.table("classes of the mosaic", ("class", "hectares", "share"), rows)
     copied = sum(grid.offset(part.map.grid) is not None for part in parts)
     summary.note(

@@ -24,6 +24,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import BandTags
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
+from geoseg.models.calibration import Calibration
 from geoseg.models.settings import Model
 from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
@@ -80,6 +81,8 @@ class ModelCard:
     version: str = __version__
     pixel_size_on: str = GROUND
     """Where the pixels were measured: on the ground, or, by older versions, on the map."""
+    calibration: Calibration | None = None
+    """What geoseg.calibrate found, None without."""
 
     @property
     def file_nodata(self) -> float | None:
@@ -96,6 +99,8 @@ class ModelCard:
             "legend": self.legend.to_dict(),
             "tags": [tags.to_dict() for tags in self.tags],
         }
+        if self.calibration is None:
+            del values["calibration"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -103,7 +108,7 @@ class ModelCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
         older: dict[str, Any] = {
             "series": None, "started_from": None, "pixel_size_on": ON_MAP, "tags": [],
-            "partial": False,
+            "partial": False, "calibration": None,
         }  # fmt: skip
         values: Any = _parsed(text)
         if isinstance(values, dict):
@@ -133,6 +138,10 @@ class ModelCard:
                 parts["series"] = SeriesCard.from_dict(values["series"])
         with faults.collect():
             parts["tags"] = tuple(map(_tags, values["tags"]))
+        if values["calibration"] is not None and "legend" in parts:
+            with faults.collect():
+                classes = len(parts["legend"])
+                parts["calibration"] = Calibration.from_dict(values["calibration"], classes)
         _check_values(values, faults)
         faults.raise_if_any()
         return cls(**values | parts)

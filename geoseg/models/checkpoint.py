@@ -40,9 +40,21 @@ def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> Non
     _write(path, encoder, {ENCODER_KEY: card.to_json()})
 
 
+def copy(source: str | Path, path: str | Path, card: ModelCard) -> None:
+    """Write the weights of a file into another one, with another card. Raises: InputError."""
+    tensor_file.check(source)
+    _write_tensors(path, safetensors.torch.load_file(source), {KEY: card.to_json()})
+
+
 def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
     # Copies in the plain layout: the file must not depend on how the network lies in memory.
     weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    _write_tensors(path, weights, metadata)
+
+
+def _write_tensors(
+    path: str | Path, weights: dict[str, torch.Tensor], metadata: dict[str, str]
+) -> None:
     parts = (
         (name, t.shape, t.reshape(-1).view(torch.uint8).numpy()) for name, t in weights.items()
     )

@@ -9,13 +9,17 @@ import numpy as np
 import shapely
 
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.legend import Legend
+from geoseg.geo.legend import UNDECIDED, Legend
 from geoseg.geo.raster import BLOCK
 from geoseg.geo.rasterize import burn
 from geoseg.maps import landcover
-from geoseg.maps.folder import map_paths
+from geoseg.maps.folder import map_paths, write_side_files
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.parcels.outlines import Outlines, footprint, outlines
-from geoseg.prediction.writer import PairWriter
+from geoseg.prediction.writer import MapWriter
+
+BY = "threshold or series.min_clear"
+"""By what parcels are left without decision."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Drawing:
     """shapely polygons and points."""
     crs: str
     code: np.ndarray
-    """uint8."""
+    """uint8; UNDECIDED = no decision."""
     percent: np.ndarray
     """Confidence 1..100, uint8."""
 
@@ -44,6 +48,8 @@ def write_maps(
 ) -> None:
     """Write the two maps of a tile, and what belongs beside them.
 
+    Their tags tell of parcels without decision where there are some.
+
     A pixel gets the parcel that covers its centre; points get the pixel that they lie in.
     Raises: InputError if the disk is full.
     """
@@ -54,7 +60,9 @@ def write_maps(
     code, percent = (np.concatenate([[0], of]).astype(np.uint8) for of in
                      (drawing.code, drawing.percent))  # fmt: skip
     paths = map_paths(out, name)
-    writer = PairWriter(paths, grid, legend, landcover.tags(legend, model))
+    undecided = bool((drawing.code == UNDECIDED).any())
+    tags = landcover.tags(legend, model, undecided=BY if undecided else "")
+    writer = MapWriter(paths, grid, legend, tags)
     try:
         for top in range(0, grid.height, BLOCK):
             window = Window(top, 0, min(BLOCK, grid.height - top), grid.width)
@@ -67,7 +75,7 @@ def write_maps(
         writer.abort()
         raise
     writer.close()
-    landcover.write_side_files(paths[0], legend)
+    write_side_files(out, name, legend, layers=(CONFIDENCE,), undecided=undecided)
 
 
 def _dot(shapes: Outlines, grid: Grid, window: Window, drawn: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg.dataset.samples import Samples
 from geoseg.errors import InputError
-from geoseg.geo.legend import NO_DECISION, NODATA, Legend
+from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.models.card import SeriesCard
 from geoseg.prediction.writer import no_number
 
@@ -76,10 +76,25 @@ class Decisions:
         return len(self.code)
 
     @property
+    def is_observed(self) -> np.ndarray:
+        """(N,) bool: whether there is a best guess at least."""
+        return np.asarray((self.code != NODATA) | (self.code2 != NODATA))
+
+    @property
+    def map_code(self) -> np.ndarray:
+        """Code as maps hold it, uint8: UNDECIDED where there is a guess only, 0 without image."""
+        guessed = np.where(self.is_observed, UNDECIDED, NODATA)
+        return np.where(self.code != NODATA, self.code, guessed).astype(np.uint8)
+
+    @property
     def percent(self) -> np.ndarray:
-        """Confidence as maps hold it: 1..100, rounded down, uint8; 0 where there is no decision."""
-        whole = np.floor(np.nan_to_num(self.confidence) * 100 + _JUST_BELOW)
-        return np.where(self.code != NODATA, np.clip(whole, 1, 100), NODATA).astype(np.uint8)
+        """Confidence as maps hold it: 1..100, rounded down, uint8; 0 without image.
+
+        Without decision it is that of the best guess, as in maps of pixels.
+        """
+        shown = np.where(self.code != NODATA, self.confidence, self.confidence2)
+        whole = np.floor(np.nan_to_num(shown) * 100 + _JUST_BELOW)
+        return np.where(self.is_observed, np.clip(whole, 1, 100), NODATA).astype(np.uint8)
 
     def names(self, legend: Legend) -> list[str]:
         """Name of each one's class."""
@@ -132,6 +147,7 @@ class Classifier:
         self._device = choose(running.device, running.precision)
         self._module = self._device.place(network.load())
         self._view = view_of(network.card)
+        self._calibration = network.calibration
 
     def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
         """Probabilities (n, K) float32 of the next samples, until all had their turn.
@@ -153,7 +169,7 @@ class Classifier:
             strange = ~np.isfinite(found).all(axis=1)
             if strange.any():
                 raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
-            yield found
+            yield found if self._calibration is None else self._calibration.apply(found)
 
 
 def check_unit(card: SeriesCard, remedy: str) -> None:

@@ -22,6 +22,7 @@ from geoseg.geo.vector import write_layer
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
 from geoseg.outputs.files import clearing, put, replacing
@@ -49,7 +50,7 @@ LAYER = "parcels"
 PARCELS, STYLE = f"{LAYER}.gpkg", f"{LAYER}.qml"
 WORK = ".pixels"
 """Folder for the parcels' pixels and their probabilities, until all is done."""
-PRODUCTS = (folder.LANDCOVER, folder.CONFIDENCE, PARCELS, STYLE, NAME, JOURNAL, WORK)
+PRODUCTS = (folder.LANDCOVER, CONFIDENCE, PARCELS, STYLE, NAME, JOURNAL, WORK)
 
 
 @alone("predict", "out")
@@ -260,14 +261,17 @@ class _Job:
     def write(self) -> None:
         """Write maps and parcels. Raises: InputError if the disk is full."""
         begin = time.perf_counter()
-        decided = np.flatnonzero(self.decisions.code != NODATA)
-        # Where parcels overlap, the most confident is on top, as in a mosaic.
-        order = decided[np.argsort(self.decisions.confidence[decided], kind="stable")]
+        made = self.decisions
+        # Where parcels overlap, the most confident is on top, as in a mosaic, and those without
+        # decision below all others.
+        shown = np.flatnonzero(made.is_observed)
+        rank = np.where(made.code != NODATA, made.confidence, -1.0)
+        order = shown[np.argsort(rank[shown], kind="stable")]
         drawing = Drawing(
             self.parcels.geometry[order],
             self.parcels.crs,
-            self.decisions.code[order].astype(np.uint8),
-            self.decisions.percent[order],
+            made.map_code[order],
+            made.percent[order],
         )
         for stack in self.stacks:
             if not self._is_mapped(stack):

@@ -10,17 +10,17 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from geoseg.prediction.layers import Made
 from geoseg.prediction.panels import Broken, Final, Panel, Piece
 from geoseg.prediction.reader import Batch
 
-ROUND_UP = 0.501
-"""Added before percent are cut to whole numbers: just over a half, so that sums of weights that
-miss 1 by a rounding error don't scatter 12.5 % over 12 and 13."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,26 @@ class Rows:
     top: int
     indices: Tensor
     """(n, W) uint8, where the network ran; the most probable class."""
-    confidence: Tensor
-    """(n, W) uint8: its probability in percent, 1..100."""
+    layers: dict[str, Tensor]
+    """By name: (n, W) uint8, or (K, n, W) for a band for each class."""
+    undecided: Tensor | None
+    """(n, W) bool: where the class is not sure enough; None = nowhere."""
     valid: np.ndarray
-    """(n, W) bool; indices and confidence mean nothing elsewhere."""
+    """(n, W) bool; the others mean nothing elsewhere."""
 
 
 Emit = Callable[[Rows | Broken], None]
+
+
+class Maker(Protocol):
+    """Who makes something of the sums of final rows."""
+
+    @property
+    def planes(self) -> int:
+        """Of the sums."""
+
+    def __call__(self, sums: Tensor) -> Made:
+        """sums: (planes, n, W), which may be changed but not kept."""
 
 
 def weights(starts: tuple[int, ...], size: int, margin: int = 0) -> np.ndarray:
@@ -83,21 +96,19 @@ class Ramps:
 class Blender:
     """Weighted sums of probabilities for one row of windows of a panel: memory knows no height."""
 
-    def __init__(
-        self, panel: Panel, classes: int, device: torch.device, *, margin: int = 0
-    ) -> None:
-        """margin: pixels along a window's edge that its neighbours know better."""
+    def __init__(self, panel: Panel, planes: int, device: torch.device, *, margin: int = 0) -> None:
+        """planes: classes, and what else the network gives for each pixel.
+
+        margin: pixels along a window's edge that its neighbours know better.
+        """
         self.panel = panel
-        self.sums = torch.zeros(classes, panel.size, panel.width, device=device)
+        self.sums = torch.zeros(planes, panel.size, panel.width, device=device)
         self._down = Ramps(panel.rows, panel.size, margin, device)
         self._across = Ramps(panel.columns, panel.size, margin, device)
         self._weights: dict[tuple[int, int], Tensor] = {}
-        # Of equal sums the first class counts: labels fall, so that their maximum names it.
-        labels = 255 - torch.arange(classes, dtype=torch.uint8, device=device)
-        self._labels = labels[:, None, None]
 
     def add(self, probabilities: Tensor, row: int, column: int) -> None:
-        """Add a window (K, size, size) at a place in the panel's rows and columns of windows."""
+        """Add a window (planes, size, size) at a place in the panel's rows and columns."""
         panel = self.panel
         start = panel.columns[column]
         left, right = max(start, panel.left), min(start + panel.size, panel.right)
@@ -110,18 +121,14 @@ class Blender:
             probabilities[:, :, part], self._weights[key][:, part]
         )
 
-    def finish(self, row: int) -> tuple[Tensor, Tensor]:
-        """Indices and confidence of the rows that no later window touches; makes place for more.
+    def finish(self, row: int, make: Callable[[Tensor], T]) -> T:
+        """Make something of the rows that no later window touches, and make place for more.
 
-        Returns: two (n, W) uint8, n and place as Panel.final says.
+        make: takes sums (planes, n, width), n and place as Panel.final says; may change them.
         """
         start = self.panel.rows[row]
         top, bottom = self.panel.final(row)
-        done = self.sums[:, top - start : bottom - start]
-        highest = done.amax(dim=0)
-        labels = (done == highest).view(torch.uint8).mul_(self._labels).amax(dim=0)
-        percent = highest.mul_(100).add_(ROUND_UP).clamp_(1, 100)
-        result = 255 - labels, percent.to(torch.uint8)
+        result = make(self.sums[:, top - start : bottom - start])
         if row + 1 < len(self.panel.rows):
             self._roll(self.panel.rows[row + 1] - start)
         return result
@@ -137,7 +144,7 @@ def run(
     batches: Iterable[Batch],
     forward: Callable[[Batch], Tensor],
     *,
-    classes: int,
+    make: Maker,
     device: torch.device,
     emit: Emit,
     margin: int = 0,
@@ -145,7 +152,8 @@ def run(
 ) -> None:
     """Let the network see all windows, blend them and emit the rows of the maps as they get final.
 
-    batches: of one panel after the other. forward: probabilities (B, K, size, size) of a batch.
+    batches: of one panel after the other. forward: planes (B, K + extra, size, size) of a batch:
+    probabilities, and what else `make` wants to know.
     margin: pixels along a window's edge that its neighbours know better.
     emit: gets rows, and news of a scene that could not be read on; both in the order of reading.
     seconds: gets the time spent waiting for batches, in the network, and blending.
@@ -170,14 +178,16 @@ def run(
                 emit(step)
                 continue
             if blender is None or blender.panel is not step.panel:
-                blender = Blender(step.panel, classes, device, margin=margin)
+                blender = Blender(step.panel, make.planes, device, margin=margin)
             if isinstance(step, Piece):
                 assert probabilities is not None
                 blender.add(probabilities[number], step.row, step.column)
                 number += 1
             elif isinstance(step, Final):
                 top, bottom = step.panel.final(step.row)
-                rows = blender.finish(step.row)
+                made = blender.finish(step.row, make)
                 if bottom > top:
-                    emit(Rows(step.panel, top, *rows, step.valid))
+                    emit(
+                        Rows(step.panel, top, made.indices, made.layers, made.undecided, step.valid)
+                    )
         lap("blend")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from geoseg.models.device import Device
+from geoseg.prediction.layers import entropy
 from geoseg.prediction.reader import Batch
 from geoseg.scenes.bands import BandStatistics
 
@@ -87,12 +88,17 @@ class Forward:
     tta: str = "none"
     smooth: int = 0
     """Side of the squares over which probabilities are averaged, in pixels; 0 = not."""
+    spread: bool = False
+    """Whether to add a plane: the mean, over networks and turns, of their entropies."""
     _logits: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _probabilities: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _sum: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Probabilities (B, K, H, W) float32 of a batch with images, valid until the next call."""
+        """Probabilities (B, K, H, W) float32 of a batch with images, valid until the next call.
+
+        With `spread`, K + 1 planes.
+        """
         images, seen = batch.on(self.device.torch)
         return smoothed(self.mean(images, seen), seen, self.smooth)
 
@@ -104,9 +110,9 @@ class Forward:
         for member in self.members:
             scaled = images if member.scaling is None else member.scaling(images, seen)
             for turn in turns:
-                if count == 1:
+                if count == 1 and not self.spread:
                     return self._softmax(member.run(scaled))
-                part = turn.back(self._softmax(member.run(turn(scaled))))
+                part = turn.back(self._spread(self._softmax(member.run(turn(scaled)))))
                 self._add(part, first)
                 first = False
         return self._sum.mul_(1 / count)
@@ -118,6 +124,11 @@ class Forward:
         if logits.dtype != torch.float32 or not logits.is_contiguous():
             logits = self._logits.copy_(logits)
         return torch.softmax(logits, dim=1, out=self._probabilities)
+
+    def _spread(self, probabilities: Tensor) -> Tensor:
+        if not self.spread:
+            return probabilities
+        return torch.cat([probabilities, entropy(probabilities, dim=1)[:, None]], dim=1)
 
     def _add(self, part: Tensor, first: bool) -> None:
         if self._sum.shape != part.shape:

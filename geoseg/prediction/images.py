@@ -19,7 +19,7 @@ from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
 
-PRODUCTS = (folder.LANDCOVER, folder.CONFIDENCE, NAME, JOURNAL)
+PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
 
 @alone("predict", "out")
@@ -41,6 +41,7 @@ def predict(
     Raises: InputError if there are no scenes, or `out` holds an output of other settings.
     """
     raster.read_once()
+    network.check_layers()
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}
@@ -49,7 +50,7 @@ def predict(
         found = find_scenes(scenes, wanted, refused=refused)
     settings = settings_of(network, tiling) | {"bands": told(wanted)}
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record = Record(out, network.hash, settings)
+    record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
     report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
     map_scenes(network, found, tiling, record, report, engine)
     return report

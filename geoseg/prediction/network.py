@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.errors import Faults
+from geoseg.errors import Faults, InputError
+from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, parse
+from geoseg.maps.thresholds import Thresholds
+from geoseg.models.calibration import Calibration
 from geoseg.models.card import ModelCard, find_weights, weights_hash
 from geoseg.models.settings import PRECISIONS
 from geoseg.models.suitability import PIXEL_TOLERANCE
@@ -48,9 +51,25 @@ class InferenceSettings:
     single wrong pixels; 0 = none. Training says what gained on val."""
     readers: int | None = None
     """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
+    layers: list[Any] = field(default_factory=lambda: [CONFIDENCE])
+    """Rasters beside each class map: confidence, entropy, margin (to the second class), second (its
+    code), disagreement (of several networks or turns), probabilities (of all classes)."""
+    threshold: Any = None
+    """Probability below which a pixel stays without class (code 255, no decision): a number, or
+    {class: number}; none = each gets one."""
+    undecided: float | None = None
+    """Share of wrong pixels that is accepted; all that are less sure than that allows stay without
+    class. Needs a checkpoint of geoseg.calibrate."""
 
     def __post_init__(self) -> None:
         faults = Faults()
+        with faults.collect():
+            parse(self.layers)
+        if self.threshold is not None and self.undecided is not None:
+            faults.add(
+                "predict.threshold, predict.undecided: both say where there is no decision; give"
+                " one of them"
+            )
         if self.precision not in PRECISIONS:
             faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
         if self.backend not in BACKENDS:
@@ -68,6 +87,11 @@ class InferenceSettings:
         if not self.memory > 0:
             faults.add(f"predict.memory={self.memory}: must be above 0")
         faults.raise_if_any()
+
+    @property
+    def chosen_layers(self) -> tuple[str, ...]:
+        """Names of the rasters beside each class map, in one order."""
+        return parse(self.layers)
 
     @property
     def wanted_backend(self) -> str | None:
@@ -91,6 +115,8 @@ class TrainedNetwork:
     """Test-time augmentation: none, flips, or d4 (all symmetries of the square)."""
     others: tuple[TrainedNetwork, ...] = ()
     """Networks whose probabilities are averaged with those of this one."""
+    own_hash: str = ""
+    """Of this network alone, where `hash` names an ensemble."""
     _loaded: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -125,7 +151,70 @@ class TrainedNetwork:
         faults.raise_if_any()
         if len(members) == 1:
             return members[0]
-        return replace(members[0], hash=_joint_hash(members), others=tuple(members[1:]))
+        return replace(
+            members[0],
+            hash=_joint_hash(members),
+            own_hash=members[0].hash,
+            others=tuple(members[1:]),
+        )
+
+    @property
+    def thresholds(self) -> Thresholds | None:
+        """Below which probabilities pixels stay without class; None = each gets one.
+
+        Raises: InputError for unknown classes and numbers outside 0..1.
+        """
+        running, legend = self.running, self.card.legend
+        if running.undecided is not None:
+            calibration = self.calibration
+            if calibration is None:
+                raise InputError(
+                    f"predict.undecided={running.undecided:g}: the checkpoint has no calibration;"
+                    " make one (python -m geoseg.calibrate), or set predict.threshold"
+                )
+            least = calibration.threshold(running.undecided)
+            said = f"risk {running.undecided:g}, threshold {least:g}"
+            return Thresholds((least,) * len(legend), said)
+        if running.threshold is None:
+            return None
+        made = Thresholds.parse(running.threshold, legend)
+        return made if made.matter else None
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """That of the mean of all members; None without.
+
+        Raises: InputError if it is that of other networks, or of other turns.
+        """
+        found = [m.card.calibration for m in self.members if m.card.calibration is not None]
+        if not found:
+            return None
+        found[0].check_pooled([m.origin for m in self.members], self.tta, self.running.smooth)
+        return found[0]
+
+    @property
+    def origin(self) -> str:
+        """Hash of the weights, those without a calibration."""
+        made = self.card.calibration
+        return self.hash_alone if made is None else made.copied_from
+
+    @property
+    def hash_alone(self) -> str:
+        """Names this network, without those that are averaged with it."""
+        return self.own_hash or self.hash
+
+    def check_layers(self) -> None:
+        """Raises: InputError for layers that this network can't have, and for faulty thresholds."""
+        faults = Faults()
+        with faults.collect():
+            self.calibration  # noqa: B018
+            self.thresholds  # noqa: B018
+        if DISAGREEMENT in self.running.chosen_layers and not self.others and self.tta == "none":
+            faults.add(
+                "predict.layers: disagreement is that of several networks or turns, and there is"
+                " one; set checkpoint=[<run>,<run>,…] or tta=flips, or leave it out"
+            )
+        faults.raise_if_any()
 
     @property
     def members(self) -> tuple[TrainedNetwork, ...]:
@@ -161,6 +250,16 @@ class TrainedNetwork:
     def check_single(self, what: str) -> None:
         """Raises: InputError if it is an ensemble, or turns windows."""
         faults = Faults()
+        if self.running.chosen_layers != (CONFIDENCE,):
+            faults.add(
+                f"predict.layers={self.running.layers}: {what} have their second class and its"
+                " confidence in the table; leave it out"
+            )
+        if self.running.threshold is not None or self.running.undecided is not None:
+            faults.add(
+                f"predict.threshold, predict.undecided: are for maps of pixels; {what} have"
+                " threshold=<number>"
+            )
         if self.others:
             faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
         if self.tta != "none":

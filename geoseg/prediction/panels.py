@@ -12,6 +12,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo.raster import BLOCK
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.neighbours import Neighbour, WindowLayout
 
@@ -66,6 +67,10 @@ class SceneJob:
     """Says what the map is made of: files and windows."""
     joins: bool = True
     """Whether the panels become a map once these are there, or somebody else sees to that."""
+    layers: tuple[str, ...] = (CONFIDENCE,)
+    """What is written beside the class map."""
+    undecided: str = ""
+    """By what pixels are left without decision; "" = none is."""
 
     @property
     def scene(self) -> AnyScene:
@@ -110,16 +115,16 @@ Step = Piece | Final | Broken
 
 
 def cut(
-    scene: AnyScene, place: WindowLayout, size: int, *, classes: int, memory: float
+    scene: AnyScene, place: WindowLayout, size: int, *, classes: int, memory: float, maps: int = 2
 ) -> list[Panel]:
     """Panels of a scene, as few as the memory (GB) for a panel's buffers allows.
 
-    size: height and width of the windows. The panels' borders lie between blocks of the written
-    files, so that each block is written once.
+    size: height and width of the windows. maps: bands that are written. The panels' borders lie
+    between blocks of the written files, so that each block is written once.
     Raises: InputError if the memory does not hold the narrowest panel.
     """
     width = scene.grid.width
-    column = bytes_per_column(scene, size, classes=classes)
+    column = bytes_per_column(scene, size, classes=classes, maps=maps)
     widest = int(memory * 1e9 / column) - 2 * size  # windows reach over both sides
     if widest < min(width, BLOCK):
         least = column * (BLOCK + 2 * size) / 1e9
@@ -145,10 +150,10 @@ def cut(
     ]
 
 
-def bytes_per_column(scene: AnyScene, size: int, *, classes: int) -> int:
+def bytes_per_column(scene: AnyScene, size: int, *, classes: int, maps: int = 2) -> int:
     """What a column of pixels takes: sums of probabilities, image and valid, rows to be written."""
     sums = 4 * classes * size
     pixel = len(scene.bands) * np.dtype(scene.dtype).itemsize + 2
     image = 2 * pixel * (size + LONGEST_BLOCK)  # twice, while rows are added
-    rows = 3 * (4 * size + 2 * BLOCK)
+    rows = (1 + maps) * (4 * size + 2 * BLOCK)
     return sums + image + rows

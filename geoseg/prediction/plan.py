@@ -14,6 +14,7 @@ from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import FAILED, NAME, REFUSED
+from geoseg.maps.layers import DISAGREEMENT, LAYERS
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.outputs.progress import Progress
@@ -71,8 +72,10 @@ class PredictionReport:
 
 def settings_of(network: TrainedNetwork, tiling: Tiling) -> dict[str, Any]:
     """What decides on the pixels of maps, besides the scenes."""
-    running = network.running
-    return {
+    running, thresholds = network.running, network.thresholds
+    # Named only where it is set, or outputs of older versions would be others.
+    undecided = {} if thresholds is None else {"threshold": list(thresholds.values)}
+    return undecided | {
         "model": network.hash,
         "tiling": asdict(tiling),
         "precision": running.precision,
@@ -96,17 +99,23 @@ def plan(
     suited = [scene for scene in verdicts.values() if scene is not None]
     suitability.say_doubts(suited, network.card)
     jobs = []
-    classes, memory = len(network.card.legend), network.running.memory
+    legend, layers = network.card.legend, network.running.chosen_layers
+    undecided = "" if network.thresholds is None else network.thresholds.said
+    room: dict[str, Any] = {
+        "classes": len(legend) + len({DISAGREEMENT} & set(layers)),
+        "memory": network.running.memory,
+        "maps": 1 + sum(LAYERS[name].count(len(legend)) for name in layers),
+    }
     for scene, place in zip(suited, places(suited, tiling, halo=network.running.halo), strict=True):
         if scene.name in report.failed:
             continue
         stamp = record.stamp(scene, place)
         if record.is_done(scene, stamp):
             report.before.append(scene.name)
-            folder.complete(report.out, scene.name, network.card.legend)
+            folder.complete(report.out, scene.name, legend)
             continue
-        whole = tuple(cut(scene, place, tiling.size, classes=classes, memory=memory))
-        jobs.append(SceneJob(whole, whole, stamp))
+        whole = tuple(cut(scene, place, tiling.size, **room))
+        jobs.append(SceneJob(whole, whole, stamp, layers=layers, undecided=undecided))
     writer.sweep(report.out, jobs)
     return [writer.going_on(report.out, job) for job in jobs]
 

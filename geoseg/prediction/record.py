@@ -5,12 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME, REFUSED, _entries, _journalled, map_paths
+from geoseg.maps.folder import (
+    DONE,
+    FILES,
+    JOURNAL,
+    NAME,
+    REFUSED,
+    _entries,
+    _journalled,
+    map_paths,
+    remove_layers,
+)
+from geoseg.maps.layers import CONFIDENCE, LAYERS
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
@@ -40,9 +52,17 @@ class Verdict:
 class Record:
     """What became of each scene, kept on disk all the while."""
 
-    def __init__(self, out: Path, model: str, settings: dict[str, Any]) -> None:
-        """Go on with the record in `out`, if there is one."""
+    def __init__(
+        self,
+        out: Path,
+        model: str,
+        settings: dict[str, Any],
+        *,
+        layers: Sequence[str] = (CONFIDENCE,),
+    ) -> None:
+        """Go on with the record in `out`, if there is one. layers: beside each class map."""
         self._out = out
+        self._layers = tuple(layers)
         self._path = out / NAME
         self.model = model
         self._settings = settings
@@ -78,20 +98,42 @@ class Record:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_done(self, scene: AnyScene, stamp: str) -> bool:
-        """Whether the maps of a scene are whole and were made of what is there now."""
-        return self.scenes.get(scene.name, {}).get("stamp") == stamp and self.is_mapped(scene.name)
+        """Whether the maps of a scene are whole, all of them, and made of what is there now."""
+        entry = self.scenes.get(scene.name, {})
+        return entry.get("stamp") == stamp and self.is_mapped(scene.name)
 
     def is_mapped(self, name: str) -> bool:
         """Whether the maps of a scene are as they were when they were done."""
         entry = self.scenes.get(name, {})
         known = entry.get(FILES)
-        if entry.get("status") != DONE or not isinstance(known, dict) or len(known) < 2:
+        if entry.get("status") != DONE or not isinstance(known, dict):
             return False
-        return not broken(self._out, known)
+        wanted = [path.relative_to(self._out).as_posix() for path in self._paths(name)]
+        if any(path not in known for path in wanted):
+            return False
+        return not broken(self._out, {path: known[path] for path in wanted})
+
+    def _paths(self, name: str) -> tuple[Path, ...]:
+        return map_paths(self._out, name, self._layers)
 
     def stamps_of_maps(self, name: str) -> dict[str, str]:
-        """Stamps of class map and confidence of a scene, now that both are written."""
-        return stamps(self._out, map_paths(self._out, name))
+        """Stamps of class map and layers of a scene, now that all are written."""
+        return stamps(self._out, self._paths(name))
+
+    def _others(self, name: str, stamp: str) -> dict[str, str]:
+        """Stamps of layers that an earlier call made of the same; those of others are removed."""
+        before = self.scenes.get(name, {})
+        others = [layer for layer in LAYERS if layer not in self._layers]
+        known = before.get(FILES)
+        if before.get("stamp") == stamp and isinstance(known, dict):
+            paths = {layer: f"{layer}/{name}.tif" for layer in others}
+            kept = {p: known[p] for p in paths.values() if p in known}
+            kept = {p: s for p, s in kept.items() if is_whole(self._out / p, s)}
+            others = [layer for layer, path in paths.items() if path not in kept]
+        else:
+            kept = {}
+        remove_layers(self._out, name, others)
+        return kept
 
     def has(self, name: str, key: str, path: Path) -> bool:
         """Whether a further file of a scene is as it was when it was kept."""
@@ -110,7 +152,7 @@ class Record:
             "paths": [str(Path(path).absolute()) for path in scene.paths],
             "inputs": self._inputs(scene),
             "stamp": stamp,
-            FILES: self.stamps_of_maps(scene.name),
+            FILES: self.stamps_of_maps(scene.name) | self._others(scene.name, stamp),
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(speed, 3),
             "notes": self.notes.get(scene.name, []),

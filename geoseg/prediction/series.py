@@ -31,8 +31,7 @@ from geoseg.series.settings import Series
 CLEAR = "clear"
 """Folder with the number of clear dates of each pixel."""
 PRODUCTS = (
-    folder.LANDCOVER,
-    folder.CONFIDENCE,
+    *folder.FOLDERS,
     CLEAR,
     NAME,
     JOURNAL,
@@ -105,6 +104,7 @@ def predict_series(
     bands: as given to `stacks_for`. Pixels of fewer than series.min_clear clear dates get no class.
     Raises: InputError if the network is for parcels, or `out` holds an output of other settings.
     """
+    network.check_layers()
     out, card = Path(out), network.card
     assert card.series is not None
     if card.series.unit == "parcel":
@@ -118,7 +118,8 @@ def predict_series(
         "bands": told(bands_for(card, bands)),
     }
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record, report = Record(out, network.hash, settings), PredictionReport(out)
+    record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
+    report = PredictionReport(out)
     scenes = dated_scenes(stacks, card, series)
     if warning := unmasked(card, stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from geoseg.maps.layers import DISAGREEMENT
 from geoseg.models.device import choose, enough_memory
 from geoseg.outputs.threads import BackgroundWriter, prefetch, timed
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.backends.choice import Choice, choose_backend
 from geoseg.prediction.backends.runner import TORCH
-from geoseg.prediction.blend import run
+from geoseg.prediction.blend import Emit, Maker, run
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
+from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.prediction.panels import Panel, SceneJob
 from geoseg.prediction.reader import Transform, batches
@@ -82,8 +84,13 @@ class Worker:
                 scaling = None if series else Scaling(member.card.statistics, self.device.torch)
                 runner = prepare(module, self.device, backend=backend, shape=shape)
                 members.append(Member(runner, scaling))
+            running = self.network.running
             self._forward[key] = Forward(
-                members, self.device, self.network.tta, self.network.running.smooth
+                members,
+                self.device,
+                self.network.tta,
+                running.smooth,
+                spread=DISAGREEMENT in running.chosen_layers,
             )
         return self._forward[key]
 
@@ -115,6 +122,44 @@ class Worker:
         if not panels:
             return seconds
         collector = Collector(out, jobs, told, legend=card.legend, model=self.network.hash)
+        with BackgroundWriter(collector.close) as behind:
+            self.blend(
+                panels,
+                backend=backend,
+                make=self.maker(),
+                emit=lambda item: behind.do(lambda: collector.take(item)),
+                wanted=collector.wants,
+                seconds=seconds,
+            )
+        return dict(seconds) | {"write": collector.seconds}
+
+    def maker(self) -> RowMaker:
+        """What makes maps of blended probabilities, as the settings say."""
+        network, thresholds = self.network, self.network.thresholds
+        return RowMaker(
+            len(network.card.legend),
+            network.running.chosen_layers,
+            thresholds=None if thresholds is None else thresholds.values,
+            calibration=network.calibration,
+            parts=len(TURNS[network.tta]) * len(network.members),
+            device=self.device.torch,
+        )
+
+    def blend(
+        self,
+        panels: Sequence[Panel],
+        *,
+        backend: str,
+        make: Maker,
+        emit: Emit,
+        seconds: defaultdict[str, float],
+        wanted: Callable[[Panel], bool] = lambda panel: True,
+    ) -> None:
+        """Let the network see panels; `emit` gets what `make` makes of their rows.
+
+        wanted: whether a panel is still to be read. seconds: gets the time spent, by what on.
+        Raises: InputError if the device's memory is too small; what the network raises.
+        """
         size, begin = self.batch_size(panels[0].size), time.perf_counter()
         forward = self.forward(backend, panels[0].size)
         seconds["build"] = time.perf_counter() - begin
@@ -124,23 +169,21 @@ class Worker:
             see=self.see,
             pin=self.device.torch.type == "cuda",
             readers=self.readers,
-            wanted=collector.wants,
+            wanted=wanted,
         )
         with (
             enough_memory("predict.batch_size", size),
-            BackgroundWriter(collector.close) as behind,
             closing(prefetch(timed(reading, seconds, "read"), depth=4)) as waiting,
         ):
             run(
                 waiting,
                 forward,
-                classes=len(card.legend),
+                make=make,
                 device=self.device.torch,
-                emit=lambda item: behind.do(lambda: collector.take(item)),
+                emit=emit,
                 margin=min(getattr(module, "margin", 0) for module in self.modules),
                 seconds=seconds,
             )
-        return dict(seconds) | {"write": collector.seconds}
 
 
 def see_of(network: TrainedNetwork) -> Transform | None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,11 +15,12 @@ import numpy as np
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.legend import IGNORED, NODATA, Legend
-from geoseg.geo.raster import BLOCK
+from geoseg.geo.legend import IGNORED, NODATA, UNDECIDED, Legend
+from geoseg.geo.raster import BLOCK, Writer
 from geoseg.maps import landcover
-from geoseg.maps.folder import CONFIDENCE, LANDCOVER, map_paths, remove
-from geoseg.outputs.files import partial
+from geoseg.maps.folder import FOLDERS, map_paths, remove, write_side_files
+from geoseg.maps.layers import CONFIDENCE, LAYERS, SECOND
+from geoseg.outputs import files
 from geoseg.outputs.threads import BackgroundFile
 from geoseg.prediction.panels import Broken, Panel, SceneJob
 from geoseg.scenes.dated import AnyScene
@@ -30,53 +32,67 @@ PANEL_TAG = "GEOSEG_PANEL"
 """Of a panel: what it is made of."""
 
 
-class PairWriter:
-    """The two rasters of a grid, side by side; rows come from top to bottom in any heights."""
+class MapWriter:
+    """The rasters of a grid, side by side; rows come from top to bottom in any heights."""
 
     def __init__(
-        self, paths: tuple[Path, Path], grid: Grid, legend: Legend, tags: dict[str, str]
+        self,
+        paths: Sequence[Path],
+        grid: Grid,
+        legend: Legend,
+        tags: dict[str, str],
+        layers: Sequence[str] = (CONFIDENCE,),
     ) -> None:
-        """Raises: InputError if they can't be written."""
+        """paths: of the class map and of each layer. Raises: InputError if one can't be written."""
         self._grid = grid
-        self._codes, confidence = (
-            raster.create(path, grid, dtype="uint8", nodata=NODATA, colors=colors, tags=tags)
-            for path, colors in zip(paths, (legend.colors(), None), strict=True)
+        self._counts = (1, *(LAYERS[name].count(len(legend)) for name in layers))
+        self._codes = raster.create(
+            paths[0], grid, dtype="uint8", nodata=NODATA, colors=legend.colors(), tags=tags
         )
-        self._confidence = BackgroundFile(confidence)
         self._file = self._codes.__enter__()
+        self._beside: list[BackgroundFile[Writer]] = []
         try:
-            self._confidence.enter()
+            for path, name in zip(paths[1:], layers, strict=True):
+                file = BackgroundFile(_open_layer(path, grid, name, legend, tags))
+                file.enter()
+                self._beside.append(file)
         except BaseException:
-            self._codes.__exit__(*_GIVEN_UP)
+            self._give_up()
             raise
         self._waiting: list[np.ndarray] = []
         self._top = 0
         self._bottom = 0
         self._left = False
 
-    def write(self, codes: np.ndarray, confidence: np.ndarray) -> None:
-        """Add rows (n, W) uint8. Raises: InputError if the disk is full."""
-        self._waiting.append(np.stack((codes, confidence)))
+    def write(self, codes: np.ndarray, *layers: np.ndarray) -> None:
+        """Add rows (n, W) uint8, or (bands, n, W). Raises: InputError if the disk is full."""
+        rows = [part if part.ndim == 3 else part[None] for part in (codes, *layers)]
+        self._waiting.append(np.concatenate(rows))
         self._bottom += len(codes)
         # A block that is written twice is compressed twice, and leaves a hole in the file.
         last = self._bottom == self._grid.height
         end = self._bottom if last else self._bottom // BLOCK * BLOCK
         if end == self._top:
             return
-        rows = np.concatenate(self._waiting, axis=1)
+        bands = np.concatenate(self._waiting, axis=1)
         window = Window(self._top, 0, end - self._top, self._grid.width)
-        self.put(rows[0, : window.height], rows[1, : window.height], window)
-        self._waiting = [rows[:, window.height :]]
+        self.put(bands[:, : window.height], window)
+        self._waiting = [bands[:, window.height :]]
         self._top = end
 
-    def put(self, codes: np.ndarray, confidence: np.ndarray, window: Window) -> None:
-        """Write a window; they come row of blocks by row of blocks, and in it from the left.
+    def put(self, bands: np.ndarray, window: Window) -> None:
+        """Write a window of all bands (P, h, w); they come row of blocks by row, from the left.
 
         Raises: InputError if the disk is full.
         """
-        beside = self._confidence.do(lambda file: file.write(confidence, window))
-        self._file.write(codes, window)
-        beside.result()
+        codes, *layers = np.split(bands, np.cumsum(self._counts)[:-1])
+        beside = [
+            file.do(partial(_write, layer, window))
+            for file, layer in zip(self._beside, layers, strict=True)
+        ]
+        self._file.write(codes[0], window)
+        for written in beside:
+            written.result()
 
     @property
     def is_full(self) -> bool:
@@ -85,20 +101,44 @@ class PairWriter:
     def close(self) -> None:
         """Give the files their names. Raises: InputError if they are not whole."""
         self._left = True
-        beside = self._confidence.leave()
+        beside = [file.leave() for file in self._beside]
         try:
             self._codes.__exit__(None, None, None)
         finally:
-            beside.result()
+            for left in beside:
+                left.result()
 
     def abort(self) -> None:
         """Remove what there is; nothing, if it was closed, well or not."""
-        if self._left:
-            return
-        self._left = True
-        beside = self._confidence.leave(*_GIVEN_UP)
+        if not self._left:
+            self._left = True
+            self._give_up()
+
+    def _give_up(self) -> None:
+        beside = [file.leave(*_GIVEN_UP) for file in self._beside]
         self._codes.__exit__(*_GIVEN_UP)
-        beside.result()
+        for left in beside:
+            left.result()
+
+
+def _open_layer(
+    path: Path, grid: Grid, name: str, legend: Legend, tags: dict[str, str]
+) -> AbstractContextManager[Writer]:
+    layer = LAYERS[name]
+    return raster.create(
+        path,
+        grid,
+        dtype="uint8",
+        count=layer.count(len(legend)),
+        nodata=layer.nodata,
+        colors=None if layer.ramp else legend.colors(),
+        tags=tags,
+        names=layer.bands(legend),
+    )
+
+
+def _write(layer: np.ndarray, window: Window, file: Writer) -> None:
+    file.write(layer if len(layer) > 1 else layer[0], window)
 
 
 class _GiveUpError(Exception):
@@ -121,41 +161,58 @@ class SceneWriter:
         self._out = out
         self._legend = legend
         self._model = model
-        self._writer: PairWriter | None = None
+        self._writer: MapWriter | None = None
 
-    def write(
-        self, panel: Panel, indices: np.ndarray, confidence: np.ndarray, valid: np.ndarray
-    ) -> None:
-        """Add the next rows (n, W) of a panel. Raises: InputError if the disk is full."""
+    def write(self, rows: Rows) -> None:
+        """Add the next rows of a panel. Raises: InputError if the disk is full."""
+        panel, valid = rows.panel, rows.valid
         if self._writer is None:
             grid = self._scene.grid.crop(
                 Window(0, panel.left, self._scene.grid.height, panel.width)
             )
             self._writer = self._open(panel, grid)
+        indices = rows.indices.cpu().numpy()
         if (valid & (indices == IGNORED)).any():
             raise InputError(no_number(f"scene {self._scene.name}"))
         codes = self._legend.decode(indices)
+        if rows.undecided is not None:
+            codes = np.where(rows.undecided.cpu().numpy(), np.uint8(UNDECIDED), codes)
+        layers = [self._layer(name, rows.layers[name].cpu().numpy()) for name in self._job.layers]
         if not valid.all():
-            codes, confidence = np.where(valid, codes, NODATA), np.where(valid, confidence, NODATA)
-        self._writer.write(codes, confidence)
+            codes = np.where(valid, codes, np.uint8(NODATA))
+            layers = [
+                np.where(valid, layer, np.uint8(LAYERS[name].nodata))
+                for name, layer in zip(self._job.layers, layers, strict=True)
+            ]
+        self._writer.write(codes, *layers)
         if self._writer.is_full:
             self._writer.close()
             self._writer = None
 
-    def _open(self, panel: Panel, grid: Grid) -> PairWriter:
-        tags = landcover.tags(self._legend, self._model)
+    def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
+        return self._legend.decode(values) if name == SECOND else values
+
+    def _tags(self) -> dict[str, str]:
+        return landcover.tags(self._legend, self._model, undecided=self._job.undecided)
+
+    def _open(self, panel: Panel, grid: Grid) -> MapWriter:
+        tags, layers = self._tags(), self._job.layers
         if len(self._job.whole) == 1:
-            return PairWriter(map_paths(self._out, self._scene.name), grid, self._legend, tags)
+            paths = map_paths(self._out, self._scene.name, layers)
+            return MapWriter(paths, grid, self._legend, tags, layers)
         tags[PANEL_TAG] = _panel_stamp(self._job, panel)
-        return PairWriter(_panel_paths(self._out, panel), grid, self._legend, tags)
+        return MapWriter(
+            _panel_paths(self._out, self._job, panel), grid, self._legend, tags, layers
+        )
 
     def finish(self) -> None:
         """Give the maps their names, once all panels are written. Raises: InputError."""
-        paths = map_paths(self._out, self._scene.name)
+        name, layers = self._scene.name, self._job.layers
         if len(self._job.whole) > 1:
-            self._join(paths)
+            self._join(map_paths(self._out, name, layers))
             _remove_panels(self._out, self._job)
-        landcover.write_side_files(paths[0], self._legend)
+        undecided = bool(self._job.undecided)
+        write_side_files(self._out, name, self._legend, layers=layers, undecided=undecided)
 
     def abort(self) -> None:
         """Remove what is not finished; panels that are whole stay for the next try."""
@@ -163,21 +220,23 @@ class SceneWriter:
             self._writer.abort()
             self._writer = None
 
-    def _join(self, paths: tuple[Path, Path]) -> None:
-        grid = self._scene.grid
-        tags = landcover.tags(self._legend, self._model)
-        self._writer = PairWriter(paths, grid, self._legend, tags)
+    def _join(self, paths: Sequence[Path]) -> None:
+        grid, layers = self._scene.grid, self._job.layers
+        self._writer = MapWriter(paths, grid, self._legend, self._tags(), layers)
         with ExitStack() as stack:
-            files = [
-                [stack.enter_context(raster.Raster(path)) for path in _panel_paths(self._out, p)]
-                for p in self._job.whole
+            panels = [
+                [
+                    stack.enter_context(raster.Raster(path))
+                    for path in _panel_paths(self._out, self._job, panel)
+                ]
+                for panel in self._job.whole
             ]
             for top in range(0, grid.height, BLOCK):
                 height = min(BLOCK, grid.height - top)
-                for panel, pair in zip(self._job.whole, files, strict=True):
+                for panel, parts in zip(self._job.whole, panels, strict=True):
                     part = Window(top, 0, height, panel.width)
-                    codes, confidence = (file.read(part)[0][0] for file in pair)
-                    self._writer.put(codes, confidence, part.shift(0, panel.left))
+                    bands = np.concatenate([file.read(part)[0] for file in parts])
+                    self._writer.put(bands, part.shift(0, panel.left))
         self._writer.close()
         self._writer = None
 
@@ -189,11 +248,11 @@ def finishing(out: Path, jobs: Sequence[SceneJob]) -> Iterator[None]:
         yield
     except BaseException:
         for job in jobs:
-            paths = list(map_paths(out, job.scene.name))
+            paths = list(map_paths(out, job.scene.name, job.layers))
             if len(job.whole) > 1:
-                paths += [path for panel in job.whole for path in _panel_paths(out, panel)]
+                paths += [path for panel in job.whole for path in _panel_paths(out, job, panel)]
             for path in paths:
-                partial(path).unlink(missing_ok=True)
+                files.partial(path).unlink(missing_ok=True)
         raise
 
 
@@ -219,7 +278,7 @@ def going_on(out: Path, job: SceneJob) -> SceneJob:
 
 
 def _is_written(out: Path, job: SceneJob, panel: Panel) -> bool:
-    paths = _panel_paths(out, panel)
+    paths = _panel_paths(out, job, panel)
     stamp = _panel_stamp(job, panel)
     return all(p.is_file() and raster.tags(p).get(PANEL_TAG) == stamp for p in paths)
 
@@ -230,8 +289,9 @@ def sweep(out: Path, jobs: Iterable[SceneJob]) -> None:
     for job in jobs:
         names.add(job.scene.name)
         if len(job.whole) > 1:
-            used |= {path.name for panel in job.whole for path in _panel_paths(out, panel)}
-    for folder in (out / LANDCOVER, out / CONFIDENCE):
+            used |= {path.name for panel in job.whole for path in _panel_paths(out, job, panel)}
+    for name in FOLDERS:
+        folder = out / name
         for path in folder.glob(".*.panel*") if folder.is_dir() else ():
             whole = path.name.removesuffix(".part").lstrip(".")
             if f".{whole}" not in used and whole.rpartition(".panel")[0] in names:
@@ -241,12 +301,12 @@ def sweep(out: Path, jobs: Iterable[SceneJob]) -> None:
 def _remove_panels(out: Path, job: SceneJob) -> None:
     if len(job.whole) > 1:
         for panel in job.whole:
-            for path in _panel_paths(out, panel):
+            for path in _panel_paths(out, job, panel):
                 path.unlink(missing_ok=True)
 
 
-def _panel_paths(out: Path, panel: Panel) -> tuple[Path, Path]:
-    return map_paths(out, f".{panel.scene.name}.panel{panel.number}")
+def _panel_paths(out: Path, job: SceneJob, panel: Panel) -> tuple[Path, ...]:
+    return map_paths(out, f".{panel.scene.name}.panel{panel.number}", job.layers)
 
 
 def _panel_stamp(job: SceneJob, panel: Panel) -> str:
@@ -318,11 +378,10 @@ class Collector:
             self._session.enter_context(raster.environment())
         if self._writer is None:
             self._writer = SceneWriter(self._out, job, self._legend, self._model)
-        # Waits here for a GPU to get there, so that the network's thread does not.
-        indices, confidence = rows.indices.cpu().numpy(), rows.confidence.cpu().numpy()
-        self._writer.write(panel, indices, confidence, rows.valid)
-        self._advance(indices.size)
-        if panel is job.panels[-1] and rows.top + len(indices) == panel.scene.grid.height:
+        # Waits in here for a GPU to get there, so that the network's thread does not.
+        self._writer.write(rows)
+        self._advance(rows.valid.size)
+        if panel is job.panels[-1] and rows.top + len(rows.valid) == panel.scene.grid.height:
             if job.joins:
                 self._writer.finish()
             self._writer = None

@@ -14,9 +14,10 @@ from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.legend import NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
-from geoseg.maps.folder import CONFIDENCE, LANDCOVER
+from geoseg.maps.folder import LANDCOVER
 from geoseg.maps.joint_grid import place
 from geoseg.maps.landcover import MAPS_TAG, ClassMap
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.vectors.components import Strips
 
 ROWS = 256

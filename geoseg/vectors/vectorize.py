@@ -15,8 +15,8 @@ import shapely
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo.ground import HECTARE, ground
-from geoseg.geo.layer_styles import NO_DECISION as NO_DECISION_NAME
 from geoseg.geo.layer_styles import add_style, qml
+from geoseg.geo.legend import NO_DECISION as NO_DECISION_NAME
 from geoseg.geo.legend import Legend
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made

@@ -23,6 +23,7 @@ SCHEMAS = {
     "prepare": "PrepareConfig",
     "train": "TrainConfig",
     "pretrain": "PretrainConfig",
+    "calibrate": "CalibrateConfig",
     "predict": "PredictConfig",
     "mosaic": "MosaicConfig",
     "evaluate": "EvaluateConfig",

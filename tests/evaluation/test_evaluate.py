@@ -565,3 +565,45 @@ def test_names_are_text_in_a_report_whatever_they_hold(made, tmp_path):
     assert evil not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert evil in Page(tmp_path / "out/report.html").text
+
+
+def test_what_a_map_leaves_undecided_is_counted_apart(tmp_path, made, codes):
+    found, labels = made
+    left = codes.copy()
+    left[40:60, 30:90] = 255
+    tags = landcover.tags(LEGEND, "0" * 16, undecided="threshold 0.6")
+    path = tmp_path / "open.tif"
+    with raster.create(path, GRID, dtype="uint8", nodata=0, tags=tags) as writer:
+        writer.write(left, GRID.window)
+    found = ClassMap.read(path)
+    truth = from_labels(labels, found, legend=found.legend)
+    said = str(evaluate(found, truth, tmp_path / "open"))
+    scores = json.loads((tmp_path / "open/scores.json").read_text())
+    known = truth_of_boxes()
+    open_ = int(((left == 255) & (known != 255)).sum())
+    compared = (left != 255) & (left != 0) & (known != 255)
+    right = (left == known)[compared].mean()
+    assert scores["pixels"]["left undecided"] == scores["left_undecided"]["pixels"] == open_
+    assert sum(scores["pixels"].values()) == left.size
+    assert scores["left_undecided"]["share"] == open_ / (open_ + compared.sum())
+    assert scores["left_undecided"]["right_of_the_rest"] == pytest.approx(right)
+    assert f"of the rest {right:.1%} right" in said
+    assert "Left undecided" in (tmp_path / "open/report.html").read_text()
+
+
+def test_the_confidence_beside_a_map_is_judged(tmp_path, made, codes):
+    _, labels = made
+    path = tmp_path / "maps/landcover/m.tif"
+    tags = landcover.tags(LEGEND, "0" * 16)
+    sure = np.where(codes == truth_of_boxes(), 90, 60).astype(np.uint8)
+    for where, values in ((path, codes), (tmp_path / "maps/confidence/m.tif", sure)):
+        with raster.create(where, GRID, dtype="uint8", nodata=0, tags=tags) as writer:
+            writer.write(values, GRID.window)
+    found = ClassMap.read(path)
+    truth = from_labels(labels, found, legend=found.legend)
+    said = str(evaluate(found, truth, tmp_path / "report"))
+    scores = json.loads((tmp_path / "report/scores.json").read_text())
+    right = scores["overall_accuracy"]
+    assert scores["confidence"]["ece"] == pytest.approx(right * 0.1 + (1 - right) * 0.6)
+    assert "confidence: ECE" in said
+    assert "Is the confidence what it says?" in (tmp_path / "report/report.html").read_text()

@@ -547,3 +547,23 @@ def test_the_command_needs_an_output():
 
 def test_a_number_is_an_epsg_code():
     assert parse_crs("32633") == UTM
+
+
+def test_no_decision_is_kept_and_any_class_wins_over_it(maps, out):
+    tags = landcover.tags(LEGEND, "abcdef0123456789", undecided="threshold 0.6")
+    path = maps.add("a", grid(0, 0, 1, 5), [[255, 255, 2, 255, 0]], 99)
+    maps.add("b", grid(0, 0, 1, 5), [[9, 0, 9, 255, 255]], 1)
+    said = str(mosaic(maps.folder, out))
+    # Of a map that does not say what 255 means, it means nothing.
+    assert pixels(out).tolist() == [[9, 0, 2, 0, 0]]
+    assert "no decision" not in said
+    for name in ("a", "b"):
+        codes = pixels(path.with_stem(name))
+        with raster.create(path.with_stem(name), grid(0, 0, 1, 5), dtype="uint8", nodata=0,
+                           tags=tags) as writer:  # fmt: skip
+            writer.write(codes, grid(0, 0, 1, 5).window)
+    said = str(mosaic(maps.folder, out))
+    assert pixels(out).tolist() == [[9, 255, 2, 255, 255]]
+    assert "no decision" in said
+    assert landcover.ClassMap.read(out).leaves_open
+    assert 'label="no decision"' in out.with_suffix(".qml").read_text()

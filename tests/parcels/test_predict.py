@@ -116,9 +116,13 @@ def test_the_second_class_and_no_decision(place):
     assert (second.code2, second.name2) == (first.code, LEGEND.names[1])
     assert second.confidence2 == first.confidence
     assert pixels(place / "sure/landcover/east.tif")[5, 5] == LEGEND.codes[1]
-    for kind in ("landcover", "confidence"):
-        assert pixels(place / f"careful/{kind}/east.tif")[5, 5] == 0
-        assert pixels(place / f"careful/{kind}/east.tif")[5, 15] > 0
+    # In maps no decision is not no image.
+    assert pixels(place / "careful/landcover/east.tif")[5, 5] == 255
+    assert pixels(place / "careful/landcover/east.tif")[5, 15] in LEGEND.codes
+    confidence = [pixels(place / f"{name}/confidence/east.tif") for name in ("sure", "careful")]
+    assert (confidence[0] == confidence[1]).all()
+    assert landcover.ClassMap.read(place / "careful/landcover/east.tif").leaves_open
+    assert not landcover.ClassMap.read(place / "sure/landcover/east.tif").leaves_open
     others = layer(place / "careful").drop(f"p{len(WEST)}")
     assert (others.code == np.delete(np.concatenate([WEST, EAST]), len(WEST))).all()
 
@@ -517,7 +521,9 @@ def test_decisions(scores, clear, threshold):
     assert (made.code != made.code2).all()
     assert np.isnan(made.confidence[~decided]).all()
     assert (made.percent[decided] <= 100 * made.confidence[decided] + 1e-6).all()
-    assert ((made.percent > 0) == decided).all()
+    assert (made.percent > 0).all()  # a guess has a confidence, too
+    assert (made.map_code[decided] == made.code[decided]).all()
+    assert (made.map_code[~decided] == 255).all()
     assert (made.confidence2[decided] <= made.confidence[decided]).all()
 
 
@@ -528,3 +534,6 @@ def test_a_legend_of_one_class_has_no_second():
     assert made.code2.tolist() == [0, 0]
     assert np.isnan(made.confidence2).all()
     assert made.names2(legend) == [None, None]
+    assert made.map_code.tolist() == [LEGEND.codes[0]] * 2
+    unseen = Decisions.of(np.full((1, 1), np.nan), np.zeros(1), legend)
+    assert (unseen.map_code.tolist(), unseen.percent.tolist()) == ([0], [0])

@@ -15,6 +15,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.models.device import Device
 from geoseg.prediction import blend
 from geoseg.prediction.forward import Forward, Member, Scaling
+from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.panels import Broken, cut
 from geoseg.prediction.reader import PanelReader, Strip, batches
 from geoseg.scenes.neighbours import HaloReader, OpenScenes, WindowLayout
@@ -100,13 +101,13 @@ def run(scenes, tiling, network, *, classes, width=10**6, batch_size=3):
             return
         bottom = rows.top + len(rows.valid)
         place = slice(rows.top, bottom), slice(rows.panel.left, rows.panel.right)
-        parts = (rows.indices.numpy(), rows.confidence.numpy(), rows.valid)
+        parts = (rows.indices.numpy(), rows.layers["confidence"].numpy(), rows.valid)
         for whole, part in zip(maps[rows.panel.scene.name], parts, strict=True):
             assert (whole[place] == 99).all()
             whole[place] = part
 
     stream = batches(panels, batch_size=batch_size)
-    blend.run(stream, forward(network), classes=classes, device=CPU.torch, emit=emit)
+    blend.run(stream, forward(network), make=RowMaker(classes), device=CPU.torch, emit=emit)
     return maps, broken
 
 
@@ -222,7 +223,7 @@ def test_windows_may_begin_and_end_outside_the_scene():
         got[:, rows.top : rows.top + len(rows.valid)] = rows.indices.numpy(), rows.valid
 
     stream = batches([panel], batch_size=2)
-    blend.run(stream, forward(Identity(4, first=1)), classes=4, device=CPU.torch, emit=emit)
+    blend.run(stream, forward(Identity(4, first=1)), make=RowMaker(4), device=CPU.torch, emit=emit)
     assert (got[1] == valid).all()
     assert (got[0][valid] == image[valid] - 1).all()
 

@@ -11,9 +11,10 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.raster import Raster
-from geoseg.maps.folder import CONFIDENCE, LANDCOVER
+from geoseg.maps.folder import LANDCOVER
 from geoseg.maps.joint_grid import place
 from geoseg.maps.landcover import MAPS_TAG, ClassMap
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.scenes.scene import find_files
 
 KEPT = 64

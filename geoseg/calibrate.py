@@ -1,0 +1,59 @@
+"""Calibrate the confidences of a trained network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoseg.calibration.calibrate import calibrate
+from geoseg.calibration.settings import CalibrationSettings
+from geoseg.commands.run import run
+from geoseg.errors import Faults
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+
+
+@dataclass
+class CalibrateConfig:
+    """Make confidences mean what they say: write weights whose maps are calibrated."""
+
+    checkpoint: Any = None
+    """Run folder or weights (.safetensors) of geoseg.train; of a list the mean is calibrated; none
+    = the demo's."""
+    dataset: str | None = None
+    """Folder of geoseg.prepare or geoseg.prepare_series with labels that no training has seen."""
+    split: str = "val"
+    """Split that is calibrated on: val, or test if nothing else is judged on it."""
+    out: str | None = None
+    """Weights to write (.safetensors); a page and a record lie beside them."""
+    tta: str = "none"
+    """Test-time augmentation that predict will use: none, flips or d4."""
+    calibrate: CalibrationSettings = field(default_factory=CalibrationSettings)
+    predict: InferenceSettings = field(default_factory=InferenceSettings)
+    overwrite: bool = False
+    """Replace an output that was made with other settings."""
+
+
+def main(cfg: CalibrateConfig) -> None:
+    checkpoint, dataset, out = cfg.checkpoint, cfg.dataset, cfg.out
+    if checkpoint is None and dataset is None:
+        checkpoint, dataset = "runs/demo", "data/demo/dataset"
+        out = out or "runs/demo/calibrated.safetensors"
+    faults = Faults()
+    for name, value, example in (
+        ("checkpoint", checkpoint, "<run folder or .safetensors>"),
+        ("dataset", dataset, "<folder of geoseg.prepare>"),
+        ("out", out, "<file.safetensors>"),
+    ):
+        if value is None:
+            faults.add(f"{name}: none given; set {name}={example}")
+    faults.raise_if_any()
+    network = TrainedNetwork.open(checkpoint, cfg.predict, tta=cfg.tta)
+    made = calibrate(
+        network, str(dataset), str(out),
+        split=cfg.split, settings=cfg.calibrate, overwrite=cfg.overwrite,
+    )  # fmt: skip
+    print(made)
+
+
+if __name__ == "__main__":
+    run("calibrate", CalibrateConfig, main)

@@ -1,0 +1,1 @@
+"""Calibrate confidences, and control the risk of what is decided by them."""

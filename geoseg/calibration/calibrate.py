@@ -1,0 +1,222 @@
+"""Calibrate a network on left-out blocks, and write its weights with what was found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg.calibration import page
+from geoseg.calibration.fit import THRESHOLDS, Judged, Pixels, described, judge, risk
+from geoseg.calibration.settings import CalibrationSettings
+from geoseg.dataset import samples as seriesset
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
+from geoseg.errors import Faults, InputError
+from geoseg.models.calibration import NONE, VECTOR, Calibration
+from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.files import write_json
+from geoseg.outputs.lock import held
+from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.summary import Summary
+from geoseg.prediction.network import TrainedNetwork
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files of a calibration."""
+
+    weights: Path
+
+    @property
+    def report(self) -> Path:
+        return self.weights.with_suffix(".calibration.html")
+
+    @property
+    def record(self) -> Path:
+        return self.weights.with_suffix(".calibration.json")
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """The weights last: they are what others go on with."""
+        return self.report, self.record, self.weights
+
+
+def calibrate(
+    network: TrainedNetwork,
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    split: str = "val",
+    settings: CalibrationSettings | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Fit temperature or vector scaling on a split, keep it if left-out blocks say so.
+
+    Writes the weights again, with the calibration in their card, a page and a record beside them.
+    Returns: what was found, as a text for people.
+    Raises: InputError if the data set does not suit the network, nothing is labelled, or `out` was
+    made with other settings.
+    """
+    settings, files = settings or CalibrationSettings(), Outputs(Path(out))
+    _check(network, files.weights)
+    claimed = {
+        "networks": [member.hash_alone for member in network.members],
+        "tta": network.tta,
+        "smooth": network.running.smooth,
+        "dataset": str(dataset),
+        "split": split,
+        "calibrate": asdict(settings),
+    }
+    folder, name = files.weights.parent, files.weights.name
+    with held(folder, "calibrate", name=name):
+        inputs = {"inputs": [fingerprint(path) for path in _inputs(dataset)]}
+        if _is_made(folder, name, claimed | inputs):
+            summary = Summary()
+            summary.note(f"{out}: already made of this with these settings; nothing to do")
+            return summary
+        before = read_claim(folder, command="calibrate", name=name) or {}
+        # Labels that changed are no other settings: the output follows them.
+        follows = before | {"inputs": None} == claimed | {"inputs": None}
+        products = tuple(path.name for path in files.all)
+        claim(
+            folder, claimed | inputs, command="calibrate", products=products,
+            overwrite=overwrite or follows, name=name,
+        )  # fmt: skip
+        pixels = _collect(network, dataset, split, settings)
+        judged = judge(pixels, settings.method)
+        made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
+        _write(network, files, made, (pixels, judged))
+        note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
+    return _summary(files, made, judged, pixels)
+
+
+def _check(network: TrainedNetwork, out: Path) -> None:
+    faults = Faults()
+    if out.suffix != ".safetensors":
+        faults.add(f"out={out}: must end in .safetensors; it is a file of weights")
+    for member in network.members:
+        if member.card.calibration is not None:
+            faults.add(
+                f"checkpoint {member.source}: is calibrated already; give the weights that the"
+                " training made"
+            )
+        if not isinstance(member.source, Path):
+            faults.add("checkpoint: a network that lies in a file can be calibrated, no other")
+        elif member.source.resolve() == out.resolve():
+            faults.add(f"out={out}: is the checkpoint itself; give another name")
+    series = network.card.series
+    if series is not None and series.unit == "map":
+        faults.add(
+            "checkpoint: networks for dated maps (unit=map) can't be calibrated yet;"
+            " predict.threshold works without a calibration"
+        )
+    faults.raise_if_any()
+
+
+def _inputs(dataset: str | Path) -> list[Path]:
+    """Files that say what the data set is."""
+    folder = Path(dataset)
+    if seriesset.unit_of(folder) in ("parcel", "pixel"):
+        return [folder / DESCRIPTION, folder / seriesset.SAMPLES]
+    loaded = Dataset.load(folder)
+    targets = [loaded.target(scene.name) for scene in loaded.scenes]
+    paths = [folder / DESCRIPTION, folder / TILES, *targets]
+    return [path for path in paths if path.is_file()]
+
+
+def _is_made(folder: Path, name: str, claimed: dict[str, Any]) -> bool:
+    if read_claim(folder, command="calibrate", name=name) != claimed:
+        return False
+    made = read_made(folder, command="calibrate", name=name)
+    return bool(made) and not broken(folder, made)
+
+
+def _collect(
+    network: TrainedNetwork, dataset: str | Path, split: str, settings: CalibrationSettings
+) -> Pixels:
+    series = network.card.series
+    samples = seriesset.unit_of(dataset) in ("parcel", "pixel")
+    if samples != (series is not None):
+        kind = "series of parcels or pixels" if series is not None else "images"
+        raise InputError(
+            f"dataset={dataset}: the network is one for {kind}, and this data set is not; give"
+            " the one that it was trained on, or one like it"
+        )
+    if samples:
+        from geoseg.calibration.samples import collect_samples
+
+        return collect_samples(network, SeriesDataset.load(dataset), split)
+    # From here on torch is needed; what could be wrong without it has been said.
+    from geoseg.calibration.collect import collect
+
+    loaded = Dataset.load(dataset)
+    return collect(network, loaded, split, side=settings.block, most=settings.pixels)
+
+
+def _calibration(
+    network: TrainedNetwork,
+    pixels: Pixels,
+    judged: Judged,
+    settings: CalibrationSettings,
+    fitted_on: str,
+) -> Calibration:
+    return Calibration(
+        method=settings.method if judged.kept else NONE,
+        scale=judged.scales.scale.tolist(),
+        bias=judged.scales.bias.tolist(),
+        copied_from=network.hash_alone,
+        pooled=[member.hash_alone for member in network.members],
+        tta=network.tta,
+        smooth=network.running.smooth,
+        fitted_on=fitted_on,
+        blocks=pixels.blocks,
+        pixels=len(pixels),
+        scores=described(judged, pixels),
+        thresholds=THRESHOLDS.tolist(),
+        risk=np.round(risk(judged.after, pixels), 8).tolist(),
+    )
+
+
+def _write(
+    network: TrainedNetwork, files: Outputs, made: Calibration, found: tuple[Pixels, Judged]
+) -> None:
+    from geoseg.models import checkpoint
+
+    page.write(files.report, made, *found, legend=network.card.legend)
+    write_json(files.record, asdict(made))
+    assert isinstance(network.source, Path)
+    checkpoint.copy(network.source, files.weights, replace(network.card, calibration=made))
+
+
+def _summary(files: Outputs, made: Calibration, judged: Judged, pixels: Pixels) -> Summary:
+    summary = Summary()
+    rows = []
+    for name, label in (("ece", "ECE"), ("nll", "NLL"), ("brier", "Brier score")):
+        before, after = (f"{made.scores[when][name]:.4f}" for when in ("before", "after"))
+        rows.append([label, before, after])
+    rows.insert(1, ["ECE of chance alone", *(f"{made.scores[w]['ece_null']:.4f}" for w in WHEN)])
+    summary.table("On blocks that were left out", ["", "before", "after"], rows)
+    if judged.kept:
+        what = "scales per class" if made.method == VECTOR else f"T = {made.temperature:.3f}"
+        summary.note(f"{what}: {judged.why}")
+    elif made.scores["tried"]:
+        summary.warn(judged.why)
+    else:
+        summary.note(judged.why)
+    summary.note(
+        f"{len(pixels)} pixels of {made.blocks} blocks; predict.undecided can promise"
+        f" {1 / (made.blocks + 1):.3g} or more, as long as new ground is like these blocks"
+    )
+    if len(made.pooled) > 1:
+        summary.note(
+            f"give the first of the {len(made.pooled)} networks as {files.weights} and the others"
+            f" as they are, with tta={made.tta}"
+        )
+    summary.note(f"weights: {files.weights}; report: {files.report} (open it in a browser)")
+    return summary
+
+
+WHEN = ("before", "after")

@@ -1,0 +1,124 @@
+"""Name the rasters that lie beside a class map, and style them for QGIS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from geoseg.errors import Faults, shown
+from geoseg.geo.legend import NODATA, Legend
+from geoseg.outputs.files import replacing
+
+CONFIDENCE, ENTROPY, MARGIN, SECOND = "confidence", "entropy", "margin", "second"
+DISAGREEMENT, PROBABILITIES = "disagreement", "probabilities"
+
+SURE_IS_HIGH = ("#a50026", "#fdae61", "#ffffbf", "#a6d96a", "#006837")
+SURE_IS_LOW = SURE_IS_HIGH[::-1]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A uint8 raster beside a class map, on its grid."""
+
+    name: str
+    """Of its folder, too."""
+    meaning: str
+    """Of its values, for the band's description."""
+    ramp: tuple[str, ...] = ()
+    """Colours from 0 to 100 in equal steps, #rrggbb; () = those of the classes."""
+    nodata: int = NODATA
+    """Where there is no image. Elsewhere a value is at least 1, so that none is taken for it."""
+    by_class: bool = False
+    """Whether there is a band for each class."""
+
+    def bands(self, legend: Legend) -> tuple[str, ...]:
+        """Descriptions of its bands; none where it has been a file without for long."""
+        if self.name == CONFIDENCE:
+            return ()
+        if self.by_class:
+            return tuple(f"{c.code} {c.name}" for c in legend.classes)
+        return (self.meaning,)
+
+    def count(self, classes: int) -> int:
+        """Number of its bands."""
+        return classes if self.by_class else 1
+
+    def side_files(self, path: Path) -> tuple[Path, ...]:
+        """What lies beside the raster: a style for QGIS, and names where it holds classes."""
+        if self.ramp:
+            return (path.with_suffix(".qml"),)
+        return path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml")
+
+    def write_side_files(self, path: Path, legend: Legend) -> None:
+        """Raises: InputError if they can't be written."""
+        texts = (qml_of_ramp(self.ramp),) if self.ramp else (legend.aux_xml(), legend.qml())
+        for beside, text in zip(self.side_files(path), texts, strict=True):
+            with replacing(beside) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+    def complete(self, path: Path, legend: Legend) -> None:
+        """Write the side files again, if one is gone or empty. Raises: InputError."""
+        beside = self.side_files(path)
+        if not all(file.is_file() and file.stat().st_size for file in beside):
+            self.write_side_files(path, legend)
+
+
+LAYERS = {
+    layer.name: layer
+    for layer in (
+        Layer(CONFIDENCE, "probability of the class, percent", SURE_IS_HIGH),
+        Layer(ENTROPY, "entropy of the probabilities, percent of the largest", SURE_IS_LOW),
+        Layer(MARGIN, "probability of the class less that of the second, percent", SURE_IS_HIGH),
+        Layer(SECOND, "code of the second most probable class"),
+        Layer(
+            DISAGREEMENT,
+            "disagreement of the networks or turns (mutual information), percent of the largest",
+            SURE_IS_LOW,
+        ),
+        Layer(
+            PROBABILITIES, "probability of each class, percent", SURE_IS_HIGH, 255, by_class=True
+        ),
+    )
+}
+"""By name."""
+
+
+def parse(value: Any, key: str = "predict.layers") -> tuple[str, ...]:
+    """Names of layers, each once, in the order of `LAYERS`.
+
+    Raises: InputError for unknown names, with those that there are.
+    """
+    names = [value] if isinstance(value, str) else value
+    faults = Faults()
+    if not isinstance(names, Sequence):
+        faults.add(f"{key}={shown(value)}: give a list, as [{CONFIDENCE},{ENTROPY}]")
+        faults.raise_if_any()
+    for name in names:
+        if name not in LAYERS:
+            faults.add(f"{key}: {shown(name)} is unknown; choose from {', '.join(LAYERS)}")
+    faults.raise_if_any()
+    return tuple(name for name in LAYERS if name in names)
+
+
+def qml_of_ramp(ramp: Sequence[str]) -> str:
+    """QGIS style of a raster of percent: a linear ramp of colours from 0 to 100."""
+    step = 100 / (len(ramp) - 1)
+    items = "\n".join(
+        f'     <item value="{number * step:g}" color="{color}" alpha="255"'
+        f' label="{number * step:g} %"/>'
+        for number, color in enumerate(ramp)
+    )
+    return (
+        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+        '<qgis version="3.22" styleCategories="Symbology">\n <pipe>\n'
+        '  <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1"'
+        ' classificationMin="0" classificationMax="100">\n'
+        "   <rastershader>\n"
+        '    <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0"'
+        ' minimumValue="0" maximumValue="100">\n'
+        f"{items}\n"
+        "    </colorrampshader>\n   </rastershader>\n"
+        "  </rasterrenderer>\n </pipe>\n</qgis>\n"
+    )

@@ -1,0 +1,212 @@
+"""Make classes, and what lies beside them, of blended probabilities.
+
+Letters of shapes: K classes, n rows, W columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from geoseg.maps.layers import (
+    CONFIDENCE,
+    DISAGREEMENT,
+    ENTROPY,
+    MARGIN,
+    PROBABILITIES,
+    SECOND,
+)
+from geoseg.models.calibration import LEAST, Calibration
+
+ROUND_UP = 0.501
+"""Added before percent are cut to whole numbers: just over a half, so that sums of weights that
+miss 1 by a rounding error don't scatter 12.5 % over 12 and 13."""
+OF_SHARES = {ENTROPY, MARGIN, PROBABILITIES}
+"""Layers that want the probabilities of all classes as they are, not only their order."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What final rows become."""
+
+    indices: Tensor
+    """(n, W) uint8: the most probable class; IGNORED where the network gave no number."""
+    layers: dict[str, Tensor]
+    """By name: (n, W) uint8, or (K, n, W) for a band for each class."""
+    undecided: Tensor | None
+    """(n, W) bool; None = nowhere."""
+
+
+class RowMaker:
+    """Makes maps of the sums of final rows."""
+
+    def __init__(
+        self,
+        classes: int,
+        layers: Sequence[str] = (CONFIDENCE,),
+        *,
+        thresholds: Sequence[float] | None = None,
+        calibration: Calibration | None = None,
+        parts: int = 1,
+        device: torch.device | None = None,
+    ) -> None:
+        """thresholds: probability from which on a class is taken, for each; None = always.
+
+        parts: networks × turns whose probabilities are averaged. device: of the sums.
+        """
+        self._classes = classes
+        self._layers = tuple(layers)
+        # Of equal sums the first class counts: labels fall, so that their maximum names it.
+        labels = 255 - torch.arange(classes, dtype=torch.uint8, device=device)
+        self._labels = labels[:, None, None]
+        self._thresholds = None
+        if thresholds is not None and any(thresholds):
+            self._thresholds = torch.tensor(thresholds, dtype=torch.float32, device=device)
+        self._calibration = calibration if calibration and calibration.changes else None
+        if self._calibration:
+            self._scale, self._bias = (
+                torch.tensor(numbers, dtype=torch.float32, device=device)[:, None, None]
+                for numbers in (self._calibration.scale, self._calibration.bias)
+            )
+        alike = self._thresholds is not None and len(set(thresholds or ())) == 1
+        self._common = float(self._thresholds[0]) if alike else None  # type: ignore[index]
+        """The threshold of all classes, if it is one: looking it up by class takes time."""
+        self._most = math.log(max(2, min(classes, parts)))
+        self._extra = [name for name in (DISAGREEMENT,) if name in layers]
+
+    @property
+    def planes(self) -> int:
+        """Of the sums: classes, and the mean entropy of the parts if there is disagreement."""
+        return self._classes + len(self._extra)
+
+    def __call__(self, sums: Tensor) -> Made:
+        """sums: (planes, n, W), which are changed."""
+        blended = shares = sums[: self._classes]
+        highest = shares.amax(dim=0)
+        indices = self._first(shares, highest)
+        if self._calibration and self._calibration.keeps_classes:
+            shares, highest = self._tempered(blended, highest)
+        elif self._calibration:
+            shares = self.calibrated(blended)
+            highest = shares.amax(dim=0)
+            indices = self._first(shares, highest)
+        undecided = None
+        if self._common is not None:
+            undecided = highest < self._common
+        elif self._thresholds is not None:
+            undecided = highest < self._thresholds[self._place(indices)]
+        made = _Layers(blended, shares, highest, indices, sums[self._classes :], self)
+        layers = {name: MAKERS[name](made) for name in self._layers}
+        return Made(indices, layers, undecided)
+
+    def _first(self, shares: Tensor, highest: Tensor) -> Tensor:
+        """Index (n, W) uint8 of the first class with the highest share."""
+        return 255 - (shares == highest).view(torch.uint8).mul_(self._labels).amax(dim=0)
+
+    def _place(self, indices: Tensor) -> Tensor:
+        """Indices that name a class, also where the network gave no number."""
+        return indices.clamp(max=self._classes - 1).long()
+
+    def _tempered(self, blended: Tensor, highest: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities with a temperature, and the highest of them.
+
+        (p / highest)^(1/T) makes fewer passes over memory than a softmax of logarithms, and the
+        sums may be changed unless somebody still wants them.
+        """
+        assert self._calibration is not None
+        wanted = DISAGREEMENT in self._layers
+        ratio = blended / highest if wanted else blended.div_(highest)
+        ratio.log_().mul_(self._calibration.scale[0]).exp_()
+        total = ratio.sum(dim=0)
+        if set(self._layers) & OF_SHARES:
+            ratio.div_(total)
+        return ratio, total.reciprocal_()
+
+    def calibrated(self, blended: Tensor) -> Tensor:
+        """Calibrated probabilities (K, n, W)."""
+        logits = blended.clamp_min(LEAST).log_().mul_(self._scale)
+        if self._calibration and any(self._calibration.bias):
+            logits.add_(self._bias)
+        return logits.softmax(dim=0)
+
+    def others(self, shares: Tensor, indices: Tensor) -> Tensor:
+        """Shares (K, n, W) with that of the first class out of the way."""
+        return shares.scatter(0, self._place(indices)[None], -1.0)
+
+    def second(self, others: Tensor) -> Tensor:
+        """Index (n, W) uint8 of the second class."""
+        return self._first(others, others.amax(dim=0))
+
+    @property
+    def classes(self) -> int:
+        return self._classes
+
+    @property
+    def most(self) -> float:
+        """The largest disagreement, in nats."""
+        return self._most
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """What layers are made of."""
+
+    blended: Tensor
+    """Probabilities before calibration."""
+    shares: Tensor
+    """After it."""
+    highest: Tensor
+    indices: Tensor
+    extra: Tensor
+    maker: RowMaker
+
+    def confidence(self) -> Tensor:
+        return percent(self.highest)
+
+    def entropy(self) -> Tensor:
+        return percent(entropy(self.shares) / math.log(max(2, self.maker.classes)))
+
+    def margin(self) -> Tensor:
+        others = self.maker.others(self.shares, self.indices)
+        return percent(self.highest - others.amax(dim=0).clamp_min(0))
+
+    def second(self) -> Tensor:
+        """A class that is alone has none after it: it stands for itself."""
+        if self.maker.classes == 1:
+            return self.indices
+        return self.maker.second(self.maker.others(self.shares, self.indices))
+
+    def disagreement(self) -> Tensor:
+        """Entropy of the mean less the mean of the entropies (Houlsby et al. 2011).
+
+        Both before calibration, which is one of the mean, not of its parts.
+        """
+        return percent((entropy(self.blended) - self.extra[0]) / self.maker.most)
+
+    def probabilities(self) -> Tensor:
+        return (self.shares * 100 + ROUND_UP).clamp_(0, 100).to(torch.uint8)
+
+
+MAKERS: dict[str, Callable[[_Layers], Tensor]] = {
+    CONFIDENCE: _Layers.confidence,
+    ENTROPY: _Layers.entropy,
+    MARGIN: _Layers.margin,
+    SECOND: _Layers.second,
+    DISAGREEMENT: _Layers.disagreement,
+    PROBABILITIES: _Layers.probabilities,
+}
+"""By name of the layer."""
+
+
+def entropy(shares: Tensor, dim: int = 0) -> Tensor:
+    """Entropy in nats of probabilities along an axis."""
+    return torch.special.entr(shares).sum(dim=dim)
+
+
+def percent(shares: Tensor) -> Tensor:
+    """Shares 0..1 as whole percent, 1..100 uint8: 0 stands for no image."""
+    return (shares * 100).add_(ROUND_UP).clamp_(1, 100).to(torch.uint8)
