@@ -246,8 +246,7 @@ class Raster:
         if warps:
             self._offset, self._own = (0, 0), self.grid
         # Asked for a mask, GDAL heeds an alpha band only of files with two or four bands.
-        kinds = list(enumerate(dataset.colorinterp, 1))
-        alpha = next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
+        alpha = self._alpha_of(dataset)
         is_data = alpha in self.bands  # asked for by number, it is data
         dtypes = [dataset.dtypes[band - 1] for band in self.bands]
         self._dtype = np.result_type(*dtypes)
@@ -266,12 +265,23 @@ class Raster:
         # Where bands have nodata of their own, only some of the warped files have an alpha band.
         self._dataset = self._reads[0][0]
         for one in warped.values():
-            kinds = list(enumerate(one.colorinterp, 1))
-            found = next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
+            found = self._alpha_of(one)
             if found is not None:
                 self._dataset, alpha = one, found
         self._alpha = None if is_data else alpha
         self._masked = self._masked and not is_data
+
+    def _alpha_of(self, dataset: rasterio.DatasetReader) -> int | None:
+        """Number of the alpha band, if there is one. Raises: InputError if the file is damaged."""
+        try:
+            kinds = list(enumerate(dataset.colorinterp, 1))
+        except READ_ERRORS as error:
+            self.close()
+            raise InputError(
+                f"{self.path}: can't read what its bands are ({error}); the file is damaged or cut"
+                " short: fetch it again"
+            ) from None
+        return next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
 
     def _nodatas(
         self, dataset: rasterio.DatasetReader, nodata: float | str | None

@@ -226,7 +226,7 @@ def shown():
     """Where, command or None, key=value: of every example in the docs' code and in the help."""
     for path in documents():
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+        blocks = re.findall(r"^```(?!py)\w*\n(.*?)^```", text, re.M | re.S)
         rest = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.M | re.S)
         for line in [*"\n".join(blocks).splitlines(), *re.findall(r"`([^`]+)`", rest)]:
             code = re.sub(r"(^| )#.*", "", line)
