@@ -6,6 +6,7 @@ They are written below docs/reference before Sphinx reads its sources, and ignor
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,13 @@ def write(app: Any) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def without_project_files(app: Any, page: str, source: list[str]) -> None:
+    """Name files above docs/ (SECURITY.md) instead of linking to them: the site has none."""
+    if "/" not in page:
+        source[0] = re.sub(r"\[([^\]]+)\]\(\.\./[^)]+\)", r"`\1`", source[0])
+
+
 def setup(app: Any) -> dict[str, bool]:
     app.connect("builder-inited", write)
+    app.connect("source-read", without_project_files)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

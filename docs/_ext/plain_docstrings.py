@@ -65,9 +65,7 @@ def _plain(text: str) -> str:
     return re.sub(r"([\\*`|_:<>\[\]+=~^#.\-])", r"\\\1", text)
 
 
-def process(
-    app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]
-) -> None:
+def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     lines[:] = readable(lines)
 
 
