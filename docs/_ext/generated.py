@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from geoseg.commands import schema, verbs
 from geoseg.commands.schema import UNKNOWN, Section, Setting
+
+from geoseg.commands import schema, verbs
 
 PACKAGE = Path(verbs.__file__).parent.parent
 FUNCTIONS = {
