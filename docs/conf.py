@@ -10,7 +10,7 @@ import geoseg  # noqa: E402
 
 project = "geoseg"
 version = release = geoseg.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "plain_docstrings"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "notebooks", "plain_docstrings"]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = "geoseg"
@@ -24,7 +24,8 @@ myst_heading_anchors = 4
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
-autodoc_class_signature = "separated"
+autodoc_class_signature = "mixed"
+smartquotes = False
 autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 # Several rooms offer a class of one name, and annotations name it without its room.
