@@ -1,6 +1,6 @@
 """Run the notebooks, and show them with their pictures as pages of the site.
 
-They run in their quick form, whose maps are poor. A page is made again when its notebook has changed.
+They run in their quick form, whose maps are poor. A page is made again when its notebook changes.
 """
 
 from __future__ import annotations
