@@ -89,4 +89,4 @@ wheel: $(INSTALLED)  ## Build the wheel, and run it in an empty environment outs
 	PYTHON=$(BIN)/python tests/jobs/wheel_check.sh
 
 clean:
-	rm -rf $(VENV) data/demo runs maps reports real quality dist docs/_build docs/notebooks docs/reference/api docs/reference/commands
+	rm -rf $(VENV) data/demo runs maps reports real quality dist docs/_build docs/reference/api docs/reference/commands
