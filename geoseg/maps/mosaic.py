@@ -26,6 +26,7 @@ from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
 from geoseg.outputs.stamp import is_whole, stamps
@@ -264,4 +265,6 @@ def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
         summary.note(f"{len(others)} maps of {folder} are not in this mosaic: {shown}")
     if missing:
         shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
-        summary.warn(f"{len(missing)} scenes have no map: {shown}; {folder / RECORD} says why")
+        summary.warn(
+            f"{counted(len(missing), 'scene', 'have')} no map: {shown}; {folder / RECORD} says why"
+        )

@@ -11,6 +11,7 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend, canonical
 from geoseg.labels.settings import Labels
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import replacing
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
@@ -133,7 +134,9 @@ def _labels(
     mixed = table.varying[label]
     if mixed:
         shown = ", ".join(mixed[:5]) + (" …" if len(mixed) > 5 else "")
-        faults.add(f"{path}: {len(mixed)} samples have more than one {label}: {shown}")
+        faults.add(
+            f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {shown}"
+        )
     lookup = legend.meanings()
     codes = np.array([lookup.get(value, 0) for value in said], np.int64)
     unknown = sorted({value for value, code in zip(said, codes, strict=True) if not code})
@@ -166,4 +169,6 @@ def _audit(
     fewest = series.fewest()
     short = int((found.clear < fewest).sum())
     if short:
-        summary.warn(f"{short} samples have fewer than series.min_clear={fewest} dates")
+        summary.warn(
+            f"{counted(short, 'sample', 'have')} fewer than series.min_clear={fewest} dates"
+        )

@@ -46,7 +46,7 @@ class Bands:
         for what in ("order", "names"):
             values = getattr(self, what)
             if len(set(values)) < len(values):
-                faults.add(f"bands.{what}={values}: a name stands twice")
+                faults.add(f"bands.{what}={values}: a name appears twice")
         if self.pattern is not None:
             try:
                 groups = set(re.compile(self.pattern).groupindex)

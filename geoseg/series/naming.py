@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
+from geoseg.outputs.counted import counted
 from geoseg.received.spelling import expanded, matches, once
 from geoseg.scenes.bands import Bands
 from geoseg.series import dates, safe
@@ -88,7 +89,8 @@ def _of_dates(files: list[str], series: Series) -> tuple[list[Entry], list[str]]
     faults.raise_if_any()
     if "(?P<band>" not in (series.pattern or ""):
         _check_one_file_per_date(entries, series)
-    said = f"{len(strays)} files do not match series.pattern and are left out: {_few(strays)}"
+    many = counted(len(strays), "file", "do")
+    said = f"{many} not match series.pattern; left out: {_few(strays)}"
     return entries, [said] if strays else []
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from geoseg.models.card import BEST
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import replacing
 from geoseg.training.run.history import History
 from geoseg.training.settings import Fit
@@ -59,7 +60,7 @@ def second(fit: Fit, history: History, folder: Path, train: Callable[[Path, Fit]
         _copy(folder / BEST, kept)
     train(place, own)
     _copy(place / BEST, folder / BEST)
-    return f"trained once more on train and val: {epochs} epochs; scores are of before"
+    return f"trained once more on train and val: {counted(epochs, 'epoch')}; scores are of before"
 
 
 def _copy(source: Path, target: Path) -> None:

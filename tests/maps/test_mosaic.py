@@ -509,7 +509,7 @@ def test_scenes_without_map_are_said(maps, out):
     maps.add("a", grid(0, 0, 20, 20), 1)
     scenes = {"a": {"status": "done"}, "b": {"status": "refused"}}
     (maps.folder / "predict.json").write_text(json.dumps({"scenes": scenes}))
-    assert "1 scenes have no map: b" in str(mosaic(maps.folder, out))
+    assert "1 scene has no map: b" in str(mosaic(maps.folder, out))
 
 
 def test_maps_that_are_left_out_are_no_missing_ones(maps, out):
@@ -518,7 +518,7 @@ def test_maps_that_are_left_out_are_no_missing_ones(maps, out):
     scenes = {name: {"status": "done"} for name in ("a", "c")} | {"b": {"status": "failed"}}
     (maps.folder / "predict.json").write_text(json.dumps({"scenes": scenes}))
     said = str(mosaic([str(a)], out))
-    assert "1 scenes have no map: b;" in said
+    assert "1 scene has no map: b;" in said
     assert "1 maps of" in said
     assert "are not in this mosaic: c" in said
 

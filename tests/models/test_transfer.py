@@ -377,7 +377,7 @@ def test_a_run_starts_from_another_says_so_and_no_longer_needs_it(dataset, tmp_p
     torch.testing.assert_close(state[name], before.state_dict()[name])
 
     (old / "best.safetensors").unlink()
-    assert "all 1 epochs are done" in train(dataset, tmp_path / "new", model=model, fit=still)
+    assert "1 epoch is done" in train(dataset, tmp_path / "new", model=model, fit=still)
     (tmp_path / "new" / "last.ckpt").rename(tmp_path / "last.ckpt")
     with pytest.raises(InputError, match="is a folder without"):
         train(dataset, tmp_path / "new", model=model, fit=still)

@@ -131,7 +131,7 @@ def test_real_numbers_and_nodata(tmp_path):
         (
             {"label": ["wheat", "41", "maize", "41", "wheat"]},
             {},
-            r"1 samples have more than one label: a",
+            r"1 sample has more than one label: a",
         ),
         ({"label": "oats"}, {}, r"1 values that the legend does not know \(oats\)"),
         ({"id": ["a", "b", "c", "d", "e"]}, {"labels": Labels(field="label")}, "at least two"),

@@ -164,9 +164,7 @@ def test_dated_files_that_the_pattern_leaves_out_are_said(tmp_path):
     files(tmp_path, "SCL_{:%Y%m%d}.tif")
     stack = find_stacks(Series(path=str(tmp_path), pattern=r"S_(?P<date>\d+)"))[0]
     assert len(stack.paths) == 3
-    assert (
-        "3 files do not match series.pattern and are left out: SCL_20200110.tif" in stack.notes[0]
-    )
+    assert "3 files do not match series.pattern; left out: SCL_20200110.tif" in stack.notes[0]
     assert "matches none of 6 files" in fault(Series(path=str(tmp_path), pattern=r"(?P<date>x)"))
 
 

@@ -151,7 +151,7 @@ def test_a_finished_training_is_not_repeated(dataset, tmp_path):
     one = Fit(**vars(QUICK) | {"epochs": 1})
     train(dataset, tmp_path, fit=one)
     before = (tmp_path / "best.safetensors").stat().st_mtime_ns
-    assert "all 1 epochs are done" in train(dataset, tmp_path, fit=one)
+    assert "1 epoch is done" in train(dataset, tmp_path, fit=one)
     assert (tmp_path / "best.safetensors").stat().st_mtime_ns == before
     with pytest.raises(InputError, match=r"other settings \(fit.accumulate\)"):
         train(dataset, tmp_path, fit=replace(one, accumulate=2))
@@ -163,7 +163,7 @@ def test_a_finished_training_that_is_to_last_longer_goes_on(dataset, tmp_path, c
     rates = [float(row["learning_rate"]) for row in rows_of(tmp_path)]
     longer = replace(one, epochs=4, patience=0)
     (tmp_path / "metrics.csv").unlink()
-    assert "all 4 epochs are done" in train(dataset, tmp_path, fit=longer)
+    assert "4 epochs are done" in train(dataset, tmp_path, fit=longer)
     said = capsys.readouterr().out
     assert "goes on (fit.epochs 1 → 4, fit.patience 9 → none)" in said
     assert "the learning rate rises again" in said

@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import replacing
 from geoseg.training.settings import Fit
 
@@ -91,11 +92,11 @@ class History:
     def finished(self, fit: Fit) -> str | None:
         """Why the training is over, or None."""
         if self.epoch >= fit.most:
-            return f"all {fit.most} epochs are done"
+            return f"{counted(int(fit.most), 'epoch', 'are')} done, as asked for"
         if fit.max_minutes is not None and self.minutes >= fit.max_minutes:
             return f"fit.max_minutes={fit.max_minutes:g} are over"
         if fit.patience and self.epoch - self.risen >= fit.patience:
-            return f"no better validation for fit.patience={fit.patience} epochs"
+            return f"no better validation for {counted(fit.patience, 'epoch')} (fit.patience)"
         return None
 
     def minutes_left(self, fit: Fit) -> float | None:

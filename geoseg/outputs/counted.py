@@ -1,0 +1,18 @@
+"""Say how many there are of something, with noun and verb in the right number."""
+
+from __future__ import annotations
+
+SINGULAR = {"are": "is", "have": "has", "do": "does"}
+
+
+def counted(count: int, noun: str, verb: str = "") -> str:
+    """`1 scene has`, `2 scenes have`, `0 scenes have`: noun in the singular, verb in the plural.
+
+    >>> counted(1, "scene", "have")
+    '1 scene has'
+    >>> counted(2, "epoch")
+    '2 epochs'
+    """
+    if count != 1:
+        return f"{count} {noun}s {verb}".rstrip()
+    return f"1 {noun} {SINGULAR.get(verb, verb)}".rstrip()
