@@ -161,6 +161,9 @@ def _value(node: ast.expr, path: Path) -> Any:
         names = [item.name for item in _fields(path, node.func.id)]
         pairs = [*zip(names, node.args, strict=False), *((k.arg, k.value) for k in node.keywords)]
         return {str(name): _value(part, path) for name, part in pairs}
+    if isinstance(node, ast.List):
+        parts = [_value(part, path) for part in node.elts]
+        return UNKNOWN if UNKNOWN in parts else parts
     try:
         return ast.literal_eval(node)
     except ValueError:
@@ -176,8 +179,10 @@ def _find(path: Path, name: str) -> tuple[Path, ast.ClassDef | ast.expr] | None:
     for node in _parsed(path).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return path, node
-        if isinstance(node, ast.Assign) and any(ast.unparse(t) == name for t in node.targets):
-            return path, node.value
+        if isinstance(node, ast.Assign):
+            for target, value in _named(node):
+                if target == name:
+                    return path, value
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("geoseg."):
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
@@ -185,6 +190,15 @@ def _find(path: Path, name: str) -> tuple[Path, ast.ClassDef | ast.expr] | None:
                     file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
                     return _find(file, alias.name)
     return None
+
+
+def _named(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
+    """Names and values of an assignment; those of `A, B = 1, 2` one by one."""
+    for target in node.targets:
+        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            yield from zip(map(ast.unparse, target.elts), node.value.elts, strict=False)
+        else:
+            yield ast.unparse(target), node.value
 
 
 @cache
