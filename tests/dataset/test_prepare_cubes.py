@@ -416,9 +416,8 @@ def test_prediction_sees_what_validation_saw(made):
 
 
 def test_files_open_at_a_time_are_few(made, monkeypatch):
-    monkeypatch.setattr(
-        "geoseg.samples.tiles.OPEN_FILES", 10
-    )  # one tile: images, masks and the target
+    # Room for one tile: images, masks and the target.
+    monkeypatch.setattr("geoseg.scenes.neighbours.OPEN_FILES", 10)
     scenes = OpenScenes(made)
     window = Window(0, 0, 16, 16)
     first = scenes.read("west", window)[0]
@@ -481,7 +480,7 @@ def test_a_finished_or_stopped_training_goes_on(made, tmp_path):
 def test_a_refit_learns_from_val_too(made, tmp_path):
     run, fit = tmp_path / "run", Fit(**vars(QUICK) | {"epochs": 1, "refit": True})
     text = train_series(made, config_of(run, fit=fit))
-    assert "\n\ntrained once more on train and val: 1 epochs" in text
+    assert "\n\ntrained once more on train and val: 1 epoch;" in text
     weights = (run / "best.safetensors").read_bytes()
     assert weights == (run / "refit" / "best.safetensors").read_bytes()
     assert weights != (run / "refit" / "judged.safetensors").read_bytes()
