@@ -48,8 +48,8 @@ def test_the_end_has_a_reason():
     assert History().finished(Fit()) is None
     assert "2 epochs" in str(History(epoch=2).finished(Fit(epochs=2)))
     assert "max_minutes" in str(History(minutes=3).finished(Fit(max_minutes=3)))
-    assert "patience" in str(History(epoch=9, best_epoch=4).finished(Fit(patience=5)))
-    assert History(epoch=8, best_epoch=4).finished(Fit(patience=5)) is None
+    assert "patience" in str(History(epoch=9, risen=4).finished(Fit(patience=5)))
+    assert History(epoch=8, risen=4).finished(Fit(patience=5)) is None
 
 
 def test_a_lucky_epoch_is_not_the_best():
