@@ -43,10 +43,7 @@ DOORS = {
         *(f"commands.{n}" for n in HYDRA),
         "training.run.folder",
     },
-    "jinja2": {
-        *(f"{room}.report" for room in ("evaluation", "crossvalidation", "comparison")),
-        *("assessment.report", "calibration.page"),
-    },
+    "jinja2": {"outputs.page"},
     "pandas": {
         *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),
         "assessment.sampling.sample_file",

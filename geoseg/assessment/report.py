@@ -6,16 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from geoseg import __version__
 from geoseg.assessment.figures import NOT_IN, Assessment, ClassFigures, ZoneFigures
 from geoseg.assessment.intervals import Interval
-from geoseg.outputs.files import replacing
+from geoseg.outputs.page import write_page
 
 SPACE = "\u202f"
 """Narrow space that does not break a line: between thousands, and before %."""
@@ -32,11 +29,7 @@ class Report:
 
     def write(self, path: Path) -> None:
         """Raises: InputError if it can't be written."""
-        template = resources.files("geoseg.assessment").joinpath("templates/assessment.html")
-        page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-        text = page.from_string(template.read_text(encoding="utf-8")).render(self._content())
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_page(path, "geoseg.assessment", "assessment.html", self._content())
 
     def _content(self) -> dict[str, Any]:
         made = self.made

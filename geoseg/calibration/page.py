@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from geoseg import __version__
 from geoseg.calibration.fit import Judged, Pixels, reliability, scores
 from geoseg.evaluation.reliability import Reliability, diagram
 from geoseg.geo.legend import Legend
 from geoseg.models.calibration import VECTOR, Calibration
-from geoseg.outputs.files import replacing
+from geoseg.outputs.page import write_page
 
 BEFORE, AFTER = "#b3402c", "#14606b"
 BLOCKS = 60
@@ -24,12 +22,6 @@ BLOCKS = 60
 
 def write(path: Path, made: Calibration, pixels: Pixels, judged: Judged, *, legend: Legend) -> None:
     """Write the page. Raises: InputError if it can't be written."""
-    text = (
-        resources.files("geoseg.calibration")
-        .joinpath("templates/calibration.html")
-        .read_text(encoding="utf-8")
-    )
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
     content = {
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "version": __version__,
@@ -43,8 +35,7 @@ def write(path: Path, made: Calibration, pixels: Pixels, judged: Judged, *, lege
         "risk": _risk(made),
         "least": 1 / (made.blocks + 1),
     }
-    with replacing(path) as temporary:
-        temporary.write_text(template.render(content), encoding="utf-8")
+    write_page(path, "geoseg.calibration", "calibration.html", content)
 
 
 def _diagram(judged: Judged, truth: np.ndarray) -> str:

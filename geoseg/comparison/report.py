@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from geoseg import __version__
 from geoseg.comparison.places import Place
@@ -21,7 +19,7 @@ from geoseg.evaluation.report import crs_name, hectares, number, percent, say, s
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.raster import Raster
-from geoseg.outputs.files import replacing
+from geoseg.outputs.page import write_page
 
 OVERVIEW = 1000
 """Longer side of the picture of the whole map in pixels."""
@@ -41,16 +39,9 @@ class Report:
 
     def write(self, path: Path, *, origin: dict[str, Any]) -> None:
         """Write the page. origin: name → where things come from. Raises: InputError."""
-        text = (
-            resources.files("geoseg.comparison")
-            .joinpath("templates/change.html")
-            .read_text(encoding="utf-8")
-        )
-        page = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
         content = self._head() | self._matrix() | self._classes() | self._zones() | self._pictures()
         content |= {"left_out": self._left_out(), "origin": self._origin(origin)}
-        with replacing(path) as temporary:
-            temporary.write_text(page.render(content), encoding="utf-8")
+        write_page(path, "geoseg.comparison", "change.html", content)
 
     def _head(self) -> dict[str, Any]:
         made, counts = self.made, self.made.counts

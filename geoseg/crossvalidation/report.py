@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
 
 from geoseg import __version__
 from geoseg.crossvalidation.scores import Gap
 from geoseg.crossvalidation.tally import Tally
 from geoseg.evaluation.report import number, percent, say, score, shade
 from geoseg.geo.legend import Legend
-from geoseg.outputs.files import replacing
+from geoseg.outputs.page import write_page
 
 RIGHT, WRONG = (76, 168, 120), (214, 60, 76)
 """Colours of a whole row of right and wrong samples in a confusion matrix."""
@@ -43,12 +40,6 @@ class FoldReport:
 
     def write(self, path: Path, *, origin: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """Write the page. origin: name → where things come from."""
-        text = (
-            resources.files("geoseg.crossvalidation")
-            .joinpath("templates/folds.html")
-            .read_text(encoding="utf-8")
-        )
-        page = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
         content = {
             "title": self.title,
             "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -65,8 +56,7 @@ class FoldReport:
             "means": [cell for way in self.ways for cell in _means(way)],
             "origin": [(name.replace("_", " "), say(value)) for name, value in origin.items()],
         }
-        with replacing(path) as temporary:
-            temporary.write_text(page.render(content), encoding="utf-8")
+        write_page(path, "geoseg.crossvalidation", "folds.html", content)
 
     def _lead(self) -> str:
         if self.gap:

@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
 from geoseg import __version__
 from geoseg.errors import InputError
@@ -36,7 +34,7 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.legend import IGNORED, NO_DECISION, NODATA, UNDECIDED_COLOR
 from geoseg.geo.raster import Raster
 from geoseg.maps.landcover import ClassMap
-from geoseg.outputs.files import replacing
+from geoseg.outputs.page import write_page
 from geoseg.scenes.scene import Scene
 
 OVERVIEW = 1000
@@ -67,12 +65,6 @@ class Report:
 
     def write(self, path: Path, *, origin: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """Write the page. origin: name → where things come from. Raises: InputError."""
-        text = (
-            resources.files("geoseg.evaluation")
-            .joinpath("templates/report.html")
-            .read_text(encoding="utf-8")
-        )
-        page = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
         notes = list(notes)
         with Raster(self.map.path, nodata=NODATA) as file:
             overview = self._overview(file)
@@ -96,8 +88,7 @@ class Report:
             "rendering": "pixelated" if self._side() < 256 else "auto",
             "place_size": f"{self._side()} × {self._side()} pixels",
         }
-        with replacing(path) as temporary:
-            temporary.write_text(page.render(content), encoding="utf-8")
+        write_page(path, "geoseg.evaluation", "report.html", content)
 
     def _head(self) -> dict[str, Any]:
         made, scores = self.agreement, self.agreement.scores

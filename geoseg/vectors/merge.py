@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geoseg.geo.legend import UNLABELLED
+from geoseg.geo.legend import UNDECIDED
 from geoseg.vectors.components import UNIT, Components, Strips, grouped, runs
 
-NO_DECISION = UNLABELLED
+NO_DECISION = UNDECIDED
 """Code of pixels that were given no class."""
 SIDE = 1024
 """Units of length in a pixel of usual height: edges are whole numbers of them."""

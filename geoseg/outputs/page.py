@@ -1,0 +1,28 @@
+"""Write HTML pages that need nothing beside them, all in one style."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from geoseg.outputs.files import replacing
+
+
+def write_page(path: Path, room: str, name: str, content: dict[str, Any]) -> None:
+    """Write the template `name` of a room as a page, whole or not at all.
+
+    content: what the template names, besides `style`, which all pages share.
+    Raises: InputError if it can't be written.
+    """
+    style = Markup(_read("geoseg.outputs", "page.css"))
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_read(room, name))
+    with replacing(path) as temporary:
+        temporary.write_text(page.render(content | {"style": style}), encoding="utf-8")
+
+
+def _read(room: str, name: str) -> str:
+    return resources.files(room).joinpath("templates", name).read_text(encoding="utf-8")
