@@ -62,9 +62,9 @@ def watch(log: Path, act: Callable[[str], None]) -> None:
         os.write(file, b"written\n")
         return counts
 
-    def beside(*given):
+    def beside(*given, **options):
         act("side files")
-        write_side_files(*given)
+        write_side_files(*given, **options)
         act("side files")
 
     Pack.add, cog._from_below, tiff.framed = added, overview, copied

@@ -265,7 +265,7 @@ def commands_of(key):
 
 OF_EXPERIMENT = ("train", "crossvalidate")
 NOT_OURS = re.compile(
-    r"hydra|key=|file|head|direction|n_jobs|sampler|n_trials|storage|study_name|wandb|[A-Z]"
+    r"hydra|key=|python=|file|head|direction|n_jobs|sampler|n_trials|storage|study_name|wandb|[A-Z]"
 )
 
 

@@ -51,7 +51,7 @@ class Where:
     """What of a map is sampled, and what is known of it."""
 
     maps: str | None = None
-    """Output folder of predict, for strata=class_confidence."""
+    """Output folder of predict, for sample.strata=class_confidence."""
     area: Any = None
     """Vector file with the polygons within which points are drawn."""
     exclude: str | None = None

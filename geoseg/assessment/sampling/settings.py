@@ -22,7 +22,7 @@ class Sampling:
     """class, class_confidence (each class in a sure and an unsure part), none (one stratum), a
     raster of whole numbers, or zones: <vector file>:<attribute>."""
     unsure: float = 0.1
-    """Share of each class that is its unsure part, with strata=class_confidence."""
+    """Share of each class that is its unsure part, with sample.strata=class_confidence."""
     rare: Any = None
     """Classes around which a buffer is a stratum of its own, where omissions are looked for."""
     buffer: int = 0
@@ -44,7 +44,7 @@ class Sampling:
     """balanced, proportional, equal, neyman, or points by stratum {building: 75}; others get their
     share of the rest."""
     minimum: int = 50
-    """Points that a rare stratum gets, with allocation=balanced."""
+    """Points that a rare stratum gets, with sample.allocation=balanced."""
     design: str = "random"
     """random, systematic (a square grid with a random start in each stratum), or cluster."""
     reserve: float = 0.1
