@@ -113,9 +113,9 @@ class ModelCard:
         values: Any = _parsed(text)
         if isinstance(values, dict):
             values = older | values
-            # Networks of before had no path at full resolution.
+            # Networks of before had neither a path at full resolution nor one for single pixels.
             if isinstance(values.get("model"), dict):
-                values["model"] = {"detail": 0} | values["model"]
+                values["model"] = {"detail": 0, "pixels": 0} | values["model"]
         fields.check(cls, values)
         faults = Faults()
         parts: dict[str, Any] = {"bands": tuple(values["bands"])}

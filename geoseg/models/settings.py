@@ -49,6 +49,10 @@ class Model:
     detail: int = 16
     """U-Net and U-Net++: features made at full resolution and joined before the last layer, for
     objects of few pixels and for what a pixel's own spectrum tells; 0 = none."""
+    pixels: int = 32
+    """Images: units of two layers that classify each pixel by its bands and by their means and
+    spreads around it; they are fitted first, in seconds, and added to the network's logits, which
+    few labels could not teach as much; 0 = none."""
     norm: str = "batch"
     """SegNet only: batch, group, instance or layer."""
     dropout: float = 0.0
@@ -93,7 +97,7 @@ class Model:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
                 )
-        for key in ("detail", "width", "layers", "heads", "keys", "trees", "depth"):
+        for key in ("detail", "pixels", "width", "layers", "heads", "keys", "trees", "depth"):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
         for key in ("trees", "depth"):

@@ -23,7 +23,9 @@ from geoseg.models.weights import COUNTER, Loaded
 
 STEM = "stem"
 """First part of the names of a U-Net's path at full resolution, which is no encoder's."""
-DECODERS = ("decoder", "segmentation_head", "classifier", STEM)
+PIXELS = "pixels"
+"""The same of what classifies single pixels; if it does not fit, it is fitted anew in seconds."""
+DECODERS = ("decoder", "segmentation_head", "classifier", STEM, PIXELS)
 """First parts of the names of what comes after the encoder; of networks for series all before the
 classifier, and U-TAE's decoder, is encoder: what reads dates."""
 
@@ -187,7 +189,11 @@ def part_of(name: str) -> str:
 
 def _check_whole(body: Mapping[str, Tensor], fitting: Mapping[str, Tensor], *, source: str) -> None:
     """Raises: InputError if anything but the last layer would stay random."""
-    left = [name for name in body if name not in fitting and not name.endswith(COUNTER)]
+    left = [
+        name
+        for name in body
+        if name not in fitting and not name.endswith(COUNTER) and part_of(name) != PIXELS
+    ]
     if left:
         raise InputError(
             f"{source}: has no {weights.some(left)} as this network needs them;"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg.models import settings
+from geoseg.models.networks.pixels import PixelPath
 
 STRIDE = 32
 """The networks inside halve an image five times at most: their sides are multiples of this."""
@@ -26,10 +28,16 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     if model.name == "segnet":
         from geoseg.models.networks import segnet
 
-        return AnySize(segnet.build(model, channels, classes))
-    from geoseg.models.networks import smp
+        network: nn.Module = segnet.build(model, channels, classes)
+    else:
+        from geoseg.models.networks import smp
 
-    return AnySize(smp.build(model, channels, classes))
+        network = smp.build(model, channels, classes)
+    return AnySize(network, PixelPath(channels, classes, model.pixels) if model.pixels else None)
+
+
+HEADS = ("segmentation_head", "decoder")
+"""Where the last layer is: the first in the networks that have it, else the second."""
 
 
 class AnySize(nn.Module):
@@ -39,9 +47,12 @@ class AnySize(nn.Module):
     and every size works, down to one pixel.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, pixels: PixelPath | None = None) -> None:
+        """pixels: what single pixels tell, whose logits are added."""
         super().__init__()
         self.network = network
+        if pixels is not None:
+            self.pixels = pixels
 
     @property
     def encoder(self) -> nn.Module:
@@ -49,13 +60,32 @@ class AnySize(nn.Module):
         assert isinstance(encoder, nn.Module)
         return encoder
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Have the network inside say nothing yet, so that it learns what its pixels leave open."""
+        *_, last = (
+            module
+            for name, module in self.network.named_modules()
+            if isinstance(module, nn.Conv2d) and name.startswith(HEADS)
+        )
+        for weights in last.parameters():
+            weights.zero_()
+
     def forward(self, image: Tensor) -> Tensor:
         """Returns: logits (B, K, H, W) from an image (B, C, H, W)."""
         height, width = image.shape[-2:]
         below = -height % STRIDE
         # Two strides wide, since batch norm cannot train on a single value per channel.
         right = max(-width % STRIDE, 2 * STRIDE - width)
+        padded = image
         if below or right:
-            image = F.pad(image, (0, right, 0, below), mode="replicate")
-        logits: Tensor = self.network(image)
-        return logits[..., :height, :width]
+            padded = F.pad(image, (0, right, 0, below), mode="replicate")
+        logits: Tensor = self.network(padded)[..., :height, :width]
+        pixels = pixels_of(self)
+        return logits if pixels is None else logits + pixels(image)
+
+
+def pixels_of(network: nn.Module) -> PixelPath | None:
+    """What a network adds for single pixels, if it does."""
+    found = getattr(network, "pixels", None)
+    return found if isinstance(found, PixelPath) else None

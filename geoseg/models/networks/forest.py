@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg.models.networks.masked import pixel_mean
+from geoseg.models.networks.pixels import WINDOWS, neighbourhoods, seen
 from geoseg.models.networks.trees import Trees
 
-WINDOWS = (3, 5, 9, 17)
-"""Heights and widths of the neighbourhoods of a pixel."""
 INDEXED = range(4, 9)
 """Numbers of bands of which normalised differences, such as the NDVI, are features too: colours
 alone have none that tells more, and many bands have too many."""
@@ -52,7 +50,7 @@ class ImageForest(nn.Module):
         found = [neighbourhoods(images)]
         if len(self.mean) in INDEXED:
             values = images * self.std + self.mean
-            found.append(differences(values) * _seen(images))
+            found.append(differences(values) * seen(images))
         return torch.cat(found, dim=1)
 
     def _logits(self, image: Tensor) -> Tensor:
@@ -70,40 +68,11 @@ class ImageForest(nn.Module):
         return found
 
 
-def neighbourhoods(images: Tensor) -> Tensor:
-    """Features (B, 13 C, H, W) of images (B, C, H, W): the bands, and for each of WINDOWS their
-    mean, their deviation, and how far the pixel is from the mean.
-
-    What is 0 in all bands is not seen, as the scaling of bands leaves it: it counts nowhere. Every
-    pixel is summed up in the same order wherever it lies, so no window makes a difference.
-    """
-    seen = _seen(images)
-    features = [images]
-    for side in WINDOWS:
-        count = _box(seen, side).clamp_min(LEAST)
-        mean = _box(images, side) / count
-        square = _box(images.square(), side) / count
-        features += [mean, (square - mean.square()).clamp_min(0).sqrt(), (images - mean) * seen]
-    return torch.cat(features, dim=1)
-
-
 def differences(values: Tensor) -> Tensor:
     """Normalised differences (B, C (C - 1) / 2, H, W) of all pairs of bands (B, C, H, W)."""
     one, other = torch.triu_indices(values.shape[1], values.shape[1], 1, device=values.device)
     a, b = values[:, one], values[:, other]
     return (a - b) / (a.abs() + b.abs()).clamp_min(LEAST)
-
-
-def _seen(images: Tensor) -> Tensor:
-    """(B, 1, H, W): 1 where an image shows anything, else 0."""
-    return (images != 0).any(dim=1, keepdim=True).float()
-
-
-def _box(images: Tensor, side: int) -> Tensor:
-    """Means over squares; beyond the edge all is 0."""
-    half = side // 2
-    rows = F.avg_pool2d(images, (1, side), stride=1, padding=(0, half))
-    return F.avg_pool2d(rows, (side, 1), stride=1, padding=(half, 0))
 
 
 class SeriesForest(nn.Module):

@@ -19,6 +19,7 @@ from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
+from geoseg.models.card import LAST
 from geoseg.models.device import Device
 from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
@@ -26,7 +27,7 @@ from geoseg.samples.cubes import TrainCubes, ValCubes, collate
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
-from geoseg.training import advice, recipe, refit
+from geoseg.training import advice, pixels, recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described
 from geoseg.training.loop import Task, loading, read_well
@@ -159,6 +160,9 @@ def make_task(
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
     criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
+    # What goes on has its weights yet to come.
+    if not (folder / LAST).exists():
+        pixels.begin(network, train, study, counts, names)
     lesson: Objective = Supervised(criterion)
     if unlabelled:
         if part < 2:
