@@ -25,7 +25,7 @@ from geoseg.geo.band_tags import BandTags
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.models.calibration import Calibration
-from geoseg.models.settings import Model
+from geoseg.models.settings import Model, without_unset
 from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
@@ -98,6 +98,8 @@ class ModelCard:
             "statistics": self.statistics.to_dict(),
             "legend": self.legend.to_dict(),
             "tags": [tags.to_dict() for tags in self.tags],
+            # As older versions know it, where they can use it.
+            "model": without_unset(asdict(self.model)),
         }
         if self.calibration is None:
             del values["calibration"]

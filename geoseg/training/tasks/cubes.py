@@ -47,7 +47,7 @@ def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
             task=partial(task, dataset),
             again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
             opening=partial(_opening, dataset, session),
-            judged=partial(_judged, dataset, card, session.device),
+            judged=partial(_judged, dataset, card, session),
         ),
         folder,
     )
@@ -58,7 +58,7 @@ def _opening(dataset: Dataset, session: Session, network: nn.Module, task: Task)
     train: Any = task.train.dataset
     val: Any = task.val.dataset
     return (
-        f"{session.study.model.name}, {size} weights, {len(dataset.bands)} bands,"
+        f"{session.study.model.title}, {size} weights, {len(dataset.bands)} bands,"
         f" dates as they are, {len(dataset.legend)} classes, on {session}\n"
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles"
     )
@@ -84,9 +84,10 @@ def judge(
     return Scores.of(matrix.cpu().numpy(), names)
 
 
-def _judged(dataset: Dataset, card: ModelCard, device: Device, folder: Path, _: History) -> str:
+def _judged(dataset: Dataset, card: ModelCard, session: Session, folder: Path, _: History) -> str:
     """Scores of val and test tiles, by class and by date; returns what is to be said."""
-    best, _card = checkpoint.load(refit.judged(folder))
+    best, _card = checkpoint.load(refit.judged(folder), session.study.network)
+    device = session.device
     network = device.place(best)
     names, said, written = dataset.legend.names, [], {}
     for split in ("val", "test"):

@@ -19,19 +19,19 @@ from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
-from geoseg.models.device import Device
 from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
 from geoseg.samples.cubes import TrainCubes, ValCubes, collate
-from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
+from geoseg.samples.own_augment import own_augment
+from geoseg.samples.tiles import Augmentation, TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
 from geoseg.training import advice, recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described
 from geoseg.training.loop import Task, loading, read_well
-from geoseg.training.objectives import loss
 from geoseg.training.objectives.mean_teacher import MeanTeacher
+from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.supervised import Objective, Supervised
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
@@ -73,7 +73,7 @@ def builder(
         task=partial(task, dataset),
         again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
         opening=partial(_opening, dataset, session, unlabelled),
-        judged=partial(_judged, dataset, session.device),
+        judged=partial(_judged, dataset, session),
     )
 
 
@@ -120,12 +120,13 @@ def with_val(dataset: Dataset) -> Dataset:
     return dataset.with_splits(train=train + val, test=test)
 
 
-def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
+def _advice(dataset: Dataset, session: Session, folder: Path) -> str:
     """What would gain in prediction, by the best weights on val; "" if nothing does."""
     val = ValTiles(dataset)
     if not len(val):
         return ""
-    best, _ = checkpoint.load(refit.judged(folder))
+    best, _ = checkpoint.load(refit.judged(folder), session.study.network)
+    device = session.device
     miou = advice.compare(device.place(best), val, dataset.legend.names, device)
     return advice.advise(miou, str(folder))
 
@@ -150,7 +151,11 @@ def make_task(
     val: Any
     together: Any
     if dataset.reference is None:
-        varied = augment_room.build(augment)
+        varied: Augmentation = (
+            augment_room.build(augment)
+            if augment.target is None
+            else own_augment(augment, study.own.augment)
+        )
         train = TrainTiles(dataset, varied, jitter=fit.jitter, tiles=tiles)
         val, together, shown = ValTiles(dataset), gather, fit.pictures
     else:
@@ -158,7 +163,7 @@ def make_task(
         val, together, shown = ValCubes(dataset), collate, 0
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
-    criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
+    criterion = criterion_of(study, counts, names=names, ranks=ranks)
     lesson: Objective = Supervised(criterion)
     if unlabelled:
         if part < 2:
@@ -182,7 +187,7 @@ def make_task(
         network=network,
         lesson=lesson,
         **loaders(session, train, val, shuffle, collate_fn=together),
-        judge=SegmentationValidator(names),
+        judge=SegmentationValidator(names, study.own.metric),
         folder=folder,
         keep=keep,
         title=train.title,
@@ -203,7 +208,7 @@ def _opening(
     val: Any = task.val.dataset
     model = session.study.model
     lines = [
-        f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
+        f"{model.title}, {size:.1f} million weights, {len(dataset.bands)} bands,"
         f" {len(dataset.legend)} classes, on {session}",
         f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
     ]
@@ -212,8 +217,8 @@ def _opening(
     return "\n".join([*lines, recipe.said(session.study), *described(dataset, unlabelled)])
 
 
-def _judged(dataset: Dataset, device: Device, folder: Path, history: History) -> str:
+def _judged(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
     lines = []
     if history.rows and "val_miou" in history.rows[-1]:
         lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
-    return "\n".join(filter(None, [*lines, _advice(dataset, folder, device)]))
+    return "\n".join(filter(None, [*lines, _advice(dataset, session, folder)]))
