@@ -106,9 +106,10 @@ def load_target(key: str, target: str) -> Any:
         raise InputError(f"{key}={target}: can't be imported: {what_went_wrong(error)}") from None
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in vars(found) if not name.startswith("_")]
+            names = [n for n, v in vars(found).items() if getattr(v, "__module__", None) == path]
             raise InputError(
-                f"{key}={target}: {path} has no {attribute}; it has {', '.join(names[:12])}"
+                f"{key}={target}: {path} has no {attribute}"
+                + (f"; it has {', '.join(names[:12])}" if names else "")
             )
         found = getattr(found, part)
     return found

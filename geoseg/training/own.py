@@ -187,7 +187,9 @@ def _gradient(
         target.flatten()[:1] = 255
     loss = checked(criterion, logits.float().contiguous(), target)
     if not torch.isfinite(loss):
-        raise InputError(f"loss: is {float(loss)} for logits about 0; expected a finite number")
+        raise InputError(
+            f"loss: is {float(loss.detach())} for logits about 0; expected a finite number"
+        )
     whose = "model: the network's logits" if plain else "loss"
     if not loss.requires_grad:
         raise InputError(
