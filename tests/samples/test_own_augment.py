@@ -1,4 +1,4 @@
-"""Augmentations of other code keep image, labels and nodata together, or a sentence says why not."""
+"""Augmentations of other code keep image, labels and nodata together, or a fault is told."""
 
 import pickle
 import sys
@@ -52,7 +52,7 @@ def test_a_flip_moves_image_labels_and_nodata(transform):
 
 @pytest.mark.parametrize("options", [{}, {"fill_mask": 255}, {"fill": 9}])
 def test_what_a_rotation_brings_in_is_no_class_and_no_image(options):
-    """Albumentations fills masks with 0, geoseg's first class: learning that were a silent fault."""
+    """Albumentations fills masks with 0, geoseg's first class, which nobody must learn."""
     image, target, valid = sample(64)
     transform = A.Compose([A.Affine(rotate=(45, 45), p=1, **options)])
     made, found = given(transform)(image, target, valid, 3)

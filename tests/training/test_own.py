@@ -1,4 +1,4 @@
-"""Networks and losses of other code: trained, gone on with, opened again, or a sentence says why."""
+"""Networks and losses of other code: trained, gone on with, opened again, or a fault is told."""
 
 import csv
 from dataclasses import replace
@@ -36,7 +36,8 @@ class Net(nn.Module):
     margin = 0.3  # a name that geoseg's forest has for something else
     def __init__(self, channels, classes, width=4):
         super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), nn.BatchNorm2d(width))
+        first = nn.Conv2d(channels, width, 3, padding=1)
+        self.encoder = nn.Sequential(first, nn.BatchNorm2d(width))
         self.layers = nn.Sequential(self.encoder, nn.ReLU(), nn.Conv2d(width, classes, 1))
     def forward(self, image):
         return self.layers(image)
