@@ -31,6 +31,7 @@ from geoseg.models.origin import Origin
 from geoseg.models.origin import check as check_start
 from geoseg.models.settings import FOREST, Model, without_unset
 from geoseg.outputs.claims import claim
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.training import recipe
@@ -162,13 +163,15 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: FoldPlan, config: Crossvalid
     count = seeds * sum(way.folds for way in folds.ways)
     dealt = f"{' and '.join(parts)}, × {seeds} seed{'s' if seeds > 1 else ''}"
     if config.model.name == FOREST:
-        return f"{count} forests: {dealt}"
+        return f"{counted(count, 'forest')}: {dealt}"
     ends = [f"{fit.most} epochs"] if math.isfinite(fit.most) else []
     ends += [f"{fit.max_minutes:g} minutes"] if fit.max_minutes is not None else []
     terms = recipe.terms(config.loss, config.model)
     loss = config.loss.target or " + ".join(f"{weight:g} {name}" for name, weight in terms.items())
     name = config.model.target or config.model.name
-    return f"{count} trainings of {name}, of {' or '.join(ends)} each: {dealt}; loss {loss}"
+    return (
+        f"{counted(count, 'training')} of {name}, of {' or '.join(ends)} each: {dealt}; loss {loss}"
+    )
 
 
 def _study(config: CrossvalidateConfig) -> TrainingSettings:

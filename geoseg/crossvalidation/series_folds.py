@@ -17,6 +17,7 @@ from geoseg.dataset.sample_split import Units, centres_m, has_places, nearest_m
 from geoseg.dataset.samples import SAMPLES, Samples, SeriesDataset
 from geoseg.errors import Faults, InputError
 from geoseg.models.settings import FOREST, OWN, SERIES_NETWORKS, Model
+from geoseg.outputs.counted import counted
 from geoseg.training.checks import MAP_NETWORKS
 
 FitSamples = Callable[..., np.ndarray]
@@ -72,7 +73,10 @@ class SeriesFolds:
             )
         truth = self.dataset.legend.encode(self.samples.code[held].astype(np.uint8))
         right = float((found.argmax(axis=1) == truth).mean())
-        said = f"{len(rest)} samples train, {100 * right:.1f} % of {len(held)} held out are right"
+        said = (
+            f"trained on {counted(len(rest), 'sample')}, {100 * right:.1f} % of {len(held)}"
+            " held out are right"
+        )
         return np.asarray(found, np.float32), said
 
     def judged(self, way: Way, seeds: Sequence[int], results: Sequence[np.ndarray]) -> Judged:

@@ -26,6 +26,7 @@ from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.models.calibration import Calibration
 from geoseg.models.settings import Model, without_unset
+from geoseg.outputs.counted import counted
 from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
@@ -229,7 +230,10 @@ def _statistics(values: Any, bands: Sequence[str]) -> BandStatistics:
     faults = Faults()
     for name, column in values.items():
         if len(column) != len(bands):
-            faults.add(f"statistics.{name}: {len(column)} values for {len(bands)} bands")
+            faults.add(
+                f"statistics.{name}: {counted(len(column), 'value')} for"
+                f" {counted(len(bands), 'band')}"
+            )
         elif not all(map(_is_finite, column)):
             faults.add(f"statistics.{name}: not finite ({fields.shown(column)})")
     faults.raise_if_any()
@@ -259,7 +263,7 @@ def _check_common(values: dict[str, Any], faults: Faults) -> None:
         faults.add(f"bands: {fields.shown(bands)}, expected a name for each")
     twice = [band for band, count in Counter(bands).items() if count > 1]
     if twice:
-        faults.add(f"bands: {', '.join(twice[:3])} stands there more than once")
+        faults.add(f"bands: {', '.join(twice[:3])} named more than once")
     try:
         real = np.dtype(values["dtype"]).kind in "uif"
     except TypeError:

@@ -20,6 +20,7 @@ from geoseg.geo.legend import NO_DECISION, NODATA, Legend, canonical
 from geoseg.maps.folder import DONE, FILES, NAME
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
+from geoseg.outputs.counted import counted
 from geoseg.outputs.csv_cells import cell
 from geoseg.outputs.files import clearing, read_note, replacing, write_json
 from geoseg.outputs.lock import alone
@@ -110,7 +111,10 @@ def predict_table(
     for text in warnings:
         summary.warn(text)
     _summarize(summary, made, card.legend, len(every))
-    summary.note(f"{len(every)} samples in {seconds:.1f} s ({len(every) / seconds:.0f} per second)")
+    summary.note(
+        f"{counted(len(every), 'sample')} in {seconds:.1f} s ({len(every) / seconds:.0f} per"
+        " second)"
+    )
     summary.note(f"classes: {out / CLASSES}")
     return summary
 

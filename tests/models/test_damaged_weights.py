@@ -202,7 +202,7 @@ NAN, INF = float("nan"), float("inf")
         (of("bands", value=[]), "bands: []"),
         (of("bands", value=["red", 7]), "bands: ['red', 7], expected a list, each a text"),
         (of("bands", value="rg"), "bands: 'rg', expected a list"),
-        (of("bands", value=["red", "red"]), "red stands there more than once"),
+        (of("bands", value=["red", "red"]), "red named more than once"),
         (of("bands", value=["red", "green", "blue"]), "statistics.mean: 2 values for 3 bands"),
         (of("model", "encoder", value=7), "model.encoder: 7, expected a text"),
         (of("model", "name", value="from the future"), "model.name=from the future"),

@@ -281,7 +281,7 @@ def test_masks_by_tile_name_and_time(tmp_path):
     assert all("east" in path for path in east.masks)
     assert len(west.masks) == 3
     assert (whole(west)[0] == IMAGE).all()
-    assert any("1 masks belong to no image" in note for note in east.notes)
+    assert any("1 mask without an image" in note for note in east.notes)
 
 
 def test_masks_in_the_folder_of_the_images(tmp_path):

@@ -17,6 +17,7 @@ from geoseg.evaluation.by_date import ByDate
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.samples.cubes import Batch, Cube, ValCubes, collate
 from geoseg.training import recipe, refit
@@ -60,7 +61,7 @@ def _opening(dataset: Dataset, session: Session, network: nn.Module, task: Task)
     return (
         f"{session.study.model.title}, {size} weights, {len(dataset.bands)} bands,"
         f" dates as they are, {len(dataset.legend)} classes, on {session}\n"
-        f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles"
+        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}"
     )
 
 
@@ -96,7 +97,7 @@ def _judged(dataset: Dataset, card: ModelCard, session: Session, folder: Path, _
             continue
         scores = judge(network, DataLoader(cubes, collate_fn=collate), names, device=device)
         written[split] = scores.to_dict()
-        said.append(f"{split}: {len(cubes)} tiles\n{scores.table()}")
+        said.append(f"{split}: {counted(len(cubes), 'tile')}\n{scores.table()}")
         if split == "val":
             some = sorted({int(n) for n in np.linspace(0, len(cubes) - 1, CURVE_TILES)})
             batches = list(DataLoader(Subset(cubes, some), collate_fn=collate))

@@ -19,6 +19,7 @@ from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
+from geoseg.outputs.counted import counted
 from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
 from geoseg.samples.cubes import TrainCubes, ValCubes, collate
@@ -210,7 +211,7 @@ def _opening(
     lines = [
         f"{model.title}, {size:.1f} million weights, {len(dataset.bands)} bands,"
         f" {len(dataset.legend)} classes, on {session}",
-        f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
+        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}",
     ]
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []

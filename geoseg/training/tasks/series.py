@@ -18,6 +18,7 @@ from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
 from geoseg.models.view import view_of
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.samples.draw import part_of
 from geoseg.samples.predict import PREDICTED, predict_samples
@@ -132,7 +133,8 @@ class SeriesLearning:
         return (
             f"{study.model.title}, {size} weights, {len(dataset.bands)} bands, {dates},"
             f" {len(dataset.legend)} classes, on {self.session}\n"
-            f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}\n"
+            f"{counted(len(train), 'train sample')}, {counted(len(val), 'val sample')},"
+            f" one per {dataset.unit}\n"
             f"{recipe.said(study)}"
         )
 
@@ -172,7 +174,7 @@ def judge_splits(
 
         scores = judge()
         written[split] = scores.to_dict()
-        said.append(f"{split}: {len(samples)} samples\n{scores.table(dataset.unit)}")
+        said.append(f"{split}: {counted(len(samples), 'sample')}\n{scores.table(dataset.unit)}")
         if split == "val":
             curve = ByDate.measure(judge, dataset.days, dataset.reference)
             curve.save(folder)
