@@ -152,12 +152,7 @@ def make_task(
     val: Any
     together: Any
     if dataset.reference is None:
-        varied: Augmentation = (
-            augment_room.build(augment)
-            if augment.target is None
-            else own_augment(augment, study.own.augment)
-        )
-        train = TrainTiles(dataset, varied, jitter=fit.jitter, tiles=tiles)
+        train = TrainTiles(dataset, _augmentation(study), jitter=fit.jitter, tiles=tiles)
         val, together, shown = ValTiles(dataset), gather, fit.pictures
     else:
         train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
@@ -195,6 +190,13 @@ def make_task(
         difficulty=difficulty,
         pictures=pictures,
     )
+
+
+def _augmentation(study: TrainingSettings) -> Augmentation:
+    """What varies the train tiles."""
+    if study.augment.target is None:
+        return augment_room.build(study.augment)
+    return own_augment(study.augment, study.own.augment)
 
 
 def _opening(
