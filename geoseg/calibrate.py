@@ -9,6 +9,7 @@ from geoseg.calibration.calibrate import calibrate
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.commands.run import run
 from geoseg.errors import Faults
+from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 
 
@@ -29,6 +30,7 @@ class CalibrateConfig:
     """Test-time augmentation that predict will use: none, flips or d4."""
     calibrate: CalibrationSettings = field(default_factory=CalibrationSettings)
     predict: InferenceSettings = field(default_factory=InferenceSettings)
+    model: OwnTarget = field(default_factory=OwnTarget)
     overwrite: bool = False
     """Replace an output that was made with other settings."""
 
@@ -47,7 +49,7 @@ def main(cfg: CalibrateConfig) -> None:
         if value is None:
             faults.add(f"{name}: none given; set {name}={example}")
     faults.raise_if_any()
-    network = TrainedNetwork.open(checkpoint, cfg.predict, tta=cfg.tta)
+    network = TrainedNetwork.open(checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
     made = calibrate(
         network, str(dataset), str(out),
         split=cfg.split, settings=cfg.calibrate, overwrite=cfg.overwrite,

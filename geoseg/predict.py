@@ -10,6 +10,7 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
+from geoseg.models.settings import OwnTarget
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.parcels import read_parcels
 from geoseg.prediction.images import predict
@@ -51,6 +52,7 @@ class PredictConfig:
     tiling: TilingChoice = field(default_factory=TilingChoice)
     predict: InferenceSettings = field(default_factory=InferenceSettings)
     engine: Engine = field(default_factory=Engine)
+    model: OwnTarget = field(default_factory=OwnTarget)
     tta: str = "none"
     """Test-time augmentation: none, flips (mean over 4 mirrorings), or d4 (over all 8 symmetries);
     takes 4 or 8 times as long."""
@@ -74,7 +76,7 @@ def main(cfg: PredictConfig) -> None:
         cfg = replace(cfg, out=cfg.out or "maps/demo")
     if cfg.checkpoint is None:
         raise InputError("checkpoint: none given; set checkpoint=<run folder or .safetensors>")
-    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta)
+    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
     report = (_images if network.card.series is None else _series)(cfg, network)
     print(report)
     if isinstance(report, PredictionReport):

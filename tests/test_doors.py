@@ -20,7 +20,7 @@ DOORS = {
     "rasterio": {"geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"},
     "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
     "pyogrio": {"geo.vector", "vectors.feature_stream", "demo.layer"},
-    "albumentations": {"samples.augment"},
+    "albumentations": {"samples.augment", "samples.own_augment"},
     "segmentation_models_pytorch": {"models.networks.smp", "prediction.backends.merge"},
     "lightning": {
         *RUN_LOOP,

@@ -131,25 +131,7 @@ class Assessment:
                 {"name": p.name, "hectares": p.hectares, "units": p.units, "points_drawn": p.n}
                 for p in self.sample.parts
             ],
-            "zones": [
-                {
-                    "name": z.name,
-                    "points": z.points,
-                    "hectares": z.hectares,
-                    "overall_accuracy": z.overall.to_dict() if z.overall else None,
-                    "classes": [
-                        {
-                            "name": name,
-                            "hectares": one.to_dict() if one else None,
-                            "hectares_in_map": mapped,
-                        }
-                        for name, one, mapped in zip(
-                            self.legend.names, z.areas, z.mapped, strict=True
-                        )
-                    ],
-                }
-                for z in self.zones
-            ],
+            "zones": self._zones(),
             "interpreters": {
                 "points": self.interpreters.points,
                 "same": self.interpreters.same,
@@ -162,6 +144,26 @@ class Assessment:
             "notes": self.notes,
             "origin": self.origin,
         }
+
+    def _zones(self) -> list[dict[str, Any]]:
+        """Content of accuracy.json by zone."""
+        return [
+            {
+                "name": z.name,
+                "points": z.points,
+                "hectares": z.hectares,
+                "overall_accuracy": z.overall.to_dict() if z.overall else None,
+                "classes": [
+                    {
+                        "name": name,
+                        "hectares": one.to_dict() if one else None,
+                        "hectares_in_map": mapped,
+                    }
+                    for name, one, mapped in zip(self.legend.names, z.areas, z.mapped, strict=True)
+                ],
+            }
+            for z in self.zones
+        ]
 
     @property
     def origin(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from geoseg.geo.legend import IGNORED, Legend, canonical
 from geoseg.geo.vector import Layer
 from geoseg.labels.shapes import project
 from geoseg.labels.source import LabelSource
+from geoseg.outputs.counted import counted
 
 NAMED = 8
 """Points named in a message."""
@@ -70,7 +71,8 @@ def read_references(sample: SampleFile, points: str | None = None) -> References
     strange = ids[at < 0].tolist()
     if strange:
         warnings.append(
-            f"{path}: {len(strange)} points that were not drawn (id {_few(strange)}) are left out:"
+            f"{path}: {counted(len(strange), 'point')} that the sample did not draw (id"
+            f" {_few(strange)}) left out:"
             " a point that somebody chose is no random one"
         )
     if (at < 0).all():

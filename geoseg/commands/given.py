@@ -23,7 +23,8 @@ _QUIET = {"run": {"dir": "."}, "output_subdir": None}
 """What `command.record` writes of Hydra, and what always holds: it leaves nothing of its own."""
 _LOGS = ("override hydra/job_logging", "override hydra/hydra_logging")
 _REACHING = {"engine.address", "fit.logger"}
-"""Settings that lead to other machines; they are to be given on the command line."""
+"""Settings that lead to other machines; they are to be given on the command line, as is every
+`target`, which names code that is run."""
 _LOCAL = {"tensorboard", "none", None}
 _PLAIN = re.compile(r"\$\{[\w.\[\]]+\}")
 """A reference to another setting: ${model.name}."""
@@ -180,8 +181,13 @@ def _is_unsafe(text: str) -> bool:
     return "${" in _PLAIN.sub("", text) or text in ("_target_", "_partial_", "_recursive_")
 
 
+def _reaches(key: str) -> bool:
+    """Whether a setting leads to other machines or to code."""
+    return key in _REACHING or re.split(r"[.@/]", key)[-1] == "target"
+
+
 def _harmless(value: Any, key: str, left_out: list[str]) -> Any:
-    if key in _REACHING and value not in _LOCAL:
+    if _reaches(key) and value not in (*_LOCAL,):
         left_out.append(f"{key}={value}"[:80])
         return _GONE
     if isinstance(value, dict):
@@ -213,7 +219,9 @@ def _params(hydra: Any, fields: set[str], left_out: list[str]) -> dict[str, Any]
             left_out.append(f"hydra.{key}")
         for name, tried in params.items() if isinstance(params, dict) else ():
             root = re.split(r"[.@/]", str(name).lstrip("+~"))[0]
-            if root in fields | {"experiment"} and not _is_unsafe(str(tried)):
+            whole = f"{str(name).lstrip('+~')}={tried}"
+            reaching = _reaches(str(name).lstrip("+~")) or re.search(r"\btarget\b", whole)
+            if root in fields | {"experiment"} and not _is_unsafe(str(tried)) and not reaching:
                 kept[str(name)] = tried
             else:
                 left_out.append(f"hydra.sweeper.params.{name}"[:80])

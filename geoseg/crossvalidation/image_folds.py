@@ -19,6 +19,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.evaluation.accuracy import Scores
 from geoseg.geo.vector import write_layer
 from geoseg.models.settings import Model
+from geoseg.outputs.counted import counted
 from geoseg.training.checks import check_dataset
 
 FitTiles = Callable[..., np.ndarray]
@@ -88,7 +89,8 @@ class ImageFolds:
         scores = Scores.of(found, self.dataset.legend.names)
         count = f"{int(found.sum()):,}".replace(",", " ")
         return (
-            f"{len(train)} tiles train, {100 * scores.overall_accuracy:.1f} % of {count} pixels"
+            f"trained on {counted(len(train), 'tile')}, {100 * scores.overall_accuracy:.1f} % of"
+            f" {count} pixels"
             f" held out are right, mIoU {scores.miou:.3f}"
         )
 

@@ -29,11 +29,14 @@ from geoseg.evaluation.accuracy import write_confusion_csv
 from geoseg.models.card import weights_hash
 from geoseg.models.origin import Origin
 from geoseg.models.origin import check as check_start
-from geoseg.models.settings import FOREST, Model
+from geoseg.models.settings import FOREST, Model, without_unset
 from geoseg.outputs.claims import claim
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.training import recipe
+from geoseg.training.cards import card_of, card_of_samples
+from geoseg.training.checks import check_own_series
 from geoseg.training.run import folder as command
 from geoseg.training.settings import ANYWHERE, TrainingSettings
 
@@ -88,6 +91,8 @@ def crossvalidate(
     settings["data"] = _digest(dataset.folder, folds.table)
     if start is not None:
         settings["weights"] = weights_hash(start.path)
+    if _study(config).has_own:
+        _check_own(dataset, config)
     out = Path(config.run)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
@@ -145,6 +150,8 @@ def _settings(config: CrossvalidateConfig, draw: FoldPlan, *, of_series: bool) -
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", *unused)}
     settings["random"] = draw.random
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    for room in command.OWNABLE & settings.keys():
+        settings[room] = without_unset(settings[room])
     del settings["split"]["buffer_m" if of_series else "column"]
     return settings
 
@@ -156,22 +163,39 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: FoldPlan, config: Crossvalid
     count = seeds * sum(way.folds for way in folds.ways)
     dealt = f"{' and '.join(parts)}, × {seeds} seed{'s' if seeds > 1 else ''}"
     if config.model.name == FOREST:
-        return f"{count} forests: {dealt}"
+        return f"{counted(count, 'forest')}: {dealt}"
     ends = [f"{fit.most} epochs"] if math.isfinite(fit.most) else []
     ends += [f"{fit.max_minutes:g} minutes"] if fit.max_minutes is not None else []
     terms = recipe.terms(config.loss, config.model)
-    loss = " + ".join(f"{weight:g} {name}" for name, weight in terms.items())
+    loss = config.loss.target or " + ".join(f"{weight:g} {name}" for name, weight in terms.items())
+    name = config.model.target or config.model.name
     return (
-        f"{count} trainings of {config.model.name}, of {' or '.join(ends)} each: {dealt};"
-        f" loss {loss}"
+        f"{counted(count, 'training')} of {name}, of {' or '.join(ends)} each: {dealt}; loss {loss}"
     )
+
+
+def _study(config: CrossvalidateConfig) -> TrainingSettings:
+    return TrainingSettings(
+        config.model, config.loss, config.fit, config.series, config.seed, augment=config.augment
+    )
+
+
+def _check_own(dataset: SeriesDataset | Dataset, config: CrossvalidateConfig) -> None:
+    """Try what is not geoseg's, before anything is written. Raises: InputError."""
+    study = _study(config)
+    if isinstance(dataset, SeriesDataset):
+        check_own_series(config.fit, config.model, config.augment)
+        card = card_of_samples(dataset, study, dataset.statistics)
+    else:
+        card = card_of(dataset, config.model)
+    from geoseg.training.own import check_own
+
+    check_own(study, card)
 
 
 def _fitting(config: CrossvalidateConfig, fit_fold: FitFold | None, *, of_series: bool) -> FitFold:
     """Trains and judges as the settings say: (dataset, train, held_out, *, seed) → result."""
-    study = TrainingSettings(
-        config.model, config.loss, config.fit, config.series, config.seed, augment=config.augment
-    )
+    study = _study(config)
     fit = fit_fold or _network(of_series=of_series, forest=config.model.name == FOREST)
 
     def fit_with(dataset: Any, train: Any, held_out: Any, *, seed: int) -> np.ndarray:
@@ -225,7 +249,7 @@ def _write(
     }
     write_json(out / SCORES, values)
     shown = {k: v for k, v in origin.items() if not isinstance(v, dict)}
-    network = settings["model"]["name"]
+    network = settings["model"].get("target") or settings["model"]["name"]
     shown |= {"network": network, "seeds": list(first.seeds)}
     if network != FOREST:
         shown["epochs"] = settings["fit"]["epochs"]

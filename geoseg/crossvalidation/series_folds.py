@@ -16,7 +16,8 @@ from geoseg.crossvalidation.scores import Judged, write_predictions
 from geoseg.dataset.sample_split import Units, centres_m, has_places, nearest_m
 from geoseg.dataset.samples import SAMPLES, Samples, SeriesDataset
 from geoseg.errors import Faults, InputError
-from geoseg.models.settings import FOREST, SERIES_NETWORKS, Model
+from geoseg.models.settings import FOREST, OWN, SERIES_NETWORKS, Model
+from geoseg.outputs.counted import counted
 from geoseg.training.checks import MAP_NETWORKS
 
 FitSamples = Callable[..., np.ndarray]
@@ -72,7 +73,10 @@ class SeriesFolds:
             )
         truth = self.dataset.legend.encode(self.samples.code[held].astype(np.uint8))
         right = float((found.argmax(axis=1) == truth).mean())
-        said = f"{len(rest)} samples train, {100 * right:.1f} % of {len(held)} held out are right"
+        said = (
+            f"trained on {counted(len(rest), 'sample')}, {100 * right:.1f} % of {len(held)}"
+            " held out are right"
+        )
         return np.asarray(found, np.float32), said
 
     def judged(self, way: Way, seeds: Sequence[int], results: Sequence[np.ndarray]) -> Judged:
@@ -112,7 +116,7 @@ class SeriesFolds:
 def _check_settings(model: Model, draw: FoldPlan) -> None:
     """Raises: InputError for what only images know."""
     faults = Faults()
-    known = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST]
+    known = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST, OWN]
     if model.name not in known:
         faults.add(f"model.name={model.name}: not for samples; choose from {', '.join(known)}")
     if draw.split.by == "scene":

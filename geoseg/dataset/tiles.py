@@ -18,6 +18,7 @@ from geoseg.geo.grid import Window
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import write_layer
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.received import sqlite_file
@@ -156,7 +157,9 @@ class Dataset:
                 faults.add(f"{source}: {scene.name}: {scene.grid.height} × {scene.grid.width}")
         if self.scenes and len(self.statistics.mean) != len(self.bands):
             count = len(self.statistics.mean)
-            faults.add(f"{source}: statistics of {count} bands, scenes of {len(self.bands)}")
+            faults.add(
+                f"{source}: statistics of {counted(count, 'band')}, scenes of {len(self.bands)}"
+            )
         faults.raise_if_any()
 
     @classmethod

@@ -141,14 +141,7 @@ def evaluate(
     if by_zone is not None:
         by_zone.write(out / ZONES)
     write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
-    origin = {
-        "map": found.path,
-        "map_sha256": _sha256(found.path),
-        "model": found.tags.get(MODEL_TAG),
-        "map_made_by_geoseg": found.tags.get(VERSION_TAG),
-        "evaluated_by_geoseg": __version__,
-        **truth.settings,
-    }
+    origin = _origin(found, truth)
     by_zone_ = {} if by_zone is None else {"zones": by_zone.to_list()}
     write_json(out / "scores.json", _scores(made, found, origin) | by_zone_)
     chosen = choose(made.places, -(-showing.pictures // 3))
@@ -156,6 +149,18 @@ def evaluate(
     page = Report(found, truth, made, chosen, tuple(scenes), by_zone)
     page.write(out / REPORT, origin=origin, notes=notes)
     return Evaluation(made, out)
+
+
+def _origin(found: ClassMap, truth: Truth) -> dict[str, Any]:
+    """Where the scores come from."""
+    return {
+        "map": found.path,
+        "map_sha256": _sha256(found.path),
+        "model": found.tags.get(MODEL_TAG),
+        "map_made_by_geoseg": found.tags.get(VERSION_TAG),
+        "evaluated_by_geoseg": __version__,
+        **truth.settings,
+    }
 
 
 def _nothing(found: ClassMap, made: Agreement) -> str:

@@ -149,7 +149,9 @@ class Legend:
                 seen[getattr(c, what)] = seen.get(getattr(c, what), 0) + 1
             for value, count in seen.items():
                 if count > 1:
-                    faults.add(f"{source}: {what} {value} stands {count} times; each needs its own")
+                    faults.add(
+                        f"{source}: {what} {value} appears {count} times; each needs its own"
+                    )
         owner: dict[str, str] = {}
         for c in classes:
             for value in c.values:

@@ -233,7 +233,8 @@ def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> 
     summary.table("classes of the mosaic", ("class", "hectares", "share"), rows)
     copied = sum(grid.offset(part.map.grid) is not None for part in parts)
     summary.note(
-        f"{len(parts)} maps, {copied} copied as they are, {len(parts) - copied} warped (nearest);"
+        f"{counted(len(parts), 'map')}, {copied} copied unchanged, {len(parts) - copied} warped"
+        " (nearest);"
         f" {grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m,"
         f" {counts[NODATA] / grid.window.area:.1%} of them without map"
     )
@@ -262,7 +263,7 @@ def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     missing = [name for name in scenes if name not in have | made]
     if others:
         shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
-        summary.note(f"{len(others)} maps of {folder} are not in this mosaic: {shown}")
+        summary.note(f"{counted(len(others), 'map')} of {folder} not in this mosaic: {shown}")
     if missing:
         shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         summary.warn(

@@ -25,7 +25,8 @@ from geoseg.geo.band_tags import BandTags
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.models.calibration import Calibration
-from geoseg.models.settings import Model
+from geoseg.models.settings import Model, without_unset
+from geoseg.outputs.counted import counted
 from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
@@ -98,6 +99,8 @@ class ModelCard:
             "statistics": self.statistics.to_dict(),
             "legend": self.legend.to_dict(),
             "tags": [tags.to_dict() for tags in self.tags],
+            # As older versions know it, where they can use it.
+            "model": without_unset(asdict(self.model)),
         }
         if self.calibration is None:
             del values["calibration"]
@@ -227,7 +230,10 @@ def _statistics(values: Any, bands: Sequence[str]) -> BandStatistics:
     faults = Faults()
     for name, column in values.items():
         if len(column) != len(bands):
-            faults.add(f"statistics.{name}: {len(column)} values for {len(bands)} bands")
+            faults.add(
+                f"statistics.{name}: {counted(len(column), 'value')} for"
+                f" {counted(len(bands), 'band')}"
+            )
         elif not all(map(_is_finite, column)):
             faults.add(f"statistics.{name}: not finite ({fields.shown(column)})")
     faults.raise_if_any()
@@ -257,7 +263,7 @@ def _check_common(values: dict[str, Any], faults: Faults) -> None:
         faults.add(f"bands: {fields.shown(bands)}, expected a name for each")
     twice = [band for band, count in Counter(bands).items() if count > 1]
     if twice:
-        faults.add(f"bands: {', '.join(twice[:3])} stands there more than once")
+        faults.add(f"bands: {', '.join(twice[:3])} named more than once")
     try:
         real = np.dtype(values["dtype"]).kind in "uif"
     except TypeError:

@@ -15,7 +15,9 @@ from geoseg.errors import InputError
 from geoseg.models.card import BEST, ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series, forest
-from geoseg.models.settings import FOREST
+from geoseg.models.own import build as build_own
+from geoseg.models.own import check_named
+from geoseg.models.settings import FOREST, OWN
 from geoseg.outputs.files import replacing
 from geoseg.received import tensor_file
 from geoseg.received.tensor_file import CHECKSUM, checksum
@@ -49,6 +51,12 @@ def copy(source: str | Path, path: str | Path, card: ModelCard) -> None:
 def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
     # Copies in the plain layout: the file must not depend on how the network lies in memory.
     weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
+    seen: set[int] = set()
+    for name, tensor in weights.items():
+        if tensor.data_ptr() in seen:
+            # Of layers that share weights: safetensors takes no tensor twice.
+            weights[name] = tensor.clone()
+        seen.add(tensor.data_ptr())
     _write_tensors(path, weights, metadata)
 
 
@@ -67,13 +75,20 @@ def _write_tensors(
             raise InputError(f"{path}: can't be written ({error}); is the disk full?") from None
 
 
-def build(card: ModelCard) -> nn.Module:
-    """The network of a card, its weights still to be loaded."""
+def build(card: ModelCard, named: Any = None) -> nn.Module:
+    """The network of a card, its weights still to be loaded.
+
+    named: an own network, which is built only if its user says which: its import path or a module.
+    Raises: InputError if it is another, or can't be built.
+    """
+    if card.model.name == OWN:
+        check_named(card, named, "this network")
+        return build_own(card.model, len(card.bands), len(card.legend), named)
     return build_for(card, len(card.bands), len(card.legend))
 
 
 def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
-    """The network of a card, but for so many bands and classes, with random weights."""
+    """A network of geoseg as a card says, but for so many bands and classes; random weights."""
     if card.model.name == FOREST:
         if card.series is None:
             return forest.ImageForest(classes, card.statistics.mean, card.statistics.std)
@@ -84,15 +99,17 @@ def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
     return build_series.build(card.model, channels, classes, dates=len(grid) if grid else None)
 
 
-def load(path: str | Path) -> tuple[nn.Module, ModelCard]:
+def load(path: str | Path, named: Any = None) -> tuple[nn.Module, ModelCard]:
     """The network of a file, ready to predict (on the CPU, float32), and its card.
 
+    named: as of `build`.
     Raises: InputError if the file is missing, cut short, or of another program or version.
     """
     card = ModelCard.read(path)
     tensor_file.check(path)
+    check_named(card, named, path)
     try:
-        network = build(card)
+        network = build(card, named)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
@@ -106,7 +123,13 @@ def load(path: str | Path) -> tuple[nn.Module, ModelCard]:
 
 
 def _misfit(path: str | Path, error: Exception, card: ModelCard) -> InputError:
-    cause = (str(error).splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines()] or [type(error).__name__]
+    cause = lines[0]
+    if card.model.name == OWN:
+        return InputError(
+            f"{path}: weights that do not fit the network ({' '.join(lines[:2])}); take the code"
+            f" and the options of {card.model.target} with which it was trained"
+        )
     return InputError(
         f"{path}: weights that do not fit their card ({cause}); predict with the version of"
         f" geoseg that trained them ({card.version})"

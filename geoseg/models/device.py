@@ -55,7 +55,7 @@ class Device:
 
     def place(self, network: nn.Module) -> nn.Module:
         """Move a network there, in the layout in which convolutions are fastest."""
-        return network.to(self.torch).to(memory_format=torch.channels_last)
+        return laid_out(network.to(self.torch))
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which forward passes run in the precision.
@@ -63,6 +63,13 @@ class Device:
         To be held open over many passes: weights are converted once per context.
         """
         return torch.autocast(self.torch.type, self.dtype, enabled=self.precision != "32")
+
+
+def laid_out(network: nn.Module) -> nn.Module:
+    """A network in the layout in which convolutions are fastest; those in 3D have no such one."""
+    if any(tensor.ndim == 5 for tensor in (*network.parameters(), *network.buffers())):
+        return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def choose(device: str = "auto", precision: str = "auto") -> Device:

@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import BEST, ENCODER, LAST, EncoderCard, ModelCard, find_card, weights_hash
-from geoseg.models.settings import FOREST, Model
+from geoseg.models.settings import FOREST, OWN, Model
 from geoseg.received import tensor_file
 from geoseg.scenes.bands import in_order, is_nameless, nominal_range
 
@@ -63,6 +63,11 @@ class Origin:
             faults.add(
                 f"model.weights={self.path}: a forest, whose trees no network can start from; give"
                 " the run of a network, or null"
+            )
+        elif theirs.name == OWN:
+            faults.add(
+                f"model.weights={self.path}: of {theirs.target}, which is code outside geoseg; no"
+                f" {model.name} can start from its weights: give another run, or null"
             )
         elif model.for_series or theirs.for_series:
             for fault in _series_faults(theirs, model):

@@ -7,9 +7,12 @@ should wait for torch to see `--help` or a misspelt key.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
+from typing import Any
 
 from geoseg.errors import Faults
+from geoseg.received.keys import OPTIONS
+from geoseg.received.target import check_target
 
 ARCHITECTURES = (
     "unet",
@@ -23,12 +26,19 @@ ARCHITECTURES = (
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
 FOREST = "forest"
 """Decision trees, for images and for series of parcels or pixels: no network, but used like one."""
+OWN = "own"
+"""A network that `target` names, or that was given in Python."""
 CELLS = ("lstm", "gru")
 KEEPS = ("encoder", "network")
 POOLINGS = ("attention", "last")
 FILLS = ("auto", "none", "linear")
 NORMS = ("batch", "group", "instance", "layer")
 PRECISIONS = ("auto", "32", "bf16", "16")
+GROUPED = {
+    "encoder": ("resnet18", "vgg16_bn", "mit_b0"),
+    "dropout": (0.0, 0.1, 0.2, 0.5),
+}
+"""Settings that come with a ready-made group, such as the usual model=unet, and not from a user."""
 
 
 @dataclass
@@ -73,6 +83,11 @@ class Model:
     """LSTM only: attention over the dates, or the last state."""
     shape: bool = True
     """PSE-TAE and L-TAE only: the parcels' perimeter, area, ratio and cover go in too."""
+    target: str | None = None
+    """An own network instead: module:attribute, a class or function that is called with the number
+    of bands, the number of classes and the options; docs/own.md says what it takes and gives."""
+    options: dict[str, Any] = field(default_factory=dict, metadata=OPTIONS)
+    """Arguments for model.target, as in model.options.width=32."""
     trees: int = 0
     """Forest only: how many; 0 = 40 for images, 200 for series."""
     depth: int = 0
@@ -81,7 +96,15 @@ class Model:
 
     @property
     def for_series(self) -> bool:
+        """Whether geoseg's network of this name is; an own one is for what it is trained on."""
         return self.name in SERIES_NETWORKS
+
+    @property
+    def title(self) -> str:
+        """The network's name for people."""
+        if self.name == OWN:
+            return str(self.target)
+        return self.name if self.for_series else f"{self.name} {self.encoder}"
 
     def trained(self) -> Model:
         """As a model card keeps it: with what it started from, a trained network is done."""
@@ -89,8 +112,17 @@ class Model:
 
     def __post_init__(self) -> None:
         faults = Faults()
+        with faults.collect():
+            check_target("model", self.target, self.options)
+        if self.target is not None:
+            self._become_own(faults)
         known = (*ARCHITECTURES, *SERIES_NETWORKS, FOREST)
-        if self.name not in known:
+        if self.name == OWN and self.target is None:
+            faults.add(
+                "model.name=own: an own network is named by model.target=module:attribute; a run's"
+                " settings never do that by themselves"
+            )
+        elif self.name not in (*known, OWN):
             faults.add(f"model.name={self.name}: unknown; choose from {', '.join(known)}")
         for key, choice in (("cell", CELLS), ("pooling", POOLINGS), ("keep", KEEPS)):
             if getattr(self, key) not in choice:
@@ -118,3 +150,35 @@ class Model:
         if not 0 <= self.dropout < 1:
             faults.add(f"model.dropout={self.dropout}: must be in [0, 1)")
         faults.raise_if_any()
+
+    def _become_own(self, faults: Faults) -> None:
+        """Settings of geoseg's networks are none of an own one's: they must not be passed over."""
+        for item in fields(self):
+            if item.name in ("name", "target", "options"):
+                continue
+            usual = (item.default,) if item.default is not MISSING else ()
+            value = getattr(self, item.name)
+            if value not in (*usual, *GROUPED.get(item.name, ())):
+                said = str(value).lower() if isinstance(value, bool) else value
+                faults.add(
+                    f"model.{item.name}={said}: of geoseg's own networks, and model.target names"
+                    f" another; leave it out, or pass model.options.{item.name} if that takes one"
+                )
+            setattr(self, item.name, item.default)
+        self.name = OWN
+
+
+@dataclass
+class OwnTarget:
+    """Which code a checkpoint may import; only for networks that were trained by model.target."""
+
+    target: Any = None
+    """module:attribute of the network, as in its training; a list for several checkpoints. Weights
+    never import code by themselves: it must be named again."""
+
+
+def without_unset(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings without target and options where they name nothing: those of before had neither."""
+    if values.get("target") is not None:
+        return values
+    return {k: v for k, v in values.items() if k not in ("target", "options")}

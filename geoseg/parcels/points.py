@@ -10,6 +10,7 @@ import pyproj
 import shapely
 
 from geoseg.errors import Faults, InputError
+from geoseg.outputs.counted import counted
 
 if TYPE_CHECKING:
     from geoseg.parcels.columns import _Roles
@@ -79,7 +80,8 @@ def _rows(path: str) -> dict[str, list[str]]:
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(names):
             raise InputError(
-                f"{path}: line {number} has {len(line)} values, the first one {len(names)} names"
+                f"{path}: line {number} has {counted(len(line), 'value')}, the first one"
+                f" {counted(len(names), 'name')}"
             )
     return dict(zip(names, map(list, zip(*lines[1:], strict=True)), strict=True))
 

@@ -25,6 +25,7 @@ from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, put, replacing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import Progress
@@ -255,7 +256,7 @@ class _Job:
                         np.save(file, whole[rows])
                 self.took[stack.name] = max(time.perf_counter() - begin, 1e-6)
                 speed = len(rows) / self.took[stack.name]
-                progress.scene(stack.name, f"{len(rows)} parcels, {speed:.0f} parcels/s")
+                progress.scene(stack.name, f"{counted(len(rows), 'parcel')}, {speed:.0f} parcels/s")
         return whole
 
     def write(self) -> None:
@@ -361,7 +362,9 @@ class _Job:
         self._explain(summary)
         total = time.perf_counter() - self.since
         parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in self.seconds.items())
-        summary.note(f"{count} parcels in {total:.1f} s ({count / total:.0f} per second: {parts})")
+        summary.note(
+            f"{counted(count, 'parcel')} in {total:.1f} s ({count / total:.0f} per second: {parts})"
+        )
         summary.note(f"parcels: {self.out / PARCELS} (open it in QGIS: its colours come with it)")
         summary.note(f"maps: {self.out / folder.LANDCOVER}, record: {self.out / NAME}")
         return summary

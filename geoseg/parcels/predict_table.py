@@ -20,6 +20,7 @@ from geoseg.geo.legend import NO_DECISION, NODATA, Legend, canonical
 from geoseg.maps.folder import DONE, FILES, NAME
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, read_claim
+from geoseg.outputs.counted import counted
 from geoseg.outputs.csv_cells import cell
 from geoseg.outputs.files import clearing, read_note, replacing, write_json
 from geoseg.outputs.lock import alone
@@ -67,32 +68,22 @@ def predict_table(
     """
     out, card, begin = Path(out), network.card, time.perf_counter()
     assert card.series is not None
-    faults = Faults()
-    with faults.collect():
-        check_threshold(threshold)
-    with faults.collect():
-        check_unit(card.series, "give dated images instead: series.path=…")
-    faults.raise_if_any()
+    _check(card, threshold)
     series = settled(series, card)
     min_clear = series.fewest()
     nodata = card.nodata if bands.nodata is None else bands.nodata
     partial = card.partial if bands.partial is None else bands.partial
+    bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
     settings = {
-        "model": network.hash,
-        "table": str(path),
-        "series": asdict(series),
-        "samples": asdict(samples),
-        "nodata": None if nodata is None else str(nodata),
-        "partial": partial,
-        "threshold": threshold,
-        "precision": network.running.precision,
+        **{"model": network.hash, "table": str(path)},
+        **_claimed(series, samples, bands),
+        **{"threshold": threshold, "precision": network.running.precision},
     }
     with clearing(out, PRODUCTS[:-1]):
         summary = Summary()
         if not _claim(out, settings, path, overwrite):
             summary.note(f"{out}: already made of this table with these settings; nothing to do")
             return summary
-        bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
         table, every = _read(path, card, samples=samples, series=series, bands=bands)
         warnings = _check_range(path, table, card)
     try:
@@ -101,18 +92,44 @@ def predict_table(
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
-    entry: dict[str, Any] = {"status": DONE, "samples": len(every), "seconds": round(seconds, 3)}
-    entry["notes"] = warnings
-    entry["samples_per_second"] = round(len(every) / seconds, 1)
+    entry = {
+        "status": DONE,
+        "samples": len(every),
+        "seconds": round(seconds, 3),
+        "notes": warnings,
+        "samples_per_second": round(len(every) / seconds, 1),
+    }
     record = {"model": network.hash, "settings": settings, "table": entry}
     write_json(out / NAME, record | {FILES: stamps(out, [out / CLASSES])})
     summary.notes(table.notes)
     for text in warnings:
         summary.warn(text)
     _summarize(summary, made, card.legend, len(every))
-    summary.note(f"{len(every)} samples in {seconds:.1f} s ({len(every) / seconds:.0f} per second)")
+    speed = f"{len(every) / seconds:.0f} per second"
+    summary.note(f"{counted(len(every), 'sample')} in {seconds:.1f} s ({speed})")
     summary.note(f"classes: {out / CLASSES}")
     return summary
+
+
+def _claimed(series: Series, samples: SampleSettings, bands: Bands) -> dict[str, Any]:
+    """How a table is read, in the output's record."""
+    return {
+        "series": asdict(series),
+        "samples": asdict(samples),
+        "nodata": None if bands.nodata is None else str(bands.nodata),
+        "partial": bands.partial,
+    }
+
+
+def _check(card: ModelCard, threshold: float) -> None:
+    """Raises: InputError for a threshold that is none, or a network that no table suits."""
+    faults = Faults()
+    with faults.collect():
+        check_threshold(threshold)
+    with faults.collect():
+        assert card.series is not None
+        check_unit(card.series, "give dated images instead: series.path=…")
+    faults.raise_if_any()
 
 
 def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: bool) -> bool:

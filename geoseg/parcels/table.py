@@ -316,15 +316,8 @@ def _observations(
     else:
         starts = _starts(dates, firsts, counts)
     reference = series.reference or str(starts.min())[5:]
-    zeros = anchors({start.item() for start in np.unique(starts)}, reference)
-    zero = np.array([zeros[start.item()] for start in starts], "datetime64[D]")
-    since = (dates - zero[numbers]).astype(np.int64)
-    if np.abs(since).max() > np.iinfo(np.int16).max:
-        raise OverflowError(
-            f"dates from {dates.min()} to {dates.max()}: a series may span 80 years at most"
-        )
     days = np.zeros(cube.shape[:2], np.int16)
-    days[numbers, place] = since
+    days[numbers, place] = _since(dates, starts, numbers, reference)
     attributes = {name: frame[name].to_numpy()[firsts] for name in wanted}
     varying = {name: _varying(frame[name], firsts, numbers, ids) for name in wanted}
     return Observations(
@@ -337,6 +330,24 @@ def _observations(
         tuple(notes),
         varying,
     )
+
+
+def _since(
+    dates: np.ndarray, starts: np.ndarray, numbers: np.ndarray, reference: str
+) -> np.ndarray:
+    """Days (n,) of dates since the reference day of the period of their sample.
+
+    starts: of each sample's period. numbers: of each date's sample.
+    Raises: OverflowError for a century.
+    """
+    zeros = anchors({start.item() for start in np.unique(starts)}, reference)
+    zero = np.array([zeros[start.item()] for start in starts], "datetime64[D]")
+    since: np.ndarray = (dates - zero[numbers]).astype(np.int64)
+    if np.abs(since).max() > np.iinfo(np.int16).max:
+        raise OverflowError(
+            f"dates from {dates.min()} to {dates.max()}: a series may span 80 years at most"
+        )
+    return since
 
 
 def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:

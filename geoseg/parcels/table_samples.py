@@ -142,7 +142,7 @@ def _labels(
     unknown = sorted({value for value, code in zip(said, codes, strict=True) if not code})
     if unknown and labels.unknown == "error":
         faults.add(
-            f"{path}: {label} has {len(unknown)} values that the legend does not know"
+            f"{path}: {label} has {counted(len(unknown), 'value')} that the legend does not know"
             f" ({', '.join(unknown[:8])}); add them to a class's `values`, or set"
             " labels.unknown=unlabelled to leave such samples out"
         )
@@ -161,7 +161,8 @@ def _audit(
     rows = values.shape[1]
     least, middle, most = np.percentile(found.clear, (0, 50, 100))
     summary.note(
-        f"{len(found)} samples, up to {rows} dates each; observed dates per sample: {least:.0f} at"
+        f"{counted(len(found), 'sample')}, up to {counted(rows, 'date')} each; observed dates"
+        f" per sample: {least:.0f} at"
         f" least, {middle:.0f} in the middle, {most:.0f} at most"
     )
     if rows < 2:

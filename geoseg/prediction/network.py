@@ -16,7 +16,7 @@ from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, parse
 from geoseg.maps.thresholds import Thresholds
 from geoseg.models.calibration import Calibration
 from geoseg.models.card import ModelCard, find_weights, weights_hash
-from geoseg.models.settings import PRECISIONS
+from geoseg.models.settings import OWN, PRECISIONS
 from geoseg.models.suitability import PIXEL_TOLERANCE
 from geoseg.received import tensor_file
 
@@ -117,14 +117,23 @@ class TrainedNetwork:
     """Networks whose probabilities are averaged with those of this one."""
     own_hash: str = ""
     """Of this network alone, where `hash` names an ensemble."""
+    named: Any = None
+    """Code outside geoseg that the user named for it: an import path, or a module."""
     _loaded: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
     def open(
-        cls, checkpoint: Any, running: InferenceSettings | None = None, *, tta: str = "none"
+        cls,
+        checkpoint: Any,
+        running: InferenceSettings | None = None,
+        *,
+        tta: str = "none",
+        model: Any = None,
     ) -> TrainedNetwork:
         """Of a run folder or a weights file, or of a list of these: an ensemble.
 
+        model: for a network of other code its import path, module:attribute, or a list of them, or
+        a torch module that takes its weights: a checkpoint never imports code by itself.
         Raises: InputError if one isn't whole, or they can't be averaged.
         """
         running = running or InferenceSettings()
@@ -137,7 +146,12 @@ class TrainedNetwork:
                 path = find_weights(part)
                 card = ModelCard.read(path)
                 tensor_file.check(path)
-                members.append(cls(card, weights_hash(path), path, running, tta))
+                member = cls(card, weights_hash(path), path, running, tta, named=model)
+                if card.model.name == OWN:
+                    member.load()  # what can't be imported is to be said now
+                members.append(member)
+        with faults.collect():
+            _check_named([member.card for member in members], checkpoint, model)
         for member in members[1:]:
             with faults.collect():
                 _check_alike(members[0], member)
@@ -226,7 +240,7 @@ class TrainedNetwork:
         if self._loaded is None and isinstance(self.source, Path):
             from geoseg.models import checkpoint
 
-            self._loaded, _ = checkpoint.load(self.source)
+            self._loaded, _ = checkpoint.load(self.source, self.named)
         loaded = self._loaded or self.source
         assert not isinstance(loaded, Path)
         return loaded.eval()
@@ -265,6 +279,18 @@ class TrainedNetwork:
         if self.tta != "none":
             faults.add(f"tta={self.tta}: {what} can't be turned; leave it out")
         faults.raise_if_any()
+
+
+def _check_named(cards: Sequence[ModelCard], checkpoint: Any, model: Any) -> None:
+    """Raises: InputError for code that no checkpoint asks for: it would be passed over."""
+    if model is None or not cards:
+        return
+    if all(card.model.name != OWN for card in cards):
+        said = f"model.target={model}" if isinstance(model, str | list | tuple) else "model"
+        raise InputError(
+            f"{said}: {checkpoint} is of geoseg's own network {cards[0].model.name}, which needs"
+            " no other code; leave it out"
+        )
 
 
 def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:

@@ -10,9 +10,11 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from geoseg.maps.layers import DISAGREEMENT
 from geoseg.models.device import choose, enough_memory
+from geoseg.models.settings import OWN
 from geoseg.outputs.threads import BackgroundWriter, prefetch, timed
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.backends.choice import Choice, choose_backend
@@ -55,7 +57,9 @@ class Worker:
         """
         panels = [panel for job in jobs for panel in job.panels]
         module = self.modules[0]
-        wanted = self.network.running.wanted_backend or (None if fits(module) else TORCH)
+        # Whether other code does the same for all windows, one window doesn't tell.
+        known = fits(module) and all(m.card.model.name != OWN for m in self.network.members)
+        wanted = self.network.running.wanted_backend or (None if known else TORCH)
         turns = len(TURNS[self.network.tta]) * len(self.modules)
         windows = turns * sum(len(panel.rows) * len(panel.touching) for panel in panels)
         if wanted is not None or windows < WORTH_A_LOOK:
@@ -181,9 +185,15 @@ class Worker:
                 make=make,
                 device=self.device.torch,
                 emit=emit,
-                margin=min(getattr(module, "margin", 0) for module in self.modules),
+                margin=min(map(_margin, self.network.members, self.modules)),
                 seconds=seconds,
             )
+
+
+def _margin(member: TrainedNetwork, module: nn.Module) -> int:
+    """Pixels along a window's edge that its neighbours know better; what other code calls so is
+    something else."""
+    return 0 if member.card.model.name == OWN else int(getattr(module, "margin", 0))
 
 
 def see_of(network: TrainedNetwork) -> Transform | None:

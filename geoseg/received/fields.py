@@ -57,7 +57,7 @@ def plain_name(name: Any, source: str) -> str:
     bad = not isinstance(name, str) or not name or len(name) > 255 or name in (".", "..")
     if bad or "/" in name or "\\" in name or not name.isprintable():
         raise InputError(
-            f"{source}: {errors.shown(name)} is no name; expected text that can name a file"
+            f"{source}: {errors.shown(name)} is not a name; expected text that can name a file"
         )
     return str(name)
 

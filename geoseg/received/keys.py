@@ -24,6 +24,8 @@ from geoseg.received.yaml_file import parse_yaml
 
 NUMERIC = {"kind": "NUMERIC"}
 """Metadata of a field of type Any that takes numbers as well; others take text or lists of text."""
+OPTIONS = {"kind": "OPTIONS"}
+"""Metadata of a field that holds arguments for other code: numbers, flags, text and lists."""
 WEIGHTS = {"kind": "WEIGHTS"}
 """Metadata of a field of type Any that takes text or a dictionary of numbers."""
 _PLAIN = re.compile(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z/][A-Za-z0-9_/.\-]*")
@@ -32,6 +34,8 @@ _NUMBER = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d+)?|\.\d+)")
 _NAME = re.compile(r"(?!(?i:null|true|false|nan|inf)$)[A-Za-z_][A-Za-z0-9_]*")
 """What Hydra takes for one part of a key, and leaves text."""
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"", re.DOTALL)
+_VALUE = re.compile(rf"(?i:null|true|false)|{_NUMBER.pattern}|[+-]?\d[\d.]*[eE][+-]?\d+|\[.*\]")
+"""What Hydra reads as something other than text."""
 _FUNCTION = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|int|float|str|bool)\(.*\)")
 _RESOLVERS = ("oc.env:", "oc.decode:", "oc.select:", "oc.create:", "hydra:", "now:")
 _OPENING, _CLOSING = "[{(", "]})"
@@ -52,11 +56,13 @@ class Kind(Enum):
     """A list of dictionaries."""
     TEXT_DICT = auto()
     NUMBER_DICT = auto()
+    OPTIONS = auto()
+    """A dictionary of numbers, flags, text and lists."""
     OTHER = auto()
     """Numbers and flags: Hydra reads them well."""
 
 
-DICTS = (Kind.TEXT_DICT, Kind.NUMBER_DICT, Kind.WEIGHTS)
+DICTS = (Kind.TEXT_DICT, Kind.NUMBER_DICT, Kind.WEIGHTS, Kind.OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def _kind(hint: Any, metadata: Any) -> Kind:
         list[Any]: Kind.ENTRIES,
         dict[str, str]: Kind.TEXT_DICT,
         dict[str, float]: Kind.NUMBER_DICT,
+        dict[str, Any]: Kind.OPTIONS,
     }
     return known.get(hint, Kind.OTHER)
 
@@ -153,7 +160,7 @@ class _Reader:
 
     def _entry(self, key: str, name: str, value: str, made: Words) -> None:
         """One entry of a dictionary, whether it is there already or not."""
-        kind = Kind.TEXT if self.known[key] is Kind.TEXT_DICT else Kind.OTHER
+        kind = _kind_of_entry(self.known[key], value)
         if _NAME.fullmatch(name):
             made.words.append(f"++{key}.{name}={self._value(kind, value)}")
         else:
@@ -161,13 +168,19 @@ class _Reader:
 
     def _entries(self, key: str, value: str, made: Words) -> None:
         """A whole dictionary, {a: b, c: d}."""
-        kind = Kind.TEXT if self.known[key] is Kind.TEXT_DICT else Kind.OTHER
+        owner = self.known[key]
         pairs = _pairs(value[1:-1], key)
         if all(_NAME.fullmatch(name) for name in pairs):
-            said = ", ".join(f"{name}: {self._one(kind, text)}" for name, text in pairs.items())
+            said = ", ".join(
+                f"{name}: {self._one(_kind_of_entry(owner, text), text)}"
+                for name, text in pairs.items()
+            )
             made.words.append(f"++{key}={{{said}}}")
             return
-        entries = {name: _scalar(kind, text, f"{key}.{name}") for name, text in pairs.items()}
+        entries = {
+            name: _scalar(_kind_of_entry(owner, text), text, f"{key}.{name}")
+            for name, text in pairs.items()
+        }
         made.late.append(Late(key, entries))
 
     def _value(self, kind: Kind, value: str) -> str:
@@ -279,6 +292,15 @@ def _pairs(text: str, key: str) -> dict[str, str]:
         else:
             raise InputError(f"{key}={{{text}}}: expected {{name: value, …}}, got {part.strip()!r}")
     return pairs
+
+
+def _kind_of_entry(owner: Kind, value: str) -> Kind:
+    """What an entry of a dictionary is; of options, several values of a sweep may be."""
+    if owner is Kind.OPTIONS:
+        parts = _split(value, nested=True)
+        plain = all(_VALUE.fullmatch(part.strip()) for part in parts) or _FUNCTION.fullmatch(value)
+        return Kind.OTHER if plain else Kind.TEXT
+    return Kind.TEXT if owner is Kind.TEXT_DICT else Kind.OTHER
 
 
 def _is_mapping(kind: Kind, value: str) -> bool:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from geoseg.samples.augment import Augment as Augment
     from geoseg.samples.cubes import TrainCubes as TrainCubes
     from geoseg.samples.cubes import ValCubes as ValCubes
+    from geoseg.samples.own_augment import OwnAugmentation as OwnAugmentation
     from geoseg.samples.series import SeriesBatches as SeriesBatches
     from geoseg.samples.settings import SeriesSamples as SeriesSamples
     from geoseg.samples.tiles import TrainTiles as TrainTiles

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,8 @@ import numpy as np
 
 from geoseg.errors import Faults
 from geoseg.geo.legend import IGNORED
+from geoseg.received.keys import OPTIONS
+from geoseg.received.target import check_target
 
 _ORIENTING = ("flips", "quarter_turns")
 _LIGHTING = ("brightness", "contrast", "band_brightness", "band_contrast")
@@ -65,13 +67,20 @@ class Augment:
     """Chance that a sample loses one band, put to its mean: no band should be needed alone."""
     cutout: float = 0.0
     """Share of a tile's side: largest hole without image, which the loss ignores like nodata."""
+    target: str | None = None
+    """An own augmentation instead of all of these: module:attribute, an albumentations Compose, a
+    class or function that makes one, or a function of image and mask; see docs/own.md."""
+    options: dict[str, Any] = field(default_factory=dict, metadata=OPTIONS)
+    """Arguments for augment.target, as in augment.options.strength=0.5."""
 
     def __post_init__(self) -> None:
         faults = Faults()
+        with faults.collect():
+            check_target("augment", self.target, self.options)
         limits = {"rotation": 180.0, "chance": 1.0, "band_dropout": 1.0}
         below_one = ("contrast", "band_contrast", "curve", "cutout")
         for name, value in vars(self).items():
-            if isinstance(value, bool):
+            if isinstance(value, bool) or name in ("target", "options"):
                 continue
             highest = limits.get(name)
             if not 0 <= value < float("inf"):

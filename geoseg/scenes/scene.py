@@ -28,6 +28,7 @@ from geoseg.geo.band_tags import (
 )
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import composed
+from geoseg.outputs.counted import counted
 from geoseg.received import offline
 from geoseg.received.spelling import expanded, matches, once, relative
 from geoseg.scenes.bands import Bands, in_order, is_nameless
@@ -433,7 +434,8 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
     if len(scene.bands) + 1 == len(names) and raster.info(scene.paths[0]).alpha:
         remedy = "if what it calls alpha is data, name all its bands in bands.names"
     raise InputError(
-        f"{scene.paths[0]}: {len(scene.bands)} bands ({', '.join(scene.bands)}), expected"
+        f"{scene.paths[0]}: {counted(len(scene.bands), 'band')} ({', '.join(scene.bands)}),"
+        " expected"
         f" {len(names)} ({', '.join(names)}); {remedy}"
     )
 
@@ -565,8 +567,8 @@ def _bands(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], lis
     if bands.names:
         if len(bands.names) != count:
             raise InputError(
-                f"{facts.path}: {count} bands{' and alpha' if facts.alpha else ''}, but bands.names"
-                f" gives {len(bands.names)} ({', '.join(bands.names)})"
+                f"{facts.path}: {counted(count, 'band')}{' and alpha' if facts.alpha else ''},"
+                f" but bands.names gives {len(bands.names)} ({', '.join(bands.names)})"
             )
         return numbers, list(bands.names)
     said = [name for name in facts.names if name]

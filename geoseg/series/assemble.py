@@ -15,6 +15,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import BandTags, Change, change
 from geoseg.geo.grid import Grid
 from geoseg.geo.raster import RasterInfo
+from geoseg.outputs.counted import counted
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.layers import Layer
 from geoseg.scenes.scene import _bands as bands_of
@@ -86,7 +87,9 @@ def _in_period(found: Entries, series: Series) -> tuple[list[Entry], list[str]]:
         )
     notes = list(found.notes)
     if dropped:
-        notes.append(f"{len(dropped)} dates outside the period left out: {some(dropped)}")
+        notes.append(
+            f"{counted(len(dropped), 'date')} outside the period left out: {some(dropped)}"
+        )
     return images, notes
 
 
@@ -133,7 +136,7 @@ def _common_bands(
     for path, names in held.items():
         if names != common:
             raise InputError(
-                f"{path}: {len(names)} bands ({', '.join(names)}), but {usual} has"
+                f"{path}: {counted(len(names), 'band')} ({', '.join(names)}), but {usual} has"
                 f" {len(common)} ({', '.join(common)}); bands must not change between dates: leave"
                 " such files out, or set bands.names if only the names differ"
             )
@@ -250,8 +253,8 @@ class _Tile:
             lacking = [day for day in days if not held[day][band]]
             if lacking:
                 notes.append(
-                    f"series {self.name}: no file for band {band} on {len(lacking)} dates"
-                    f" ({some(lacking)}); {rule}"
+                    f"series {self.name}: no file for band {band} on"
+                    f" {counted(len(lacking), 'date')} ({some(lacking)}); {rule}"
                 )
         if masked:
             bare = {layer.day for layer in layers if not layer.mask}

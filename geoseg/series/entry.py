@@ -9,6 +9,7 @@ from datetime import datetime
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.raster import RasterInfo
+from geoseg.outputs.counted import counted
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def common_grid(
         return common, []
     count = sum(counts[grid] for grid in others)
     return common, [
-        f"series {name}: {count} files on another grid, as {example[others[0]]}, are warped onto"
-        f" that of {example[common]} (pixels of {common.pixel_size_m:.3g} m)"
+        f"series {name}: {counted(count, 'file')} on another grid, such as {example[others[0]]},"
+        f" warped onto that of {example[common]} (pixels of {common.pixel_size_m:.3g} m)"
     ]
 
 

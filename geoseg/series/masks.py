@@ -15,6 +15,7 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
+from geoseg.outputs.counted import counted
 from geoseg.series import dates, safe
 from geoseg.series.entry import SAME, Entry, share
 from geoseg.series.naming import match, tile_of
@@ -112,7 +113,7 @@ def check_match(images: list[Entry], masks: list[DatedMask], used: set[str]) -> 
     if not idle:
         return []
     days = dates.some({mask.when.date() for mask in idle})
-    return [f"{len(idle)} masks belong to no image and are not used: {days}"]
+    return [f"{counted(len(idle), 'mask')} without an image, not used: {days}"]
 
 
 def _share(grid: Grid, path: str) -> float:

@@ -42,7 +42,9 @@ def entries_of(series: Series, bands: Bands) -> Entries:
     kept, notes = tuple(masks), []
     if products:
         if files:
-            notes.append(f"{len(files)} rasters beside the .SAFE folders left out: {_few(files)}")
+            notes.append(
+                f"{counted(len(files), 'raster')} beside the .SAFE folders left out: {_few(files)}"
+            )
         images, more = safe.entries_of_products(products, series, bands)
         if masks:  # instead of the products' own
             images = [replace(image, mask=None) for image in images]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from geoseg.lazily import lazily
 
 if TYPE_CHECKING:
+    from geoseg.training.objectives.own import OwnLoss as OwnLoss
     from geoseg.training.settings import Fit as Fit
     from geoseg.training.settings import Loss as Loss
     from geoseg.training.settings import TrainingSettings as TrainingSettings

@@ -14,8 +14,9 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset, check_whole
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
-from geoseg.models.settings import ARCHITECTURES, FOREST, SERIES_NETWORKS, Model
+from geoseg.models.settings import ARCHITECTURES, FOREST, OWN, SERIES_NETWORKS, Model
 from geoseg.models.suitability import check
+from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 from geoseg.training.processes import launch
@@ -38,13 +39,33 @@ def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
             faults.add("lr_find=true: a forest has no learning rate; leave it out")
         _check_forest(fit, model, faults)
     elif model.for_series:
-        for key in IMAGES_ONLY:
-            if getattr(fit, key) != getattr(Fit(), key):
-                faults.add(f"fit.{key}: for networks of images; leave it out")
+        _check_series_fit(fit, faults)
+    elif model.name == OWN:
+        pass  # what it has a part for is seen when it is built
     elif fit.freeze and model.weights is None:
         faults.add(
             f"fit.freeze={fit.freeze}: an encoder with random weights would stay random; set"
             " model.weights, or leave it out"
+        )
+    faults.raise_if_any()
+
+
+def _check_series_fit(fit: Fit, faults: Faults) -> None:
+    for key in IMAGES_ONLY:
+        if getattr(fit, key) != getattr(Fit(), key):
+            faults.add(f"fit.{key}: for networks of images; leave it out")
+
+
+def check_own_series(fit: Fit, model: Model, augment: Augment) -> None:
+    """Raises: InputError for settings that series have no part for, where code outside geoseg is
+    trained on them."""
+    faults = Faults()
+    if model.name == OWN:
+        _check_series_fit(fit, faults)
+    if augment.target is not None:
+        faults.add(
+            f"augment.target={augment.target}: of images; series vary as the settings series.* say;"
+            " leave it out"
         )
     faults.raise_if_any()
 
@@ -82,7 +103,7 @@ def check_series(dataset: SeriesDataset, model: Model) -> None:
     """Raises: InputError if the network is not for such series, or there is nothing to learn."""
     faults = Faults()
     with faults.collect():
-        names = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST]
+        names = [*(name for name in SERIES_NETWORKS if name not in MAP_NETWORKS), FOREST, OWN]
         _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
     if len(dataset.legend) < 2:
         faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
@@ -98,9 +119,9 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
     faults = Faults()
     with faults.collect():
         if dataset.reference is None:
-            _check_network(model, (*ARCHITECTURES, FOREST), "single images", dataset.folder)
+            _check_network(model, (*ARCHITECTURES, FOREST, OWN), "single images", dataset.folder)
         else:
-            _check_network(model, MAP_NETWORKS, "windows through time", dataset.folder)
+            _check_network(model, (*MAP_NETWORKS, OWN), "windows through time", dataset.folder)
     if len(dataset.legend) < 2:
         faults.add(
             f"{dataset.folder}: the legend has one class ({dataset.legend.names[0]}): nothing to"
@@ -127,7 +148,7 @@ def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) 
     if model.name not in names:
         raise InputError(
             f"model={model.name}: not for {what}, which {folder} holds; choose from"
-            f" {', '.join(names)}"
+            f" {', '.join(name for name in names if name != OWN)}, or an own one by model.target"
         )
 
 

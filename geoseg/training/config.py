@@ -75,6 +75,10 @@ class PretrainConfig:
         for key in LABELS_ONLY:
             if getattr(self.fit, key) != getattr(Fit(), key):
                 faults.add(f"fit.{key}: of trainings with labels; leave it out")
+        if self.augment.target is not None:
+            faults.add(
+                f"augment.target={self.augment.target}: of trainings with labels; leave it out"
+            )
         if self.model.keep != "encoder":
             faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
         if self.tiling.overlap != Tiling(self.tiling.size).overlap:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import Scores
 from geoseg.models.card import LAST
-from geoseg.models.device import enough_memory
+from geoseg.models.device import enough_memory, laid_out
 from geoseg.outputs.files import replacing, unwritable
 from geoseg.outputs.threads import prefetch
 from geoseg.samples.draw import Draw
@@ -150,7 +150,7 @@ class Training:
         if fabric.world_size > 1:
             synchronise(network)
         self._task, self._fit, self._fabric = task, fit, fabric
-        self._network = network.to(memory_format=torch.channels_last)
+        self._network = laid_out(network)
         self._model, self._optimizer = fabric.setup(network, optimizer_of(network, fit))
         self.average = Average(network, fit.average)
         self._lesson: Any = task.lesson

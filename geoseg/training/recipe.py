@@ -57,11 +57,13 @@ def said(study: TrainingSettings) -> str:
     of_loss = " + ".join(
         name if share == 1 else f"{share:g} {name}" for name, share in loss.terms.items()
     )
-    parts = [f"loss {of_loss}"]
+    parts = [f"loss {loss.target or of_loss}"]
     if loss.class_weights not in ("none", "auto"):
         parts.append(f"class weights {loss.class_weights}")
     if loss.label_smoothing:
         parts.append(f"label smoothing {loss.label_smoothing:g}")
+    if study.augment.target is not None:
+        parts.append(f"augmentation {study.augment.target} alone")
     parts.append(f"batches of {fit.batch_size}, learning rate {fit.peak:g}")
     return f"recipe: {', '.join(parts)}"
 
@@ -73,6 +75,8 @@ def terms(loss: Loss, model: Model) -> dict[str, float]:
 
 def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:
     loss = study.loss
+    if loss.target is not None:
+        return loss
     return replace(
         loss,
         terms=terms(loss, study.model),

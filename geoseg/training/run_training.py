@@ -24,7 +24,7 @@ from geoseg.training.processes.ranks import Session
 from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.sampler import Share, Shuffle
-from geoseg.training.settings import Fit
+from geoseg.training.settings import Fit, TrainingSettings
 
 
 def _weights(folder: Path) -> str:
@@ -59,7 +59,7 @@ def run_training(builder: TaskBuilder, folder: Path) -> str:
     """
     session, study = builder.session, builder.session.study
     fit = refit.first(study.fit) if builder.again else study.fit
-    network = _new_network(builder.card, study.seed)
+    network = _new_network(builder.card, study)
     with session.fabric.rank_zero_first(local=True):  # weights are downloaded once
         before = None if study.lr_find else folder
         card, started = transfer.begin(network, study.model, builder.card, before)
@@ -81,10 +81,13 @@ def run_training(builder: TaskBuilder, folder: Path) -> str:
     return "\n".join([*lines, builder.product(folder)])
 
 
-def _new_network(card: ModelCard, seed: int) -> nn.Module:
-    """The network of a card with random weights, which the seed alone decides."""
-    torch.manual_seed(seed)
-    return checkpoint.build(card)
+def _new_network(card: ModelCard, study: TrainingSettings) -> nn.Module:
+    """The network of a card with random weights, which the seed alone decides.
+
+    Or with those that a module given in Python has.
+    """
+    torch.manual_seed(study.seed)
+    return checkpoint.build(card, study.network)
 
 
 def _train_again(
@@ -94,7 +97,7 @@ def _train_again(
     assert builder.again is not None
     session, study = builder.session, builder.session.study
     judged = ModelCard.read(refit.judged(run))
-    network = _new_network(builder.card, study.seed)
+    network = _new_network(builder.card, study)
     transfer.load(network, study.model, card)
     save = checkpoint.keeper(folder, judged)
     task = builder.again(network, folder=folder, keep=lambda best, _: save(best, judged.scores))
@@ -107,7 +110,7 @@ def train_for_fold(session: Session, card: ModelCard, task: Callable[..., Task])
     Returns: the network with the averaged weights at the end of the schedule, on its device.
     """
     study, kept = session.study, list[nn.Module]()
-    network = _new_network(card, study.seed)
+    network = _new_network(card, study)
     transfer.begin(network, study.model, card, None)
     # A logger's run would be named after a run folder.
     fit = replace(study.fit, logger="none", pictures=0)

@@ -12,7 +12,8 @@ from typing import Any
 
 from geoseg.errors import Faults
 from geoseg.models.settings import FOREST, PRECISIONS, Model
-from geoseg.received.keys import WEIGHTS
+from geoseg.received.keys import OPTIONS, WEIGHTS
+from geoseg.received.target import check_target
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 
@@ -65,6 +66,11 @@ class Loss:
     """Symmetric: weight of reverse cross-entropy, which wrong labels mislead less."""
     symmetric_log_zero: float = -4.0
     """Symmetric: what stands for log 0 in the reverse cross-entropy (Wang et al. 2019: A)."""
+    target: str | None = None
+    """An own loss instead: module:attribute, a class that is made with the options, or a function
+    of logits and target; docs/own.md says what it takes and gives."""
+    options: dict[str, Any] = field(default_factory=dict, metadata=OPTIONS)
+    """Arguments for loss.target, as in loss.options.gamma=2."""
 
     @property
     def own_beta(self) -> float:
@@ -83,6 +89,16 @@ class Loss:
 
     def __post_init__(self) -> None:
         faults = Faults()
+        with faults.collect():
+            check_target("loss", self.target, self.options)
+        if self.target is not None:
+            usual: dict[str, Any] = {"terms": {}, "class_weights": "auto", "label_smoothing": None}
+            for name, value in usual.items():
+                if getattr(self, name) not in (value, "none"):
+                    faults.add(
+                        f"loss.{name}: of geoseg's own losses, and loss.target names another; leave"
+                        " it out"
+                    )
         for name, weight in self.own_terms.items():
             if name not in LOSSES:
                 faults.add(f"loss.terms.{name}: unknown; choose from {', '.join(LOSSES)}")
@@ -277,6 +293,23 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Own:
+    """What was given to a training in Python as an object; what has an import path is a setting."""
+
+    network: Any = None
+    """A torch module."""
+    loss: Any = None
+    """(logits, target) → a number."""
+    augment: Any = None
+    """An albumentations transform, or a callable of image and mask."""
+    metric: Any = None
+    """Confusion (K, K) of the validation → a number, or numbers by name."""
+
+
+NOTHING_OWN = Own()
+
+
+@dataclass(frozen=True)
 class TrainingSettings:
     """What a training is told."""
 
@@ -289,6 +322,18 @@ class TrainingSettings:
     """Only try learning rates."""
     augment: Augment = field(default_factory=Augment)
     """Of images; series vary as `series` says."""
+    own: Own = NOTHING_OWN
+
+    @property
+    def has_own(self) -> bool:
+        """Whether any code outside geoseg takes part."""
+        rooms = (self.model, self.loss, self.augment)
+        return self.own.metric is not None or any(room.target is not None for room in rooms)
+
+    @property
+    def network(self) -> Any:
+        """The own network that this training was told to use: a module or an import path."""
+        return self.model.target if self.own.network is None else self.own.network
 
 
 @dataclass

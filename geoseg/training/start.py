@@ -14,36 +14,49 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
 from geoseg.models.card import BEST, LAST
-from geoseg.models.settings import FOREST, Model
+from geoseg.models.settings import FOREST, OWN, Model
+from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene
 from geoseg.training import refit
-from geoseg.training.cards import card_of
-from geoseg.training.checks import check_dataset, check_fit, check_series, find_unlabelled
+from geoseg.training.cards import card_of, card_of_samples
+from geoseg.training.checks import (
+    check_dataset,
+    check_fit,
+    check_own_series,
+    check_series,
+    find_unlabelled,
+)
 from geoseg.training.config import TrainConfig
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.settings import NOTHING_OWN, Fit, Loss, Own, TrainingSettings
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", refit.FOLDER, *LOGS)
 
 
 def train(
-    dataset: Dataset,
+    dataset: Dataset | SeriesDataset,
     run: str | Path,
     *,
-    model: Model | None = None,
-    loss: Loss | None = None,
-    augment: Augment | None = None,
+    model: Any = None,
+    loss: Any = None,
+    augment: Any = None,
     fit: Fit | None = None,
+    metric: Any = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> str:
     """Train a network into the folder `run`, or go on there, with one process per device.
 
+    model: settings, or a torch module, whose weights are the start; it is left as it is.
+    loss: settings, or a callable (logits, target) → a number, as `OwnLoss`.
+    augment: settings, or an albumentations transform, or a callable as `OwnAugmentation`.
+    metric: callable of the confusion matrix (K, K) of each validation, rows labels; its number, or
+    its numbers by name, go into metrics.csv as val_<name>.
     Returns: what came out, as a text for people.
     Raises: InputError before the first step for anything that could not end well.
     """
@@ -51,16 +64,31 @@ def train(
         str(dataset.folder),
         str(run),
         seed,
-        model=model or Model(),
-        loss=loss or Loss(),
-        augment=augment or Augment(),
+        model=_settings_of(model, Model, name=OWN),
+        loss=_settings_of(loss, Loss),
+        augment=_settings_of(augment, Augment),
         fit=fit or Fit(),
         overwrite=overwrite,
     )
-    return train_images(dataset, config)
+    own = Own(
+        None if isinstance(model, Model) else model,
+        None if isinstance(loss, Loss) else loss,
+        None if isinstance(augment, Augment) else augment,
+        metric,
+    )
+    if isinstance(dataset, Dataset) and dataset.reference is None:
+        return train_images(dataset, config, own)
+    return train_series(dataset, config, own)
 
 
-def train_images(dataset: Dataset, config: TrainConfig) -> str:
+def _settings_of(given: Any, kind: type, **known: Any) -> Any:
+    """Settings as they are given, or those that describe an object."""
+    if given is None or isinstance(given, kind):
+        return kind() if given is None else given
+    return kind(target=describe(given), **known)
+
+
+def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
     with faults.collect():
@@ -80,19 +108,38 @@ def train_images(dataset: Dataset, config: TrainConfig) -> str:
     with faults.collect():
         _check_start(config, files=files)
     faults.raise_if_any()
+    _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
         launch.announce_torch(config.fit.nodes)
-        return _spread(dataset, config, unlabelled=unlabelled)
+        return _spread(dataset, config, own, unlabelled=unlabelled)
 
 
-def _study(config: TrainConfig) -> TrainingSettings:
+def _study(config: TrainConfig, own: Own) -> TrainingSettings:
     return TrainingSettings(
         config.model, config.loss, config.fit, config.series, config.seed, config.lr_find,
-        config.augment,
+        config.augment, own,
     )  # fmt: skip
 
 
-def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
+def _check_own(dataset: SeriesDataset | Dataset, config: TrainConfig, own: Own) -> None:
+    """Try what is not geoseg's, before anything is written. Raises: InputError."""
+    study = _study(config, own)
+    if not study.has_own:
+        return
+    launch.announce_torch(config.fit.nodes)
+    from geoseg.training.own import check_own
+
+    card = (
+        card_of(dataset, config.model)
+        if isinstance(dataset, Dataset)
+        else card_of_samples(dataset, study, dataset.statistics)
+    )
+    check_own(study, card)
+
+
+def train_series(
+    dataset: SeriesDataset | Dataset, config: TrainConfig, own: Own = NOTHING_OWN
+) -> str:
     """Train a network for series into the folder `config.run`, or go on there.
 
     dataset: of parcels or pixels, or one of dated scenes.
@@ -104,6 +151,8 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         check_fit(config.fit, config.model, tried=config.lr_find)
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
+    with faults.collect():
+        check_own_series(config.fit, config.model, config.augment)
     with faults.collect():
         if isinstance(dataset, Dataset):
             check_dataset(dataset, config.model)
@@ -122,16 +171,17 @@ def train_series(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
     with faults.collect():
         _check_start(config, but="augment")
     faults.raise_if_any()
+    _check_own(dataset, config, own)
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):
         launch.announce_torch(config.fit.nodes)
-        return _spread(dataset, config)
+        return _spread(dataset, config, own)
 
 
-def _spread(dataset: SeriesDataset | Dataset, config: TrainConfig, **options: Any) -> str:
+def _spread(dataset: SeriesDataset | Dataset, config: TrainConfig, own: Own, **options: Any) -> str:
     """Train in each process. options: of the one that learns, besides those that all have."""
     fit = config.fit
     said = launch.spread(
-        learn, dataset, Path(config.run), _study(config), devices=fit.devices, nodes=fit.nodes,
+        learn, dataset, Path(config.run), _study(config, own), devices=fit.devices, nodes=fit.nodes,
         **options,
     )  # fmt: skip
     return said + _baseline(dataset, config)
@@ -172,7 +222,7 @@ def _baseline(dataset: SeriesDataset | Dataset, config: TrainConfig) -> str:
         return ""
     from geoseg.training.tasks.forest import beside
 
-    return f"\n{beside(dataset, _study(config))}"
+    return f"\n{beside(dataset, _study(config, NOTHING_OWN))}"
 
 
 def _check_start(config: TrainConfig, *, but: str = "", files: Sequence[str] = ()) -> None:

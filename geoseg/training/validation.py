@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import Scores
 from geoseg.geo.legend import IGNORED
+from geoseg.received.target import what_went_wrong
 from geoseg.samples.tiles import ValTiles
 from geoseg.training.processes.ranks import Ranks
 from geoseg.training.run.history import IOU, Validation
 
+RESERVED = {"val_loss", "val_miou", "val_overall_accuracy"}
+"""Columns of the history that are geoseg's."""
 Judge = Callable[[nn.Module, Any, Fabric], Validation | None]
 """(network, val batches of this process, fabric) → its worth, or None without val samples."""
 
@@ -69,9 +75,9 @@ def count(
 class SegmentationValidator:
     """Scores over all labelled pixels or samples; their mean IoU decides."""
 
-    def __init__(self, names: list[str]) -> None:
-        """names: of the K classes."""
-        self._names = names
+    def __init__(self, names: list[str], metric: Callable[[np.ndarray], Any] | None = None) -> None:
+        """names: of the K classes. metric: of the confusion (K, K), told beside the scores."""
+        self._names, self._metric = names, metric
 
     @torch.inference_mode()
     def __call__(self, network: nn.Module, batches: Any, fabric: Fabric) -> Validation | None:
@@ -93,7 +99,29 @@ class SegmentationValidator:
         ranks = Ranks.of(fabric)
         total = ranks.total(part)
         mean = float(ranks.total(loss) / total.sum().clamp(min=1))
-        return of_scores(Scores.of(total.cpu().numpy(), self._names), mean)
+        matrix = total.cpu().numpy()
+        made = of_scores(Scores.of(matrix, self._names), mean)
+        if self._metric is None:
+            return made
+        own = columns(self._metric, matrix)
+        return replace(made, columns=made.columns | own)
+
+
+def columns(metric: Callable[[np.ndarray], Any], matrix: np.ndarray) -> dict[str, float]:
+    """What a metric says of a confusion matrix (K, K), rows labels, by column of the history.
+
+    Raises: InputError if it fails, or gives no number.
+    """
+    name = getattr(metric, "__name__", type(metric).__name__)
+    try:
+        found = metric(matrix.copy())
+        given = found if isinstance(found, dict) else {name: found}
+        return {f"val_{key}": float(value) for key, value in given.items()}
+    except Exception as error:  # foreign code may raise anything
+        raise InputError(
+            f"metric: {name}, called with the confusion matrix {matrix.shape}:"
+            f" {what_went_wrong(error)}; expected a number, or numbers by name"
+        ) from None
 
 
 def of_scores(scores: Scores, loss: float | None = None) -> Validation:

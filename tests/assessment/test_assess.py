@@ -132,7 +132,7 @@ def test_points_of_somebodys_own_choice_are_left_out(filled, tmp_path):
     (tmp_path / "more.csv").write_text("id,reference\n" + "\n".join([*lines, "9999,1", ",2"]))
     references = read_references(file, str(tmp_path / "more.csv"))
     assert references.done.sum() == len(lines)
-    assert "2 points that were not drawn" in references.warnings[0]
+    assert "2 points that the sample did not draw" in references.warnings[0]
 
 
 def test_points_that_were_moved_are_told_of(filled, tmp_path):

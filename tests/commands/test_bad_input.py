@@ -210,7 +210,7 @@ def test_empty_null_and_invalid_geometries_are_mended_and_counted(place, capsys)
     [
         ("code: 1", "code: 0", ("0 means nodata",)),
         ("code: 1", "code: 255", ("255 means unlabelled",)),
-        ("code: 1", "code: 2", ("code 2 stands 2 times",)),
+        ("code: 1", "code: 2", ("code 2 appears 2 times",)),
         ("code: 1", "code: one", ("not a whole number",)),
         ("#d9d9d9", "greyish", ("unknown color 'greyish'", "#rrggbb")),
         ("name: other, color", "name: other, colour", ("unknown key 'colour'",)),

@@ -147,8 +147,8 @@ def test_all_faults_come_at_once_and_name_the_class():
     with pytest.raises(InputError) as caught:
         Legend.parse(entries, "a.yaml")
     text = str(caught.value)
-    assert "a.yaml: code 1 stands 2 times" in text
-    assert "a.yaml: name a stands 2 times" in text
+    assert "a.yaml: code 1 appears 2 times" in text
+    assert "a.yaml: name a appears 2 times" in text
     assert "a.yaml: value 'x' is in a and in b" in text
     assert "a.yaml, class 4: code 0 is outside" in text
     assert "a.yaml, class 4: unknown color 'reddish'" in text

@@ -109,7 +109,7 @@ def test_aligned_maps_are_copied_exactly_and_gaps_are_nodata(maps, out):
     whole[:90, :70] = a
     whole[130:, 40:] = b
     assert np.array_equal(pixels(out), whole)
-    assert "2 copied as they are, 0 warped" in said
+    assert "2 copied unchanged, 0 warped" in said
     with rasterio.open(out) as dataset:
         assert dataset.transform == grid(0, 0, 1, 1).transform
 
@@ -158,7 +158,7 @@ def test_a_map_in_another_crs_is_warped_to_its_place(maps, out):
     other = Grid("EPSG:32632", Affine(0.5, 0, x, 0, -0.5, y), 150, 200)
     maps.add("b", other, 9, 90)
     said = str(mosaic(maps.folder, out))
-    assert "1 copied as they are, 1 warped" in said
+    assert "1 copied unchanged, 1 warped" in said
     found, at = pixels(out), raster.info(out).grid
     assert at.offset(grid(0, 0, 300, 300)) is not None
     rows, columns = np.mgrid[0 : at.height, 0 : at.width]
@@ -519,8 +519,8 @@ def test_maps_that_are_left_out_are_no_missing_ones(maps, out):
     (maps.folder / "predict.json").write_text(json.dumps({"scenes": scenes}))
     said = str(mosaic([str(a)], out))
     assert "1 scene has no map: b;" in said
-    assert "1 maps of" in said
-    assert "are not in this mosaic: c" in said
+    assert "1 map of" in said
+    assert "not in this mosaic: c" in said
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_real_numbers_and_nodata(tmp_path):
             {},
             r"1 sample has more than one label: a",
         ),
-        ({"label": "oats"}, {}, r"1 values that the legend does not know \(oats\)"),
+        ({"label": "oats"}, {}, r"1 value that the legend does not know \(oats\)"),
         ({"id": ["a", "b", "c", "d", "e"]}, {"labels": Labels(field="label")}, "at least two"),
     ],
 )

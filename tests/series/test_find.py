@@ -175,7 +175,7 @@ def test_one_file_per_band_and_date(tmp_path):
     stack = find_stacks(Series(path=str(tmp_path), pattern=pattern))[0]
     assert (stack.dates, stack.bands) == (DAYS, ("a", "b"))
     assert stack.notes == (
-        f"series {tmp_path.name}: no file for band b on 1 dates (2020-01-10); they do not count"
+        f"series {tmp_path.name}: no file for band b on 1 date (2020-01-10); they do not count"
         " (with bands.partial=true they do)",
     )
     assert (whole(stack)[0] == 65535).all()
@@ -230,7 +230,7 @@ def test_one_file_per_band_with_a_list_of_dates(tmp_path):
     assert (values[:, 1] == first + 9).all()
     later = find_stacks(Series(path=series.path, dates=series.dates, start="2020-02-01"))[0]
     assert (whole(replace(later, partial=True)) == values[1:]).all()
-    assert "1 dates outside the period" in later.notes[0]
+    assert "1 date outside the period" in later.notes[0]
     text = fault(Series(path=str(tmp_path), dates=["2020-01-10", "2020-02-20"]))
     assert text.count("3 bands, but series.dates gives 2 dates") == 2
 
@@ -281,7 +281,7 @@ def test_masks_by_tile_name_and_time(tmp_path):
     assert all("east" in path for path in east.masks)
     assert len(west.masks) == 3
     assert (whole(west)[0] == IMAGE).all()
-    assert any("1 masks belong to no image" in note for note in east.notes)
+    assert any("1 mask without an image" in note for note in east.notes)
 
 
 def test_masks_in_the_folder_of_the_images(tmp_path):
@@ -320,7 +320,7 @@ def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     assert "no band nir" in fault(Series(path=str(tmp_path)), Bands(order=["nir"]))
     write(tmp_path / "S_20200401.tif", IMAGE[:1], names=("a",))
     text = fault(Series(path=str(tmp_path)))
-    assert "S_20200401.tif: 1 bands (a), but" in text
+    assert "S_20200401.tif: 1 band (a), but" in text
     assert "has 2 (a, b)" in text
     write(tmp_path / "S_20200401.tif", IMAGE, names=("a", "c"))
     assert "bands must not change between dates" in fault(Series(path=str(tmp_path)))
@@ -338,7 +338,7 @@ def test_period_and_series_of_one_date(tmp_path):
     files(tmp_path)
     stack = find_stacks(Series(path=str(tmp_path), start="2020-01-10", end="2020-03-15"))[0]
     assert stack.dates == DAYS[:2]
-    assert "1 dates outside the period left out: 2020-03-15" in stack.notes[0]
+    assert "1 date outside the period left out: 2020-03-15" in stack.notes[0]
     text = fault(Series(path=str(tmp_path), start="2020-03-01"))
     assert "one date (2020-03-15), a series needs at least 2" in text
     assert "no date lies in this period" in fault(Series(path=str(tmp_path), start="2021-01-01"))
@@ -432,7 +432,7 @@ class TestProducts:
             self.product(tmp_path, date(2021, month, 1))
         write(tmp_path / "height.tif", IMAGE)
         stack = find_stacks(Series(path=str(tmp_path)))[0]
-        assert "1 rasters beside the .SAFE folders left out: height.tif" in stack.notes[0]
+        assert "1 raster beside the .SAFE folders left out: height.tif" in stack.notes[0]
 
     def test_masks_instead_of_scene_classes(self, tmp_path):
         for month in (6, 7):

@@ -130,26 +130,8 @@ def write_sample(
     units: of each stratum by its number. twice: (n,) whether a second person is to look, too.
     Raises: InputError if it can't be written.
     """
-    import pandas
-
-    count = len(drawn)
-    ids = np.arange(1, count + 1)
-    x, y = centres(grid, drawn.row, drawn.column)
-    open_ = pandas.arrays.IntegerArray(np.zeros(count, np.int32), np.ones(count, bool))
-    text = np.full(count, None, object)
-    points = {
-        "id": ids,
-        "order": ids,
-        "x": x,
-        "y": y,
-        "reference": open_,
-        "reference2": open_,
-        "sure": open_,
-        "who": pandas.array(text, dtype="string"),
-        "note": pandas.array(text, dtype="string"),
-        "twice": twice.astype(np.int32),
-        "reserve": drawn.reserve.astype(np.int32),
-    }
+    ids = np.arange(1, len(drawn) + 1)
+    points = _points(drawn, grid, twice)
     boxes, owners = _boxes(grid, drawn, about)
     key = {
         "id": ids,
@@ -163,7 +145,7 @@ def write_sample(
         "block_pixels": drawn.block_pixels,
     }
     layers = {
-        POINTS: Table(points, shapely.points(x, y), grid.crs),
+        POINTS: Table(points, shapely.points(points["x"], points["y"]), grid.crs),
         UNITS: Table({"id": owners}, boxes, grid.crs),
         KEY: Table(key),
         DESIGN: Table(_design(plan, drawn, units)),
@@ -180,6 +162,30 @@ def write_sample(
         add_style(file, UNITS, form.outline_qml(), description="outlines")
 
     write_layers(path, layers, last=styled)
+
+
+def _points(drawn: Drawn, grid: Grid, twice: np.ndarray) -> dict[str, Any]:
+    """Columns of the points, those for the interpretation still empty."""
+    import pandas
+
+    count = len(drawn)
+    ids = np.arange(1, count + 1)
+    x, y = centres(grid, drawn.row, drawn.column)
+    open_ = pandas.arrays.IntegerArray(np.zeros(count, np.int32), np.ones(count, bool))
+    text = np.full(count, None, object)
+    return {
+        "id": ids,
+        "order": ids,
+        "x": x,
+        "y": y,
+        "reference": open_,
+        "reference2": open_,
+        "sure": open_,
+        "who": pandas.array(text, dtype="string"),
+        "note": pandas.array(text, dtype="string"),
+        "twice": twice.astype(np.int32),
+        "reserve": drawn.reserve.astype(np.int32),
+    }
 
 
 def centres(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -82,10 +82,12 @@ def synchronise(network: nn.Module) -> None:
     for module in network.modules():
         if not isinstance(module, _BatchNorm) or isinstance(module, SyncedBatchNorm):
             continue
-        if type(module) not in SYNCED:
+        plain = module.affine and module.track_running_stats and module.momentum is not None
+        if type(module) not in SYNCED or not plain:
             raise InputError(
-                f"model.encoder: its {type(module).__name__} can't be synchronised; train on one"
-                " device, or choose another encoder, such as resnet18"
+                f"fit.devices: the network's {type(module).__name__} can't be synchronised over"
+                " several processes; train on one device, or take another encoder, such as"
+                " resnet18, or in an own network plain nn.BatchNorm1d or nn.BatchNorm2d"
             )
         module.__class__ = SYNCED[type(module)]
 

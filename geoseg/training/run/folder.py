@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
+from geoseg.models.settings import without_unset
 from geoseg.outputs.claims import claim, is_claimed, read_claim, rewrite_claim
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
@@ -31,6 +32,10 @@ LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
 LOGGER_PACKAGES = {"mlflow": ("mlflow", "sqlalchemy", "alembic"), "wandb": ("wandb",)}
 """What those loggers need that do not come with geoseg; MLflow the latter two for its database."""
+
+
+OWNABLE = {"model", "loss", "augment"}
+"""Rooms of settings that may name other code."""
 
 
 def check_logger(fit: Fit, *, tried: bool = False) -> None:
@@ -68,6 +73,8 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     unsaid = ("run", "overwrite", *but)
     settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    for room in OWNABLE & settings.keys():
+        settings[room] = without_unset(settings[room])
     return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})
 
 

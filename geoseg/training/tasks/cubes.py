@@ -17,6 +17,7 @@ from geoseg.evaluation.by_date import ByDate
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.samples.cubes import Batch, Cube, ValCubes, collate
 from geoseg.training import recipe, refit
@@ -47,7 +48,7 @@ def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
             task=partial(task, dataset),
             again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
             opening=partial(_opening, dataset, session),
-            judged=partial(_judged, dataset, card, session.device),
+            judged=partial(_judged, dataset, card, session),
         ),
         folder,
     )
@@ -58,9 +59,9 @@ def _opening(dataset: Dataset, session: Session, network: nn.Module, task: Task)
     train: Any = task.train.dataset
     val: Any = task.val.dataset
     return (
-        f"{session.study.model.name}, {size} weights, {len(dataset.bands)} bands,"
+        f"{session.study.model.title}, {size} weights, {len(dataset.bands)} bands,"
         f" dates as they are, {len(dataset.legend)} classes, on {session}\n"
-        f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles"
+        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}"
     )
 
 
@@ -84,9 +85,10 @@ def judge(
     return Scores.of(matrix.cpu().numpy(), names)
 
 
-def _judged(dataset: Dataset, card: ModelCard, device: Device, folder: Path, _: History) -> str:
+def _judged(dataset: Dataset, card: ModelCard, session: Session, folder: Path, _: History) -> str:
     """Scores of val and test tiles, by class and by date; returns what is to be said."""
-    best, _card = checkpoint.load(refit.judged(folder))
+    best, _card = checkpoint.load(refit.judged(folder), session.study.network)
+    device = session.device
     network = device.place(best)
     names, said, written = dataset.legend.names, [], {}
     for split in ("val", "test"):
@@ -95,7 +97,7 @@ def _judged(dataset: Dataset, card: ModelCard, device: Device, folder: Path, _: 
             continue
         scores = judge(network, DataLoader(cubes, collate_fn=collate), names, device=device)
         written[split] = scores.to_dict()
-        said.append(f"{split}: {len(cubes)} tiles\n{scores.table()}")
+        said.append(f"{split}: {counted(len(cubes), 'tile')}\n{scores.table()}")
         if split == "val":
             some = sorted({int(n) for n in np.linspace(0, len(cubes) - 1, CURVE_TILES)})
             batches = list(DataLoader(Subset(cubes, some), collate_fn=collate))

@@ -20,19 +20,20 @@ from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import LAST
-from geoseg.models.device import Device
+from geoseg.outputs.counted import counted
 from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
 from geoseg.samples.cubes import TrainCubes, ValCubes, collate
-from geoseg.samples.tiles import TrainTiles, ValTiles, gather, train_tiles
+from geoseg.samples.own_augment import own_augment
+from geoseg.samples.tiles import Augmentation, TrainTiles, ValTiles, gather, train_tiles
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
 from geoseg.training import advice, pixels, recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described
 from geoseg.training.loop import Task, loading, read_well
-from geoseg.training.objectives import loss
 from geoseg.training.objectives.mean_teacher import MeanTeacher
+from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.supervised import Objective, Supervised
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
@@ -74,7 +75,7 @@ def builder(
         task=partial(task, dataset),
         again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
         opening=partial(_opening, dataset, session, unlabelled),
-        judged=partial(_judged, dataset, session.device),
+        judged=partial(_judged, dataset, session),
     )
 
 
@@ -121,12 +122,13 @@ def with_val(dataset: Dataset) -> Dataset:
     return dataset.with_splits(train=train + val, test=test)
 
 
-def _advice(dataset: Dataset, folder: Path, device: Device) -> str:
+def _advice(dataset: Dataset, session: Session, folder: Path) -> str:
     """What would gain in prediction, by the best weights on val; "" if nothing does."""
     val = ValTiles(dataset)
     if not len(val):
         return ""
-    best, _ = checkpoint.load(refit.judged(folder))
+    best, _ = checkpoint.load(refit.judged(folder), session.study.network)
+    device = session.device
     miou = advice.compare(device.place(best), val, dataset.legend.names, device)
     return advice.advise(miou, str(folder))
 
@@ -151,15 +153,14 @@ def make_task(
     val: Any
     together: Any
     if dataset.reference is None:
-        varied = augment_room.build(augment)
-        train = TrainTiles(dataset, varied, jitter=fit.jitter, tiles=tiles)
+        train = TrainTiles(dataset, _augmentation(study), jitter=fit.jitter, tiles=tiles)
         val, together, shown = ValTiles(dataset), gather, fit.pictures
     else:
         train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
         val, together, shown = ValCubes(dataset), collate, 0
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
-    criterion = loss.build(study.loss, counts, names=names, ranks=ranks)
+    criterion = criterion_of(study, counts, names=names, ranks=ranks)
     # What goes on has its weights yet to come.
     if not (folder / LAST).exists():
         pixels.begin(network, train, study, counts, names)
@@ -186,13 +187,20 @@ def make_task(
         network=network,
         lesson=lesson,
         **loaders(session, train, val, shuffle, collate_fn=together),
-        judge=SegmentationValidator(names),
+        judge=SegmentationValidator(names, study.own.metric),
         folder=folder,
         keep=keep,
         title=train.title,
         difficulty=difficulty,
         pictures=pictures,
     )
+
+
+def _augmentation(study: TrainingSettings) -> Augmentation:
+    """What varies the train tiles."""
+    if study.augment.target is None:
+        return augment_room.build(study.augment)
+    return own_augment(study.augment, study.own.augment)
 
 
 def _opening(
@@ -207,17 +215,17 @@ def _opening(
     val: Any = task.val.dataset
     model = session.study.model
     lines = [
-        f"{model.name} {model.encoder}, {size:.1f} million weights, {len(dataset.bands)} bands,"
+        f"{model.title}, {size:.1f} million weights, {len(dataset.bands)} bands,"
         f" {len(dataset.legend)} classes, on {session}",
-        f"{len(train)} train tiles of {train.side} px, {len(val)} val tiles",
+        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}",
     ]
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []
     return "\n".join([*lines, recipe.said(session.study), *described(dataset, unlabelled)])
 
 
-def _judged(dataset: Dataset, device: Device, folder: Path, history: History) -> str:
+def _judged(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
     lines = []
     if history.rows and "val_miou" in history.rows[-1]:
         lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
-    return "\n".join(filter(None, [*lines, _advice(dataset, folder, device)]))
+    return "\n".join(filter(None, [*lines, _advice(dataset, session, folder)]))

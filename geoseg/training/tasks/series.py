@@ -18,6 +18,7 @@ from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
 from geoseg.models.view import view_of
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.samples.draw import part_of
 from geoseg.samples.predict import PREDICTED, predict_samples
@@ -26,7 +27,7 @@ from geoseg.samples.settings import SeriesSamples
 from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of_samples
 from geoseg.training.loop import Task, loading
-from geoseg.training.objectives import loss as loss_room
+from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
@@ -107,13 +108,13 @@ class SeriesLearning:
         share = Share.of(Shuffle.of(np.eye(len(legend))[classes], fit, study.seed), fit, ranks)
         parts = BatchShuffle(share, ranks.share(fit.batch_size))
         order = InOrder(len(val), PREDICTED, rank=ranks.number, ranks=ranks.count)
-        criterion = loss_room.build(study.loss, counts[None], names=legend.names, ranks=ranks)
+        criterion = criterion_of(study, counts[None], names=legend.names, ranks=ranks)
         return Task(
             network=network,
             lesson=Supervised(criterion),
             train=DataLoader(batches, None, sampler=parts, **options),
             val=DataLoader(self._batches(val, None), None, sampler=order, **options),
-            judge=SegmentationValidator(legend.names),
+            judge=SegmentationValidator(legend.names, study.own.metric),
             folder=folder,
             keep=keep,
             title=batches.title,
@@ -130,15 +131,17 @@ class SeriesLearning:
         size = sum(p.numel() for p in network.parameters())
         dates = "dates as they are" if view.grid is None else f"every {view.step} days"
         return (
-            f"{study.model.name}, {size} weights, {len(dataset.bands)} bands, {dates},"
+            f"{study.model.title}, {size} weights, {len(dataset.bands)} bands, {dates},"
             f" {len(dataset.legend)} classes, on {self.session}\n"
-            f"{len(train)} train samples, {len(val)} val samples, one per {dataset.unit}\n"
+            f"{counted(len(train), 'train sample')}, {counted(len(val), 'val sample')},"
+            f" one per {dataset.unit}\n"
             f"{recipe.said(study)}"
         )
 
     def judged(self, folder: Path, _: History) -> str:
         """As `TaskBuilder.judged`."""
-        best, device = checkpoint.load(refit.judged(folder))[0], self.session.device
+        named, device = self.session.study.network, self.session.device
+        best, _card = checkpoint.load(refit.judged(folder), named)
         return judge_splits(self.dataset, device.place(best), self.card, device, folder=folder)
 
 
@@ -171,7 +174,7 @@ def judge_splits(
 
         scores = judge()
         written[split] = scores.to_dict()
-        said.append(f"{split}: {len(samples)} samples\n{scores.table(dataset.unit)}")
+        said.append(f"{split}: {counted(len(samples), 'sample')}\n{scores.table(dataset.unit)}")
         if split == "val":
             curve = ByDate.measure(judge, dataset.days, dataset.reference)
             curve.save(folder)
