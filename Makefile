@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # No download at run time, and albumentations would look for one at each import.
 export NO_ALBUMENTATIONS_UPDATE = 1
+# Each of the processes that are started here would compile all modules again: up to a second.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels real quality quality-quick docs wheel clean
 

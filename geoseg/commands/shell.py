@@ -46,6 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def answer_help(call: Sequence[str]) -> None:
+    """End `python -m geoseg.<command> … --help` with its text; returns if this is another call."""
+    words = list(call)
+    name = words.index("-m") + 1 if "-m" in words else len(words)
+    package, _, verb = "".join(words[name : name + 1]).partition(".")
+    if package == "geoseg" and verb in verbs.VERBS:
+        sys.exit(main(["help", verb]))
+
+
 def overview() -> str:
     """All commands with one line each."""
     wide = help.width()

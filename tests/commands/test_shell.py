@@ -126,3 +126,13 @@ def test_the_list_waits_for_no_library(tmp_path):
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "geoseg" in loaded
     assert not {"numpy", "hydra", "omegaconf", "rasterio", "torch", "yaml", "rich"} & loaded
+
+
+def test_help_of_a_module_is_that_of_the_command(capsys):
+    for call in (["python", "-m", "pytest", "-h"], ["python", "-h"], ["python", "-m"]):
+        shell.answer_help(call)
+    assert not capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        shell.answer_help(["python", "-X", "dev", "-m", "geoseg.train", "-h"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("geoseg train key=value …")
