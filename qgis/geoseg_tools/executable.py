@@ -171,8 +171,8 @@ def check_version(path, expected):
     got = version(path)
     if got.split(".")[:2] != expected.split(".")[:2]:
         raise ExecutableError(
-            f"geoseg: {path} is version {got}, this plugin is made for {expected}; install the plugin"
-            " that belongs to it (make qgis in its source), or give another executable in Settings >"
-            " Options > Processing > Providers > geoseg"
+            f"geoseg: {path} is version {got}, this plugin is made for {expected}; install the"
+            " plugin that belongs to it (make qgis in its source), or give another executable in"
+            " Settings > Options > Processing > Providers > geoseg"
         )
     return got
