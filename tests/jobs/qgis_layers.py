@@ -27,7 +27,7 @@ from qgis.core import (
 from qgis.PyQt.QtCore import QSize
 from qgis.PyQt.QtGui import QColor
 
-BACKGROUND = "#fe01fd"
+BACKGROUND = "#343a36"
 """Of the picture; a colour that no style has."""
 SIDE = 700
 """Longer side of a picture in pixels."""
