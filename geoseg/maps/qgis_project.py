@@ -85,7 +85,9 @@ def write_project(path: Path, title: str, grid: Grid, parts: Sequence[Group | Pr
         f"{_canvas(grid)}"
         " <projectlayers>\n" + "".join(_layer(layer, path) for layer in layers) + " "
         "</projectlayers>\n"
-        ' <properties>\n  <Paths><Absolute type="bool">false</Absolute></Paths>\n </properties>\n'
+        ' <properties>\n  <Paths><Absolute type="bool">false</Absolute></Paths>\n'
+        '  <SpatialRefSys><ProjectionsEnabled type="int">1</ProjectionsEnabled></SpatialRefSys>\n'
+        " </properties>\n"
         "</qgis>\n"
     )
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
