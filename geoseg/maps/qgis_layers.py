@@ -33,9 +33,10 @@ def map_layer(found: ClassMap, *, visible: bool = True) -> ProjectLayer:
 def beside_layers(found: ClassMap) -> list[Group]:
     """The layers that predict wrote beside the maps of this one, a group for each; hidden."""
     folder = _folder(found)
+    if folder is None:
+        return []
     groups = []
-    for name, layer in LAYERS.items() if folder is not None else ():
-        assert folder is not None
+    for name, layer in LAYERS.items():
         paths = _maps(folder / name, found)
         styled = [_beside(path, layer.style(found.legend), name) for path in paths]
         if styled:
@@ -48,7 +49,7 @@ def image_layers(scenes: Sequence[Scene], notes: list[str]) -> Group:
 
     notes: gets a sentence for each scene that can't be shown.
     """
-    found = []
+    found: list[tuple[str, tuple[int, ...], np.ndarray]] = []
     for scene in scenes:
         try:
             found += _shown(scene)
@@ -60,10 +61,8 @@ def image_layers(scenes: Sequence[Scene], notes: list[str]) -> Group:
     ranges = {count: _range(parts) for count, parts in limits.items()}
     layers = []
     for path, bands, _ in found:
-        name = Path(path).stem
-        crs = raster.info(path).grid
-        assert crs is not None
-        layers.append(ProjectLayer(path, name, crs.crs, image_qml(bands, ranges[len(bands)])))
+        style = image_qml(bands, ranges[len(bands)])
+        layers.append(ProjectLayer(path, Path(path).stem, _crs_of(path), style))
     return Group("images", layers)
 
 
@@ -116,8 +115,15 @@ def _maps(folder: Path, found: ClassMap) -> list[Path]:
 
 
 def _beside(path: Path, style: str, name: str) -> ProjectLayer:
-    grid = raster.info(path).grid
-    return ProjectLayer(str(path), f"{name} {path.stem}", grid.crs if grid else "", style)
+    return ProjectLayer(str(path), f"{name} {path.stem}", _crs_of(path), style)
+
+
+def _crs_of(path: str | Path) -> str:
+    """Raises: InputError if it isn't a raster with a place."""
+    facts = raster.info(path)
+    if facts.grid is None:
+        raise InputError(str(facts.problem))
+    return facts.grid.crs
 
 
 def _shown(scene: Scene) -> list[tuple[str, tuple[int, ...], np.ndarray]]:
