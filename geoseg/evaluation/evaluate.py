@@ -177,7 +177,7 @@ def _write_project(
             shown = name == DISAGREEMENTS
             parts.append(ProjectLayer(path, title, crs, style, Path(name).stem, visible=shown))
     parts.append(ProjectLayer(str(out / "errors.tif"), "errors", crs, errors.qml()))
-    parts += [*beside_layers(found), map_layer(found), image_layers(scenes, notes)]
+    parts += [*beside_layers(found, notes), map_layer(found), image_layers(scenes, notes)]
     title = f"evaluation of {Path(found.path).name}"
     left_out = write_project(out / PROJECT, title, found.grid, parts)
     if left_out:

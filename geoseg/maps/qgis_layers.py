@@ -30,15 +30,23 @@ def map_layer(found: ClassMap, *, visible: bool = True) -> ProjectLayer:
     return ProjectLayer(found.path, f"map {path.stem}", found.grid.crs, style, visible=visible)
 
 
-def beside_layers(found: ClassMap) -> list[Group]:
-    """The layers that predict wrote beside the maps of this one, a group for each; hidden."""
+def beside_layers(found: ClassMap, notes: list[str]) -> list[Group]:
+    """The layers that predict wrote beside the maps of this one, a group for each; hidden.
+
+    notes: gets a sentence for each raster that can't be shown.
+    """
     folder = _folder(found)
     if folder is None:
         return []
     groups = []
     for name, layer in LAYERS.items():
         paths = _maps(folder / name, found)
-        styled = [_beside(path, layer.style(found.legend), name) for path in paths]
+        styled = []
+        for path in paths:
+            try:
+                styled.append(_beside(path, layer.style(found.legend), name))
+            except InputError as error:
+                notes.append(f"not in the QGIS project: {error}")
         if styled:
             groups.append(Group(layer.title, styled, visible=False))
     return groups
