@@ -122,10 +122,17 @@ def draw(path: Path) -> None:
     """Picture of the parameters of geoseg:predict."""
     from processing.gui.ParametersPanel import ParametersPanel
     from qgis.core import QgsApplication
+    from qgis.gui import QgsMessageBar
     from qgis.PyQt.QtWidgets import QLabel, QVBoxLayout, QWidget
 
+    class Window(QWidget):
+        """What the panel asks of its dialog."""
+
+        def messageBar(self):  # noqa: N802
+            return QgsMessageBar(self)
+
     algorithm = QgsApplication.processingRegistry().createAlgorithmById("geoseg:predict")
-    window = QWidget()
+    window = Window()
     layout = QVBoxLayout(window)
     layout.addWidget(QLabel(f"<b>geoseg · {algorithm.displayName()}</b>"))
     layout.addWidget(ParametersPanel(window, algorithm))
