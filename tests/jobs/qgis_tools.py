@@ -123,9 +123,9 @@ def draw(path: Path) -> None:
     from processing.gui.ParametersPanel import ParametersPanel
     from qgis.core import QgsApplication
     from qgis.gui import QgsMessageBar
-    from qgis.PyQt.QtWidgets import QLabel, QVBoxLayout, QWidget
+    from qgis.PyQt.QtWidgets import QDialog, QLabel, QVBoxLayout
 
-    class Window(QWidget):
+    class Window(QDialog):
         """What the panel asks of its dialog."""
 
         def messageBar(self):  # noqa: N802
