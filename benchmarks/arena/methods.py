@@ -254,7 +254,7 @@ def _on_map(place: Place, maps: Path, ids: np.ndarray, split: np.ndarray) -> np.
     whole = SeriesDataset.load(place.dataset.parent / "dataset")
     told = whole.settings
     (stack,) = find_stacks(Series(**told["series"]))
-    table = geopandas.read_file(whole.folder / SAMPLES)
+    table = geopandas.read_file(whole.folder / SAMPLES, layer="samples")
     shapes = outlines(table.geometry.to_numpy(), str(table.crs), stack.grid)
     sets = pixel_sets(
         shapes, stack.grid, SampleSettings(**told["samples"]), ids=table["id"].to_numpy(),

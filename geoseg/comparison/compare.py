@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from geoseg import __version__
 from geoseg.comparison import tables
@@ -30,6 +27,7 @@ from geoseg.maps.cog.write import Running
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
+from geoseg.outputs.progress import follow
 
 CHANGE, PAGE = "change.tif", "change.html"
 PRODUCTS = (
@@ -205,6 +203,4 @@ def figures(made: Comparison, origin: dict[str, Any]) -> dict[str, Any]:
 
 
 def _progress(windows: Sequence[Window]) -> Iterable[Window]:
-    shown = sys.stderr.isatty() and len(windows) > 1
-    console = Console(stderr=True)
-    return track(windows, "comparing", console=console, disable=not shown, transient=True)
+    return follow(windows, "comparing")

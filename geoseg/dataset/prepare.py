@@ -34,6 +34,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
+from geoseg.maps import landcover
 from geoseg.outputs.claims import claim, fingerprint
 from geoseg.outputs.files import clearing, read_note
 from geoseg.outputs.lock import alone
@@ -90,6 +91,7 @@ def burn(
                     pass
             else:
                 _write_target(scene, source, legend, path, look=look)
+            landcover.complete(path, legend)
             looks.append(look)
         summary.notes(source.notes)
         for look in looks:

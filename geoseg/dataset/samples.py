@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import shapely
 
 from geoseg import __version__
 from geoseg.dataset.tiles import DESCRIPTION, FILES, GROUND, ON_MAP, OTHERWISE
 from geoseg.errors import InputError, shown
 from geoseg.geo.band_tags import BandTags
+from geoseg.geo.layer_styles import qml, write_styled
 from geoseg.geo.legend import Legend
 from geoseg.geo.vector import write_layer
 from geoseg.outputs.files import read_json, replacing, write_json
@@ -282,7 +284,13 @@ def write_samples(
         "clear": samples.clear,
     }
     columns |= {name: samples.shape[:, i] for i, name in enumerate(SHAPE_FEATURES)}
-    write_layer(folder / SAMPLES, columns, layer="samples", geometries=geometries, crs=crs)
+    path = folder / SAMPLES
+    if geometries is None or crs is None:
+        write_layer(path, columns, layer="samples", geometries=geometries, crs=crs)
+        return
+    points = bool(np.all(shapely.get_dimensions(geometries) == 0))
+    style = qml(legend, points=points)
+    write_styled(path, columns, geometries=geometries, crs=crs, style=style)
 
 
 @dataclass

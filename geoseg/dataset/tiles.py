@@ -15,9 +15,9 @@ from geoseg import __version__
 from geoseg.errors import Faults, InputError, shown
 from geoseg.geo.band_tags import BandTags, usual
 from geoseg.geo.grid import Window
+from geoseg.geo.layer_styles import categories, write_styled
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
-from geoseg.geo.vector import write_layer
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
@@ -35,6 +35,8 @@ FILES = "files"
 MAP = "map"
 """The unit of a data set of dated scenes."""
 TILES = "tiles.gpkg"
+COLORS = {"train": "#00b7ff", "val": "#ffb000", "test": "#ff3df2"}
+"""Of the outlines of tiles, by split: colours that images rarely have."""
 TARGETS = "targets"
 PRODUCTS = (TARGETS, TILES, DESCRIPTION)
 _COLUMNS = (
@@ -233,7 +235,7 @@ def check_whole(folder: Path, command: str) -> None:
 def write_tiles(
     folder: Path, tiles: list[Tile], scenes: tuple[AnyScene, ...], legend: Legend
 ) -> None:
-    """Write tiles.gpkg: the table that training reads and QGIS shows."""
+    """Write tiles.gpkg: the table that training reads and QGIS shows, outlined by split."""
     import numpy as np
     import shapely
 
@@ -248,4 +250,5 @@ def write_tiles(
     for place, code in enumerate(legend.codes):
         rows[f"px_{code}"] = [tile.counts[place] for tile in tiles]
     boxes = [shapely.box(*grids[t.scene].crop(t.window).bounds_in(crs)) for t in tiles]
-    write_layer(folder / TILES, rows, layer="tiles", geometries=np.array(boxes), crs=crs)
+    style = categories("split", COLORS)
+    write_styled(folder / TILES, rows, geometries=np.array(boxes), crs=crs, style=style)

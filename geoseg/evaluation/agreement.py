@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
@@ -25,6 +22,7 @@ from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import IGNORED, NODATA, UNDECIDED, UNLABELLED, Legend
 from geoseg.geo.raster import Raster
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.progress import follow
 
 COMPARED = "compared"
 NO_MAP = "without map"
@@ -119,7 +117,7 @@ def compare(
     with ExitStack() as stack:
         file = stack.enter_context(Raster(found.path, nodata=NODATA))
         sure = None if confidence is None else stack.enter_context(Raster(str(confidence)))
-        for window in _progress(places.windows()):
+        for window in follow(places.windows(), "comparing"):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
             assert wide is not None
             keep = window.within(wide)
@@ -230,9 +228,3 @@ def _left_out(
 def _count(indices: np.ndarray, classes: int) -> np.ndarray:
     """Pixels per class (K,)."""
     return np.diagonal(confusion(indices, indices, classes)).copy()
-
-
-def _progress(windows: list[Window]) -> Iterator[Window]:
-    shown = sys.stderr.isatty() and len(windows) > 1
-    console = Console(stderr=True)
-    yield from track(windows, "comparing", console=console, disable=not shown, transient=True)

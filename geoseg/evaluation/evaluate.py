@@ -25,18 +25,22 @@ from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
 from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
+from geoseg.geo.legend import Legend
 from geoseg.labels.zones import Zones
 from geoseg.maps.folder import confidence_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
+from geoseg.maps.qgis_layers import beside_layers, image_layers, map_layer
+from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_project
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.scenes.scene import Scene
 
 REPORT, DISAGREEMENTS, ZONES = "report.html", "disagreements.gpkg", "zones.gpkg"
+PROJECT = "evaluation.qgz"
 PRODUCTS = (
     *("errors.tif", "errors.tif.aux.xml", "errors.qml", "confusion.csv", "scores.json", REPORT),
-    *(DISAGREEMENTS, ZONES),
+    *(DISAGREEMENTS, ZONES, PROJECT),
 )
 
 
@@ -82,6 +86,7 @@ class Evaluation:
                 + (f"; left out: {left_out}" if left_out else ""),
                 f"report: {self.out / REPORT} (open it in a browser)",
                 f"map of errors: {self.out / 'errors.tif'} (open it in QGIS)",
+                f"project for QGIS: {self.out / PROJECT} (images, map, confidence, errors in one)",
                 *(
                     [f"largest errors: {self.out / DISAGREEMENTS} (open it in QGIS)"]
                     if (self.out / DISAGREEMENTS).exists()
@@ -145,7 +150,8 @@ def evaluate(
     by_zone_ = {} if by_zone is None else {"zones": by_zone.to_list()}
     write_json(out / "scores.json", _scores(made, found, origin) | by_zone_)
     chosen = choose(made.places, -(-showing.pictures // 3))
-    notes = (*truth.notes, *showing.notes, *(by_zone.notes if by_zone else ()))
+    notes = [*truth.notes, *showing.notes, *(by_zone.notes if by_zone else ())]
+    _write_project(out, found, codes.legend, scenes, notes)
     page = Report(found, truth, made, chosen, tuple(scenes), by_zone)
     page.write(out / REPORT, origin=origin, notes=notes)
     return Evaluation(made, out)
@@ -161,6 +167,28 @@ def _origin(found: ClassMap, truth: Truth) -> dict[str, Any]:
         "evaluated_by_geoseg": __version__,
         **truth.settings,
     }
+
+
+def _write_project(
+    out: Path, found: ClassMap, errors: Legend, scenes: Sequence[Scene], notes: list[str]
+) -> None:
+    """Write the QGIS project. errors: legend of errors.tif. notes: gets what it can't show."""
+    crs = found.grid.crs
+    parts: list[Group | ProjectLayer] = []
+    for name, title in ((ZONES, "zones"), (DISAGREEMENTS, "largest errors")):
+        if (out / name).exists():
+            style = style_of(out / name, Path(name).stem)
+            path = str(out / name)
+            shown = name == DISAGREEMENTS
+            parts.append(ProjectLayer(path, title, crs, style, Path(name).stem, visible=shown))
+    parts.append(ProjectLayer(str(out / "errors.tif"), "errors", crs, errors.qml()))
+    parts += [*beside_layers(found, notes), map_layer(found), image_layers(scenes, notes)]
+    title = f"evaluation of {Path(found.path).name}"
+    left_out = write_project(out / PROJECT, title, found.grid, parts)
+    if left_out:
+        notes.append(
+            f"{PROJECT} shows {MOST} images or maps of a kind; {left_out} more are not in it"
+        )
 
 
 def _nothing(found: ClassMap, made: Agreement) -> str:

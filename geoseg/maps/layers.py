@@ -33,6 +33,11 @@ class Layer:
     by_class: bool = False
     """Whether there is a band for each class."""
 
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"{self.name}: {self.meaning}"
+
     def bands(self, legend: Legend) -> tuple[str, ...]:
         """Descriptions of its bands; none where it has been a file without for long."""
         if self.name == CONFIDENCE:
@@ -53,10 +58,15 @@ class Layer:
 
     def write_side_files(self, path: Path, legend: Legend) -> None:
         """Raises: InputError if they can't be written."""
-        texts = (qml_of_ramp(self.ramp),) if self.ramp else (legend.aux_xml(), legend.qml())
+        style = self.style(legend)
+        texts = (style,) if self.ramp else (legend.aux_xml(), style)
         for beside, text in zip(self.side_files(path), texts, strict=True):
             with replacing(beside) as temporary:
                 temporary.write_text(text, encoding="utf-8")
+
+    def style(self, legend: Legend) -> str:
+        """For QGIS."""
+        return qml_of_ramp(self.ramp) if self.ramp else legend.qml()
 
     def complete(self, path: Path, legend: Legend) -> None:
         """Write the side files again, if one is gone or empty. Raises: InputError."""
@@ -119,6 +129,8 @@ def qml_of_ramp(ramp: Sequence[str]) -> str:
         '    <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0"'
         ' minimumValue="0" maximumValue="100">\n'
         f"{items}\n"
+        '     <rampLegendSettings minimumLabel="" maximumLabel="" prefix="" suffix=" %"'
+        ' direction="0" orientation="2" useContinuousLegend="1"/>\n'
         "    </colorrampshader>\n   </rastershader>\n"
         "  </rasterrenderer>\n </pipe>\n</qgis>\n"
     )

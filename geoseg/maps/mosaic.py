@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
@@ -29,6 +26,7 @@ from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, rea
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
+from geoseg.outputs.progress import follow
 from geoseg.outputs.stamp import is_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.outputs.threads import in_order
@@ -214,9 +212,7 @@ def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
 
 
 def _progress(windows: Sequence[Window]) -> Iterable[Window]:
-    shown = sys.stderr.isatty() and len(windows) > 1
-    console = Console(stderr=True)
-    return track(windows, "joining maps", console=console, disable=not shown, transient=True)
+    return follow(windows, "joining maps")
 
 
 def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> None:

@@ -67,6 +67,9 @@ def _rows(path: Path) -> int:
         (answer,) = file.execute("PRAGMA quick_check(1)").fetchone()
         if answer != "ok":
             raise sqlite3.DatabaseError(answer)
+        (page,) = file.execute("PRAGMA page_size").fetchone()
+        if path.stat().st_size % page:  # SQLite takes what is missing of the last page for zeros
+            raise sqlite3.DatabaseError("cut short")
         names = [name for (name,) in file.execute("SELECT table_name FROM gpkg_contents")]
         quoted = [name.replace('"', '""') for name in names]
         counts = [file.execute(f'SELECT count(*) FROM "{q}"').fetchone()[0] for q in quoted]

@@ -16,6 +16,7 @@ from torch import nn
 
 from geoseg.errors import InputError
 from geoseg.models.card import BEST, ModelCard, find_card
+from geoseg.outputs.progress import Percent
 from geoseg.training.run.curves import draw_curves
 from geoseg.training.run.history import METRICS, History, Validation, write_metrics
 from geoseg.training.run.loggers import LoggerFollower
@@ -72,6 +73,7 @@ class RunRecorder:
         self._best: tuple[nn.Module, dict[str, Any]] | None = None
         self._follower = LoggerFollower(fit.logger, folder)
         self._rows: list[dict[str, float]] = []
+        self._percent = Percent()
 
     def write(
         self, network: nn.Module, history: History, validation: Validation | None, *, better: bool
@@ -91,6 +93,9 @@ class RunRecorder:
         self._rows = history.rows
         self._follower.tell(history.rows, self._show(network, history))
         self._console.print(_line(history, self._fit), highlight=False)
+        left = history.minutes_left(self._fit)
+        if left is not None:
+            self._percent.tell(history.minutes / max(history.minutes + left, 1e-9))
 
     def save(self, last: Callable[[], None], history: History) -> None:
         """Save the best weights and `last`, from which a stopped training goes on, if it is time.
