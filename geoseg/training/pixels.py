@@ -40,7 +40,7 @@ def begin(
     network: nn.Module,
     tiles: Tiles,
     study: TrainingSettings,
-    counts: Sequence[np.ndarray],
+    counts: Sequence[Sequence[int]],
     names: Sequence[str],
 ) -> None:
     """Fit the pixel path of a network, if it has one that is new; the rest then adds to it.
