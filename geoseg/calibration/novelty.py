@@ -247,8 +247,8 @@ def said(found: Found, largest: float) -> Sequence[str]:
     facts = found.facts
     if isinstance(found.novelty, Applicability):
         return [
-            f"novelty: the area of applicability ends at a dissimilarity of {facts['threshold']:.3f}"
-            f" ({facts['points']} points of {facts['groups']} groups);"
+            "novelty: the area of applicability ends at a dissimilarity of"
+            f" {facts['threshold']:.3f} ({facts['points']} points of {facts['groups']} groups);"
             f" {facts['outside']:.1%} of {facts['of']} is outside"
         ]
     text = f"novelty: distance of {facts['features']} features, and energy, ranked among val"

@@ -184,6 +184,7 @@ def gaussian(
     least = LEAST_SPREAD * (np.median(moving) if len(moving) else 1.0)
     spread = np.maximum(spread, least)
     correlation = covariance / np.outer(spread, spread)
+    np.fill_diagonal(correlation, 1.0)  # of those that were set to the least spread, too
     trace, squares = float(np.trace(correlation)), float((correlation**2).sum())
     above = (1 - 2 / size) * squares + trace**2
     below = (count + 1 - 2 / size) * (squares - trace**2 / size)
