@@ -20,9 +20,11 @@ from geoseg.models.card import ModelCard, weights_hash
 from geoseg.models.novelty import read
 from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
+from geoseg.parcels.classify import Classifier, Dissimilarity
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.scene import find_scenes
+from tests.made import samples as series
 from tests.made.scenes import CARD, LEGEND, grid, plain, with_bands, write
 
 RUNNING = InferenceSettings("cpu", "32", batch_size=4)
@@ -149,7 +151,7 @@ def test_the_class_map_is_the_same_and_so_is_novelty_for_any_panels(made):
     write(image, wide, names=CARD3.bands)
     predict(opened(out), image, folder / "without")
     predict(opened(out, layers=NOVEL), image, folder / "whole")
-    predict(opened(out, layers=NOVEL, memory=0.002), image, folder / "panels")
+    predict(opened(out, layers=NOVEL, memory=0.004), image, folder / "panels")
     maps = [pixels(folder / n / "landcover/wide.tif") for n in ("without", "whole", "panels")]
     assert (maps[0] == maps[1]).all()
     assert (maps[0] == maps[2]).all()
@@ -225,3 +227,49 @@ def test_helpers():
     scores = np.array([[0.0, 0], [1, 0], [2, 5], [0, 0]])
     assert beyond_the_others(scores, np.array([0, 0, 1, 1])) == [0.0, 0.5]
     assert beyond_the_others(scores, np.zeros(4)) == []
+
+
+def test_area_of_applicability_of_samples_of_series(tmp_path):
+    """Samples of the training are inside; those whose values are far from all are outside."""
+    dataset = series.made_dataset(tmp_path / "dataset")
+    card = replace(
+        CARD, model=Model(name="ltae"), bands=dataset.bands, statistics=dataset.statistics,
+        legend=series.LEGEND, series=series.CARD,
+    )  # fmt: skip
+    path = tmp_path / "best.safetensors"
+    torch.manual_seed(0)
+    checkpoint.save(path, checkpoint.build(card), card)
+    network = TrainedNetwork(card, weights_hash(path), path, RUNNING)
+    out = tmp_path / "calibrated.safetensors"
+    said = str(calibrate(network, dataset.folder, out, split="val", novelty=True))
+    assert "the area of applicability ends at a dissimilarity of" in said
+    running = replace(RUNNING, layers=NOVEL)
+    made = TrainedNetwork(ModelCard.read(out), weights_hash(out), out, running)
+    made.check_single("samples")
+    samples = dataset.samples("train")
+    (found,) = Classifier(made).probabilities(dataset.folder, samples)
+    assert found.shape == (len(samples), 3)
+    (plain_,) = Classifier(replace(made, running=RUNNING)).probabilities(dataset.folder, samples)
+    assert np.allclose(found[:, :2], plain_, atol=1e-6)
+    known = Dissimilarity.of(found[:, 2:], made)
+    assert known.index == pytest.approx(0, abs=2e-3)
+    assert not known.novel.any()
+    for tile in ("a", "b"):
+        array = dataset.folder / "pixels" / f"{tile}.npy"
+        values = np.load(array)
+        np.save(array, np.where(values == 65535, values, 9000 - 40 * values))
+    (found,) = Classifier(made).probabilities(dataset.folder, samples)
+    far = Dissimilarity.of(found[:, 2:], made)
+    assert far.novel.mean() > 0.9
+    assert far.is_much
+    assert "are outside the area of applicability" in far.said("samples")
+    assert all(novel == "1" for (_, novel), is_far in zip(far.rows(), far.novel, strict=True)
+               if is_far)  # fmt: skip
+    with pytest.raises(InputError, match="leave out entropy"):
+        replace(made, running=replace(RUNNING, layers=[*NOVEL, "entropy"])).check_single("parcels")
+    # Of pixels in windows, as predict maps them, the same index follows the logits.
+    windows = made.for_windows(scored=True)
+    cube = torch.tensor(np.random.default_rng(0).normal(0, 1, (1, 3 + 3 * 2, 8, 8))).float()
+    cube[:, :3] = torch.tensor([10.0, 100, 200])[None, :, None, None]
+    with torch.inference_mode():
+        assert windows(cube).shape == (1, 3, 8, 8)
