@@ -26,8 +26,9 @@ from geoseg.evaluation.zone_scores import ZoneScores
 from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
 from geoseg.labels.zones import Zones
-from geoseg.maps.folder import confidence_of
+from geoseg.maps.folder import beside_of, confidence_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
+from geoseg.maps.layers import NOVELTY
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
@@ -71,6 +72,8 @@ class Evaluation:
         left_open = [left_open_of(made)] if made.leaves_open else []
         if made.reliability is not None:
             left_open.append(reliability_of(made.reliability))
+        if made.by_novelty is not None:
+            left_open.append(str(made.by_novelty))
         return "\n".join(
             (
                 made.scores.table(),
@@ -129,6 +132,7 @@ def evaluate(
                 made = compare(
                     found, truth, tolerance=showing.tolerance, take=take,
                     confidence=confidence_of(found.path, found.grid),
+                    novelty=beside_of(found.path, found.grid, NOVELTY),
                 )  # fmt: skip
             if not made.pixels[COMPARED]:
                 raise InputError(_nothing(found, made))
@@ -199,6 +203,7 @@ def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[st
         "pixels": dict(made.pixels),
         **({"left_undecided": _left_open(made)} if made.leaves_open else {}),
         **({"confidence": made.reliability.to_dict()} if made.reliability is not None else {}),
+        **({"novelty": made.by_novelty.to_list()} if made.by_novelty is not None else {}),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
         "hectares_per_pixel": _per_pixel(made, found),
         "hectares": {

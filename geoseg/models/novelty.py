@@ -36,7 +36,7 @@ class _Stored:
     def tensors(self) -> dict[str, np.ndarray]:
         """By name, as they lie in a file."""
         named = ((field.name, getattr(self, field.name)) for field in fields(self))  # type: ignore[arg-type]
-        return {PREFIX + name: np.ascontiguousarray(value, np.float32) for name, value in named}
+        return {PREFIX + name: np.array(value, np.float32, order="C") for name, value in named}
 
     @classmethod
     def of_tensors(cls: type[S], tensors: Mapping[str, np.ndarray]) -> S:
