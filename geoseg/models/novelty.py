@@ -5,7 +5,7 @@ Letters of shapes: N points, d features, Q quantiles.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeVar
@@ -141,20 +141,29 @@ def read(path: Path, *, series: bool) -> Novelty | None:
     """
     if not has_novelty(path):
         return None
-    import safetensors.numpy
-
+    remedy = "make it again: python -m geoseg.calibrate … novelty=true"
     try:
-        with safetensors.safe_open(path, "np") as file:
-            names = [name for name in file.keys() if name.startswith(PREFIX)]  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name in names}
+        tensors = dict(_tensors(TensorFile.open(path)))
         return (Applicability if series else FeatureNovelty).of_tensors(tensors)
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path}: what it says of known ground is incomplete ({error}); make it again:"
-            " python -m geoseg.calibrate … novelty=true"
+            f"{path}: what it says of known ground is incomplete ({error}); {remedy}"
         ) from None
     except InputError as error:
-        raise InputError(f"{path}: {error}; make it again: geoseg.calibrate novelty=true") from None
+        raise InputError(f"{path}: {error}; {remedy}") from None
+
+
+def _tensors(file: TensorFile) -> Iterator[tuple[str, np.ndarray]]:
+    """Raises: ValueError for tensors that are not as `tensors` gives them."""
+    for name, told in file.tensors.items():
+        if name.startswith(PREFIX):
+            start, end = told["data_offsets"]
+            if told["dtype"] != "F32":
+                raise ValueError(f"{name}: {told['dtype']}, expected F32")
+            values = np.fromfile(
+                file.path, np.float32, count=(end - start) // 4, offset=file.begin + start
+            )
+            yield name, values.reshape(told["shape"])
 
 
 def without(tensors: Mapping[str, T]) -> dict[str, T]:
