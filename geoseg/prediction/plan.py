@@ -74,7 +74,7 @@ class PredictionReport:
             text += (
                 f"\nWARNING: {len(far)} of {len(self.novel)} scenes show much that the network"
                 f" does not know ({_some(far)}): more than {LARGEST_SHARE:.0%} of their pixels are"
-                f" beyond all that it knows; look at {self.out / NOVELTY} before you trust their maps"
+                f" beyond that; look at {self.out / NOVELTY} before you trust their maps"
             )
         return text
 
