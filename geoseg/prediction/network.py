@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx")
-WITH_FEATURES = (None, "torch", "compile")
+WITH_FEATURES = (None, "torch")
 """Those that let one look at a network's features; None: torch is taken."""
 TTA = ("none", "flips", "d4")
 
@@ -285,8 +285,7 @@ class TrainedNetwork:
         if self.running.wanted_backend not in WITH_FEATURES:
             faults.add(
                 f"predict.backend={self.running.wanted_backend}: does not let anybody look at the"
-                f" network's features, which predict.{asked} needs; take predict.backend=torch or"
-                " compile"
+                f" network's features, which predict.{asked} needs; take predict.backend=torch"
             )
         faults.raise_if_any()
 

@@ -199,7 +199,7 @@ def test_bad_input(made, tmp_path):
         predict(opened(path, layers=NOVEL), scene, tmp_path / "a")
     assert f"geoseg.calibrate checkpoint={path.parent}" in str(caught.value)
     assert "novelty=true" in str(caught.value)
-    with pytest.raises(InputError, match=r"take predict\.backend=torch or compile"):
+    with pytest.raises(InputError, match=r"take predict\.backend=torch"):
         predict(opened(out, layers=NOVEL, backend="openvino"), scene, tmp_path / "b")
     forest = opened(out, layers=NOVEL)
     forest = replace(forest, card=replace(forest.card, model=Model(name="forest")))
