@@ -28,6 +28,9 @@ class CalibrateConfig:
     """Weights to write (.safetensors); a page and a record lie beside them."""
     tta: str = "none"
     """Test-time augmentation that predict will use: none, flips or d4."""
+    novelty: bool = False
+    """Also learn from the data set's train split what ground the network knows, so that predict can
+    say how novel pixels are: predict.layers=[confidence,novelty]."""
     calibrate: CalibrationSettings = field(default_factory=CalibrationSettings)
     predict: InferenceSettings = field(default_factory=InferenceSettings)
     model: OwnTarget = field(default_factory=OwnTarget)
@@ -52,7 +55,8 @@ def main(cfg: CalibrateConfig) -> None:
     network = TrainedNetwork.open(checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
     made = calibrate(
         network, str(dataset), str(out),
-        split=cfg.split, settings=cfg.calibrate, overwrite=cfg.overwrite,
+        split=cfg.split, settings=cfg.calibrate, novelty=cfg.novelty,
+        overwrite=cfg.overwrite,
     )  # fmt: skip
     print(made)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,12 +16,17 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.models.calibration import NONE, VECTOR, Calibration
+from geoseg.models.novelty import LARGEST_SHARE
+from geoseg.models.settings import FOREST
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
+
+if TYPE_CHECKING:
+    from geoseg.calibration.novelty import Found
 
 
 @dataclass(frozen=True)
@@ -51,17 +56,19 @@ def calibrate(
     *,
     split: str = "val",
     settings: CalibrationSettings | None = None,
+    novelty: bool = False,
     overwrite: bool = False,
 ) -> Summary:
     """Fit temperature or vector scaling on a split, keep it if left-out blocks say so.
 
     Writes the weights again, with the calibration in their card, a page and a record beside them.
+    novelty: also learn from train what ground the network knows, and rank val by that.
     Returns: what was found, as a text for people.
     Raises: InputError if the data set does not suit the network, nothing is labelled, or `out` was
     made with other settings.
     """
     settings, files = settings or CalibrationSettings(), Outputs(Path(out))
-    _check(network, files.weights)
+    _check(network, files.weights, novelty)
     claimed = {
         "networks": [member.hash_alone for member in network.members],
         "tta": network.tta,
@@ -69,6 +76,7 @@ def calibrate(
         "dataset": str(dataset),
         "split": split,
         "calibrate": asdict(settings),
+        **({"novelty": True} if novelty else {}),
     }
     folder, name = files.weights.parent, files.weights.name
     with held(folder, "calibrate", name=name):
@@ -85,16 +93,20 @@ def calibrate(
             folder, claimed | inputs, command="calibrate", products=products,
             overwrite=overwrite or follows, name=name,
         )  # fmt: skip
-        pixels = _collect(network, dataset, split, settings)
+        pixels, known = _collect(network, dataset, split, settings, novelty)
         judged = judge(pixels, settings.method)
         made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
-        _write(network, files, made, (pixels, judged))
+        _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
-    return _summary(files, made, judged, pixels)
+    return _summary(files, made, judged, pixels, known)
 
 
-def _check(network: TrainedNetwork, out: Path) -> None:
+def _check(network: TrainedNetwork, out: Path, novelty: bool) -> None:
     faults = Faults()
+    if novelty and network.card.model.name == FOREST:
+        faults.add(
+            "novelty=true: a forest has no features by which ground is known or new; leave it out"
+        )
     if out.suffix != ".safetensors":
         faults.add(f"out={out}: must end in .safetensors; it is a file of weights")
     for member in network.members:
@@ -135,8 +147,13 @@ def _is_made(folder: Path, name: str, claimed: dict[str, Any]) -> bool:
 
 
 def _collect(
-    network: TrainedNetwork, dataset: str | Path, split: str, settings: CalibrationSettings
-) -> Pixels:
+    network: TrainedNetwork,
+    dataset: str | Path,
+    split: str,
+    settings: CalibrationSettings,
+    novelty: bool,
+) -> tuple[Pixels, Found | None]:
+    """Pixels or samples of the split, and what the network knows if that is asked for."""
     series = network.card.series
     samples = seriesset.unit_of(dataset) in ("parcel", "pixel")
     if samples != (series is not None):
@@ -148,12 +165,25 @@ def _collect(
     if samples:
         from geoseg.calibration.samples import collect_samples
 
-        return collect_samples(network, SeriesDataset.load(dataset), split)
+        found = SeriesDataset.load(dataset)
+        pixels = collect_samples(network, found, split)
+        if not novelty:
+            return pixels, None
+        from geoseg.calibration.novelty import learn_samples
+
+        return pixels, learn_samples(network, found, split)
     # From here on torch is needed; what could be wrong without it has been said.
     from geoseg.calibration.collect import collect
 
     loaded = Dataset.load(dataset)
-    return collect(network, loaded, split, side=settings.block, most=settings.pixels)
+    part: dict[str, Any] = {"side": settings.block, "most": settings.pixels}
+    if not novelty:
+        return collect(network, loaded, split, **part), None
+    from geoseg.calibration.novelty import learn_features, rank_features, replace_known
+
+    learnt = learn_features(network, loaded, side=settings.block)
+    pixels = collect(replace_known(network, learnt), loaded, split, **part)
+    return pixels, rank_features(learnt, pixels)
 
 
 def _calibration(
@@ -181,17 +211,27 @@ def _calibration(
 
 
 def _write(
-    network: TrainedNetwork, files: Outputs, made: Calibration, found: tuple[Pixels, Judged]
+    network: TrainedNetwork,
+    files: Outputs,
+    made: Calibration,
+    found: tuple[Pixels, Judged],
+    known: Found | None,
 ) -> None:
     from geoseg.models import checkpoint
 
     page.write(files.report, made, *found, legend=network.card.legend)
-    write_json(files.record, asdict(made))
+    facts = {} if known is None else {"novelty": known.facts}
+    write_json(files.record, asdict(made) | facts)
     assert isinstance(network.source, Path)
-    checkpoint.copy(network.source, files.weights, replace(network.card, calibration=made))
+    checkpoint.copy(
+        network.source, files.weights, replace(network.card, calibration=made),
+        beside=None if known is None else known.novelty.tensors(),
+    )  # fmt: skip
 
 
-def _summary(files: Outputs, made: Calibration, judged: Judged, pixels: Pixels) -> Summary:
+def _summary(
+    files: Outputs, made: Calibration, judged: Judged, pixels: Pixels, known: Found | None
+) -> Summary:
     summary = Summary()
     rows = []
     for name, label in (("ece", "ECE"), ("nll", "NLL"), ("brier", "Brier score")):
@@ -210,6 +250,10 @@ def _summary(files: Outputs, made: Calibration, judged: Judged, pixels: Pixels) 
         f"{len(pixels)} pixels of {made.blocks} blocks; predict.undecided can promise"
         f" {1 / (made.blocks + 1):.3g} or more, as long as new ground is like these blocks"
     )
+    if known is not None:
+        from geoseg.calibration.novelty import said
+
+        summary.notes(said(known, LARGEST_SHARE))
     if len(made.pooled) > 1:
         summary.note(
             f"give the first of the {len(made.pooled)} networks as {files.weights} and the others"

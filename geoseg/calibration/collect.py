@@ -78,8 +78,8 @@ def _parts(home: Window, side: int) -> list[Window]:
 class _Shares:
     """Keeps the blended probabilities of final rows as they are."""
 
-    def __init__(self, classes: int) -> None:
-        self.planes = classes
+    def __init__(self, planes: int) -> None:
+        self.planes = planes
 
     def __call__(self, sums: Tensor) -> Made:
         shares = sums.clone()
@@ -114,11 +114,14 @@ def collect(
     counts = [len(truth) for _, truth in parts]
     if not sum(counts):
         raise InputError(f"split={split}: no labelled pixel of {dataset.folder} has an image")
-    return _joined(blocks, parts, counts)
+    return _joined(blocks, parts, counts, len(network.card.legend))
 
 
 def _joined(
-    blocks: Sequence[Block], parts: list[tuple[np.ndarray, np.ndarray]], counts: list[int]
+    blocks: Sequence[Block],
+    parts: list[tuple[np.ndarray, np.ndarray]],
+    counts: list[int],
+    classes: int,
 ) -> Pixels:
     numbers = np.cumsum(np.array(counts) > 0) - 1  # blocks without a pixel are none
     names = [block.scene.name for block in blocks]
@@ -128,11 +131,13 @@ def _joined(
     group = block
     if len(scenes) > 1:
         group = np.repeat([scenes.index(n) if n in scenes else 0 for n in names], counts)
+    made = np.concatenate([shares for shares, _ in parts])
     return Pixels(
-        np.concatenate([shares for shares, _ in parts]),
+        _shares(made[:, :classes]),
         np.concatenate([truth for _, truth in parts]).astype(np.int64),
         block.astype(np.int64),
         group.astype(np.int64),
+        made[:, classes:] if made.shape[1] > classes else None,
     )
 
 
@@ -154,18 +159,19 @@ def _labels(dataset: Dataset, block: Block) -> np.ndarray:
 def _of_block(
     worker: Worker, block: Block, target: np.ndarray, chosen: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities (n, K) and labels (n,) of the chosen pixels of a block with an image.
+    """Probabilities and scores (n, K + S), and labels (n,), of the chosen pixels of a block.
 
     The network sees half a window around the block, too, as it would in the whole scene.
     """
     card = worker.network.card
-    size, classes = card.tiling.size, len(card.legend)
+    size, knowing = card.tiling.size, worker.network.knowing
+    planes = len(card.legend) + (0 if knowing is None else knowing.score_planes)
     wide = block.window.grow(size // 2).intersect(block.scene.grid.window)
     assert wide is not None
     scene = replace(block.scene, grid=block.scene.grid.crop(wide))
     place = places([scene], card.tiling, halo=False)[0]
     memory = worker.network.running.memory
-    panels: list[Panel] = cut(scene, place, size, classes=classes, memory=memory)
+    panels: list[Panel] = cut(scene, place, size, classes=planes, memory=memory)
     inside = block.window.within(wide)
     wanted, labels = (
         np.zeros((wide.height, wide.width), bool),
@@ -183,11 +189,9 @@ def _of_block(
         shares = rows.layers[SHARES].cpu().numpy()[:, mine].T
         found.append((shares, labels[part][mine]))
 
-    worker.blend(
-        panels, backend=TORCH, make=_Shares(classes), emit=emit, seconds=defaultdict(float)
-    )
+    worker.blend(panels, backend=TORCH, make=_Shares(planes), emit=emit, seconds=defaultdict(float))
     if not found:
-        return np.zeros((0, classes), np.float32), np.zeros(0, np.uint8)
+        return np.zeros((0, planes), np.float32), np.zeros(0, np.uint8)
     shares, truth = (np.concatenate(column) for column in zip(*found, strict=True))
     return _sound(shares, block), truth
 
@@ -198,4 +202,9 @@ def _sound(shares: np.ndarray, block: Block) -> np.ndarray:
             f"scene {block.scene.name}: the network gives no number (NaN) here; try"
             " predict.precision=32"
         )
-    return np.ascontiguousarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
+    return shares
+
+
+def _shares(blended: np.ndarray) -> np.ndarray:
+    """Probabilities (n, K) float32 whose sums are 1."""
+    return np.ascontiguousarray(blended / blended.sum(axis=1, keepdims=True), np.float32)

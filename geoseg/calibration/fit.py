@@ -32,11 +32,15 @@ class Pixels:
     """(N,) number of the block, int64, 0 to blocks − 1."""
     group: np.ndarray
     """(N,) number of what is left out at a time: scenes if there are several, else blocks."""
+    scores: np.ndarray | None = None
+    """(N, S) float32 of a network that says how novel pixels are."""
 
     def take(self, index: np.ndarray) -> Pixels:
+        scores = None if self.scores is None else self.scores[index]
         return Pixels(
-            self.probabilities[index], self.truth[index], self.block[index], self.group[index]
-        )
+            self.probabilities[index], self.truth[index], self.block[index], self.group[index],
+            scores,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.truth)

@@ -15,7 +15,7 @@ from geoseg.evaluation.accuracy import BoundaryF1, Scores, confusion
 from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.excerpts import Excerpt, Excerpts
 from geoseg.evaluation.pairs import PairNumbers
-from geoseg.evaluation.reliability import Reliability
+from geoseg.evaluation.reliability import ByNovelty, Reliability
 from geoseg.evaluation.truth import Truth
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
@@ -82,6 +82,8 @@ class Agreement:
     """Whether the map may leave pixels without decision."""
     reliability: Reliability | None = None
     """Of the confidence that lies beside the map; None without one."""
+    by_novelty: ByNovelty | None = None
+    """Hits by the novelty that lies beside the map; None without one."""
 
     @property
     def scores(self) -> Scores:
@@ -101,12 +103,13 @@ def compare(
     tolerance: int = 2,
     take: Callable[[np.ndarray, Window], None] | None = None,
     confidence: str | Path | None = None,
+    novelty: str | Path | None = None,
 ) -> Agreement:
     """Compare a map with the truth; only pixels with a class in both count.
 
     tolerance: of boundaries, in pixels. take: gets the pairs of label and mapped class (h, w), as
     PairNumbers has them (0 not compared), and their window. confidence: raster of percent on the
-    map's grid.
+    map's grid. novelty: raster of ranks on it.
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
     legend, size = found.legend, len(found.legend)
@@ -114,9 +117,11 @@ def compare(
     boundary = BoundaryF1(size, tolerance)
     counts, pairs = _Counts(found.grid, size), PairNumbers(size)
     reliability = None if confidence is None else Reliability()
+    by_novelty = None if novelty is None else ByNovelty()
     with ExitStack() as stack:
         file = stack.enter_context(Raster(found.path, nodata=NODATA))
         sure = None if confidence is None else stack.enter_context(Raster(str(confidence)))
+        novel = None if novelty is None else stack.enter_context(Raster(str(novelty)))
         for window in follow(places.windows(), "comparing"):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
             assert wide is not None
@@ -139,6 +144,9 @@ def compare(
             if sure is not None and reliability is not None and compared.any():
                 percent = sure.read(window)[0][0][compared]
                 reliability.add(percent / 100, (target == own)[compared])
+            if novel is not None and by_novelty is not None and compared.any():
+                ranks = novel.read(window)[0][0][compared]
+                by_novelty.add(ranks, (target == own)[compared])
             if take:
                 take(pairs.of_indices(target, own), window)
     return Agreement(
@@ -151,6 +159,7 @@ def compare(
         counts.hectares,
         found.leaves_open,
         reliability,
+        by_novelty,
     )
 
 

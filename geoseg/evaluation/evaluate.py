@@ -27,8 +27,9 @@ from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import Legend
 from geoseg.labels.zones import Zones
-from geoseg.maps.folder import confidence_of
+from geoseg.maps.folder import beside_of, confidence_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
+from geoseg.maps.layers import NOVELTY
 from geoseg.maps.qgis_layers import beside_layers, image_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_project
 from geoseg.outputs.claims import claim
@@ -75,6 +76,8 @@ class Evaluation:
         left_open = [left_open_of(made)] if made.leaves_open else []
         if made.reliability is not None:
             left_open.append(reliability_of(made.reliability))
+        if made.by_novelty is not None:
+            left_open.append(str(made.by_novelty))
         return "\n".join(
             (
                 made.scores.table(),
@@ -134,6 +137,7 @@ def evaluate(
                 made = compare(
                     found, truth, tolerance=showing.tolerance, take=take,
                     confidence=confidence_of(found.path, found.grid),
+                    novelty=beside_of(found.path, found.grid, NOVELTY),
                 )  # fmt: skip
             if not made.pixels[COMPARED]:
                 raise InputError(_nothing(found, made))
@@ -232,6 +236,7 @@ def _scores(made: Agreement, found: ClassMap, origin: dict[str, Any]) -> dict[st
         "pixels": dict(made.pixels),
         **({"left_undecided": _left_open(made)} if made.leaves_open else {}),
         **({"confidence": made.reliability.to_dict()} if made.reliability is not None else {}),
+        **({"novelty": made.by_novelty.to_list()} if made.by_novelty is not None else {}),
         "map_pixels_everywhere": dict(zip(found.legend.names, made.mapped.tolist(), strict=True)),
         "hectares_per_pixel": _per_pixel(made, found),
         "hectares": {

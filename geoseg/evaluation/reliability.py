@@ -1,4 +1,4 @@
-"""Measure whether confidences are what they say: reliability, calibration error and its null."""
+"""Measure whether confidences are what they say, and whether novel pixels are worse."""
 
 from __future__ import annotations
 
@@ -87,6 +87,56 @@ class Reliability:
             "debiased": self.debiased if known else None,
             "bins": bins,
         }
+
+
+NOVELTY_BINS = ((1, 50), (51, 90), (91, 99), (100, 100))
+"""Ranks, first and last; 100 is beyond all that is known."""
+
+
+@dataclass
+class ByNovelty:
+    """Hits, counted by how novel pixels are to the network; adds up over parts."""
+
+    count: np.ndarray = field(default_factory=lambda: np.zeros(len(NOVELTY_BINS), np.int64))
+    """Pixels of each of NOVELTY_BINS."""
+    right: np.ndarray = field(default_factory=lambda: np.zeros(len(NOVELTY_BINS), np.int64))
+    """Of these, pixels whose class is right."""
+
+    def add(self, novelty: np.ndarray, right: np.ndarray) -> None:
+        """Count pixels: novelty 1..100, and whether the class is right, of one shape."""
+        place = np.searchsorted([last for _, last in NOVELTY_BINS], np.ravel(novelty))
+        place = np.minimum(place, len(NOVELTY_BINS) - 1)
+        self.count += np.bincount(place, minlength=len(NOVELTY_BINS))
+        self.right += np.bincount(place[np.ravel(right)], minlength=len(NOVELTY_BINS))
+
+    @property
+    def novel_share(self) -> float:
+        """Share of the pixels beyond all that is known; NaN of no pixels."""
+        total = int(self.count.sum())
+        return float(self.count[-1] / total) if total else float("nan")
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """JSON-safe, one entry for each bin; accuracy None without pixels."""
+        return [
+            {
+                "from": first,
+                "to": last,
+                "pixels": int(count),
+                "overall_accuracy": float(right / count) if count else None,
+            }
+            for (first, last), count, right in zip(
+                NOVELTY_BINS, self.count, self.right, strict=True
+            )
+        ]
+
+    def __str__(self) -> str:
+        parts = [
+            f"{entry['overall_accuracy']:.1%} at {entry['from']}"
+            + (f"–{entry['to']}" if entry["to"] != entry["from"] else " (novel)")
+            for entry in self.to_list()
+            if entry["pixels"]
+        ]
+        return f"right by novelty: {', '.join(parts)}; {self.novel_share:.1%} of the pixels novel"
 
 
 def diagram(curves: dict[str, tuple[Reliability, str]], *, side: int = 300) -> str:

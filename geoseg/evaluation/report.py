@@ -75,6 +75,7 @@ class Report:
             | self._matrix()
             | self._left_out()
             | self._confidence()
+            | self._novelty()
             | self._origin(origin)
             | self._difference()
             | self._zones()
@@ -271,6 +272,21 @@ class Report:
         return {
             "confidence": {"ece": score(found.ece), "null": score(found.null()), "picture": picture}
         }
+
+    def _novelty(self) -> dict[str, Any]:
+        """How far the map is right where the ground is new to the network, and where it is not."""
+        found = self.agreement.by_novelty
+        if found is None:
+            return {"novelty": None}
+        rows = [
+            {
+                "novelty": f"{e['from']}–{e['to']}" if e["to"] > e["from"] else "100, novel",
+                "pixels": number(e["pixels"]),
+                "right": "–" if e["overall_accuracy"] is None else percent(e["overall_accuracy"]),
+            }
+            for e in found.to_list()
+        ]
+        return {"novelty": {"rows": rows, "share": percent(found.novel_share)}}
 
     def _origin(self, origin: dict[str, Any]) -> dict[str, Any]:
         grid, legend = self.map.grid, self.agreement.legend

@@ -9,16 +9,18 @@ from typing import Any
 
 from geoseg.errors import InputError, shown
 from geoseg.geo import raster
-from geoseg.geo.grid import Grid
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
-from geoseg.maps.layers import CONFIDENCE, LAYERS
+from geoseg.maps.layers import BEYOND, CONFIDENCE, LAYERS, NOVELTY
 from geoseg.outputs.files import parse_json
 
 NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 FILES = "files"
 """Key of the stamps of what was written."""
+NOVEL_SHARE = "novel_share"
+"""Key of the share of a scene's pixels that are beyond all that the network knows."""
 JOURNAL = ".predict.journal"
 """Beside the record: a line for each scene since it was last written."""
 
@@ -62,20 +64,41 @@ def map_paths(out: Path, scene: str, layers: Sequence[str] = (CONFIDENCE,)) -> t
 
 
 def confidence_of(path: str | Path, grid: Grid) -> Path | None:
-    """The confidence that lies beside a class map of predict; None without.
+    """The confidence that lies beside a class map of predict; None without. Raises: InputError."""
+    return beside_of(path, grid, CONFIDENCE)
+
+
+def beside_of(path: str | Path, grid: Grid, layer: str) -> Path | None:
+    """The layer that lies beside a class map of predict; None without.
 
     Raises: InputError if what lies there is not on the map's grid.
     """
     path = Path(path)
-    beside = path.parent.parent / CONFIDENCE / path.name
+    beside = path.parent.parent / layer / path.name
     if path.parent.name != LANDCOVER or not beside.exists():
         return None
     facts = raster.info(beside)
     if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(grid)):
         raise InputError(
-            f"{beside}: not the confidence of {path}: expected uint8 on the same grid; predict anew"
+            f"{beside}: not the {layer} of {path}: expected uint8 on the same grid; predict anew"
         )
     return beside
+
+
+def novel_share(path: Path) -> float:
+    """Share of the pixels with a class that are beyond all that is known, of a novelty raster.
+
+    Raises: InputError if it is damaged.
+    """
+    seen = novel = 0
+    with raster.environment(), raster.Raster(path) as file:
+        grid = file.grid
+        for top in range(0, grid.height, raster.BLOCK):
+            height = min(raster.BLOCK, grid.height - top)
+            rows = file.read(Window(top, 0, height, grid.width))[0][0]
+            seen += int((rows != LAYERS[NOVELTY].nodata).sum())
+            novel += int((rows == BEYOND).sum())
+    return novel / max(1, seen)
 
 
 def write_side_files(

@@ -12,10 +12,15 @@ from geoseg.geo.legend import NODATA, Legend
 from geoseg.outputs.files import replacing
 
 CONFIDENCE, ENTROPY, MARGIN, SECOND = "confidence", "entropy", "margin", "second"
-DISAGREEMENT, PROBABILITIES = "disagreement", "probabilities"
+DISAGREEMENT, PROBABILITIES, NOVELTY = "disagreement", "probabilities", "novelty"
 
 SURE_IS_HIGH = ("#a50026", "#fdae61", "#ffffbf", "#a6d96a", "#006837")
 SURE_IS_LOW = SURE_IS_HIGH[::-1]
+NOVEL_IS_HIGH = ("#f7f7f7", "#d9d9d9", "#fee08b", "#f46d43", "#7a0177")
+BEYOND = 100
+"""Novelty of a pixel that is beyond all that its network knows."""
+NOVEL_STOPS = (1, 50, 90, 99, 100)
+"""Half of known ground lies below 50: only what is rare there has a colour."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,11 @@ class Layer:
     meaning: str
     """Of its values, for the band's description."""
     ramp: tuple[str, ...] = ()
-    """Colours from 0 to 100 in equal steps, #rrggbb; () = those of the classes."""
+    """Colours from 0 to 100, #rrggbb; () = those of the classes."""
+    stops: tuple[float, ...] = ()
+    """Values that the colours of the ramp belong to; () = equal steps from 0 to 100."""
+    unit: str = " %"
+    """After the values in the legend of the ramp."""
     nodata: int = NODATA
     """Where there is no image. Elsewhere a value is at least 1, so that none is taken for it."""
     by_class: bool = False
@@ -66,7 +75,9 @@ class Layer:
 
     def style(self, legend: Legend) -> str:
         """For QGIS."""
-        return qml_of_ramp(self.ramp) if self.ramp else legend.qml()
+        if not self.ramp:
+            return legend.qml()
+        return qml_of_ramp(self.ramp, self.stops, unit=self.unit)
 
     def complete(self, path: Path, legend: Legend) -> None:
         """Write the side files again, if one is gone or empty. Raises: InputError."""
@@ -88,7 +99,18 @@ LAYERS = {
             SURE_IS_LOW,
         ),
         Layer(
-            PROBABILITIES, "probability of each class, percent", SURE_IS_HIGH, 255, by_class=True
+            PROBABILITIES,
+            "probability of each class, percent",
+            SURE_IS_HIGH,
+            nodata=255,
+            by_class=True,
+        ),
+        Layer(
+            NOVELTY,
+            "novelty: rank among known pixels, percent; 100 = beyond all of them",
+            NOVEL_IS_HIGH,
+            NOVEL_STOPS,
+            unit="",
         ),
     )
 }
@@ -112,13 +134,16 @@ def parse(value: Any, key: str = "predict.layers") -> tuple[str, ...]:
     return tuple(name for name in LAYERS if name in names)
 
 
-def qml_of_ramp(ramp: Sequence[str]) -> str:
-    """QGIS style of a raster of percent: a linear ramp of colours from 0 to 100."""
+def qml_of_ramp(ramp: Sequence[str], stops: Sequence[float] = (), *, unit: str = " %") -> str:
+    """QGIS style of a raster of percent: a linear ramp of colours from 0 to 100.
+
+    stops: values of the colours; by default equal steps. unit: after the values in the legend.
+    """
     step = 100 / (len(ramp) - 1)
+    values = stops or [number * step for number in range(len(ramp))]
     items = "\n".join(
-        f'     <item value="{number * step:g}" color="{color}" alpha="255"'
-        f' label="{number * step:g} %"/>'
-        for number, color in enumerate(ramp)
+        f'     <item value="{value:g}" color="{color}" alpha="255" label="{value:g}{unit}"/>'
+        for value, color in zip(values, ramp, strict=True)
     )
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
@@ -129,7 +154,7 @@ def qml_of_ramp(ramp: Sequence[str]) -> str:
         '    <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0"'
         ' minimumValue="0" maximumValue="100">\n'
         f"{items}\n"
-        '     <rampLegendSettings minimumLabel="" maximumLabel="" prefix="" suffix=" %"'
+        f'     <rampLegendSettings minimumLabel="" maximumLabel="" prefix="" suffix="{unit}"'
         ' direction="0" orientation="2" useContinuousLegend="1"/>\n'
         "    </colorrampshader>\n   </rastershader>\n"
         "  </rasterrenderer>\n </pipe>\n</qgis>\n"

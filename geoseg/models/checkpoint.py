@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import nn
 
 from geoseg.errors import InputError
+from geoseg.models import novelty
 from geoseg.models.card import BEST, ENCODER_KEY, KEY, EncoderCard, ModelCard
 from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series, forest
@@ -42,10 +44,21 @@ def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> Non
     _write(path, encoder, {ENCODER_KEY: card.to_json()})
 
 
-def copy(source: str | Path, path: str | Path, card: ModelCard) -> None:
-    """Write the weights of a file into another one, with another card. Raises: InputError."""
+def copy(
+    source: str | Path,
+    path: str | Path,
+    card: ModelCard,
+    *,
+    beside: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Write the weights of a file into another one, with another card. Raises: InputError.
+
+    beside: further tensors, which are none of the network's.
+    """
     tensor_file.check(source)
-    _write_tensors(path, safetensors.torch.load_file(source), {KEY: card.to_json()})
+    weights = novelty.without(safetensors.torch.load_file(source))
+    weights |= {name: torch.from_numpy(values) for name, values in (beside or {}).items()}
+    _write_tensors(path, weights, {KEY: card.to_json()})
 
 
 def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
@@ -115,7 +128,7 @@ def load(path: str | Path, named: Any = None) -> tuple[nn.Module, ModelCard]:
     except (RuntimeError, ValueError, TypeError, ArithmeticError, AssertionError) as error:
         raise _misfit(path, error, card) from None
     try:
-        weights = safetensors.torch.load_file(path)
+        weights = novelty.without(safetensors.torch.load_file(path))
         network.load_state_dict(weights)
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         raise _misfit(path, error, card) from None

@@ -23,7 +23,7 @@ from geoseg.models.weights import COUNTER, Loaded
 
 STEM = "stem"
 """First part of the names of a U-Net's path at full resolution, which is no encoder's."""
-PIXELS = "pixels"
+PIXELS = "pixel_path"
 """The same of what classifies single pixels; if it does not fit, it is fitted anew in seconds."""
 DECODERS = ("decoder", "segmentation_head", "classifier", STEM, PIXELS)
 """First parts of the names of what comes after the encoder; of networks for series all before the

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import InputError
+from geoseg.models.novelty import without
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "encoder", "backbone", "net", "weights")
 """Keys under which training programs put a state dict among other things."""
@@ -231,7 +232,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: {found(start)}; {EXPECTED}")
     try:
         if is_safetensors:
-            return safetensors.torch.load_file(path)
+            return without(safetensors.torch.load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(

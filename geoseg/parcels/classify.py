@@ -13,6 +13,7 @@ from geoseg.dataset.samples import Samples
 from geoseg.errors import InputError
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.models.card import SeriesCard
+from geoseg.models.novelty import LARGEST_SHARE, Applicability
 from geoseg.prediction.writer import no_number
 
 if TYPE_CHECKING:
@@ -145,13 +146,16 @@ class Classifier:
 
         running = network.running
         self._device = choose(running.device, running.precision)
-        self._module = self._device.place(network.load())
+        self.scores = 0 if network.knowing is None else network.score_planes
+        """Columns after the probabilities: the dissimilarity index, if that is asked for."""
+        self._module = self._device.place(network.scored() if self.scores else network.load())
         self._view = view_of(network.card)
         self._calibration = network.calibration
 
     def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
         """Probabilities (n, K) float32 of the next samples, until all had their turn.
 
+        With `scores`, (n, K + 1): the last column is the dissimilarity index.
         folder: that holds their pixel arrays.
         """
         from geoseg.samples.predict import predict_samples
@@ -165,11 +169,59 @@ class Classifier:
                 self._view,
                 device=self._device,
                 each_pixel=card.unit == "pixel",
+                scores=self.scores,
             )
             strange = ~np.isfinite(found).all(axis=1)
             if strange.any():
                 raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
-            yield found if self._calibration is None else self._calibration.apply(found)
+            if self._calibration is not None:
+                classes = found.shape[1] - self.scores
+                sure = self._calibration.apply(found[:, :classes])
+                found = np.concatenate([sure, found[:, classes:]], axis=1)
+            yield found
+
+
+@dataclass(frozen=True)
+class Dissimilarity:
+    """How far N samples are from the training of a network for series (Meyer & Pebesma 2021)."""
+
+    index: np.ndarray
+    """(N,) NaN for samples that were not observed."""
+    threshold: float
+
+    @classmethod
+    def of(cls, index: np.ndarray, network: TrainedNetwork) -> Dissimilarity | None:
+        """None if nobody asked. index: (N, 0) or (N, 1), as `Classifier` gives it."""
+        novelty = network.novelty
+        if not index.shape[1] or not isinstance(novelty, Applicability):
+            return None
+        return cls(np.round(index[:, 0].astype(np.float64), DIGITS), float(novelty.threshold))
+
+    @property
+    def novel(self) -> np.ndarray:
+        """(N,) bool: outside the area of applicability."""
+        return np.asarray(self.index > self.threshold)
+
+    def said(self, what: str) -> str:
+        """How many are outside, in words."""
+        seen = max(1, int((~np.isnan(self.index)).sum()))
+        count = int(self.novel.sum())
+        return (
+            f"{count} {what} ({count / seen:.1%} of those observed) are outside the area of"
+            f" applicability (dissimilarity above {self.threshold:.3f}): novel"
+        )
+
+    @property
+    def is_much(self) -> bool:
+        """Whether people should be warned."""
+        seen = ~np.isnan(self.index)
+        return bool(seen.any() and self.novel[seen].mean() > LARGEST_SHARE)
+
+    def rows(self) -> Iterator[tuple[str, str]]:
+        """For a CSV file: dissimilarity and novel; "" = not observed."""
+        for index, novel in zip(self.index, self.novel, strict=True):
+            nothing = bool(np.isnan(index))
+            yield _share(index), "" if nothing else str(int(novel))
 
 
 def check_unit(card: SeriesCard, remedy: str) -> None:

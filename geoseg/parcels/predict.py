@@ -32,7 +32,13 @@ from geoseg.outputs.progress import Progress
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.burn import Drawing, write_maps
-from geoseg.parcels.classify import Classifier, Decisions, check_threshold, check_unit
+from geoseg.parcels.classify import (
+    Classifier,
+    Decisions,
+    Dissimilarity,
+    check_threshold,
+    check_unit,
+)
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
@@ -90,6 +96,7 @@ def predict_parcels(
         "parcels": list(parcels.paths),
         "threshold": threshold,
         "precision": network.running.precision,
+        **({"novelty": True} if network.wants_novelty else {}),
     }
     with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
         _claim(out, settings, _inputs(stacks, parcels), overwrite)
@@ -194,6 +201,7 @@ class _Job:
     """(N,) text, None for parcels without a pixel."""
     pixels: np.ndarray = field(init=False)
     decisions: Decisions = field(init=False)
+    dissimilarity: Dissimilarity | None = field(default=None, init=False)
 
     @property
     def legend(self) -> Legend:
@@ -220,25 +228,33 @@ class _Job:
         index = np.array([place[name] for name in samples.id.tolist()], np.int64)
         self.tile = np.full(count, None, object)
         self.pixels, clear = np.zeros(count, np.int64), np.zeros(count)
-        probabilities = np.full((count, len(self.legend)), np.nan, np.float32)
+        classes = len(self.legend)
+        probabilities = np.full((count, self._columns_of_network), np.nan, np.float32)
         self.tile[index], self.pixels[index] = samples.tile, samples.pixels
         clear[index] = np.round(samples.clear, 2)
         probabilities[index] = self._probabilities(found)
         self.decisions = Decisions.of(
-            probabilities, clear, self.legend, threshold=threshold, min_clear=min_clear
-        )
+            probabilities[:, :classes], clear, self.legend,
+            threshold=threshold, min_clear=min_clear,
+        )  # fmt: skip
+        self.dissimilarity = Dissimilarity.of(probabilities[:, classes:], self.network)
         self.seconds["network"] = time.perf_counter() - begin
 
+    @property
+    def _columns_of_network(self) -> int:
+        """Probabilities, and the dissimilarity index if that is asked for."""
+        return len(self.legend) + (0 if self.network.knowing is None else 1)
+
     def _probabilities(self, found: Collected) -> np.ndarray:
-        """(N, K) of the samples; those of tiles that were predicted before are read."""
+        """(N, K) of the samples, or (N, K + 1); of tiles that were predicted before it is read."""
         samples, classifier = found.samples, None
-        whole = np.zeros((len(samples), len(self.legend)), np.float32)
+        whole = np.zeros((len(samples), self._columns_of_network), np.float32)
         with Progress(len(self.stacks), int(samples.pixels.sum())) as progress:
             for stack in self.stacks:
                 rows = np.flatnonzero(samples.tile == stack.name)
                 path = pixels_path(self.out / WORK, f".{stack.name}.probabilities")
                 mine = samples.take(rows)
-                before = _kept(path, (len(rows), len(self.legend)))
+                before = _kept(path, (len(rows), whole.shape[1]))
                 wanted = len(rows) > 0 and before is None
                 if wanted and classifier is None:
                     classifier = Classifier(self.network)
@@ -335,7 +351,18 @@ class _Job:
             "clear": made.clear,
             "pixels": self.pixels.astype(np.int32),
             "tile": self.tile,
-        }
+        } | self._novelty()
+
+    def _novelty(self) -> dict[str, Any]:
+        """Columns that say how dissimilar parcels are from those of the training, if asked for."""
+        import pandas
+
+        found = self.dissimilarity
+        if found is None:
+            return {}
+        unseen = np.isnan(found.index)
+        novel = pandas.arrays.IntegerArray(found.novel.astype(np.int32), unseen)
+        return {"dissimilarity": found.index, "novel": novel}
 
     def clean(self) -> None:
         """Remove what was only needed on the way; write side files again that are gone."""
@@ -360,6 +387,9 @@ class _Job:
         notes = [note for stack in self.stacks for note in stack.notes]
         summary.notes(dict.fromkeys([*notes, *self.parcels.notes]))
         self._explain(summary)
+        if self.dissimilarity is not None:
+            say = summary.warn if self.dissimilarity.is_much else summary.note
+            say(self.dissimilarity.said("parcels"))
         total = time.perf_counter() - self.since
         parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in self.seconds.items())
         summary.note(

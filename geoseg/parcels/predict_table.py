@@ -26,7 +26,13 @@ from geoseg.outputs.files import clearing, read_note, replacing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
-from geoseg.parcels.classify import Classifier, Decisions, check_threshold, check_unit
+from geoseg.parcels.classify import (
+    Classifier,
+    Decisions,
+    Dissimilarity,
+    check_threshold,
+    check_unit,
+)
 from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
 from geoseg.prediction.series import settled
 from geoseg.scenes.bands import Bands
@@ -43,6 +49,8 @@ WORK = ".pixels"
 """Folder for the observations, until all is done."""
 PRODUCTS = (CLASSES, NAME, WORK)
 HEADER = ("id", "code", "name", "confidence", "code2", "name2", "confidence2", "clear")
+NOVELTY_HEADER = ("dissimilarity", "novel")
+"""Further columns, with predict.layers=[confidence,novelty]."""
 ROWS = 2**14
 """Samples whose observations are looked at in one go."""
 
@@ -78,6 +86,7 @@ def predict_table(
         **{"model": network.hash, "table": str(path)},
         **_claimed(series, samples, bands),
         **{"threshold": threshold, "precision": network.running.precision},
+        **({"novelty": True} if network.wants_novelty else {}),
     }
     with clearing(out, PRODUCTS[:-1]):
         summary = Summary()
@@ -87,8 +96,8 @@ def predict_table(
         table, every = _read(path, card, samples=samples, series=series, bands=bands)
         warnings = _check_range(path, table, card)
     try:
-        made = _decide(network, table, out / WORK, threshold=threshold, min_clear=min_clear)
-        _write(out / CLASSES, table.ids, every, made, card.legend)
+        made, far = _decide(network, table, out / WORK, threshold=threshold, min_clear=min_clear)
+        _write(out / CLASSES, table.ids, every, _rows(made, far, card.legend))
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
@@ -105,6 +114,8 @@ def predict_table(
     for text in warnings:
         summary.warn(text)
     _summarize(summary, made, card.legend, len(every))
+    if far is not None:
+        (summary.warn if far.is_much else summary.note)(far.said("samples"))
     speed = f"{len(every) / seconds:.0f} per second"
     summary.note(f"{counted(len(every), 'sample')} in {seconds:.1f} s ({speed})")
     summary.note(f"classes: {out / CLASSES}")
@@ -225,8 +236,8 @@ def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list
 
 def _decide(
     network: TrainedNetwork, table: Observations, folder: Path, *, threshold: float, min_clear: int
-) -> Decisions:
-    """Classes of the samples that were observed."""
+) -> tuple[Decisions, Dissimilarity | None]:
+    """Classes of the samples that were observed, and how dissimilar they are if that is asked."""
     with replacing(pixels_path(folder, TILE)) as temporary, temporary.open("wb") as file:
         np.save(file, table.values)
     save_days(folder, TILE, table.days)
@@ -248,9 +259,12 @@ def _decide(
     )
     given = np.concatenate(list(Classifier(network).probabilities(folder, found)))
     given[found.clear == 0] = np.nan
-    return Decisions.of(
-        given, found.clear, network.card.legend, threshold=threshold, min_clear=min_clear
-    )
+    classes = len(network.card.legend)
+    made = Decisions.of(
+        given[:, :classes], found.clear, network.card.legend,
+        threshold=threshold, min_clear=min_clear,
+    )  # fmt: skip
+    return made, Dissimilarity.of(given[:, classes:], network)
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
@@ -258,14 +272,31 @@ def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
         yield values[first : first + ROWS]
 
 
-def _write(path: Path, ids: np.ndarray, every: list[str], made: Decisions, legend: Legend) -> None:
-    """Write series.csv, all samples in the table's order. Raises: InputError: the disk is full."""
-    rows = dict(zip(ids.tolist(), made.rows(legend), strict=True))
+def _rows(
+    made: Decisions, far: Dissimilarity | None, legend: Legend
+) -> tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]]:
+    """Header without id, a row for each sample observed, and that of the others."""
     nothing = Decisions.of(np.full((1, len(legend)), np.nan), np.zeros(1), legend)
     (empty,) = nothing.rows(legend)
+    rows = list(made.rows(legend))
+    if far is None:
+        return HEADER[1:], rows, empty
+    both = [(*row, *more) for row, more in zip(rows, far.rows(), strict=True)]
+    return (*HEADER[1:], *NOVELTY_HEADER), both, (*empty, "", "")
+
+
+def _write(
+    path: Path,
+    ids: np.ndarray,
+    every: list[str],
+    content: tuple[tuple[str, ...], list[tuple[str, ...]], tuple[str, ...]],
+) -> None:
+    """Write series.csv, all samples in the table's order. Raises: InputError: the disk is full."""
+    header, found, empty = content
+    rows = dict(zip(ids.tolist(), found, strict=True))
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(HEADER)
+        writer.writerow((HEADER[0], *header))
         for name in every:
             writer.writerow(map(cell, (name, *rows.get(name, empty))))
 

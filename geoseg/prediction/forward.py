@@ -73,6 +73,8 @@ class Member:
     run: Runner
     scaling: Scaling | None
     """None = windows come as the network sees them."""
+    scores: int = 0
+    """Planes that the network adds to its logits, to be averaged as they are."""
 
 
 @dataclass
@@ -93,17 +95,27 @@ class Forward:
     _logits: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _probabilities: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
     _sum: Tensor = field(default_factory=lambda: torch.empty(0), init=False)
+    _scores: list[Tensor] = field(default_factory=list, init=False)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Probabilities (B, K, H, W) float32 of a batch with images, valid until the next call.
 
-        With `spread`, K + 1 planes.
+        With `spread` a plane more, then the scores of the members that have some.
         """
         images, seen = batch.on(self.device.torch)
         return smoothed(self.mean(images, seen), seen, self.smooth)
 
     def mean(self, images: Tensor, seen: Tensor | None) -> Tensor:
         """The same of images (B, C, H, W) and where they are seen (B, H, W), not smoothed."""
+        probabilities = self._probabilities_of(images, seen)
+        if not self._scores:
+            return probabilities
+        scores = torch.stack(self._scores).mean(dim=0)
+        self._scores.clear()
+        return torch.cat([probabilities, scores], dim=1)
+
+    def _probabilities_of(self, images: Tensor, seen: Tensor | None) -> Tensor:
+        """Mean probabilities, and with `spread` the plane of that; scores are kept aside."""
         turns = TURNS[self.tta]
         count = len(turns) * len(self.members)
         first = True
@@ -111,11 +123,19 @@ class Forward:
             scaled = images if member.scaling is None else member.scaling(images, seen)
             for turn in turns:
                 if count == 1 and not self.spread:
-                    return self._softmax(member.run(scaled))
-                part = turn.back(self._spread(self._softmax(member.run(turn(scaled)))))
+                    return self._softmax(self._aside(member, turn, member.run(scaled)))
+                logits = self._aside(member, turn, member.run(turn(scaled)))
+                part = turn.back(self._spread(self._softmax(logits)))
                 self._add(part, first)
                 first = False
         return self._sum.mul_(1 / count)
+
+    def _aside(self, member: Member, turn: Turn, made: Tensor) -> Tensor:
+        """The logits of what a member made; its scores are kept, turned back."""
+        if not member.scores:
+            return made
+        self._scores.append(turn.back(made[:, -member.scores :].float()))
+        return made[:, : -member.scores]
 
     def _softmax(self, logits: Tensor) -> Tensor:
         if logits.shape != self._logits.shape:

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from geoseg.maps.layers import (
+    BEYOND,
     CONFIDENCE,
     DISAGREEMENT,
     ENTROPY,
     MARGIN,
+    NOVELTY,
     PROBABILITIES,
     SECOND,
 )
 from geoseg.models.calibration import LEAST, Calibration
+from geoseg.models.novelty import Applicability, FeatureNovelty, Novelty, bounds
 
 ROUND_UP = 0.501
 """Added before percent are cut to whole numbers: just over a half, so that sums of weights that
@@ -41,6 +44,40 @@ class Made:
     """(n, W) bool; None = nowhere."""
 
 
+class Ranker:
+    """Makes novelty, 1 to 100, of the scores that a network adds to its logits."""
+
+    def __init__(self, novelty: Novelty, *, device: torch.device | None = None) -> None:
+        self._novelty = novelty
+        self._bounds: tuple[Tensor, ...] = ()
+        if isinstance(novelty, FeatureNovelty):
+            known = (bounds(values) for values in (novelty.distance, novelty.energy))
+            self._bounds = tuple(
+                torch.tensor(values, dtype=torch.float32, device=device) for values in known
+            )
+
+    @property
+    def planes(self) -> int:
+        """Scores of a pixel."""
+        return len(self._bounds) or 1
+
+    def __call__(self, scores: Tensor) -> Tensor:
+        """Novelty (n, W) uint8 of scores (planes, n, W); of several the highest rank counts."""
+        if isinstance(self._novelty, Applicability):
+            return self._of_index(scores[0], float(self._novelty.threshold))
+        ranks = [
+            torch.bucketize(plane.contiguous(), known, out_int32=True)
+            for plane, known in zip(scores, self._bounds, strict=True)
+        ]
+        return torch.maximum(*ranks).add_(1).to(torch.uint8)
+
+    @staticmethod
+    def _of_index(index: Tensor, threshold: float) -> Tensor:
+        """Index in percent of its threshold, 1 to 99; 100 beyond it."""
+        inside = (index * ((BEYOND - 1) / threshold)).ceil().clamp(1, BEYOND - 1)
+        return torch.where(index <= threshold, inside, float(BEYOND)).to(torch.uint8)
+
+
 class RowMaker:
     """Makes maps of the sums of final rows."""
 
@@ -52,12 +89,18 @@ class RowMaker:
         thresholds: Sequence[float] | None = None,
         calibration: Calibration | None = None,
         parts: int = 1,
+        novelty: Novelty | None = None,
+        refuse_novel: bool = False,
         device: torch.device | None = None,
     ) -> None:
         """thresholds: probability from which on a class is taken, for each; None = always.
 
-        parts: networks × turns whose probabilities are averaged. device: of the sums.
+        parts: networks × turns whose probabilities are averaged. novelty: how scores are ranked
+        that come after the probabilities; None = there are none. refuse_novel: whether novel
+        pixels stay without class. device: of the sums.
         """
+        self._ranker = None if novelty is None else Ranker(novelty, device=device)
+        self._refuse_novel = refuse_novel
         self._classes = classes
         self._layers = tuple(layers)
         # Of equal sums the first class counts: labels fall, so that their maximum names it.
@@ -80,8 +123,9 @@ class RowMaker:
 
     @property
     def planes(self) -> int:
-        """Of the sums: classes, and the mean entropy of the parts if there is disagreement."""
-        return self._classes + len(self._extra)
+        """Of the sums: classes, the mean entropy of the parts if there is disagreement, scores."""
+        scores = 0 if self._ranker is None else self._ranker.planes
+        return self._classes + len(self._extra) + scores
 
     def __call__(self, sums: Tensor) -> Made:
         """sums: (planes, n, W), which are changed."""
@@ -99,7 +143,13 @@ class RowMaker:
             undecided = highest < self._common
         elif self._thresholds is not None:
             undecided = highest < self._thresholds[self._place(indices)]
-        made = _Layers(blended, shares, highest, indices, sums[self._classes :], self)
+        novel = None
+        if self._ranker is not None:
+            novel = self._ranker(sums[self._classes + len(self._extra) :])
+            if self._refuse_novel:
+                far = novel == BEYOND
+                undecided = far if undecided is None else undecided | far
+        made = _Layers(blended, shares, highest, indices, sums[self._classes :], self, novel)
         layers = {name: MAKERS[name](made) for name in self._layers}
         return Made(indices, layers, undecided)
 
@@ -163,6 +213,7 @@ class _Layers:
     indices: Tensor
     extra: Tensor
     maker: RowMaker
+    novel: Tensor | None = None
 
     def confidence(self) -> Tensor:
         return percent(self.highest)
@@ -187,6 +238,10 @@ class _Layers:
         """
         return percent((entropy(self.blended) - self.extra[0]) / self.maker.most)
 
+    def novelty(self) -> Tensor:
+        assert self.novel is not None
+        return self.novel
+
     def probabilities(self) -> Tensor:
         return (self.shares * 100 + ROUND_UP).clamp_(0, 100).to(torch.uint8)
 
@@ -198,6 +253,7 @@ MAKERS: dict[str, Callable[[_Layers], Tensor]] = {
     SECOND: _Layers.second,
     DISAGREEMENT: _Layers.disagreement,
     PROBABILITIES: _Layers.probabilities,
+    NOVELTY: _Layers.novelty,
 }
 """By name of the layer."""
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.errors import Faults, InputError
-from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, parse
+from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, NOVELTY, parse
 from geoseg.maps.thresholds import Thresholds
 from geoseg.models.calibration import Calibration
 from geoseg.models.card import ModelCard, find_weights, weights_hash
-from geoseg.models.settings import OWN, PRECISIONS
+from geoseg.models.novelty import FeatureNovelty, Novelty
+from geoseg.models.novelty import read as read_novelty
+from geoseg.models.settings import FOREST, OWN, PRECISIONS
 from geoseg.models.suitability import PIXEL_TOLERANCE
 from geoseg.received import tensor_file
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx")
+WITH_FEATURES = (None, "torch")
+"""Those that let one look at a network's features; None: torch is taken."""
 TTA = ("none", "flips", "d4")
 
 
@@ -53,10 +57,13 @@ class InferenceSettings:
     """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
     layers: list[Any] = field(default_factory=lambda: [CONFIDENCE])
     """Rasters beside each class map: confidence, entropy, margin (to the second class), second (its
-    code), disagreement (of several networks or turns), probabilities (of all classes)."""
+    code), disagreement (of several networks or turns), probabilities (of all classes), novelty (how
+    far the pixel is from what the network knows; needs geoseg.calibrate with novelty=true)."""
     threshold: Any = None
     """Probability below which a pixel stays without class (code 255, no decision): a number, or
     {class: number}; none = each gets one."""
+    refuse_novel: bool = False
+    """Leave pixels without class (code 255, no decision) that are beyond all known ones."""
     undecided: float | None = None
     """Share of wrong pixels that is accepted; all that are less sure than that allows stay without
     class. Needs a checkpoint of geoseg.calibrate."""
@@ -94,6 +101,11 @@ class InferenceSettings:
         return parse(self.layers)
 
     @property
+    def wants_novelty(self) -> bool:
+        """Whether somebody wants to know how far pixels are from what the network knows."""
+        return self.refuse_novel or NOVELTY in self.chosen_layers
+
+    @property
     def wanted_backend(self) -> str | None:
         """The backend that the settings name; None: the fastest safe one."""
         if self.compile:
@@ -119,6 +131,8 @@ class TrainedNetwork:
     """Of this network alone, where `hash` names an ensemble."""
     named: Any = None
     """Code outside geoseg that the user named for it: an import path, or a module."""
+    known: Novelty | None = None
+    """What the network knows, if that is not to be taken from its file."""
     _loaded: nn.Module | None = field(default=None, init=False, repr=False, compare=False)
 
     @classmethod
@@ -223,10 +237,69 @@ class TrainedNetwork:
         with faults.collect():
             self.calibration  # noqa: B018
             self.thresholds  # noqa: B018
+        with faults.collect():
+            self.check_novelty()
         if DISAGREEMENT in self.running.chosen_layers and not self.others and self.tta == "none":
             faults.add(
                 "predict.layers: disagreement is that of several networks or turns, and there is"
                 " one; set checkpoint=[<run>,<run>,…] or tta=flips, or leave it out"
+            )
+        faults.raise_if_any()
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """What tells how far a pixel is from what this network knows; None if its file doesn't.
+
+        Raises: InputError if that is incomplete.
+        """
+        if self.known is None and isinstance(self.source, Path):
+            self.known = read_novelty(self.source, series=self.card.series is not None)
+        return self.known
+
+    @property
+    def wants_novelty(self) -> bool:
+        """Whether predictions are to say how far pixels are from what the network knows."""
+        return self.running.wants_novelty
+
+    @property
+    def knowing(self) -> TrainedNetwork | None:
+        """The first of the members that says what it knows; None if nobody asks, or none does."""
+        if not self.wants_novelty:
+            return None
+        return next((member for member in self.members if member.novelty is not None), None)
+
+    @property
+    def score_planes(self) -> int:
+        """Planes that this network adds to its logits to say how novel pixels are."""
+        return 2 if isinstance(self.novelty, FeatureNovelty) else 1
+
+    def check_novelty(self) -> None:
+        """Raises: InputError if nobody can tell how novel pixels are, and what to do about it."""
+        if not self.wants_novelty:
+            return
+        faults = Faults()
+        asked = "refuse_novel=true" if self.running.refuse_novel else "layers: novelty"
+        if self.card.model.name == FOREST:
+            faults.add(
+                f"predict.{asked}: a forest has no features by which ground is known or new; take a"
+                " network, or look at predict.layers=[entropy]"
+            )
+        elif self.card.series is not None and self.card.series.unit == "map":
+            faults.add(
+                f"predict.{asked}: is not for networks for dated maps (unit=map); leave it out"
+            )
+        elif self.knowing is None:
+            name = self.source if isinstance(self.source, Path) else "<run>"
+            run = name.parent if isinstance(name, Path) else name
+            faults.add(
+                f"predict.{asked}: {name} does not say what its network knows; make weights that"
+                f" do: python -m geoseg.calibrate checkpoint={run} dataset=<its data set>"
+                f" out={run}/calibrated.safetensors novelty=true, and predict with these"
+            )
+        if self.running.wanted_backend not in WITH_FEATURES:
+            faults.add(
+                f"predict.backend={self.running.wanted_backend}: does not let anybody look at the"
+                f" network's features, which predict.{asked} needs; take predict.backend=torch"
             )
         faults.raise_if_any()
 
@@ -249,25 +322,51 @@ class TrainedNetwork:
         """To another process goes the name of the weights, not the weights."""
         return self.__dict__ | {"_loaded": None}
 
-    def for_windows(self) -> nn.Module:
-        """The network as a function of windows: (B, C, H, W) float32 → logits (B, K, H, W)."""
+    def for_windows(self, *, scored: bool = False) -> nn.Module:
+        """The network as a function of windows: (B, C, H, W) float32 → logits (B, K, H, W).
+
+        scored: `score_planes` follow the logits. Raises: InputError if it has no features.
+        """
+        network = self.scored() if scored else self.load()
         if self.card.series is None:
-            return self.load()
+            return network
         from geoseg.models.view import View
         from geoseg.prediction.windows import CubeWindows, PixelWindows
 
         view, bands = View(self.card.statistics, self.card.series), len(self.card.bands)
         if self.card.series.unit == "map":
-            return CubeWindows(self.load(), bands)
-        return PixelWindows(self.load(), view, len(self.card.legend))
+            return CubeWindows(network, bands)
+        planes = len(self.card.legend) + (self.score_planes if scored else 0)
+        return PixelWindows(network, view, planes)
+
+    def scored(self) -> nn.Module:
+        """The network, whose logits are followed by scores of how novel it is what it sees.
+
+        Raises: InputError if it has no features.
+        """
+        from geoseg.models.scored import ScoredImages, ScoredSeries
+
+        novelty = self.novelty
+        assert novelty is not None
+        if isinstance(novelty, FeatureNovelty):
+            return ScoredImages(self.load(), novelty).eval()
+        return ScoredSeries(self.load(), novelty).eval()
 
     def check_single(self, what: str) -> None:
         """Raises: InputError if it is an ensemble, or turns windows."""
         faults = Faults()
-        if self.running.chosen_layers != (CONFIDENCE,):
+        others = [x for x in self.running.chosen_layers if x not in (CONFIDENCE, NOVELTY)]
+        if others:
             faults.add(
                 f"predict.layers={self.running.layers}: {what} have their second class and its"
-                " confidence in the table; leave it out"
+                f" confidence in the table; leave out {', '.join(others)}"
+            )
+        with faults.collect():
+            self.check_novelty()
+        if self.running.refuse_novel:
+            faults.add(
+                f"predict.refuse_novel=true: is for maps of pixels; {what} have a column that says"
+                " whether they are novel: predict.layers=[confidence,novelty]"
             )
         if self.running.threshold is not None or self.running.undecided is not None:
             faults.add(

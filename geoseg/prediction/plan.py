@@ -13,13 +13,14 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
-from geoseg.maps.folder import FAILED, NAME, REFUSED
-from geoseg.maps.layers import DISAGREEMENT, LAYERS
+from geoseg.maps.folder import FAILED, NAME, NOVEL_SHARE, REFUSED
+from geoseg.maps.layers import DISAGREEMENT, LAYERS, NOVELTY
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
+from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.outputs.progress import Progress
 from geoseg.prediction import writer
-from geoseg.prediction.network import Engine, TrainedNetwork
+from geoseg.prediction.network import WITH_FEATURES, Engine, TrainedNetwork
 from geoseg.prediction.panels import SceneJob, cut
 from geoseg.prediction.record import Record
 from geoseg.scenes.dated import AnyScene
@@ -43,6 +44,8 @@ class PredictionReport:
     """Those that could not be read or written to their end, and why."""
     others: list[str] = field(default_factory=list)
     """Those of earlier calls whose maps lie in the same folder."""
+    novel: dict[str, float] = field(default_factory=dict)
+    """Of scenes with novelty: the share of their pixels that is beyond all that is known."""
     megapixels: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     """In all (total); of these: build (the network's program), wait (for the reader), network,
@@ -57,7 +60,29 @@ class PredictionReport:
             text += f", {len(self.before)} were done before"
         if self.others:
             text += f", {len(self.others)} more are of earlier calls ({_some(self.others)})"
-        return f"{text}; maps: {self.out / folder.LANDCOVER}, record: {self.out / NAME}"
+        text += f"; maps: {self.out / folder.LANDCOVER}, record: {self.out / NAME}"
+        return f"{text}\n{self._novel()}" if self.novel else text
+
+    def _novel(self) -> str:
+        """How much of the scenes is novel."""
+        most = sorted(self.novel, key=lambda name: -self.novel[name])
+        shown = ", ".join(f"{name} {self.novel[name]:.1%}" for name in most[:5])
+        mean = sum(self.novel.values()) / len(self.novel)
+        text = f"novel: {mean:.1%} of a scene in the mean ({shown}{' …' if len(most) > 5 else ''})"
+        far = [name for name in most if self.novel[name] > LARGEST_SHARE]
+        if far:
+            text += (
+                f"\nWARNING: {len(far)} of {len(self.novel)} scenes show much that the network"
+                f" does not know ({_some(far)}): more than {LARGEST_SHARE:.0%} of their pixels are"
+                f" beyond that; look at {self.out / NOVELTY} before you trust their maps"
+            )
+        return text
+
+    def note_novel(self, name: str, record: Record) -> None:
+        """Take over how novel a scene is that is done."""
+        share = record.scenes[name].get(NOVEL_SHARE)
+        if share is not None:
+            self.novel[name] = share
 
     def raise_if_incomplete(self) -> None:
         """Raises: InputError if a scene that was asked for has no map; the reasons were given."""
@@ -74,7 +99,11 @@ def settings_of(network: TrainedNetwork, tiling: Tiling) -> dict[str, Any]:
     """What decides on the pixels of maps, besides the scenes."""
     running, thresholds = network.running, network.thresholds
     # Named only where it is set, or outputs of older versions would be others.
-    undecided = {} if thresholds is None else {"threshold": list(thresholds.values)}
+    undecided: dict[str, Any] = {}
+    if thresholds is not None:
+        undecided["threshold"] = list(thresholds.values)
+    if running.refuse_novel:
+        undecided["refuse_novel"] = True
     return undecided | {
         "model": network.hash,
         "tiling": asdict(tiling),
@@ -100,9 +129,10 @@ def plan(
     suitability.say_doubts(suited, network.card)
     jobs = []
     legend, layers = network.card.legend, network.running.chosen_layers
-    undecided = "" if network.thresholds is None else network.thresholds.said
+    undecided = _undecided(network)
+    scores = 0 if network.knowing is None else network.knowing.score_planes
     room: dict[str, Any] = {
-        "classes": len(legend) + len({DISAGREEMENT} & set(layers)),
+        "classes": len(legend) + len({DISAGREEMENT} & set(layers)) + scores,
         "memory": network.running.memory,
         "maps": 1 + sum(LAYERS[name].count(len(legend)) for name in layers),
     }
@@ -112,12 +142,19 @@ def plan(
         stamp = record.stamp(scene, place)
         if record.is_done(scene, stamp):
             report.before.append(scene.name)
+            report.note_novel(scene.name, record)
             folder.complete(report.out, scene.name, legend)
             continue
         whole = tuple(cut(scene, place, tiling.size, **room))
         jobs.append(SceneJob(whole, whole, stamp, layers=layers, undecided=undecided))
     writer.sweep(report.out, jobs)
     return [writer.going_on(report.out, job) for job in jobs]
+
+
+def _undecided(network: TrainedNetwork) -> str:
+    """By what pixels are left without decision; "" = none is."""
+    said = [] if network.thresholds is None else [network.thresholds.said]
+    return ", ".join([*said, *(["novelty"] if network.running.refuse_novel else [])])
 
 
 def _suited(
@@ -200,6 +237,7 @@ class Ledger:
         self._record.done(scene, self._stamps[scene.name], seconds)
         megapixels = scene.grid.window.area / 1e6
         self._report.done.append(scene.name)
+        self._report.note_novel(scene.name, self._record)
         self._report.megapixels += megapixels
         speed = megapixels / max(seconds, 1e-6)
         self._progress.scene(scene.name, f"{megapixels:.2f} Mpx, {speed:.2f} Mpx/s")
@@ -221,6 +259,12 @@ def make_maps(
     """Have the jobs done by an engine."""
     start = time.perf_counter()
     engine = engine or Engine()
+    if network.wants_novelty and record.backend not in WITH_FEATURES:
+        raise InputError(
+            f"{report.out}: its maps were made by {record.backend}, which does not let anybody look"
+            " at the network's features, and all maps of a folder are made alike; give another"
+            " out=…, or set predict.backend=torch overwrite=true"
+        )
     with Progress(len(jobs), sum(job.pixels for job in jobs)) as progress:
         ledger = Ledger(record, report, progress)
         ledger.expect(jobs)

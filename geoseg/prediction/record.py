@@ -16,13 +16,15 @@ from geoseg.maps.folder import (
     FILES,
     JOURNAL,
     NAME,
+    NOVEL_SHARE,
     REFUSED,
     _entries,
     _journalled,
     map_paths,
+    novel_share,
     remove_layers,
 )
-from geoseg.maps.layers import CONFIDENCE, LAYERS
+from geoseg.maps.layers import CONFIDENCE, LAYERS, NOVELTY
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
@@ -145,7 +147,7 @@ class Record:
 
     def done(self, scene: AnyScene, stamp: str, seconds: float) -> None:
         speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
-        entry = {
+        entry: dict[str, Any] = {
             "status": DONE,
             "model": self.model,
             "backend": self.backend,
@@ -157,6 +159,9 @@ class Record:
             "megapixels_per_second": round(speed, 3),
             "notes": self.notes.get(scene.name, []),
         }
+        if f"{NOVELTY}/{scene.name}.tif" in entry[FILES]:
+            path = map_paths(self._out, scene.name, (NOVELTY,))[1]
+            entry[NOVEL_SHARE] = round(novel_share(path), 6)
         if (nodata := self.nodata.get(scene.name)) is not None:
             entry["nodata"] = nodata
         self._note(scene.name, entry)

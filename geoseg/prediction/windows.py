@@ -26,18 +26,19 @@ def unfold(windows: Tensor, bands: int) -> tuple[Tensor, Tensor, Tensor]:
 class PixelWindows(nn.Module):
     """Gives each pixel of windows to a network for single series."""
 
-    def __init__(self, network: nn.Module, view: View, classes: int) -> None:
+    def __init__(self, network: nn.Module, view: View, planes: int) -> None:
+        """planes: that the network gives: logits of classes, and perhaps scores."""
         super().__init__()
         self.network = network
         self._view = view
         self._bands = len(view.statistics.mean)
-        self._classes = classes
+        self._planes = planes
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits (B, K, H, W); 0 where a pixel was never seen."""
         values, seen, days = unfold(windows, self._bands)
         batch, _, _, height, width = values.shape
-        logits = values.new_zeros(batch, height * width, self._classes)
+        logits = values.new_zeros(batch, height * width, self._planes)
         for number in range(batch):
             lit = seen[number].flatten(1).any(dim=1)  # dates not under clouds all over
             # (T, C, H · W) → (H · W, T, C)
@@ -46,7 +47,7 @@ class PixelWindows(nn.Module):
             alive = known.flatten(1).any(dim=1).nonzero()[:, 0]
             for part in alive.split(PIXELS):
                 logits[number, part] = self._classify(series[part], known[part], days[number, lit])
-        return logits.transpose(1, 2).reshape(batch, self._classes, height, width)
+        return logits.transpose(1, 2).reshape(batch, self._planes, height, width)
 
     def _classify(self, series: Tensor, known: Tensor, days: Tensor) -> Tensor:
         """Logits (N, K) float32 of series and known (N, T, C), which share their days (T,)."""

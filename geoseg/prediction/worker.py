@@ -46,7 +46,10 @@ class Worker:
         running = network.running
         self.network = network
         self.device = choose(running.device, running.precision)
-        self.modules = [self.device.place(member.for_windows()) for member in network.members]
+        self.modules = [
+            self.device.place(member.for_windows(scored=member is network.knowing))
+            for member in network.members
+        ]
         self.see = see_of(network)
         self._forward: dict[tuple[str, int], Forward] = {}
 
@@ -62,7 +65,7 @@ class Worker:
         wanted = self.network.running.wanted_backend or (None if known else TORCH)
         turns = len(TURNS[self.network.tta]) * len(self.modules)
         windows = turns * sum(len(panel.rows) * len(panel.touching) for panel in panels)
-        if wanted is not None or windows < WORTH_A_LOOK:
+        if wanted is not None or windows < WORTH_A_LOOK or self.network.wants_novelty:
             return Choice(wanted or TORCH)
         reading = batches(
             panels, batch_size=self.batch_size(panels[0].size), see=self.see, readers=self.readers
@@ -87,7 +90,8 @@ class Worker:
                 series = member.card.series is not None
                 scaling = None if series else Scaling(member.card.statistics, self.device.torch)
                 runner = prepare(module, self.device, backend=backend, shape=shape)
-                members.append(Member(runner, scaling))
+                scores = member.score_planes if member is self.network.knowing else 0
+                members.append(Member(runner, scaling, scores))
             running = self.network.running
             self._forward[key] = Forward(
                 members,
@@ -146,6 +150,8 @@ class Worker:
             thresholds=None if thresholds is None else thresholds.values,
             calibration=network.calibration,
             parts=len(TURNS[network.tta]) * len(network.members),
+            novelty=None if network.knowing is None else network.knowing.novelty,
+            refuse_novel=network.running.refuse_novel,
             device=self.device.torch,
         )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from geoseg.dataset.samples import Samples
@@ -27,9 +28,11 @@ def predict_samples(
     device: Device,
     each_pixel: bool = False,
     until: float | None = None,
+    scores: int = 0,
 ) -> np.ndarray:
     """Probabilities (N, K) float32 of samples whose pixels lie in a data set's folder.
 
+    scores: numbers that the network adds to its logits; they come after the probabilities.
     each_pixel: of a network that classifies pixels: the mean over a sample's pixels.
     until: only dates up to this day are there.
     """
@@ -42,8 +45,34 @@ def predict_samples(
     with torch.inference_mode(), device.autocast():
         for given, _ in loader:
             values, valid, days, shape = (part.to(device.torch) for part in given)
-            parts.append(network(values, valid, days, shape).float().softmax(dim=1).cpu().numpy())
+            made = network(values, valid, days, shape).float()
+            logits, rest = made[:, : made.shape[1] - scores], made[:, made.shape[1] - scores :]
+            parts.append(torch.cat([logits.softmax(dim=1), rest], dim=1).cpu().numpy())
     each = np.concatenate(parts)
     whole = np.zeros((len(samples), each.shape[1]), np.float32)
     np.add.at(whole, feed.owner, each)
-    return whole / np.maximum(whole.sum(axis=1, keepdims=True), 1e-12)
+    total = whole[:, : whole.shape[1] - scores].sum(axis=1, keepdims=True)
+    return whole / np.maximum(total, 1e-12)
+
+
+def sample_features(
+    network: Callable[..., tuple[Tensor, Tensor]],
+    folder: Path,
+    samples: Samples,
+    view: View,
+    *,
+    device: Device,
+    each_pixel: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, d) float32 of samples, or of each of their pixels, and the sample (n,) of each.
+
+    network: gives logits and features.
+    """
+    feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel)
+    loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
+    parts = []
+    with torch.inference_mode(), device.autocast():
+        for given, _ in loader:
+            values, valid, days, shape = (part.to(device.torch) for part in given)
+            parts.append(network(values, valid, days, shape)[1].float().cpu().numpy())
+    return np.concatenate(parts), feed.owner

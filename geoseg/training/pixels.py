@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg.geo.legend import IGNORED
-from geoseg.models.networks.build import AnySize, pixels_of
+from geoseg.models.networks.build import AnySize, pixel_path_of
 from geoseg.models.networks.pixels import PixelPath
 from geoseg.samples.draw import Draw
 from geoseg.training.objectives import loss
@@ -48,7 +48,7 @@ def begin(
     counts: labelled pixels (K,) of each tile. names: of the K classes. Of several processes each
     fits its own, and goes on with the first one's.
     """
-    path = pixels_of(network)
+    path = pixel_path_of(network)
     if path is None or not path.is_new:
         return
     # By this process alone, whose pixels are its own.

@@ -596,7 +596,10 @@ def test_the_confidence_beside_a_map_is_judged(tmp_path, made, codes):
     path = tmp_path / "maps/landcover/m.tif"
     tags = landcover.tags(LEGEND, "0" * 16)
     sure = np.where(codes == truth_of_boxes(), 90, 60).astype(np.uint8)
-    for where, values in ((path, codes), (tmp_path / "maps/confidence/m.tif", sure)):
+    novel = np.where(codes == truth_of_boxes(), 20, 100).astype(np.uint8)
+    beside = {"landcover": codes, "confidence": sure, "novelty": novel}
+    for name, values in beside.items():
+        where = tmp_path / "maps" / name / "m.tif"
         with raster.create(where, GRID, dtype="uint8", nodata=0, tags=tags) as writer:
             writer.write(values, GRID.window)
     found = ClassMap.read(path)
@@ -606,4 +609,9 @@ def test_the_confidence_beside_a_map_is_judged(tmp_path, made, codes):
     right = scores["overall_accuracy"]
     assert scores["confidence"]["ece"] == pytest.approx(right * 0.1 + (1 - right) * 0.6)
     assert "confidence: ECE" in said
-    assert "Is the confidence what it says?" in (tmp_path / "report/report.html").read_text()
+    page = (tmp_path / "report/report.html").read_text()
+    assert "Is the confidence what it says?" in page
+    # Right at ranks of 1 to 50, wrong where all is new.
+    assert [e["overall_accuracy"] for e in scores["novelty"]] == [1.0, None, None, 0.0]
+    assert f"right by novelty: 100.0% at 1–50, 0.0% at 100 (novel); {1 - right:.1%}" in said
+    assert "Is the map worse where the ground is new?" in page

@@ -43,7 +43,7 @@ def test_its_logits_are_added_to_those_of_the_network():
 def test_every_architecture_may_begin_with_what_it_finds(name):
     encoder = {"segnet": "vgg11_bn", "segformer": "mit_b0"}.get(name, "resnet18")
     network = models.build(Model(name, encoder=encoder), 4, 3).eval()
-    path = models.pixels_of(network)
+    path = models.pixel_path_of(network)
     assert isinstance(path, PixelPath)
     path.scale.fill_(1.0)
     network.silence()
@@ -54,5 +54,5 @@ def test_every_architecture_may_begin_with_what_it_finds(name):
 
 def test_without_it_a_network_has_no_weights_of_it():
     network = models.build(Model("unet", pixels=0), 4, 3)
-    assert models.pixels_of(network) is None
-    assert not any("pixels" in key for key in network.state_dict())
+    assert models.pixel_path_of(network) is None
+    assert not any("pixel_path" in key for key in network.state_dict())

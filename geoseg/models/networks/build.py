@@ -47,12 +47,12 @@ class AnySize(nn.Module):
     and every size works, down to one pixel.
     """
 
-    def __init__(self, network: nn.Module, pixels: PixelPath | None = None) -> None:
-        """pixels: what single pixels tell, whose logits are added."""
+    def __init__(self, network: nn.Module, pixel_path: PixelPath | None = None) -> None:
+        """pixel_path: what single pixels tell, whose logits are added."""
         super().__init__()
         self.network = network
-        if pixels is not None:
-            self.pixels = pixels
+        if pixel_path is not None:
+            self.pixel_path = pixel_path
 
     @property
     def encoder(self) -> nn.Module:
@@ -81,11 +81,11 @@ class AnySize(nn.Module):
         if below or right:
             padded = F.pad(image, (0, right, 0, below), mode="replicate")
         logits: Tensor = self.network(padded)[..., :height, :width]
-        pixels = pixels_of(self)
-        return logits if pixels is None else logits + pixels(image)
+        path = pixel_path_of(self)
+        return logits if path is None else logits + path(image)
 
 
-def pixels_of(network: nn.Module) -> PixelPath | None:
+def pixel_path_of(network: nn.Module) -> PixelPath | None:
     """What a network adds for single pixels, if it does."""
-    found = getattr(network, "pixels", None)
+    found = getattr(network, "pixel_path", None)
     return found if isinstance(found, PixelPath) else None
