@@ -75,15 +75,20 @@ def settings_of(network: TrainedNetwork, tiling: Tiling) -> dict[str, Any]:
     running, thresholds = network.running, network.thresholds
     # Named only where it is set, or outputs of older versions would be others.
     undecided = {} if thresholds is None else {"threshold": list(thresholds.values)}
-    return undecided | {
-        "model": network.hash,
-        "tiling": asdict(tiling),
-        "precision": running.precision,
-        "backend": running.wanted_backend,
-        "tta": network.tta,
-        "halo": running.halo,
-        "smooth": running.smooth,
-    }
+    resample = {"resample": True} if running.resample else {}
+    return (
+        undecided
+        | resample
+        | {
+            "model": network.hash,
+            "tiling": asdict(tiling),
+            "precision": running.precision,
+            "backend": running.wanted_backend,
+            "tta": network.tta,
+            "halo": running.halo,
+            "smooth": running.smooth,
+        }
+    )
 
 
 def plan(

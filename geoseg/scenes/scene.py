@@ -71,6 +71,8 @@ class Scene:
     """Whether a pixel is valid if some of its bands have data; else all must."""
     fill: tuple[float, ...] = ()
     """What then stands where a band has none: its mean; empty = 0."""
+    resampling: str = "bilinear"
+    """How files are warped that are not on the scene's grid."""
 
     adjoins = True
     dates: ClassVar[tuple[date, ...]] = ()
@@ -150,6 +152,7 @@ class Scene:
             "changes": [list(made) for made in self.changes],
             "partial": self.partial,
             "fill": list(self.fill),
+            "resampling": self.resampling,
         }
 
     @classmethod
@@ -171,6 +174,7 @@ class Scene:
             tuple((float(factor), float(add)) for factor, add in values.get("changes", ())),
             values.get("partial", False),
             tuple(values.get("fill", ())),
+            values.get("resampling", "bilinear"),
         )
 
 
@@ -186,7 +190,11 @@ class SceneReader:
             files = []
             for path in source.paths:
                 opened = raster.Raster(
-                    path, bands=source.bands, grid=scene.grid, nodata=scene.nodata
+                    path,
+                    bands=source.bands,
+                    grid=scene.grid,
+                    resampling=scene.resampling,
+                    nodata=scene.nodata,
                 )
                 files.append(self._stack.enter_context(opened))
             self._files.append(files)
