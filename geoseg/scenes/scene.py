@@ -72,7 +72,8 @@ class Scene:
     fill: tuple[float, ...] = ()
     """What then stands where a band has none: its mean; empty = 0."""
     resampling: str = "bilinear"
-    """How files are warped that are not on the scene's grid."""
+    """How files are warped that are not on the scene's grid; for reading only, data sets don't keep
+    it."""
 
     adjoins = True
     dates: ClassVar[tuple[date, ...]] = ()
@@ -152,7 +153,6 @@ class Scene:
             "changes": [list(made) for made in self.changes],
             "partial": self.partial,
             "fill": list(self.fill),
-            "resampling": self.resampling,
         }
 
     @classmethod
@@ -174,7 +174,6 @@ class Scene:
             tuple((float(factor), float(add)) for factor, add in values.get("changes", ())),
             values.get("partial", False),
             tuple(values.get("fill", ())),
-            values.get("resampling", "bilinear"),
         )
 
 
