@@ -96,18 +96,26 @@ def changes_for(name: str, tags: Sequence[BandTags], card: ModelCard) -> tuple[C
     return tuple(made)
 
 
+def suits_pixel_size(scene: AnyScene, card: ModelCard) -> bool:
+    """Whether the network saw pixels of about this size."""
+    expected = card.pixel_size_m
+    if not expected:  # a table does not say
+        return True
+    return _is_alike(scene.grid.pixel_size_m, expected) or doubt(scene, card) is not None
+
+
 def _check_pixel_size(scene: AnyScene, card: ModelCard) -> None:
     grid, expected = scene.grid, card.pixel_size_m
-    if not expected:  # a table does not say
-        return
-    if _is_alike(grid.pixel_size_m, expected) or doubt(scene, card):
+    if suits_pixel_size(scene, card):
         return
     size = grid.pixel_size_m
     wanted = grid.resolution[1] * expected / size
+    remedy = "set predict.resample=true to have it read at that size"
+    if scene.dates:
+        remedy = f"warp it first: rio warp IN.tif OUT.tif --res {wanted:.3g} (in units of its CRS)"
     raise InputError(
         f"{scene.paths[0]}: pixels of {size:.3g} m, the model saw {expected:.3g} m (on the"
-        " ground; 20 % more or less will do); warp it first: rio warp IN.tif OUT.tif --res"
-        f" {wanted:.3g} (in units of its CRS), or train with such pixels"
+        f" ground; 20 % more or less will do); {remedy}, or train with such pixels"
     )
 
 

@@ -10,6 +10,7 @@ from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import JOURNAL, NAME
+from geoseg.models.resample import resampled
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
@@ -48,6 +49,8 @@ def predict(
     wanted = bands_for(card, bands)
     with raster.environment():
         found = find_scenes(scenes, wanted, refused=refused)
+        if network.running.resample:
+            found = [resampled(scene, card) for scene in found]
     settings = settings_of(network, tiling) | {"bands": told(wanted)}
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings, layers=network.running.chosen_layers)

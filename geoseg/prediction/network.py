@@ -53,6 +53,9 @@ class InferenceSettings:
     smooth: int = 0
     """Side, in pixels, of the squares over which probabilities are averaged: an odd number, against
     single wrong pixels; 0 = none. Training says what gained on val."""
+    resample: bool = False
+    """Read scenes whose pixels are not of the model's size at that size: finer ones averaged,
+    coarser ones by cubic convolution. Their maps have pixels of the model's size."""
     readers: int | None = None
     """Threads that read scenes; by default 1 for a CPU and up to 8 for a GPU."""
     layers: list[Any] = field(default_factory=lambda: [CONFIDENCE])
@@ -244,7 +247,15 @@ class TrainedNetwork:
                 "predict.layers: disagreement is that of several networks or turns, and there is"
                 " one; set checkpoint=[<run>,<run>,…] or tta=flips, or leave it out"
             )
+        self._check_resample(faults)
         faults.raise_if_any()
+
+    def _check_resample(self, faults: Faults) -> None:
+        if self.running.resample and self.card.series is not None:
+            faults.add(
+                "predict.resample=true: is for networks for images; this one is for series, whose"
+                " images must have the pixel size of the training; leave it out"
+            )
 
     @property
     def novelty(self) -> Novelty | None:
@@ -373,6 +384,7 @@ class TrainedNetwork:
                 f"predict.threshold, predict.undecided: are for maps of pixels; {what} have"
                 " threshold=<number>"
             )
+        self._check_resample(faults)
         if self.others:
             faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
         if self.tta != "none":

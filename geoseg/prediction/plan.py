@@ -99,12 +99,13 @@ def settings_of(network: TrainedNetwork, tiling: Tiling) -> dict[str, Any]:
     """What decides on the pixels of maps, besides the scenes."""
     running, thresholds = network.running, network.thresholds
     # Named only where it is set, or outputs of older versions would be others.
-    undecided: dict[str, Any] = {}
+    optional: dict[str, Any] = {}
     if thresholds is not None:
-        undecided["threshold"] = list(thresholds.values)
-    if running.refuse_novel:
-        undecided["refuse_novel"] = True
-    return undecided | {
+        optional["threshold"] = list(thresholds.values)
+    for key in ("refuse_novel", "resample"):
+        if getattr(running, key):
+            optional[key] = True
+    return optional | {
         "model": network.hash,
         "tiling": asdict(tiling),
         "precision": running.precision,

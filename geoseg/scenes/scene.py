@@ -72,6 +72,9 @@ class Scene:
     """Whether a pixel is valid if some of its bands have data; else all must."""
     fill: tuple[float, ...] = ()
     """What then stands where a band has none: its mean; empty = 0."""
+    resampling: str = "bilinear"
+    """How files are warped that are not on the scene's grid; for reading only, data sets don't keep
+    it."""
 
     adjoins = True
     dates: ClassVar[tuple[date, ...]] = ()
@@ -187,7 +190,11 @@ class SceneReader:
             files = []
             for path in source.paths:
                 opened = raster.Raster(
-                    path, bands=source.bands, grid=scene.grid, nodata=scene.nodata
+                    path,
+                    bands=source.bands,
+                    grid=scene.grid,
+                    resampling=scene.resampling,
+                    nodata=scene.nodata,
                 )
                 files.append(self._stack.enter_context(opened))
             self._files.append(files)

@@ -229,7 +229,7 @@ def test_what_does_not_suit_is_refused_and_the_rest_is_done(tmp_path, capsys):
         "bands": ("3 bands", "expected 1 (gray)", "bands.names"),
         "bright": ("uint16 values up to 60000", "uint8 up to 255", "divide by 256"),
         "dark": ("float32 values", "uint8 up to 255", "multiply"),
-        "coarse": ("1.3 m", "1 m", "warp"),
+        "coarse": ("1.3 m", "1 m", "predict.resample=true"),
         "unplaced": ("no CRS",),
     }.items():
         assert f"{name}.tif" in report.refused[name]
