@@ -41,6 +41,7 @@ from tests.made.series import CARD as SERIES_CARD
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
 NETWORKS = ARCHITECTURES + SERIES_NETWORKS
 RGB = ("red", "green", "blue")
+SCALING = ("pixel_path.mean", "pixel_path.scale")
 
 
 def legend(*names: str) -> Legend:
@@ -72,7 +73,7 @@ def run_of(folder: Path, card: ModelCard) -> nn.Module:
     network = checkpoint.build(card)
     with torch.no_grad():
         for name, tensor in network.state_dict().items():
-            if name.endswith("running_var"):
+            if name.endswith("running_var") or name.endswith("pixel_path.scale"):
                 tensor.uniform_(0.5, 2)
             elif tensor.is_floating_point() and tensor.ndim == 1:
                 tensor.add_(0.1 * torch.randn_like(tensor))
@@ -136,8 +137,9 @@ def test_with_the_encoder_kept_all_behind_it_is_new(tmp_path, name):
         expected = before if transfer.in_encoder(key) else fresh
         assert torch.equal(tensor, expected[key]), key
     assert loaded.missing == loaded.adapted == ()
-    # Of a U-Net the path at full resolution is no encoder's either.
-    assert all(transfer.part_of(key) == transfer.STEM for key in loaded.unused)
+    # Neither the path of a U-Net at full resolution nor that of single pixels is an encoder's.
+    behind = (transfer.STEM, transfer.PIXELS)
+    assert all(transfer.part_of(key) in behind for key in loaded.unused)
     assert loaded.heads
     assert "the head is new" in str(loaded)
     assert "bands" not in str(loaded)
@@ -217,7 +219,10 @@ def test_a_file_without_card_gives_all_but_the_last_layer(tmp_path):
     head = {"network.segmentation_head.0.weight", "network.segmentation_head.0.bias"}
     first = "network.encoder.conv1.weight"
     assert torch.equal(state[first], weights.spread_bands(old[first], 4))
-    for name in old.keys() - head - {first}:
+    # What tells of single pixels has its scaling in its first layer now; see the grey image above.
+    pixels = {name for name in old if name.startswith("pixel_path.layers.4")}
+    pixels |= {name for name in old if name.startswith(("pixel_path.layers.0", *SCALING))}
+    for name in old.keys() - head - {first} - pixels:
         assert torch.equal(state[name], old[name]), name
     assert not any(torch.equal(state[name], old[name]) for name in head)
     assert "classes: field, forest, water are new" in str(loaded)
