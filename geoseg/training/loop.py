@@ -68,6 +68,8 @@ class Task:
     difficulty: Callable[[nn.Module], list[float]] | None = None
     """Losses of all train samples, for fit.hard."""
     pictures: Pictures | None = None
+    spent: float = 0.0
+    """Minutes of learning that have gone before the first step."""
 
 
 class Clock:
@@ -102,7 +104,7 @@ def fit_network(
     books = None
     if ranks.first:
         books = RunRecorder(task.folder, fit, task.keep, task.pictures, console or Console())
-    clock = Clock(history.minutes, ranks)
+    clock = Clock(history.minutes or task.spent, ranks)
 
     def save() -> None:
         _save(task.folder / LAST, training.state, history)

@@ -19,6 +19,8 @@ from geoseg.training.settings import TrainingSettings
 
 TILES = 96
 """Tiles that are read, each as augmented as in training."""
+SIDE = 112
+"""Pixels: height and width of the part of a tile from which they are drawn."""
 PIXELS = 2048
 """Labelled pixels that are drawn from each, with replacement."""
 STEPS, BATCH = 500, 4096
@@ -101,10 +103,23 @@ def _drawn(
         known = (target != IGNORED).nonzero()
         if not len(known):
             continue
+        # Around one of them: of the features of a whole tile most would not be drawn.
+        middle = known[int(torch.randint(len(known), (), generator=generator))].tolist()
+        down, across = (
+            _span(place, size) for place, size in zip(middle, target.shape, strict=True)
+        )
+        image, target = image[:, down, across], target[down, across]
+        known = (target != IGNORED).nonzero()
         y, x = known[torch.randint(len(known), (PIXELS,), generator=generator)].t()
         rows.append(path.features(image[None])[0][:, y, x].t())
         targets.append(target[y, x])
     return (torch.cat(rows), torch.cat(targets)) if rows else None
+
+
+def _span(middle: int, size: int) -> slice:
+    """At most SIDE pixels around one."""
+    start = max(0, min(middle - SIDE // 2, size - SIDE))
+    return slice(start, start + SIDE)
 
 
 def _classified(layers: nn.Sequential, x: Tensor) -> Tensor:

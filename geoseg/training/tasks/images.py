@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -161,9 +162,11 @@ def make_task(
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
     criterion = criterion_of(study, counts, names=names, ranks=ranks)
+    began = time.monotonic()
     # What goes on has its weights yet to come.
     if not (folder / LAST).exists():
         pixels.begin(network, train, study, counts, names)
+    spent = (time.monotonic() - began) / 60
     lesson: Objective = Supervised(criterion)
     if unlabelled:
         if part < 2:
@@ -193,6 +196,7 @@ def make_task(
         title=train.title,
         difficulty=difficulty,
         pictures=pictures,
+        spent=spent,
     )
 
 
