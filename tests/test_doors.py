@@ -32,7 +32,7 @@ DOORS = {
     "wandb": {"training.run.wandb"},
     "safetensors": {"models.checkpoint", "models.weights"},
     "openvino": {"prediction.backends.openvino"},
-    "onnx": {"prediction.backends.onnx"},
+    "onnx": {"prediction.backends.onnx", "models.published.dialects"},
     "onnxruntime": {"prediction.backends.onnx"},
     "onnxscript": {"prediction.backends.onnx"},
     "hydra": {

@@ -11,6 +11,8 @@ import numpy as np
 
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import BEST, ENCODER, LAST, EncoderCard, ModelCard, find_card, weights_hash
+from geoseg.models.published import fetch
+from geoseg.models.published.sources import SOURCES, Source, check_lite
 from geoseg.models.settings import FOREST, OWN, Model
 from geoseg.received import tensor_file
 from geoseg.scenes.bands import in_order, is_nameless, nominal_range
@@ -176,6 +178,16 @@ def local_file(weights: str | None) -> Path | None:
     return None
 
 
+def published(weights: str | None) -> Source | None:
+    """The published weights of that name, unless a file is called so; None if there are none.
+
+    Raises: InputError for what looks like a path but is no file.
+    """
+    if weights is None or local_file(weights) is not None:
+        return None
+    return SOURCES.get(weights)
+
+
 def goes_on(run: Path) -> bool:
     """Whether a run folder holds a training that was stopped: it is past its start."""
     return (run / LAST).exists()
@@ -197,6 +209,13 @@ def check(model: Model, run: Path | None = None) -> None:
         start.check(model)
         if start.card is not None:
             tensor_file.check(start.path)
+            if model.weights_bands is not None:
+                raise InputError(
+                    f"model.weights_bands: {start.path} names its bands itself"
+                    f" ({', '.join(start.card.bands)}); leave it out"
+                )
+        elif not model.for_series:
+            check_lite(model)
     elif model.weights is not None:
         faults = Faults()
         if model.for_series:
@@ -209,6 +228,15 @@ def check(model: Model, run: Path | None = None) -> None:
                 f"model.keep=network: model.weights={model.weights} has no decoder; give the folder"
                 " of an earlier run, or set model.keep=encoder"
             )
+        else:
+            with faults.collect():
+                check_lite(model)
+            source = published(model.weights)
+            if source is not None:
+                with faults.collect():
+                    source.check(model)
+                with faults.collect():
+                    fetch.check(source)
         faults.raise_if_any()
 
 

@@ -52,7 +52,11 @@ class Model:
     """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
     weights: str | None = None
     """What the network starts from: an earlier run (its folder, or best.safetensors), a local
-    .safetensors or state dict of the encoder, or `imagenet` to download one."""
+    .safetensors or state dict of the encoder, the name of published ones, such as lite0 or csmask
+    (docs/transfer.md lists them), or `imagenet` to download the encoder's."""
+    weights_bands: list[str] | None = None
+    """Names of the bands of these weights' first layer, in its order, as the data set calls them:
+    for a file from elsewhere, or where the data set's bands have other names or none."""
     keep: str = "encoder"
     """What is kept of these weights: encoder, or network: the decoder too, all but the last layer,
     in which classes that both legends name alike keep theirs."""
@@ -108,7 +112,7 @@ class Model:
 
     def trained(self) -> Model:
         """As a model card keeps it: with what it started from, a trained network is done."""
-        return replace(self, weights=None, keep="encoder")
+        return replace(self, weights=None, weights_bands=None, keep="encoder")
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -142,6 +146,8 @@ class Model:
             faults.add(
                 "model.keep=network: of which? set model.weights=<run folder or weights file>"
             )
+        if self.weights_bands is not None:
+            self._check_weights_bands(self.weights_bands, faults)
         if not re.fullmatch(r"[\w.+-]+", str(self.encoder)):
             # timm takes hf-hub:… and local-dir:… for places to load programs' settings from.
             faults.add(f"model.encoder={self.encoder}: not the name of an encoder, as resnet18")
@@ -150,6 +156,15 @@ class Model:
         if not 0 <= self.dropout < 1:
             faults.add(f"model.dropout={self.dropout}: must be in [0, 1)")
         faults.raise_if_any()
+
+    def _check_weights_bands(self, bands: list[str], faults: Faults) -> None:
+        if self.weights is None:
+            faults.add("model.weights_bands: of which weights? set model.weights, or leave it out")
+        if not bands or len(set(bands)) < len(bands):
+            faults.add(
+                f"model.weights_bands={bands}: give the name of each band of the weights once, as"
+                " [blue,green,red,nir]"
+            )
 
     def _become_own(self, faults: Faults) -> None:
         """Settings of geoseg's networks are none of an own one's: they must not be passed over."""
@@ -178,7 +193,9 @@ class OwnTarget:
 
 
 def without_unset(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings without target and options where they name nothing: those of before had neither."""
-    if values.get("target") is not None:
-        return values
-    return {k: v for k, v in values.items() if k not in ("target", "options")}
+    """Settings without target, options and weights_bands where they name nothing: those of before
+    had none of them."""
+    unset = {"weights_bands"} if values.get("weights_bands") is None else set()
+    if values.get("target") is None:
+        unset |= {"target", "options"}
+    return {k: v for k, v in values.items() if k not in unset}

@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from geoseg.errors import InputError
 from geoseg.models import checkpoint, weights
 from geoseg.models.card import BEST, ModelCard
-from geoseg.models.origin import SIZES, Origin, check, goes_on
+from geoseg.models.origin import SIZES, Origin, check, goes_on, published
+from geoseg.models.published import dialects, fetch
+from geoseg.models.published.sources import RGB
+from geoseg.models.published.sources import places as find_places
 from geoseg.models.settings import Model
 from geoseg.models.weights import COUNTER, Loaded
 
@@ -50,6 +53,9 @@ def begin(
         return card, ""
     start = Origin.find(model.weights)
     source = start.provenance(model.keep) if start else {"name": loaded.source}
+    if (named := published(model.weights)) is not None:
+        source = {"name": named.name, "from": str(named.place), "licence": named.licence}
+        source |= {"hash": named.place.sha256, "kept": model.keep}
     return replace(card, started_from=source), f"{loaded}\n"
 
 
@@ -65,15 +71,82 @@ def load(network: Any, model: Model, card: ModelCard) -> Loaded | None:
     start = Origin.find(model.weights)
     if start is not None and (start.card is not None or model.keep == "network"):
         return inherit(network, start, card, keep=model.keep)
-    channels = len(card.bands)
-    if start is not None:
-        return weights.load(network.encoder, start.path, channels=channels)
-    from geoseg.models.networks import smp
+    return _load_encoder(network.encoder, start, model, card.bands)
 
-    source = f"{model.encoder} {model.weights}"
-    return weights.load_state(
-        network.encoder, smp.download(model), channels=channels, source=source
+
+def _load_encoder(
+    encoder: nn.Module, start: Origin | None, model: Model, bands: tuple[str, ...]
+) -> Loaded:
+    """Fill an encoder with weights that geoseg did not make, each band with the filter of its name.
+
+    Raises: InputError as `load`.
+    """
+    before, described = _bands_of(model, start), ""
+    if start is not None:
+        source, state = str(start.path), weights.read(start.path)
+    elif (named := published(model.weights)) is not None:
+        path = fetch.find(named)
+        is_onnx = path.suffix == ".onnx"
+        state = dialects.read_onnx(path) if is_onnx else weights.read(path)
+        source, described = named.name, named.described()
+    else:
+        from geoseg.models.networks import smp
+
+        source, state = f"{model.encoder} {model.weights}", smp.download(model)
+    places = _places_by_name(before, bands, model) if before else None
+    if places is not None:
+        _check_count(state, encoder, before, model)
+    loaded = weights.load_state(encoder, state, channels=len(bands), source=source, places=places)
+    said = [described, said_of_bands(before, bands, places) if before else ""]
+    return replace(loaded, said=tuple(line for line in said if line))
+
+
+def _bands_of(model: Model, start: Origin | None) -> tuple[str, ...]:
+    """What the bands of weights from elsewhere are called; empty where nobody says."""
+    if model.weights_bands is not None:
+        return tuple(model.weights_bands)
+    if start is not None:
+        return ()
+    named = published(model.weights)
+    # What SMP and timm publish as encoders was trained on photographs.
+    return RGB if named is None else named.bands
+
+
+def _places_by_name(
+    before: tuple[str, ...], bands: tuple[str, ...], model: Model
+) -> tuple[int | None, ...] | None:
+    """Where each band is among those of the weights; None = as they come, as photographs do.
+
+    Raises: InputError if no band is.
+    """
+    found = find_places(before, bands)
+    if any(place is not None for place in found):
+        return found
+    if before == RGB and model.weights_bands is None:
+        return None
+    asked = ",".join(bands[: len(before)])
+    raise InputError(
+        f"model.weights={model.weights}: its bands are {', '.join(before)}, and the data set has"
+        f" none of them ({', '.join(bands)}); say which of the data set's they are, in that order:"
+        f" model.weights_bands=[{asked}], or name the bands in prepare: bands.names"
     )
+
+
+def _check_count(
+    state: Mapping[str, Tensor], encoder: nn.Module, before: tuple[str, ...], model: Model
+) -> None:
+    """Raises: InputError if the first layer takes another number of bands than have names."""
+    renamed = dialects.translated(state, encoder.state_dict())
+    pairs = weights.match(encoder.state_dict(), renamed)
+    first = next((n for n, t in encoder.state_dict().items() if n in pairs and t.ndim == 4), None)
+    if first is None:
+        return  # another network's weights, which are refused for that
+    count = renamed[pairs[first]].shape[1]
+    if count != len(before):
+        raise InputError(
+            f"model.weights_bands={list(before)}: {len(before)} names, but the first layer of"
+            f" {model.weights} takes {count} bands; name each of them, in its order"
+        )
 
 
 def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) -> Loaded:
@@ -267,10 +340,20 @@ def _copy_rows(own: Tensor, tensor: Tensor, kept: Mapping[int, int]) -> None:
 def _of_bands(start: Origin, bands: Sequence[str]) -> str:
     """What became of the bands; nothing if they are the same, or nothing is known of them."""
     places = start.places(bands)
-    if start.card is None or places is None:
+    before = () if start.card is None else start.card.bands
+    return said_of_bands(before, bands, places if before else None)
+
+
+def said_of_bands(
+    before: Sequence[str], bands: Sequence[str], places: Sequence[int | None] | None
+) -> str:
+    """What became of the bands of before; nothing if they are the same.
+
+    places: of each band among those of before; None = nothing is known of them.
+    """
+    if places is None:
         return "bands: without names, taken as they come"
-    before = start.card.bands
-    if before == tuple(bands):
+    if tuple(before) == tuple(bands):
         return ""
     kept = [band for band, place in zip(bands, places, strict=True) if place is not None]
     new = [band for band, place in zip(bands, places, strict=True) if place is None]

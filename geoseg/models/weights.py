@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from geoseg.errors import InputError
 from geoseg.models.novelty import without
+from geoseg.models.published import dialects
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "encoder", "backbone", "net", "weights")
 """Keys under which training programs put a state dict among other things."""
@@ -68,28 +69,46 @@ class Loaded:
         return "\n".join(["; ".join(parts), *self.said])
 
 
-def load(encoder: nn.Module, path: Path, *, channels: int) -> Loaded:
-    """Fill an encoder for that many channels with a file's weights.
+def load(
+    encoder: nn.Module,
+    path: Path,
+    *,
+    channels: int,
+    places: Sequence[int | None] | None = None,
+) -> Loaded:
+    """Fill an encoder for that many channels with a file's weights; places as of `load_state`.
 
     Raises: InputError for a file that cannot be read, or that is not this encoder's.
     """
-    return load_state(encoder, read(path), channels=channels, source=str(path))
+    return load_state(encoder, read(path), channels=channels, source=str(path), places=places)
 
 
 def load_state(
-    encoder: nn.Module, state: Mapping[str, Tensor], *, channels: int, source: str
+    encoder: nn.Module,
+    state: Mapping[str, Tensor],
+    *,
+    channels: int,
+    source: str,
+    places: Sequence[int | None] | None = None,
 ) -> Loaded:
     """Fill an encoder with the tensors of a state dict, matched by name under any prefix.
 
+    places: for each band which of the state dict's it is, None if it is none of them; without
+    places, bands are taken as they come.
     Raises: InputError if they fill less than half of the encoder.
     """
     own = encoder.state_dict()
+    state = dialects.translated(state, own)
     names = match(own, state)
     inputs = input_convolutions(encoder, channels)
+    first = next((name for name in own if name in inputs), None)
     fitting, adapted = {}, []
     for name, theirs in names.items():
         tensor = state[theirs]
-        if name in inputs and differs_in_bands(tensor, own[name]):
+        if places is not None and name == first:
+            tensor = place_bands(tensor, places)
+            adapted.append(name)
+        elif name in inputs and differs_in_bands(tensor, own[name]):
             tensor = spread_bands(tensor, own[name].shape[1])
             adapted.append(name)
         if tensor.shape == own[name].shape:

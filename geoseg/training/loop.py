@@ -171,7 +171,7 @@ class Training:
         None if it leaves nothing, but for the first epoch, which has a batch at least.
         """
         fit, count = self._fit, len(self.batches)
-        set_frozen(self._network, frozen=history.epoch < fit.freeze)
+        set_frozen(self._network, frozen=history.epoch < fit.frozen)
         losses = Losses(1 if self._fabric.device.type == "cpu" else WATCHED)
         with (
             _bar(shown=self._fabric.is_global_zero) as bar,

@@ -57,7 +57,7 @@ def _tried(task: Task, fit: Fit, *, fabric: Fabric, seed: int) -> tuple[list[flo
     """Rising rates, and the moving mean of the loss at each, until it comes apart."""
     ranks = Ranks.of(fabric)
     training = Training(task, fit, fabric)
-    set_frozen(task.network, frozen=fit.freeze > 0)
+    set_frozen(task.network, frozen=fit.frozen > 0)
     rates: list[float] = []
     losses: list[float] = []
     sampler: Any = task.train.sampler

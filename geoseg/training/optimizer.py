@@ -48,7 +48,7 @@ def optimizer_of(network: nn.Module, fit: Fit) -> torch.optim.Optimizer:
     inside = set() if encoder is None else {id(weights) for weights in encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for weights in network.parameters():
-        scale = fit.encoder_lr_scale if id(weights) in inside else 1.0
+        scale = fit.encoder_scale if id(weights) in inside else 1.0
         decay = fit.weight_decay if weights.ndim > 1 else 0.0
         groups.setdefault((scale, decay), []).append(weights)
     return torch.optim.AdamW(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import Model
-from geoseg.training.settings import EPOCH_TILES, Loss, TrainingSettings
+from geoseg.training.settings import EPOCH_TILES, Fit, Loss, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -14,6 +14,12 @@ SERIES = {"cross_entropy": 1.0}
 SERIES_SMOOTHING = 0.05
 """Parcels carry wrong labels, and few of them are shown many times."""
 SERIES_RATE = 2e-3
+FINE_RATE = 3e-4
+"""From weights: peak of what is new."""
+FINE_SCALE = 0.3
+"""Of it, what the encoder gets."""
+LONG = 4
+"""Epochs of a training from which on the encoder may stand still in the first."""
 SERIES_EPOCH = 1280
 """Samples of an epoch at least: twenty steps between validations."""
 VALIDATING = 7
@@ -29,7 +35,25 @@ def for_images(study: TrainingSettings, dataset: Dataset) -> TrainingSettings:
     if fit.epoch_tiles is None:
         train, val = len(dataset.tiles("train")), len(dataset.tiles("val"))
         fit = replace(fit, epoch_tiles=max(EPOCH_TILES, min(VALIDATING * val, ROUNDS * train)))
+    fit = fine_tuning(fit, study.model)
     return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
+
+
+def fine_tuning(fit: Fit, model: Model) -> Fit:
+    """The loop's settings of a network that starts from weights, where they are left open.
+
+    What an encoder knows is soon forgotten at the rate that a random one needs.
+    """
+    if model.weights is None or model.for_series:
+        return fit
+    head_is_new = model.keep == "encoder"
+    long = fit.epochs is None or fit.epochs >= LONG
+    return replace(
+        fit,
+        learning_rate=fit.learning_rate or FINE_RATE,
+        encoder_lr_scale=fit.encoder_lr_scale or (FINE_SCALE if head_is_new else 1.0),
+        freeze=int(head_is_new and long) if fit.freeze is None else fit.freeze,
+    )
 
 
 def for_series(study: TrainingSettings) -> TrainingSettings:
@@ -65,6 +89,10 @@ def said(study: TrainingSettings) -> str:
     if study.augment.target is not None:
         parts.append(f"augmentation {study.augment.target} alone")
     parts.append(f"batches of {fit.batch_size}, learning rate {fit.peak:g}")
+    if fit.encoder_scale != 1:
+        parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")
+    if fit.frozen:
+        parts.append(f"which is frozen for {fit.frozen} epoch{'s' if fit.frozen > 1 else ''}")
     return f"recipe: {', '.join(parts)}"
 
 

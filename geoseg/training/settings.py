@@ -157,12 +157,14 @@ class Fit:
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float | None = None
-    """Peak of the schedule (AdamW); lr_find=true finds one. By default 1e-3, and 2e-3 for series of
-    parcels or pixels."""
-    encoder_lr_scale: float = 1.0
-    """Learning rate of the encoder as a share of the others': below 1 for one that knows much."""
-    freeze: int = 0
-    """Epochs in which an encoder with loaded weights stays as it is, while the rest is random."""
+    """Peak of the schedule (AdamW); lr_find=true finds one. By default 1e-3, 3e-4 for a network for
+    images that starts from weights, and 2e-3 for series of parcels or pixels."""
+    encoder_lr_scale: float | None = None
+    """Learning rate of the encoder as a share of the others': below 1 for one that knows much. By
+    default 1, and 0.3 where model.weights fills the encoder alone."""
+    freeze: int | None = None
+    """Epochs in which an encoder with loaded weights stays as it is, while the rest is random. By
+    default 1 where model.weights fills the encoder alone, of 4 epochs and more; else 0."""
     weight_decay: float = 1e-2
     """AdamW's decoupled decay."""
     warmup: float = 0.05
@@ -230,6 +232,16 @@ class Fit:
         return LEARNING_RATE if self.learning_rate is None else self.learning_rate
 
     @property
+    def encoder_scale(self) -> float:
+        """encoder_lr_scale, or 1."""
+        return 1.0 if self.encoder_lr_scale is None else self.encoder_lr_scale
+
+    @property
+    def frozen(self) -> int:
+        """freeze, or 0."""
+        return self.freeze or 0
+
+    @property
     def most(self) -> float:
         """epochs, or the usual ones; infinite where minutes alone end the training."""
         if self.epochs is not None:
@@ -248,7 +260,7 @@ class Fit:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
         not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
         for name in (*not_negative, "unlabelled_weight"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
         if self.devices is not None and self.devices < 1:
             faults.add(f"fit.devices={self.devices}: must be at least 1")
@@ -274,9 +286,12 @@ class Fit:
         for name in ("balance", "confidence"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")
-        for name in ("encoder_lr_scale", "train_share"):
-            if not 0 < getattr(self, name) <= 1:
-                faults.add(f"fit.{name}={getattr(self, name)}: must be in (0, 1]")
+        for name, share in (
+            ("encoder_lr_scale", self.encoder_scale),
+            ("train_share", self.train_share),
+        ):
+            if not 0 < share <= 1:
+                faults.add(f"fit.{name}={share}: must be in (0, 1]")
         if self.warmup + self.swa >= 1:
             faults.add(f"fit.swa={self.swa}: with fit.warmup={self.warmup} no time is left between")
         if self.unlabelled is not None and not self.average:
