@@ -97,7 +97,8 @@ def _load_encoder(
     if places is not None:
         _check_count(state, encoder, before, model)
     loaded = weights.load_state(encoder, state, channels=len(bands), source=source, places=places)
-    said = [described, said_of_bands(before, bands, places) if before else ""]
+    in_turn = "bands: taken in their order; name them by model.weights_bands=[…]"
+    said = [described, said_of_bands(before, bands, places) if before else in_turn]
     return replace(loaded, said=tuple(line for line in said if line))
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import Model
-from geoseg.training.settings import EPOCH_TILES, Fit, Loss, TrainingSettings
+from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, Loss, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -35,7 +35,8 @@ def for_images(study: TrainingSettings, dataset: Dataset) -> TrainingSettings:
     if fit.epoch_tiles is None:
         train, val = len(dataset.tiles("train")), len(dataset.tiles("val"))
         fit = replace(fit, epoch_tiles=max(EPOCH_TILES, min(VALIDATING * val, ROUNDS * train)))
-    fit = fine_tuning(fit, study.model)
+    if not study.lr_find:  # which looks for the rate of what learns later on, the encoder, too
+        fit = fine_tuning(fit, study.model)
     return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
 
 
@@ -47,7 +48,9 @@ def fine_tuning(fit: Fit, model: Model) -> Fit:
     if model.weights is None or model.for_series:
         return fit
     head_is_new = model.keep == "encoder"
-    long = fit.epochs is None or fit.epochs >= LONG
+    # How many epochs some minutes make nobody knows yet: it may be one.
+    epochs = EPOCHS if fit.epochs is None and fit.max_minutes is None else fit.epochs
+    long = epochs is not None and epochs >= LONG
     return replace(
         fit,
         learning_rate=fit.learning_rate or FINE_RATE,
