@@ -220,10 +220,15 @@ def test_a_network_takes_its_own_ground_in_any_crs(tmp_path):
             suitability.fit(scene_in(tmp_path, crs, pixel, 60.0), card)
 
 
-def test_a_remedy_names_the_resolution_that_suits(tmp_path):
+def test_a_remedy_is_to_resample_or_with_dates_to_warp_to_what_suits(tmp_path, monkeypatch):
     card = with_bands(CARD, "gray", pixel_size_m=0.4)
-    with pytest.raises(InputError, match=r"--res 0\.79\d? ") as caught:
-        suitability.fit(scene_in(tmp_path, "EPSG:3857", 0.4, 60.0), card)
+    scene = scene_in(tmp_path, "EPSG:3857", 0.4, 60.0)
+    with pytest.raises(InputError, match=r"set predict\.resample=true"):
+        suitability.fit(scene, card)
+    with monkeypatch.context() as dated:
+        dated.setattr(type(scene), "dates", ("2024-06-01",))
+        with pytest.raises(InputError, match=r"--res 0\.79\d? ") as caught:
+            suitability.fit(scene, card)
     wanted = float(str(caught.value).partition("--res ")[2].split()[0])
     suitability.fit(scene_in(tmp_path, "EPSG:3857", wanted, 60.0), card)
 
