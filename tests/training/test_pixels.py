@@ -12,7 +12,7 @@ NAMES = ["low", "high"]
 
 
 class Tiles:
-    """The class is whether the first band exceeds the second; a third band never varies."""
+    """The class is whether the first band exceeds the second; a third band hardly varies."""
 
     def __init__(self, count: int = 3, labelled: bool = True) -> None:
         self._count, self._labelled = count, labelled
@@ -26,7 +26,7 @@ class Tiles:
         self.drawn.append(draw)
         random = np.random.default_rng((number, seed))
         image = random.normal(size=(3, 24, 24)).astype(np.float32)
-        image[2] = 0.5
+        image[2] = 0.5 + 1e-5 * image[2]
         target = (image[0] > image[1]).astype(np.uint8)
         target[:8] = IGNORED
         if not self._labelled:
@@ -57,7 +57,7 @@ def test_it_learns_what_single_pixels_tell(quick):
     known = target != IGNORED
     assert (found[known] == target[known]).float().mean() > 0.95
     assert {number for number, _ in tiles.drawn} == {0, 1, 2}, "each tile is seen"
-    assert not path.scale[2], "a band that never varies counts for nothing"
+    assert not path.scale[2], "a band that hardly varies counts for nothing"
     assert all(torch.isfinite(tensor).all() for tensor in path.state_dict().values())
 
 

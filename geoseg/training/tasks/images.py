@@ -163,8 +163,8 @@ def make_task(
     part = ranks.share(fit.batch_size)
     criterion = criterion_of(study, counts, names=names, ranks=ranks)
     began = time.monotonic()
-    # What goes on has its weights yet to come.
-    if not (folder / LAST).exists():
+    # What goes on has its weights yet to come; a search of the rate never goes on.
+    if study.lr_find or not (folder / LAST).exists():
         pixels.begin(network, train, study, counts, names)
     spent = (time.monotonic() - began) / 60
     lesson: Objective = Supervised(criterion)
