@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
     *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
-    *("evaluate", "sample", "assess", "compare"),
+    *("export", "evaluate", "sample", "assess", "compare"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
@@ -32,9 +32,9 @@ DOORS = {
     "wandb": {"training.run.wandb"},
     "safetensors": {"models.checkpoint", "models.weights"},
     "openvino": {"prediction.backends.openvino"},
-    "onnx": {"prediction.backends.onnx", "models.published.dialects"},
-    "onnxruntime": {"prediction.backends.onnx"},
-    "onnxscript": {"prediction.backends.onnx"},
+    "onnx": {"prediction.backends.onnx", "models.published.dialects", "export.onnx"},
+    "onnxruntime": {"prediction.backends.onnx", "export.check"},
+    "onnxscript": {"prediction.backends.onnx", "export.onnx"},
     "hydra": {
         *(f"commands.{n}" for n in HYDRA),
         "training.run.folder",
@@ -86,7 +86,7 @@ def test_rooms_are_no_larger_than_can_be_seen_at_a_glance():
 def test_nothing_is_flat_but_commands():
     ground = {"__init__", "__main__", "errors", "lazily"}
     flat = {path.stem for path in PACKAGE.glob("*.py")} - ground
-    assert flat == COMMANDS - {"demo"}
+    assert flat == COMMANDS - {"demo", "export"}
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

@@ -10,6 +10,7 @@ GROUPS = {
     "Prepare data": ("prepare", "prepare_series"),
     "Train": ("train", "pretrain", "crossvalidate", "calibrate"),
     "Make maps": ("predict", "mosaic", "vectorize"),
+    "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)

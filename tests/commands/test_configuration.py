@@ -29,6 +29,7 @@ SCHEMAS = {
     "evaluate": "EvaluateConfig",
     "compare": "CompareConfig",
     "vectorize": "VectorizeConfig",
+    "export": "ExportConfig",
     "prepare_series": "PrepareSeriesConfig",
     "crossvalidate": "CrossvalidateConfig",
     "sample": "SampleConfig",
@@ -42,7 +43,7 @@ OPTIONS = [(group, option) for group, options in sorted(GROUPS.items()) for opti
 
 
 def schema_of(name):
-    module = "geoseg.demo.__main__" if name == "demo" else f"geoseg.{name}"
+    module = f"geoseg.{name}.__main__" if name in ("demo", "export") else f"geoseg.{name}"
     return getattr(importlib.import_module(module), SCHEMAS[name])
 
 

@@ -19,7 +19,12 @@ DERIVED = {"tiling.overlap"}
 def test_every_command_is_in_the_list_with_a_sentence(capsys):
     package = verbs.PACKAGE
     flat = {path.stem for path in package.glob("*.py")}
-    assert {*verbs.VERBS} == {"demo", *flat} - {"__init__", "__main__", "errors", "lazily"}
+    assert {*verbs.VERBS} == {"demo", "export", *flat} - {
+        "__init__",
+        "__main__",
+        "errors",
+        "lazily",
+    }
     assert shell.main([]) == 0
     told = capsys.readouterr().out
     for verb in verbs.VERBS:
@@ -52,7 +57,9 @@ def test_help_begins_with_what_is_used_most_and_ends_with_series(capsys):
 
 @pytest.mark.parametrize("verb", verbs.VERBS)
 def test_settings_read_from_the_source_are_those_of_the_dataclass(verb):
-    module = importlib.import_module(f"geoseg.{verb}" + (".__main__" if verb == "demo" else ""))
+    module = importlib.import_module(
+        f"geoseg.{verb}" + (".__main__" if verb in ("demo", "export") else "")
+    )
     config = getattr(module, verbs.schema_of(verb))
     read = {s.key: s.default for part in schema.sections_of(verb) for s in part.settings}
     live = dict(defaults(config))

@@ -1,0 +1,1 @@
+"""Hand trained networks over to other programs."""
