@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import MemoryFile
@@ -36,6 +37,9 @@ SMALL = 4 * 2**20
 SMALL_CACHE_MB = 32
 CACHE_MB = 128
 """GDAL's block cache; its default, 5 % of the memory, makes memory depend on the machine."""
+NUDGE = 1e-4
+"""Pixels, or steps between two values, by which resampling is moved from where two pixels, or two
+values, are equally near: there the last bit decided, which differs from window to window."""
 # GDAL looks here when it first needs them; a user's own values win. A rasterio.Env per open file
 # would not do: Envs must end in reverse order, and files that are kept open end in any.
 os.environ.setdefault("GDAL_CACHEMAX", str(CACHE_MB))
@@ -252,6 +256,7 @@ class Raster:
         self._dtype = np.result_type(*dtypes)
         gaps = [_as_type(value, self._dtype) for value in nodatas]
         self._gaps = _Gaps.of(gaps, self._dtype.kind == "f")
+        self._rounds = False
         self._reads: list[tuple[rasterio.DatasetReader, list[int]]] = []
         warped: dict[str, rasterio.DatasetReader] = {}
         for bands_, value in _runs(self.bands, dtypes, nodatas if warps else None):
@@ -311,6 +316,11 @@ class Raster:
         else:
             # Else a band's nodata would be mixed into its neighbours where other bands hold data.
             options |= {"src_nodata": nodata, "nodata": nodata, "UNIFIED_SRC_NODATA": "NO"}
+        if resampling == "cubic":
+            options["transform"] @= Affine.translation(NUDGE, NUDGE)
+        elif resampling == "average" and self._dtype.kind in "iu":
+            options |= {"dtype": "float64", "working_dtype": "float64"}
+            self._rounds = True
         return WarpedVRT(dataset, **options)
 
     def read(
@@ -359,6 +369,8 @@ class Raster:
                 for file, bands in self._reads
             ]
             data = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if self._rounds:
+                data = np.floor(data + (0.5 + NUDGE)).astype(self._dtype)
             mask = None
             if self._alpha:
                 mask = self._dataset.read(self._alpha, window=place, out_shape=shape) > 0

@@ -69,12 +69,21 @@ def test_a_map_is_that_of_a_scene_that_was_warped_before(tmp_path, pixel, left, 
         mine, here = read(tmp_path / "maps" / layer / "a.tif")
         theirs, there = read(tmp_path / "by_hand" / layer / "a.tif")
         assert here == there
-        assert (mine == theirs).all()
+        # GDAL by itself takes a mean of 113.5 for 113 here and for 114 there.
+        assert (mine == theirs).mean() > 0.98
+        assert ((mine == 0) == (theirs == 0)).all()
         assert 0 < (mine == 0).mean() < 0.5
 
 
-def test_windows_do_not_show_in_what_is_read(tmp_path):
-    source = write(tmp_path / "a.tif", image(900, 1400), grid=place(900, 1400, 0.3, 500_000.1))
+# At 0.7 and 3.0 many pixels lie as far from one pixel as from the next, or between two values.
+@pytest.mark.parametrize(
+    ("pixel", "left", "height", "width"),
+    [(0.3, 500_000.1, 900, 1400), (0.7, 500_000.3, 450, 700), (3.0, 500_000.0, 150, 210)],
+)
+@pytest.mark.parametrize("nodata", [0, None])
+def test_windows_do_not_show_in_what_is_read(tmp_path, pixel, left, height, width, nodata):
+    grid = place(height, width, pixel, left)
+    source = write(tmp_path / "a.tif", image(height, width), grid=grid, nodata=nodata)
     scene = resampled(find_scenes(source)[0], CARD)
     with scene.open() as reader:
         whole, valid = reader.read(scene.grid.window)
