@@ -217,7 +217,8 @@ def split_series(dataset: SeriesDataset, folder: Path, *, way: str, seed: int, i
     by = way if way in ("block", "column") else "random"
     column = "fold" if by == "column" else None
     back = SampleSplit(val=VAL, test=0.0, by=by, column=column, seed=seed)
-    split[train] = assign(samples.take(train), back, crs=dataset.crs)
+    by_pixel = dataset.unit == "pixel"
+    split[train] = assign(samples.take(train), back, crs=dataset.crs, by_pixel=by_pixel)
     samples = replace(samples, split=split)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(dataset.folder / PIXELS, folder / PIXELS)

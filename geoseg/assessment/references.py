@@ -244,8 +244,8 @@ def _moved(
     if not moved:
         return []
     return [
-        f"{path}: {len(moved)} points (id {_few(moved)}) no longer lie in the pixel that was drawn;"
-        " their reference counts for that pixel: look at it there"
+        f"{path}: {counted(len(moved), 'point')} (id {_few(moved)}) moved out of the pixel that was"
+        " drawn; what is said there counts for that pixel: look at it there"
     ]
 
 

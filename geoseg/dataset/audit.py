@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from geoseg.outputs.counted import counted
 from geoseg.outputs.csv_cells import cell
 from geoseg.outputs.files import replacing
 from geoseg.outputs.summary import Summary
@@ -61,10 +62,10 @@ class Audit:
         summary.table("Series", [*header, "clear, least", "median", "most"], rows)
         for tile in self.tiles:
             summary.notes(_worst(tile))
-        for what, (text, warns) in SAID.items():
+        for what, (noun, verb, text, warns) in SAID.items():
             ids = self.names.get(what, [])
             if ids:
-                told = f"{len(ids)} {text}: {', '.join(ids[:SHOWN])}"
+                told = f"{counted(len(ids), noun, verb)}{text}: {', '.join(ids[:SHOWN])}"
                 told += " …" if len(ids) > SHOWN else ""
                 (summary.warn if warns else summary.note)(told)
         for text in self.warnings:
@@ -89,21 +90,23 @@ class Audit:
 
 
 SAID = {
-    "outside": ("samples lie outside all tiles: left out", True),
-    "dropped": ("parcels hold no pixel's centre: left out (samples.tiny=drop)", False),
-    "blind": ("samples were never observed clearly: left out", True),
-    "dateless": ("samples have fewer than two dates in their period: left out", True),
-    "touched": ("parcels hold no pixel's centre: they got the pixels they touch", False),
-    "unbuffered": ("parcels are too thin for samples.buffer_m: they keep their edge", False),
-    "small": ("parcels are smaller than a pixel", False),
+    "outside": ("sample", "", " outside all tiles: left out", True),
+    "dropped": ("parcel", "", " without a pixel's centre: left out (samples.tiny=drop)", False),
+    "blind": ("sample", "", " never observed clearly: left out", True),
+    "dateless": ("sample", "have", " fewer than two dates in the period: left out", True),
+    "touched": ("parcel", "", " without a pixel's centre: given the pixels touched", False),
+    "unbuffered": ("parcel", "are", " too thin for samples.buffer_m: the edge is kept", False),
+    "small": ("parcel", "are", " smaller than a pixel", False),
     "overlap": (
-        "pairs of parcels overlap by more than 5 % of the smaller: they share pixels, and may"
-        " stand on both sides of a split",
+        "pair",
+        "",
+        " of parcels with an overlap of more than 5 % of the smaller: they share pixels, and may"
+        " be on both sides of a split",
         True,
     ),
-    "short": ("series too short: fewer clear dates than series.min_clear", True),
+    "short": ("sample", "have", " fewer clear dates than series.min_clear", True),
 }
-"""What may be special about samples: what is said, and whether it is a warning."""
+"""What may be special about samples: noun, verb, what is said, and whether it is a warning."""
 
 
 def _row(tile: TileAudit) -> list[object]:

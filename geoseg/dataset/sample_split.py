@@ -54,11 +54,14 @@ class Units:
     def __len__(self) -> int:
         return int(self.index.max()) + 1 if len(self.index) else 0
 
-    def counts(self, code: np.ndarray) -> np.ndarray:
-        """Samples per unit and class (U, K), the classes in the order of their codes (N,)."""
+    def counts(self, code: np.ndarray, amount: np.ndarray | None = None) -> np.ndarray:
+        """Samples per unit and class (U, K), the classes in the order of their codes (N,).
+
+        amount: (N,) what each sample counts; by default 1.
+        """
         classes, place = np.unique(code, return_inverse=True)
         flat = np.bincount(
-            self.index * len(classes) + place.ravel(), minlength=len(self) * len(classes)
+            self.index * len(classes) + place.ravel(), amount, minlength=len(self) * len(classes)
         )
         return flat.reshape(len(self), len(classes))
 
@@ -195,8 +198,12 @@ def check_way(by: str, block_m: float | None, ways: tuple[str, ...] = WAYS) -> N
     faults.raise_if_any()
 
 
-def assign(samples: Samples, split: SampleSplit, *, crs: str | None) -> np.ndarray:
+def assign(
+    samples: Samples, split: SampleSplit, *, crs: str | None, by_pixel: bool = False
+) -> np.ndarray:
     """Draw a split for each sample, so that every class is shared out as asked.
+
+    by_pixel: shares are of their pixels, which are then what is learnt from.
 
     A class that the draw leaves without a train sample gets one, where another split can spare it.
     crs: of the samples' coordinates. Returns: (N,) train, val or test, as text.
@@ -215,7 +222,7 @@ def assign(samples: Samples, split: SampleSplit, *, crs: str | None) -> np.ndarr
     else:
         left = samples.take(rest)
         units = Units.of(left, by, block_m=split.block_m, crs=crs)
-        counts = units.counts(left.code)
+        counts = units.counts(left.code, left.pixels if by_pixel else None)
         drawn = share_out(dict(enumerate(counts)), shares, seed=split.seed)
         of_unit = np.array([drawn[i] for i in range(len(units))], dtype=object)
         _spare_for_train(of_unit, counts)

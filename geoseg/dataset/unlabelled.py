@@ -12,6 +12,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.tiling import Tiling
+from geoseg.outputs.counted import counted
 from geoseg.scenes.bands import BandStatistics, Measure
 from geoseg.scenes.scene import Scene, harmonize
 
@@ -51,8 +52,9 @@ class Imagery:
         count = round(val * len(tiles))
         if len(tiles) - count < 1 or (val and not count):
             raise InputError(
-                f"{len(tiles)} tiles of {side} px in {len(scenes)} scenes: too few to keep"
-                f" val={val:g} of them aside; give more scenes, smaller tiles or val=0"
+                f"{counted(len(tiles), 'tile')} of {side} px in {counted(len(scenes), 'scene')}:"
+                f" too few to keep val={val:g} of them aside; give more scenes, smaller tiles or"
+                " val=0"
             )
         aside, rest = np.sort(order[:count]), np.sort(order[count:])
         statistics = measure([tiles[number] for number in rest])

@@ -116,9 +116,9 @@ class ModelCard:
         values: Any = _parsed(text)
         if isinstance(values, dict):
             values = older | values
-            # Networks of before had neither a path at full resolution nor one for single pixels.
+            # Networks of before had no path at full resolution, for single pixels or for seasons.
             if isinstance(values.get("model"), dict):
-                values["model"] = {"detail": 0, "pixels": 0} | values["model"]
+                values["model"] = {"detail": 0, "pixels": 0, "season": 0} | values["model"]
         fields.check(cls, values)
         faults = Faults()
         parts: dict[str, Any] = {"bands": tuple(values["bands"])}
@@ -408,8 +408,11 @@ class SeriesCard:
     @property
     def grid(self) -> tuple[int, ...] | None:
         """Days of a filled series; None where the dates are taken as they are."""
-        if self.fill != "linear":
-            return None
+        return self.days if self.fill == "linear" else None
+
+    @property
+    def days(self) -> tuple[int, ...]:
+        """Days of a regular grid over the period of the training."""
         return tuple(range(self.first_day, self.last_day + self.step, self.step))
 
     def anchor(self, dates: Sequence[date] | np.ndarray, begin: date) -> date:

@@ -108,8 +108,10 @@ def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
         return forest.SeriesForest(classes, len(card.series.grid or ()) * channels)
     if card.series is None:
         return models.build(card.model, channels, classes)
-    grid = card.series.grid
-    return build_series.build(card.model, channels, classes, dates=len(grid) if grid else None)
+    series = card.series
+    return build_series.build(
+        card.model, channels, classes, grid=series.days, filled=series.grid is not None
+    )
 
 
 def load(path: str | Path, named: Any = None) -> tuple[nn.Module, ModelCard]:

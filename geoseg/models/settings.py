@@ -67,6 +67,11 @@ class Model:
     """Images: units of two layers that classify each pixel by its bands and by their means and
     spreads around it; they are fitted first, in seconds, and added to the network's logits, which
     few labels could not teach as much; 0 = none."""
+    season: int = 64
+    """Series of parcels or pixels: units of two layers that classify a series by the values of all
+    its dates at once, filled to every series.step days; they are fitted first, in seconds, and the
+    probabilities of both averaged: few samples could not teach the network as much; 0 = none, as
+    published."""
     norm: str = "batch"
     """SegNet only: batch, group, instance or layer."""
     dropout: float = 0.0
@@ -133,7 +138,17 @@ class Model:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
                 )
-        for key in ("detail", "pixels", "width", "layers", "heads", "keys", "trees", "depth"):
+        for key in (
+            "detail",
+            "pixels",
+            "season",
+            "width",
+            "layers",
+            "heads",
+            "keys",
+            "trees",
+            "depth",
+        ):
             if getattr(self, key) < 0:
                 faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
         for key in ("trees", "depth"):

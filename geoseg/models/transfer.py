@@ -30,7 +30,10 @@ PIXELS = "pixel_path"
 """The same of what classifies single pixels."""
 OF_FEATURES = tuple(f"{PIXELS}.{name}" for name in ("mean", "scale", "layers.0.weight"))
 """Ends of the names of those of its tensors that depend on the bands."""
-DECODERS = ("decoder", "segmentation_head", "classifier", STEM, PIXELS)
+SEASON = "season"
+"""The same of what classifies a series by all its dates, which is always fitted anew: it belongs to
+the dates of its samples."""
+DECODERS = ("decoder", "segmentation_head", "classifier", STEM, PIXELS, SEASON)
 """First parts of the names of what comes after the encoder; of networks for series all before the
 classifier, and U-TAE's decoder, is encoder: what reads dates."""
 
@@ -155,12 +158,16 @@ def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) ->
 
     Raises: InputError for a file that can't be read, or that is another network's.
     """
-    state = weights.read(start.path)
+    state = {n: t for n, t in weights.read(start.path).items() if part_of(n) != SEASON}
     ends = Ends.of(network, card)
     places = start.places(card.bands)
     if places != tuple(range(len(places or ()))):
         state = _without_scaling(state)
-    own = {n: t for n, t in network.state_dict().items() if keep == "network" or in_encoder(n)}
+    own = {
+        name: tensor
+        for name, tensor in network.state_dict().items()
+        if in_encoder(name) or (keep == "network" and part_of(name) != SEASON)
+    }
     body = {name: tensor for name, tensor in own.items() if name not in ends.classes}
     names = _match(own, state)
     given = {name: state[names[name]] for name in body if name in names}

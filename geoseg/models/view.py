@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from geoseg.models.card import ModelCard, SeriesCard
+from geoseg.models.networks.season import fill
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.stack import observed
 
@@ -84,36 +85,6 @@ def _front(
         np.take_along_axis(seen, place, axis=2),
         days,
     )
-
-
-def fill(values: Tensor, seen: Tensor, days: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-    """Series on a regular grid of days: linear between observations, constant beyond them.
-
-    values, seen (B, S, T, C), days (B, T), rising where anything is seen; grid (G,).
-    Returns: values (B, S, G, C), 0 where a band was never seen, and valid (B, S, G).
-    """
-    steps = values.shape[2]
-    number = torch.arange(steps, device=values.device)[None, None, :, None].expand(values.shape)
-    before = torch.where(seen, number, -1).cummax(dim=2).values
-    after = torch.where(seen, number, steps).flip(2).cummin(dim=2).values.flip(2)
-    alive = seen.any(dim=3).any(dim=1)
-    # One more than the place of the last date on or before each day of the grid.
-    past = (days[:, :, None] <= grid) & alive[:, :, None]
-    place = (past * (number[0, 0, :, :1] + 1)).amax(dim=1)[:, None, :, None]
-    place = place.expand(-1, values.shape[1], -1, values.shape[3])
-    left = before.gather(2, (place - 1).clamp_min(0)).where(place > 0, -1)
-    right = after.gather(2, place.clamp_max(steps - 1)).where(place < steps, steps)
-    on_left, on_right = left >= 0, right < steps
-    left = left.where(on_left, right.where(on_right, 0))
-    right = right.where(on_right, left)
-    each = days[:, None, :, None].expand(values.shape)
-    start, end = each.gather(2, left), each.gather(2, right)
-    share = (grid[:, None] - start) / (end - start).where(end > start, 1)
-    filled = torch.lerp(
-        values.gather(2, left), values.gather(2, right), share.where(end > start, 0)
-    )
-    known = on_left | on_right
-    return filled.where(known, 0), known.any(dim=3)
 
 
 def view_of(card: ModelCard) -> View:

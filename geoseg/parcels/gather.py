@@ -294,7 +294,7 @@ def _check_outside(parcels: Parcels, stacks: list[Stack], audit: Audit) -> None:
     swapped = extent.cross(extent.swapped(own), theirs) and not extent.cross(own, theirs)
     hint = "x and y look swapped in the labels" if swapped else "is the CRS of either wrong?"
     raise InputError(
-        f"{_where(parcels)}: {len(outside)} of {len(parcels)} samples lie outside all tiles"
+        f"{_where(parcels)}: {len(outside)} of {len(parcels)} samples outside all tiles"
         f" ({some}): samples at {extent.degrees(own)}; tiles at {extent.degrees(theirs)}; {hint}"
     )
 

@@ -405,13 +405,14 @@ class _Job:
         undecided = int((self.decisions.code == NODATA).sum()) - nowhere
         if nowhere:
             summary.warn(
-                f"{nowhere} parcels have no clear pixel on the tiles, most of them lying outside:"
-                " no decision"
+                f"{counted(nowhere, 'parcel', 'have')} no clear pixel on the tiles, which is mostly"
+                " for lying outside: no decision"
             )
         if undecided:
+            few = counted(undecided, "parcel", "have")
             summary.note(
-                f"{undecided} parcels have too few clear dates (series.min_clear) or too little"
-                " confidence (threshold): no decision; their best guess is in code2"
+                f"{few} too few clear dates (series.min_clear) or too little confidence"
+                " (threshold): no decision; the best guess is in code2"
             )
 
 

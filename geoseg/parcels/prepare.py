@@ -193,7 +193,7 @@ def prepare_series(
                 f"all samples are {name}: there is nothing to tell it from, and every score will be"
                 " perfect; give samples of other classes"
             )
-        samples = _split(found, split)
+        samples = _split(found, split, by_pixel=unit == "pixel")
         write_samples(folder, samples, legend, geometries=found.geometries, crs=found.crs)
         settings = settings | {"masked": source.masked}
         made = _describe(folder, found, samples, legend, unit=unit, settings=settings)
@@ -204,7 +204,7 @@ def prepare_series(
     return found.summary
 
 
-def _split(found: Collected, split: SampleSplit) -> Samples:
+def _split(found: Collected, split: SampleSplit, *, by_pixel: bool) -> Samples:
     """The samples with their split; at random, and said so, where blocks need coordinates."""
     samples = found.samples
     if split.by == "block" and not has_places(samples, found.crs):
@@ -214,7 +214,8 @@ def _split(found: Collected, split: SampleSplit) -> Samples:
             " ground: scores will promise more than a map keeps; split.by=column goes by an"
             " attribute"
         )
-    return replace(samples, split=assign(samples, split, crs=found.crs))
+    drawn = assign(samples, split, crs=found.crs, by_pixel=by_pixel)
+    return replace(samples, split=drawn)
 
 
 def _describe(

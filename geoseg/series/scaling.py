@@ -19,6 +19,7 @@ from geoseg.geo.band_tags import (
 )
 from geoseg.geo.band_tags import usual as usual_of
 from geoseg.geo.raster import RasterInfo
+from geoseg.outputs.counted import counted
 from geoseg.scenes.bands import Bands
 from geoseg.series.dates import some
 
@@ -81,8 +82,8 @@ def check_offset(
             f" ({every}), and are heeded; leave series.offset out, or set bands.tags=false"
         )
     return [
-        f"{len(at)} dates ({some(at)}): scale and offset in the files are not those of the others;"
-        f" their values are brought to these ({describe(made)})"
+        f"{counted(len(at), 'date')} ({some(at)}): scale and offset in the files are not those"
+        f" of the others; their values are brought to these ({describe(made)})"
         for made, at in days.items()
     ]
 

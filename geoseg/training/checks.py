@@ -16,6 +16,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import ARCHITECTURES, FOREST, OWN, SERIES_NETWORKS, Model
 from geoseg.models.suitability import check
+from geoseg.outputs.counted import counted
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
@@ -178,7 +179,9 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
     """What is to be said of them beside a data set: nothing if there are none."""
     if not scenes:
         return []
-    lines = [f"{len(scenes)} unlabelled scenes of {sum(_size(s) for s in scenes):.1f} Mpx"]
+    lines = [
+        f"{counted(len(scenes), 'unlabelled scene')} of {sum(_size(s) for s in scenes):.1f} Mpx"
+    ]
     crs = dataset.scenes[0].grid.crs
     grids = {scene.name: scene.grid for scene in dataset.scenes}
     held = [

@@ -20,6 +20,7 @@ from geoseg.geo.legend import NO_DECISION as NO_DECISION_NAME
 from geoseg.geo.legend import Legend
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, put, replacing, write_json
 from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import broken, stamps
@@ -327,11 +328,11 @@ class _Job:
         rows = [(c["name"], c["polygons"], f"{c['hectares']:.2f}") for c in told["classes"]]
         summary.table("polygons", ("class", "polygons", "hectares"), rows)
         areas, count = told["areas_in_map"], told["layers"][LAYER]
-        summary.note(f"{areas} connected areas in the map, {count} polygons")
+        summary.note(f"{counted(areas, 'connected area')} in the map, {counted(count, 'polygon')}")
         if self.kept_as_drawn:
             summary.note(
-                f"{BUILDINGS}: {self.kept_as_drawn} outlines are like no shape with square corners"
-                " and are kept as drawn (regular = false)"
+                f"{BUILDINGS}: {counted(self.kept_as_drawn, 'outline', 'are')} like no shape with"
+                " square corners: kept as drawn (regular = false)"
             )
         if ground(self.crs).is_local:
             summary.note("areas: by the unit of the map's CRS, which is tied to no place on Earth")

@@ -145,7 +145,7 @@ def test_points_that_were_moved_are_told_of(filled, tmp_path):
         geometries=places, crs=file.grid.crs,
     )  # fmt: skip
     references = read_references(file, str(tmp_path / "moved.gpkg"))
-    assert "1 points (id 7) no longer lie in the pixel" in references.warnings[0]
+    assert "1 point (id 7) moved out of the pixel" in references.warnings[0]
 
 
 def test_unknown_classes_are_refused_all_at_once(path):

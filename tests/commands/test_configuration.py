@@ -68,7 +68,7 @@ def test_every_option_is_composed_and_built(group, option):
     name = "train" if group in OF_TRAIN else "predict" if group == "engine" else "prepare"
     config = composed(name, f"{group}={option}")
     if group == "model" and config.model.for_series:
-        assert build_series.build(config.model, 4, 3, dates=12)
+        assert build_series.build(config.model, 4, 3, grid=range(12), filled=True)
     elif group == "model":
         assert models.build(config.model, 4, 3)
     elif group == "loss":

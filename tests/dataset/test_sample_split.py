@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -272,6 +274,33 @@ def test_shares_are_drawn_by_name_for_any_units():
     assert sorted(drawn) == sorted(counts)
     assert [sum(v == name for v in drawn.values()) for name in "abc"] == [20, 10, 10]
     assert share_out({}, {"a": 1.0}, seed=0) == {}
+
+
+def test_no_small_share_gets_a_unit_that_is_larger():
+    """One forest of 3000 px among small ones: held back for val it would be most of the class."""
+    sizes = [3000, 300, 200, 150, 100, 60, 40, 30, 20, 10]
+    counts = {number: np.array([size]) for number, size in enumerate(sizes)}
+    for seed in range(20):
+        drawn = share_out(counts, {"train": 0.7, "val": 0.15, "test": 0.15}, seed=seed)
+        held = {s: sum(sizes[n] for n, own in drawn.items() if own == s) for s in ("val", "test")}
+        assert drawn[0] == "train"
+        assert all(0.05 < amount / sum(sizes) < 0.25 for amount in held.values())
+
+
+def test_every_share_gets_something_of_every_class_where_there_is_enough():
+    counts = {number: np.array([5, int(number < 3)]) for number in range(30)}
+    for seed in range(20):
+        drawn = share_out(counts, {"train": 0.7, "val": 0.15, "test": 0.15}, seed=seed)
+        assert {drawn[number] for number in range(3)} == {"train", "val", "test"}
+        found = list(drawn.values())
+        assert all(3 <= found.count(name) <= 6 for name in ("val", "test"))
+
+
+def test_samples_are_shared_out_by_their_pixels():
+    samples = replace(made([1] * 8), pixels=np.array([500, 80, 70, 60, 50, 40, 30, 20]))
+    part = assign(samples, SampleSplit(val=0.2, test=0.0, by="random"), crs=None, by_pixel=True)
+    assert part[0] == "train"
+    assert 0.1 < samples.pixels[part == "val"].sum() / samples.pixels.sum() < 0.3
 
 
 @pytest.mark.parametrize(

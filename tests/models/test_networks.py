@@ -84,7 +84,7 @@ def test_every_configuration_is_built(path):
     model = OmegaConf.to_object(merged)
     assert model.name == path.stem
     if model.for_series:  # built in test_series_models
-        assert build_series.build(model, 1, 2, dates=9)
+        assert build_series.build(model, 1, 2, grid=range(9), filled=True)
         return
     assert models.build(model, 1, 2).eval()(torch.zeros(1, 1, 8, 8)).shape == (1, 2, 8, 8)
 

@@ -36,7 +36,9 @@ def _seed():
 
 def build(name: str, *, dates: int = T, **options) -> nn.Module:
     """A network whose norms have seen other data, ready to predict."""
-    network = build_series.build(settings.Model(name=name, **options), C, K, dates=dates)
+    model = settings.Model(name=name, **{"season": 0} | options)
+    grid, filled = range(0, 10 * dates, 10), name == "tempcnn"
+    network = build_series.build(model, C, K, grid=grid, filled=filled)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.running_mean.normal_(0, 0.3)
@@ -183,7 +185,7 @@ def test_tempcnn_refuses_another_number_of_dates():
     network = build("tempcnn")
     with pytest.raises(ValueError, match="8 dates, the network was built for 9"):
         network(*samples(dates=8))
-    with pytest.raises(ValueError, match="give `dates`"):
+    with pytest.raises(ValueError, match="filled on a grid"):
         build_series.build(settings.Model(name="tempcnn"), C, K)
 
 

@@ -142,8 +142,8 @@ def test_too_few_clear_dates_and_none_at_all(place):
     assert np.isnan(never.code2)
     assert found.name2.isna().sum() == 1
     assert found.name2.isna()[never.name]
-    assert "1 parcels have no clear pixel" in said
-    assert "1 parcels have too few clear dates" in said
+    assert "1 parcel has no clear pixel" in said
+    assert "1 parcel has too few clear dates" in said
     predict(place, "once", series={"min_clear": 1})
     predict(place, "often", series={"min_clear": 5})
     assert layer(place / "once").loc[once.name].code == EAST[0]
@@ -170,7 +170,7 @@ def test_parcels_outside_and_without_a_pixel_are_there_too(place):
 
 def test_no_parcel_on_the_tiles(place):
     write_parcels(place / "parcels.gpkg", [shapely.box(0, 0, 50, 50)] * 3)
-    with pytest.raises(InputError, match="3 of 3 samples lie outside all tiles"):
+    with pytest.raises(InputError, match="3 of 3 samples outside all tiles"):
         predict(place)
     assert not (place / "maps").exists()
 

@@ -231,8 +231,8 @@ def test_parcels_without_a_pixel_get_those_they_touch(place):
         assert pixels[first : first + 4, -1, 0].tolist() == [1130, 1230, 1330, 1430]
     row = int(np.flatnonzero(samples.id == "p10")[0])
     assert samples.pixels[row] == len(inside(shapes["p10"], GRIDS["west"]))
-    assert "2 parcels hold no pixel's centre: they got the pixels they touch: p8, p9" in text
-    assert "1 parcels are too thin for samples.buffer_m: they keep their edge: p10" in text
+    assert "2 parcels without a pixel's centre: given the pixels touched: p8, p9" in text
+    assert "1 parcel is too thin for samples.buffer_m: the edge is kept: p10" in text
     assert "2 parcels are smaller than a pixel: p8, p9" in text
     assert "no sample lies on this tile" in text
 
@@ -241,7 +241,7 @@ def test_tiny_parcels_can_be_dropped(place):
     thin_parcels(place)
     made, text = make(place, buffer_m=15, tiny="drop")
     assert not {"p8", "p9"} & set(made.samples().id)
-    assert "2 parcels hold no pixel's centre: left out (samples.tiny=drop): p8, p9" in text
+    assert "2 parcels without a pixel's centre: left out (samples.tiny=drop): p8, p9" in text
 
 
 def test_overlapping_parcels_share_pixels(place):
@@ -253,7 +253,7 @@ def test_overlapping_parcels_share_pixels(place):
     samples = made.samples()
     for name, pixels in zip(samples.id, samples.pixels, strict=True):
         assert pixels == len(inside(shapes[int(name[1:])], GRIDS["west"]))
-    assert "pairs of parcels overlap by more than 5 %" in text
+    assert " of parcels with an overlap of more than 5 %" in text
 
 
 def test_rings_that_cross_are_mended(place):
@@ -465,14 +465,14 @@ def test_parcels_outside_all_tiles(place):
     made, text = make(place)
     assert len(made.samples()) == len(shapes)
     names = f"p{len(shapes)}, p{len(shapes) + 1}"
-    assert f"WARNING: 2 samples lie outside all tiles: left out: {names}" in text
+    assert f"WARNING: 2 samples outside all tiles: left out: {names}" in text
 
 
 def test_all_parcels_outside(place):
     shapes = squares(grid(left=50_000))
     write_parcels(place / "parcels.gpkg", shapes)
     count = len(shapes)
-    refused(place, f"{count} of {count} samples lie outside all tiles (p0, p1", "longitude 9.00")
+    refused(place, f"{count} of {count} samples outside all tiles (p0, p1", "longitude 9.00")
 
 
 def test_swapped_coordinates_are_told(place):
@@ -558,7 +558,7 @@ def test_series_that_are_too_short_are_counted(place):
     made, text = make(place, series={"min_clear": 4})
     short = made.samples().clear < 4
     assert short.any()
-    assert f"WARNING: {short.sum()} series too short" in text
+    assert f"WARNING: {short.sum()} samples have fewer clear dates than series.min_clear" in text
 
 
 def test_samples_that_were_never_seen_are_left_out(place):
@@ -568,7 +568,7 @@ def test_samples_that_were_never_seen_are_left_out(place):
         with raster.create(path, GRIDS["west"], dtype="uint8") as file:
             file.write(mask, GRIDS["west"].window)
     made, text = make(place)
-    assert "samples were never observed clearly: left out" in text
+    assert "never observed clearly: left out" in text
     assert (made.samples().clear > 0).all()
 
 
@@ -727,7 +727,7 @@ def test_a_parcel_that_hardly_reaches_into_a_tile_is_not_thin(place):
     beyond = shapely.box(left - 300, top - 350, left + 4, top - 250)
     write_parcels(place / "parcels.gpkg", [*squares(GRIDS["west"]), beyond])
     _, text = make(place)
-    assert "1 samples lie outside all tiles" in text
+    assert "1 sample outside all tiles" in text
     assert "they got the pixels they touch" not in text
 
 

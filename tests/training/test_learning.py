@@ -450,7 +450,7 @@ def test_a_training_with_unlabelled_scenes_says_what_it_sees(dataset, tmp_path, 
         dataset, tmp_path / "run", model=Model(encoder=SMALL), fit=fit, augment=Augment(flips=True)
     )
     said = capsys.readouterr().out
-    assert "1 unlabelled scenes of 0.0 Mpx" in said
+    assert "1 unlabelled scene of 0.0 Mpx" in said
     assert "note: they show ground of val tiles" in said
     assert ModelCard.read(tmp_path / "run" / "best.safetensors").bands == dataset.bands
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 
 from geoseg.errors import Faults
 from geoseg.models import settings
 from geoseg.models.networks import lstm, ltae, psetae, tempcnn, utae
+from geoseg.models.networks.season import SeasonPath, SeriesNetwork
 
 SIZES = {
     "lstm": ("width", "layers"),
@@ -25,7 +27,8 @@ def build(
     channels: int,
     classes: int,
     *,
-    dates: int | None = None,
+    grid: Sequence[int] | None = None,
+    filled: bool = False,
     shape_features: int = 4,
 ) -> nn.Module:
     """The network that the settings name, for C channels and K classes, with random weights.
@@ -33,21 +36,27 @@ def build(
     lstm, tempcnn, psetae and ltae: forward(values (B, T, S, C), valid (B, T, S), days (B, T),
     shape (B, F)) gives logits (B, K). utae: forward(values (B, T, C, H, W), valid (B, T, H, W),
     days (B, T)) gives logits (B, K, H, W). Values count only where valid.
-    `dates` is the length of the regular series that tempcnn needs; the others take any.
+    grid: days to which a season path fills series; None = there is none. filled: whether all series
+    come on this grid, as tempcnn needs them; the others take any dates.
     Raises: InputError for sizes that do not go with the network or with each other.
     """
     check(model)
+    if model.name == "utae":
+        return utae.UTAE(model, channels, classes)
+    network: SeriesNetwork
     if model.name == "lstm":
-        return lstm.LSTM(model, channels, classes)
-    if model.name == "tempcnn":
-        if dates is None:
-            raise ValueError("tempcnn is built for a number of dates; give `dates`")
-        return tempcnn.TempCNN(model, channels, classes, dates=dates)
-    if model.name == "psetae":
-        return psetae.PSETAE(model, channels, classes, shape_features=shape_features)
-    if model.name == "ltae":
-        return ltae.LTAE(model, channels, classes, shape_features=shape_features)
-    return utae.UTAE(model, channels, classes)
+        network = lstm.LSTM(model, channels, classes)
+    elif model.name == "tempcnn":
+        if grid is None or not filled:
+            raise ValueError("tempcnn is built for series that are filled on a grid")
+        network = tempcnn.TempCNN(model, channels, classes, dates=len(grid))
+    elif model.name == "psetae":
+        network = psetae.PSETAE(model, channels, classes, shape_features=shape_features)
+    else:
+        network = ltae.LTAE(model, channels, classes, shape_features=shape_features)
+    if model.season and grid is not None:
+        network.season = SeasonPath(channels, classes, model.season, grid=grid, filled=filled)
+    return network
 
 
 def check(model: settings.Model) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from geoseg.models import settings
 from geoseg.models.networks.attention import attention_weights
 from geoseg.models.networks.masked import in_parts, pixel_mean
+from geoseg.models.networks.season import SeriesNetwork
 
 WIDTH, LAYERS = 128, 2
 """Size of the state in each direction, and layers."""
@@ -18,7 +19,7 @@ HARMONICS = 2
 YEAR = 365.25
 
 
-class LSTM(nn.Module):
+class LSTM(SeriesNetwork):
     """Series (B, T, S, C) to logits (B, K): a date is its mean pixel and its place in the year."""
 
     def __init__(self, model: settings.Model, channels: int, classes: int) -> None:
@@ -44,7 +45,7 @@ class LSTM(nn.Module):
             nn.LayerNorm(features), nn.Dropout(model.dropout), nn.Linear(features, classes)
         )
 
-    def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
+    def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """Logits, 0 where nothing is valid; the shape features are left unread."""
         return in_parts(self, self.logits, pixel_mean(values, valid), valid.any(2), days)
 

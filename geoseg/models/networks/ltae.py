@@ -9,6 +9,7 @@ from geoseg.models import settings
 from geoseg.models.networks.attention import DatesNorm, attention_weights, encode_days, shared_days
 from geoseg.models.networks.masked import Dense, classifier, in_parts, on_valid
 from geoseg.models.networks.pixel_set import PixelSet
+from geoseg.models.networks.season import SeriesNetwork
 
 WIDTH, HEADS, KEYS = 256, 16, 8
 """As published: features of a date within the attention, heads, size of a key."""
@@ -17,7 +18,7 @@ KNOTS = 24
 of the year, so that they serve any number of dates."""
 
 
-class LTAE(nn.Module):
+class LTAE(SeriesNetwork):
     """Pixel sets (B, T, S, C) to logits (B, K); 0, that is no opinion, where nothing is valid."""
 
     def __init__(
@@ -33,7 +34,7 @@ class LTAE(nn.Module):
         )
         self.classifier = classifier(width // 2, classes)
 
-    def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
+    def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         return on_valid(self.parts, valid.flatten(1).any(1), values, valid, days, shape)
 
     def parts(self, *inputs: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from geoseg.models import settings
 from geoseg.models.networks.attention import attention_weights, encode_days, shared_days
 from geoseg.models.networks.masked import BatchNorm, Dense, classifier, in_parts, on_valid
 from geoseg.models.networks.pixel_set import PixelSet
+from geoseg.models.networks.season import SeriesNetwork
 
 WIDTH, HEADS, KEYS = 128, 4, 32
 """As published: features of a date, heads, size of a key."""
 
 
-class PSETAE(nn.Module):
+class PSETAE(SeriesNetwork):
     """Pixel sets (B, T, S, C) to logits (B, K); 0, that is no opinion, where nothing is valid."""
 
     def __init__(
@@ -28,7 +29,7 @@ class PSETAE(nn.Module):
         )
         self.classifier = classifier(width, classes)
 
-    def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
+    def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         return on_valid(self.parts, valid.flatten(1).any(1), values, valid, days, shape)
 
     def parts(self, *inputs: Tensor) -> Tensor:

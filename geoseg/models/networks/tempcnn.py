@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from geoseg.models import settings
 from geoseg.models.networks.masked import BatchNorm, Dense, in_parts, on_valid, pixel_mean
+from geoseg.models.networks.season import SeriesNetwork
 
 WIDTH, LAYERS, KERNEL = 64, 3, 5
 """As published: filters of each convolution, convolutions, dates that each of them spans."""
@@ -13,7 +14,7 @@ DENSE = 4
 """The dense layer is so many times as wide as a convolution: 256, as published."""
 
 
-class TempCNN(nn.Module):
+class TempCNN(SeriesNetwork):
     """Series (B, T, S, C) of `dates` dates to logits (B, K); 0 where nothing is valid.
 
     Its weights belong to places in the series, so the series must be regular and its gaps filled.
@@ -39,7 +40,7 @@ class TempCNN(nn.Module):
             nn.Linear(DENSE * width, classes),
         )
 
-    def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
+    def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """The shape features are left unread.
 
         Raises: ValueError for another number of dates than the network was built for.

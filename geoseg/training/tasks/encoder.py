@@ -15,6 +15,7 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.models import checkpoint
 from geoseg.models.card import ENCODER, EncoderCard, ModelCard
 from geoseg.models.networks.build import AnySize
+from geoseg.outputs.counted import counted
 from geoseg.samples.augment import Augment
 from geoseg.samples.draw import Draw
 from geoseg.samples.unlabelled import SceneTiles
@@ -138,8 +139,9 @@ def _opening(source: Imagery, session: Session, network: nn.Module, _: Task) -> 
     size, model = sum(p.numel() for p in _encoder(network).parameters()) / 1e6, session.study.model
     return (
         f"encoder {model.encoder} of {model.name}, {size:.1f} million weights,"
-        f" {len(source.bands)} bands, on {session}\n"
-        f"{len(source.train)} train tiles of {source.side} px, {len(source.val)} val tiles"
+        f" {counted(len(source.bands), 'band')}, on {session}\n"
+        f"{counted(len(source.train), 'train tile')} of {source.side} px,"
+        f" {counted(len(source.val), 'val tile')}"
     )
 
 

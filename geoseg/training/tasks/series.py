@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from geoseg.dataset.statistics import measure
 from geoseg.evaluation.accuracy import Scores, confusion
 from geoseg.evaluation.by_date import ByDate
 from geoseg.models import checkpoint
-from geoseg.models.card import ModelCard
+from geoseg.models.card import LAST, ModelCard
 from geoseg.models.device import Device
 from geoseg.models.view import view_of
 from geoseg.outputs.counted import counted
@@ -24,7 +25,7 @@ from geoseg.samples.draw import part_of
 from geoseg.samples.predict import PREDICTED, predict_samples
 from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.samples.settings import SeriesSamples
-from geoseg.training import recipe, refit
+from geoseg.training import recipe, refit, season
 from geoseg.training.cards import card_of_samples
 from geoseg.training.loop import Task, loading
 from geoseg.training.objectives.own import criterion_of
@@ -109,6 +110,11 @@ class SeriesLearning:
         parts = BatchShuffle(share, ranks.share(fit.batch_size))
         order = InOrder(len(val), PREDICTED, rank=ranks.number, ranks=ranks.count)
         criterion = criterion_of(study, counts[None], names=legend.names, ranks=ranks)
+        began = time.monotonic()
+        # What goes on has its weights yet to come; a search of the rate never goes on.
+        if study.lr_find or not (folder / LAST).exists():
+            season.begin(network, batches, study, counts, names=legend.names)
+        spent = (time.monotonic() - began) / 60
         return Task(
             network=network,
             lesson=Supervised(criterion),
@@ -118,6 +124,7 @@ class SeriesLearning:
             folder=folder,
             keep=keep,
             title=batches.title,
+            spent=spent,
         )
 
     def _batches(self, samples: Samples, vary: SeriesSamples | None) -> SeriesBatches:
@@ -131,7 +138,7 @@ class SeriesLearning:
         size = sum(p.numel() for p in network.parameters())
         dates = "dates as they are" if view.grid is None else f"every {view.step} days"
         return (
-            f"{study.model.title}, {size} weights, {len(dataset.bands)} bands, {dates},"
+            f"{study.model.title}, {size} weights, {counted(len(dataset.bands), 'band')}, {dates},"
             f" {len(dataset.legend)} classes, on {self.session}\n"
             f"{counted(len(train), 'train sample')}, {counted(len(val), 'val sample')},"
             f" one per {dataset.unit}\n"
