@@ -1,11 +1,13 @@
 """What several test files share: a small data set, and where the real imagery lies."""
 
+import gc
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.made.hurry import hurry
 from tests.made.tiles import make_dataset
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -16,6 +18,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REAL = Path(
     os.environ.get("GEOSEG_REAL_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
 )
+
+
+hurry()
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of what the garbage collector goes through again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # libraries that count what is left at the end
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from geoseg.training.objectives import mean_teacher  # noqa: F401  (before the f
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train
 from geoseg.training.tasks import images as learn  # noqa: F401  (before the fork)
+from tests.made.hurry import hurry
 
 QUICK = Fit(
     epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=2
@@ -68,6 +69,7 @@ def killed(dataset: Dataset, run: Path, how: Fit, after: float) -> bool:
 
 def main(folder: Path, case: str) -> None:
     fit.HARD_EPOCHS = 2
+    hurry()
     dataset, draw = Dataset.load(folder / "dataset"), random.Random(case)
     how = cases(str(folder / "s.tif"))[case]
     whole, parts = folder / f"{case}_whole", folder / f"{case}_parts"
