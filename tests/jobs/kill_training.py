@@ -32,6 +32,8 @@ QUICK = Fit(
 SEED = 3
 MOST = 0.8
 """Seconds after which a training is killed at the latest; one takes about 2."""
+PATIENCE = 600
+"""Seconds that one which is not to be killed may take, on machines however busy."""
 
 
 def cases(scenes: str) -> dict[str, Fit]:
@@ -73,9 +75,9 @@ def main(folder: Path, case: str) -> None:
     dataset, draw = Dataset.load(folder / "dataset"), random.Random(case)
     how = cases(str(folder / "s.tif"))[case]
     whole, parts = folder / f"{case}_whole", folder / f"{case}_parts"
-    killed(dataset, whole, how, 60)
+    killed(dataset, whole, how, PATIENCE)
     kills = [killed(dataset, parts, how, draw.uniform(0.05, MOST)) for _ in range(6)]
-    killed(dataset, parts, how, 60)
+    killed(dataset, parts, how, PATIENCE)
     last = [torch.load(run / "last.ckpt", weights_only=True) for run in (whole, parts)]
     wrong = [
         f"{part} {name}"
