@@ -141,7 +141,7 @@ def serve(number: int) -> None:
     for name in (*LOADED, *COMMANDS):
         importlib.import_module(name)
     for name in COMMANDS:
-        del sys.modules[name]
+        delattr(sys.modules["geoseg"], sys.modules.pop(name).__name__.rpartition(".")[2])
     hurry()
     gc.collect()
     gc.freeze()
