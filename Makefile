@@ -48,7 +48,7 @@ demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year:
 	@echo "report:  reports/demo_series/report.html  (open it in a browser)"
 
 test: $(INSTALLED)  ## All tests; no network, no GPU
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal -q
 
 fuzz: $(INSTALLED)  ## Damaged files for an hour: FUZZ=<examples of each kind>, 400 in a minute or so
 	OMP_NUM_THREADS=1 FUZZ=$(or $(FUZZ),20000) $(BIN)/python -m pytest -n auto -q tests/received/test_fuzz.py

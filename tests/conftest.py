@@ -1,11 +1,13 @@
 """What several test files share: a small data set, and where the real imagery lies."""
 
+import gc
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from tests.made.hurry import hurry
 from tests.made.tiles import make_dataset
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
@@ -16,6 +18,29 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REAL = Path(
     os.environ.get("GEOSEG_REAL_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
 )
+SLOW = {
+    *("test_notebooks.py", "training/test_processes.py", "training/test_learning.py"),
+    *("benchmarks/test_benchmarks.py", "commands/test_sweep.py", "prediction/test_dask.py"),
+    *("prediction/test_images.py", "training/test_loop.py", "crossvalidation/test_image_folds.py"),
+}
+"""Files with tests of ten seconds: first, so that none is left to one worker at the end."""
+
+hurry()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).as_posix() not in SLOW)
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of what the garbage collector goes through again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # libraries that count what is left at the end
 
 
 @pytest.fixture

@@ -46,6 +46,9 @@ def executed(path, tmp_path, monkeypatch):
 def test_the_first_map_is_made(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOSEG_NOTEBOOK_QUICK", "1")
     monkeypatch.setenv("GEOSEG_NOTEBOOK_FOLDER", str(tmp_path / "first"))
+    begin = tmp_path / "ipython" / "profile_default" / "startup" / "hurry.py"
+    begin.parent.mkdir(parents=True)
+    begin.write_text("from tests.made.hurry import hurry\nhurry()\ndel hurry\n")
     code = executed(FIRST_MAP, tmp_path, monkeypatch)
     assert all(cell.execution_count for cell in code)
     assert [text for cell in code for text in complaints(cell)] == []

@@ -20,6 +20,7 @@ from geoseg.errors import InputError
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
+from geoseg.models.settings import Model
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes, harmonize
 from geoseg.training.run.history import History
@@ -301,11 +302,12 @@ def test_a_damaged_file_is_said(place):
 def test_training_says_it_at_its_start(place, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(History, "finished", lambda self, fit: "enough")
     monkeypatch.setattr(learn, "_advice", lambda *_: "")  # of weights that are not there
+    small = Model(encoder="tu-lcnet_050")
     make(place)
     slow = Dataset.load(place / "dataset")
-    train(slow, tmp_path / "a", fit=Fit(workers=0, device="cpu"))
+    train(slow, tmp_path / "a", model=small, fit=Fit(workers=0, device="cpu"))
     assert "note: 2 of 3 scenes are striped" in capsys.readouterr().out
     make(place, retile=True, overwrite=True)
     fast = Dataset.load(place / "dataset")
-    train(fast, tmp_path / "b", fit=Fit(workers=0, device="cpu"))
+    train(fast, tmp_path / "b", model=small, fit=Fit(workers=0, device="cpu"))
     assert "note:" not in capsys.readouterr().out

@@ -24,6 +24,7 @@ from geoseg.training.objectives import mean_teacher  # noqa: F401  (before the f
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train
 from geoseg.training.tasks import images as learn  # noqa: F401  (before the fork)
+from tests.made.hurry import hurry
 
 QUICK = Fit(
     epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=2
@@ -31,6 +32,8 @@ QUICK = Fit(
 SEED = 3
 MOST = 0.8
 """Seconds after which a training is killed at the latest; one takes about 2."""
+PATIENCE = 600
+"""Seconds that one which is not to be killed may take, on machines however busy."""
 
 
 def cases(scenes: str) -> dict[str, Fit]:
@@ -68,12 +71,13 @@ def killed(dataset: Dataset, run: Path, how: Fit, after: float) -> bool:
 
 def main(folder: Path, case: str) -> None:
     fit.HARD_EPOCHS = 2
+    hurry()
     dataset, draw = Dataset.load(folder / "dataset"), random.Random(case)
     how = cases(str(folder / "s.tif"))[case]
     whole, parts = folder / f"{case}_whole", folder / f"{case}_parts"
-    killed(dataset, whole, how, 60)
+    killed(dataset, whole, how, PATIENCE)
     kills = [killed(dataset, parts, how, draw.uniform(0.05, MOST)) for _ in range(6)]
-    killed(dataset, parts, how, 60)
+    killed(dataset, parts, how, PATIENCE)
     last = [torch.load(run / "last.ckpt", weights_only=True) for run in (whole, parts)]
     wrong = [
         f"{part} {name}"

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import atexit
 import json
+import multiprocessing
 import os
+import pickle
 import runpy
 import signal
 import socket
@@ -24,6 +26,8 @@ from typing import Any
 LOADED = (
     *("torch", "hydra", "rasterio", "segmentation_models_pytorch", "lightning.fabric"),
     *("geoseg.training.tasks.images", "geoseg.training.tasks.series", "geoseg.prediction.worker"),
+    *("torch.distributed.launcher.api", "geoseg.training.run.tensorboard"),
+    *("torch.utils.tensorboard", "matplotlib.backends.backend_agg"),
 )
 COMMANDS = ("geoseg.train", "geoseg.predict", "geoseg.prepare", "geoseg.evaluate")
 """What these import is loaded too, but not they themselves, which run as __main__."""
@@ -32,7 +36,15 @@ COMMANDS = ("geoseg.train", "geoseg.predict", "geoseg.prepare", "geoseg.evaluate
 class Started:
     """A process that was forked off; what it says is in files until it is asked for."""
 
-    def __init__(self, *words: str | Path, cwd: Path | None = None, env: dict | None = None):
+    def __init__(
+        self,
+        *words: str | Path,
+        cwd: Path | None = None,
+        env: dict | None = None,
+        forks: bool = False,
+    ):
+        """forks: the processes that it starts in its turn are forks too, which need load nothing;
+        for those that train together, which are spawned otherwise."""
         assert words[0] == "-m"
         self.args = [str(word) for word in words]
         self._said = (TemporaryFile(), TemporaryFile())  # noqa: SIM115  (closed when it has ended)
@@ -40,6 +52,7 @@ class Started:
             "words": self.args[1:],
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
+            "forks": forks,
         }
         ear, mouth = os.pipe()
         numbers = [file.fileno() for file in self._said]
@@ -102,6 +115,8 @@ def _server() -> socket.socket:
     path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {
         "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONPATH": path,
+        # Torch reads it when it is loaded; what trains in several processes sets it before.
+        "TORCH_CPP_LOG_LEVEL": "ERROR",
     }  # fmt: skip
     code = f"from tests.made.started import serve; serve({there.fileno()})"
     call = [sys.executable, "-c", code]
@@ -118,17 +133,23 @@ def _server() -> socket.socket:
 
 def serve(number: int) -> None:
     """Fork for each request, until whoever asks is gone."""
+    import gc
     import importlib
+
+    from tests.made.hurry import hurry
 
     for name in (*LOADED, *COMMANDS):
         importlib.import_module(name)
     for name in COMMANDS:
-        del sys.modules[name]
+        delattr(sys.modules["geoseg"], sys.modules.pop(name).__name__.rpartition(".")[2])
+    hurry()
+    gc.collect()
+    gc.freeze()
     with socket.socket(fileno=number) as door:
         while True:
             message, numbers, *_ = socket.recv_fds(door, 1 << 20, 3)
             if not message:
-                return
+                os._exit(0)  # taking apart what was loaded takes seconds
             if os.fork() == 0:
                 break
             for number in numbers:
@@ -164,9 +185,30 @@ def _work(request: dict[str, Any], out: int, told: int) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
+    if request["forks"]:
+        _fork_instead_of_spawning()
     module, *words = request["words"]
     sys.argv = [module, *words]
     os._exit(_status(module))
+
+
+def _fork_instead_of_spawning() -> None:
+    """Nothing has been computed here yet, and so torch has no threads that a fork would lose."""
+    original = multiprocessing.get_context
+
+    class Forked(multiprocessing.context.ForkContext):
+        class Process(multiprocessing.context.ForkProcess):  # type: ignore[misc]
+            """What it is given must be such that a spawned one could be given it."""
+
+            def __init__(self, *, target: Any, args: tuple[Any, ...]):
+                *given, mouth = args
+                target, given = pickle.loads(pickle.dumps((target, given)))
+                super().__init__(target=target, args=(*given, mouth))
+
+    def get_context(method: str | None = None) -> Any:
+        return Forked() if method == "spawn" else original(method)
+
+    multiprocessing.get_context = get_context  # type: ignore[assignment]
 
 
 def _status(module: str) -> int:

@@ -1,10 +1,7 @@
 """Parcels get a class, a style and a map; what is not known is said; nothing is half-written."""
 
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from contextlib import closing
 from dataclasses import replace
@@ -26,6 +23,7 @@ from geoseg.outputs.files import read_json
 from geoseg.parcels import burn
 from geoseg.parcels.classify import Decisions
 from geoseg.scenes.bands import Bands
+from tests.made import started
 from tests.made.scenes import LEGEND
 from tests.made.series import (
     CARD,
@@ -453,14 +451,8 @@ def test_an_error_on_the_way_keeps_what_is_done(place, monkeypatch):
 
 
 def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(place):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.jobs.kill_parcels", place],
-        capture_output=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        timeout=200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    done = started.run("-m", "tests.jobs.kill_parcels", place, timeout=200)
+    assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["touched"] > 20
     assert result["killed"] == 12

@@ -1,13 +1,13 @@
 """Prediction on a Dask cluster: the same bytes as alone, and nothing lost with a worker."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import dask
 import numpy as np
 import pytest
 import torch
@@ -17,6 +17,7 @@ from geoseg.errors import InputError
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint
 from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
 from geoseg.prediction.dask import pieces
 from geoseg.prediction.images import predict
@@ -24,6 +25,7 @@ from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
 from geoseg.prediction.panels import SceneJob, cut
 from geoseg.scenes.neighbours import places
 from geoseg.scenes.scene import find_scenes
+from tests.made import started
 from tests.made.scenes import CARD, Context, grid, write
 from tests.prediction.test_images import classes, corrupt, files_of, noise
 
@@ -56,8 +58,19 @@ class Always(Context):
         return super().forward(image)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _workers_load_once():
+    """Workers are forks of one process that has loaded torch, instead of ten that load it."""
+    loaded = ["distributed", "torch", "geoseg.prediction.worker", "tests.prediction.test_images"]
+    settings = {"distributed.worker.multiprocessing-method": "forkserver"}
+    multiprocessing.get_context("forkserver").set_forkserver_preload(loaded)
+    with pytest.MonkeyPatch.context() as patched, dask.config.set(settings):
+        patched.setattr("distributed.utils._forkserver_preload_set", True)
+        yield
+
+
 @pytest.fixture(scope="module")
-def address():
+def address(_workers_load_once):
     """Of two workers that somebody else has started."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
@@ -96,8 +109,9 @@ def test_workers_that_are_started_here_run_real_weights(tmp_path, monkeypatch):
     """Relative names, one worker that dies, and one bytes for all."""
     monkeypatch.chdir(tmp_path)
     scenes(Path("scenes"))
+    card = replace(CARD, model=Model(encoder="tu-lcnet_050"))
     torch.manual_seed(0)
-    checkpoint.save("run/best.safetensors", models.build(CARD.model, 1, 3), CARD)
+    checkpoint.save("run/best.safetensors", models.build(card.model, 1, 3), card)
     trained = TrainedNetwork.open("run", NARROW)
     predict(trained, "scenes", "alone")
     report = predict(trained, "scenes", "many", engine=Engine("dask", workers=2))
@@ -195,39 +209,17 @@ class Slow(Context):
         return super().forward(image)
 
 
-INTERRUPTED = """
-import sys
-sys.path.insert(0, sys.argv[1])
-from pathlib import Path
-from geoseg import predict
-from geoseg.commands.run import run
-from geoseg.prediction.network import TrainedNetwork
-from tests.prediction.test_dask import NARROW, Slow, network
-folder = Path(sys.argv[2])
-if __name__ == "__main__":
-    TrainedNetwork.open = lambda *_, **__: network(Slow(folder / "began"), NARROW)
-    sys.argv[1:] = ["checkpoint=x", f"scenes={folder}/a.tif", f"out={folder}/maps",
-                    "engine=dask", "engine.workers=1"]
-    run("predict", predict.PredictConfig, predict.main)
-"""
-
-
 def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
     write(tmp_path / "a.tif", classes(2000, 600))
-    (tmp_path / "script.py").write_text(INTERRUPTED)
-    call = [sys.executable, tmp_path / "script.py", Path(__file__).parents[2], tmp_path]
-    with subprocess.Popen(call, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        try:
-            while not (tmp_path / "began").exists() and process.poll() is None:
-                time.sleep(0.05)
-            time.sleep(1.5)  # until the first rows are written
-            begin = time.perf_counter()
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=30)
-            seconds = time.perf_counter() - begin
-        finally:
-            process.kill()
-    assert process.returncode == 130, said.decode()
-    assert said.decode() == "geoseg predict: stopped; the same command goes on from here\n"
+    with started.Started("-m", "tests.jobs.interrupt_dask", tmp_path) as process:
+        while not (tmp_path / "began").exists() and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(1.5)  # until the first rows are written
+        begin = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        seconds = time.perf_counter() - begin
+        assert process.returncode == 130, said
+    assert said == "geoseg predict: stopped; the same command goes on from here\n"
     assert seconds < 2
     assert not list((tmp_path / "maps").rglob("*.part"))

@@ -1,10 +1,6 @@
 """Prediction: from files to maps; what is refused, what goes on, what is never lost."""
 
 import json
-import os
-import resource
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -21,6 +17,7 @@ from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import choose
 from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
 from geoseg.outputs.lock import held
 from geoseg.predict import PredictConfig, TilingChoice, main
@@ -372,23 +369,19 @@ def test_a_full_disk_fails_the_scene_and_leaves_nothing_half_written(tmp_path, m
 @pytest.mark.parametrize("trouble", ["damaged", "disk"])
 def test_trouble_with_the_seventh_of_ten_scenes(tmp_path, run_folder, trouble):
     """Files that the system itself refuses to make longer are a full disk."""
-    limit = 20_000
+    limit = ["tests.jobs.few_bytes", "20000"] if trouble == "disk" else []
     for number in range(10):
         large = 900 if number == 7 else 40
         write(tmp_path / "scenes" / f"s{number}.tif", noise(large, large) * 80)
     if trouble == "damaged":
         corrupt(tmp_path / "scenes" / "s7.tif")
 
-    def few_bytes():
-        if trouble == "disk":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
     settings = ["predict.precision=32", "predict.device=cpu", "predict.backend=torch"]
-    done = subprocess.run(
-        [sys.executable, "-m", "geoseg.predict", f"checkpoint={run_folder}", "scenes=scenes",
-         "out=maps", *settings],
-        capture_output=True, text=True, cwd=tmp_path, preexec_fn=few_bytes, check=False,
-    )  # fmt: skip
+    done = started.run(
+        *("-m", *limit, "geoseg.predict", f"checkpoint={run_folder}", "scenes=scenes", "out=maps"),
+        *settings,
+        cwd=tmp_path,
+    )
     assert done.returncode == 1
     first, last = done.stderr.splitlines()[-2:]  # libtiff has its say before
     assert "s7.tif" in first
@@ -471,15 +464,8 @@ def test_one_file_per_band(tmp_path):
 
 
 def in_a_process(task, scenes, folder):
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.jobs.kill_prediction", task, scenes, folder],
-        capture_output=True,
-        env=environment,
-        timeout=100,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    done = started.run("-m", "tests.jobs.kill_prediction", task, scenes, folder, timeout=100)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
@@ -505,10 +491,11 @@ def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
-    """A run with a real network of random weights."""
+    """A run with a real network of random weights, whose encoder is small."""
     folder = tmp_path_factory.mktemp("run")
+    card = replace(CARD, model=Model(encoder="tu-lcnet_050"))
     torch.manual_seed(0)
-    checkpoint.save(folder / "best.safetensors", models.build(CARD.model, 1, len(LEGEND)), CARD)
+    checkpoint.save(folder / "best.safetensors", models.build(card.model, 1, len(LEGEND)), card)
     return folder
 
 
@@ -550,19 +537,20 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
     asked = []
 
     def choose_backend(network, device, *, images, windows):
-        assert images.shape == (64, 1, 32, 32)
+        assert images.shape == (16, 1, 32, 32)
         assert images.is_floating_point()
         asked.append(windows)
         return Choice("openvino", None, {"torch": 0.2, "openvino": 0.1}, notes=["onnx: too slow"])
 
     monkeypatch.setattr("geoseg.prediction.worker.choose_backend", choose_backend)
+    monkeypatch.setattr("geoseg.prediction.worker.WORTH_A_LOOK", 50)
     write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
-    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", batch_size=64))
+    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", batch_size=16))
     predict(network, tmp_path / "scenes", tmp_path / "few")
     assert (asked, read_json(tmp_path / "few/predict.json")["backend"]) == ([], "torch")
-    write(tmp_path / "scenes/large.tif", classes(400, 450) * 50)
+    write(tmp_path / "scenes/large.tif", classes(160, 180) * 50)
     predict(network, tmp_path / "scenes", tmp_path / "many")
-    assert asked == [17 * 19 + 2 * 2]
+    assert asked == [7 * 8 + 2 * 2]
     said = capsys.readouterr()
     assert "backend: openvino (per batch of the first windows: torch 200 ms" in said.out
     assert "onnx: too slow" in said.err
@@ -576,9 +564,11 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
         predict(network, tmp_path / "scenes", tmp_path / "many")
 
 
-def test_a_window_gives_the_same_bits_anywhere_in_a_batch(run_folder):
+def test_a_window_gives_the_same_bits_anywhere_in_a_batch():
     """What makes maps independent of panels, restarts and other scenes."""
-    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "auto"))
+    torch.manual_seed(0)
+    source = models.build(CARD.model, 1, len(LEGEND))
+    network = TrainedNetwork(CARD, "0" * 16, source, InferenceSettings("cpu", "auto"))
     module = network.load().to(memory_format=torch.channels_last)
     images = torch.randn(4, 1, 64, 64).contiguous(memory_format=torch.channels_last)
     shuffled = images[[2, 3, 1, 0]].contiguous(memory_format=torch.channels_last)

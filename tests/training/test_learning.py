@@ -3,9 +3,6 @@
 import csv
 import json
 import math
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -39,13 +36,16 @@ from geoseg.training.run.history import History, Validation
 from geoseg.training.sampler import Shuffle, balanced, drawn
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train, train_images
+from tests.made import started
 
 MOVED = Affine.translation(200, 0)
 """By the width of the scene: it lies beside it then."""
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
 SMALL = "tu-lcnet_050"
-QUICK = Fit(epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu")
+QUICK = Fit(
+    epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
+)
 COUNTS = st.lists(
     st.tuples(st.integers(0, 50), st.integers(0, 50), st.integers(0, 3)), min_size=1, max_size=20
 )
@@ -460,9 +460,7 @@ def test_a_training_with_unlabelled_scenes_says_what_it_sees(dataset, tmp_path, 
 
 @pytest.mark.parametrize("case", ["accumulate", "balance", "swa", "unlabelled"])
 def test_killed_trainings_end_like_undisturbed_ones(dataset, tmp_path, case):
-    call = [sys.executable, "-m", "tests.jobs.kill_training", str(tmp_path), case]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environment)
+    done = started.run("-m", "tests.jobs.kill_training", tmp_path, case)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["kills"] >= 3

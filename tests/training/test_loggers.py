@@ -9,6 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from geoseg.errors import InputError
+from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
 from geoseg.training.run import folder as runfolder
 from geoseg.training.run import loggers, recorder
@@ -21,6 +22,7 @@ from geoseg.training.start import train
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
 QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", pictures=2)
+SMALL = Model(encoder="tu-lcnet_050")
 PICTURE = {"tile": np.zeros((4, 8, 3), np.uint8)}
 
 
@@ -192,13 +194,13 @@ def stop_in_epoch_2(dataset, run, monkeypatch, fit):
     with monkeypatch.context() as patch:
         patch.setattr(RunRecorder, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train(dataset, run, fit=fit)
+            train(dataset, run, model=SMALL, fit=fit)
 
 
 def train_with_stop(dataset, run, monkeypatch, fit):
     """Train, the second epoch twice: the first time it is told but not saved."""
     stop_in_epoch_2(dataset, run, monkeypatch, fit)
-    train(dataset, run, fit=fit)
+    train(dataset, run, model=SMALL, fit=fit)
 
 
 def test_tensorboard_has_each_epoch_once_and_pictures(dataset, tmp_path, monkeypatch):
@@ -220,7 +222,7 @@ def test_a_run_goes_on_with_another_logger_and_other_pictures(dataset, tmp_path,
     stop_in_epoch_2(dataset, tmp_path, monkeypatch, silent)
     assert not (tmp_path / "pictures").exists()
     assert not (tmp_path / "tensorboard").exists()
-    train(dataset, tmp_path, fit=replace(QUICK, pictures=1))
+    train(dataset, tmp_path, model=SMALL, fit=replace(QUICK, pictures=1))
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.value for event in events.Scalars("epoch")] == [1, 2, 3]
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
@@ -229,8 +231,8 @@ def test_a_run_goes_on_with_another_logger_and_other_pictures(dataset, tmp_path,
 
 def test_overwrite_begins_new_logs(dataset, tmp_path):
     one = replace(QUICK, epochs=1)
-    train(dataset, tmp_path, fit=one)
-    train(dataset, tmp_path, fit=one, seed=1, overwrite=True)
+    train(dataset, tmp_path, model=SMALL, fit=one)
+    train(dataset, tmp_path, model=SMALL, fit=one, seed=1, overwrite=True)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert len(events.Scalars("epoch")) == 1
 

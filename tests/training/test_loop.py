@@ -76,7 +76,9 @@ def train(dataset, run, *, model=SMALL, **given):
     return start.train(dataset, run, model=model, **given)
 
 
-QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", warmup=0.1)
+QUICK = Fit(
+    epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", warmup=0.1, pictures=0
+)
 LIGHT = Augment(flips=True, brightness=0.2)
 
 
@@ -265,11 +267,11 @@ def test_without_val_tiles_the_last_weights_are_kept(dataset, tmp_path, monkeypa
 
 
 def test_minutes_end_a_training(dataset, tmp_path):
-    fit = Fit(**vars(QUICK) | {"epochs": 10_000, "max_minutes": 0.05})
+    fit = Fit(**vars(QUICK) | {"epochs": 10_000, "max_minutes": 0.02})
     statistics = BandStatistics(*(2 * (v,) for v in (100.0, 50.0, 0.0, 200.0, 0.0, 200.0)))
     dataset = replace(dataset, statistics=statistics)
     text = train(dataset, tmp_path, fit=fit)
-    assert "fit.max_minutes=0.05 are over" in text
+    assert "fit.max_minutes=0.02 are over" in text
     assert last(tmp_path)["optimizer"]["param_groups"][0]["lr"] < 0.5 * fit.peak
 
 

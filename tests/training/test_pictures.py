@@ -184,7 +184,10 @@ def test_pictures_change_nothing_of_the_training(dataset, tmp_path, monkeypatch)
     monkeypatch.setattr(recorder, "SHOWING", 1e6)  # in a training of seconds they are seldom
     fit = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", logger="none")
     for name, every in (("without", 0), ("with", 1)):
-        how = {"model": Model(dropout=0.3), "augment": Augment(flips=True, brightness=0.2)}
+        how = {
+            "model": Model(encoder="tu-lcnet_050", dropout=0.3),
+            "augment": Augment(flips=True, brightness=0.2),
+        }
         train(dataset, tmp_path / name, fit=replace(fit, pictures=every), seed=2, **how)
     made = [torch.load(tmp_path / n / "last.ckpt", weights_only=True) for n in ("without", "with")]
     for part in ("model", "average", "optimizer"):
