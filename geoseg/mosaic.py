@@ -22,6 +22,8 @@ class MosaicConfig:
     """CRS of the mosaic, as EPSG:…; none = that of most of the mapped area."""
     resolution: float | None = None
     """Side of a pixel in units of the CRS; none = the finest of the maps."""
+    stac: bool = False
+    """Describe the mosaic for catalogs, too: a STAC item, <name>.stac.json, beside it."""
     overwrite: bool = False
     """Replace an existing file that was made with other settings."""
 
@@ -32,7 +34,9 @@ def main(cfg: MosaicConfig) -> None:
         maps, out = "maps/demo", out or "maps/demo/landcover.tif"
     if out is None:
         raise InputError("out: none given; set out=<file.tif>")
-    made = mosaic(maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite)
+    made = mosaic(
+        maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite, stac=cfg.stac
+    )
     print(made)
 
 

@@ -14,6 +14,7 @@ from geoseg.models.resample import resampled
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
+from geoseg.prediction.items import describe
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
@@ -33,11 +34,13 @@ def predict(
     tiling: Tiling | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
+    stac: bool = False,
 ) -> PredictionReport:
     """Write class maps and confidence of scenes; goes on where an earlier call stopped.
 
     scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
     tiling: of the windows; by default that of the training. engine: by default this process.
+    stac: describe each map by a STAC item beside it, too.
     Scenes that do not suit the model, or can't be read, are reported; the others are done.
     Raises: InputError if there are no scenes, or `out` holds an output of other settings.
     """
@@ -56,4 +59,5 @@ def predict(
     record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
     report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
     map_scenes(network, found, tiling, record, report, engine)
+    describe(found, record, report, wanted=stac)
     return report

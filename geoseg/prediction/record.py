@@ -85,6 +85,11 @@ class Record:
         self._written = self._took = 0.0
         self._files: dict[str, list[Any]] = {}
 
+    @property
+    def out(self) -> Path:
+        """Folder of the maps."""
+        return self._out
+
     def verdict(self, scene: AnyScene) -> Verdict | None:
         """What an earlier call found out about the same files; None if it did not."""
         entry = self.scenes.get(scene.name, {})

@@ -24,6 +24,7 @@ from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.mosaic import _find, _read, mosaic
 from geoseg.mosaic import MosaicConfig
 from geoseg.outputs.lock import held
+from tests.made.stac import checked
 
 LEGEND = Legend.parse(
     [
@@ -567,3 +568,16 @@ def test_no_decision_is_kept_and_any_class_wins_over_it(maps, out):
     assert "no decision" in said
     assert landcover.ClassMap.read(out).leaves_open
     assert 'label="no decision"' in out.with_suffix(".qml").read_text()
+
+
+def test_a_catalog_can_name_the_mosaic(maps, out):
+    maps.add("a", grid(0, 0, 9, 7), 2)
+    mosaic(maps.folder, out)
+    item = out.with_name("landcover.stac.json")
+    assert not item.exists()
+    assert "STAC item" in str(mosaic(maps.folder, out, stac=True))
+    assert checked(item).properties["proj:shape"] == [9, 7]
+    # One of other maps must not lie beside the checksum of the one before.
+    maps.add("b", grid(0, 7, 9, 7), 9)
+    mosaic(maps.folder, out)
+    assert not item.exists()
