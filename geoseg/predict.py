@@ -45,7 +45,8 @@ class PredictConfig:
     """Run folder or weights (.safetensors) of geoseg.train; a list of them is averaged; none = the
     demo's."""
     scenes: Any = None
-    """Folder, glob or list of GeoTIFFs; none = the demo's."""
+    """Folder, glob or list of GeoTIFFs, or STAC (.json): a catalog, collection, item or saved
+    search; none = the demo's."""
     out: str | None = None
     """Folder for landcover/, confidence/ and predict.json."""
     bands: Bands = field(default_factory=Bands)

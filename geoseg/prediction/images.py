@@ -20,6 +20,7 @@ from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
+from geoseg.stac import catalog
 
 PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
@@ -38,7 +39,8 @@ def predict(
 ) -> PredictionReport:
     """Write class maps and confidence of scenes; goes on where an earlier call stopped.
 
-    scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
+    scenes: folder, glob or list of GeoTIFFs, or a STAC catalog. bands: what these do not say of
+    their bands.
     tiling: of the windows; by default that of the training. engine: by default this process.
     stac: describe each map by a STAC item beside it, too.
     Scenes that do not suit the model, or can't be read, are reported; the others are done.
@@ -49,7 +51,7 @@ def predict(
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands)
+    wanted = bands_for(card, bands, of_catalog=bool(catalog.split(scenes)[0]))
     with raster.environment():
         found = find_scenes(scenes, wanted, refused=refused)
         if network.running.resample:

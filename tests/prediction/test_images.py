@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ from tests.made.scenes import (
     with_bands,
     write,
 )
-from tests.made.stac import checked
+from tests.made.stac import catalogued, checked, sentinel
 
 CODES = np.array([0, *LEGEND.codes], np.uint8)
 RUNNING = InferenceSettings(device="cpu", precision="32", batch_size=3)
@@ -685,3 +686,21 @@ def test_items_of_catalogs_describe_the_maps_that_are_there(tmp_path):
     assert run().done == ["b"]
     assert dated.exists()
     assert not undated.exists()
+
+
+def test_scenes_of_a_catalog_are_found_by_the_network_s_bands(tmp_path, monkeypatch):
+    images = {}
+    for number, name in enumerate(("b", "a")):
+        files = {"nir": tmp_path / f"files/{name}/x.tif", "gray": tmp_path / f"files/{name}/y.tif"}
+        images[name] = classes(40, 45, number)
+        write(files["gray"], images[name])
+        write(files["nir"], images[name] * 0 + 99)
+        when = datetime(2021, 5, 4, 10, 20, 30)
+        images[name, "item"] = sentinel(tmp_path, name, when, files)
+    path = catalogued(tmp_path / "cat", [images["a", "item"], images["b", "item"]])
+    monkeypatch.setenv("GEOSEG_FOLDERS", str(tmp_path))
+    report = predict(identity(), str(path), tmp_path / "maps")
+    assert sorted(report.done) == ["a", "b"]
+    for name in report.done:
+        codes, _ = read(tmp_path / f"maps/landcover/{name}.tif")
+        assert (codes == CODES[images[name]]).all()
