@@ -24,6 +24,9 @@ class MosaicConfig:
     """Side of a pixel in units of the CRS; none = the finest of the maps."""
     stac: bool = False
     """Describe the mosaic for catalogs, too: a STAC item, <name>.stac.json, beside it."""
+    project: bool = False
+    """Write a QGIS project, <name>.qgz, with the mosaic and the layers beside its maps, such as
+    confidence; one that is there stays, unless overwrite=true."""
     overwrite: bool = False
     """Replace an existing file that was made with other settings."""
 
@@ -35,8 +38,9 @@ def main(cfg: MosaicConfig) -> None:
     if out is None:
         raise InputError("out: none given; set out=<file.tif>")
     made = mosaic(
-        maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite, stac=cfg.stac
-    )
+        maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite, stac=cfg.stac,
+        project=cfg.project,
+    )  # fmt: skip
     print(made)
 
 

@@ -22,6 +22,8 @@ from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
+from geoseg.maps.qgis_layers import beside_layers, map_layer
+from geoseg.maps.qgis_project import MOST, write_project
 from geoseg.maps.stac_item import write_map_item
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.counted import counted
@@ -46,12 +48,14 @@ def mosaic(
     resolution: float | None = None,
     overwrite: bool = False,
     stac: bool = False,
+    project: bool = False,
 ) -> Summary:
     """Join maps into one GeoTIFF with colours; class names and style lie beside it.
 
     maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
     the mosaic; None = the CRS of most of the area, the finest resolution. stac: describe it by a
-    STAC item beside it, too.
+    STAC item beside it, too. project: write a QGIS project that shows it with the layers beside its
+    maps, too; one that is there stays, for somebody may have changed it, unless `overwrite`.
     Returns: what was done, as a text for people.
     Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
     """
@@ -66,7 +70,24 @@ def mosaic(
         if stac and not path_of(out).is_file():
             made = write_map_item(out, times=_times(_find(maps, out)), layers={})
             summary.note(f"STAC item: {made}")
+        if project:
+            _write_project(out, summary, overwrite=overwrite)
         return summary
+
+
+def _write_project(out: Path, summary: Summary, *, overwrite: bool) -> None:
+    path = out.with_suffix(".qgz")
+    if path.exists() and not overwrite:
+        summary.note(f"QGIS project: {path} is there already; overwrite=true makes it anew")
+        return
+    found = ClassMap.read(out)
+    notes: list[str] = []
+    parts = [map_layer(found), *beside_layers(found, notes)]
+    left_out = write_project(path, f"mosaic {out.stem}", found.grid, parts)
+    summary.notes(notes)
+    summary.note(f"QGIS project: {path}")
+    if left_out:
+        summary.note(f"it shows {MOST} maps of a layer; {left_out} more are not in it")
 
 
 def _times(paths: list[str]) -> Times | None:

@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -581,3 +583,19 @@ def test_a_catalog_can_name_the_mosaic(maps, out):
     maps.add("b", grid(0, 7, 9, 7), 9)
     mosaic(maps.folder, out)
     assert not item.exists()
+
+
+def test_a_qgis_project_shows_the_mosaic_and_what_lies_beside_its_maps(maps, out):
+    maps.add("a", grid(0, 0, 9, 7), 2, 60)
+    assert "QGIS project" in str(mosaic(maps.folder, out, project=True))
+    path = out.with_suffix(".qgz")
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("landcover.qgs").decode()
+    sources = re.findall("<datasource>(.*?)</datasource>", text)
+    assert sources == ["./landcover.tif", "./maps/confidence/a.tif"]
+    # Somebody may have added to it.
+    path.write_bytes(b"mine")
+    assert "is there already" in str(mosaic(maps.folder, out, project=True))
+    assert path.read_bytes() == b"mine"
+    mosaic(maps.folder, out, project=True, overwrite=True)
+    assert zipfile.is_zipfile(path)
