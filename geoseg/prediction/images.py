@@ -53,7 +53,7 @@ def predict(
     refused: dict[str, InputError] = {}
     wanted = bands_for(card, bands, of_catalog=bool(catalog.split(scenes)[0]))
     with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused)
+        found = find_scenes(scenes, wanted, refused=refused, remote=True)
         if network.running.resample:
             found = [resampled(scene, card) for scene in found]
     settings = settings_of(network, tiling) | {"bands": told(wanted)}

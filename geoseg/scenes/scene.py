@@ -318,11 +318,16 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
 
 
 def find_scenes(
-    spec: Any, bands: Bands | None = None, *, refused: dict[str, InputError] | None = None
+    spec: Any,
+    bands: Bands | None = None,
+    *,
+    refused: dict[str, InputError] | None = None,
+    remote: bool = False,
 ) -> list[Scene]:
     """Scenes of a folder, glob, file, list or STAC catalog, with their bands named and ordered.
 
     refused: a dictionary that takes scenes with faults by name, for whoever goes on without them.
+    remote: whether files that a catalog names may lie on servers that the user has named.
     Raises: InputError with the faults of all files: no CRS, rotated, palette, bands missing …
     """
     bands = bands or Bands()
@@ -341,7 +346,7 @@ def find_scenes(
     if catalogs:
         with faults.collect():
             _check_settings(bands)
-            chosen = _of_items(catalog.read_items(catalogs), bands, refused)
+            chosen = _of_items(catalog.read_items(catalogs, remote=remote), bands, refused)
     groups += chosen
     for name, count in Counter(name for name, _ in groups).items():
         if count > 1:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.request import url2pathname
 from geoseg.errors import Faults, InputError, shown
 from geoseg.geo import vrt
 from geoseg.outputs.files import parse_json
+from geoseg.received import offline
 from geoseg.received.fields import plain_name
 
 SUFFIXES = (".json", ".geojson")
@@ -42,6 +43,8 @@ class Item:
     properties: Mapping[str, Any]
     assets: Mapping[str, Mapping[str, Any]]
     """By key, with what the collection says of all assets of this key."""
+    remote: bool = False
+    """Whether whoever asks can read files of servers that the user has named."""
 
     @property
     def name(self) -> str:
@@ -50,7 +53,25 @@ class Item:
 
     def path_of(self, href: str) -> str:
         """The file that an asset names. Raises: InputError if it may not be read."""
+        if href.startswith(("https://", "http://")):
+            return self._address(href)
         return allowed_path(href, self.source, self.root)
+
+    def _address(self, href: str) -> str:
+        """Raises: InputError if it is not one that may be asked."""
+        where = urlsplit(href)
+        if not self.remote:
+            raise InputError(
+                f"{self.name}: names {shown(href)}; from servers only predict reads, scenes of"
+                " networks for images; fetch the files, and let the catalog name these"
+            )
+        if not offline.may_ask(href):
+            raise InputError(
+                f"{self.name}: names {shown(href)}; no server is asked unless you name it: set the"
+                f" environment variable {offline.SERVERS}={where.scheme}://{where.netloc}/, or"
+                " fetch the files"
+            )
+        return href
 
     def when(self) -> datetime:
         """Of the acquisition, in UTC; of a period its start. Raises: InputError."""
@@ -81,9 +102,10 @@ def split(spec: Any) -> tuple[list[str], list[Any]]:
     return catalogs, [part for part in parts if not is_catalog(part)]
 
 
-def read_items(paths: Iterable[str]) -> list[Item]:
+def read_items(paths: Iterable[str], *, remote: bool = False) -> list[Item]:
     """All items at and below catalogs, collections, items and saved searches, each once.
 
+    remote: whether their files may lie on servers that the user has named.
     Raises: InputError with all that can't be read or may not be.
     """
     faults, found = Faults(), []
@@ -92,7 +114,7 @@ def read_items(paths: Iterable[str]) -> list[Item]:
             mine = list(_Walk(path).items())
             if not mine:
                 raise InputError(f"{path}: a catalog without items")
-            found += mine
+            found += [replace(item, remote=remote) for item in mine]
     faults.raise_if_any()
     return found
 

@@ -1,11 +1,14 @@
 """Scenes out of STAC catalogs that pystac wrote: the right files, bands, units and nodata."""
 
+import subprocess
+import sys
 from datetime import datetime
 
 import numpy as np
 import pytest
 
 from geoseg.errors import InputError
+from geoseg.received import offline
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes, harmonize
 from tests.made.scenes import grid, write
@@ -87,3 +90,45 @@ def test_rasters_and_catalogs_go_together(tmp_path):
     plain = write(tmp_path / "plain.tif", np.ones((2, 4, 4), np.uint16), names=("red", "nir"))
     found = find_scenes([str(path), str(plain)], Bands(order=["red"]))
     assert [scene.name for scene in found] == ["plain", "a"]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Address of a process that serves tmp_path: GDAL holds up the threads of this one."""
+    call = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(call, cwd=tmp_path, **pipes) as run:
+        port = run.stdout.readline().partition("port ")[2].split()[0]
+        yield f"http://127.0.0.1:{port}/"
+        run.kill()
+    offline.shut()
+
+
+def test_files_of_servers_are_read_only_from_those_that_are_named(tmp_path, server, monkeypatch):
+    address = server
+    made = item(tmp_path)
+    path = catalogued(tmp_path / "cat", [made])
+    text = (tmp_path / "cat/a/a.json").read_text()
+    (tmp_path / "cat/a/a.json").write_text(text.replace("../../files/", f"{address}files/"))
+    with pytest.raises(InputError, match="fetch the files"):
+        find_scenes(str(path))
+    with pytest.raises(InputError, match=f"GEOSEG_SERVERS={address}"):
+        find_scenes(str(path), remote=True)
+    monkeypatch.setenv(offline.SERVERS, f"https://example.org/ {address}other")
+    with pytest.raises(InputError, match="no server is asked unless you name it"):
+        find_scenes(str(path), remote=True)
+    monkeypatch.setenv(offline.SERVERS, f"{address}files/")
+    (scene,) = find_scenes(str(path), Bands(order=["red"]), remote=True)
+    image, valid = read(scene)
+    assert (image[0][valid] == 5).all()
+    assert valid.sum() == 20 * 30 - 1
+
+
+def test_an_address_that_only_looks_like_a_named_one(monkeypatch):
+    monkeypatch.setenv(offline.SERVERS, "https://good.org/data/")
+    assert offline.may_ask("https://good.org/data/a.tif")
+    for address in ("https://good.org.evil.com/data/a.tif", "https://good.org@evil.com/data/a.tif",
+                    "http://good.org/data/a.tif", "https://good.org/other/a.tif"):  # fmt: skip
+        assert not offline.may_ask(address)
+    monkeypatch.setenv(offline.SERVERS, "https: / https://")
+    assert not offline.may_ask("https://good.org/data/a.tif")
