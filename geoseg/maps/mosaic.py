@@ -23,7 +23,7 @@ from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
 from geoseg.maps.qgis_layers import beside_layers, map_layer
-from geoseg.maps.qgis_project import MOST, write_project
+from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.counted import counted
@@ -82,7 +82,7 @@ def _write_project(out: Path, summary: Summary, *, overwrite: bool) -> None:
         return
     found = ClassMap.read(out)
     notes: list[str] = []
-    parts = [map_layer(found), *beside_layers(found, notes)]
+    parts: list[Group | ProjectLayer] = [map_layer(found), *beside_layers(found, notes)]
     left_out = write_project(path, f"mosaic {out.stem}", found.grid, parts)
     summary.notes(notes)
     summary.note(f"QGIS project: {path}")

@@ -500,7 +500,8 @@ def _of_items(
 
     refused: as of `find_scenes`. Raises: InputError with all faults, if it is None.
     """
-    faults, groups = Faults(), []
+    faults = Faults()
+    groups: list[tuple[str, _Files]] = []
     wanted = [band for band in bands.order if band not in bands.extra]
     for item in items:
         try:

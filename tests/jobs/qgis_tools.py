@@ -82,8 +82,10 @@ def check_predict(folder: Path, geoseg: str, run: Path, scene: Path) -> None:
     say("geoseg:predict writes its map", status == 0 and made.exists(), said)
     say("names and colours lie beside it", made.with_suffix(".qml").exists())
     say("how many scenes are done is passed on", "1 scene done" in said, said)
-    status, said = process(folder, geoseg, *words[:3], f"--scenes={folder}", words[-1])
-    fault = f"{folder}: no rasters"
+    empty = folder / "empty"
+    empty.mkdir()
+    status, said = process(folder, geoseg, *words[:3], f"--scenes={empty}", words[-1])
+    fault = f"{empty}: no rasters"
     say("a folder without scenes is said", status != 0 and fault in said, said)
 
 
