@@ -22,6 +22,11 @@ class MosaicConfig:
     """CRS of the mosaic, as EPSG:…; none = that of most of the mapped area."""
     resolution: float | None = None
     """Side of a pixel in units of the CRS; none = the finest of the maps."""
+    stac: bool = False
+    """Describe the mosaic for catalogs, too: a STAC item, <name>.stac.json, beside it."""
+    project: bool = False
+    """Write a QGIS project, <name>.qgz, with the mosaic and the layers beside its maps, such as
+    confidence; one that is there stays, unless overwrite=true."""
     overwrite: bool = False
     """Replace an existing file that was made with other settings."""
 
@@ -32,7 +37,10 @@ def main(cfg: MosaicConfig) -> None:
         maps, out = "maps/demo", out or "maps/demo/landcover.tif"
     if out is None:
         raise InputError("out: none given; set out=<file.tif>")
-    made = mosaic(maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite)
+    made = mosaic(
+        maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite, stac=cfg.stac,
+        project=cfg.project,
+    )  # fmt: skip
     print(made)
 
 

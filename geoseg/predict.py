@@ -45,7 +45,8 @@ class PredictConfig:
     """Run folder or weights (.safetensors) of geoseg.train; a list of them is averaged; none = the
     demo's."""
     scenes: Any = None
-    """Folder, glob or list of GeoTIFFs; none = the demo's."""
+    """Folder, glob or list of GeoTIFFs, or STAC (.json): a catalog, collection, item or saved
+    search; none = the demo's."""
     out: str | None = None
     """Folder for landcover/, confidence/ and predict.json."""
     bands: Bands = field(default_factory=Bands)
@@ -58,6 +59,8 @@ class PredictConfig:
     takes 4 or 8 times as long."""
     overwrite: bool = False
     """Replace an output that was made with other settings."""
+    stac: bool = False
+    """Describe each map for catalogs, too: a STAC item, <scene>.stac.json, beside it."""
     series: Series = field(default_factory=Series)
     """For a network for series: the dated images, as in prepare_series."""
     parcels: Any = None
@@ -107,7 +110,7 @@ def _images(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport:
     tiling = cfg.tiling.over(network.card.tiling)
     return predict(
         network, cfg.scenes, cfg.out, bands=cfg.bands, tiling=tiling, engine=cfg.engine,
-        overwrite=cfg.overwrite,
+        overwrite=cfg.overwrite, stac=cfg.stac,
     )  # fmt: skip
 
 
@@ -126,6 +129,8 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         faults.add("series.path, table: give one of them, dated images or a table")
     if cfg.out is None:
         faults.add("out: none given; set out=<folder>")
+    if cfg.stac and (given["table"] or given["parcels"]):
+        faults.add("stac: describes maps; of parcels and tables there is none: leave it out")
     faults.raise_if_any()
     assert cfg.out is not None
     if given["table"] or given["parcels"]:
@@ -149,7 +154,7 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     tiling = cfg.tiling.over(network.card.tiling)
     return predict_series(
         network, stacks, cfg.out, series=cfg.series, bands=cfg.bands, tiling=tiling,
-        engine=cfg.engine, overwrite=cfg.overwrite,
+        engine=cfg.engine, overwrite=cfg.overwrite, stac=cfg.stac,
     )  # fmt: skip
 
 

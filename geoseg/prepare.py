@@ -21,7 +21,8 @@ class PrepareConfig:
     """Burn labels on the scenes' grids, cut tiles, decide the split: the data set for training."""
 
     scenes: Any = None
-    """Folder, glob or list of GeoTIFFs; by default the demo's."""
+    """Folder, glob or list of GeoTIFFs, or STAC (.json): a catalog, collection, item or saved
+    search; by default the demo's."""
     dataset: str = "data/demo/dataset"
     """Folder to write."""
     overwrite: bool = False

@@ -25,6 +25,9 @@ class ExportConfig:
     size: int | None = None
     """Height and width in pixels that all images must have, as the QGIS plugin Deepness wants it;
     none = any."""
+    stac: bool = False
+    """Describe the model for catalogs, too: a STAC item with the Machine Learning Model extension,
+    <name>.stac.json, beside it."""
     model: OwnTarget = field(default_factory=OwnTarget)
     overwrite: bool = False
     """Replace an existing file that was made with other settings."""
@@ -37,7 +40,10 @@ def main(cfg: ExportConfig) -> None:
     if out is None:
         raise InputError("out: none given; set out=<file.onnx>")
     network = TrainedNetwork.open(checkpoint, model=cfg.model.target)
-    print(export(network, out, format=cfg.format, size=cfg.size, overwrite=cfg.overwrite))
+    made = export(
+        network, out, format=cfg.format, size=cfg.size, stac=cfg.stac, overwrite=cfg.overwrite
+    )
+    print(made)
 
 
 if __name__ == "__main__":

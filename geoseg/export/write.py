@@ -14,6 +14,7 @@ from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import is_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
+from geoseg.stac.item import path_of
 
 FORMATS = {"onnx": ".onnx"}
 """What can be written, and how the names of such files end."""
@@ -27,12 +28,14 @@ def export(
     *,
     format: str = "onnx",
     size: int | None = None,
+    stac: bool = False,
     overwrite: bool = False,
 ) -> Summary:
     """Write a network for images as an ONNX model, and check it against torch.
 
     It takes values as the files hold them, (B, C, H, W) float32, and gives probabilities (B, K, H,
-    W). size: height and width of all images; None = any.
+    W). size: height and width of all images; None = any. stac: describe it by a STAC item beside
+    it, too.
     Returns: what was done, as a text for people.
     Raises: InputError if the network can't be exported, or the exported one says otherwise; then
     no file is written.
@@ -45,13 +48,19 @@ def export(
         made = read_made(out.parent, command="export", name=out.name)
         if _claimed(out) == settings and is_whole(out, made.get(out.name)):
             summary.note(f"{out}: already made of this network; nothing to do")
-            return summary
-        claim(
-            out.parent, settings, command="export", products=(out.name,), overwrite=overwrite,
-            name=out.name,
-        )  # fmt: skip
-        _write(network, out, size, summary)
-        note_made(out.parent, stamps(out.parent, [out]), command="export", name=out.name)
+        else:
+            products = (path_of(out).name, out.name)
+            claim(
+                out.parent, settings, command="export", products=products, overwrite=overwrite,
+                name=out.name,
+            )  # fmt: skip
+            path_of(out).unlink(missing_ok=True)
+            _write(network, out, size, summary)
+            note_made(out.parent, stamps(out.parent, [out]), command="export", name=out.name)
+        if stac and not path_of(out).is_file():
+            from geoseg.export.model_item import write_model_item  # brings torch
+
+            summary.note(f"STAC item: {write_model_item(out, network, size)}")
         return summary
 
 

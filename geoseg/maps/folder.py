@@ -14,6 +14,7 @@ from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
 from geoseg.maps.layers import BEYOND, CONFIDENCE, LAYERS, NOVELTY
 from geoseg.outputs.files import parse_json
+from geoseg.stac.item import path_of
 
 NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
@@ -52,6 +53,8 @@ def _journalled(journal: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+CLEAR = "clear"
+"""Folder with the number of clear dates of each pixel, of series."""
 LANDCOVER = "landcover"
 """Folder of the class maps; each layer beside them has one of its own name."""
 FOLDERS = (LANDCOVER, *LAYERS)
@@ -126,7 +129,7 @@ def complete(out: Path, scene: str, legend: Legend) -> None:
 def remove(out: Path, scene: str) -> None:
     """Remove the maps of a scene that are not, or no longer, what the record says."""
     path = map_paths(out, scene)[0]
-    for one in (path, *landcover.side_files(path)):
+    for one in (path, *landcover.side_files(path), path_of(path)):
         one.unlink(missing_ok=True)
     remove_layers(out, scene, LAYERS)
 

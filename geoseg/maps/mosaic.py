@@ -22,6 +22,9 @@ from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
+from geoseg.maps.qgis_layers import beside_layers, map_layer
+from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
+from geoseg.maps.stac_item import write_map_item
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note
@@ -31,6 +34,7 @@ from geoseg.outputs.stamp import is_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.outputs.threads import in_order
 from geoseg.scenes.scene import find_files
+from geoseg.stac.item import Times, path_of
 
 HEADERS = 4
 """Headers that are read at once: a disk far away takes long to answer."""
@@ -43,11 +47,15 @@ def mosaic(
     crs: str | None = None,
     resolution: float | None = None,
     overwrite: bool = False,
+    stac: bool = False,
+    project: bool = False,
 ) -> Summary:
     """Join maps into one GeoTIFF with colours; class names and style lie beside it.
 
     maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
-    the mosaic; None = the CRS of most of the area, the finest resolution.
+    the mosaic; None = the CRS of most of the area, the finest resolution. stac: describe it by a
+    STAC item beside it, too. project: write a QGIS project that shows it with the layers beside its
+    maps, too; one that is there stays, for somebody may have changed it, unless `overwrite`.
     Returns: what was done, as a text for people.
     Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
     """
@@ -58,7 +66,37 @@ def mosaic(
         raise InputError(f"out={out}: is a folder; give the name of the file to write")
     crs = parse_crs(crs) if crs else None
     with held(out.parent, "mosaic", name=out.name):
-        return _join(maps, out, {"crs": crs, "resolution": resolution}, overwrite)
+        summary = _join(maps, out, {"crs": crs, "resolution": resolution}, overwrite)
+        if stac and not path_of(out).is_file():
+            made = write_map_item(out, times=_times(_find(maps, out)), layers={})
+            summary.note(f"STAC item: {made}")
+        if project:
+            _write_project(out, summary, overwrite=overwrite)
+        return summary
+
+
+def _write_project(out: Path, summary: Summary, *, overwrite: bool) -> None:
+    path = out.with_suffix(".qgz")
+    if path.exists() and not overwrite:
+        summary.note(f"QGIS project: {path} is there already; overwrite=true makes it anew")
+        return
+    found = ClassMap.read(out)
+    notes: list[str] = []
+    parts: list[Group | ProjectLayer] = [map_layer(found), *beside_layers(found, notes)]
+    left_out = write_project(path, f"mosaic {out.stem}", found.grid, parts)
+    summary.notes(notes)
+    summary.note(f"QGIS project: {path}")
+    if left_out:
+        summary.note(f"it shows {MOST} maps of a layer; {left_out} more are not in it")
+
+
+def _times(paths: list[str]) -> Times | None:
+    """When the images of all maps were taken, by the items beside them; None if one says none."""
+    said = [Times.read(path_of(path)) for path in paths]
+    known = [times for times in said if times is not None]
+    if len(known) < len(said):
+        return None
+    return Times(min(times.start for times in known), max(times.end for times in known))
 
 
 def _join(maps: Any, out: Path, place: dict[str, Any], overwrite: bool) -> Summary:
@@ -160,7 +198,7 @@ def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bo
     files = [path for part in parts for path in (part.map.path, part.confidence) if path]
     inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
     wanted = {"settings": settings, "inputs": inputs}
-    products = (*(path.name for path in landcover.side_files(out)), out.name)
+    products = (*(path.name for path in landcover.side_files(out)), path_of(out).name, out.name)
     before = read_claim(out.parent, command="mosaic", name=out.name) or {}
     if before == wanted and _is_made(out):
         return False

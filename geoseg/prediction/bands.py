@@ -10,13 +10,14 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo import vrt
 from geoseg.geo.raster import SUFFIXES
 from geoseg.models.card import ModelCard
-from geoseg.scenes.bands import Bands
+from geoseg.scenes.bands import Bands, is_nameless
 from geoseg.scenes.scene import find_files
 
 
-def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
+def bands_for(card: ModelCard, bands: Bands | None = None, *, of_catalog: bool = False) -> Bands:
     """How the bands of new scenes or series are found: as given, else as in the training.
 
+    of_catalog: whether a catalog says which bands files hold, and under several names.
     Raises: InputError if an added raster of the training is gone and no other is given.
     """
     bands = bands or Bands()
@@ -37,7 +38,9 @@ def bands_for(card: ModelCard, bands: Bands | None = None) -> Bands:
             )
     faults.raise_if_any()
     order = list(bands.order)
-    if not order and (card.series is not None or bands.pattern is not None):
+    by_name = card.series is not None or bands.pattern is not None
+    by_name = by_name or (of_catalog and not any(map(is_nameless, card.bands)))
+    if not order and by_name:
         # Files of other bands must neither be missed nor decide on the grid.
         order = list(card.bands)
     return replace(

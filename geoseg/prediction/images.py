@@ -14,11 +14,13 @@ from geoseg.models.resample import resampled
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
+from geoseg.prediction.items import describe
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
+from geoseg.stac import catalog
 
 PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
@@ -33,11 +35,14 @@ def predict(
     tiling: Tiling | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
+    stac: bool = False,
 ) -> PredictionReport:
     """Write class maps and confidence of scenes; goes on where an earlier call stopped.
 
-    scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
+    scenes: folder, glob or list of GeoTIFFs, or a STAC catalog. bands: what these do not say of
+    their bands.
     tiling: of the windows; by default that of the training. engine: by default this process.
+    stac: describe each map by a STAC item beside it, too.
     Scenes that do not suit the model, or can't be read, are reported; the others are done.
     Raises: InputError if there are no scenes, or `out` holds an output of other settings.
     """
@@ -46,9 +51,9 @@ def predict(
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands)
+    wanted = bands_for(card, bands, of_catalog=bool(catalog.split(scenes)[0]))
     with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused)
+        found = find_scenes(scenes, wanted, refused=refused, remote=True)
         if network.running.resample:
             found = [resampled(scene, card) for scene in found]
     settings = settings_of(network, tiling) | {"bands": told(wanted)}
@@ -56,4 +61,5 @@ def predict(
     record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
     report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
     map_scenes(network, found, tiling, record, report, engine)
+    describe(found, record, report, wanted=stac)
     return report

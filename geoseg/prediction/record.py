@@ -28,6 +28,7 @@ from geoseg.maps.layers import CONFIDENCE, LAYERS, NOVELTY
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
+from geoseg.received import offline
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.neighbours import WindowLayout
 
@@ -84,6 +85,11 @@ class Record:
         """By scene: value that is taken as nodata though it does not say so."""
         self._written = self._took = 0.0
         self._files: dict[str, list[Any]] = {}
+
+    @property
+    def out(self) -> Path:
+        """Folder of the maps."""
+        return self._out
 
     def verdict(self, scene: AnyScene) -> Verdict | None:
         """What an earlier call found out about the same files; None if it did not."""
@@ -151,7 +157,7 @@ class Record:
             "status": DONE,
             "model": self.model,
             "backend": self.backend,
-            "paths": [str(Path(path).absolute()) for path in scene.paths],
+            "paths": [_spelt(path) for path in scene.paths],
             "inputs": self._inputs(scene),
             "stamp": stamp,
             FILES: self.stamps_of_maps(scene.name) | self._others(scene.name, stamp),
@@ -205,5 +211,12 @@ class Record:
         """Path, size and time of each file of a scene."""
         for path in scene.paths:
             if path not in self._files:
-                self._files[path] = fingerprint(Path(path).absolute())
+                # Of a file on a server it is taken that its address tells it.
+                far = offline.is_remote(path)
+                self._files[path] = [path] if far else fingerprint(_spelt(path))
         return [self._files[path] for path in scene.paths]
+
+
+def _spelt(path: str) -> str:
+    """A path that holds wherever the command is given; an address as it is."""
+    return path if offline.is_remote(path) else str(Path(path).absolute())

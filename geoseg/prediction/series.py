@@ -12,12 +12,13 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
-from geoseg.maps.folder import JOURNAL, NAME
+from geoseg.maps.folder import CLEAR, JOURNAL, NAME
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
+from geoseg.prediction.items import describe
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
@@ -28,8 +29,6 @@ from geoseg.series import offset
 from geoseg.series.find import find_stacks
 from geoseg.series.settings import Series
 
-CLEAR = "clear"
-"""Folder with the number of clear dates of each pixel."""
 PRODUCTS = (
     *folder.FOLDERS,
     CLEAR,
@@ -98,10 +97,12 @@ def predict_series(
     tiling: Tiling | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
+    stac: bool = False,
 ) -> PredictionReport:
     """Write class maps, confidence and clear dates of tiles; goes on where an earlier call stopped.
 
     bands: as given to `stacks_for`. Pixels of fewer than series.min_clear clear dates get no class.
+    stac: describe each map by a STAC item beside it, too.
     Raises: InputError if the network is for parcels, or `out` holds an output of other settings.
     """
     network.check_layers()
@@ -132,6 +133,7 @@ def predict_series(
             write_clear(scene.with_nodata(record.nodata.get(scene.name)).stack, path)
             record.keep(scene.name, CLEAR, path)
     record.save()
+    describe(scenes, record, report, wanted=stac)
     return report
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from geoseg.errors import InputError, shown
 from geoseg.received.spelling import beside
 
+SERVERS = "GEOSEG_SERVERS"
+"""Environment variable: beginnings of addresses, separated by blanks, below which catalogs may name
+files."""
 _NOWHERE = "127.0.0.1:9"
 """The port of a service that throws away what it gets, where there is one: nobody answers."""
 _SHUT = {
@@ -32,6 +36,17 @@ def shut() -> None:
 def is_remote(path: str) -> bool:
     """Whether a name is one of GDAL's file systems, or an address."""
     return path.startswith("/vsi") or "://" in path
+
+
+def may_ask(address: str) -> bool:
+    """Whether an address that a file names lies below one that the user has named in SERVERS."""
+    asked = urlsplit(address)
+    for text in os.environ.get(SERVERS, "").split():
+        known = urlsplit(text)
+        same = (asked.scheme, asked.netloc.lower()) == (known.scheme, known.netloc.lower())
+        if same and known.netloc and asked.path.startswith(known.path):
+            return True
+    return False
 
 
 def local(path: str, folder: Path) -> str:

@@ -32,6 +32,8 @@ from geoseg.outputs.counted import counted
 from geoseg.received import offline
 from geoseg.received.spelling import expanded, matches, once, relative
 from geoseg.scenes.bands import Bands, in_order, is_nameless
+from geoseg.stac import catalog
+from geoseg.stac.bands import ChosenFile, Said, choose, nodata_for_all
 
 _REAL = "uif"
 
@@ -316,34 +318,46 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
 
 
 def find_scenes(
-    spec: Any, bands: Bands | None = None, *, refused: dict[str, InputError] | None = None
+    spec: Any,
+    bands: Bands | None = None,
+    *,
+    refused: dict[str, InputError] | None = None,
+    remote: bool = False,
 ) -> list[Scene]:
-    """Scenes named by a folder, glob, file or list, with their bands named and ordered.
+    """Scenes of a folder, glob, file, list or STAC catalog, with their bands named and ordered.
 
     refused: a dictionary that takes scenes with faults by name, for whoever goes on without them.
+    remote: whether files that a catalog names may lie on servers that the user has named.
     Raises: InputError with the faults of all files: no CRS, rotated, palette, bands missing …
     """
     bands = bands or Bands()
     if spec is None:
         raise InputError("scenes: none given; set scenes=<folder, glob or list of GeoTIFFs>")
-    paths = find_files(spec, raster.SUFFIXES, "rasters")
+    catalogs, others = catalog.split(spec)
+    paths = find_files(others, raster.SUFFIXES, "rasters") if others else []
     extras = {
         name: find_files(where, raster.SUFFIXES, "rasters") for name, where in bands.extra.items()
     }
     faults = Faults()
     for path, other in _twice(paths):
         faults.add(f"{path} and {other} are one file: it would be two scenes; give it once")
-    groups = _group(paths, bands)
+    groups = _group(paths, bands) if paths else []
+    chosen: list[tuple[str, _Files]] = []
+    if catalogs:
+        with faults.collect():
+            _check_settings(bands)
+            chosen = _of_items(catalog.read_items(catalogs, remote=remote), bands, refused)
+    groups += chosen
     for name, count in Counter(name for name, _ in groups).items():
         if count > 1:
             faults.add(f"{count} scenes are called {name}; maps are named so: rename the files")
     faults.raise_if_any()
-    held = {band for _, files in groups for band, _ in files if band is not None}
+    held = {band for _, files in groups for band, _ in files if isinstance(band, str)}
     wanted = [band for band in bands.order or sorted(held) if band not in bands.extra]
     scenes = []
     for name, files in groups:
         try:
-            if bands.pattern is not None:
+            if bands.pattern is not None:  # then there is no catalog
                 files = _one_per_band(name, files, wanted)
             scenes.append(_scene(name, files, bands, extras))
         except InputError as error:
@@ -447,8 +461,9 @@ def fit_bands(scene: Scene, names: tuple[str, ...]) -> Scene:
     )
 
 
-_Files = list[tuple[str | None, str]]
-"""Files of a scene, each with the band that it holds (None: as the file says)."""
+_Files = list[tuple[str | ChosenFile | None, str]]
+"""Files of a scene, each with the band that it holds, or with those that a catalog tells of (None:
+as the file says)."""
 
 
 def _group(paths: list[str], bands: Bands) -> list[tuple[str, _Files]]:
@@ -468,10 +483,44 @@ def _group(paths: list[str], bands: Bands) -> list[tuple[str, _Files]]:
     return list(groups.items())
 
 
+def _check_settings(bands: Bands) -> None:
+    """Raises: InputError for settings that contradict a catalog."""
+    faults = Faults()
+    if bands.pattern is not None:
+        faults.add("bands.pattern: a STAC catalog says which bands its files hold; leave it out")
+    if bands.names:
+        faults.add("bands.names: a STAC catalog names its bands; choose with bands.order")
+    faults.raise_if_any()
+
+
+def _of_items(
+    items: Sequence[catalog.Item], bands: Bands, refused: dict[str, InputError] | None
+) -> list[tuple[str, _Files]]:
+    """Scene name → its files, of a catalog.
+
+    refused: as of `find_scenes`. Raises: InputError with all faults, if it is None.
+    """
+    faults = Faults()
+    groups: list[tuple[str, _Files]] = []
+    wanted = [band for band in bands.order if band not in bands.extra]
+    for item in items:
+        try:
+            files = choose(item, wanted)
+        except InputError as error:
+            faults.found.extend(error.faults)
+            if refused is not None:
+                refused[item.id] = error
+            continue
+        groups.append((item.id, [(file if file.bands else None, file.path) for file in files]))
+    if refused is None:
+        faults.raise_if_any()
+    return groups
+
+
 def _one_per_band(name: str, files: _Files, wanted: list[str]) -> _Files:
     """The files of the wanted bands. Raises: InputError if one has none, or several."""
     faults = Faults()
-    held = Counter(band for band, _ in files)
+    held = Counter(str(band) for band, _ in files)
     missing = [band for band in wanted if band not in held]
     if missing:
         faults.add(f"scene {name}: no file for band {', '.join(missing)}")
@@ -499,14 +548,29 @@ def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]])
     names: list[str] = []
     tags: list[BandTags] = []
     sources = []
+    told_of: list[tuple[Said, BandTags]] = []
     for (band, path), facts in zip(files, infos, strict=True):
-        numbers, said = (facts.bands[:1], [band]) if band is not None else _bands(facts, bands)
+        numbers, said = _held(facts, band, bands)
         sources.append(Source((path,), numbers))
         names += said
-        tags += [
+        own = [
             facts.band_tags[facts.bands.index(n)] if n in facts.bands else BandTags()
             for n in numbers
         ]
+        if isinstance(band, ChosenFile):
+            told_of += zip(band.said, own, strict=True)
+            own = [one.over(mine) for one, mine in zip(band.said, own, strict=True)]
+        tags += own
+    nodata = bands.nodata
+    if nodata is None and told_of:
+        with faults.collect():
+            nodata = nodata_for_all(told_of, f"scene {name}")
+        if nodata is not None and extras:
+            faults.add(
+                f"scene {name}: only its STAC item says that {nodata:g} means nodata, which would"
+                " count for the rasters of bands.extra too; set bands.nodata, or write it into the"
+                " files"
+            )
     dtypes = [facts.dtype for facts in infos]
     for extra, paths in extras.items():
         near = [p for p in paths if _overlap(p, grid)]
@@ -530,10 +594,19 @@ def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]])
         dtype = "float32"
     order = tuple(range(len(names)))
     scene = Scene(
-        name, grid, tuple(sources), tuple(names), dtype, bands.nodata, order,
+        name, grid, tuple(sources), tuple(names), dtype, nodata, order,
         tags=tuple(bands.told(one) for one in tags), partial=bool(bands.partial),
     )  # fmt: skip
     return scene.select(bands.order) if bands.order else scene
+
+
+def _held(
+    facts: raster.RasterInfo, band: str | ChosenFile | None, bands: Bands
+) -> tuple[tuple[int, ...], list[str]]:
+    """Numbers and names of the bands that are taken of a file."""
+    if isinstance(band, ChosenFile):
+        return band.numbers(facts), list(band.bands)
+    return (facts.bands[:1], [band]) if band is not None else _bands(facts, bands)
 
 
 def _tags_of_mosaic(headers: list[raster.RasterInfo], extra: str) -> BandTags:

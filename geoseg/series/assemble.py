@@ -24,7 +24,7 @@ from geoseg.scenes.stack import Stack
 from geoseg.series import masks as masking
 from geoseg.series import safe
 from geoseg.series.dates import some
-from geoseg.series.entry import Entries, Entry, common_grid
+from geoseg.series.entry import SILENT, Entries, Entry, common_grid
 from geoseg.series.scaling import Tagged, check_offset, common, tags_in
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
         facts = _facts(images)
         _check_single(images, facts)
     found_tags = [
-        Tagged(image.when.date(), band, tags_in(facts[image.path], number, bands))
+        Tagged(image.when.date(), band, _tags(image, facts[image.path], number, bands))
         for image in images
         for number, band in _numbered(image, facts[image.path], bands)
         if band in wanted
@@ -62,9 +62,7 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
                 mine, here = masking.matched(mine, masks, grid=grid, several=len(by_tile) > 1)
                 used |= here
             mine.sort(key=lambda image: (image.when, _size(facts[image.path]), image.path))
-            stack = _Tile(name, grid, mine, facts, series, tags).stack(
-                wanted, bands, products=found.products
-            )
+            stack = _Tile(name, grid, mine, facts, series, tags).stack(wanted, bands, found)
             stacks.append(replace(stack, notes=(*place_notes, *stack.notes)))
     faults.raise_if_any()
     if used and not series.mask_values:
@@ -177,7 +175,7 @@ class _Tile:
     tags: dict[str, BandTags]
     """By band: what the numbers of all files are brought to."""
 
-    def stack(self, wanted: tuple[str, ...], bands: Bands, *, products: bool) -> Stack:
+    def stack(self, wanted: tuple[str, ...], bands: Bands, found: Entries) -> Stack:
         """Raises: InputError if there is one date only."""
         layers = [layer for image in self.images for layer in self._layers(image, wanted, bands)]
         days = tuple(sorted({layer.day for layer in layers}))
@@ -187,11 +185,12 @@ class _Tile:
                 f" least 2; check series.pattern, series.start and series.end ({layers[0].path})"
             )
         values = tuple(self.series.mask_values)
-        if products and self.series.masks is None:
-            values = values or safe.NOT_CLEAR
+        own_masks = self.series.masks is None and bool(found.mask_values)
+        if own_masks:
+            values = values or found.mask_values
         facts = [self.facts[layer.path] for layer in layers]
         fine = [fact for fact in facts if fact.grid == self.grid]
-        masked = products or self.series.masks is not None
+        masked = own_masks or self.series.masks is not None
         return Stack(
             name=self.name,
             grid=self.grid,
@@ -202,7 +201,7 @@ class _Tile:
             notes=tuple(
                 self._notes(layers, days, wanted=wanted, masked=masked, partial=bool(bands.partial))
             ),
-            nodata=0.0 if products and bands.nodata is None else bands.nodata,
+            nodata=found.nodata if bands.nodata is None else bands.nodata,
             mask_values=values,
             block=Counter(fact.block for fact in fine or facts).most_common(1)[0][0],
             tags=tuple(self.tags[band] for band in wanted),
@@ -220,7 +219,7 @@ class _Tile:
         by_change: dict[Change, list[tuple[int, str]]] = {}
         for number, band in _numbered(image, fact, bands):
             if band in wanted:
-                made = change(tags_in(fact, number, bands), self.tags[band])
+                made = change(_tags(image, fact, number, bands), self.tags[band])
                 by_change.setdefault(made, []).append((number, band))
         layers = []
         for (factor, more), pairs in by_change.items():
@@ -264,6 +263,15 @@ class _Tile:
                     f" ({some(bare)}); all is taken as clear there"
                 )
         return notes
+
+
+def _tags(image: Entry, fact: RasterInfo, number: int, bands: Bands) -> BandTags:
+    """What a file, and a catalog, say of a band, as far as the settings heed it."""
+    if image.said == SILENT:
+        return tags_in(fact, number, bands)
+    place = fact.bands.index(number) if number in fact.bands else None
+    own = BandTags() if place is None else fact.band_tags[place]
+    return bands.told(image.said.over(own))
 
 
 def _size(fact: RasterInfo) -> float:

@@ -10,6 +10,9 @@ from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.raster import RasterInfo
 from geoseg.outputs.counted import counted
+from geoseg.stac.bands import Said
+
+SILENT = Said()
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,12 @@ class Entry:
     band: str | None
     """That the file holds; None: as the file says."""
     number: int | None = None
-    """Of the band of this date, in a file of many dates."""
+    """Of the band, from 1, among those with data: in a file of many dates, or as a catalog says."""
     add: float = 0.0
     mask: str | None = None
     """Of the same product."""
+    said: Said = SILENT
+    """What a catalog says of its numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,10 @@ class Entries:
     """Whether they are Sentinel-2 products, which say their bands, nodata and offset."""
     masks: tuple[str, ...] = ()
     """Files, not yet matched to dates."""
+    mask_values: tuple[int, ...] = ()
+    """Values that mean not clear in the masks that the images came with; empty = there are none."""
+    nodata: float | None = None
+    """Value that means nodata by what describes the images, where they do not say so themselves."""
 
 
 SAME = 0.5

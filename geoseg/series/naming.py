@@ -17,7 +17,9 @@ from geoseg.outputs.counted import counted
 from geoseg.received.spelling import expanded, matches, once
 from geoseg.scenes.bands import Bands
 from geoseg.series import dates, safe
+from geoseg.series.catalogs import entries_of_catalogs
 from geoseg.series.entry import Entries, Entry
+from geoseg.stac import catalog
 
 if TYPE_CHECKING:
     from geoseg.series.settings import Series
@@ -30,16 +32,25 @@ SHOWN = 5
 def entries_of(series: Series, bands: Bands) -> Entries:
     """Image files with date, place and band. Raises: InputError with all that can't be told."""
     faults = Faults()
+    catalogs, others = catalog.split(series.path)
+    if catalogs and others:
+        raise InputError(
+            f"series.path={series.path}: STAC catalogs and other files together; give either"
+        )
     masks: list[str] = []
     files: list[str] = []
     products: list[str] = []
-    with faults.collect():
-        files, products = search(series.path, "path")
+    if not catalogs:
+        with faults.collect():
+            files, products = search(series.path, "path")
     if series.masks is not None:
         with faults.collect():
             masks, _ = search(series.masks, "masks")
     faults.raise_if_any()
     kept, notes = tuple(masks), []
+    if catalogs:
+        found = entries_of_catalogs(catalogs, series, bands)
+        return replace(found, masks=kept) if series.masks is not None else found
     if products:
         if files:
             notes.append(
@@ -48,7 +59,7 @@ def entries_of(series: Series, bands: Bands) -> Entries:
         images, more = safe.entries_of_products(products, series, bands)
         if masks:  # instead of the products' own
             images = [replace(image, mask=None) for image in images]
-        return Entries(images, notes + more, True, kept)
+        return Entries(images, notes + more, True, kept, mask_values=safe.NOT_CLEAR, nodata=0.0)
     files = [path for path in files if path not in set(masks)]
     if not files:
         raise InputError(f"series.path={series.path}: holds nothing but the masks")

@@ -31,7 +31,7 @@ class Series:
 
     path: Any = None
     """Folder (searched with all below it), glob or list of rasters or of Sentinel-2 products
-    (.SAFE)."""
+    (.SAFE), or STAC (.json): a catalog, collection or saved search."""
     pattern: str | None = None
     """Regular expression over file names (over whole paths, if it holds a /) with the group
     `date`, and `band` where each band has its own file, and `tile` where there are several places;

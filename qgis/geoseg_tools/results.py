@@ -28,8 +28,14 @@ class _Styled(QgsProcessingLayerPostProcessorInterface):
         layer.triggerRepaint()
 
 
-_STYLED = _Styled()
-"""QGIS keeps no Python objects alive, so this one is kept here."""
+_kept = []
+"""QGIS keeps no Python objects alive, so these are kept here: a few bytes for each loaded layer."""
+
+
+def _styled():
+    """One for each layer: QGIS deletes that of every layer, so a common one would crash it."""
+    _kept.append(_Styled())
+    return _kept[-1]
 
 
 def layers_of(command, folder):
@@ -54,7 +60,7 @@ def load(source, context, output):
     elif kind in FOLDERS:
         name = f"{name} {kind}"
     details = QgsProcessingContext.LayerDetails(name, context.project(), output)
-    details.setPostProcessor(_STYLED)
+    details.setPostProcessor(_styled())
     context.addLayerToLoadOnCompletion(source, details)
 
 
@@ -62,4 +68,4 @@ def style(destination, context):
     """Have a layer that is loaded anyhow take its own style."""
     if context.willLoadLayerOnCompletion(destination):
         details = context.layerToLoadOnCompletionDetails(destination)
-        details.setPostProcessor(_STYLED)
+        details.setPostProcessor(_styled())

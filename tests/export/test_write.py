@@ -1,11 +1,14 @@
 """Networks as ONNX: the same classes, any shape, what plugins read, and what is refused."""
 
 import json
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from pystac.extensions.mlm import MLMExtension
 from torch import nn
 
 from geoseg.errors import InputError
@@ -22,6 +25,7 @@ from geoseg.models.settings import Model
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.scenes.bands import BandStatistics
 from tests.made.scenes import CARD, LEGEND, Context, Identity
+from tests.made.stac import checked
 
 onnxruntime = pytest.importorskip("onnxruntime")
 BANDS = ("red", "green", "blue")
@@ -222,3 +226,27 @@ def test_what_is_refused_is_said_at_once(tmp_path):
     with pytest.raises(InputError, match=r"must end in \.onnx"):
         export(context(), tmp_path / "model.pt")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_catalog_can_name_the_model(padded, tmp_path):
+    network, path, _ = padded
+    path = shutil.copytree(path.parent, tmp_path / "copy") / path.name
+    said = str(export(network, path, stac=True))
+    assert "nothing to do" in said
+    assert "STAC item" in said
+    made = checked(path.with_name("model.stac.json"))
+    model = MLMExtension.ext(made)
+    assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_.\-\s]+[a-zA-Z0-9]", model.mlm_name)
+    assert (model.tasks, model.framework) == (["semantic-segmentation"], "ONNX")
+    assert model.total_parameters == sum(p.numel() for p in network.source.parameters())
+    assert (model.pretrained, made.properties["mlm:pretrained_source"]) == (False, None)
+    (taken,), (given,) = model.input, model.output
+    assert taken.bands == list(BANDS) == [band["name"] for band in made.properties["bands"]]
+    assert (taken.input.shape, given.result.shape) == ([-1, 3, -1, -1], [-1, 3, -1, -1])
+    assert taken.input.dim_order == ["batch", "bands", "height", "width"]
+    assert [c.value for c in given.classes] == [0, 1, 2]
+    assert [c.properties["title"] for c in given.classes] == LEGEND.names
+    asset = made.assets["model"]
+    assert "mlm:model" in asset.roles
+    assert asset.extra_fields["mlm:artifact_type"] == "onnx"
+    assert made.geometry is None

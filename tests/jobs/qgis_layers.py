@@ -137,16 +137,18 @@ def check_project(path: Path, pictures):
     results = [
         ("all layers are valid", bool(names) and not broken, broken),
         ("it has a CRS", project.crs().isValid(), project.crs().authid()),
-        ("errors are in it", "errors" in names, names),
         ("the map is in it", any(n.startswith("map ") for n in names), names),
         ("confidence is in it", any(n.startswith("confidence ") for n in names), names),
-        ("images are in it in colour", bool(images), names),
     ]
+    if path.name == "evaluation.qgz":
+        results.append(("errors are in it", "errors" in names, names))
+        results.append(("images are in it in colour", bool(images), names))
     image = render(order, order[0]) if order else None
     if image is not None:
         results.append(("something is drawn", bool(colors_of(image)), ""))
         keep(image, pictures, path.stem)
-        keep(render(list(images), images[0]), pictures, f"{path.stem}_images")
+        if images:
+            keep(render(list(images), images[0]), pictures, f"{path.stem}_images")
     for layer in layers:
         if isinstance(layer, QgsRasterLayer) and layer.renderer().type() == "paletted":
             results += [

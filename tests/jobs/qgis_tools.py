@@ -1,8 +1,10 @@
 """Check the QGIS plugin in real QGIS: run commands, meet errors, cancel a run, draw a dialog.
 
 QT_QPA_PLATFORM=offscreen /usr/bin/python3 tests/jobs/qgis_tools.py GEOSEG MAPS [--dialog PNG]
+    [--predict RUN SCENE]
 
 GEOSEG: the executable. MAPS: an output folder of geoseg.predict, which is joined by geoseg:mosaic.
+RUN, SCENE: a trained network and an image, of which geoseg:predict makes a map.
 Needs Debian's qgis and python3-qgis. Each check is a line; the exit status is 0 if all hold.
 """
 
@@ -69,6 +71,22 @@ def check_process(folder: Path, geoseg: str, maps: Path) -> None:
     other = script(folder / "other", "echo geoseg 99.0.0")
     status, said = process(folder, other, *words, f"--maps={maps}", f"--out={out}")
     say("another version is refused", status != 0 and "is version 99.0.0" in said, said)
+
+
+def check_predict(folder: Path, geoseg: str, run: Path, scene: Path) -> None:
+    """A network at work in QGIS: its map, and what is said of it."""
+    out = folder / "predicted"
+    words = ("run", "geoseg:predict", f"--checkpoint={run}", f"--scenes={scene}", f"--out={out}")
+    status, said = process(folder, geoseg, *words)
+    made = out / "landcover" / f"{scene.stem}.tif"
+    say("geoseg:predict writes its map", status == 0 and made.exists(), said)
+    say("names and colours lie beside it", made.with_suffix(".qml").exists())
+    say("how many scenes are done is passed on", "1 scene done" in said, said)
+    empty = folder / "empty"
+    empty.mkdir()
+    status, said = process(folder, geoseg, *words[:3], f"--scenes={empty}", words[-1])
+    fault = f"{empty}: no rasters"
+    say("a folder without scenes is said", status != 0 and fault in said, said)
 
 
 def check_cancel(folder: Path, dialog: "Path | None") -> None:
@@ -154,9 +172,13 @@ def main() -> int:
     parser.add_argument("geoseg")
     parser.add_argument("maps", type=Path)
     parser.add_argument("--dialog", type=Path)
+    parser.add_argument("--predict", nargs=2, type=Path, metavar=("RUN", "SCENE"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         check_process(Path(folder), os.path.abspath(given.geoseg), given.maps.absolute())
+        if given.predict:
+            run, scene = (path.absolute() for path in given.predict)
+            check_predict(Path(folder), os.path.abspath(given.geoseg), run, scene)
         check_cancel(Path(folder), given.dialog)
     print(f"{len(failed)} checks failed" if failed else "the plugin works in QGIS")
     return 1 if failed else 0

@@ -1,8 +1,10 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.mosaic import _find, _read, mosaic
 from geoseg.mosaic import MosaicConfig
 from geoseg.outputs.lock import held
+from tests.made.stac import checked
 
 LEGEND = Legend.parse(
     [
@@ -567,3 +570,32 @@ def test_no_decision_is_kept_and_any_class_wins_over_it(maps, out):
     assert "no decision" in said
     assert landcover.ClassMap.read(out).leaves_open
     assert 'label="no decision"' in out.with_suffix(".qml").read_text()
+
+
+def test_a_catalog_can_name_the_mosaic(maps, out):
+    maps.add("a", grid(0, 0, 9, 7), 2)
+    mosaic(maps.folder, out)
+    item = out.with_name("landcover.stac.json")
+    assert not item.exists()
+    assert "STAC item" in str(mosaic(maps.folder, out, stac=True))
+    assert checked(item).properties["proj:shape"] == [9, 7]
+    # One of other maps must not lie beside the checksum of the one before.
+    maps.add("b", grid(0, 7, 9, 7), 9)
+    mosaic(maps.folder, out)
+    assert not item.exists()
+
+
+def test_a_qgis_project_shows_the_mosaic_and_what_lies_beside_its_maps(maps, out):
+    maps.add("a", grid(0, 0, 9, 7), 2, 60)
+    assert "QGIS project" in str(mosaic(maps.folder, out, project=True))
+    path = out.with_suffix(".qgz")
+    with zipfile.ZipFile(path) as archive:
+        text = archive.read("landcover.qgs").decode()
+    sources = re.findall("<datasource>(.*?)</datasource>", text)
+    assert sources == ["./landcover.tif", "./maps/confidence/a.tif"]
+    # Somebody may have added to it.
+    path.write_bytes(b"mine")
+    assert "is there already" in str(mosaic(maps.folder, out, project=True))
+    assert path.read_bytes() == b"mine"
+    mosaic(maps.folder, out, project=True, overwrite=True)
+    assert zipfile.is_zipfile(path)

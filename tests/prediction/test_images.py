@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -38,6 +39,7 @@ from tests.made.scenes import (
     with_bands,
     write,
 )
+from tests.made.stac import catalogued, checked, sentinel
 
 CODES = np.array([0, *LEGEND.codes], np.uint8)
 RUNNING = InferenceSettings(device="cpu", precision="32", batch_size=3)
@@ -645,3 +647,50 @@ def test_real_odd_rasters(tmp_path, real_data):
     made = landcover.ClassMap.read(tmp_path / "far/landcover/goes.tif")
     assert made.grid.coincides(raster.info(folder / "goes.tif").grid)
     assert not [p for p in (tmp_path / "far").rglob(".*") if p.name != ".predict.json"]
+
+
+def test_items_of_catalogs_describe_the_maps_that_are_there(tmp_path):
+    write(tmp_path / "scenes/ortho_20200504.tif", classes(40, 45))
+    write(tmp_path / "scenes/b.tif", classes(40, 45, 1))
+
+    def run(**options):
+        return predict(identity(), tmp_path / "scenes", tmp_path / "maps", **options)
+
+    dated, undated = (tmp_path / f"maps/landcover/{n}.stac.json" for n in ("ortho_20200504", "b"))
+    run()
+    assert not dated.exists()
+    assert sorted(run(stac=True).before) == ["b", "ortho_20200504"]
+    made = checked(dated)
+    assert set(made.assets) == {"landcover", "confidence"}
+    assert made.common_metadata.start_datetime.isoformat() == "2020-05-04T00:00:00+00:00"
+    assert made.properties["geoseg:model"] == "0" * 16
+    assert "not known" in checked(undated).properties["description"]
+    # What is whole is left alone, what is damaged is written again.
+    before = dated.stat().st_mtime_ns
+    undated.write_text("{")
+    run(stac=True)
+    assert dated.stat().st_mtime_ns == before
+    checked(undated)
+    # A map that is made anew must not lie beside the checksum of the one before.
+    write(tmp_path / "scenes/b.tif", classes(40, 45, 2))
+    assert run().done == ["b"]
+    assert dated.exists()
+    assert not undated.exists()
+
+
+def test_scenes_of_a_catalog_are_found_by_the_network_s_bands(tmp_path, monkeypatch):
+    images = {}
+    for number, name in enumerate(("b", "a")):
+        files = {"nir": tmp_path / f"files/{name}/x.tif", "gray": tmp_path / f"files/{name}/y.tif"}
+        images[name] = classes(40, 45, number)
+        write(files["gray"], images[name])
+        write(files["nir"], images[name] * 0 + 99)
+        when = datetime(2021, 5, 4, 10, 20, 30)
+        images[name, "item"] = sentinel(tmp_path, name, when, files)
+    path = catalogued(tmp_path / "cat", [images["a", "item"], images["b", "item"]])
+    monkeypatch.setenv("GEOSEG_FOLDERS", str(tmp_path))
+    report = predict(identity(), str(path), tmp_path / "maps")
+    assert sorted(report.done) == ["a", "b"]
+    for name in report.done:
+        codes, _ = read(tmp_path / f"maps/landcover/{name}.tif")
+        assert (codes == CODES[images[name]]).all()

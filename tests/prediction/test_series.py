@@ -33,6 +33,7 @@ from tests.made.series import (
     series,
     write_images,
 )
+from tests.made.stac import checked
 
 BY_PIXEL = replace(CARD, series=replace(CARD.series, unit="pixel"))
 
@@ -286,3 +287,20 @@ def test_what_does_not_suit(tmp_path):
         card=replace(BY_PIXEL, statistics=replace(CARD.statistics, high=(1.0, 1.0))),
     )  # fmt: skip
     assert "other units" in units.refused["west"]
+
+
+def test_items_of_catalogs_tell_the_period_and_name_the_counts(tmp_path):
+    predict(write_images(tmp_path), stac=True)
+
+    def days(tile):
+        return [date(2021, 1, 1) + timedelta(day) for day in DATES[tile]]
+
+    made = checked(tmp_path / "maps/landcover/east.stac.json")
+    assert set(made.assets) == {"landcover", "confidence", "clear"}
+    period = made.common_metadata
+    assert period.start_datetime.date() == min(days("east"))
+    assert period.end_datetime.date() == max(days("east"))
+    mosaic(tmp_path / "maps", tmp_path / "all.tif", stac=True)
+    whole = checked(tmp_path / "all.stac.json").common_metadata
+    every = [day for tile in DATES for day in days(tile)]
+    assert (whole.start_datetime.date(), whole.end_datetime.date()) == (min(every), max(every))

@@ -1,0 +1,134 @@
+"""Scenes out of STAC catalogs that pystac wrote: the right files, bands, units and nodata."""
+
+import subprocess
+import sys
+from datetime import datetime
+
+import numpy as np
+import pytest
+
+from geoseg.errors import InputError
+from geoseg.received import offline
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import find_scenes, harmonize
+from tests.made.scenes import grid, write
+from tests.made.stac import catalogued, sentinel
+
+WHEN = datetime(2021, 5, 4, 10, 20, 30)
+
+
+def item(folder, name="a", scale=None, nodata=0, **values):
+    """Red and nir in files of their own, nir of pixels twice as large."""
+    red = np.full((20, 30), values.get("red", 5), np.uint16)
+    nir = np.full((10, 15), values.get("nir", 9), np.uint16)
+    red[0, 0] = 0
+    files = {key: folder / "files" / name / f"{key}.tif" for key in ("nir", "red")}
+    write(files["red"], red, nodata=nodata, names=("whatever",), grid=grid(20, 30))
+    write(files["nir"], nir, nodata=nodata, names=("whatever",), grid=grid(10, 15, pixel=2.0))
+    made = sentinel(folder, name, WHEN, files)
+    for asset in made.assets.values():
+        (band,) = asset.extra_fields["bands"]
+        band |= {"nodata": 0} | ({} if scale is None else {"raster:scale": scale})
+    return made
+
+
+def read(scene):
+    with scene.open() as reader:
+        return reader.read(scene.grid.window)
+
+
+def test_a_catalog_s_items_are_scenes(tmp_path):
+    path = catalogued(tmp_path, [item(tmp_path, "a"), item(tmp_path, "b", red=6)])
+    a, b = find_scenes(str(path), Bands(order=["red", "nir"]))
+    assert (a.name, b.name) == ("a", "b")
+    assert a.bands == ("red", "nir")
+    assert a.grid.coincides(grid(20, 30))  # the finest
+    image, valid = read(a)
+    assert (image[0][valid] == 5).all()
+    assert (image[1][valid] == 9).all()
+    assert not valid[0, 0]
+    assert valid.sum() == 20 * 30 - 1
+    assert (read(b)[0][0] == 6).sum() == valid.sum()
+
+
+def test_nodata_that_only_the_item_says_counts(tmp_path):
+    path = catalogued(tmp_path, [item(tmp_path, nodata=None)])
+    (scene,) = find_scenes(str(path))
+    assert scene.nodata == 0
+    assert not read(scene)[1][0, 0]
+    (scene,) = find_scenes(str(path), Bands(nodata="none"))
+    assert read(scene)[1].all()
+
+
+def test_scales_that_the_items_say_are_brought_together(tmp_path):
+    parts = [item(tmp_path, n, scale) for n, scale in (("a", 1e-4), ("b", 1e-4), ("c", 2e-4))]
+    scenes = harmonize(find_scenes(str(catalogued(tmp_path, parts)), Bands(order=["red"])))
+    assert [read(scene)[0][0, 5, 5] for scene in scenes] == [5, 5, 10]
+
+
+def test_settings_that_contradict_a_catalog(tmp_path):
+    path = catalogued(tmp_path, [item(tmp_path)])
+    with pytest.raises(InputError) as caught:
+        find_scenes(str(path), Bands(names=["x"], pattern="(?P<scene>.)(?P<band>.)"))
+    assert len(caught.value.faults) == 2
+
+
+def test_an_item_without_the_bands_is_refused_and_the_others_are_not(tmp_path):
+    lame = item(tmp_path, "lame")
+    del lame.assets["nir"]
+    path = catalogued(tmp_path, [item(tmp_path, "a"), lame])
+    refused = {}
+    (scene,) = find_scenes(str(path), Bands(order=["nir"]), refused=refused)
+    assert scene.name == "a"
+    assert "no band nir; it has red" in str(refused["lame"])
+    with pytest.raises(InputError, match="no band nir"):
+        find_scenes(str(path), Bands(order=["nir"]))
+
+
+def test_rasters_and_catalogs_go_together(tmp_path):
+    path = catalogued(tmp_path, [item(tmp_path, "a")])
+    plain = write(tmp_path / "plain.tif", np.ones((2, 4, 4), np.uint16), names=("red", "nir"))
+    found = find_scenes([str(path), str(plain)], Bands(order=["red"]))
+    assert [scene.name for scene in found] == ["plain", "a"]
+
+
+@pytest.fixture
+def server(tmp_path):
+    """Address of a process that serves tmp_path: GDAL holds up the threads of this one."""
+    call = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(call, cwd=tmp_path, **pipes) as run:
+        port = run.stdout.readline().partition("port ")[2].split()[0]
+        yield f"http://127.0.0.1:{port}/"
+        run.kill()
+    offline.shut()
+
+
+def test_files_of_servers_are_read_only_from_those_that_are_named(tmp_path, server, monkeypatch):
+    address = server
+    made = item(tmp_path)
+    path = catalogued(tmp_path / "cat", [made])
+    text = (tmp_path / "cat/a/a.json").read_text()
+    (tmp_path / "cat/a/a.json").write_text(text.replace("../../files/", f"{address}files/"))
+    with pytest.raises(InputError, match="fetch the files"):
+        find_scenes(str(path))
+    with pytest.raises(InputError, match=f"GEOSEG_SERVERS={address}"):
+        find_scenes(str(path), remote=True)
+    monkeypatch.setenv(offline.SERVERS, f"https://example.org/ {address}other")
+    with pytest.raises(InputError, match="no server is asked unless you name it"):
+        find_scenes(str(path), remote=True)
+    monkeypatch.setenv(offline.SERVERS, f"{address}files/")
+    (scene,) = find_scenes(str(path), Bands(order=["red"]), remote=True)
+    image, valid = read(scene)
+    assert (image[0][valid] == 5).all()
+    assert valid.sum() == 20 * 30 - 1
+
+
+def test_an_address_that_only_looks_like_a_named_one(monkeypatch):
+    monkeypatch.setenv(offline.SERVERS, "https://good.org/data/")
+    assert offline.may_ask("https://good.org/data/a.tif")
+    for address in ("https://good.org.evil.com/data/a.tif", "https://good.org@evil.com/data/a.tif",
+                    "http://good.org/data/a.tif", "https://good.org/other/a.tif"):  # fmt: skip
+        assert not offline.may_ask(address)
+    monkeypatch.setenv(offline.SERVERS, "https: / https://")
+    assert not offline.may_ask("https://good.org/data/a.tif")
