@@ -13,6 +13,7 @@ COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
     *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
     *("export", "evaluate", "sample", "assess", "compare"),
+    *("height", "adapt"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
@@ -27,6 +28,8 @@ DOORS = {
         *("training.processes.ranks", "training.objectives.reconstruction"),
         *("training.run.pictures", "training.run.tensorboard"),
     },
+    "laspy": {"heights.cloud", "demo.lidar"},
+    "lazrs": set(),
     "sklearn": {"training.tasks.grow"},
     "mlflow": {"training.run.mlflow"},
     "wandb": {"training.run.wandb"},
