@@ -18,7 +18,7 @@ SUFFIXES = (".las", ".laz")
 CHUNK = 1_000_000
 """Points that are read at once."""
 STRAY = 0.01
-"""Units by which points may lie outside the bounds that the header says: its numbers are rounded."""
+"""Units by which points may lie outside the bounds in the header: its numbers are rounded."""
 AGAIN = "the file is cut short or damaged: fetch it again"
 
 

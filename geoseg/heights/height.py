@@ -13,7 +13,6 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.geo.tiling import Tiling
 from geoseg.heights.cells import Cells, joined
 from geoseg.heights.cloud import Cloud, find_clouds

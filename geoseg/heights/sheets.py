@@ -106,7 +106,7 @@ def _with_clouds(name: str, grid: Grid, clouds: Sequence[Cloud], settings: Heigh
 
 
 def halo(grid: Grid, settings: HeightSettings) -> int:
-    """Pixels around a window that are read as well: across a gap that the ground is carried over."""
+    """Pixels around a window that are read as well: as wide as a gap that ground is carried over."""
     return math.ceil(2 * settings.reach_m / grid.pixel_size_m) if settings.needs_ground else 16
 
 
