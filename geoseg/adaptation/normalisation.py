@@ -43,19 +43,20 @@ def renew(network: nn.Module, batches: Iterable[Tensor], *, share: float) -> Non
         found[layer].append((mean, variance))  # type: ignore[index]
 
     network.eval()
-    momenta = [layer.momentum for layer in layers]
+    kept = [(layer.momentum, layer.num_batches_tracked) for layer in layers]
     hooks = [layer.register_forward_pre_hook(look) for layer in layers]
     try:
         for layer in layers:
             layer.train()
             layer.momentum = 0.0  # its own running mean would weigh the last batches most
+            layer.num_batches_tracked = None  # it counts the training's
         for images in batches:
             network(images)
     finally:
         for hook in hooks:
             hook.remove()
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
+        for layer, (momentum, count) in zip(layers, kept, strict=True):
+            layer.momentum, layer.num_batches_tracked = momentum, count
         network.eval()
     for layer in layers:
         if found[layer]:  # one that is never called keeps what it has

@@ -143,7 +143,7 @@ def _make(
             wide = window.grow(around)
             planes, covered = joined(cells, grid, wide)
             made = layers_of(
-                planes, covered, pixel_m=grid.pixel_size_m, reach_m=settings.reach_m,
+                planes, covered, pixel_m=grid.pixel_size_m, reach_m=settings.carried_m,
                 origin=(origin[0] + wide.top, origin[1] + wide.left),
             )  # fmt: skip
             inside = window.within(wide)

@@ -11,6 +11,8 @@ OF_GROUND = ("ndsm", "dtm")
 """Those that need points of the ground."""
 SMALLEST, LARGEST = 0.05, 100.0
 """Metres of a pixel between which a raster of points makes sense."""
+GAP_M = 5.0
+"""Metres up to which pixels without a point are given the nearest one's values."""
 FARTHEST = 200.0
 """Metres up to which ground is carried: as far around it each window is read."""
 
@@ -66,3 +68,8 @@ class HeightSettings:
     @property
     def needs_ground(self) -> bool:
         return bool(set(self.layers) & set(OF_GROUND))
+
+    @property
+    def carried_m(self) -> float:
+        """Metres that the ground is carried on; 0 where no height is wanted."""
+        return self.reach_m if set(self.layers) & {*OF_GROUND, "dsm"} else 0.0

@@ -16,7 +16,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.grid import Grid, Window, same_crs
 from geoseg.heights.cells import Cells
 from geoseg.heights.cloud import Cloud, read
-from geoseg.heights.settings import HeightSettings
+from geoseg.heights.settings import GAP_M, HeightSettings
 from geoseg.scenes.scene import Scene
 
 Bounds = tuple[float, float, float, float]
@@ -106,8 +106,8 @@ def _with_clouds(name: str, grid: Grid, clouds: Sequence[Cloud], settings: Heigh
 
 
 def halo(grid: Grid, settings: HeightSettings) -> int:
-    """Pixels around a window that are read as well: as wide as a gap that ground is carried over."""
-    return math.ceil(2 * settings.reach_m / grid.pixel_size_m) if settings.needs_ground else 16
+    """Pixels around a window that are read as well: across a gap that values are carried over."""
+    return math.ceil(max(GAP_M, 2 * settings.carried_m) / grid.pixel_size_m) + 1
 
 
 def _bounds_in(cloud: Cloud, crs: str) -> Bounds:

@@ -11,9 +11,8 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import QhullError
 
 from geoseg.heights.cells import LIFT, MM
+from geoseg.heights.settings import GAP_M
 
-GAP_M = 5.0
-"""Metres up to which pixels without a point are given the nearest one's values."""
 JOGGLE = 0.01
 """Pixels by which places are moved: four corners of a square have two triangulations."""
 
@@ -65,6 +64,8 @@ def carried(
         return ground
     nearest, near = _nearest(known, reach)
     wanted = near & ~known
+    if not wanted.any():
+        return ground
     # Triangles across gaps have their corners at the gaps' edges.
     edge = known & ndimage.binary_dilation(~known, np.ones((3, 3), bool))
     rows, columns = np.nonzero(edge)
