@@ -28,17 +28,11 @@ def places(land):
     """Two windows apart from each other with the most houses there are."""
     houses = np.array([house.outline.centroid.coords[0] for house in land.houses]) / PIXEL_M
     sides = (land.height / PIXEL_M, land.width / PIXEL_M)
-    corners = [np.arange(0, int(side) - SIDE, 40) for side in sides]
+    tops, lefts = (range(0, int(side) - SIDE, 40) for side in sides)
+    windows = [Window(top, left, SIDE, SIDE) for top in tops for left in lefts]
     found: list[Window] = []
     for _ in range(2):
-        free = [
-            window
-            for top in corners[0]
-            for left in corners[1]
-            if not any(
-                (window := Window(int(top), int(left), SIDE, SIDE)).intersect(w) for w in found
-            )
-        ]
+        free = [w for w in windows if not any(w.intersect(other) for other in found)]
         counts = [
             (np.abs(houses - (w.left + SIDE / 2, w.top + SIDE / 2)) < SIDE / 2).all(axis=1).sum()
             for w in free
