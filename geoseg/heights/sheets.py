@@ -74,8 +74,8 @@ def sheets_of_scenes(
         bare = scene.grid.bounds
         if scene.grid.is_geographic:
             faults.add(
-                f"scene {scene.name}: its pixels are in degrees, where metres up and across can't"
-                " be told alike; warp it to a CRS in metres first"
+                f"scene {scene.name}: its pixels are in degrees, of which heights in metres can't"
+                " be made; leave scenes out: bands.extra warps rasters of the clouds' own onto it"
             )
         elif not any(_meets(_bounds_in(clouds[n], scene.grid.crs), bare) for n in sheet.clouds):
             faults.add(

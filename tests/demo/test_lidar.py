@@ -96,18 +96,21 @@ def test_heights_are_those_of_the_landscape(scanned, ndsm):
 
 
 def test_houses_are_found_better_with_heights(scanned, ndsm):
-    """A forest of the pixels of one window, judged on the other: the colours alone, and both."""
+    """A forest of the pixels of one window, judged on the other, both ways round."""
+    truth = [house.ravel() for _, house, *_ in scanned]
     iou = {}
     for name, layers in (("colours", slice(0, 4)), ("heights", slice(0, 5))):
         given = [
             np.concatenate([image, made[None]])[layers].reshape(-1, SIDE * SIDE).T
             for (image, *_), made in zip(scanned, ndsm, strict=True)
         ]
-        truth = [house.ravel() for _, house, *_ in scanned]
-        forest = RandomForestClassifier(20, max_depth=10, random_state=0, max_samples=0.3)
-        found = forest.fit(given[0], truth[0]).predict(given[1])
-        iou[name] = (found & truth[1]).sum() / (found | truth[1]).sum()
-    assert iou["heights"] > iou["colours"] + 0.1, iou
+        each = []
+        for here, there in ((0, 1), (1, 0)):
+            forest = RandomForestClassifier(20, max_depth=10, random_state=0, max_samples=0.3)
+            found = forest.fit(given[here], truth[here]).predict(given[there])
+            each.append((found & truth[there]).sum() / (found | truth[there]).sum())
+        iou[name] = np.mean(each)
+    assert iou["heights"] > iou["colours"] + 0.03, iou
 
 
 def test_the_same_seed_gives_the_same_bytes(scanned, tmp_path):
