@@ -45,7 +45,8 @@ def draw(scenes: Sequence[Scene], size: int, most: int) -> list[SceneTile]:
         windows = list(dict.fromkeys(windows))
         each.append([(scene, windows[n]) for n in rng.permutation(len(windows))])
     in_turn = [tile for tile in chain.from_iterable(zip_longest(*each)) if tile is not None]
-    opened, found = OpenScenes(), []
+    opened = OpenScenes()
+    found: list[SceneTile] = []
     with raster.environment():
         for scene, window in in_turn:
             if len(found) == most:
@@ -144,5 +145,5 @@ def compare(
             if not torch.isfinite(logits).all():
                 raise InputError("scenes: the network gives no number (NaN) on them")
             made.append(torch.softmax(logits, dim=1).cpu().numpy())
-        found.add(*made, batches[0][1])
+        found.add(made[0], made[1], batches[0][1])
     return found

@@ -118,6 +118,7 @@ def read_styles(
     each = max(1, SPECTRA // len(scenes))
     with raster.environment():
         for scene in dataset.scenes if not fourier else ():
+            assert isinstance(scene, Scene)
             mine = [(scene, tile.window) for tile in tiles if tile.scene == scene.name]
             if mine:
                 own[scene.name] = _quantiles(_windows(mine), statistics, scene.name)
@@ -125,7 +126,7 @@ def read_styles(
             windows = _windows([(scene, _whole(scene, w, side)) for _, w in cut([scene], side)])
             if fourier:
                 found = _spectra(windows, statistics, lift, reach)
-                spectra += found[:each]
+                spectra += found[:: -(-len(found) // each) or 1]
             else:
                 looks.append(_quantiles(windows, statistics, scene.name))
     if fourier and not spectra:
