@@ -81,7 +81,8 @@ def test_doors(library):
 
 
 def test_rooms_are_no_larger_than_can_be_seen_at_a_glance():
-    for folder in {path.parent for path in FILES}:
+    # The files at the top are commands, which help lists in groups.
+    for folder in {path.parent for path in FILES} - {PACKAGE}:
         names = {path.name for path in folder.iterdir() if path.suffix == ".py"}
         assert len(names - {"__init__.py"}) <= 16, folder
 
