@@ -302,10 +302,6 @@ def _summary(found: Found, out: Path, card: ModelCard) -> Summary:
                 " far fewer classes than the training, its statistics say little of the sensor;"
                 " try adapt.share=0.5 or adapt.parts=[input]"
             )
-        if after < before:
-            summary.warn(
-                f"the network is less sure than before (mean confidence {before:.3f} → {after:.3f})"
-            )
     summary.note(f"weights: {out}; record: {out.with_suffix('.adapt.json')}")
     return summary
 
