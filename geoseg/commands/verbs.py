@@ -7,8 +7,8 @@ from pathlib import Path
 
 GROUPS = {
     "Try it": ("demo",),
-    "Prepare data": ("prepare", "prepare_series"),
-    "Train": ("train", "pretrain", "crossvalidate", "calibrate"),
+    "Prepare data": ("height", "prepare", "prepare_series"),
+    "Train": ("train", "pretrain", "crossvalidate", "adapt", "calibrate"),
     "Make maps": ("predict", "mosaic", "vectorize"),
     "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),

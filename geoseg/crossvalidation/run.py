@@ -36,7 +36,7 @@ from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.training import recipe
 from geoseg.training.cards import card_of, card_of_samples
-from geoseg.training.checks import check_own_series
+from geoseg.training.checks import check_own_series, find_styles
 from geoseg.training.run import folder as command
 from geoseg.training.settings import ANYWHERE, TrainingSettings
 
@@ -188,6 +188,7 @@ def _check_own(dataset: SeriesDataset | Dataset, config: CrossvalidateConfig) ->
         card = card_of_samples(dataset, study, dataset.statistics)
     else:
         card = card_of(dataset, config.model)
+        find_styles(config.augment, card, dataset)
     from geoseg.training.own import check_own
 
     check_own(study, card)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ WORLD = (3.10, 2.20)
 """Width and height of the landscape in scene sizes."""
 ROADS = {"main": "main road", "minor": "minor road", "street": "street", "track": "track"}
 WOODS = ("broadleaf", "conifer", "mixed wood")
-PRODUCTS = ("scenes", "preview", "labels.gpkg", "labelled_area.gpkg")
+PRODUCTS = ("scenes", "preview", "lidar", "labels.gpkg", "labelled_area.gpkg")
 DRAWING = 1
 """Raised when the same seed gives another picture: outputs of before then count as others."""
 
@@ -47,6 +48,8 @@ class DemoConfig:
     """Another seed, another landscape."""
     size: int = 1500
     """Height and width of a scene in pixels of half a metre."""
+    lidar: bool = False
+    """Also scan the scenes' ground: LiDAR points for geoseg height, in lidar/."""
     series: bool = True
     """Also make a Sentinel-2 year, in series/."""
     series_size: int = 400
@@ -64,6 +67,11 @@ class DemoConfig:
             demo_series.check(self.series_size)
         if self.seed < 0:
             faults.add(f"seed={self.seed}: must not be negative")
+        if self.lidar and (find_spec("laspy") is None or find_spec("lazrs") is None):
+            faults.add(
+                "lidar=true: laspy and lazrs, which write LAZ, are not installed;"
+                " pip install 'geoseg[lidar]'"
+            )
         faults.raise_if_any()
 
 
@@ -98,9 +106,17 @@ def shots() -> list[Shot]:
 
 
 @alone("demo", "out")
-def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = False) -> None:
+def demo(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    size: int = 1500,
+    lidar: bool = False,
+    overwrite: bool = False,
+) -> None:
     """Write scenes/, labels.gpkg, labelled_area.gpkg and preview/; what is there already stays.
 
+    lidar: whether to write lidar/, too.
     The same seed and size give the same bytes.
     Raises: InputError if `out` holds a demo of other settings, or can't be written.
     """
@@ -109,7 +125,7 @@ def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = 
     from geoseg.demo.landscape.texture import Textures
     from geoseg.outputs.claims import claim
 
-    DemoConfig(str(out), seed, size)  # checks
+    DemoConfig(str(out), seed, size, lidar=lidar)  # checks
     out = Path(out)
     settings = {"seed": seed, "size": size, "drawing": DRAWING}
     claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
@@ -119,7 +135,8 @@ def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = 
         if not (_scene(out, shot).exists() and _preview(out, shot).exists())
     ]
     files = [name for name in PRODUCTS if name.endswith(".gpkg") and not (out / name).exists()]
-    if not todo and not files:
+    unscanned = [shot for shot in shots() if lidar and not _cloud(out, shot).exists()]
+    if not todo and not files and not unscanned:
         return
     width, height = (side * size * PIXEL_M for side in WORLD)
     land = countryside.make(seed, width, height)
@@ -127,6 +144,8 @@ def demo(out: str | Path, *, seed: int = 0, size: int = 1500, overwrite: bool = 
     textures = Textures(seed)
     for shot in todo:
         _take(land, shot, textures, size=size, seed=seed, out=out)
+    for shot in unscanned:
+        _scan(land, shot, textures, size=size, seed=seed, out=out)
 
 
 def _scene(out: Path, shot: Shot) -> Path:
@@ -135,6 +154,10 @@ def _scene(out: Path, shot: Shot) -> Path:
 
 def _preview(out: Path, shot: Shot) -> Path:
     return out / "preview" / f"{shot.name}.png"
+
+
+def _cloud(out: Path, shot: Shot) -> Path:
+    return out / "lidar" / f"{shot.name}.laz"
 
 
 def _take(
@@ -159,6 +182,20 @@ def _take(
         _scene(out, shot), grid, dtype="uint16", count=len(BANDS), nodata=0, names=BANDS
     ) as writer:
         writer.write(image, grid.window)
+
+
+def _scan(
+    land: Landscape, shot: Shot, textures: Textures, *, size: int, seed: int, out: Path
+) -> None:
+    """Scan the ground of one scene and write the points."""
+    from geoseg.demo import lidar
+    from geoseg.demo.landscape.paint import paint
+    from geoseg.geo.grid import Window
+
+    window = Window(round(shot.top * size), round(shot.left * size), size, size)
+    ground = paint(land, window.grow(MARGIN), textures)
+    points = lidar.scan(ground, land, margin=MARGIN, seed=seed)
+    lidar.write(points, _cloud(out, shot), crs=CRS, corner=CORNER)
 
 
 def _world() -> Grid:
@@ -260,11 +297,16 @@ def _write_layer(frame: geopandas.GeoDataFrame, path: Path, layer: str) -> None:
 
 
 def main(config: DemoConfig) -> None:
-    demo(config.out, seed=config.seed, size=config.size, overwrite=config.overwrite)
+    demo(
+        config.out, seed=config.seed, size=config.size, lidar=config.lidar,
+        overwrite=config.overwrite,
+    )  # fmt: skip
     out, side = Path(config.out), config.size
     print(f"{out / 'scenes'}: {len(shots())} scenes of {side} × {side} px, {', '.join(BANDS)}")
     print(f"{out / 'labels.gpkg'}: polygons, and lines with width_m; attribute class, legend=demo")
     print(f"{out / 'preview'}: pictures of the scenes")
+    if config.lidar:
+        print(f"{out / 'lidar'}: LiDAR points over each scene, for geoseg height")
     if config.series:
         _make_series(config)
 

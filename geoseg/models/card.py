@@ -84,6 +84,8 @@ class ModelCard:
     """Where the pixels were measured: on the ground, or, by older versions, on the map."""
     calibration: Calibration | None = None
     """What geoseg.calibrate found, None without."""
+    adapted: dict[str, Any] | None = None
+    """What geoseg.adapt changed in weights of before, and how; None without."""
 
     @property
     def file_nodata(self) -> float | None:
@@ -104,6 +106,8 @@ class ModelCard:
         }
         if self.calibration is None:
             del values["calibration"]
+        if self.adapted is None:
+            del values["adapted"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -111,7 +115,7 @@ class ModelCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
         older: dict[str, Any] = {
             "series": None, "started_from": None, "pixel_size_on": ON_MAP, "tags": [],
-            "partial": False, "calibration": None,
+            "partial": False, "calibration": None, "adapted": None,
         }  # fmt: skip
         values: Any = _parsed(text)
         if isinstance(values, dict):

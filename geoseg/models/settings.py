@@ -213,4 +213,6 @@ def without_unset(values: dict[str, Any]) -> dict[str, Any]:
     unset = {"weights_bands"} if values.get("weights_bands") is None else set()
     if values.get("target") is None:
         unset |= {"target", "options"}
+    if values.get("style") is None:  # of the augmentation
+        unset |= {"style", "style_how", "style_chance", "style_beta"}
     return {k: v for k, v in values.items() if k not in unset}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
@@ -27,6 +27,7 @@ from geoseg.received.target import check_target
 _ORIENTING = ("flips", "quarter_turns")
 _LIGHTING = ("brightness", "contrast", "band_brightness", "band_contrast")
 """Settings that need no more than numpy."""
+HISTOGRAM, FOURIER = STYLES = ("histogram", "fourier")
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 """(image (H, W, C) float32, void (H, W) bool, generator) → a new image; void = not valid."""
 
@@ -67,6 +68,18 @@ class Augment:
     """Chance that a sample loses one band, put to its mean: no band should be needed alone."""
     cutout: float = 0.0
     """Share of a tile's side: largest hole without image, which the loss ignores like nodata."""
+    style: Any = None
+    """Scenes in whose looks part of the samples is shown, as those of another season or sensor:
+    folder, glob or list of GeoTIFFs with the same bands, or folder of geoseg.prepare; their labels
+    do not count."""
+    style_how: str = HISTOGRAM
+    """histogram (values of each band are matched to those of a scene) or fourier (amplitudes of the
+    lowest frequencies are swapped, FDA: it moves tones only, not textures)."""
+    style_chance: float = 0.5
+    """Share of samples that get another look; the rest stays as it is."""
+    style_beta: float = 0.01
+    """Share of a sample's frequencies, from the lowest, that fourier swaps: 0.01 to 0.09; more
+    shows seams."""
     target: str | None = None
     """An own augmentation instead of all of these: module:attribute, an albumentations Compose, a
     class or function that makes one, or a function of image and mask; see docs/own.md."""
@@ -77,10 +90,14 @@ class Augment:
         faults = Faults()
         with faults.collect():
             check_target("augment", self.target, self.options)
-        limits = {"rotation": 180.0, "chance": 1.0, "band_dropout": 1.0}
+        _check_style(self, faults)
+        limits = {
+            "rotation": 180.0, "chance": 1.0, "band_dropout": 1.0, "style_chance": 1.0,
+            "style_beta": 0.5,
+        }  # fmt: skip
         below_one = ("contrast", "band_contrast", "curve", "cutout")
         for name, value in vars(self).items():
-            if isinstance(value, bool) or name in ("target", "options"):
+            if isinstance(value, bool) or name in ("target", "options", "style", "style_how"):
                 continue
             highest = limits.get(name)
             if not 0 <= value < float("inf"):
@@ -92,6 +109,16 @@ class Augment:
         faults.raise_if_any()
 
 
+def _check_style(augment: Augment, faults: Faults) -> None:
+    if augment.style_how not in STYLES:
+        faults.add(f"augment.style_how={augment.style_how}: choose from {', '.join(STYLES)}")
+    if augment.style is not None and augment.target is not None:
+        faults.add(
+            "augment.style, augment.target: an own augmentation stands instead of all of geoseg's;"
+            " leave one of them out"
+        )
+
+
 def build(augment: Augment) -> Pipeline:
     """The callable that augments samples; its first call imports albumentations (a second).
 
@@ -101,6 +128,11 @@ def build(augment: Augment) -> Pipeline:
     return Pipeline(augment)
 
 
+STYLELESS: dict[str, Any] = {
+    f.name: f.default for f in fields(Augment) if f.name.startswith("style")
+}
+
+
 class Pipeline:
     """Augments samples: the same sample and seed give the same result in every process.
 
@@ -108,6 +140,8 @@ class Pipeline:
     """
 
     def __init__(self, augment: Augment) -> None:
+        # Looks of other scenes are given to a sample before, by samples.style.
+        augment = replace(augment, **STYLELESS)
         self.augment = augment
         self._compose: Any = None
         self._does_nothing = augment == Augment(chance=augment.chance)

@@ -36,6 +36,12 @@ class Augmentation(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
 
+class Style(Protocol):
+    def __call__(
+        self, image: np.ndarray, valid: np.ndarray, scene: str, random: np.random.Generator
+    ) -> np.ndarray: ...
+
+
 @dataclass
 class _Labelled:
     """A scene and its target, both open."""
@@ -98,16 +104,20 @@ class TrainTiles(TorchDataset[Sample]):
         dataset: Dataset,
         augment: Augmentation | None = None,
         *,
+        style: Style | None = None,
         jitter: bool = True,
         tiles: list[Tile] | None = None,
     ) -> None:
-        """tiles: some of the data set's; by default all of its train split."""
+        """style: looks that samples get before they are augmented.
+
+        tiles: some of the data set's; by default all of its train split.
+        """
         self.tiles = dataset.tiles("train") if tiles is None else tiles
         self.side = sample_side(self.tiles, dataset.tiling.size)
         self._channels = len(dataset.bands)
         self._statistics = dataset.statistics
         self._scenes = OpenScenes(dataset)
-        self._augment = augment
+        self._augment, self._style = augment, style
         self._jitter = jitter
 
     def __getitem__(self, draw: Draw) -> Sample:
@@ -129,6 +139,8 @@ class TrainTiles(TorchDataset[Sample]):
         random = np.random.default_rng(seed)
         look = self.look(number, random)
         scaled = scale(look.image, look.known, self._statistics, out=out)
+        if self._style is not None:
+            scaled = self._style(scaled, look.known, look.scene.name, random)
         if self._augment is None:
             return scaled, look.target
         return self._augment(scaled, look.target, look.known, int(random.integers(2**31)))

@@ -11,7 +11,7 @@ from typing import Any
 import shapely
 
 from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import Dataset, check_whole
+from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import ARCHITECTURES, FOREST, OWN, SERIES_NETWORKS, Model
@@ -66,6 +66,11 @@ def check_own_series(fit: Fit, model: Model, augment: Augment) -> None:
     if augment.target is not None:
         faults.add(
             f"augment.target={augment.target}: of images; series vary as the settings series.* say;"
+            " leave it out"
+        )
+    if augment.style is not None:
+        faults.add(
+            f"augment.style={augment.style}: of images; series vary as the settings series.* say;"
             " leave it out"
         )
     faults.raise_if_any()
@@ -157,22 +162,46 @@ def _first(paths: Sequence[Any]) -> str:
     return ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
 
 
-def find_unlabelled(spec: Any, card: ModelCard, bands: Bands) -> list[Scene]:
+def find_unlabelled(
+    spec: Any, card: ModelCard, bands: Bands, *, key: str = "fit.unlabelled"
+) -> list[Scene]:
     """Scenes with the bands, units and pixel size of a data set.
 
     spec: folder, glob or list of GeoTIFFs. card: of the network that is to be trained.
-    bands: as the data set was told.
+    bands: as the data set was told. key: that names them.
     Raises: InputError with all scenes that do not suit.
     """
     faults = Faults()
     scenes: list[Any] = []
     with faults.collect():
-        for scene in find_scenes(spec, bands):
+        for scene in _scenes_of(spec, bands):
             with faults.collect():
                 scenes.append(check(scene, card).scene)
-    faults.found = [f"fit.unlabelled: {fault}" for fault in faults.found]
+    faults.found = [f"{key}: {fault}" for fault in faults.found]
     faults.raise_if_any()
     return scenes
+
+
+def find_styles(augment: Augment, card: ModelCard, dataset: Dataset) -> list[Scene]:
+    """Scenes whose looks train tiles are to have; none if that is not asked for.
+
+    card: of the network that is to be trained.
+    Raises: InputError with all scenes that do not suit.
+    """
+    if augment.style is None:
+        return []
+    bands = Bands(**dataset.settings["bands"])
+    return find_unlabelled(augment.style, card, bands, key="augment.style")
+
+
+def _scenes_of(spec: Any, bands: Bands) -> Sequence[Any]:
+    """Scenes of files, or those of a data set. Raises: InputError."""
+    if isinstance(spec, str | Path) and (Path(spec) / DESCRIPTION).is_file():
+        found = Dataset.load(spec)
+        if found.reference is not None:
+            raise InputError(f"{spec}: is a data set of dated maps; give one of images")
+        return found.scenes
+    return find_scenes(spec, bands)
 
 
 def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:

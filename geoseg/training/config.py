@@ -79,6 +79,11 @@ class PretrainConfig:
             faults.add(
                 f"augment.target={self.augment.target}: of trainings with labels; leave it out"
             )
+        if self.augment.style is not None:
+            faults.add(
+                f"augment.style={self.augment.style}: of trainings with labels; give these scenes"
+                " in scenes=… as well, to learn from them"
+            )
         if self.model.keep != "encoder":
             faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
         if self.tiling.overlap != Tiling(self.tiling.size).overlap:

@@ -91,6 +91,9 @@ def said(study: TrainingSettings) -> str:
         parts.append(f"label smoothing {loss.label_smoothing:g}")
     if study.augment.target is not None:
         parts.append(f"augmentation {study.augment.target} alone")
+    if study.augment.style is not None:
+        share, how = study.augment.style_chance, study.augment.style_how
+        parts.append(f"{share:.0%} of the samples in looks of other scenes ({how})")
     parts.append(f"batches of {fit.batch_size}, learning rate {fit.peak:g}")
     if fit.encoder_scale != 1:
         parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")

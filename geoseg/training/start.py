@@ -26,6 +26,7 @@ from geoseg.training.checks import (
     check_fit,
     check_own_series,
     check_series,
+    find_styles,
     find_unlabelled,
 )
 from geoseg.training.config import TrainConfig
@@ -104,7 +105,16 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
         bands = Bands(**dataset.settings["bands"])
         with faults.collect():
             unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
-    files = [path for scene in unlabelled for path in scene.paths]
+    styles: list[Scene] = []
+    with faults.collect():
+        if config.augment.style is not None and config.model.name == FOREST:
+            faults.add(
+                f"augment.style={config.augment.style}: a forest sees each pixel once, as it is;"
+                " leave it out"
+            )
+        elif config.augment.style is not None:
+            styles = find_styles(config.augment, card_of(dataset, config.model), dataset)
+    files = [path for scene in [*unlabelled, *styles] for path in scene.paths]
     with faults.collect():
         _check_start(config, files=files)
     faults.raise_if_any()

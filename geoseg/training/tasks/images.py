@@ -26,12 +26,20 @@ from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
 from geoseg.samples.cubes import TrainCubes, ValCubes, collate
 from geoseg.samples.own_augment import own_augment
-from geoseg.samples.tiles import Augmentation, TrainTiles, ValTiles, gather, train_tiles
+from geoseg.samples.style import Styles, read_styles
+from geoseg.samples.tiles import (
+    Augmentation,
+    TrainTiles,
+    ValTiles,
+    gather,
+    sample_side,
+    train_tiles,
+)
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
 from geoseg.training import advice, pixels, recipe, refit
 from geoseg.training.cards import card_of
-from geoseg.training.checks import described
+from geoseg.training.checks import described, find_styles
 from geoseg.training.loop import Task, loading, read_well
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.own import criterion_of
@@ -154,7 +162,10 @@ def make_task(
     val: Any
     together: Any
     if dataset.reference is None:
-        train = TrainTiles(dataset, _augmentation(study), jitter=fit.jitter, tiles=tiles)
+        train = TrainTiles(
+            dataset, _augmentation(study), style=_styles(dataset, study, tiles), jitter=fit.jitter,
+            tiles=tiles,
+        )  # fmt: skip
         val, together, shown = ValTiles(dataset), gather, fit.pictures
     else:
         train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
@@ -205,6 +216,15 @@ def _augmentation(study: TrainingSettings) -> Augmentation:
     if study.augment.target is None:
         return augment_room.build(study.augment)
     return own_augment(study.augment, study.own.augment)
+
+
+def _styles(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> Styles | None:
+    """The looks of other scenes that train tiles get."""
+    scenes = find_styles(study.augment, card_of(dataset, study.model), dataset)
+    if not scenes:
+        return None
+    side = sample_side(tiles, dataset.tiling.size)
+    return read_styles(dataset, scenes, study.augment, tiles=tiles, side=side)
 
 
 def _opening(

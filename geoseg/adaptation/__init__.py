@@ -1,0 +1,1 @@
+"""Adapt trained networks to another place or sensor, without labels."""

@@ -1,0 +1,1 @@
+"""Make rasters of heights out of LiDAR point clouds, to be used as bands."""

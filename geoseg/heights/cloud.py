@@ -1,0 +1,190 @@
+"""Find and read LiDAR point clouds; the only door to laspy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import pyproj
+from pyproj.exceptions import CRSError
+
+from geoseg.errors import Faults, InputError
+from geoseg.scenes.scene import find_files
+
+SUFFIXES = (".las", ".laz")
+CHUNK = 1_000_000
+"""Points that are read at once."""
+STRAY = 0.01
+"""Units by which points may lie outside the bounds in the header: its numbers are rounded."""
+AGAIN = "the file is cut short or damaged: fetch it again"
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """What a file of points says of itself."""
+
+    path: str
+    count: int
+    bounds: tuple[float, float, float, float]
+    """Left, bottom, right, top in units of the CRS."""
+    crs: str
+    """WKT of its horizontal part."""
+    unit: float
+    """Metres of one unit east and north."""
+    unit_z: float
+    """Metres of one unit up."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Some points of a cloud, those that the scanner's operator withheld left out."""
+
+    x: np.ndarray
+    """(N,) float64 in units of the CRS, as y."""
+    y: np.ndarray
+    z: np.ndarray
+    """(N,) float64 in metres."""
+    codes: np.ndarray
+    """(N,) uint8: classes."""
+    intensity: np.ndarray
+    """(N,) uint16."""
+    returns: np.ndarray
+    """(N,) uint8: how many returns the pulse of the point had."""
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+def find_clouds(spec: Any, crs: str | None = None) -> list[Cloud]:
+    """Clouds named by a folder, glob, file or list. crs: of those that do not say theirs.
+
+    Raises: InputError with the faults of all files: no CRS, degrees, no points, damaged …
+    """
+    if find_spec("laspy") is None or find_spec("lazrs") is None:
+        raise InputError(
+            "points: laspy and lazrs, which read LAS and LAZ, are not installed;"
+            " pip install 'geoseg[lidar]'"
+        )
+    faults = Faults()
+    clouds = []
+    for path in find_files(spec, SUFFIXES, "point clouds"):
+        with faults.collect():
+            clouds.append(_read_header(path, crs))
+    faults.raise_if_any()
+    return clouds
+
+
+def _read_header(path: str, crs: str | None) -> Cloud:
+    header = _opened(path)
+    said = _crs_of(path, header, crs)
+    if not header.point_count:
+        raise InputError(f"{path}: has no points; leave it out")
+    numbers = (*header.mins[:2], *header.maxs[:2])
+    left, bottom, right, top = map(float, numbers)
+    if not np.isfinite(numbers).all() or right < left or top < bottom:
+        raise InputError(f"{path}: its header says no sensible bounds ({numbers}); {AGAIN}")
+    across, up = _parts(said)
+    return Cloud(
+        path, int(header.point_count), (left, bottom, right, top), across.to_wkt(),
+        across.axis_info[0].unit_conversion_factor, up.axis_info[-1].unit_conversion_factor,
+    )  # fmt: skip
+
+
+def _opened(path: str) -> Any:
+    """The header of a file. Raises: InputError if it isn't a point cloud."""
+    import laspy
+
+    try:
+        with laspy.open(path) as file:
+            return file.header
+    except Exception as error:  # of laspy, of lazrs, of struct: whatever a damaged header brings
+        raise InputError(
+            f"{path}: can't be opened as a point cloud ({_cause(error)}); expected LAS or LAZ:"
+            " is it cut short?"
+        ) from None
+
+
+def _crs_of(path: str, header: Any, given: str | None) -> pyproj.CRS:
+    """Raises: InputError if there is none, or it is in degrees."""
+    try:
+        found = header.parse_crs()
+    except (CRSError, ValueError, TypeError, KeyError, IndexError, RuntimeError):
+        found = None  # one that nobody understands tells nothing
+    if found is None and given is None:
+        raise InputError(
+            f"{path}: no CRS (coordinate reference system) that can be read; set height.crs=EPSG:…,"
+            " that of its coordinates"
+        )
+    if found is None:
+        try:
+            found = pyproj.CRS.from_user_input(given)
+        except CRSError as error:
+            raise InputError(f"height.crs={given}: no CRS that is known ({error})") from None
+    if _parts(found)[0].is_geographic or _parts(found)[0].is_geocentric:
+        raise InputError(
+            f"{path}: coordinates in degrees or from the Earth's centre ({found.name}); reproject"
+            " it to a CRS in metres first"
+        )
+    return found
+
+
+def _parts(crs: pyproj.CRS) -> tuple[pyproj.CRS, pyproj.CRS]:
+    """The horizontal and the vertical part of a CRS; the same one if it is not made of two."""
+    parts = crs.sub_crs_list if crs.is_compound else [crs]
+    across, up = (_unbound(part) for part in (parts[0], parts[-1]))
+    return across, up
+
+
+def _unbound(crs: pyproj.CRS) -> pyproj.CRS:
+    """Without a way to another CRS that is bound to it."""
+    return crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
+
+
+def read(cloud: Cloud) -> Iterator[Points]:
+    """All points of a cloud, CHUNK at a time.
+
+    Raises: InputError if it is damaged, cut short, or holds points where it says that none are.
+    """
+    import laspy
+
+    found = 0
+    try:
+        with laspy.open(cloud.path) as file:
+            for chunk in file.chunk_iterator(CHUNK):
+                found += len(chunk)
+                yield _points(cloud, chunk)
+    except InputError:
+        raise
+    except Exception as error:  # as of `_opened`
+        raise InputError(
+            f"{cloud.path}: can't be read after {found} of {cloud.count} points"
+            f" ({_cause(error)}); {AGAIN}"
+        ) from None
+    if found != cloud.count:
+        raise InputError(
+            f"{cloud.path}: holds {found} of the {cloud.count} points that it says; {AGAIN}"
+        )
+
+
+def _points(cloud: Cloud, chunk: Any) -> Points:
+    x, y = np.asarray(chunk.x, float), np.asarray(chunk.y, float)
+    left, bottom, right, top = cloud.bounds
+    stray = (x < left - STRAY) | (x > right + STRAY) | (y < bottom - STRAY) | (y > top + STRAY)
+    if stray.any():
+        raise InputError(
+            f"{cloud.path}: holds points outside the bounds that its header says"
+            f" ({x[stray][0]:.2f}, {y[stray][0]:.2f}); {AGAIN}, or have the header written anew"
+        )
+    kept = ~np.asarray(chunk.withheld, bool)
+    values = (
+        x, y, np.asarray(chunk.z, float) * cloud.unit_z, np.asarray(chunk.classification),
+        np.asarray(chunk.intensity), np.asarray(chunk.number_of_returns),
+    )  # fmt: skip
+    return Points(*(part[kept] for part in values))
+
+
+def _cause(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].removesuffix(".")
