@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "geoseg"
 COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
     *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
-    *("export", "evaluate", "sample", "assess", "compare"),
+    *("export", "evaluate", "sample", "assess", "compare", "stress"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")

@@ -34,6 +34,7 @@ SCHEMAS = {
     "crossvalidate": "CrossvalidateConfig",
     "sample": "SampleConfig",
     "assess": "AssessConfig",
+    "stress": "StressConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()
