@@ -35,6 +35,7 @@ SCHEMAS = {
     "sample": "SampleConfig",
     "assess": "AssessConfig",
     "stress": "StressConfig",
+    "explain": "ExplainConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()
