@@ -203,7 +203,7 @@ class Deepest:
                     sizes.pop(name, None)
                     sizes[name] = made.shape[2:].numel()
 
-            return leaves[name].register_forward_hook(hook)  # type: ignore[arg-type]
+            return leaves[name].register_forward_hook(hook)
 
         handles = [watch(name) for name in leaves]
         with torch.inference_mode():
