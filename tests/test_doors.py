@@ -13,7 +13,7 @@ COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
     *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
     *("export", "evaluate", "sample", "assess", "compare"),
-    *("height", "adapt"),
+    *("height", "adapt", "stress", "explain"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")

@@ -12,6 +12,7 @@ GROUPS = {
     "Make maps": ("predict", "mosaic", "vectorize"),
     "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
+    "Judge networks": ("stress", "explain"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 USUAL = {

@@ -134,13 +134,15 @@ def parse(value: Any, key: str = "predict.layers") -> tuple[str, ...]:
     return tuple(name for name in LAYERS if name in names)
 
 
-def qml_of_ramp(ramp: Sequence[str], stops: Sequence[float] = (), *, unit: str = " %") -> str:
-    """QGIS style of a raster of percent: a linear ramp of colours from 0 to 100.
+def qml_of_ramp(
+    ramp: Sequence[str], stops: Sequence[float] = (), *, unit: str = " %", low: int = 0
+) -> str:
+    """QGIS style of a raster of percent: a linear ramp of colours from `low` to 100.
 
     stops: values of the colours; by default equal steps. unit: after the values in the legend.
     """
-    step = 100 / (len(ramp) - 1)
-    values = stops or [number * step for number in range(len(ramp))]
+    step = (100 - low) / (len(ramp) - 1)
+    values = stops or [low + number * step for number in range(len(ramp))]
     items = "\n".join(
         f'     <item value="{value:g}" color="{color}" alpha="255" label="{value:g}{unit}"/>'
         for value, color in zip(values, ramp, strict=True)
@@ -149,10 +151,10 @@ def qml_of_ramp(ramp: Sequence[str], stops: Sequence[float] = (), *, unit: str =
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
         '<qgis version="3.22" styleCategories="Symbology">\n <pipe>\n'
         '  <rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1"'
-        ' classificationMin="0" classificationMax="100">\n'
+        f' classificationMin="{low}" classificationMax="100">\n'
         "   <rastershader>\n"
         '    <colorrampshader colorRampType="INTERPOLATED" classificationMode="1" clip="0"'
-        ' minimumValue="0" maximumValue="100">\n'
+        f' minimumValue="{low}" maximumValue="100">\n'
         f"{items}\n"
         f'     <rampLegendSettings minimumLabel="" maximumLabel="" prefix="" suffix="{unit}"'
         ' direction="0" orientation="2" useContinuousLegend="1"/>\n'

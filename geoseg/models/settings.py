@@ -207,12 +207,17 @@ class OwnTarget:
     never import code by themselves: it must be named again."""
 
 
+LATER = ("haze", "shadow", "stripes", "shift", "resolution")
+"""Augmentations that trainings of before knew nothing of."""
+
+
 def without_unset(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings without target, options and weights_bands where they name nothing: those of before
-    had none of them."""
+    """Settings without target, options, weights_bands and later augmentations where they name
+    nothing: those of before had none of them."""
     unset = {"weights_bands"} if values.get("weights_bands") is None else set()
     if values.get("target") is None:
         unset |= {"target", "options"}
     if values.get("style") is None:  # of the augmentation
         unset |= {"style", "style_how", "style_chance", "style_beta"}
+    unset |= {key for key in LATER if values.get(key) == 0}
     return {k: v for k, v in values.items() if k not in unset}

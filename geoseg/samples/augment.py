@@ -23,11 +23,14 @@ from geoseg.errors import Faults
 from geoseg.geo.legend import IGNORED
 from geoseg.received.keys import OPTIONS
 from geoseg.received.target import check_target
+from geoseg.samples.corruptions import Conditions, Levels, View, corrupted
 
 _ORIENTING = ("flips", "quarter_turns")
 _LIGHTING = ("brightness", "contrast", "band_brightness", "band_contrast")
 """Settings that need no more than numpy."""
 HISTOGRAM, FOURIER = STYLES = ("histogram", "fourier")
+SUFFERED = ("shift", "resolution", "shadow", "haze", "stripes")
+"""Settings that are kinds of corruptions, in the order of light on its way to the file."""
 Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 """(image (H, W, C) float32, void (H, W) bool, generator) → a new image; void = not valid."""
 
@@ -45,7 +48,8 @@ class Augment:
     scale: float = 0.0
     """Share: 0.25 zooms by 1/1.25 to 1.25, for objects of other sizes and images of other GSD."""
     chance: float = 0.5
-    """Share of samples that get each of: rotation and scale, cutout, blur, curve, noise.
+    """Share of samples that get each of: rotation and scale, cutout, blur, curve, noise, and what
+    geoseg.stress does.
 
     The first and the third soften the image, so part of the samples must stay as sharp as
     what `predict` will see.
@@ -66,6 +70,17 @@ class Augment:
     """Pixels: largest sigma of a Gaussian blur (optics, motion, resampled orthophotos)."""
     band_dropout: float = 0.0
     """Chance that a sample loses one band, put to its mean: no band should be needed alone."""
+    haze: float = 0.0
+    """Largest strength of haze, thicker here than there; this and the next four as geoseg.stress
+    has them (docs/stress.md)."""
+    shadow: float = 0.0
+    """Largest strength of shadows over parts of the tile."""
+    stripes: float = 0.0
+    """Largest strength of columns that are brighter or darker than they should be."""
+    shift: float = 0.0
+    """Largest strength of bands that lie apart."""
+    resolution: float = 0.0
+    """Largest strength of coarser pixels."""
     cutout: float = 0.0
     """Share of a tile's side: largest hole without image, which the loss ignores like nodata."""
     style: Any = None
@@ -95,6 +110,7 @@ class Augment:
             "rotation": 180.0, "chance": 1.0, "band_dropout": 1.0, "style_chance": 1.0,
             "style_beta": 0.5,
         }  # fmt: skip
+        limits |= dict.fromkeys(SUFFERED, 1.0)
         below_one = ("contrast", "band_contrast", "curve", "cutout")
         for name, value in vars(self).items():
             if isinstance(value, bool) or name in ("target", "options", "style", "style_how"):
@@ -208,7 +224,7 @@ def _oriented(
 
 
 def _compose(augment: Augment) -> Any:
-    """What follows mirroring and turning, in order: warp, holes, optics, light, sensor."""
+    """What follows mirroring and turning, in order: warp, holes, weather, optics, light."""
     a = augment
     own = _transforms()
     A = own.albumentations
@@ -233,6 +249,11 @@ def _compose(augment: Augment) -> Any:
                 p=a.chance,
             )
         )
+    steps += [
+        own.Radiometric(partial(suffered, kind, getattr(a, kind)), p=a.chance)
+        for kind in SUFFERED
+        if getattr(a, kind)
+    ]
     if a.blur:
         steps.append(own.Radiometric(partial(blurred, a.blur), p=a.chance))
     if a.brightness or a.contrast or a.band_brightness or a.band_contrast:
@@ -244,6 +265,17 @@ def _compose(augment: Augment) -> Any:
     if a.band_dropout:
         steps.append(own.Radiometric(without_a_band, p=a.band_dropout))
     return A.Compose(steps)
+
+
+def suffered(
+    kind: str, limit: float, image: np.ndarray, void: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """A corruption of a strength up to `limit`."""
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    view = View(planes, ~void, np.zeros(void.shape, np.uint8))
+    strength = float(generator.uniform(0, limit))
+    made = corrupted(kind, view, strength, Conditions(Levels(), generator, generator))
+    return np.ascontiguousarray(made.image.transpose(1, 2, 0))
 
 
 def blurred(

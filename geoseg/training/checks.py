@@ -25,7 +25,7 @@ from geoseg.training.settings import Fit
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
-IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled")
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial")
 """Settings of the training loop that series have no part for."""
 
 
@@ -90,6 +90,11 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
             )
     if fit.unlabelled is not None:
         faults.add("fit.unlabelled: a forest learns from labels alone; leave it out")
+    if fit.adversarial:
+        faults.add(
+            f"fit.adversarial={fit.adversarial:g}: a forest has no gradients to perturb tiles by;"
+            " leave it out"
+        )
     if fit.baseline != "none":
         faults.add(f"fit.baseline={fit.baseline}: this run is that forest; leave it out")
     if (fit.devices or 1) * fit.nodes > 1 or launch.place().count > 1:

@@ -137,6 +137,8 @@ class Loss:
 ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures", "baseline")
 """Settings of Fit that say where a training runs and what it shows, not what comes out: it may go
 on with others."""
+ADVERSARIAL = ("adversarial", "epsilon", "adversarial_steps")
+"""Settings of Fit of perturbed training, which mean nothing without the first."""
 LENGTHS = ("epochs", "max_minutes", "patience")
 """Settings of Fit that end a training: one that is to last longer goes on."""
 
@@ -203,6 +205,13 @@ class Fit:
     """Of their loss beside that of the labels, once it has risen over the first 30 %."""
     confidence: float = 0.9
     """Probability from which the teacher's class of an unlabelled pixel is taken for true."""
+    adversarial: float = 0.0
+    """Share of the tiles of each step that are perturbed by the network's own gradient, so that it
+    learns to withstand attacks; takes a pass forward and back more for these."""
+    epsilon: float = 0.03
+    """Largest change of a value by that, in standard deviations of its band."""
+    adversarial_steps: int = 1
+    """Steps of that: 1 = FGSM from a random start (Wong et al. 2020), more = PGD."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
     among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
@@ -283,7 +292,16 @@ class Fit:
         for name in ("warmup", "average", "swa", "hard"):
             if not 0 <= getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1)")
-        for name in ("balance", "confidence"):
+        if self.adversarial_steps < 1:
+            faults.add(f"fit.adversarial_steps={self.adversarial_steps}: must be at least 1")
+        if not 0 < self.epsilon < math.inf:
+            faults.add(f"fit.epsilon={self.epsilon}: must be above 0, in standard deviations")
+        if self.adversarial and self.unlabelled is not None:
+            faults.add(
+                "fit.adversarial: not together with fit.unlabelled, whose tiles are changed"
+                " already; leave one of them out"
+            )
+        for name in ("balance", "confidence", "adversarial"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")
         for name, share in (

@@ -36,6 +36,8 @@ SCHEMAS = {
     "assess": "AssessConfig",
     "height": "HeightConfig",
     "adapt": "AdaptConfig",
+    "stress": "StressConfig",
+    "explain": "ExplainConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()

@@ -360,7 +360,7 @@ def test_configuration_files_say_what_they_do():
     assert load("light") != load("strong")
     assert load("light").rotation == load("light").blur == 0  # cheap: nothing resampled
     own = ("target", "options")  # name other code
-    assert all(getattr(load("strong"), f.name) for f in fields(Augment) if f.name not in own)
+    assert all(getattr(load("robust"), f.name) for f in fields(Augment) if f.name not in own)
 
 
 def test_an_unknown_key_is_refused():

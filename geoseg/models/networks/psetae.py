@@ -41,6 +41,13 @@ class PSETAE(SeriesNetwork):
         return self.classifier(self.time(features, valid.any(2), days))
 
 
+class Weigh(nn.Module):
+    """`attention_weights`, where those who explain a network can look at them."""
+
+    def forward(self, scores: Tensor, valid: Tensor) -> Tensor:
+        return attention_weights(scores, valid)
+
+
 class TemporalAttention(nn.Module):
     """TAE: dates (N, T, C) to one feature vector (N, C)."""
 
@@ -55,6 +62,7 @@ class TemporalAttention(nn.Module):
             Dense(heads * width, width), Dense(width, width), nn.Dropout(dropout)
         )
         self.after = nn.LayerNorm(width)
+        self.weigh = Weigh()
         for layer in (self.queries, self.keys):
             nn.init.normal_(layer.weight, std=(2 / keys) ** 0.5)
 
@@ -65,7 +73,7 @@ class TemporalAttention(nn.Module):
         mean = (x * valid.unsqueeze(-1)).sum(1) / valid.sum(1, keepdim=True).clamp_min(1)
         query = self.master(self.queries(mean)).unflatten(-1, (self.heads, -1))
         scores = dot_products(query, self.keys, x)
-        weights = attention_weights(scores / query.shape[-1] ** 0.5, valid)
+        weights = self.weigh(scores / query.shape[-1] ** 0.5, valid)
         return self.after(self.out((weights.to(x.dtype) @ x).flatten(1)))
 
 

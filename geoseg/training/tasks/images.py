@@ -41,6 +41,7 @@ from geoseg.training import advice, pixels, recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described, find_styles
 from geoseg.training.loop import Task, loading, read_well
+from geoseg.training.objectives.adversarial import Adversarial
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.supervised import Objective, Supervised
@@ -179,6 +180,8 @@ def make_task(
         pixels.begin(network, train, study, counts, names)
     spent = (time.monotonic() - began) / 60
     lesson: Objective = Supervised(criterion)
+    if fit.adversarial:
+        lesson = Adversarial(criterion, fit, autocast=fabric.autocast)
     if unlabelled:
         if part < 2:
             raise InputError(

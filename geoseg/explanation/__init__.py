@@ -1,0 +1,1 @@
+"""What a network goes by: bands, dates and places."""

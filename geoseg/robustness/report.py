@@ -1,0 +1,88 @@
+"""Write what stress did to a network as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from geoseg import __version__
+from geoseg.outputs.page import write_page
+from geoseg.prediction.network import TrainedNetwork
+from geoseg.robustness.settings import GRADIENT, PATCH, UNIVERSAL, StressSettings
+from geoseg.robustness.tally import ATTACK, NATURAL, WORST, Figures, Row
+from geoseg.samples.corruptions import MEANINGS
+
+ATTACKS = {
+    "fgsm": "one step of full size (Goodfellow et al. 2015)",
+    "pgd": "many small steps (Madry et al. 2018)",
+    "segpgd": "many steps, first where the map is right (Gu et al. 2022)",
+    "cospgd": "many steps, weighed by likeness to the label (Agnihotri et al. 2024)",
+    WORST: "tile by tile the one that leaves the fewest right pixels",
+    UNIVERSAL: "one change for all tiles",
+    PATCH: "a square in the middle; what it hides does not count",
+}
+assert set(GRADIENT) < set(ATTACKS)
+
+
+class Found(Protocol):
+    """What the page shows."""
+
+    @property
+    def network(self) -> TrainedNetwork: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def tiles(self) -> int: ...
+    @property
+    def settings(self) -> StressSettings: ...
+    @property
+    def runs(self) -> dict[str, Figures]: ...
+    @property
+    def notes(self) -> tuple[str, ...]: ...
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def clean(self) -> Row: ...
+    def worst_kinds(self) -> list[tuple[str, Row]]: ...
+    def pairs(self) -> list[dict[str, Any]]: ...
+
+
+def write(path: Path, made: Found) -> None:
+    """Write the page beside the pictures that it shows. Raises: InputError."""
+    folder = path.parent
+    run = next(iter(made.runs.values()))
+    card = made.network.card
+    content = {
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "version": __version__,
+        "made": made,
+        "clean": made.clean,
+        "worst": made.worst_kinds(),
+        "names": card.legend.names,
+        "colors": [one.color for one in card.legend.classes],
+        "nature": [_block(run, kind, MEANINGS[kind]) for kind in run.kinds(NATURAL)],
+        "attacks": [_block(run, kind, ATTACKS[kind]) for kind in run.kinds(ATTACK)],
+        "pairs": made.pairs() if len(made.runs) > 1 else [],
+        "units": [
+            (band, [f"{epsilon * std:.3g}" for epsilon in made.settings.epsilon])
+            for band, std in zip(card.bands, card.statistics.std, strict=True)
+        ],
+        "curves": _uri(folder / "curves.png"),
+        "calibration": _uri(folder / "calibration.png"),
+        "places": [
+            (kind, what, _uri(folder / "places" / f"{kind}.png")) for kind, what in made.places
+        ],
+    }
+    write_page(path, "geoseg.robustness", "stress.html", content)
+
+
+def _block(run: Figures, kind: str, meaning: str) -> dict[str, Any]:
+    return {"kind": kind, "meaning": meaning, "rows": run.curve(kind)}
+
+
+def _uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,279 @@
+"""Stress a network and write figures, curves, places and a page."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from geoseg import __version__
+from geoseg.dataset import samples as seriesset
+from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
+from geoseg.errors import Faults
+from geoseg.geo import raster
+from geoseg.models.settings import FOREST
+from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.csv_cells import cell
+from geoseg.outputs.files import clearing, replacing, write_json
+from geoseg.outputs.lock import alone
+from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.summary import Summary
+from geoseg.prediction.network import TrainedNetwork
+from geoseg.robustness import report
+from geoseg.robustness.settings import StressSettings
+from geoseg.robustness.tally import ATTACK, NATURAL, WORST, Figures, Row
+from geoseg.samples.fitted import fitted, some_tiles
+
+REPORT, RECORD, TABLE = "stress.html", "stress.json", "stress.csv"
+CURVES, CALIBRATION, PLACES = "curves.png", "calibration.png", "places"
+PRODUCTS = (REPORT, RECORD, TABLE, CURVES, CALIBRATION, PLACES)
+RUN, AGAINST = "run", "against"
+
+
+@dataclass(frozen=True)
+class Stressed:
+    """What came out."""
+
+    network: TrainedNetwork
+    dataset: str
+    split: str
+    tiles: int
+    settings: StressSettings
+    runs: dict[str, Figures]
+    """run and, where there is one beside it, against."""
+    notes: tuple[str, ...]
+    places: tuple[tuple[str, str], ...] = ()
+    """Name of a kind and what was done; its picture is places/<kind>.png."""
+
+    @property
+    def clean(self) -> Row:
+        return self.runs[RUN].clean
+
+    def worst_kinds(self) -> list[tuple[str, Row]]:
+        """Kinds of nature at their strongest, the most harmful first."""
+        run = self.runs[RUN]
+        ends = [(kind, run.curve(kind)[-1]) for kind in run.kinds(NATURAL)]
+        return sorted(ends, key=lambda pair: pair[1].scores.miou)
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """Overall accuracy before and after, of each run: the table of the two trainings.
+
+        After: the worst attack of each ε, and the mean over nature's kinds at their strongest.
+        """
+        rows = []
+        for name, run in self.runs.items():
+            after: dict[str, float] = {}
+            for epsilon in self.settings.epsilon:
+                found = run.get(ATTACK, WORST, epsilon)
+                if found is not None:
+                    after[f"worst attack, ε = {epsilon:g}"] = found.scores.overall_accuracy
+            ends = [run.curve(kind)[-1].scores.overall_accuracy for kind in run.kinds(NATURAL)]
+            if ends:
+                after["nature at its strongest (mean)"] = float(np.mean(ends))
+            rows.append({"name": name, "before": run.clean.scores.overall_accuracy, "after": after})
+        return rows
+
+
+@alone("stress", "out")
+def stress(
+    network: TrainedNetwork,
+    dataset: str | Path,
+    out: str | Path,
+    *,
+    split: str = "test",
+    settings: StressSettings | None = None,
+    against: TrainedNetwork | None = None,
+    overwrite: bool = False,
+) -> Summary:
+    """Measure how scores and calibration fall when tiles are made worse or attacked.
+
+    against: another network of the same classes, measured on the same tiles.
+    Returns: what came out, as a text for people.
+    Raises: InputError before the work if something does not suit, or `out` is of other settings.
+    """
+    settings, folder = settings or StressSettings(), Path(out)
+    networks = {RUN: network} | ({} if against is None else {AGAINST: against})
+    _check(networks, dataset, split, settings)
+    loaded = Dataset.load(dataset)
+    faults = Faults()
+    for one in networks.values():
+        with faults.collect():
+            fitted(loaded, one.card)
+    faults.raise_if_any()
+    tiles = some_tiles(loaded, split, settings.tiles, settings.seed)
+    files = [Path(dataset) / DESCRIPTION, Path(dataset) / TILES]
+    files += [loaded.target(name) for name in sorted({tile.scene for tile in tiles})]
+    claimed = {
+        "networks": [one.hash for one in networks.values()],
+        "dataset": str(dataset),
+        "split": split,
+        "stress": asdict(settings),
+        "inputs": [fingerprint(path) for path in files if path.is_file()],
+    }
+    if _is_made(folder, claimed):
+        summary = Summary()
+        summary.note(f"{out}: already made of this with these settings; nothing to do")
+        return summary
+    before = read_claim(folder, command="stress") or {}
+    follows = before | {"inputs": None} == claimed | {"inputs": None}
+    claim(folder, claimed, command="stress", products=PRODUCTS, overwrite=overwrite or follows)
+    with clearing(folder, PRODUCTS), raster.environment():
+        made = _measured(networks, loaded, tiles, split, settings, folder)
+        _write(made, folder)
+    written = [folder / name for name in PRODUCTS[:-1]]
+    written += sorted((folder / PLACES).glob("*.png"))
+    note_made(folder, stamps(folder, written), command="stress")
+    return summary_of(made, folder)
+
+
+def _is_made(folder: Path, claimed: dict[str, Any]) -> bool:
+    if read_claim(folder, command="stress") != claimed:
+        return False
+    made = read_made(folder, command="stress")
+    return bool(made) and not broken(folder, made)
+
+
+def _check(
+    networks: dict[str, TrainedNetwork], dataset: str | Path, split: str, settings: StressSettings
+) -> None:
+    faults = Faults()
+    for key, network in networks.items():
+        name = "checkpoint" if key == RUN else key
+        if network.others:
+            faults.add(f"{name}: one network is stressed at a time; give one, or the other against")
+        if network.card.series is not None:
+            faults.add(
+                f"{name} {network.source}: a network for series; geoseg.stress is for networks for"
+                " images"
+            )
+        elif network.card.model.name == FOREST and settings.wanted:
+            faults.add(
+                f"stress.attacks: {network.source} is a forest, which has no gradients to attack it"
+                " by; leave them out"
+            )
+    if not faults.found and seriesset.unit_of(dataset) is not None:
+        faults.add(
+            f"dataset={dataset}: one of series; give the folder of geoseg.prepare that the network"
+            " was trained on, or one like it"
+        )
+    if split not in ("train", "val", "test"):
+        faults.add(f"split={split}: choose from train, val, test")
+    if len(networks) > 1:
+        one, two = (network.card.legend for network in networks.values())
+        if (one.codes, one.names) != (two.codes, two.names):
+            faults.add(
+                f"against: knows {', '.join(two.names)}, the run {', '.join(one.names)}; compare"
+                " networks of the same classes"
+            )
+    if not settings.kinds and not settings.wanted:
+        faults.add("stress.kinds, stress.attacks: both are empty; nothing is left to be done")
+    faults.raise_if_any()
+
+
+def _measured(
+    networks: dict[str, TrainedNetwork],
+    dataset: Dataset,
+    tiles: list[Any],
+    split: str,
+    settings: StressSettings,
+    folder: Path,
+) -> Stressed:
+    # Only here torch loads: what could be wrong without it has been said.
+    from geoseg.robustness.measure import Bench, measure
+    from geoseg.robustness.places import write_places
+
+    notes: list[str] = []
+    benches = {name: Bench(one, dataset, tiles, settings) for name, one in networks.items()}
+    network, bench = networks[RUN], benches[RUN]
+    left_out = [kind for kind in settings.kinds if kind not in bench.kinds]
+    if left_out:
+        notes.append(f"left out, as there is one band: {', '.join(left_out)}")
+    names = network.card.legend.names
+    runs = {name: Figures(measure(one).rows(names)) for name, one in benches.items()}
+    places = write_places(bench, folder / PLACES, [*bench.kinds])
+    return Stressed(
+        network, str(dataset.folder), split, len(tiles), settings, runs, tuple(notes), places
+    )
+
+
+def _write(made: Stressed, folder: Path) -> None:
+    from geoseg.robustness.curves import draw_calibration, draw_scores
+
+    colors = {one.name: one.color for one in made.network.card.legend.classes}
+    draw_scores(made.runs, folder / CURVES, colors=colors)
+    draw_calibration(made.runs, folder / CALIBRATION)
+    _write_table(folder / TABLE, made.runs)
+    write_json(folder / RECORD, record(made))
+    report.write(folder / REPORT, made)
+
+
+def _write_table(path: Path, runs: dict[str, Figures]) -> None:
+    rows = [{"run": name} | row.to_dict() for name, run in runs.items() for row in run.rows]
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([cell(name) for name in rows[0]])
+        for row in rows:
+            writer.writerow(["" if value is None else value for value in row.values()])
+
+
+def record(made: Stressed) -> dict[str, Any]:
+    """Everything that was found, as JSON values."""
+    card = made.network.card
+    return {
+        "version": __version__,
+        "checkpoint": str(made.network.source),
+        "dataset": made.dataset,
+        "split": made.split,
+        "tiles": made.tiles,
+        "stress": asdict(made.settings),
+        "epsilon_in_units_of_the_bands": {
+            band: [round(epsilon * std, 6) for epsilon in made.settings.epsilon]
+            for band, std in zip(card.bands, card.statistics.std, strict=True)
+        },
+        "notes": list(made.notes),
+        "before_and_after": made.pairs(),
+        "runs": {name: [row.to_dict() for row in run.rows] for name, run in made.runs.items()},
+    }
+
+
+def summary_of(made: Stressed, folder: Path) -> Summary:
+    summary = Summary()
+    run = made.runs[RUN]
+    shown = f"{made.tiles} tiles of {made.split}"
+    strengths = _strengths(run, NATURAL)
+    if strengths:
+        header = ["mIoU by strength", "0", *(f"{value:g}" for value in strengths), "ECE at the end"]
+        rows = [_line(run, kind) for kind, _ in made.worst_kinds()]
+        summary.table(f"What nature and cameras do, {shown}", header, rows)
+    attacks = [kind for kind in run.kinds(ATTACK) if kind != "patch"]
+    if attacks:
+        header = ["mIoU by ε", "0", *(f"{e:g}" for e in made.settings.epsilon), "ECE at the end"]
+        summary.table(f"Attacks, {shown}", header, [_line(run, kind) for kind in attacks])
+    if len(made.runs) > 1:
+        pairs = made.pairs()
+        header = ["overall accuracy", "before", *pairs[0]["after"]]
+        rows = [
+            [pair["name"], f"{pair['before']:.3f}", *(f"{v:.3f}" for v in pair["after"].values())]
+            for pair in pairs
+        ]
+        summary.table("Two trainings", header, rows)
+    summary.notes(made.notes)
+    summary.note(f"report: {folder / REPORT} (open it in a browser); figures: {folder / TABLE}")
+    return summary
+
+
+def _strengths(run: Figures, family: str) -> list[float]:
+    kinds = run.kinds(family)
+    return run.strengths(kinds[0]) if kinds else []
+
+
+def _line(run: Figures, kind: str) -> Sequence[str]:
+    rows = run.curve(kind)
+    return [kind, *(f"{row.scores.miou:.3f}" for row in rows), f"{rows[-1].ece:.3f}"]

@@ -1,0 +1,48 @@
+"""Show the tiles of a data set to a trained network as its own training did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.errors import Faults, InputError
+from geoseg.models import suitability
+from geoseg.models.card import ModelCard
+
+
+def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
+    """The data set with the network's bands in the network's order, scaled as in its training.
+
+    Raises: InputError with all that does not suit: classes, bands, pixel size, units.
+    """
+    faults = Faults()
+    own, other = card.legend, dataset.legend
+    if (own.codes, own.names) != (other.codes, other.names):
+        faults.add(
+            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
+            f" {', '.join(own.names)}; give labels of the network's classes"
+        )
+    scenes = []
+    for scene in dataset.scenes:
+        with faults.collect():
+            scenes.append(suitability.fit(scene, card))
+    faults.raise_if_any()
+    return replace(dataset, scenes=tuple(scenes), statistics=card.statistics)
+
+
+def some_tiles(dataset: Dataset, split: str, most: int, seed: int = 0) -> list[Tile]:
+    """Labelled tiles of a split, at most so many, drawn alike from all; 0 = all.
+
+    Raises: InputError if there are none.
+    """
+    tiles = [tile for tile in dataset.tiles(split) if sum(tile.counts)]
+    if not tiles:
+        raise InputError(
+            f"split={split}: {dataset.folder} has no labelled tile of it; choose another"
+        )
+    if not most or len(tiles) <= most:
+        return tiles
+    chosen = np.random.default_rng(seed).choice(len(tiles), most, replace=False)
+    return [tiles[number] for number in sorted(chosen)]

@@ -1,0 +1,68 @@
+"""Stress a network: scores by haze, shadow, noise, clouds and more, and by attacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from geoseg.commands.run import run
+from geoseg.errors import Faults
+from geoseg.models.settings import OwnTarget
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.robustness.settings import StressSettings
+from geoseg.robustness.stress import stress
+
+
+@dataclass
+class StressConfig:
+    """Find out what a network's maps are worth when images are worse than those of the training."""
+
+    checkpoint: Any = None
+    """Run folder or weights (.safetensors) of geoseg.train; none = the demo's."""
+    dataset: str | None = None
+    """Folder of geoseg.prepare with labels that no training has seen."""
+    split: str = "test"
+    """Split that is looked at: test, val or train."""
+    against: Any = None
+    """Another run or weights of the same classes, measured on the same tiles: with and without
+    perturbed training, say."""
+    out: str | None = None
+    """Folder for stress.html, stress.json, stress.csv, curves.png, calibration.png and places/."""
+    stress: StressSettings = field(default_factory=StressSettings)
+    predict: InferenceSettings = field(default_factory=InferenceSettings)
+    model: OwnTarget = field(default_factory=OwnTarget)
+    overwrite: bool = False
+    """Replace an output of other settings."""
+
+
+def main(cfg: StressConfig) -> None:
+    checkpoint, dataset, out = cfg.checkpoint, cfg.dataset, cfg.out
+    if checkpoint is None and dataset is None:
+        checkpoint, dataset = "runs/demo", "data/demo/dataset"
+        out = out or "reports/demo/stress"
+    faults = Faults()
+    for name, value, example in (
+        ("checkpoint", checkpoint, "<run folder or .safetensors>"),
+        ("dataset", dataset, "<folder of geoseg.prepare>"),
+        ("out", out, "<folder>"),
+    ):
+        if value is None:
+            faults.add(f"{name}: none given; set {name}={example}")
+    faults.raise_if_any()
+    network = other = None
+    with faults.collect():
+        network = TrainedNetwork.open(checkpoint, cfg.predict, model=cfg.model.target)
+    with faults.collect():
+        if cfg.against is not None:
+            other = TrainedNetwork.open(cfg.against, cfg.predict)
+    faults.raise_if_any()
+    assert network is not None
+    made = stress(
+        network, str(dataset), str(out),
+        split=cfg.split, settings=cfg.stress, against=other, overwrite=cfg.overwrite,
+    )  # fmt: skip
+    print(made)
+
+
+if __name__ == "__main__":
+    run("stress", StressConfig, main)
