@@ -13,6 +13,7 @@ COMMANDS = {
     *("demo", "prepare", "prepare_series", "train", "crossvalidate"),
     *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
     *("export", "evaluate", "sample", "assess", "compare"),
+    *("suggest", "refine"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")

@@ -12,6 +12,7 @@ GROUPS = {
     "Make maps": ("predict", "mosaic", "vectorize"),
     "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
+    "Mend maps": ("suggest", "refine"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 USUAL = {

@@ -246,7 +246,7 @@ def _check_encoding(encoding: str | None) -> None:
 
 def _choose_layer(path: str, name: str | None, key: str) -> str:
     """The name of the layer to read. Raises: InputError if it isn't there or none was chosen."""
-    layers, queries = _layers(path, name)
+    layers, _ = _layers(path, name)
     if name is None:
         if len(layers) > 1:
             raise InputError(f"{path}: {len(layers)} layers ({', '.join(layers)}); set {key}=…")
@@ -291,7 +291,7 @@ def _layers(path: str, name: str | None = None) -> tuple[list[str], list[str]]:
 
 
 def layer_names(path: str) -> list[str]:
-    """Layers with geometries of a vector file. Raises: InputError if it has none, or can't be read."""
+    """Layers of a vector file that have geometries. Raises: InputError if there is none."""
     if path.lower().endswith(geoparquet.SUFFIXES):
         return [Path(path).stem]
     return _layers(path)[0]

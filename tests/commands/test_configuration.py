@@ -34,6 +34,8 @@ SCHEMAS = {
     "crossvalidate": "CrossvalidateConfig",
     "sample": "SampleConfig",
     "assess": "AssessConfig",
+    "suggest": "SuggestConfig",
+    "refine": "RefineConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()

@@ -92,7 +92,7 @@ def test_what_is_wrong_is_said_in_one_sentence_each(tmp_path):
     write_layers(
         tmp_path / "n.gpkg", {"a": Table({"kind": ["forest"]}, np.array([point]), GRID.crs)}
     )
-    with pytest.raises(InputError, match="no column `class`.*it has kind"):
+    with pytest.raises(InputError, match=r"no column `class`.*it has kind"):
         Corrections.read(tmp_path / "n.gpkg", maps.LEGEND)
 
 
@@ -103,7 +103,7 @@ def test_corrections_outside_are_told_and_all_outside_refused(tmp_path):
     assert "1 of 2 corrections lie outside the maps" in note
     assert "drawn 2" in note
     path = drawn(tmp_path / "d.gpkg", [far], ["field"])
-    with pytest.raises(InputError, match="lie outside the maps.*CRS"):
+    with pytest.raises(InputError, match=r"lie outside the maps.*CRS"):
         Corrections.read(path, maps.LEGEND).check({"a": GRID}, "maps")
 
 
