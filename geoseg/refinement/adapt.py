@@ -66,7 +66,7 @@ def check(network: TrainedNetwork) -> None:
 def adaptable(network: nn.Module) -> list[nn.Parameter]:
     """What learns: the last layer, the norms outside the encoder, the last layer of the pixels."""
     named = dict(network.named_modules())
-    encoder = {id(module) for module in named["network"].encoder.modules()}  # type: ignore[union-attr, operator]
+    encoder = {id(named[name]) for name in named if name.startswith("network.encoder")}
     norms = [m for m in named.values() if isinstance(m, NORMS) and id(m) not in encoder]
     heads = [
         module
@@ -149,7 +149,7 @@ class Adapter:
                     moved = (old.exp() * (old - new)).sum(dim=1)
                     loss = (given[0] * weights).sum() + self._settings.pull * (moved * held).sum()
                     optimizer.zero_grad()
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
                     optimizer.step()
             return logits.detach().float(), steps
         finally:
@@ -190,7 +190,7 @@ def _kept(network: Any, images: Tensor) -> Iterator[None]:
     encoder.forward = once
     if path is not None:
         features = path.features(images)
-        path.features = lambda _: features  # type: ignore[method-assign]
+        path.features = lambda images: features  # type: ignore[method-assign]
     try:
         yield
     finally:

@@ -84,7 +84,7 @@ class OldMaps:
         return cls(path, record, settings if isinstance(settings, dict) else {}, done)
 
     def of(self, scenes: Sequence[Scene]) -> list[OldMap]:
-        """The maps of scenes. Raises: InputError for those that have none, or one of another grid."""
+        """The maps of scenes. Raises: InputError for one without, or with that of another grid."""
         faults = Faults()
         found = []
         for scene in scenes:
