@@ -15,6 +15,7 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,13 @@ def iou(codes: np.ndarray, truth: np.ndarray, code: int) -> float:
 
 def session(
     old: OldMap, inputs: Inputs, out: Path, *, clicks: int, settings: Refining
-) -> list[dict[str, Any]]:
-    """Figures after each click."""
+) -> Iterator[dict[str, Any]]:
+    """Figures after each click, and before the first."""
     truth, grid, legend = truth_of(old), old.scene.grid, old.map.legend
     building = legend.code_of("building")
     predicted = codes = read(old.paths[0])
     done: list[tuple[int, int]] = []
-    rows: list[dict[str, Any]] = [{"clicks": 0, "iou": iou(codes, truth, building)}]
+    yield {"clicks": 0, "iou": iou(codes, truth, building)}
     reach = settings.reach or inputs.tiling.size // 2
     path = out / "clicks.gpkg"
     for number in range(1, clicks + 1):
@@ -99,19 +100,26 @@ def session(
         marked[tuple(np.array(done).T)] = False
         far = distance_transform_edt(marked) > reach
         moved = codes != predicted
-        rows.append(
-            {
-                "clicks": number,
-                "iou": iou(codes, truth, building),
-                "clicked_right": float(np.mean([codes[p] == truth[p] for p in done])),
-                "far": int(far.sum()),
-                "far_changed": float(moved[far].mean()) if far.any() else 0.0,
-                "changed": float(moved.mean()),
-                "cpu_seconds": seconds,
-                "seconds": wall,
-            }
-        )
-    return rows
+        yield {
+            "clicks": number,
+            "iou": iou(codes, truth, building),
+            "clicked_right": float(np.mean([codes[p] == truth[p] for p in done])),
+            "far": int(far.sum()),
+            "far_changed": float(moved[far].mean()) if far.any() else 0.0,
+            "changed": float(moved.mean()),
+            "cpu_seconds": seconds,
+            "seconds": wall,
+        }
+
+
+def tell(row: dict[str, Any], first: dict[str, Any]) -> None:
+    """Print the figures after a click."""
+    print(
+        f"{row['clicks']:>6} {row['iou']:>16.3f} {row['iou'] - first['iou']:>+7.3f}"
+        f" {row.get('clicked_right', 1):>14.0%} {row.get('far_changed', 0):>12.2%}"
+        f" {row.get('changed', 0):>12.2%} {row.get('cpu_seconds', 0):>6.2f}",
+        flush=True,
+    )
 
 
 def main() -> int:
@@ -129,27 +137,19 @@ def main() -> int:
     maps = options.out / "predicted"
     predict(network, [str(path) for path in scenes], maps).raise_if_incomplete()
     inputs = Inputs.open(network, [str(path) for path in scenes], maps)
-    found = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for old in inputs.old:
         out = options.out / old.scene.name
         out.mkdir(parents=True)
-        rows = found[old.scene.name] = session(
-            old, inputs, out, clicks=options.clicks, settings=settings
-        )
+        rows = found[old.scene.name] = []
         print(f"{old.scene.name}, {old.scene.grid.height} × {old.scene.grid.width} pixels")
         print("clicks  IoU of building   gain   clicked right  far changed  all changed  CPU s")
-        for row in rows:
+        for row in session(old, inputs, out, clicks=options.clicks, settings=settings):
+            rows.append(row)
             if row["clicks"] in SHOWN:
-                gain = row["iou"] - rows[0]["iou"]
-                print(
-                    f"{row['clicks']:>6} {row['iou']:>16.3f} {gain:>+7.3f}"
-                    f" {row.get('clicked_right', 1):>14.0%} {row.get('far_changed', 0):>12.2%}"
-                    f" {row.get('changed', 0):>12.2%} {row.get('cpu_seconds', 0):>6.2f}"
-                )
+                tell(row, rows[0])
         cpu = [row["cpu_seconds"] for row in rows[1:]]
-        print(
-            f"CPU seconds per click: mean {np.mean(cpu):.2f}, most {np.max(cpu):.2f}\n", flush=True
-        )
+        print(f"CPU seconds per click: mean {np.mean(cpu):.2f}, most {np.max(cpu):.2f}\n")
     (options.out / "refine.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return 0
 

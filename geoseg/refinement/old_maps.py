@@ -14,7 +14,7 @@ from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.raster import Raster
 from geoseg.maps import folder
-from geoseg.maps.folder import DONE, NAME, map_paths
+from geoseg.maps.folder import DONE, FILES, NAME, map_paths
 from geoseg.maps.landcover import UNDECIDED_TAG, ClassMap
 from geoseg.maps.layers import LAYERS
 from geoseg.outputs.files import read_json
@@ -83,6 +83,10 @@ class OldMaps:
         faults.raise_if_any()
         return cls(path, record, settings if isinstance(settings, dict) else {}, done)
 
+    def stamp_of(self, scene: str) -> str:
+        """What the map of a scene was made of."""
+        return str(self.entries[scene].get("stamp", ""))
+
     def of(self, scenes: Sequence[Scene]) -> list[OldMap]:
         """The maps of scenes. Raises: InputError for one without, or with that of another grid."""
         faults = Faults()
@@ -107,9 +111,8 @@ class OldMaps:
                 f"{path}: {found.grid.width} × {found.grid.height} pixels, not those of scene"
                 f" {scene.name} ({scene.grid.width} × {scene.grid.height}); predict it anew"
             )
-        layers = tuple(
-            name for name in LAYERS if map_paths(self.folder, scene.name, (name,))[1].is_file()
-        )
+        files = self.entries[scene.name].get(FILES, {})
+        layers = tuple(name for name in LAYERS if f"{name}/{scene.name}.tif" in files)
         for beside in map_paths(self.folder, scene.name, layers)[1:]:
             grid = raster.info(beside).grid
             if grid is None or not grid.coincides(found.grid):

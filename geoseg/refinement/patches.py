@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -34,6 +35,8 @@ from geoseg.refinement.settings import Refining
 from geoseg.refinement.windows import Spots, influence
 from geoseg.scenes.scene import SceneReader
 
+HELD = 32
+"""Windows that are held in memory at a time."""
 UNCHANGED = (DISAGREEMENT, NOVELTY)
 """Layers that a correction does not change: they tell of the networks that made the map."""
 
@@ -112,19 +115,38 @@ class Known:
         except (OSError, ValueError, KeyError):
             return None
 
-    def put(self, key: str, made: Adapted) -> Adapted:
-        """Returns: what `get` will give, so that no result depends on which was asked."""
+    def put(self, key: str, made: Adapted) -> None:
+        """Raises: InputError if the disk is full."""
         pair = np.rint(np.stack([made.before, made.after]) * 255).astype(np.uint8)
         with replacing(self._folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, pair=pair, steps=made.steps)
-        shares = pair.astype(np.float32) / 255
-        return Adapted(shares[0], shares[1], made.steps)
 
     def prune(self) -> None:
         """Remove what was not asked for."""
         for path in self._folder.glob("*.npz") if self._folder.is_dir() else ():
             if path.name not in self._used:
                 path.unlink(missing_ok=True)
+
+
+class _Shares:
+    """What windows came to, a few of them in memory at a time."""
+
+    def __init__(self, known: Known, keys: dict[Window, str]) -> None:
+        self.keys = keys
+        self._known = known
+        self._held: OrderedDict[Window, Adapted] = OrderedDict()
+
+    def __getitem__(self, window: Window) -> Adapted:
+        """Raises: InputError if somebody removed it meanwhile."""
+        if window not in self._held:
+            found = self._known.get(self.keys[window])
+            if found is None:
+                raise InputError("what windows came to was removed meanwhile; refine again")
+            self._held[window] = found
+            if len(self._held) > HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(window)
+        return self._held[window]
 
 
 class Patcher:
@@ -157,35 +179,32 @@ class Patcher:
         spots = Spots.around(corrections.on(grid), grid, self._size)
         patch = Patch({}, windows=len(spots.windows))
         with raster.environment(), old.scene.open() as reader:
-            parts = [
-                self._window(old, reader, window, corrections, patch) for window in spots.windows
-            ]
-            self._blocks(old, corrections, parts, patch)
+            keys = [self._learn(old, reader, w, corrections, patch) for w in spots.windows]
+            shares = _Shares(self._known, dict(zip(spots.windows, keys, strict=True)))
+            self._blocks(old, corrections, shares, patch)
         return patch
 
-    def _window(
+    def _learn(
         self,
         old: OldMap,
         reader: SceneReader,
         window: Window,
         corrections: Corrections,
         patch: Patch,
-    ) -> tuple[Window, np.ndarray, Adapted]:
-        """Window, how much it counts (S, S), and what the network says."""
+    ) -> str:
+        """Have the network learn from a window, unless it did before. Returns: the result's key."""
         grid, legend = old.scene.grid, self._network.card.legend
         codes = corrections.burn(grid, window)
         image, valid = reader.read(window)
         codes[~valid] = 0
         key = self._key(old, window, codes)
-        found = self._known.get(key)
-        if found is None:
+        if self._known.get(key) is None:
             patch.computed += 1
             if self._adapter is None:
                 smooth = int(self._how.get("smooth", 0))
                 self._adapter = Adapter(self._network, self._settings, smooth=smooth)
-            made = self._adapter(image, valid, legend.encode(codes))
-            found = self._known.put(key, made)
-        return window, influence(window, grid, codes > 0, self._reach), found
+            self._known.put(key, self._adapter(image, valid, legend.encode(codes)))
+        return key
 
     def _key(self, old: OldMap, window: Window, codes: np.ndarray) -> str:
         """Names what a window's result depends on."""
@@ -203,16 +222,21 @@ class Patcher:
         self,
         old: OldMap,
         corrections: Corrections,
-        parts: list[tuple[Window, np.ndarray, Adapted]],
+        shares: _Shares,
         patch: Patch,
     ) -> None:
         """Fill the patch with all blocks that windows touch."""
         grid = old.scene.grid
         with ExitStack() as stack:
             files = [stack.enter_context(Raster(path)) for path in old.paths]
-            for row, column in _touched(grid.window, [window for window, *_ in parts]):
+            for row, column in _touched(grid.window, list(shares.keys)):
                 place = Window(row * BLOCK, column * BLOCK, BLOCK, BLOCK).intersect(grid.window)
                 assert place is not None
+                near = [w for w in shares.keys if w.intersect(place)]
+                parts = [
+                    (w, influence(w, grid, corrections.burn(grid, w) > 0, self._reach), shares[w])
+                    for w in near
+                ]
                 mixed = _mixed(place, parts, len(self._network.card.legend))
                 if mixed is None:
                     continue

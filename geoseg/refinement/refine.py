@@ -34,7 +34,10 @@ from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 
 WINDOWS = ".windows"
-PRODUCTS = (*folder.FOLDERS, folder.NAME, NAME, FOLDER, WINDOWS)
+PRODUCTS = (*folder.FOLDERS, folder.NAME, NAME, WINDOWS)
+"""Without the steps, which hold what a person drew."""
+SIDE = 256
+"""Pixels of a window at most: a correction tells little of what lies further away."""
 FORM = "corrections.gpkg"
 
 
@@ -124,6 +127,9 @@ def refine(
     }
     claim(out, made_of, command="refine", products=PRODUCTS, overwrite=overwrite)
     journal, summary = Journal.read(out), Summary()
+    if not (out / NAME).exists() and (out / FOLDER).exists():
+        aside = _aside(out / FOLDER)
+        summary.note(f"{aside}: the corrections of the output that was replaced")
     if undo is not None:
         journal.go_to(undo, made_of)
     patches: dict[str, Patch] = {}
@@ -154,16 +160,19 @@ def _take_step(
 ) -> dict[str, Patch]:
     """Compute what the corrections change, and note it as a step. Returns: patch of each scene."""
     told, how = marks(drawn), asdict(settings) | {"device": None}
-    if journal.step is not None and (journal.step.drawn, journal.step.settings) == (told, how):
+    touched = [old for old in inputs.old if drawn.within(old.scene.grid)]
+    stamps = {old.scene.name: inputs.maps.stamp_of(old.scene.name) for old in touched}
+    before = journal.step
+    if before and (before.drawn, before.settings, before.stamps) == (told, how, stamps):
         return {}
     known = Known(journal.out / WINDOWS)
     patcher = Patcher(
-        inputs.network, settings, inputs.maps.settings, known=known, size=inputs.tiling.size
-    )
+        inputs.network, settings, inputs.maps.settings, known=known,
+        size=min(SIDE, inputs.tiling.size),
+    )  # fmt: skip
     number = journal.next
     place = journal.folder_of(number)
     patches, files = {}, {}
-    touched = [old for old in inputs.old if drawn.within(old.scene.grid)]
     for old in follow(touched, "refine"):
         patch = patcher(old, drawn)
         path = place / f"{old.scene.name}.npz"
@@ -173,9 +182,18 @@ def _take_step(
     copied = place / FORM
     keep_copy(drawn, copied)
     corrections = copied.relative_to(journal.out).as_posix()
-    journal.add(Step(number, corrections, len(drawn), files, told, how), made_of)
+    journal.add(Step(number, corrections, len(drawn), files, told, how, stamps), made_of)
     known.prune()
     return patches
+
+
+def _aside(steps: Path) -> Path:
+    """Rename a folder of steps, so that others can be made in its place."""
+    number = 1
+    while (aside := steps.with_name(f"{steps.name}.{number}")).exists():
+        number += 1
+    steps.rename(aside)
+    return aside
 
 
 def _warn_lost(journal: Journal, summary: Summary) -> None:

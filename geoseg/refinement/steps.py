@@ -37,6 +37,8 @@ class Step:
     """What tells each correction from others."""
     settings: dict[str, Any] = field(default_factory=dict)
     """How the network learnt."""
+    stamps: dict[str, str] = field(default_factory=dict)
+    """Scene → what its map was made of."""
 
 
 @dataclass

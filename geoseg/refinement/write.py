@@ -43,7 +43,14 @@ def settle(out: Path, old: OldMaps, journal: Journal, here: dict[str, OldMap]) -
         patch = journal.patch_of(name)
         state = "" if patch is None else _state_of(patch)
         known = before.get(name, {})
-        if known.get(STATE) == state and _is_there(out, known):
+        step = journal.step
+        if patch is not None and step and step.stamps.get(name) != old.stamp_of(name):
+            raise InputError(
+                f"{old.folder}: the map of scene {name} was predicted anew since step"
+                f" {step.number}; refine again with corrections={out / step.corrections}"
+            )
+        same = patch is not None or known.get("stamp") == entry.get("stamp")
+        if same and known.get(STATE) == state and _is_there(out, known):
             entries[name] = known
             continue
         if patch is None:

@@ -1,6 +1,7 @@
 """Refinement: right where a person clicked, unchanged far away, undone to the byte."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -195,6 +196,25 @@ def test_a_call_that_is_killed_is_made_good(tmp_path, inputs, monkeypatch, at):
     os.truncate(out / "landcover/a.tif", 100)
     refine(inputs, path, out, settings=settings)
     assert maps_of(out) == wanted
+
+
+def test_an_output_that_is_replaced_keeps_what_was_drawn(tmp_path, place, inputs):
+    out = tmp_path / "out"
+    settings = Refining(device="cpu", precision="32", steps=0)
+    path = corrected(tmp_path / "c.gpkg", [(40, 50)], [3])
+    refine(inputs, path, out, settings=settings)
+    others = replace(inputs, maps=replace(inputs.maps, settings={"tta": "none"}))
+    with pytest.raises(InputError, match="other settings"):
+        refine(others, path, out, settings=settings)
+    assert "the corrections of the output" in str(
+        refine(others, path, out, settings=settings, overwrite=True)
+    )
+    assert len(Corrections.read(out / "steps.1/0001/corrections.gpkg", LEGEND)) == 1
+    entries = {n: e | {"stamp": "another"} for n, e in inputs.maps.entries.items()}
+    anew = replace(others, maps=replace(others.maps, entries=entries))
+    with pytest.raises(InputError, match=r"predicted anew.*corrections="):
+        refine(anew, None, out)
+    assert "step 2 of 2" in str(refine(anew, path, out, settings=settings))
 
 
 def test_what_does_not_fit_is_said(tmp_path, place, inputs):
