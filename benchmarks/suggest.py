@@ -1,6 +1,6 @@
 """Whether suggested windows are worth more labels than random ones, on the buildings and the demo.
 
-    GEOSEG_REAL_DATA=<folder> python -m benchmarks.suggest [--sets buildings demo] [--seeds 0 1 2 3 4]
+    GEOSEG_REAL_DATA=<folder> python -m benchmarks.suggest [--sets buildings demo] [--seeds 0 1 …]
 
 A tenth of the train windows, drawn by chance, gets labels; a network learns from them and maps the
 train scenes. Then as many windows as make up a quarter get labels: those that `geoseg.suggest`

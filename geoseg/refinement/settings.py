@@ -19,6 +19,9 @@ class Refining:
     """Of these steps."""
     pull: float = 1.0
     """Weight of the old map, which holds what nobody corrected: higher, and less changes."""
+    others: bool = False
+    """Let objects of a window change that no correction touches, too: where a map is bad, a click
+    mends more so, and where it is good, it spoils more."""
     reach: int | None = None
     """Pixels around a correction beyond which nothing changes; by default half a window."""
     radius: int = 3

@@ -24,7 +24,7 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
-from geoseg.refinement.adapt import Adapter, adaptable, spread
+from geoseg.refinement.adapt import Adapter, adaptable, spread, touched
 from geoseg.refinement.patches import Patch
 from geoseg.refinement.refine import Inputs, refine
 from geoseg.refinement.settings import Refining
@@ -266,6 +266,20 @@ def test_a_click_tells_of_its_object_only():
     made = spread(clicks, index, 3)
     assert (made[:, :10] == 2).sum() > 10
     assert (made[:, 10:] == 255).all()
+
+
+def test_only_objects_that_a_click_touches_change():
+    before = np.zeros((9, 20), np.uint8)
+    after = before.copy()
+    after[2:5, 2:5] = after[5, 5] = after[2:5, 12:15] = 1
+    after[6:8, 1:3] = 2
+    clicks = np.full(before.shape, 255, np.uint8)
+    clicks[3, 3] = 1
+    clicks[7, 18] = 2  # which changed nothing
+    kept = touched(before, after, clicks)
+    assert kept.sum() == 10
+    assert kept[5, 5]
+    assert not kept[:, 10:].any()
 
 
 def test_windows_cover_all_corrections_and_more_of_them_move_none(tmp_path):
