@@ -159,7 +159,7 @@ class Adapter:
                     loss.backward()
                     optimizer.step()
             after = logits.detach().float()
-            return before + _shortest(before, after, wanted) * (after - before), steps
+            return before + shortest(before, after, wanted) * (after - before), steps
         finally:
             with torch.no_grad():
                 for parameter, first in zip(self._learning, self._first, strict=True):
@@ -181,7 +181,7 @@ class Adapter:
         return torch.from_numpy(weight / max(1.0, float(weight.sum())))
 
 
-def _shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:
+def shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:
     """Share of the way from logits (1, K, H, W) before to those after that is far enough.
 
     That is where as many of the corrected pixels are right as at its end: each step beyond changes

@@ -24,7 +24,7 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
-from geoseg.refinement.adapt import Adapter, adaptable, spread, touched
+from geoseg.refinement.adapt import Adapter, adaptable, shortest, spread, touched
 from geoseg.refinement.patches import Patch
 from geoseg.refinement.refine import Inputs, refine
 from geoseg.refinement.settings import Refining
@@ -280,6 +280,21 @@ def test_only_objects_that_a_click_touches_change():
     assert kept.sum() == 10
     assert kept[5, 5]
     assert not kept[:, 10:].any()
+
+
+def test_no_more_changes_than_corrections_need():
+    before = torch.zeros(1, 2, 1, 4)
+    before[0, 0] = torch.tensor([[1.0, 1.0, 3.0, 9.0]])
+    after = before.clone()
+    after[0, 1] = 4.0
+    wanted = torch.full((1, 4), 255)
+    wanted[0, :2] = 1
+    share = shortest(before, after, wanted)
+    assert share == pytest.approx(0.3)
+    made = (before + share * (after - before)).argmax(dim=1)
+    assert made.tolist() == [[[1, 1, 0, 0]]]  # the third would have followed at the end
+    wanted[0, 2] = 1
+    assert shortest(before, after, wanted) == pytest.approx(0.8)
 
 
 def test_windows_cover_all_corrections_and_more_of_them_move_none(tmp_path):
