@@ -55,7 +55,7 @@ class Ground:
     @property
     def train(self) -> list[Scene]:
         names = {tile.scene for tile in self.made.tiles("train")}
-        return [scene for scene in self.made.scenes if scene.name in names]
+        return [s for s in self.made.scenes if isinstance(s, Scene) and s.name in names]
 
     @property
     def places(self) -> list[Place]:
