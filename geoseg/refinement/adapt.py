@@ -32,11 +32,14 @@ from geoseg.refinement.windows import distance
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 ENOUGH = 0.8
 """Probability from which on a corrected pixel counts as learnt."""
+FEWEST = 0.5
+"""Share of the steps that are taken anyhow: the first ones move all that looks alike, and only
+further ones, held by the pull, tell it apart."""
 ENOUGH_RIGHT = 0.98
 """Share of the corrected pixels that are right in the end, from which on the way is far enough."""
 PARTS = 20
 """Into which that way is cut."""
-LOOSE = 0.1
+LOOSE = 0.3
 """Share of the pull that the surroundings of a correction feel, so that what is like it follows."""
 
 
@@ -151,6 +154,7 @@ class Adapter:
                     new = logits.float().log_softmax(dim=1)
                     given = F.nll_loss(new, wanted[None], reduction="none", ignore_index=IGNORED)
                     sure = given.detach()[0][clicked].max() < -np.log(ENOUGH)
+                    sure &= steps >= FEWEST * self._settings.steps
                     if sure or steps == self._settings.steps:
                         break
                     moved = (old.exp() * (old - new)).sum(dim=1)

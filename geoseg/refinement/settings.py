@@ -15,9 +15,9 @@ class Refining:
     steps: int = 12
     """Steps of training at most for each window; it ends before when all corrections there are
     right."""
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     """Of these steps."""
-    pull: float = 1.0
+    pull: float = 5.0
     """Weight of the old map, which holds what nobody corrected: higher, and less changes."""
     others: bool = False
     """Let objects of a window change that no correction touches, too: where a map is bad, a click
