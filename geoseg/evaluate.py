@@ -10,7 +10,14 @@ from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults
 from geoseg.evaluation.evaluate import Showing, evaluate
 from geoseg.evaluation.sources import scenes_of
-from geoseg.evaluation.truth import Truth, check_same, from_dataset, from_labels
+from geoseg.evaluation.truth import (
+    Truth,
+    check_same,
+    corrected,
+    from_corrections,
+    from_dataset,
+    from_labels,
+)
 from geoseg.geo.legend import Legend, LegendSettings
 from geoseg.labels.settings import Labels
 from geoseg.labels.zones import Zones
@@ -40,6 +47,9 @@ class EvaluateConfig:
     """Places that the report shows; a third each of the worst, the median and the best."""
     disagreements: int = 200
     """Places that disagreements.gpkg lists: the largest connected errors, with their classes."""
+    corrections: str | None = None
+    """Vector file of corrections of a map (column `class`), which count more than the labels; given
+    alone, only they count."""
     zones: str | None = None
     """Polygons to score by, too, as <file>:<attribute with their names>."""
     overwrite: bool = False
@@ -60,7 +70,8 @@ class EvaluateConfig:
 
 
 def main(cfg: EvaluateConfig) -> None:
-    if cfg.map is None and cfg.dataset is None and cfg.labels.path is None:
+    given = (cfg.map, cfg.dataset, cfg.labels.path, cfg.corrections)
+    if all(value is None for value in given):
         cfg.map, cfg.dataset = "maps/demo/landcover.tif", "data/demo/dataset"
         cfg.out = cfg.out or "reports/demo"
     found, truth, scenes, notes = _open(cfg)
@@ -83,8 +94,11 @@ def _open(cfg: EvaluateConfig) -> tuple[ClassMap, Truth, list[Scene], list[str]]
         faults.add("map: none given; set map=<file.tif>")
     if cfg.out is None:
         faults.add("out: none given; set out=<folder>")
-    if cfg.labels.path is None and cfg.dataset is None:
-        faults.add("labels: none given; set labels.path=<file …> or dataset=<folder of prepare>")
+    if cfg.labels.path is None and cfg.dataset is None and cfg.corrections is None:
+        faults.add(
+            "labels: none given; set labels.path=<file …>, dataset=<folder of prepare> or"
+            " corrections=<file>"
+        )
     faults.raise_if_any()
     legend = dataset = None
     with faults.collect():
@@ -97,7 +111,11 @@ def _open(cfg: EvaluateConfig) -> tuple[ClassMap, Truth, list[Scene], list[str]]
     truth = None
     with faults.collect():
         labels = cfg.labels if cfg.labels.path is not None else None
-        truth = _open_truth(found, labels, dataset, cfg.split)
+        if labels is None and dataset is None:
+            truth = from_corrections(str(cfg.corrections), found)
+        else:
+            truth = _open_truth(found, labels, dataset, cfg.split)
+            truth = corrected(truth, cfg.corrections, found.legend)
     scenes: list[Scene] = []
     notes: list[str] = []
     with faults.collect():

@@ -29,6 +29,8 @@ class PrepareConfig:
     """Replace a data set that was made with other settings."""
     retile: bool = False
     """Copy scenes that are slow to read by windows (striped, large blocks) once, in tiles."""
+    corrections: str | None = None
+    """Vector file of corrections of a map (column `class`), burnt over the labels."""
     labels: Labels = field(default_factory=Labels)
     legend: LegendSettings = field(default_factory=LegendSettings)
     bands: Bands = field(default_factory=Bands)
@@ -55,6 +57,7 @@ def main(config: PrepareConfig) -> None:
         split=config.split,
         overwrite=config.overwrite,
         retile=config.retile,
+        corrections=config.corrections,
     )
     print(summary)
 

@@ -27,12 +27,13 @@ ZIP = HERE.parent / "dist" / "geoseg_tools.zip"
 VERBS = (
     *("prepare", "train", "calibrate", "predict", "mosaic", "vectorize"),
     *("evaluate", "sample", "assess", "compare"),
+    *("suggest", "refine"),
 )
 FOLDERS = ("scenes", "maps", "exclude", "checkpoint", "fit.unlabelled")
 """Keys that take a folder most often; what else they take can be typed."""
 FILES = (
     *("labels.path", "labels.area", "legend.path", "area", "points", "parcels", "table"),
-    "model.weights",
+    *("model.weights", "corrections"),
 )
 RASTERS, VECTORS = ("map", "before", "after"), ("sample",)
 """Keys that take a layer of the project."""
@@ -43,6 +44,7 @@ OUTPUTS = {
     "predict": {"out": "out_folder"},
     "mosaic": {"out": "out_raster"},
     "vectorize": {"out": "out_vector"},
+    "suggest": {"out": "out_vector"},
 }
 """Keys of what a command writes; of others `out`, a folder."""
 REQUIRED = {
@@ -56,9 +58,11 @@ REQUIRED = {
     "sample": ("map",),
     "assess": ("sample",),
     "compare": ("before", "after"),
+    "suggest": ("maps",),
+    "refine": ("checkpoint", "scenes", "maps"),
 }
 """Keys without which a command takes the demo's data, which QGIS is not meant to."""
-DATASET = ("train", "evaluate", "calibrate")
+DATASET = ("train", "evaluate", "calibrate", "suggest")
 """Commands whose key `dataset` is a folder to read."""
 LABEL = 90
 """Letters of a label at most: the rest is in the tooltip."""

@@ -13,6 +13,7 @@ GROUPS = {
     "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
     "Judge networks": ("stress", "explain"),
+    "Mend maps": ("suggest", "refine"),
 }
 VERBS = tuple(verb for verbs in GROUPS.values() for verb in verbs)
 USUAL = {

@@ -66,16 +66,18 @@ def burn(
     command: str,
     products: tuple[str, ...],
     overwrite: bool = False,
+    corrections: str | None = None,
 ) -> bool:
     """Claim the folder of a planned data set for a command, and burn the targets in it.
 
-    Scenes whose target is there are not burnt again.
+    Scenes whose target is there are not burnt again. corrections: file of what was drawn over a
+    map, to be burnt over the labels.
     Returns: whether there is more to do; no, if the data set is whole.
     Raises: InputError for labels that miss all scenes, unknown values, another data set there …
     """
     folder, scenes, legend = planned.folder, planned.scenes, planned.legend
     grids = {scene.name: scene.grid for scene in scenes}
-    with open_labels(labels, legend, scenes=grids) as source:
+    with open_labels(labels, legend, scenes=grids, corrections=corrections) as source:
         inputs = [fingerprint(path) for path in sorted({p for s in scenes for p in s.paths})]
         inputs += [fingerprint(path) for path in source.paths]
         claimed = planned.settings | {"legend": legend.to_dict(), "inputs": inputs}
@@ -508,10 +510,12 @@ def prepare(
     split: Split | None = None,
     overwrite: bool = False,
     retile: bool = False,
+    corrections: str | None = None,
 ) -> Summary:
     """Make a data set from scenes and labels in the folder `dataset`, or go on in it.
 
     retile: let it refer to tiled copies of those files that are slow to read by windows.
+    corrections: file of what was drawn over a map, to be burnt over the labels.
     Returns: what was found, as a text for people.
     Raises: InputError for labels that miss all scenes, unknown values, splits without tiles …
     """
@@ -522,6 +526,8 @@ def prepare(
         "tiling": asdict(tiling),
         "split": asdict(split),
     }
+    if corrections is not None:  # named only where it is given, or older outputs would be others
+        settings["corrections"] = str(corrections)
     if retile:
         settings["retile"] = True
         blocks.check_room(scenes, Path(dataset))
@@ -530,8 +536,9 @@ def prepare(
     split.check_names(scene.name for scene in scenes)
     with clearing(planned.folder, (DESCRIPTION,)):
         if burn(
-            planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite
-        ):
+            planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite,
+            corrections=corrections,
+        ):  # fmt: skip
             if retile:
                 scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
                 summary.notes(said)

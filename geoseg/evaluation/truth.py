@@ -14,7 +14,8 @@ from geoseg.dataset.tiles import TILES, Dataset, check_whole
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import UNLABELLED, Legend
-from geoseg.labels.find import open_labels
+from geoseg.labels.corrections import open_corrections
+from geoseg.labels.find import only_corrections, open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
@@ -63,6 +64,28 @@ def from_labels(labels: Labels, found: ClassMap, *, legend: Legend) -> Truth:
             " beyond the labels; labels.area=<file> limits it"
         )
     return Truth(found.grid, scene, source, settings={"labels": _set(labels)}, notes=notes)
+
+
+def from_corrections(path: str, found: ClassMap) -> Truth:
+    """What a person corrected, and nothing else.
+
+    Raises: InputError for faulty corrections, and for those that miss the map.
+    """
+    scene = Path(found.path).stem
+    source = only_corrections(path, found.legend, scenes={scene: found.grid})
+    settings = {"corrections": path}
+    return Truth(found.grid, scene, source, settings=settings, notes=source.notes)
+
+
+def corrected(truth: Truth, path: str | None, legend: Legend) -> Truth:
+    """The truth with what a person corrected over its labels. Raises: InputError."""
+    corrections = open_corrections(path, legend)
+    if corrections is not None:
+        notes = [*corrections.notes, *corrections.check({truth.scene: truth.grid}, "map")]
+        truth.labels.corrections = corrections
+        truth.notes = [*truth.notes, *notes]
+        truth.settings["corrections"] = path
+    return truth
 
 
 def from_dataset(

@@ -16,6 +16,8 @@ from geoseg.outputs.files import put, unwritable
 
 GREY = "#d9d9d9"
 """Of what has no decision; hatched, so that it is not taken for a class."""
+NULL = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"
+"""What QGIS's value map calls no value."""
 WRITTEN = "1970-01-01T00:00:00.000Z"
 """Time of a style: always the same, so that the file is."""
 _FIELDS = """
@@ -188,3 +190,27 @@ def symbol(number: int | str, kind: str, layer: str, options: dict[str, str]) ->
 def rgba(color: str, share: float = 1.0) -> str:
     """#rrggbb as QGIS writes it. share: of its brightness."""
     return ",".join(str(int(int(color[i : i + 2], 16) * share)) for i in (1, 3, 5)) + ",255"
+
+
+def value_map(field: str, values: dict[str, int], *, none: str) -> str:
+    """A field of a form in which one of some values is chosen. none: what no value is called."""
+    entries = [(f"({none})", NULL), *values.items()]
+    options = "".join(
+        f'<Option type="Map"><Option name={quoteattr(name)} type="QString" value="{value}"/>'
+        "</Option>"
+        for name, value in entries
+    )
+    return (
+        f'  <field name="{field}" configurationFlags="None"><editWidget type="ValueMap"><config>'
+        f'<Option type="Map"><Option name="map" type="List">{options}</Option></Option>'
+        "</config></editWidget></field>\n"
+    )
+
+
+def text_edit(field: str) -> str:
+    """A field of a form in which a line is typed."""
+    return (
+        f'  <field name="{field}" configurationFlags="None"><editWidget type="TextEdit"><config>'
+        '<Option type="Map"><Option name="IsMultiline" type="bool" value="false"/></Option>'
+        "</config></editWidget></field>\n"
+    )

@@ -246,6 +246,21 @@ def _check_encoding(encoding: str | None) -> None:
 
 def _choose_layer(path: str, name: str | None, key: str) -> str:
     """The name of the layer to read. Raises: InputError if it isn't there or none was chosen."""
+    layers, _ = _layers(path, name)
+    if name is None:
+        if len(layers) > 1:
+            raise InputError(f"{path}: {len(layers)} layers ({', '.join(layers)}); set {key}=…")
+        return layers[0]
+    if name not in layers:
+        raise InputError(f"{path}: {key}={name} is not in it; {_offer(name, layers)}")
+    return name
+
+
+def _layers(path: str, name: str | None = None) -> tuple[list[str], list[str]]:
+    """Layers with geometries, and queries of a database, which are none.
+
+    name: of the layer that is wanted. Raises: InputError if it is a query, or there is no layer.
+    """
     import pyogrio
 
     if not os.path.exists(path) and not path.startswith("/vsi"):
@@ -272,13 +287,14 @@ def _choose_layer(path: str, name: str | None, key: str) -> str:
         tables = [str(layer) for layer, _ in listed]
         held = f"only tables ({', '.join(tables)})" if tables else "nothing"
         raise InputError(f"{path}: no layer with geometries in it, {held}")
-    if name is None:
-        if len(layers) > 1:
-            raise InputError(f"{path}: {len(layers)} layers ({', '.join(layers)}); set {key}=…")
-        return layers[0]
-    if name not in layers:
-        raise InputError(f"{path}: {key}={name} is not in it; {_offer(name, layers)}")
-    return name
+    return layers, queries
+
+
+def layer_names(path: str) -> list[str]:
+    """Layers of a vector file that have geometries. Raises: InputError if there is none."""
+    if path.lower().endswith(geoparquet.SUFFIXES):
+        return [Path(path).stem]
+    return _layers(path)[0]
 
 
 def _offer(wanted: str, names: list[str]) -> str:
@@ -305,6 +321,8 @@ class Table:
     """(N,) shapely; None = a table without."""
     crs: str | None = None
     """Of the geometries."""
+    kind: str | None = None
+    """Of the geometries, as Point; None = as they are."""
 
 
 def write_layer(
@@ -360,6 +378,8 @@ def _write_table(path: Path, layer: str, table: Table, *, append: bool) -> None:
     options = {"OGR_CURRENT_DATE": "1970-01-01T00:00:00.000Z", "OGR_SQLITE_SYNCHRONOUS": "OFF"}
     pyogrio.set_gdal_config_options(options)
     try:
-        pyogrio.write_dataframe(frame, path, layer=layer, driver="GPKG", append=append)
+        pyogrio.write_dataframe(
+            frame, path, layer=layer, driver="GPKG", append=append, geometry_type=table.kind
+        )
     finally:
         pyogrio.set_gdal_config_options(dict.fromkeys(options))

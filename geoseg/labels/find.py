@@ -10,6 +10,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo import raster, vector
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
+from geoseg.labels.corrections import Corrections, open_corrections
 from geoseg.labels.raster import RasterLabels
 from geoseg.labels.settings import VECTOR_ONLY, Labels
 from geoseg.labels.source import LabelFile, LabelSource
@@ -20,12 +21,17 @@ from geoseg.scenes.scene import find_files
 
 
 def open_labels(
-    labels: Labels, legend: Legend, *, scenes: Mapping[str, Grid] | None = None
+    labels: Labels,
+    legend: Legend,
+    *,
+    scenes: Mapping[str, Grid] | None = None,
+    corrections: Any = None,
 ) -> LabelSource:
     """Open and check all label files before any work.
 
     scenes: grids by name. Given these, labels must touch at least one of them, and of class
-    rasters only what lies beneath them is checked.
+    rasters only what lies beneath them is checked. corrections: file of what was drawn over a map,
+    which counts more than the labels.
     Returns: the source of targets, a context manager.
     Raises: InputError with the faults of all files: unknown values, no CRS, points, …
     """
@@ -65,12 +71,33 @@ def open_labels(
         with faults.collect():
             files.append(RasterLabels(path, meaning, near=near))
     area = _open_area(labels, faults)
+    corrected = None
+    with faults.collect():
+        corrected = _corrections(corrections, legend, scenes)
     faults.raise_if_any()
     background = codes.get("background")
     source = LabelSource(labels, legend, files, area=area, background=background)
+    source.corrections = corrected
     if scenes is not None:
         source.check(scenes)
     return source
+
+
+def only_corrections(path: Any, legend: Legend, *, scenes: Mapping[str, Grid]) -> LabelSource:
+    """Corrections as labels, all else unlabelled. Raises: InputError."""
+    source = LabelSource(Labels(), legend, [], area=[], background=None)
+    source.corrections = _corrections(path, legend, scenes)
+    return source
+
+
+def _corrections(
+    path: Any, legend: Legend, scenes: Mapping[str, Grid] | None
+) -> Corrections | None:
+    """Opened corrections that touch a scene; None if no file is given. Raises: InputError."""
+    found = open_corrections(path, legend)
+    if found is not None and scenes is not None:
+        found.notes += found.check(scenes)
+    return found
 
 
 def _near(path: str, match: str, scenes: Mapping[str, Grid] | None) -> list[Grid] | None:

@@ -13,6 +13,7 @@ from geoseg.geo import extent
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.geo.rasterize import burn, ignore_borders
+from geoseg.labels.corrections import Corrections
 from geoseg.labels.raster import RasterLabels
 from geoseg.labels.vector import VectorLabels
 
@@ -43,16 +44,21 @@ class LabelSource:
         self._rank = np.zeros(256, np.int16)
         self._rank[legend.codes] = np.arange(1, len(legend) + 1)
         self._extra: list[str] = []
+        self.corrections: Corrections | None = None
+        """What a person drew over a map, which counts more than any label, everywhere."""
 
     @property
     def notes(self) -> list[str]:
         """What a summary must say: repaired, left out, unlabelled; with file and counts."""
-        return [note for file in (*self._files, *self._area) for note in file.notes] + self._extra
+        found = [note for file in (*self._files, *self._area) for note in file.notes]
+        corrected = [] if self.corrections is None else self.corrections.notes
+        return [*found, *self._extra, *corrected]
 
     @property
     def paths(self) -> list[str]:
         """All files that were opened."""
-        return [file.path for file in (*self._files, *self._area)]
+        corrected = [] if self.corrections is None else [self.corrections.path]
+        return [file.path for file in (*self._files, *self._area)] + corrected
 
     def burn(
         self, grid: Grid, window: Window | None = None, *, scene: str | None = None
@@ -80,7 +86,11 @@ class LabelSource:
             target[~area] = UNLABELLED
         if halo:
             target = ignore_borders(target, halo, UNLABELLED)
-        return target[window.within(wide)]
+        target = target[window.within(wide)]
+        if self.corrections is not None:
+            corrected = self.corrections.burn(grid, window)
+            target = np.where(corrected > 0, corrected, target)
+        return target
 
     def _vector_codes(self, files: list[VectorLabels], grid: Grid, window: Window) -> np.ndarray:
         parts = [file.shapes(grid, window) for file in files]

@@ -12,6 +12,12 @@ RESULTS = {
     "sample": ("sample.gpkg|layername=units", "sample.gpkg|layername=points"),
     "assess": ("zones.gpkg", "points.gpkg"),
     "compare": ("change.tif", "zones.gpkg"),
+    "refine": (
+        "landcover/*.tif",
+        "corrections.gpkg|layername=polygons",
+        "corrections.gpkg|layername=lines",
+        "corrections.gpkg|layername=points",
+    ),
 }
 """What of an output folder is loaded, the lowest first."""
 FOLDERS = ("targets", "confidence")

@@ -38,6 +38,8 @@ SCHEMAS = {
     "adapt": "AdaptConfig",
     "stress": "StressConfig",
     "explain": "ExplainConfig",
+    "suggest": "SuggestConfig",
+    "refine": "RefineConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
-from geoseg.geo.layer_styles import rgba, symbol
+from geoseg.geo.layer_styles import rgba, symbol, text_edit, value_map
 from geoseg.geo.legend import Legend
 
-NULL = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"
-"""What QGIS's value map calls no value."""
 OPEN = "not yet interpreted"
 SURE = {"sure": 1, "fairly sure": 2, "unsure": 3}
 READ_ONLY = ("id", "order", "x", "y", "twice", "reserve")
@@ -27,10 +25,10 @@ def qml(legend: Legend) -> str:
     classes = {c.name: c.code for c in legend.classes}
     widgets = [
         '  <field name="fid"><editWidget type="Hidden"><config/></editWidget></field>\n',
-        _value_map("reference", classes),
-        _value_map("reference2", classes),
-        _value_map("sure", SURE),
-        *(_plain(name) for name in (*READ_ONLY, "who", "note")),
+        value_map("reference", classes, none=OPEN),
+        value_map("reference2", classes, none=OPEN),
+        value_map("sure", SURE, none=OPEN),
+        *(text_edit(name) for name in (*READ_ONLY, "who", "note")),
     ]
     editable = "".join(f'<field name="{name}" editable="0"/>' for name in READ_ONLY)
     aliases = "".join(
@@ -91,26 +89,4 @@ def _renderer(legend: Legend) -> str:
         "  <categories>\n" + "\n".join(categories) + "\n  </categories>\n"
         "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
         " </renderer-v2>\n"
-    )
-
-
-def _value_map(field: str, values: dict[str, int]) -> str:
-    entries = [(f"({OPEN})", NULL), *values.items()]
-    options = "".join(
-        f'<Option type="Map"><Option name={quoteattr(name)} type="QString" value="{value}"/>'
-        "</Option>"
-        for name, value in entries
-    )
-    return (
-        f'  <field name="{field}" configurationFlags="None"><editWidget type="ValueMap"><config>'
-        f'<Option type="Map"><Option name="map" type="List">{options}</Option></Option>'
-        "</config></editWidget></field>\n"
-    )
-
-
-def _plain(field: str) -> str:
-    return (
-        f'  <field name="{field}" configurationFlags="None"><editWidget type="TextEdit"><config>'
-        '<Option type="Map"><Option name="IsMultiline" type="bool" value="false"/></Option>'
-        "</config></editWidget></field>\n"
     )

@@ -1,0 +1,302 @@
+"""Read what a person corrected in a map: points, lines and polygons, each with a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+
+from geoseg.errors import Faults, InputError, shown
+from geoseg.geo import extent
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.legend import Legend, as_text, composed
+from geoseg.geo.rasterize import burn
+from geoseg.geo.vector import Features, Layer, layer_names
+from geoseg.labels.shapes import MULTIPOINT, POINT, POLYGON, explode, finite, mend, project, widen
+from geoseg.outputs.counted import counted
+
+CLASS, WIDTH = "class", "width_m"
+"""Columns: name or code of the class; metres across a point or line that have it."""
+NAMES_OF_CLASS = (CLASS, "code")
+SHOWN = 5
+"""Corrections that a message names."""
+SMALL = 4
+"""Pixels: polygons smaller than that may cover the centre of none, and then count for the pixel
+that they lie in."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The corrections of one layer."""
+
+    layer: str
+    crs: str
+    geometries: np.ndarray
+    """(N,) shapely, none of them empty."""
+    codes: np.ndarray
+    """(N,) uint8."""
+    widths: np.ndarray
+    """(N,) metres; NaN = none given."""
+    ids: np.ndarray
+    """(N,) numbers of the features in the file."""
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call them."""
+        return [f"{self.layer} {number}" for number in self.ids.tolist()]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Corrections as polygons on a grid, in the order in which they are burnt."""
+
+    polygons: np.ndarray
+    """(M,) in the grid's CRS; each covers the centre of a pixel at least."""
+    codes: np.ndarray
+    """(M,) uint8."""
+    owners: np.ndarray
+    """(M,) number of the correction that each comes from."""
+    tree: shapely.STRtree
+
+
+@dataclass
+class Corrections:
+    """What was drawn over a map, whatever its layers and CRSs."""
+
+    path: str
+    drawn: tuple[Drawn, ...]
+    notes: list[str] = field(default_factory=list)
+    """What a summary must say."""
+    _placed: dict[Grid, Placed] = field(default_factory=dict, init=False, repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path, legend: Legend) -> Corrections:
+        """Of all layers of a vector file that have geometries; layers without features are fine.
+
+        Raises: InputError with all faults: no column `class`, none chosen, one that the legend
+        does not have, no CRS, nothing drawn.
+        """
+        faults = Faults()
+        drawn: list[Drawn] = []
+        notes: list[str] = []
+        for name in layer_names(str(path)):
+            with faults.collect():
+                drawn.append(_read_layer(str(path), name, legend, notes))
+        faults.raise_if_any()
+        drawn = [part for part in drawn if len(part.codes)]
+        if not drawn:
+            raise InputError(
+                f"{path}: holds no correction yet; draw points, lines or polygons in QGIS, and"
+                " choose a class for each"
+            )
+        return cls(str(path), tuple(drawn), notes)
+
+    def __len__(self) -> int:
+        return sum(len(part.codes) for part in self.drawn)
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call them, by their number."""
+        return [name for part in self.drawn for name in part.names]
+
+    def on(self, grid: Grid) -> Placed:
+        """The corrections on a grid; what lies beside it may be missing."""
+        if grid not in self._placed:
+            self._placed[grid] = _placed(self.drawn, grid)
+        return self._placed[grid]
+
+    def burn(self, grid: Grid, window: Window | None = None) -> np.ndarray:
+        """Codes (height, width) uint8 of a window of the grid, 0 where nothing was corrected.
+
+        Lines lie over polygons, points over both; of the same kind the later one counts.
+        """
+        window = window or grid.window
+        here = self.on(grid)
+        near = np.sort(here.tree.query(shapely.box(*grid.bounds_of(window.grow(2)))))
+        return burn(here.polygons[near], here.codes[near], grid, window=window)
+
+    def within(self, grid: Grid) -> set[int]:
+        """Numbers of the corrections that reach into a grid."""
+        here = self.on(grid)
+        return set(here.owners[here.tree.query(shapely.box(*grid.bounds))].tolist())
+
+    def check(self, grids: Mapping[str, Grid], what: str = "scenes") -> list[str]:
+        """Notes on those that lie outside all grids. Raises: InputError if all do."""
+        inside: set[int] = set()
+        for grid in grids.values():
+            inside |= self.within(grid)
+        names = self.names
+        outside = [name for number, name in enumerate(names) if number not in inside]
+        if not inside:
+            own = extent.union(
+                extent.bounds_in(_bounds(part.geometries), part.crs, extent.WGS84)
+                for part in self.drawn
+            )
+            theirs = extent.union(
+                extent.bounds_in(grid.bounds, grid.crs, extent.WGS84) for grid in grids.values()
+            )
+            raise InputError(
+                f"{self.path}: all {counted(len(names), 'correction')} lie outside the {what}:"
+                f" corrections at {extent.degrees(own)}; {what} at {extent.degrees(theirs)}; is"
+                " the CRS of either wrong?"
+            )
+        if not outside:
+            return []
+        return [
+            f"{self.path}: {len(outside)} of {counted(len(names), 'correction')} lie outside the"
+            f" {what}, and count nowhere here: {_few(outside)}"
+        ]
+
+
+def _read_layer(path: str, name: str, legend: Legend, notes: list[str]) -> Drawn:
+    fields = Layer(path, name=name, prefix="corrections.").fields
+    by_name = {own.lower(): own for own in reversed(fields)}
+    own = next((by_name[wanted] for wanted in NAMES_OF_CLASS if wanted in by_name), None)
+    if own is None:
+        has = f"it has {', '.join(fields)}" if fields else "it has none"
+        raise InputError(
+            f"{path}, layer {name}: no column `{CLASS}` with the name or code of each correction's"
+            f" class; {has}"
+        )
+    wanted = (own, *([by_name[WIDTH]] if WIDTH in by_name else []))
+    layer = Layer(path, name=name, columns=wanted, prefix="corrections.")
+    features = Features.joined(list(layer.scan()))
+    geometries = features.geometries
+    there = finite(geometries) & ~shapely.is_empty(geometries)
+    if not there.all():
+        notes.append(f"{path}, layer {name}: {int((~there).sum())} features without a geometry")
+    features = features.take(there)
+    codes = _codes(features, own, legend, f"{path}, layer {name}")
+    widths = np.full(len(codes), np.nan)
+    if len(wanted) > 1:
+        widths = _widths(features, wanted[1], f"{path}, layer {name}")
+    return Drawn(name, layer.crs, features.geometries, codes, widths, features.ids)
+
+
+def _codes(features: Features, column: str, legend: Legend, where: str) -> np.ndarray:
+    """Codes (N,) uint8 of the classes that were chosen. Raises: InputError."""
+    meanings = {str(c.code): c.code for c in legend.classes}
+    meanings |= {c.name: c.code for c in legend.classes if not c.name.isdecimal()}
+    codes = np.zeros(len(features.ids), np.uint8)
+    open_: list[str] = []
+    unknown: dict[str, list[str]] = {}
+    values = zip(features.columns[column].tolist(), features.ids.tolist(), strict=True)
+    for place, (value, number) in enumerate(values):
+        text = "" if value is None or value != value else composed(as_text(value))
+        if not text:
+            open_.append(str(number))
+        elif text in meanings:
+            codes[place] = meanings[text]
+        else:
+            unknown.setdefault(text, []).append(str(number))
+    faults = Faults()
+    if open_:
+        faults.add(
+            f"{where}: {len(open_)} of {len(codes)} corrections have no class (feature"
+            f" {_few(open_)}); choose one for each, or delete them"
+        )
+    if unknown:
+        told = ", ".join(
+            f"{shown(value)} (feature {_few(numbers)})"
+            for value, numbers in list(unknown.items())[:SHOWN]
+        )
+        known = ", ".join(f"{c.code} {c.name}" for c in legend.classes)
+        faults.add(f"{where}: {column} {told} is not in the legend; it has {known}")
+    faults.raise_if_any()
+    return codes
+
+
+def _widths(features: Features, column: str, where: str) -> np.ndarray:
+    """Metres (N,), NaN where there are none. Raises: InputError for what is no width."""
+    widths = np.full(len(features.ids), np.nan)
+    bad: list[str] = []
+    values = zip(features.columns[column].tolist(), features.ids.tolist(), strict=True)
+    for place, (value, number) in enumerate(values):
+        if value is None or value == "" or value != value:
+            continue
+        try:
+            widths[place] = float(value)
+        except (TypeError, ValueError):
+            widths[place] = -1
+        if not 0 < widths[place] < np.inf:
+            bad.append(f"{number}: {shown(value)}")
+    if bad:
+        raise InputError(f"{where}: {column} must be metres above 0, or empty; got {_few(bad)}")
+    return widths
+
+
+def _placed(drawn: Iterable[Drawn], grid: Grid) -> Placed:
+    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+    first = 0
+    for one in drawn:
+        for geometries, index, rank in _on(one, grid):
+            ranks = np.full(len(index), rank)
+            parts.append((geometries, one.codes[index], first + index, ranks))
+        first += len(one.codes)
+    if not parts:
+        empty = np.empty(0, object)
+        return Placed(empty, np.empty(0, np.uint8), np.empty(0, int), shapely.STRtree(empty))
+    polygons, codes, owners, ranks = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.lexsort((owners, ranks))
+    polygons = polygons[order]
+    return Placed(polygons, codes[order], owners[order], shapely.STRtree(polygons))
+
+
+def _on(drawn: Drawn, grid: Grid) -> Iterable[tuple[np.ndarray, np.ndarray, int]]:
+    """Polygons (M,) on a grid, what each comes from (M,), and rank: 0 areas, 1 lines, 2 points."""
+    box = extent.bounds_in(grid.bounds_of(grid.window.grow(16)), grid.crs, drawn.crs)
+    if box is None:
+        return
+    kinds = shapely.get_type_id(drawn.geometries)
+    is_point = np.isin(kinds, (POINT, MULTIPOINT))
+    points = np.flatnonzero(is_point)
+    others = np.flatnonzero(~is_point)
+    shapes, index = mend(drawn.geometries[others])
+    spots, place = explode(drawn.geometries[points])
+    shapes = np.concatenate([shapes, spots])
+    index = np.concatenate([others[index], points[place]]).astype(int)
+    pixel = min(grid.resolution)
+    within = extent.widen(box, 0.01)
+    shapes, origin = project(shapes, drawn.crs, grid.crs, pixel=pixel, within=within)
+    index = index[origin]
+    kinds = shapely.get_type_id(shapes)
+    areas = kinds == POLYGON
+    small = areas & (shapely.area(shapes) < SMALL * np.prod(grid.resolution))
+    yield _pixels(shapely.point_on_surface(shapes[small]), grid), index[small], 0
+    yield shapes[areas], index[areas], 0
+    lines = ~areas & (kinds != POINT)
+    # Half a diagonal on either side covers a centre wherever a line runs.
+    widths = np.where(np.isnan(drawn.widths), 1.42 * grid.pixel_size_m, drawn.widths)
+    yield widen(shapes[lines], widths[index[lines]], grid.crs), index[lines], 1
+    spots = kinds == POINT
+    yield _pixels(shapes[spots], grid), index[spots], 2
+    wide = spots & ~np.isnan(drawn.widths[index])
+    yield widen(shapes[wide], drawn.widths[index[wide]], grid.crs), index[wide], 2
+
+
+def _pixels(points: np.ndarray, grid: Grid) -> np.ndarray:
+    """A polygon (N,) for each point that covers the centre of its pixel, and of no other."""
+    x, y = shapely.get_x(points), shapely.get_y(points)
+    t = grid.transform
+    column, row = np.floor((x - t.c) / t.a), np.floor((y - t.f) / t.e)
+    left, right = (t.c + t.a * (column + side) for side in (0.25, 0.75))
+    top, bottom = (t.f + t.e * (row + side) for side in (0.25, 0.75))
+    return np.asarray(shapely.box(left, bottom, right, top))
+
+
+def _bounds(geometries: np.ndarray) -> extent.Bounds:
+    left, bottom, right, top = shapely.total_bounds(geometries).tolist()
+    return left, bottom, right, top
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
+
+
+def open_corrections(path: Any, legend: Legend) -> Corrections | None:
+    """Those of a file; None if none is given. Raises: InputError."""
+    return None if path is None else Corrections.read(str(path), legend)

@@ -1,0 +1,79 @@
+"""Mend maps by corrections that a person drew, and let the network learn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from geoseg.commands.run import run
+from geoseg.errors import Faults, InputError
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.refinement.settings import Refining
+from geoseg.scenes.bands import Bands
+
+
+@dataclass
+class RefineConfig:
+    """Work corrections into maps within seconds: right where they were drawn, better around."""
+
+    checkpoint: Any = None
+    """Run folder or weights (.safetensors) that made the maps; none = the demo's."""
+    scenes: Any = None
+    """Folder, glob or list of the GeoTIFFs that were mapped; none = the demo's."""
+    maps: str | None = None
+    """Output folder of predict; it stays as it is."""
+    corrections: str | None = None
+    """Vector file of points, lines and polygons with a column `class`; none = write an empty one
+    with a form for QGIS, corrections.gpkg, into the output."""
+    out: str | None = None
+    """Folder for the mended maps, as predict lays them out, with refine.json and steps/."""
+    undo: int | None = None
+    """Take the maps back, or forth, to how they were after this step; 0 = as predicted."""
+    overwrite: bool = False
+    """Replace an output that was made of other maps, its steps too."""
+    bands: Bands = field(default_factory=Bands)
+    refine: Refining = field(default_factory=Refining)
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.undo is not None and self.undo < 0:
+            faults.add(f"undo={self.undo}: must not be negative")
+        if self.undo is not None and self.corrections is not None:
+            faults.add("undo, corrections: either goes to a step or makes one; give one of them")
+        faults.raise_if_any()
+
+
+def main(cfg: RefineConfig) -> None:
+    if cfg.checkpoint is None and cfg.scenes is None and cfg.maps is None:
+        cfg = replace(cfg, checkpoint="runs/demo", scenes="data/demo/scenes", maps="maps/demo")
+        cfg = replace(cfg, out=cfg.out or "maps/demo_refined")
+    faults = Faults()
+    for name, example in (
+        ("checkpoint", "<run folder or .safetensors>"),
+        ("scenes", "<folder, glob or list of GeoTIFFs>"),
+        *(("maps", "<output folder of geoseg.predict>"), ("out", "<folder>")),
+    ):
+        if getattr(cfg, name) is None:
+            faults.add(f"{name}: none given; set {name}={example}")
+    faults.raise_if_any()
+    if isinstance(cfg.checkpoint, list):
+        raise InputError("checkpoint: refine adapts one network; give one, not a list")
+    running = InferenceSettings(device=cfg.refine.device, precision=cfg.refine.precision)
+    network = TrainedNetwork.open(cfg.checkpoint, running)
+    # Its rooms bring torch, which nobody shall wait for to read the help.
+    from geoseg.refinement.refine import Inputs, refine
+
+    inputs = Inputs.open(network, cfg.scenes, str(cfg.maps), bands=cfg.bands)
+    made = refine(
+        inputs,
+        cfg.corrections,
+        str(cfg.out),
+        settings=cfg.refine,
+        undo=cfg.undo,
+        overwrite=cfg.overwrite,
+    )
+    print(made)
+
+
+if __name__ == "__main__":
+    run("refine", RefineConfig, main)

@@ -1,0 +1,284 @@
+"""Adapt a trained network to the corrections in a window, and hold it to the old map elsewhere.
+
+After DISCA (Lenczner et al. 2020, "Interactive learning for semantic segmentation in Earth
+observation"): cross-entropy on what was clicked, and a pull toward what the network said before.
+Only the last layer and the norms of the decoder learn, so that a step takes a tenth of a second.
+Letters of shapes: C bands, K classes, H and W.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from geoseg.errors import InputError
+from geoseg.geo.legend import IGNORED
+from geoseg.models.device import choose
+from geoseg.models.networks.build import HEADS, pixel_path_of
+from geoseg.models.settings import FOREST, OWN
+from geoseg.prediction.forward import Scaling, smoothed
+from geoseg.prediction.network import TrainedNetwork
+from geoseg.refinement.settings import Refining
+from geoseg.refinement.windows import distance
+
+NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+ENOUGH = 0.8
+"""Probability from which on a corrected pixel counts as learnt."""
+FEWEST = 0.5
+"""Share of the steps that are taken anyhow: the first ones move all that looks alike, and only
+further ones, held by the pull, tell it apart."""
+ENOUGH_RIGHT = 0.98
+"""Share of the corrected pixels that are right in the end, from which on the way is far enough."""
+PARTS = 20
+"""Into which that way is cut."""
+LOOSE = 0.3
+"""Share of the pull that the surroundings of a correction feel, so that what is like it follows."""
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """What a network says of a window before and after it has learnt from its corrections."""
+
+    before: np.ndarray
+    """(K, H, W) float32, probabilities."""
+    after: np.ndarray
+    """The same."""
+    steps: int
+
+
+def check(network: TrainedNetwork) -> None:
+    """Raises: InputError for networks that can't be adapted, and what to do instead."""
+    card = network.card
+    if network.others:
+        raise InputError(
+            "checkpoint: refine adapts one network; give one checkpoint, and maps that it made"
+        )
+    if card.series is not None or card.model.name in (FOREST, OWN):
+        what = {FOREST: "a forest", OWN: f"a network of other code ({card.model.target})"}
+        named = what.get(card.model.name, "a network for series")
+        raise InputError(
+            f"checkpoint: {network.source} is {named}, and refine adapts geoseg's own networks for"
+            " images; train anew with the corrections: geoseg.prepare corrections=…"
+        )
+
+
+def adaptable(network: nn.Module) -> list[nn.Parameter]:
+    """What learns: the last layer, the norms outside the encoder, the last layer of the pixels."""
+    named = dict(network.named_modules())
+    encoder = {id(named[name]) for name in named if name.startswith("network.encoder")}
+    norms = [m for m in named.values() if isinstance(m, NORMS) and id(m) not in encoder]
+    heads = [
+        module
+        for name, module in named.items()
+        if isinstance(module, nn.Conv2d) and name.removeprefix("network.").startswith(HEADS)
+    ]
+    path = pixel_path_of(network)
+    last = [heads[-1], *([path.layers[-1]] if path is not None else [])]
+    found = [p for module in (*norms, *last) for p in module.parameters()]
+    return list(dict.fromkeys(found))
+
+
+class Adapter:
+    """A network that learns from one window at a time, each time from the same beginning."""
+
+    def __init__(self, network: TrainedNetwork, settings: Refining, *, smooth: int = 0) -> None:
+        """smooth: as in the prediction of the maps.
+
+        Raises: InputError if there is no such device, or the network can't be adapted.
+        """
+        check(network)
+        self._settings = settings
+        self._smooth = smooth
+        self._device = choose(settings.device, settings.precision)
+        module = copy.deepcopy(network.load()).requires_grad_(False)
+        self._network = self._device.place(module).eval()
+        self._learning = adaptable(self._network)
+        self._first = [p.detach().clone() for p in self._learning]
+        self._scaling = Scaling(network.card.statistics, self._device.torch)
+
+    def __call__(self, image: np.ndarray, seen: np.ndarray, corrected: np.ndarray) -> Adapted:
+        """image: (C, H, W) as the scene has it. seen: (H, W) bool. corrected: (H, W) uint8 indices
+        of classes, IGNORED where nothing was corrected."""
+        torch_ = self._device.torch
+        visible = torch.from_numpy(seen)[None].to(torch_)
+        images = self._scaling(torch.from_numpy(image)[None].to(torch_), visible).clone()
+        with torch.no_grad(), self._device.autocast():
+            before = self._network(images).float()
+        index = before[0].argmax(dim=0).cpu().numpy()
+        target = spread(corrected, index, self._settings.radius)
+        steps = 0
+        after = before
+        if (corrected != IGNORED).any() and self._settings.steps:
+            after, steps = self._learn(images, before, visible, target, corrected)
+        shares = [
+            smoothed(logits.softmax(dim=1), visible, self._smooth)[0].cpu().numpy()
+            for logits in (before, after)
+        ]
+        if not self._settings.others:
+            kept = touched(shares[0].argmax(axis=0), shares[1].argmax(axis=0), corrected)
+            shares[1] = np.where(kept, shares[1], shares[0])
+        return Adapted(shares[0], shares[1], steps)
+
+    def _learn(
+        self,
+        images: Tensor,
+        before: Tensor,
+        visible: Tensor,
+        target: np.ndarray,
+        corrected: np.ndarray,
+    ) -> tuple[Tensor, int]:
+        """Logits after learning, and the number of steps. The network is as before in the end."""
+        device = self._device.torch
+        wanted = torch.from_numpy(target.astype(np.int64)).to(device)
+        weights = torch.from_numpy(_weights(target)).to(device)
+        clicked = torch.from_numpy(corrected != IGNORED).to(device)
+        held = self._held(corrected, before, visible, target).to(device)
+        old = before.log_softmax(dim=1)
+        optimizer = torch.optim.Adam(self._learning, lr=self._settings.learning_rate)
+        steps = 0
+        try:
+            for parameter in self._learning:
+                parameter.requires_grad_(True)
+            with _kept(self._network, images):
+                for steps in range(self._settings.steps + 1):
+                    with self._device.autocast():
+                        logits = self._network(images)
+                    new = logits.float().log_softmax(dim=1)
+                    given = F.nll_loss(new, wanted[None], reduction="none", ignore_index=IGNORED)
+                    sure = given.detach()[0][clicked].max() < -np.log(ENOUGH)
+                    sure &= steps >= FEWEST * self._settings.steps
+                    if sure or steps == self._settings.steps:
+                        break
+                    moved = (old.exp() * (old - new)).sum(dim=1)
+                    loss = (given[0] * weights).sum() + self._settings.pull * (moved * held).sum()
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+            after = logits.detach().float()
+            return before + shortest(before, after, wanted) * (after - before), steps
+        finally:
+            with torch.no_grad():
+                for parameter, first in zip(self._learning, self._first, strict=True):
+                    parameter.requires_grad_(False).copy_(first)
+                    parameter.grad = None
+
+    def _held(
+        self, corrected: np.ndarray, before: Tensor, visible: Tensor, target: np.ndarray
+    ) -> Tensor:
+        """Weights (H, W), which add up to 1, of what is to stay as it was."""
+        index = before[0].argmax(dim=0).cpu().numpy()
+        mended = (corrected != IGNORED) & (corrected != index)
+        weight = np.ones(corrected.shape, np.float32)
+        if mended.any():
+            far = self._settings.reach or corrected.shape[0] // 2
+            weight = np.clip(2 * distance(mended) / far, LOOSE, 1).astype(np.float32)
+        weight[target != IGNORED] = 0
+        weight *= visible[0].cpu().numpy()
+        return torch.from_numpy(weight / max(1.0, float(weight.sum())))
+
+
+def shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:
+    """Share of the way from logits (1, K, H, W) before to those after that is far enough.
+
+    That is where as many of the corrected pixels are right as at its end: each step beyond changes
+    only what nobody corrected. wanted: (H, W) indices, IGNORED where nothing was corrected.
+    """
+    inside = wanted != IGNORED
+    one, two, right = before[0, :, inside], after[0, :, inside], wanted[inside]
+
+    def count(share: float) -> int:
+        return int(((one + share * (two - one)).argmax(dim=0) == right).sum())
+
+    enough = ENOUGH_RIGHT * count(1)
+    return next((s / PARTS for s in range(PARTS) if count(s / PARTS) >= enough), 1.0)
+
+
+@contextmanager
+def _kept(network: Any, images: Tensor) -> Iterator[None]:
+    """Keep what does not learn, so that each step computes only the rest."""
+    encoder, path = network.network.encoder, pixel_path_of(network)
+    seen: list[Any] = []
+    plain = encoder.forward
+
+    def once(*args: Any) -> Any:
+        if not seen:
+            with torch.no_grad():
+                seen.append(plain(*args))
+        found = seen[0]
+        return list(found) if isinstance(found, list) else found
+
+    encoder.forward = once
+    if path is not None:
+        features = path.features(images)
+        path.features = lambda images: features  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del encoder.forward
+        if path is not None:
+            del path.features
+
+
+def spread(corrected: np.ndarray, index: np.ndarray, radius: int) -> np.ndarray:
+    """Corrections (H, W) with the pixels around them for which the network said the same.
+
+    A click in a wrong object tells of that object, not of what lies beside it. index: (H, W) what
+    the network said. Pixels that corrections of two classes claim stay open.
+    """
+    from scipy.ndimage import binary_dilation  # half as slow as all of geoseg
+
+    made = corrected.copy()
+    if not radius:
+        return made
+    side = np.arange(-radius, radius + 1)
+    disk = side[:, None] ** 2 + side**2 <= radius**2
+    claims = np.zeros(corrected.shape, np.uint8)
+    for code in np.unique(corrected[corrected != IGNORED]).tolist():
+        grown = np.zeros(corrected.shape, bool)
+        for said in np.unique(index[corrected == code]).tolist():
+            seeds = (corrected == code) & (index == said)
+            grown |= binary_dilation(seeds, disk) & (index == said)
+        grown &= corrected == IGNORED
+        claims += grown
+        made[grown] = code
+    made[(claims > 1) & (corrected == IGNORED)] = IGNORED
+    return made
+
+
+def touched(before: np.ndarray, after: np.ndarray, corrected: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) bool of another class than before that are one object with a correction.
+
+    before, after: (H, W) indices of classes. An object: pixels that got the class of the correction
+    and touch each other, at corners too.
+    """
+    from scipy.ndimage import label  # half as slow as all of geoseg
+
+    kept = np.zeros(before.shape, bool)
+    for code in np.unique(corrected[corrected != IGNORED]).tolist():
+        parts, _ = label((before != after) & (after == code), np.ones((3, 3)))
+        meant = np.unique(parts[corrected == code])
+        kept |= np.isin(parts, meant[meant > 0])
+    return kept
+
+
+def _weights(target: np.ndarray) -> np.ndarray:
+    """Weights (H, W) float32 that add up to 1: each connected correction counts the same."""
+    from scipy.ndimage import label  # half as slow as all of geoseg
+
+    weights = np.zeros(target.shape, np.float32)
+    count = 0
+    for code in np.unique(target[target != IGNORED]).tolist():
+        parts, found = label(target == code)
+        sizes = np.bincount(parts.ravel())
+        count += found
+        inside = parts > 0
+        weights[inside] = 1 / sizes[parts[inside]]
+    return weights / max(1, count)

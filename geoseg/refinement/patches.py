@@ -1,0 +1,351 @@
+"""Compute what corrections change in the map of a scene, block by block.
+
+Letters of shapes: K classes, P bands of all rasters of a scene, S side of a window, h and w.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geoseg.errors import InputError
+from geoseg.geo import raster
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import NODATA, UNDECIDED
+from geoseg.geo.raster import BLOCK, Raster
+from geoseg.labels.corrections import Corrections
+from geoseg.maps.layers import DISAGREEMENT, NOVELTY, SECOND
+from geoseg.maps.thresholds import Thresholds
+from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.files import replacing
+from geoseg.prediction.layers import RowMaker
+from geoseg.prediction.network import TrainedNetwork
+from geoseg.refinement.adapt import Adapted, Adapter
+from geoseg.refinement.old_maps import OldMap
+from geoseg.refinement.settings import Refining
+from geoseg.refinement.windows import Spots, influence
+from geoseg.scenes.scene import SceneReader
+
+HELD = 32
+"""Windows that are held in memory at a time."""
+UNCHANGED = (DISAGREEMENT, NOVELTY)
+"""Layers that a correction does not change: they tell of the networks that made the map."""
+
+
+@dataclass
+class Patch:
+    """What changes in the rasters of a scene."""
+
+    blocks: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
+    """By row and column of blocks: where something changes (h, w) bool, and all bands (P, h, w)."""
+    corrected: int = 0
+    """Pixels that were corrected."""
+    learnt: int = 0
+    """Of these, those that the network got right by itself."""
+    changed: int = 0
+    """Pixels of the class map that are others than before."""
+    windows: int = 0
+    computed: int = 0
+    """Of the windows, those that were not known from before."""
+
+    def save(self, path: Path) -> None:
+        """Raises: InputError if it can't be written."""
+        arrays: dict[str, Any] = {"told": np.array([self.corrected, self.learnt, self.changed])}
+        for (row, column), (mask, bands) in self.blocks.items():
+            arrays[f"{row}_{column}_mask"] = np.packbits(mask)
+            arrays[f"{row}_{column}"] = bands * mask
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Patch:
+        """Raises: InputError if it is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                blocks = {}
+                for name in file.files:
+                    if name == "told" or name.endswith("_mask"):
+                        continue
+                    row, column = map(int, name.split("_"))
+                    bands = file[name]
+                    bits = np.unpackbits(file[f"{name}_mask"], count=bands[0].size)
+                    blocks[row, column] = bits.reshape(bands.shape[1:]).astype(bool), bands
+                corrected, learnt, changed = file["told"].tolist()
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(
+                f"{path}: can't be read ({error}); it is damaged: refine again with overwrite=true"
+            ) from None
+        return cls(blocks, corrected, learnt, changed)
+
+    def apply(self, bands: np.ndarray, window: Window) -> np.ndarray:
+        """Bands (P, h, w) of a window of whole blocks with what changes in them."""
+        for (row, column), (mask, new) in self.blocks.items():
+            place = Window(row * BLOCK, column * BLOCK, *mask.shape)
+            common = place.intersect(window)
+            if common is None:
+                continue
+            inside = (slice(None), *common.within(window))
+            part = common.within(place)
+            bands[inside] = np.where(mask[part], new[(slice(None), *part)], bands[inside])
+        return bands
+
+
+class Known:
+    """Keeps on disk what windows came to, so that a further correction computes only its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._used: set[str] = set()
+
+    def get(self, key: str) -> Adapted | None:
+        self._used.add(f"{key}.npz")
+        try:
+            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
+                pair = file["pair"].astype(np.float32) / 255
+                return Adapted(pair[0], pair[1], int(file["steps"]))
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def put(self, key: str, made: Adapted) -> None:
+        """Raises: InputError if the disk is full."""
+        pair = np.rint(np.stack([made.before, made.after]) * 255).astype(np.uint8)
+        with replacing(self._folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, pair=pair, steps=made.steps)
+
+    def prune(self) -> None:
+        """Remove what was not asked for."""
+        for path in self._folder.glob("*.npz") if self._folder.is_dir() else ():
+            if path.name not in self._used:
+                path.unlink(missing_ok=True)
+
+
+class _Shares:
+    """What windows came to, a few of them in memory at a time."""
+
+    def __init__(self, known: Known, keys: dict[Window, str]) -> None:
+        self.keys = keys
+        self._known = known
+        self._held: OrderedDict[Window, Adapted] = OrderedDict()
+
+    def __getitem__(self, window: Window) -> Adapted:
+        """Raises: InputError if somebody removed it meanwhile."""
+        if window not in self._held:
+            found = self._known.get(self.keys[window])
+            if found is None:
+                raise InputError("what windows came to was removed meanwhile; refine again")
+            self._held[window] = found
+            if len(self._held) > HELD:
+                self._held.popitem(last=False)
+        self._held.move_to_end(window)
+        return self._held[window]
+
+
+class Patcher:
+    """Makes patches with one network."""
+
+    def __init__(
+        self,
+        network: TrainedNetwork,
+        settings: Refining,
+        how: dict[str, Any],
+        *,
+        known: Known,
+        size: int,
+    ) -> None:
+        """how: the settings of the prediction that made the maps. size: of windows, in pixels.
+
+        Raises: InputError if the network can't be adapted, or there is no such device.
+        """
+        self._network, self._settings, self._how = network, settings, how
+        self._known, self._size = known, size
+        self._adapter: Adapter | None = None
+        if settings.reach is None:
+            self._reach = size // 2
+        else:
+            self._reach = min(settings.reach, size)
+
+    def __call__(self, old: OldMap, corrections: Corrections) -> Patch:
+        """What the corrections change in a map. Raises: InputError if a file is damaged."""
+        grid = old.scene.grid
+        spots = Spots.around(corrections.on(grid), grid, self._size)
+        patch = Patch({}, windows=len(spots.windows))
+        with raster.environment(), old.scene.open() as reader:
+            keys = [self._learn(old, reader, w, corrections, patch) for w in spots.windows]
+            shares = _Shares(self._known, dict(zip(spots.windows, keys, strict=True)))
+            self._blocks(old, corrections, shares, patch)
+        return patch
+
+    def _learn(
+        self,
+        old: OldMap,
+        reader: SceneReader,
+        window: Window,
+        corrections: Corrections,
+        patch: Patch,
+    ) -> str:
+        """Have the network learn from a window, unless it did before. Returns: the result's key."""
+        grid, legend = old.scene.grid, self._network.card.legend
+        codes = corrections.burn(grid, window)
+        image, valid = reader.read(window)
+        codes[~valid] = 0
+        key = self._key(old, window, codes)
+        if self._known.get(key) is None:
+            patch.computed += 1
+            if self._adapter is None:
+                smooth = int(self._how.get("smooth", 0))
+                self._adapter = Adapter(self._network, self._settings, smooth=smooth)
+            self._known.put(key, self._adapter(image, valid, legend.encode(codes)))
+        return key
+
+    def _key(self, old: OldMap, window: Window, codes: np.ndarray) -> str:
+        """Names what a window's result depends on."""
+        told = [
+            self._network.hash,
+            [fingerprint(path) for path in old.scene.paths],
+            [window.top, window.left, window.height],
+            asdict(self._settings) | {"device": None},
+            self._how.get("smooth", 0),
+            hashlib.sha256(codes.tobytes()).hexdigest(),
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]
+
+    def _blocks(
+        self,
+        old: OldMap,
+        corrections: Corrections,
+        shares: _Shares,
+        patch: Patch,
+    ) -> None:
+        """Fill the patch with all blocks that windows touch."""
+        grid = old.scene.grid
+        with ExitStack() as stack:
+            files = [stack.enter_context(Raster(path)) for path in old.paths]
+            for row, column in _touched(grid.window, list(shares.keys)):
+                place = Window(row * BLOCK, column * BLOCK, BLOCK, BLOCK).intersect(grid.window)
+                assert place is not None
+                near = [w for w in shares.keys if w.intersect(place)]
+                parts = [
+                    (w, influence(w, grid, corrections.burn(grid, w) > 0, self._reach), shares[w])
+                    for w in near
+                ]
+                mixed = _mixed(place, parts, len(self._network.card.legend))
+                if mixed is None:
+                    continue
+                before = old.read(files, place)
+                codes = corrections.burn(grid, place)
+                after = self._made(old, mixed, before, codes, patch)
+                mask = (after != before).any(axis=0)
+                if mask.any():
+                    patch.blocks[row, column] = mask, after
+                    patch.changed += int((after[0] != before[0]).sum())
+
+    def _made(
+        self,
+        old: OldMap,
+        mixed: tuple[np.ndarray, np.ndarray, np.ndarray],
+        before: np.ndarray,
+        codes: np.ndarray,
+        patch: Patch,
+    ) -> np.ndarray:
+        """All bands (P, h, w) of a block. mixed: weights (h, w), shares (K, h, w) before, after."""
+        legend, thresholds = self._network.card.legend, self._thresholds()
+        weight, shares_before, shares = mixed
+        drawn = (codes > 0) & (before[0] != NODATA)
+        wanted = legend.encode(codes)
+        patch.corrected += int(drawn.sum())
+        first = shares_before.argmax(axis=0)
+        patch.learnt += int((drawn & (shares.argmax(axis=0) == wanted)).sum())
+        # What a person drew is certain.
+        for index in np.unique(wanted[drawn]).tolist():
+            shares[:, drawn & (wanted == index)] = np.eye(len(legend), dtype=np.float32)[
+                index, :, None
+            ]
+        layers = [name for name in old.layers if name not in UNCHANGED]
+        maker = RowMaker(
+            len(legend),
+            layers,
+            thresholds=None if thresholds is None else thresholds.values,
+            calibration=self._network.calibration,
+        )
+        made = maker(torch.from_numpy(shares))
+        index = made.indices.numpy()
+        new = legend.decode(index)
+        if made.undecided is not None:
+            new = np.where(made.undecided.numpy(), np.uint8(UNDECIDED), new)
+        open_ = before[0] == UNDECIDED
+        # A pixel gets another class only if the corrections make the network say another one: what
+        # windows, turns or members of an ensemble had decided otherwise stays.
+        other = index != first
+        if open_.any():
+            other = other & ~open_ if self._how.get("refuse_novel") else other | open_
+        take = ((weight > 0) & other) | drawn
+        code = np.where(take, new, before[0])
+        code = np.where(before[0] == NODATA, np.uint8(NODATA), code)
+        beside = ((weight > 0) & (code == new) & (before[0] != NODATA)) | drawn
+        after = before.copy()
+        after[0] = code
+        bands = 1
+        for name, count in zip(old.layers, old.counts[1:], strict=True):
+            if name not in UNCHANGED:
+                values = made.layers[name].numpy()
+                values = legend.decode(values) if name == SECOND else values
+                values = values if values.ndim == 3 else values[None]
+                part = slice(bands, bands + count)
+                after[part] = np.where(beside, values, before[part])
+            bands += count
+        return after
+
+    def _thresholds(self) -> Thresholds | None:
+        """Those of the prediction."""
+        values = self._how.get("threshold")
+        return Thresholds(tuple(values), "as predicted") if values else None
+
+
+def _touched(whole: Window, windows: list[Window]) -> Iterator[tuple[int, int]]:
+    """Rows and columns of the blocks that windows touch, each once, in order."""
+    found = set()
+    for window in windows:
+        inside = window.intersect(whole)
+        if inside is not None:
+            for row in range(inside.top // BLOCK, (inside.bottom - 1) // BLOCK + 1):
+                for column in range(inside.left // BLOCK, (inside.right - 1) // BLOCK + 1):
+                    found.add((row, column))
+    yield from sorted(found)
+
+
+def _mixed(
+    place: Window, parts: list[tuple[Window, np.ndarray, Adapted]], classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Of a block: how much windows count (h, w), and shares (K, h, w) before and after.
+
+    Where windows overlap their mean counts; where they count for less than 1, the rest is what the
+    network said before. None where none of them counts.
+    """
+    weight = np.zeros((place.height, place.width), np.float32)
+    before = np.zeros((classes, *weight.shape), np.float32)
+    after = np.zeros_like(before)
+    for window, counts, made in parts:
+        common = window.intersect(place)
+        if common is None:
+            continue
+        here, there = common.within(place), common.within(window)
+        share = counts[there]
+        weight[here] += share
+        before[(slice(None), *here)] += share * made.before[(slice(None), *there)]
+        after[(slice(None), *here)] += share * made.after[(slice(None), *there)]
+    if not weight.any():
+        return None
+    total = np.maximum(weight, 1e-6)
+    before /= total
+    after /= total
+    moved = np.minimum(weight, 1)
+    return weight, before, before + moved * (after - before)

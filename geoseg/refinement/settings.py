@@ -1,0 +1,48 @@
+"""Settings of a refinement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from geoseg.errors import Faults
+from geoseg.models.settings import PRECISIONS
+
+
+@dataclass
+class Refining:
+    """How a network learns from corrections."""
+
+    steps: int = 12
+    """Steps of training at most for each window; it ends before when all corrections there are
+    right."""
+    learning_rate: float = 0.01
+    """Of these steps."""
+    pull: float = 5.0
+    """Weight of the old map, which holds what nobody corrected: higher, and less changes."""
+    others: bool = False
+    """Let objects of a window change that no correction touches, too: where a map is bad, a click
+    mends more so, and where it is good, it spoils more."""
+    reach: int | None = None
+    """Pixels around a correction beyond which nothing changes; by default half a window."""
+    radius: int = 3
+    """Pixels around a correction that count as corrected too, where the map had the same class."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:<n> or mps."""
+    precision: str = "auto"
+    """auto (bfloat16 where the hardware has it), 32, bf16 or 16."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.steps < 0:
+            faults.add(f"refine.steps={self.steps}: must not be negative")
+        if not self.learning_rate > 0:
+            faults.add(f"refine.learning_rate={self.learning_rate}: must be above 0")
+        if self.pull < 0:
+            faults.add(f"refine.pull={self.pull}: must not be negative")
+        if self.reach is not None and self.reach < 1:
+            faults.add(f"refine.reach={self.reach}: must be at least 1 pixel")
+        if self.radius < 0:
+            faults.add(f"refine.radius={self.radius}: must not be negative")
+        if self.precision not in PRECISIONS:
+            faults.add(f"refine.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        faults.raise_if_any()

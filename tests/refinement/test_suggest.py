@@ -1,0 +1,120 @@
+"""Suggestions: the unsure first, unlike each other, apart; and what can't be suggested."""
+
+import sqlite3
+import xml.etree.ElementTree as ET
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from geoseg.errors import InputError
+from geoseg.geo import raster
+from geoseg.geo.tiling import Tiling
+from geoseg.geo.vector import Layer
+from geoseg.refinement.suggest import Suggesting, Windows, choose, suggest
+from tests.made import maps, tiles
+
+SIZE = 32
+SETTINGS = Suggesting(size=SIZE, count=4, apart_m=0)
+
+
+def make(folder, name="a", *, layer="entropy", seed=0, values=None):
+    """A map of 4 × 6 windows with a layer beside it. values: (4, 6) of the windows."""
+    random = np.random.default_rng(seed)
+    values = random.permutation(24).reshape(4, 6) * 4 + 1 if values is None else values
+    codes = random.choice(maps.LEGEND.codes, (4, 6)).repeat(SIZE, 0).repeat(SIZE, 1)
+    maps.write(folder / f"landcover/{name}.tif", codes.astype(np.uint8))
+    wide = np.asarray(values).repeat(SIZE, 0).repeat(SIZE, 1).astype(np.uint8)
+    with raster.create(
+        folder / f"{layer}/{name}.tif", maps.place(*wide.shape), dtype="uint8", nodata=0
+    ) as file:
+        file.write(wide, maps.place(*wide.shape).window)
+    return values
+
+
+def read(path):
+    layer = Layer(path, columns=("rank", "map", "score", "reason", "top", "left"))
+    (found,) = layer.scan()
+    return found
+
+
+def test_the_most_unsure_come_first_if_nothing_else_counts(tmp_path):
+    values = make(tmp_path)
+    plain = Suggesting(size=SIZE, count=4, apart_m=0, diverse=False)
+    suggest(tmp_path, tmp_path / "next.gpkg", settings=plain)
+    found = read(tmp_path / "next.gpkg").columns
+    wanted = np.argsort(-values.ravel())[:4]
+    places = found["top"] // SIZE * 6 + found["left"] // SIZE
+    assert places.tolist() == wanted.tolist()
+    assert found["rank"].tolist() == [1, 2, 3, 4]
+    assert "entropy 93 % in the mean" in found["reason"][0]
+    assert "of 24 windows" in found["reason"][0]
+
+
+def test_low_margins_are_unsure(tmp_path):
+    values = make(tmp_path, layer="margin")
+    suggest(tmp_path, tmp_path / "next.gpkg", settings=SETTINGS)
+    found = read(tmp_path / "next.gpkg").columns
+    first = found["top"][0] // SIZE, found["left"][0] // SIZE
+    assert values[first] == values.min()
+    assert f"margin {values.min()} %" in found["reason"][0]
+
+
+def test_windows_are_unlike_each_other_and_apart(tmp_path):
+    make(tmp_path)
+    grid = maps.place(4 * SIZE, 6 * SIZE)
+    found = maps.ClassMap.read(tmp_path / "landcover/a.tif")
+    places = tuple(Tiling(SIZE, 0).tiles(grid.window))
+    likeness = np.zeros((24, 2))
+    likeness[5] = 1, 0  # the only one that is unlike the others
+    score = np.linspace(60, 50, 24)
+    windows = Windows((found,), np.zeros(24, int), places, score, np.zeros((24, 3)), likeness)
+    assert choose(windows, Suggesting(size=SIZE, count=2, apart_m=0)) == [0, 5]
+    assert choose(windows, Suggesting(size=SIZE, count=2, apart_m=0, diverse=False)) == [0, 1]
+    far = choose(windows, Suggesting(size=SIZE, count=24, apart_m=3 * SIZE * 10, diverse=False))
+    middles = np.array([[places[n].top, places[n].left] for n in far]) * 10.0
+    gaps = np.hypot(*(middles[:, None] - middles[None]).transpose(2, 0, 1))
+    assert len(far) > 2
+    assert (gaps[~np.eye(len(far), dtype=bool)] >= 3 * SIZE * 10 * 0.99).all()
+    assert 0 < len(choose(windows, Suggesting(size=SIZE, count=24))) < 24
+
+
+def test_the_file_is_styled_and_the_same_each_time(tmp_path):
+    make(tmp_path)
+    make(tmp_path, "b", seed=1)
+    for name in ("one", "two"):
+        said = suggest(tmp_path, tmp_path / name / "next.gpkg", settings=SETTINGS)
+        assert "Worth a look, by entropy" in str(said)
+    one, two = (tmp_path / name / "next.gpkg" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    with closing(sqlite3.connect(one)) as file:
+        ((style,),) = file.execute("SELECT styleQML FROM layer_styles").fetchall()
+    assert ET.fromstring(style.partition("\n")[2]).find(".//range") is not None
+    with pytest.raises(InputError, match="exists"):
+        suggest(tmp_path, one, settings=SETTINGS)
+
+
+def test_windows_with_labels_are_left_out(tmp_path):
+    made = tiles.make_dataset(tmp_path / "labelled")
+    size = tiles.GRID.height, tiles.GRID.width
+    codes = np.full(size, 1, np.uint8)
+    maps.write(tmp_path / "maps/landcover/s.tif", codes, tiles.GRID)
+    maps.write(tmp_path / "maps/entropy/s.tif", codes * 50, tiles.GRID)
+    covered = made.tiles("train") + made.tiles("val")
+    with pytest.raises(InputError, match=r"no window of 64 pixels is left"):
+        suggest(
+            tmp_path / "maps", tmp_path / "next.gpkg", settings=Suggesting(size=64),
+            dataset=str(made.folder),
+        )  # fmt: skip
+    assert covered
+
+
+def test_what_lacks_is_said(tmp_path):
+    make(tmp_path)
+    with pytest.raises(InputError, match=r"no novelty beside it; all have entropy.*layers="):
+        suggest(tmp_path, tmp_path / "n.gpkg", settings=Suggesting(by="novelty"))
+    with pytest.raises(InputError, match="expected a GeoPackage"):
+        suggest(tmp_path, tmp_path / "n.shp")
+    with pytest.raises(InputError) as error:
+        Suggesting(by="hope", count=0, size=1, apart_m=-1)
+    assert len(error.value.faults) == 4
