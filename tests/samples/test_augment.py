@@ -359,7 +359,7 @@ def test_configuration_files_say_what_they_do():
     assert load("none") == Augment()
     assert load("light") != load("strong")
     assert load("light").rotation == load("light").blur == 0  # cheap: nothing resampled
-    own = ("target", "options")  # name other code
+    own = ("target", "options", "style")  # name other code, and scenes
     assert all(getattr(load("robust"), f.name) for f in fields(Augment) if f.name not in own)
 
 

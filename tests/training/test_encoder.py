@@ -85,7 +85,7 @@ def test_tiles_are_kept_aside_and_bands_measured(dataset):
     pixels = np.concatenate([image[:, valid] for image, valid in parts], axis=1)
     np.testing.assert_allclose(made.statistics.mean, pixels.mean(1), rtol=1e-6)
     np.testing.assert_allclose(made.statistics.std, pixels.std(1), rtol=1e-6)
-    with pytest.raises(InputError, match=r"1 tiles of 512 px in 1 scenes: too few"):
+    with pytest.raises(InputError, match=r"1 tile of 512 px in 1 scene: too few"):
         Imagery.of([scene], 512, val=0.1, seed=0)
 
 

@@ -15,7 +15,7 @@ LEAST = 1e-6
 class PixelPath(nn.Module):
     """Images (B, C, H, W) to logits (B, K, H, W), for any H and W: two layers on `neighbourhoods`.
 
-    It is fitted in seconds (training.pixels), and what it finds is added to the logits of a deeper
+    It is fitted in seconds (training.quick), and what it finds is added to the logits of a deeper
     network, which then learns only what shapes and surroundings tell beyond that.
     """
 

@@ -20,7 +20,7 @@ DROPOUT = 0.3
 class SeasonPath(nn.Module):
     """Series (B, T, S, C) to logits (B, K): two layers on the values of all dates of a grid.
 
-    It is fitted in seconds (training.season) and does not change in the training of the network
+    It is fitted in seconds (training.quick) and does not change in the training of the network
     beside it, which few samples or few minutes could not teach as much.
     """
 

@@ -37,7 +37,7 @@ from geoseg.samples.tiles import (
 )
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
-from geoseg.training import advice, pixels, recipe, refit
+from geoseg.training import advice, recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described, find_styles
 from geoseg.training.loop import Task, loading, read_well
@@ -46,6 +46,7 @@ from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.supervised import Objective, Supervised
 from geoseg.training.processes.ranks import Session, ready
+from geoseg.training.quick import pixels
 from geoseg.training.run.history import History
 from geoseg.training.run.pictures import TilePictures
 from geoseg.training.run.recorder import Keep

@@ -25,12 +25,13 @@ from geoseg.samples.draw import part_of
 from geoseg.samples.predict import PREDICTED, predict_samples
 from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.samples.settings import SeriesSamples
-from geoseg.training import recipe, refit, season
+from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of_samples
 from geoseg.training.loop import Task, loading
 from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import Session, ready
+from geoseg.training.quick import season
 from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, run_training, train_for_fold

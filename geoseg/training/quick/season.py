@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from geoseg.models.networks.season import SeasonPath, SeriesNetwork
 from geoseg.samples.series import SeriesBatches
 from geoseg.training.objectives import loss
-from geoseg.training.pixels import DECAY, LEAST, RATE, WARMUP
+from geoseg.training.quick.pixels import DECAY, LEAST, RATE, WARMUP
 from geoseg.training.settings import TrainingSettings
 
 SERIES = 20_000
