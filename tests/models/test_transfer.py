@@ -437,10 +437,10 @@ def test_faults_of_weights_and_data_come_together(dataset, tmp_path):
 def test_networks_for_series_start_from_a_run(tmp_path, capsys):
     dataset = made_dataset(tmp_path / "d")
     quick = replace(QUICK, batch_size=16, epochs=2, learning_rate=5e-3)
-    first = TrainConfig("", str(tmp_path / "a"), model=Model("lstm"), fit=quick)
+    first = TrainConfig("", str(tmp_path / "a"), model=Model("lstm", season=0), fit=quick)
     train_series(dataset, first)
     still = replace(quick, learning_rate=1e-12)
-    kept = Model("lstm", weights=str(tmp_path / "a"), keep="network")
+    kept = replace(first.model, weights=str(tmp_path / "a"), keep="network")
     capsys.readouterr()
     train_series(dataset, TrainConfig("", str(tmp_path / "b"), model=kept, fit=still))
     assert "classes: early, late keep their weights" in capsys.readouterr().out
