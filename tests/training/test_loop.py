@@ -5,6 +5,8 @@ import shutil
 import signal
 import time
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -266,7 +268,9 @@ def test_without_val_tiles_the_last_weights_are_kept(dataset, tmp_path, monkeypa
     assert all(torch.equal(saved[name], model[name]) for name in saved)
 
 
-def test_minutes_end_a_training(dataset, tmp_path):
+def test_minutes_end_a_training(dataset, tmp_path, monkeypatch):
+    ticks = count(0.0, 0.1)  # each look at the clock takes a tenth of a second, however fast we are
+    monkeypatch.setattr(fit_room, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
     fit = Fit(**vars(QUICK) | {"epochs": 10_000, "max_minutes": 0.02})
     statistics = BandStatistics(*(2 * (v,) for v in (100.0, 50.0, 0.0, 200.0, 0.0, 200.0)))
     dataset = replace(dataset, statistics=statistics)
