@@ -74,7 +74,8 @@ def main() -> None:
         "… calibrated": RowMaker(made.CLASSES, calibration=calibration()),
     }
     for name in LAYERS:
-        if name not in ("confidence", "disagreement"):
+        # Novelty is made of a network's features, not of the shares that are here.
+        if name not in ("confidence", "disagreement", "novelty"):
             ways[f"… and {name}"] = RowMaker(made.CLASSES, ("confidence", name))
     network = network_cost()
     costs = {

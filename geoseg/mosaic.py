@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from geoseg.commands.run import run
@@ -22,6 +22,9 @@ class MosaicConfig:
     """CRS of the mosaic, as EPSG:…; none = that of most of the mapped area."""
     resolution: float | None = None
     """Side of a pixel in units of the CRS; none = the finest of the maps."""
+    layers: list[str] = field(default_factory=list)
+    """Join these rasters beside the maps, too, each into <out>_<layer>.tif: confidence, entropy,
+    margin, second, disagreement, novelty; every pixel is of the map that gives its class."""
     stac: bool = False
     """Describe the mosaic for catalogs, too: a STAC item, <name>.stac.json, beside it."""
     project: bool = False
@@ -38,8 +41,8 @@ def main(cfg: MosaicConfig) -> None:
     if out is None:
         raise InputError("out: none given; set out=<file.tif>")
     made = mosaic(
-        maps, out, crs=cfg.crs, resolution=cfg.resolution, overwrite=cfg.overwrite, stac=cfg.stac,
-        project=cfg.project,
+        maps, out, crs=cfg.crs, resolution=cfg.resolution, layers=cfg.layers,
+        overwrite=cfg.overwrite, stac=cfg.stac, project=cfg.project,
     )  # fmt: skip
     print(made)
 

@@ -586,10 +586,13 @@ def header(
     grid: Grid,
     *,
     nodata: float,
-    colors: dict[int, tuple[int, int, int, int]],
+    colors: dict[int, tuple[int, int, int, int]] | None,
     tags: dict[str, str] | None = None,
+    description: str | None = None,
 ) -> bytes:
     """A GeoTIFF of uint8 with CRS, place, colours and tags, but next to no pixels.
+
+    colors: of codes; None = values that are none. description: of the band.
 
     For who writes these himself: GDAL knows best how a CRS is told.
     """
@@ -607,6 +610,9 @@ def header(
             bigtiff="NO",
             endianness="LITTLE",
         ) as dataset:
-            dataset.write_colormap(1, colors)
+            if colors is not None:
+                dataset.write_colormap(1, colors)
+            if description:
+                dataset.set_band_description(1, description)
             dataset.update_tags(**(tags or {}))
         return bytes(memory.read())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
@@ -34,6 +34,22 @@ class Part:
     map: ClassMap
     confidence: str | None
     """Raster of percent on the map's grid; without it, every other confidence wins."""
+    layer: str | None = None
+    """Another raster of uint8 on the map's grid, 0 = nothing, that is joined as the classes are."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """The open files of a part."""
+
+    codes: Raster
+    confidence: Raster | None
+    layer: Raster | None
+
+    def close(self) -> None:
+        for file in (self.codes, self.confidence, self.layer):
+            if file is not None:
+                file.close()
 
 
 class Join:
@@ -41,6 +57,10 @@ class Join:
 
     Only maps that touch a window are read for it.
     """
+
+    _layered = False
+    """Whether values of a layer are read, instead of codes."""
+    _of_codes = False
 
     def __init__(self, parts: Sequence[Part], grid: Grid) -> None:
         """Parts in the order in which equal confidences win. Raises: InputError."""
@@ -55,7 +75,7 @@ class Join:
         ]
         self._edges = np.array([(w.top, w.left, w.bottom, w.right) for w in self.places])
         self._known = bytes((NODATA, UNLABELLED, *parts[0].map.legend.codes))
-        self._idle: OrderedDict[int, list[Raster]] = OrderedDict()
+        self._idle: OrderedDict[int, Files] = OrderedDict()
         self._room = min(OPEN_MAPS, most_files() // HANDLES)
         self._lock = Lock()
 
@@ -80,25 +100,31 @@ class Join:
     def _join(self, window: Window, numbers: list[int]) -> np.ndarray:
         codes = np.zeros((window.height, window.width), np.uint8)
         best = np.zeros_like(codes)
+        values = codes.copy() if self._layered else codes
         for number in numbers:
             inside = self.places[number].intersect(window)
             assert inside is not None
             contested = self._contested(number, inside, numbers)
             with self._files(number, window) as files:
-                found = self._codes(number, files[0], inside)
-                confidence = self._confidence(files, inside, contested)
+                found = self._codes(number, files.codes, inside)
+                confidence = self._confidence(files.confidence, inside, contested)
+                own = found if files.layer is None else files.layer.read(inside)[0][0]
             # Where nobody else has a say it is copied; the rest gets back what was there.
-            before = [codes[part.within(window)].copy() for part in contested]
-            codes[inside.within(window)] = found
-            for part, own in zip(contested, before, strict=True):
-                codes[part.within(window)] = own
+            joined = ((codes, found), (values, own)) if self._layered else ((codes, found),)
+            before = [[into[p.within(window)].copy() for into, _ in joined] for p in contested]
+            for into, new in joined:
+                into[inside.within(window)] = new
+            for part, olds in zip(contested, before, strict=True):
+                for (into, _), old in zip(joined, olds, strict=True):
+                    into[part.within(window)] = old
             for part in contested:
                 here, at = part.within(inside), part.within(window)
                 sure = _rank(found[here], confidence[here])
                 wins = sure > best[at]
-                np.copyto(codes[at], found[here], where=wins)
+                for into, new in joined:
+                    np.copyto(into[at], new[here], where=wins)
                 np.copyto(best[at], sure, where=wins)
-        return codes
+        return values
 
     def _codes(self, number: int, file: Raster, window: Window) -> np.ndarray:
         """Codes of a map: UNDECIDED where it says so; else what has no label has no class."""
@@ -125,20 +151,20 @@ class Join:
         return shared
 
     @staticmethod
-    def _confidence(files: list[Raster], inside: Window, contested: list[Window]) -> np.ndarray:
+    def _confidence(file: Raster | None, inside: Window, contested: list[Window]) -> np.ndarray:
         """Of a map in a window, at least 1; right where it is contested."""
         confidence = np.ones((inside.height, inside.width), np.uint8)
-        if len(files) == 1:
+        if file is None:
             return confidence
         # Whole blocks are read anyway: of many narrow parts, some more than once.
         if sum(part.grow(BLOCK // 2).area for part in contested) > inside.area:
             contested = [inside]
         for part in contested:
-            np.maximum(files[1].read(part)[0][0], 1, out=confidence[part.within(inside)])
+            np.maximum(file.read(part)[0][0], 1, out=confidence[part.within(inside)])
         return confidence
 
     @contextmanager
-    def _files(self, number: int, window: Window) -> Iterator[list[Raster]]:
+    def _files(self, number: int, window: Window) -> Iterator[Files]:
         """The files of a map for a window; no other thread uses them meanwhile."""
         with self._lock:
             files = self._idle.pop(number, None)
@@ -158,24 +184,27 @@ class Join:
                 while len(self._idle) > self._room:
                     surplus.append(self._idle.popitem(last=False)[1])
             for one in surplus:
-                _close(one)
+                one.close()
 
-    def _opened(self, number: int) -> list[Raster]:
+    def _opened(self, number: int) -> Files:
         part = self.parts[number]
         own = part.map.grid
         coarser = self.grid.pixel_size_near(own) >= COARSER * own.pixel_size_m
-        wanted = [(part.map.path, "mode" if coarser else "nearest")]
-        if part.confidence:
-            wanted.append((part.confidence, "average" if coarser else "nearest"))
-        files: list[Raster] = []
-        try:
-            for path, resampling in wanted:
-                # Only a warp needs to be told: looking for it in what is copied takes time.
-                nodata = "none" if self.exact[number] else NODATA
-                files.append(Raster(path, grid=self.grid, resampling=resampling, nodata=nodata))
-        except BaseException:
-            _close(files)
-            raise
+        mode, average = ("mode", "average") if coarser else ("nearest", "nearest")
+        # Only a warp needs to be told: looking for it in what is copied takes time.
+        nodata = "none" if self.exact[number] else NODATA
+        with ExitStack() as stack:
+
+            def opened(path: str, how: str) -> Raster:
+                file = Raster(path, grid=self.grid, resampling=how, nodata=nodata)
+                return stack.enter_context(file)
+
+            files = Files(
+                opened(part.map.path, mode),
+                opened(part.confidence, average) if part.confidence else None,
+                opened(part.layer, mode if self._of_codes else average) if part.layer else None,
+            )
+            stack.pop_all()
         return files
 
     def close(self) -> None:
@@ -183,7 +212,7 @@ class Join:
         with self._lock:
             self._room = 0
             while self._idle:
-                _close(self._idle.popitem()[1])
+                self._idle.popitem()[1].close()
 
     def __enter__(self) -> Join:
         return self
@@ -197,6 +226,17 @@ class Join:
         self.close()
 
 
+class LayerJoin(Join):
+    """As `Join`, but what is read are the values of a layer, each from the map that wins."""
+
+    _layered = True
+
+    def __init__(self, parts: Sequence[Part], grid: Grid, *, mode: bool) -> None:
+        """mode: whether the values are codes, of which a coarser pixel takes the mode."""
+        super().__init__(parts, grid)
+        self._of_codes = mode
+
+
 def _rank(codes: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     """What wins over what, uint8: any class over no decision, and that over no map.
 
@@ -206,8 +246,3 @@ def _rank(codes: np.ndarray, confidence: np.ndarray) -> np.ndarray:
     return np.where(
         decided, np.minimum(confidence, 254) + np.uint8(1), (codes == UNDECIDED).astype(np.uint8)
     )
-
-
-def _close(files: list[Raster]) -> None:
-    for file in files:
-        file.close()

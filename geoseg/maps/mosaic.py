@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,15 +20,15 @@ from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
+from geoseg.maps.mosaic_layers import join_layer, joinable, layer_path, side_paths, with_layers
+from geoseg.maps.mosaic_note import begin, key, note, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
 from geoseg.outputs.progress import follow
-from geoseg.outputs.stamp import is_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.outputs.threads import in_order
 from geoseg.scenes.scene import find_files
@@ -46,6 +44,7 @@ def mosaic(
     *,
     crs: str | None = None,
     resolution: float | None = None,
+    layers: Sequence[str] = (),
     overwrite: bool = False,
     stac: bool = False,
     project: bool = False,
@@ -53,9 +52,11 @@ def mosaic(
     """Join maps into one GeoTIFF with colours; class names and style lie beside it.
 
     maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
-    the mosaic; None = the CRS of most of the area, the finest resolution. stac: describe it by a
-    STAC item beside it, too. project: write a QGIS project that shows it with the layers beside its
-    maps, too; one that is there stays, for somebody may have changed it, unless `overwrite`.
+    the mosaic; None = the CRS of most of the area, the finest resolution. layers: names of rasters
+    beside the maps, such as confidence, of which each is joined into <out>_<layer>.tif, every pixel
+    from the map that gives its class. stac: describe it by a STAC item beside it, too. project:
+    write a QGIS project that shows it with the layers beside its maps, too; one that is there
+    stays, for somebody may have changed it, unless `overwrite`.
     Returns: what was done, as a text for people.
     Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
     """
@@ -65,10 +66,12 @@ def mosaic(
     if out.is_dir():
         raise InputError(f"out={out}: is a folder; give the name of the file to write")
     crs = parse_crs(crs) if crs else None
+    place, names = {"crs": crs, "resolution": resolution}, joinable(layers)
     with held(out.parent, "mosaic", name=out.name):
-        summary = _join(maps, out, {"crs": crs, "resolution": resolution}, overwrite)
+        summary = _join(maps, out, place, names, overwrite=overwrite)
         if stac and not path_of(out).is_file():
-            made = write_map_item(out, times=_times(_find(maps, out)), layers={})
+            own = {name: layer_path(out, name) for name in names}
+            made = write_map_item(out, times=_times(_find(maps, out)), layers=own)
             summary.note(f"STAC item: {made}")
         if project:
             _write_project(out, summary, overwrite=overwrite)
@@ -99,27 +102,34 @@ def _times(paths: list[str]) -> Times | None:
     return Times(min(times.start for times in known), max(times.end for times in known))
 
 
-def _join(maps: Any, out: Path, place: dict[str, Any], overwrite: bool) -> Summary:
+def _join(
+    maps: Any, out: Path, place: dict[str, Any], layers: Sequence[str], *, overwrite: bool
+) -> Summary:
     """place: crs and resolution of the mosaic."""
     paths = _find(maps, out)
     parts = _read(paths)
+    layered = with_layers(parts, layers)
     grid = joint_grid([part.map.grid for part in parts], **place)
     spec = maps if isinstance(maps, (list, tuple)) else [maps]
-    where = [_relative(os.path.expanduser(str(part)), out) for part in spec]
-    settings = {"maps": where, **place}
+    where = [relative(os.path.expanduser(str(part)), out) for part in spec]
     folder = _common_folder(paths)
     summary = Summary()
-    if not _claim(out, settings, parts, overwrite):
+    inputs = [path for part in parts for path in (part.map.path, part.confidence) if path]
+    products = (*(path.name for path in landcover.side_files(out)), path_of(out).name, out.name)
+    settings = {"maps": where, **place}
+    if begin(out, settings, inputs, products=products, overwrite=overwrite):
+        tally = _write(parts, grid, out, folder)
+        _describe(summary, parts, grid, tally)
+        _warn_missing(summary, folder, parts)
+        summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
+    else:
         # A run may have been killed between the mosaic and these.
         landcover.finish(out, parts[0].map.legend)
-        _note(out)
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
-        return summary
-    tally = _write(parts, grid, out, folder)
-    _note(out)
-    _describe(summary, parts, grid, tally)
-    _warn_missing(summary, folder, parts)
-    summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
+    note(out)
+    for name, own in layered.items():
+        made = join_layer(own, grid, out, name, overwrite=overwrite, progress=_progress)
+        summary.note(f"{name}: {made}")
     return summary
 
 
@@ -130,8 +140,10 @@ def _find(maps: Any, out: Path) -> list[str]:
         folder = Path(os.path.expanduser(str(part)))
         spec.append(str(folder / LANDCOVER) if (folder / LANDCOVER).is_dir() else str(part))
     paths = find_files(spec, raster.SUFFIXES, "maps")
-    own = out.resolve()
-    paths = sorted((p for p in paths if Path(p).resolve() != own), key=lambda p: (Path(p).name, p))
+    own = {path.resolve() for path in (out, *side_paths(out))}
+    paths = sorted(
+        (p for p in paths if Path(p).resolve() not in own), key=lambda p: (Path(p).name, p)
+    )
     if not paths:
         raise InputError(f"maps={maps}: only the mosaic itself is there; give the maps to join")
     return paths
@@ -186,66 +198,15 @@ def _common_folder(paths: Sequence[str]) -> Path:
     return common.parent if common.name == LANDCOVER else common
 
 
-def _relative(path: str | Path, out: Path) -> str:
-    return Path(os.path.relpath(path, out.absolute().parent)).as_posix()
-
-
-def _claim(out: Path, settings: dict[str, Any], parts: list[Part], overwrite: bool) -> bool:
-    """Note what the mosaic is made of; False if it is already made of just that.
-
-    Raises: InputError if it was made with other settings.
-    """
-    files = [path for part in parts for path in (part.map.path, part.confidence) if path]
-    inputs = [[_relative(path, out), *fingerprint(path)[1:]] for path in files]
-    wanted = {"settings": settings, "inputs": inputs}
-    products = (*(path.name for path in landcover.side_files(out)), path_of(out).name, out.name)
-    before = read_claim(out.parent, command="mosaic", name=out.name) or {}
-    if before == wanted and _is_made(out):
-        return False
-    # Maps that were predicted anew are no other settings: the mosaic follows them.
-    follows = before.get("settings") == settings
-    claim(
-        out.parent,
-        wanted,
-        command="mosaic",
-        products=products,
-        overwrite=overwrite or follows,
-        name=out.name,
-    )
-    return True
-
-
-def _is_made(out: Path) -> bool:
-    """Whether an earlier call has made the mosaic, and it is still whole."""
-    made = read_made(out.parent, command="mosaic", name=out.name)
-    if out.name in made:
-        return is_whole(out, made[out.name])
-    try:  # that call may have been killed before it could note its end
-        raster.check_whole(out)
-    except raster.READ_ERRORS:
-        return False
-    return True
-
-
-def _note(out: Path) -> None:
-    """Note that the mosaic is made, if that is not noted yet."""
-    made = stamps(out.parent, [out])
-    if read_made(out.parent, command="mosaic", name=out.name) != made:
-        note_made(out.parent, made, command="mosaic", name=out.name)
-
-
 def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
     """Write the mosaic and what lies beside it. Returns: what it holds of each code."""
     legend = parts[0].map.legend
     models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
     said = {part.map.tags[UNDECIDED_TAG] for part in parts if part.map.leaves_open}
     tags = landcover.tags(legend, ",".join(models), undecided="; ".join(sorted(said)))
-    tags |= {MAPS_TAG: _relative(folder, out)}
-    # What there is of a run that was killed is worth nothing if this changed.
-    settings = read_claim(out.parent, command="mosaic", name=out.name)
-    key = hashlib.sha256(json.dumps(settings).encode())
+    tags |= {MAPS_TAG: relative(folder, out)}
     with Join(parts, grid) as join:
-        running = Running(key=key.hexdigest(), progress=_progress)
+        running = Running(key=key(out), progress=_progress)
         return landcover.write(out, grid, legend, join.read, tags=tags, running=running)
 
 

@@ -13,6 +13,7 @@ from geoseg.geo.raster import Raster
 from geoseg.maps.folder import LANDCOVER
 from geoseg.maps.landcover import MAPS_TAG, ClassMap
 from geoseg.maps.layers import LAYERS
+from geoseg.maps.mosaic_layers import layer_path
 from geoseg.maps.qgis_project import Group, ProjectLayer
 from geoseg.scenes.bands import shown_bands
 from geoseg.scenes.scene import Scene
@@ -40,7 +41,8 @@ def beside_layers(found: ClassMap, notes: list[str]) -> list[Group]:
         return []
     groups = []
     for name, layer in LAYERS.items():
-        paths = _maps(folder / name, found)
+        joined = layer_path(Path(found.path), name)
+        paths = [joined] if joined.is_file() else _maps(folder / name, found)
         styled = []
         for path in paths:
             try:

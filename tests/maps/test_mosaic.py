@@ -95,6 +95,77 @@ def test_the_more_confident_map_wins_and_ties_go_to_the_first_by_name(maps, out)
     assert pixels(out).tolist() == [[2, 9, 2, 9, 9]]
 
 
+@dataclass
+class Layered(Maps):
+    """With novelty beside each map."""
+
+    def add_novelty(self, name: str, at: Grid, values) -> None:
+        path = self.folder / "novelty" / f"{name}.tif"
+        with raster.create(path, at, dtype="uint8", nodata=0) as writer:
+            writer.write(np.asarray(values, np.uint8), at.window)
+
+
+@pytest.fixture
+def layered(tmp_path: Path) -> Layered:
+    """The codes [[2, 9, 2, 9, 9]] of two maps that overlap."""
+    made = Layered(tmp_path / "maps")
+    sure = np.array([[80, 50, 90, 90]], np.uint8)
+    made.add("b", grid(0, 0, 1, 4), np.array([[2, 2, 2, 0]], np.uint8), sure)
+    made.add("a", grid(0, 1, 1, 4), 9, np.array([[50, 60, 60, 60]], np.uint8))
+    made.add_novelty("b", grid(0, 0, 1, 4), [[1, 2, 3, 0]])
+    made.add_novelty("a", grid(0, 1, 1, 4), [[11, 100, 13, 14]])
+    return made
+
+
+def test_layers_are_joined_pixel_by_pixel_from_the_map_that_gives_the_class(layered, out):
+    said = str(
+        mosaic(layered.folder, out, layers=["novelty", "confidence"], stac=True, project=True)
+    )
+    novelty = out.with_name("landcover_novelty.tif")
+    assert pixels(out).tolist() == [[2, 9, 2, 9, 9]]
+    assert pixels(novelty).tolist() == [[1, 11, 3, 13, 14]]
+    assert pixels(out.with_name("landcover_confidence.tif")).tolist() == [[80, 50, 90, 60, 60]]
+    assert f"novelty: {novelty}" in said
+    assert novelty.with_suffix(".qml").is_file()
+    with rasterio.open(novelty) as dataset:
+        assert dataset.descriptions[0].startswith("novelty")
+        assert dataset.nodata == 0
+        assert dataset.colorinterp[0].name == "gray"
+    item = json.loads(out.with_name("landcover.stac.json").read_text())
+    assert {"novelty", "confidence"} <= set(item["assets"])
+    with zipfile.ZipFile(out.with_suffix(".qgz")) as archive:
+        project = archive.read("landcover.qgs").decode()
+    assert "landcover_novelty.tif" in project
+    assert "novelty/a.tif" not in project
+
+
+def test_layers_are_made_once_and_anew_when_they_changed(layered, out):
+    mosaic(layered.folder, out, layers=["novelty"])
+    novelty = out.with_name("landcover_novelty.tif")
+    first = novelty.stat().st_mtime_ns
+    assert "nothing to do" in str(mosaic(layered.folder, out, layers=["novelty"]))
+    assert novelty.stat().st_mtime_ns == first
+    (layered.folder / "novelty" / "a.tif").unlink()
+    layered.add_novelty("a", grid(0, 1, 1, 4), [[5, 5, 5, 5]])
+    mosaic(layered.folder, out, layers=["novelty"])
+    assert pixels(novelty).tolist() == [[1, 5, 3, 5, 5]]
+
+
+def test_layers_that_cannot_be_joined_are_named_before_the_work(layered, out):
+    (layered.folder / "novelty" / "a.tif").unlink()
+    with pytest.raises(InputError, match=r"a\.tif: has no novelty beside it.*predict\.layers"):
+        mosaic(layered.folder, out, layers=["novelty"])
+    with pytest.raises(InputError, match="probabilities has a band for each class"):
+        mosaic(layered.folder, out, layers=["probabilities"])
+    assert not out.exists()
+
+
+def test_layers_of_an_earlier_mosaic_are_not_joined_as_maps(layered, tmp_path):
+    out = layered.folder / "landcover" / "all.tif"
+    mosaic(layered.folder, out, layers=["novelty"])
+    assert "nothing to do" in str(mosaic(layered.folder, out, layers=["novelty"]))
+
+
 def test_a_map_without_confidence_loses_against_one_with(maps, out):
     maps.add("a", grid(0, 0, 1, 2), 2)
     maps.add("b", grid(0, 1, 1, 2), 9, 2)
