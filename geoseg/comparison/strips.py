@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from geoseg.outputs.threads import prefetch
 
 HEIGHT = 512
 """Rows of a strip: a row of blocks of a Cloud Optimized GeoTIFF of geoseg."""
+CACHED = 1 << 17
+"""Pixels that are worked on at once."""
 NO_BEFORE, NO_AFTER, UNDECIDED, UNSURE = 1, 2, 3, 4
 """Reasons why a pixel is not compared; 0 = neither map has anything there."""
 Strip = tuple[Window, np.ndarray]
@@ -45,9 +48,15 @@ class Reader:
         step = np.where(self._first == IGNORED, 0, self._first.astype(np.uint16) * size + 1)
         # Bytes translate themselves six times as fast as numpy looks numbers up.
         self._starts = step.astype(np.uint8).tobytes() if small else self._first.tobytes()
+        first, second = _Run.of(self._first), _Run.of(self._second)
+        self._runs = (first, second) if small and first and second else None
 
     def read(self) -> Iterator[Strip]:
         """Raises: InputError if a file is damaged, or holds codes that its legend does not know."""
+        with closing(prefetch(self._strips(), depth=1)) as strips:
+            yield from strips
+
+    def _strips(self) -> Generator[Strip, None, None]:
         pair = self.pair
         paths = [pair.before.path, pair.after.path]
         if self._confidence is not None and pair.confidences is not None:
@@ -67,6 +76,20 @@ class Reader:
     def _numbers(
         self, before: np.ndarray, after: np.ndarray, confidences: list[np.ndarray]
     ) -> np.ndarray:
+        if self._runs:
+            numbers, gone = self._counted_up(before, after)
+        else:
+            numbers, gone = self._looked_up(before, after)
+        if gone.any():
+            numbers[gone] = self._reasons(before[gone], after[gone])
+        for percent in confidences:
+            unsure = percent < np.float32(self._confidence)
+            unsure &= ~gone
+            numbers[unsure] = self.pairs.reason(UNSURE)
+        return numbers
+
+    def _looked_up(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Numbers (h, W) of pairs, and where there is none."""
         second = _translate(after, self._second.tobytes())
         numbers = _translate(before, self._starts)
         if self.pairs.dtype.itemsize == 1:
@@ -76,13 +99,26 @@ class Reader:
             gone = numbers == IGNORED
             numbers = self.pairs.of_indices(numbers, second)
         gone |= second == IGNORED
-        if gone.any():
-            numbers[gone] = self._reasons(before[gone], after[gone])
-        for percent in confidences:
-            unsure = percent < np.float32(self._confidence)
-            unsure &= ~gone
-            numbers[unsure] = self.pairs.reason(UNSURE)
-        return numbers
+        return numbers, gone
+
+    def _counted_up(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `_looked_up` for codes that follow each other: sums take a third of its time."""
+        assert self._runs is not None
+        first, second = self._runs
+        size = self.pairs.size
+        start = np.uint8((first.place * size + second.place + 1) % 256)
+        numbers, gone = np.empty_like(before), np.empty(before.shape, bool)
+        # A few rows at once stay in the processor's cache.
+        rows = max(1, CACHED // before.shape[1])
+        for top in range(0, len(before), rows):
+            part = slice(top, top + rows)
+            one, other = before[part] - np.uint8(first.code), after[part] - np.uint8(second.code)
+            np.greater_equal(one, first.length, out=gone[part])
+            gone[part] |= other >= second.length
+            one *= np.uint8(size)
+            one += other
+            np.add(one, start, out=numbers[part])
+        return numbers, gone
 
     def _reasons(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """Numbers (N,) of pixels that are no pair, by their codes (N,)."""
@@ -97,6 +133,29 @@ class Reader:
         numbers[(before == NODATA) & (after != NODATA)] = self.pairs.reason(NO_BEFORE)
         numbers[(after == NODATA) & (before != NODATA)] = self.pairs.reason(NO_AFTER)
         return numbers
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Codes that follow each other, as do their places among the classes."""
+
+    code: int
+    """The first."""
+    length: int
+    place: int
+    """Of the first."""
+
+    @classmethod
+    def of(cls, places: np.ndarray) -> _Run | None:
+        """places: of each code (256,); IGNORED = none. None if the codes have gaps."""
+        codes = np.flatnonzero(places != IGNORED)
+        if not len(codes):
+            return None
+        code, place = int(codes[0]), int(places[codes[0]])
+        run = np.arange(len(codes))
+        if not (np.array_equal(codes, code + run) and np.array_equal(places[codes], place + run)):
+            return None
+        return cls(code, len(codes), place)
 
 
 def _translate(codes: np.ndarray, table: bytes) -> np.ndarray:

@@ -108,6 +108,35 @@ def test_reader_gives_the_same_for_any_height(before, after, tmp_path):
     assert np.array_equal(whole, parts)
 
 
+@pytest.mark.parametrize("codes", [(1, 2, 3), (7, 8, 9), (1, 4, 9)])
+def test_codes_that_follow_each_other_give_the_numbers_of_any(codes, tmp_path, monkeypatch):
+    legend = Legend.parse(
+        [{"code": c, "name": f"class {c}", "color": f"#{c:02x}8000"} for c in codes], "test"
+    )
+    first, second = (made(seed, codes=(*codes, 0, 255)) for seed in (1, 2))
+    # Code 255 is none of either map: it says nothing but that there was no decision.
+    tags = {landcover.UNDECIDED_TAG: "a threshold"}
+    paths = [
+        write(tmp_path / f"{name}.tif", codes_, legend, **tags)
+        for name, codes_ in (("before", first), ("after", second))
+    ]
+    pair = MapPair.open(*paths)
+    monkeypatch.setattr(strips, "CACHED", 200)  # a few rows at once
+
+    def numbers() -> np.ndarray:
+        return np.concatenate([n for _, n in Reader(pair, confidence=None).read()])
+
+    quick = numbers()
+    monkeypatch.setattr(strips._Run, "of", lambda places: None)
+    assert np.array_equal(quick, numbers())
+    places = {code: number for number, code in enumerate(codes)}
+    of_both = np.isin(first, codes) & np.isin(second, codes)
+    pairs = [
+        1 + 3 * places[a] + places[b] for a, b in zip(first[of_both], second[of_both], strict=True)
+    ]
+    assert quick[of_both].tolist() == pairs
+
+
 def test_map_of_changes_is_a_map_with_names_and_colours(before, after, tmp_path):
     before[0, :5], after[1, :5], after[2, 0] = 255, 0, 255
     compare(pair_of(tmp_path, before, after), tmp_path / "out")
