@@ -23,7 +23,7 @@ DOORS = {
     "pyogrio": {"geo.vector", "vectors.feature_stream", "demo.layer"},
     "albumentations": {"samples.augment", "samples.own_augment"},
     "segmentation_models_pytorch": {"models.networks.smp", "prediction.backends.merge"},
-    "lightning": {
+    "lightning_fabric": {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),
         *("training.run.pictures", "training.run.tensorboard"),
@@ -101,5 +101,5 @@ def test_help_waits_for_no_heavy_library(name):
     assert f"python -m geoseg.{name}" in done.stdout
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "geoseg" in loaded
-    heavy = {"torch", "albumentations", "matplotlib", "scipy", "lightning", "cv2"}
+    heavy = {"torch", "albumentations", "matplotlib", "scipy", "lightning_fabric", "cv2"}
     assert not heavy & loaded

@@ -245,11 +245,10 @@ def test_series_rivals(tmp_path, method, least):
 
 @pytest.mark.filterwarnings("ignore")  # of Lightning
 def test_torchgeo_gets_crops_and_its_own_defaults(images, tmp_path, monkeypatch):
-    from lightning.pytorch import LightningModule
-
+    lightning = pytest.importorskip("lightning.pytorch", reason="comes with TorchGeo")
     seen = []
 
-    class Task(LightningModule):
+    class Task(lightning.LightningModule):
         """As TorchGeo's: what it is built with, how it takes a batch, where its rate stands."""
 
         def __init__(self, in_channels, num_classes, ignore_index=None, lr=1e-3):

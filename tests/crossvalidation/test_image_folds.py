@@ -377,7 +377,7 @@ def fitted(dataset, units, **more) -> tuple[np.ndarray, list]:
     return found, held
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 
 def test_a_network_is_trained_and_judged_on_each_pixel_once(dataset):

@@ -510,4 +510,4 @@ def test_help_waits_for_no_heavy_library():
     done = subprocess.run(call, capture_output=True, text=True, check=True)
     loaded = {line.split("|")[-1].strip().split(".")[0] for line in done.stderr.splitlines()}
     assert "split.block_m" in done.stdout
-    assert not {"torch", "scipy", "lightning", "matplotlib"} & loaded
+    assert not {"torch", "scipy", "lightning_fabric", "matplotlib"} & loaded

@@ -42,7 +42,7 @@ from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train, train_series
 from tests.made.scenes import grid
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 LEGEND = Legend.parse(
     [

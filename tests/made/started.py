@@ -24,7 +24,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 LOADED = (
-    *("torch", "hydra", "rasterio", "segmentation_models_pytorch", "lightning.fabric"),
+    *("torch", "hydra", "rasterio", "segmentation_models_pytorch", "lightning_fabric"),
     *("geoseg.training.tasks.images", "geoseg.training.tasks.series", "geoseg.prediction.worker"),
     *("torch.distributed.launcher.api", "geoseg.training.run.tensorboard"),
     *("torch.utils.tensorboard", "matplotlib.backends.backend_agg"),

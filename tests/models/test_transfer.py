@@ -293,7 +293,7 @@ def test_a_pretrained_encoder_knows_its_bands(tmp_path):
     refused(Model("lstm", weights=str(path)), "not of an earlier run")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 def test_pretraining_starts_from_a_run_too(dataset, tmp_path, capsys):
     before = run_of(tmp_path / "old", card_of("unet", dataset.bands))
     still = replace(QUICK, learning_rate=1e-12, average=0.0)
@@ -371,7 +371,7 @@ def test_starting_does_not_change_what_is_drawn_next(tmp_path):
 QUICK = Fit(epochs=1, epoch_tiles=4, batch_size=4, workers=0, precision="32", device="cpu")
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 def test_a_run_starts_from_another_says_so_and_no_longer_needs_it(dataset, tmp_path, capsys):
     old = tmp_path / "old"
     before = run_of(old, card_of("unet", dataset.bands))
@@ -403,7 +403,7 @@ def test_a_run_starts_from_another_says_so_and_no_longer_needs_it(dataset, tmp_p
     assert (tmp_path / "new" / "best.safetensors").exists()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 def test_a_training_goes_on_with_its_provenance(dataset, tmp_path):
     """Stopped after its first epoch, it keeps to say what it started from."""
     run_of(tmp_path / "old", card_of("unet", dataset.bands))
@@ -433,7 +433,7 @@ def test_faults_of_weights_and_data_come_together(dataset, tmp_path):
     assert len(raised.value.faults) == 2
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 def test_networks_for_series_start_from_a_run(tmp_path, capsys):
     dataset = made_dataset(tmp_path / "d")
     quick = replace(QUICK, batch_size=16, epochs=2, learning_rate=5e-3)

@@ -28,7 +28,7 @@ from geoseg.training.settings import Fit, Masking
 from geoseg.training.start import train
 
 rng = np.random.default_rng
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 QUICK = Fit(epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu")
 

@@ -40,7 +40,7 @@ from tests.made import started
 
 MOVED = Affine.translation(200, 0)
 """By the width of the scene: it lies beside it then."""
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 SMALL = "tu-lcnet_050"
 QUICK = Fit(

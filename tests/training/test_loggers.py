@@ -19,7 +19,7 @@ from geoseg.training.run.recorder import RunRecorder
 from geoseg.training.settings import Fit
 from geoseg.training.start import train
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", pictures=2)
 SMALL = Model(encoder="tu-lcnet_050")

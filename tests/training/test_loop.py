@@ -29,7 +29,7 @@ from geoseg.training.run.history import History, Validation
 from geoseg.training.settings import Fit, Loss
 from tests.made.started import Started
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 
 @given(st.floats(0, 1), st.floats(0, 0.5))

@@ -6,7 +6,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 
 from geoseg.dataset.tiles import Tile
@@ -32,7 +32,7 @@ from geoseg.training.run.pictures import (
 from geoseg.training.settings import Fit
 from geoseg.training.start import train
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 LEGEND = Legend.parse(
     [{"code": 4, "name": "wood", "color": "#00ff00"}, {"code": 9, "name": "lake", "color": "#00f"}],

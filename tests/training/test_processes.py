@@ -28,7 +28,7 @@ from tests.jobs import gradients, processes
 from tests.made import started
 from tests.made.samples import made_dataset
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 SERIES = (
     "model=lstm",

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from lightning.fabric import Fabric
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.fabric.strategies.ddp import DDPStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from geoseg.errors import InputError
@@ -18,7 +18,7 @@ from geoseg.models.device import Device, choose
 from geoseg.training.processes import launch
 from geoseg.training.settings import TrainingSettings
 
-QUIET = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.distributed")
+QUIET = ("lightning_fabric.utilities.rank_zero", "lightning_fabric.utilities.distributed")
 
 
 @dataclass(frozen=True)

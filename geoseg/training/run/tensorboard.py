@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 NAME = "tensorboard"
 
