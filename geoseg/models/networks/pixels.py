@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +12,8 @@ WINDOWS = (3, 5, 9, 17)
 """Heights and widths of the neighbourhoods of a pixel."""
 LEAST = 1e-6
 """What divides is no smaller."""
+FLAT = 1e-12
+"""Variance of what does not vary: a root has no slope at 0, and explanations ask for slopes."""
 
 
 class PixelPath(nn.Module):
@@ -48,8 +52,10 @@ class PixelPath(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits (B, K, H, W) of features (B, F, H, W)."""
-        standard = (features - self.mean[:, None, None]) * self.scale[:, None, None]
-        logits: Tensor = self.layers(standard)
+        scale = self.scale[:, None, None]
+        standard = torch.addcmul(-self.mean[:, None, None] * scale, features, scale)
+        # Thrice as fast: all values of a pixel lie side by side.
+        logits: Tensor = self.layers(standard.contiguous(memory_format=torch.channels_last))
         return logits
 
     def forward(self, images: Tensor) -> Tensor:
@@ -63,14 +69,21 @@ def neighbourhoods(images: Tensor) -> Tensor:
     What is 0 in all bands is not seen, as the scaling of bands leaves it: it counts nowhere. Every
     pixel is summed up in the same order wherever it lies, so no window makes a difference.
     """
+    bands, (height, width) = images.shape[1], images.shape[2:]
+    images = images.contiguous()
     visible = seen(images)
-    features = [images]
-    for side in WINDOWS:
-        count = _box(visible, side).clamp_min(LEAST)
-        mean = _box(images, side) / count
-        square = _box(images.square(), side) / count
-        features += [mean, (square - mean.square()).clamp_min(0).sqrt(), (images - mean) * visible]
-    return torch.cat(features, dim=1)
+    made = images.new_empty(len(images), (1 + 3 * len(WINDOWS)) * bands, height, width)
+    made[:, :bands] = images
+    place = bands
+    for side, rows in _sums(torch.cat([visible, images, images.square()], dim=1), 3, WINDOWS):
+        ((_, total),) = _sums(rows, 2, [side])
+        means = total[:, 1:] / total[:, :1].clamp_min(LEAST)
+        mean, square = means[:, :bands], means[:, bands:]
+        deviation = torch.addcmul(square, mean, mean, value=-1).clamp_min(FLAT).sqrt()
+        for feature in (mean, deviation, (images - mean) * visible):
+            made[:, place : place + bands] = feature
+            place += bands
+    return made
 
 
 def seen(images: Tensor) -> Tensor:
@@ -78,8 +91,20 @@ def seen(images: Tensor) -> Tensor:
     return (images != 0).any(dim=1, keepdim=True).float()
 
 
-def _box(images: Tensor, side: int) -> Tensor:
-    """Means over squares; beyond the edge all is 0."""
-    half = side // 2
-    rows = F.avg_pool2d(images, (1, side), stride=1, padding=(0, half))
-    return F.avg_pool2d(rows, (side, 1), stride=1, padding=(half, 0))
+def _sums(images: Tensor, axis: int, sides: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
+    """Sums over windows along an axis, from the narrowest to the widest; beyond the edge all is 0.
+
+    Sums of 2, 4, 8 … pixels are made of those of half as many, so that the widest windows cost
+    hardly more than the narrowest. sides: odd, one more than a power of two each.
+    """
+    length, most = images.shape[axis], sides[-1] // 2
+    padded = F.pad(images, (most, most, 0, 0) if axis == 3 else (0, 0, most, most))
+    summed, count = padded, 1
+    for side in sides:
+        while count < side - 1:
+            rest = length + 2 * most - 2 * count + 1
+            summed = summed.narrow(axis, 0, rest) + summed.narrow(axis, count, rest)
+            count *= 2
+        half = side // 2
+        first = summed.narrow(axis, most - half, length)
+        yield side, first + padded.narrow(axis, most + half, length)
