@@ -78,6 +78,11 @@ class CrossvalidateConfig:
             )
         if self.fit.unlabelled is not None:
             faults.add("fit.unlabelled: folds are trained on labelled tiles alone; leave it out")
+        if self.fit.remember is not None:
+            faults.add(
+                "fit.remember: of single trainings, since the earlier run has seen the tiles that a"
+                " fold holds out; leave it out"
+            )
         with faults.collect():
             check_fit(self.fit, self.model)
         faults.raise_if_any()

@@ -25,7 +25,7 @@ from geoseg.training.settings import Fit
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
-IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial")
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial", "remember")
 """Settings of the training loop that series have no part for."""
 
 
@@ -90,6 +90,11 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
             )
     if fit.unlabelled is not None:
         faults.add("fit.unlabelled: a forest learns from labels alone; leave it out")
+    if fit.remember is not None:
+        faults.add(
+            f"fit.remember={fit.remember}: a forest grows from nothing and can keep no classes;"
+            " leave it out, or train a network"
+        )
     if fit.adversarial:
         faults.add(
             f"fit.adversarial={fit.adversarial:g}: a forest has no gradients to perturb tiles by;"

@@ -139,6 +139,8 @@ ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures", "baseline")
 on with others."""
 ADVERSARIAL = ("adversarial", "epsilon", "adversarial_steps")
 """Settings of Fit of perturbed training, which mean nothing without the first."""
+REMEMBER = ("remember", "remember_weight")
+"""Settings of Fit of incremental classes, which mean nothing without the first."""
 LENGTHS = ("epochs", "max_minutes", "patience")
 """Settings of Fit that end a training: one that is to last longer goes on."""
 
@@ -212,6 +214,12 @@ class Fit:
     """Largest change of a value by that, in standard deviations of its band."""
     adversarial_steps: int = 1
     """Steps of that: 1 = FGSM from a random start (Wong et al. 2020), more = PGD."""
+    remember: str | None = None
+    """An earlier run whose classes are kept where the new labels say nothing (Cermelli et al.
+    2020): new classes are learnt from a data set in which the old ones are not labelled. The
+    training starts from that run, model.keep=network."""
+    remember_weight: float = 3.0
+    """Of what the earlier run says of ground without labels, beside the loss of the labels."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
     among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
@@ -268,7 +276,7 @@ class Fit:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
         not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
-        for name in (*not_negative, "unlabelled_weight"):
+        for name in (*not_negative, "unlabelled_weight", "remember_weight"):
             if (getattr(self, name) or 0) < 0:
                 faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
         if self.devices is not None and self.devices < 1:
@@ -301,6 +309,9 @@ class Fit:
                 "fit.adversarial: not together with fit.unlabelled, whose tiles are changed"
                 " already; leave one of them out"
             )
+        for key in ("unlabelled", "adversarial"):
+            if self.remember is not None and getattr(self, key):
+                faults.add(f"fit.remember: not together with fit.{key}; leave one of them out")
         for name in ("balance", "confidence", "adversarial"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")

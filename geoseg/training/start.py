@@ -34,6 +34,7 @@ from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
 from geoseg.training.settings import NOTHING_OWN, Fit, Loss, Own, TrainingSettings
+from geoseg.training.tasks.earlier import EarlierRun, remembering
 
 SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
 PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", refit.FOLDER, *LOGS)
@@ -92,6 +93,7 @@ def _settings_of(given: Any, kind: type, **known: Any) -> Any:
 def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
+    config = remembering(config)
     with faults.collect():
         check_dataset(dataset, config.model)
     with faults.collect():
@@ -99,6 +101,10 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
     config = replace(config, dataset=str(dataset.folder.absolute()))
+    earlier: EarlierRun | None = None
+    if config.fit.remember is not None:
+        with faults.collect():
+            earlier = EarlierRun.find(config.fit.remember, dataset)
     unlabelled: list[Scene] = []
     if config.fit.unlabelled is not None:
         card = card_of(dataset, config.model)
@@ -121,7 +127,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
         launch.announce_torch(config.fit.nodes)
-        return _spread(dataset, config, own, unlabelled=unlabelled)
+        return _spread(dataset, config, own, unlabelled=unlabelled, earlier=earlier)
 
 
 def _study(config: TrainConfig, own: Own) -> TrainingSettings:
