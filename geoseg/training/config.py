@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.geo.tiling import Tiling
 from geoseg.models.settings import ARCHITECTURES, Model
@@ -34,6 +35,7 @@ class TrainConfig:
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
     series: SeriesSamples = field(default_factory=SeriesSamples)
+    scene: SceneClasses = field(default_factory=SceneClasses)
 
 
 LABELS_ONLY = (

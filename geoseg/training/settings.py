@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.models.settings import FOREST, PRECISIONS, Model
 from geoseg.received.keys import OPTIONS, WEIGHTS
@@ -18,7 +19,10 @@ from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 
 BASELINES = ("none", FOREST)
-LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky", "bootstrapped", "symmetric")
+LOSSES = (
+    *("cross_entropy", "dice", "focal", "lovasz", "tversky", "hinge"),
+    *("bootstrapped", "symmetric"),
+)
 BOOTSTRAPS = {"hard": 0.8, "soft": 0.95}
 """Kinds of bootstrapping, each with the share of the label that Reed et al. (2015) found best."""
 PAIRED = ("tversky", "symmetric")
@@ -38,9 +42,9 @@ class Loss:
     """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
 
     terms: dict[str, float] = field(default_factory=dict)
-    """Weight of each term: cross_entropy, dice, focal, lovasz, tversky; for labels with errors
-    bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for images,
-    cross_entropy for series."""
+    """Weight of each term: cross_entropy, dice, focal, lovasz, tversky, hinge; for labels with
+    errors bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for
+    images, cross_entropy for series and for classes of whole tiles."""
     class_weights: Any = field(default="auto", metadata=WEIGHTS)
     """none, inverse, median or tempered (by frequency over the train split; tempered is its fourth
     root), or weights by class name. auto: tempered for series, none for images."""
@@ -367,6 +371,8 @@ class TrainingSettings:
     augment: Augment = field(default_factory=Augment)
     """Of images; series vary as `series` says."""
     own: Own = NOTHING_OWN
+    scene: SceneClasses = field(default_factory=SceneClasses)
+    """Of networks that give a tile one class."""
 
     @property
     def has_own(self) -> bool:

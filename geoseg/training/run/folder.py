@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
@@ -76,6 +77,8 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     for keys_of in (ADVERSARIAL, REMEMBER):  # runs of before knew nothing of them
         if not settings["fit"].get(keys_of[0]):
             settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in keys_of}
+    if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it
+        del settings["scene"]
     for room in OWNABLE & settings.keys():
         settings[room] = without_unset(settings[room])
     return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})

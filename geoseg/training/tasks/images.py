@@ -180,7 +180,7 @@ def make_task(
     together: Any
     if dataset.reference is None:
         train = TrainTiles(
-            dataset, _augmentation(study), style=_styles(dataset, study, tiles), jitter=fit.jitter,
+            dataset, augmentation(study), style=styles_of(dataset, study, tiles), jitter=fit.jitter,
             tiles=tiles,
         )  # fmt: skip
         val, together, shown = ValTiles(dataset), gather, fit.pictures
@@ -243,14 +243,14 @@ def _remember(earlier: EarlierRun, criterion: nn.Module, session: Session) -> Re
     )
 
 
-def _augmentation(study: TrainingSettings) -> Augmentation:
+def augmentation(study: TrainingSettings) -> Augmentation:
     """What varies the train tiles."""
     if study.augment.target is None:
         return augment_room.build(study.augment)
     return own_augment(study.augment, study.own.augment)
 
 
-def _styles(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> Styles | None:
+def styles_of(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> Styles | None:
     """The looks of other scenes that train tiles get."""
     scenes = find_styles(study.augment, card_of(dataset, study.model), dataset)
     if not scenes:
