@@ -2,10 +2,10 @@
 
     python -m benchmarks.remember [--out demo/remember] [--seeds 0 1 2]
 
-A small U-Net (mobilenet_v2) learns grassland, crops and forest. Then it goes on from there with water and road, all else
-being without label: as such (model.weights, model.keep=network), and with fit.remember. Old classes
-are judged on the test pixels that are theirs, by all five classes: what is taken for a new one is
-an error. The last row learns all five at once, from labels of all.
+A small U-Net (mobilenet_v2) learns grassland, crops and forest. Then it goes on from there with
+water and road, all else being without label: as such (model.weights, model.keep=network), and with
+fit.remember. Old classes are judged on the test pixels that are theirs, by all five classes: what
+is taken for a new one is an error. The last row learns all five at once, from labels of all.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoseg.dataset.scene_polygons import PolygonTiles
 from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import Faults, InputError
@@ -19,6 +20,9 @@ class SceneClasses:
 
     labelled: float = 0.5
     """Share of a tile's pixels that must be labelled for it to have a class."""
+    polygons: str | None = None
+    """<file>:<attribute> with the classes of polygons: then a tile lies around each polygon and has
+    its class, whatever the labels say."""
 
     def __post_init__(self) -> None:
         if not 0 < self.labelled <= 1:
@@ -32,11 +36,17 @@ class SceneTiles:
     dataset: Dataset
     without: int
     """Tiles that were left out, having none."""
+    notes: tuple[str, ...] = ()
+    """What people must be told of polygons."""
 
     @classmethod
     def of(cls, dataset: Dataset, settings: SceneClasses) -> SceneTiles:
         """Raises: InputError if no train tile has a class, or all have the same one."""
+        notes: tuple[str, ...] = ()
         tiles = [tile for split in SPLITS for tile in dataset.tiles(split)]
+        if settings.polygons is not None:
+            made_of = PolygonTiles.of(dataset, settings.polygons)
+            tiles, notes = made_of.tiles, made_of.notes
         kept = [t for t in tiles if sum(t.counts) >= settings.labelled * t.window.area]
         made = dataset.with_splits(**{s: [t for t in kept if t.split == s] for s in SPLITS})
         names = dataset.legend.names
@@ -55,12 +65,12 @@ class SceneTiles:
                 " of other classes"
             )
         faults.raise_if_any()
-        return cls(made, len(tiles) - len(kept))
+        return cls(made, len(tiles) - len(kept), notes)
 
     def said(self, settings: SceneClasses) -> list[str]:
         """What is to be said of what was left out, and of classes that no train tile has."""
         names, found = self.dataset.legend.names, classes_of(self.dataset.tiles("train"))
-        lines = []
+        lines = [f"note: {note}" for note in self.notes]
         if self.without:
             lines.append(
                 f"note: {counted(self.without, 'tile')} left out, of which less than"

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
+from geoseg.dataset import scene_classes
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.geo.legend import IGNORED
 from geoseg.samples.draw import Draw
@@ -24,15 +25,17 @@ class SceneSamples(TorchDataset[Batch]):
         dataset: Dataset,
         tiles: list[Tile],
         *,
-        labelled: float,
+        labelled: float | None,
         augment: Augmentation | None = None,
         style: Style | None = None,
         jitter: bool = False,
     ) -> None:
-        """labelled: share of a tile's pixels that must be for it to have a class.
+        """labelled: share of a tile's pixels that must be for it to have a class; None = each has
+        the class of its counts, whatever it shows.
 
         jitter: whether tiles are moved at random; each then has the class of what it shows.
         """
+        self._own = scene_classes.classes_of(tiles)
         self._tiles = TrainTiles(dataset, augment, style=style, jitter=jitter, tiles=tiles)
         self._classes, self._labelled = len(dataset.legend), labelled
 
@@ -53,6 +56,8 @@ class SceneSamples(TorchDataset[Batch]):
         """A whole batch, which `tiles.gather` hands to a DataLoader as it is."""
         pairs = [(draw, 0) if isinstance(draw, int) else draw for draw in draws]
         images, targets = self._tiles.__getitems__(pairs)
+        if self._labelled is None:
+            return images, torch.from_numpy(self._own[[number for number, _ in pairs]])
         return images, classes_of(targets.numpy(), self._classes, self._labelled)
 
     def __len__(self) -> int:

@@ -75,8 +75,9 @@ def check_scene(scene: SceneClasses, model: Model, dataset: Dataset) -> None:
     if model.name == CLASSIFY:
         SceneTiles.of(dataset, scene)
     elif scene != SceneClasses():
+        key = "labelled" if scene.polygons is None else "polygons"
         raise InputError(
-            f"scene.labelled={scene.labelled:g}: of model=classify, which gives a tile one class;"
+            f"scene.{key}={getattr(scene, key)}: of model=classify, which gives a tile one class;"
             " leave it out"
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyogrio
 import pytest
+import shapely
 import torch
 
 from geoseg.crossvalidation.config import CrossvalidateConfig
@@ -17,6 +18,8 @@ from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
+from geoseg.geo.vector import write_layer
+from geoseg.labels.shapes import project
 from geoseg.maps.landcover import ClassMap
 from geoseg.models import checkpoint, transfer
 from geoseg.models.card import ModelCard
@@ -24,6 +27,7 @@ from geoseg.models.networks.build import build
 from geoseg.models.settings import CLASSIFY, Model
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.tile_classes.predict import is_of_tiles, predict_tiles
+from geoseg.samples.scenes import SceneSamples
 from geoseg.samples.scenes import classes_of as classes_of_targets
 from geoseg.scenes.scene import find_scenes
 from geoseg.training.cards import card_of
@@ -177,6 +181,60 @@ def test_what_leaves_nothing_to_learn_is_refused(dataset):
     with pytest.raises(InputError) as error:
         check_fit(Fit(hard=0.5, baseline="forest", remember="runs/a", freeze=2), LENET)
     assert len(error.value.faults) == 4
+
+
+@pytest.fixture
+def blocks(tmp_path):
+    """Polygons with a class, of which one has none and one lies elsewhere, in another CRS."""
+    left, top = 500_000, 5_000_000
+    middles = [(2 * SIDE, 3 * SIDE), (3 * SIDE + 5, 20), (8 * SIDE, 9), (9 * SIDE, 90), (20, 20)]
+    shapes = [shapely.box(left + x - 6, top - y - 6, left + x + 6, top - y + 6) for x, y in middles]
+    shapes.append(shapely.box(0, 0, 5, 5))
+    uses = ["low", "high", "7", "low", None, "low"]
+    geometries, _ = project(
+        np.array(shapes, object), "EPSG:32632", "EPSG:3857", pixel=1.0,
+        within=(0, 0, 900_000, 6_000_000),
+    )  # fmt: skip
+    path = tmp_path / "blocks.gpkg"
+    write_layer(path, {"use": uses}, layer="blocks", geometries=geometries, crs="EPSG:3857")
+    return path
+
+
+def test_a_polygon_is_a_tile_with_the_class_of_its_attribute(dataset, blocks):
+    scene = SceneClasses(polygons=f"{blocks}:use")
+    made = SceneTiles.of(dataset, scene)
+    tiles = {split: made.dataset.tiles(split) for split in ("train", "val", "test")}
+    assert {split: classes_of(some).tolist() for split, some in tiles.items()} == {
+        "train": [0, 1], "val": [], "test": [1, 0],
+    }  # fmt: skip
+    assert tiles["train"][0].window == Window(3 * SIDE - 16, 2 * SIDE - 16, SIDE, SIDE)
+    assert tiles["test"][0].window == Window(0, 8 * SIDE, SIDE, SIDE)  # moved out of val
+    said = "\n".join(made.said(scene))
+    assert "1 of 6 features have no use" in said
+    assert "1 of 6 features have no middle in a tile" in said
+    samples = SceneSamples(made.dataset, tiles["test"], labelled=None)
+    images, classes = samples.__getitems__([1, 0])
+    assert images.shape == (2, 1, SIDE, SIDE)
+    assert classes.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [("{}:kind", "no attribute 'kind'"), ("{}", "no field; write"), ("none.gpkg:use", "none.gpkg")],
+)
+def test_a_layer_without_the_attribute_is_refused(dataset, blocks, given, reason):
+    with pytest.raises(InputError, match=reason):
+        check_scene(SceneClasses(polygons=given.format(blocks)), LENET, dataset)
+
+
+def test_polygons_of_unknown_classes_or_elsewhere_are_refused(dataset, tmp_path):
+    path = tmp_path / "other.gpkg"
+    for use, reason in (("marsh", r"does not know: marsh \(1 ×\)"), ("low", "no polygon with")):
+        shapes = np.array([shapely.box(0, 0, 5, 5)], object)
+        write_layer(path, {"use": [use]}, layer="other", geometries=shapes, crs="EPSG:32632")
+        with pytest.raises(InputError, match=reason):
+            check_scene(SceneClasses(polygons=f"{path}:use"), LENET, dataset)
+        path.unlink()
 
 
 def test_the_class_is_that_of_most_labelled_pixels():

@@ -82,10 +82,10 @@ class SceneLearning:
         train = SceneSamples(
             dataset,
             tiles,
-            labelled=study.scene.labelled,
+            labelled=self._labelled,
             augment=augmentation(study),
             style=styles_of(dataset, study, tiles),
-            jitter=study.fit.jitter,
+            jitter=study.fit.jitter and self._labelled is not None,
         )
         val = self._samples(dataset.tiles("val"))
         counts = np.eye(len(names))[classes_of(tiles)]
@@ -100,9 +100,14 @@ class SceneLearning:
             title=train.title,
         )
 
+    @property
+    def _labelled(self) -> float | None:
+        """Share of a moved tile that must be labelled; None where polygons say the class."""
+        scene = self.session.study.scene
+        return scene.labelled if scene.polygons is None else None
+
     def _samples(self, tiles: list[Tile]) -> SceneSamples:
-        labelled = self.session.study.scene.labelled
-        return SceneSamples(self.scenes.dataset, tiles, labelled=labelled)
+        return SceneSamples(self.scenes.dataset, tiles, labelled=self._labelled)
 
     def opening(self, network: nn.Module, task: Task) -> str:
         """As `TaskBuilder.opening`."""
