@@ -130,4 +130,5 @@ def _of_timm(name: str, channels: int) -> tuple[nn.Module, int]:
     if not timm.is_model(name):
         raise InputError(_unknown(TIMM + name, tuple(TIMM + n for n in timm.list_models())))
     network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
-    return network, int(network.num_features)
+    # Some widen their features once more after pooling.
+    return network, int(getattr(network, "head_hidden_size", 0) or network.num_features)
