@@ -277,7 +277,7 @@ def test_the_hinge_loss_is_the_support_vector_machines():
     made = loss.build(Loss(terms={"hinge": 1.0}), names=["low", "high"])(logits, target)
     sign, margin = torch.tensor([-1.0, 1, 1, -1, 1]), logits[:, 1] - logits[:, 0]
     known = margin[target != 255]
-    assert made == pytest.approx(float((1 - sign * known).clamp(min=0).mean().detach()))
+    assert made.item() == pytest.approx(float((1 - sign * known).clamp(min=0).mean().detach()))
     made.backward()
     assert logits.grad.isfinite().all()
     assert (logits.grad[3] == 0).all()
