@@ -17,6 +17,12 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
 from geoseg.prediction.plan import PredictionReport
 from geoseg.prediction.series import predict_series, stacks_for
+from geoseg.prediction.tile_classes.predict import (
+    TileReport,
+    check_settings,
+    is_of_tiles,
+    predict_tiles,
+)
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import DEMO_PARCELS, DEMO_SERIES, Series
 
@@ -79,6 +85,11 @@ def main(cfg: PredictConfig) -> None:
         cfg = replace(cfg, out=cfg.out or "maps/demo")
     if cfg.checkpoint is None:
         raise InputError("checkpoint: none given; set checkpoint=<run folder or .safetensors>")
+    if is_of_tiles(cfg.checkpoint):
+        tiles = _tiles(cfg)
+        print(tiles)
+        tiles.raise_if_incomplete()
+        return
     network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
     report = (_images if network.card.series is None else _series)(cfg, network)
     print(report)
@@ -94,6 +105,30 @@ def _given(cfg: PredictConfig) -> dict[str, bool]:
         "table": cfg.table is not None,
         "parcels": cfg.parcels is not None,
     }
+
+
+def _tiles(cfg: PredictConfig) -> TileReport:
+    """Classes of the tiles of scenes, by a network that gives a whole tile one."""
+    faults = Faults()
+    given: dict[str, bool] = {key: yes for key, yes in _given(cfg).items() if key != "scenes"}
+    given |= {"stac": cfg.stac, "tta": cfg.tta != "none", "threshold": cfg.threshold > 0}
+    given |= {"engine.name": cfg.engine.name != "local", "tiling": cfg.tiling != TilingChoice()}
+    for key in (key for key, yes in given.items() if yes):
+        faults.add(
+            f"{key}: {cfg.checkpoint} gives whole tiles of scenes one class, as large as in its"
+            f" training; leave {key} out"
+        )
+    for name, example in (("scenes", "<folder, glob or list of GeoTIFFs>"), ("out", "<folder>")):
+        if getattr(cfg, name) is None:
+            faults.add(f"{name}: none given; set {name}={example}")
+    with faults.collect():
+        check_settings(cfg.predict)
+    faults.raise_if_any()
+    assert cfg.out is not None
+    return predict_tiles(
+        cfg.checkpoint, cfg.scenes, cfg.out, bands=cfg.bands, running=cfg.predict,
+        overwrite=cfg.overwrite,
+    )  # fmt: skip
 
 
 def _images(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport:

@@ -29,7 +29,7 @@ VERBS = (
     *("evaluate", "sample", "assess", "compare"),
     *("suggest", "refine"),
 )
-FOLDERS = ("scenes", "maps", "exclude", "checkpoint", "fit.unlabelled")
+FOLDERS = ("scenes", "maps", "exclude", "checkpoint", "fit.unlabelled", "fit.remember")
 """Keys that take a folder most often; what else they take can be typed."""
 FILES = (
     *("labels.path", "labels.area", "legend.path", "area", "points", "parcels", "table"),

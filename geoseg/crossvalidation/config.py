@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from geoseg.crossvalidation.draw import Folding
 from geoseg.dataset.sample_split import FOLD_WAYS
 from geoseg.errors import Faults
-from geoseg.models.settings import Model
+from geoseg.models.settings import CLASSIFY, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.checks import check_fit
@@ -69,6 +69,11 @@ class CrossvalidateConfig:
             faults.add(f"seeds={self.seeds}: must be at least 1")
         if self.model.name == "utae":
             faults.add("model.name=utae: not for folds, which are of samples or of single images")
+        if self.model.name == CLASSIFY:
+            faults.add(
+                "model.name=classify: not for folds, which are of pixels; geoseg.train says the"
+                " scores of train, val and test tiles"
+            )
         if (self.fit.devices or 1) * self.fit.nodes > 1 or launch.place().count > 1:
             faults.add("fit.devices: each fold is trained on one device, by one process")
         if self.fit.baseline != "none":
@@ -78,6 +83,11 @@ class CrossvalidateConfig:
             )
         if self.fit.unlabelled is not None:
             faults.add("fit.unlabelled: folds are trained on labelled tiles alone; leave it out")
+        if self.fit.remember is not None:
+            faults.add(
+                "fit.remember: of single trainings, since the earlier run has seen the tiles that a"
+                " fold holds out; leave it out"
+            )
         with faults.collect():
             check_fit(self.fit, self.model)
         faults.raise_if_any()

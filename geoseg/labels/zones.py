@@ -51,7 +51,7 @@ class Zones:
     def open(cls, given: str, grid: Grid, *, key: str = "zones") -> Zones:
         """Open <file>:<field>. Raises: InputError if file, field or polygons are missing, or none
         lies on the grid."""
-        path, field = _parse(given, key)
+        path, field = parse(given, key)
         layer = Layer(path, columns=(field,), prefix=f"{key}.")
         found = Features.joined(list(layer.scan()))
         names = _names(found.columns[field])
@@ -115,7 +115,7 @@ class Zones:
         return f"{self.path}:{self.field}"
 
 
-def _parse(given: str, key: str) -> tuple[str, str]:
+def parse(given: str, key: str) -> tuple[str, str]:
     """File and field. Raises: InputError."""
     path, colon, field = given.rpartition(":")
     # C:\zones.gpkg has a colon, but no field.

@@ -13,7 +13,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.models.card import BEST, ENCODER, LAST, EncoderCard, ModelCard, find_card, weights_hash
 from geoseg.models.published import fetch
 from geoseg.models.published.sources import SOURCES, Source, check_lite
-from geoseg.models.settings import FOREST, OWN, Model
+from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
 from geoseg.received import tensor_file
 from geoseg.scenes.bands import in_order, is_nameless, nominal_range
 
@@ -70,6 +70,12 @@ class Origin:
             faults.add(
                 f"model.weights={self.path}: of {theirs.target}, which is code outside geoseg; no"
                 f" {model.name} can start from its weights: give another run, or null"
+            )
+        elif CLASSIFY in (theirs.name, model.name) and theirs.name != model.name:
+            faults.add(
+                f"model.weights={self.path}: of the network {theirs.name}, this run's is"
+                f" {model.name}: one of them classifies whole tiles, the other pixels, and their"
+                " layers differ; give another run, or null"
             )
         elif model.for_series or theirs.for_series:
             for fault in _series_faults(theirs, model):

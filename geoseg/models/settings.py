@@ -26,6 +26,8 @@ ARCHITECTURES = (
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
 FOREST = "forest"
 """Decision trees, for images and for series of parcels or pixels: no network, but used like one."""
+CLASSIFY = "classify"
+"""A network that gives a whole tile one class; `encoder` names it."""
 OWN = "own"
 """A network that `target` names, or that was given in Python."""
 CELLS = ("lstm", "gru")
@@ -47,9 +49,11 @@ class Model:
 
     name: str = "unet"
     """For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer or segnet; for series
-    lstm, tempcnn, psetae, ltae or utae; for both forest."""
+    lstm, tempcnn, psetae, ltae or utae; for both forest. classify gives each tile one class."""
     encoder: str = "resnet18"
-    """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19)."""
+    """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19);
+    classify: lenet, alexnet, vgg16_bn, resnet18, inception_v3, densenet121 …, or any network of
+    timm, as tu-convnext_tiny."""
     weights: str | None = None
     """What the network starts from: an earlier run (its folder, or best.safetensors), a local
     .safetensors or state dict of the encoder, the name of published ones, such as lite0 or csmask
@@ -125,7 +129,7 @@ class Model:
             check_target("model", self.target, self.options)
         if self.target is not None:
             self._become_own(faults)
-        known = (*ARCHITECTURES, *SERIES_NETWORKS, FOREST)
+        known = (*ARCHITECTURES, *SERIES_NETWORKS, FOREST, CLASSIFY)
         if self.name == OWN and self.target is None:
             faults.add(
                 "model.name=own: an own network is named by model.target=module:attribute; a run's"

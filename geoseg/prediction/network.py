@@ -18,7 +18,7 @@ from geoseg.models.calibration import Calibration
 from geoseg.models.card import ModelCard, find_weights, weights_hash
 from geoseg.models.novelty import FeatureNovelty, Novelty
 from geoseg.models.novelty import read as read_novelty
-from geoseg.models.settings import FOREST, OWN, PRECISIONS
+from geoseg.models.settings import CLASSIFY, FOREST, OWN, PRECISIONS
 from geoseg.models.suitability import PIXEL_TOLERANCE
 from geoseg.received import tensor_file
 
@@ -163,6 +163,12 @@ class TrainedNetwork:
                 path = find_weights(part)
                 card = ModelCard.read(path)
                 tensor_file.check(path)
+                if card.model.name == CLASSIFY:
+                    raise InputError(
+                        f"{path}: gives whole tiles a class (model=classify), which geoseg.predict"
+                        " alone can use, one such checkpoint at a time; give a network that"
+                        " classifies pixels"
+                    )
                 member = cls(card, weights_hash(path), path, running, tta, named=model)
                 if card.model.name == OWN:
                     member.load()  # what can't be imported is to be said now

@@ -11,10 +11,11 @@ from typing import Any
 import shapely
 
 from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.scene_classes import SceneClasses, SceneTiles
 from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
-from geoseg.models.settings import ARCHITECTURES, FOREST, OWN, SERIES_NETWORKS, Model
+from geoseg.models.settings import ARCHITECTURES, CLASSIFY, FOREST, OWN, SERIES_NETWORKS, Model
 from geoseg.models.suitability import check
 from geoseg.outputs.counted import counted
 from geoseg.samples.augment import Augment
@@ -25,8 +26,10 @@ from geoseg.training.settings import Fit
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
-IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial")
+IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial", "remember")
 """Settings of the training loop that series have no part for."""
+PIXELS_ONLY = ("hard", "unlabelled", "adversarial", "remember", "baseline")
+"""Those that networks for whole tiles have no part for."""
 
 
 def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
@@ -41,13 +44,14 @@ def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
         _check_forest(fit, model, faults)
     elif model.for_series:
         _check_series_fit(fit, faults)
-    elif model.name == OWN:
-        pass  # what it has a part for is seen when it is built
-    elif fit.freeze and model.weights is None:
-        faults.add(
-            f"fit.freeze={fit.freeze}: an encoder with random weights would stay random; set"
-            " model.weights, or leave it out"
-        )
+    elif model.name != OWN:  # what an own one has a part for is seen when it is built
+        if model.name == CLASSIFY:
+            _check_classify_fit(fit, faults)
+        if fit.freeze and model.weights is None:
+            faults.add(
+                f"fit.freeze={fit.freeze}: an encoder with random weights would stay random; set"
+                " model.weights, or leave it out"
+            )
     faults.raise_if_any()
 
 
@@ -55,6 +59,27 @@ def _check_series_fit(fit: Fit, faults: Faults) -> None:
     for key in IMAGES_ONLY:
         if getattr(fit, key) != getattr(Fit(), key):
             faults.add(f"fit.{key}: for networks of images; leave it out")
+
+
+def _check_classify_fit(fit: Fit, faults: Faults) -> None:
+    for key in PIXELS_ONLY:
+        if getattr(fit, key) != getattr(Fit(), key):
+            faults.add(
+                f"fit.{key}: for networks that classify pixels, and model=classify gives a tile one"
+                " class; leave it out"
+            )
+
+
+def check_scene(scene: SceneClasses, model: Model, dataset: Dataset) -> None:
+    """Raises: InputError if tiles have no class to learn, or classes are asked for in vain."""
+    if model.name == CLASSIFY:
+        SceneTiles.of(dataset, scene)
+    elif scene != SceneClasses():
+        key = "labelled" if scene.polygons is None else "polygons"
+        raise InputError(
+            f"scene.{key}={getattr(scene, key)}: of model=classify, which gives a tile one class;"
+            " leave it out"
+        )
 
 
 def check_own_series(fit: Fit, model: Model, augment: Augment) -> None:
@@ -90,6 +115,11 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
             )
     if fit.unlabelled is not None:
         faults.add("fit.unlabelled: a forest learns from labels alone; leave it out")
+    if fit.remember is not None:
+        faults.add(
+            f"fit.remember={fit.remember}: a forest grows from nothing and can keep no classes;"
+            " leave it out, or train a network"
+        )
     if fit.adversarial:
         faults.add(
             f"fit.adversarial={fit.adversarial:g}: a forest has no gradients to perturb tiles by;"
@@ -130,7 +160,8 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
     faults = Faults()
     with faults.collect():
         if dataset.reference is None:
-            _check_network(model, (*ARCHITECTURES, FOREST, OWN), "single images", dataset.folder)
+            names = (*ARCHITECTURES, CLASSIFY, FOREST, OWN)
+            _check_network(model, names, "single images", dataset.folder)
         else:
             _check_network(model, (*MAP_NETWORKS, OWN), "windows through time", dataset.folder)
     if len(dataset.legend) < 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.geo.tiling import Tiling
 from geoseg.models.settings import ARCHITECTURES, Model
@@ -34,11 +35,12 @@ class TrainConfig:
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
     series: SeriesSamples = field(default_factory=SeriesSamples)
+    scene: SceneClasses = field(default_factory=SceneClasses)
 
 
 LABELS_ONLY = (
     *("balance", "hard", "freeze", "train_share", "baseline"),
-    *("unlabelled", "unlabelled_weight", "confidence"),
+    *("unlabelled", "unlabelled_weight", "confidence", "remember"),
 )
 """Settings of the training loop that are of labels, or of weights that are there already."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from geoseg.dataset.tiles import Dataset
-from geoseg.models.settings import Model
+from geoseg.models.settings import CLASSIFY, Model
 from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, Loss, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
@@ -104,7 +104,8 @@ def said(study: TrainingSettings) -> str:
 
 def terms(loss: Loss, model: Model) -> dict[str, float]:
     """The terms of a loss, with their weights."""
-    return loss.terms or (SERIES if model.for_series else IMAGES)
+    of_samples = model.for_series or model.name == CLASSIFY
+    return loss.terms or (SERIES if of_samples else IMAGES)
 
 
 def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:

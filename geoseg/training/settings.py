@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.models.settings import FOREST, PRECISIONS, Model
 from geoseg.received.keys import OPTIONS, WEIGHTS
@@ -18,7 +19,10 @@ from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 
 BASELINES = ("none", FOREST)
-LOSSES = ("cross_entropy", "dice", "focal", "lovasz", "tversky", "bootstrapped", "symmetric")
+LOSSES = (
+    *("cross_entropy", "dice", "focal", "lovasz", "tversky", "hinge"),
+    *("bootstrapped", "symmetric"),
+)
 BOOTSTRAPS = {"hard": 0.8, "soft": 0.95}
 """Kinds of bootstrapping, each with the share of the label that Reed et al. (2015) found best."""
 PAIRED = ("tversky", "symmetric")
@@ -38,9 +42,9 @@ class Loss:
     """A weighted sum of losses; each ignores unlabelled pixels and knows class weights."""
 
     terms: dict[str, float] = field(default_factory=dict)
-    """Weight of each term: cross_entropy, dice, focal, lovasz, tversky; for labels with errors
-    bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for images,
-    cross_entropy for series."""
+    """Weight of each term: cross_entropy, dice, focal, lovasz, tversky, hinge; for labels with
+    errors bootstrapped, symmetric. Without any, the recipe chooses: cross_entropy and dice for
+    images, cross_entropy for series and for classes of whole tiles."""
     class_weights: Any = field(default="auto", metadata=WEIGHTS)
     """none, inverse, median or tempered (by frequency over the train split; tempered is its fourth
     root), or weights by class name. auto: tempered for series, none for images."""
@@ -139,6 +143,8 @@ ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures", "baseline")
 on with others."""
 ADVERSARIAL = ("adversarial", "epsilon", "adversarial_steps")
 """Settings of Fit of perturbed training, which mean nothing without the first."""
+REMEMBER = ("remember", "remember_weight")
+"""Settings of Fit of incremental classes, which mean nothing without the first."""
 LENGTHS = ("epochs", "max_minutes", "patience")
 """Settings of Fit that end a training: one that is to last longer goes on."""
 
@@ -212,6 +218,12 @@ class Fit:
     """Largest change of a value by that, in standard deviations of its band."""
     adversarial_steps: int = 1
     """Steps of that: 1 = FGSM from a random start (Wong et al. 2020), more = PGD."""
+    remember: str | None = None
+    """An earlier run whose classes are kept where the new labels say nothing (Cermelli et al.
+    2020): new classes are learnt from a data set in which the old ones are not labelled. The
+    training starts from that run, model.keep=network."""
+    remember_weight: float = 3.0
+    """Of what the earlier run says of ground without labels, beside the loss of the labels."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
     among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
@@ -268,7 +280,7 @@ class Fit:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
         not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
-        for name in (*not_negative, "unlabelled_weight"):
+        for name in (*not_negative, "unlabelled_weight", "remember_weight"):
             if (getattr(self, name) or 0) < 0:
                 faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
         if self.devices is not None and self.devices < 1:
@@ -301,6 +313,9 @@ class Fit:
                 "fit.adversarial: not together with fit.unlabelled, whose tiles are changed"
                 " already; leave one of them out"
             )
+        for key in ("unlabelled", "adversarial"):
+            if self.remember is not None and getattr(self, key):
+                faults.add(f"fit.remember: not together with fit.{key}; leave one of them out")
         for name in ("balance", "confidence", "adversarial"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")
@@ -356,6 +371,8 @@ class TrainingSettings:
     augment: Augment = field(default_factory=Augment)
     """Of images; series vary as `series` says."""
     own: Own = NOTHING_OWN
+    scene: SceneClasses = field(default_factory=SceneClasses)
+    """Of networks that give a tile one class."""
 
     @property
     def has_own(self) -> bool:

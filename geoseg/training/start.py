@@ -14,7 +14,7 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
 from geoseg.models.card import BEST, LAST
-from geoseg.models.settings import FOREST, OWN, Model
+from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
 from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
@@ -25,6 +25,7 @@ from geoseg.training.checks import (
     check_dataset,
     check_fit,
     check_own_series,
+    check_scene,
     check_series,
     find_styles,
     find_unlabelled,
@@ -34,9 +35,11 @@ from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
 from geoseg.training.settings import NOTHING_OWN, Fit, Loss, Own, TrainingSettings
+from geoseg.training.tasks.earlier import EarlierRun, remembering
 
-SERIES_PRODUCTS = ("scores.json", "by_date.csv", "by_date.png")
-PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", refit.FOLDER, *LOGS)
+SCORES = "scores.json"
+SERIES_PRODUCTS = ("by_date.csv", "by_date.png")
+PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", SCORES, refit.FOLDER, *LOGS)
 
 
 def train(
@@ -92,13 +95,20 @@ def _settings_of(given: Any, kind: type, **known: Any) -> Any:
 def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
+    config = remembering(config)
     with faults.collect():
         check_dataset(dataset, config.model)
     with faults.collect():
         check_fit(config.fit, config.model, tried=config.lr_find)
     with faults.collect():
         check_logger(config.fit, tried=config.lr_find)
+    with faults.collect():
+        check_scene(config.scene, config.model, dataset)
     config = replace(config, dataset=str(dataset.folder.absolute()))
+    earlier: EarlierRun | None = None
+    if config.fit.remember is not None:
+        with faults.collect():
+            earlier = EarlierRun.find(config.fit.remember, dataset)
     unlabelled: list[Scene] = []
     if config.fit.unlabelled is not None:
         card = card_of(dataset, config.model)
@@ -121,13 +131,15 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
         launch.announce_torch(config.fit.nodes)
-        return _spread(dataset, config, own, unlabelled=unlabelled)
+        if config.model.name == CLASSIFY:
+            return _spread(dataset, config, own)
+        return _spread(dataset, config, own, unlabelled=unlabelled, earlier=earlier)
 
 
 def _study(config: TrainConfig, own: Own) -> TrainingSettings:
     return TrainingSettings(
         config.model, config.loss, config.fit, config.series, config.seed, config.lr_find,
-        config.augment, own,
+        config.augment, own, config.scene,
     )  # fmt: skip
 
 
@@ -212,6 +224,10 @@ def learn(
         from geoseg.training.tasks.forest import learn_forest
 
         return learn_forest(source, folder, study)
+    if study.model.name == CLASSIFY and isinstance(source, Dataset):
+        from geoseg.training.tasks.scenes import learn_scenes
+
+        return learn_scenes(source, folder, study)
     if isinstance(source, SeriesDataset):
         from geoseg.training.tasks.series import learn_series
 

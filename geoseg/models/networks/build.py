@@ -16,10 +16,16 @@ STRIDE = 32
 def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     """The network that the settings name, for C channels and K classes, with random weights.
 
+    One that classifies whole images gives logits (B, K).
+
     A forest comes without its trees, and for values that are not scaled.
 
     Raises: InputError for an encoder that does not exist or does not fit.
     """
+    if model.name == settings.CLASSIFY:
+        from geoseg.models.networks.classifiers import build as classifiers
+
+        return classifiers.build(model, channels, classes)
     # Each network's file brings its own libraries; nobody waits for those of the others.
     if model.name == settings.FOREST:
         from geoseg.models.networks import forest

@@ -49,6 +49,7 @@ def build(
         "dice": partial(tversky, alpha=0.5, beta=0.5),
         "tversky": partial(tversky, alpha=loss.tversky_alpha, beta=loss.tversky_beta),
         "lovasz": lovasz,
+        "hinge": hinge,
         "bootstrapped": partial(
             bootstrapped, beta=loss.own_beta, hard=loss.bootstrap_target == "hard"
         ),
@@ -125,6 +126,16 @@ def focal(
     # For gamma below 1 the power has no slope at 0; expm1 keeps 1 - p exact near it.
     miss = (-torch.expm1(log_p)).clamp(min=TINY)
     return pixel_mean(-(miss**gamma) * log_p, target, weights, ranks)
+
+
+def hinge(logits: Tensor, target: Tensor, weights: Tensor, *, ranks: Ranks = ALONE) -> Tensor:
+    """How far the label's score is from being 1 above all others (Crammer & Singer 2001).
+
+    Of two classes it is the support vector machine's, of the difference of their scores.
+    """
+    others = logits.masked_fill(one_hot(target, len(weights)), -torch.inf).amax(1)
+    losses = (1 - at_class(logits, target) + others).clamp(min=0)
+    return pixel_mean(losses, target, weights, ranks)
 
 
 def bootstrapped(

@@ -37,7 +37,11 @@ class Supervised(nn.Module):
         given, target = batch
         logits = model(*inputs(given))
         loss: Tensor = self.criterion(logits, target)
-        with torch.no_grad():
-            counts = confusion(logits, target)
-            self.counts = counts if self.counts is None else self.counts + counts
+        self.add(logits, target)
         return loss
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, target: Tensor) -> None:
+        """Count what was learnt from."""
+        counts = confusion(logits, target)
+        self.counts = counts if self.counts is None else self.counts + counts

@@ -16,6 +16,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
@@ -26,7 +27,7 @@ from geoseg.outputs.lock import held
 from geoseg.received import keys
 from geoseg.training.processes import launch
 from geoseg.training.run import folder as command
-from geoseg.training.settings import ADVERSARIAL, ANYWHERE, EPOCHS, LENGTHS, Fit
+from geoseg.training.settings import ADVERSARIAL, ANYWHERE, EPOCHS, LENGTHS, REMEMBER, Fit
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
@@ -73,8 +74,11 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     unsaid = ("run", "overwrite", *but)
     settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
-    if not settings["fit"].get("adversarial"):  # runs of before knew nothing of it
-        settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ADVERSARIAL}
+    for keys_of in (ADVERSARIAL, REMEMBER):  # runs of before knew nothing of them
+        if not settings["fit"].get(keys_of[0]):
+            settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in keys_of}
+    if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it
+        del settings["scene"]
     for room in OWNABLE & settings.keys():
         settings[room] = without_unset(settings[room])
     return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})

@@ -44,6 +44,7 @@ from geoseg.training.loop import Task, loading, read_well
 from geoseg.training.objectives.adversarial import Adversarial
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.own import criterion_of
+from geoseg.training.objectives.remember import Earlier, Remember
 from geoseg.training.objectives.supervised import Objective, Supervised
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.quick import pixels
@@ -53,6 +54,7 @@ from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, loaders, run_training, train_for_fold
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import TrainingSettings
+from geoseg.training.tasks.earlier import EarlierRun
 from geoseg.training.validation import Difficulty, SegmentationValidator, count
 
 CPU_BATCH, GPU_BATCH = 4, 16
@@ -64,28 +66,40 @@ and costs nearly as much."""
 
 
 def learn(
-    dataset: Dataset, folder: Path, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
+    dataset: Dataset,
+    folder: Path,
+    study: TrainingSettings,
+    *,
+    unlabelled: Sequence[Scene] = (),
+    earlier: EarlierRun | None = None,
 ) -> str:
     """Train into `folder`; as `run_training`.
 
     unlabelled: scenes with the data set's bands to learn from as well.
+    earlier: whose classes are kept.
     """
-    return run_training(builder(dataset, study, unlabelled=unlabelled), folder)
+    made = builder(dataset, study, unlabelled=unlabelled, earlier=earlier)
+    return run_training(made, folder)
 
 
 def builder(
-    dataset: Dataset, study: TrainingSettings, *, unlabelled: Sequence[Scene] = ()
+    dataset: Dataset,
+    study: TrainingSettings,
+    *,
+    unlabelled: Sequence[Scene] = (),
+    earlier: EarlierRun | None = None,
 ) -> TaskBuilder:
     """What a training on tiles of images has to know; the arguments as of `learn`."""
+    dataset = dataset if earlier is None else earlier.scaled(dataset)
     times = fuller(dataset)
     session = ready(recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH)
-    task = partial(make_task, session=session, unlabelled=unlabelled)
+    task = partial(make_task, session=session, unlabelled=unlabelled, earlier=earlier)
     return TaskBuilder(
         session=session,
         card=card_of(dataset, study.model),
         task=partial(task, dataset),
         again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
-        opening=partial(_opening, dataset, session, unlabelled),
+        opening=partial(_opening, dataset, session, unlabelled, earlier),
         judged=partial(_judged, dataset, session),
     )
 
@@ -152,6 +166,7 @@ def make_task(
     folder: Path,
     keep: Keep,
     unlabelled: Sequence[Scene] = (),
+    earlier: EarlierRun | None = None,
 ) -> Task:
     """What is to be learnt from tiles, with dates or without.
 
@@ -165,7 +180,7 @@ def make_task(
     together: Any
     if dataset.reference is None:
         train = TrainTiles(
-            dataset, _augmentation(study), style=_styles(dataset, study, tiles), jitter=fit.jitter,
+            dataset, augmentation(study), style=styles_of(dataset, study, tiles), jitter=fit.jitter,
             tiles=tiles,
         )  # fmt: skip
         val, together, shown = ValTiles(dataset), gather, fit.pictures
@@ -183,6 +198,8 @@ def make_task(
     lesson: Objective = Supervised(criterion)
     if fit.adversarial:
         lesson = Adversarial(criterion, fit, autocast=fabric.autocast)
+    if earlier is not None:
+        lesson = _remember(earlier, criterion, session)
     if unlabelled:
         if part < 2:
             raise InputError(
@@ -215,14 +232,25 @@ def make_task(
     )
 
 
-def _augmentation(study: TrainingSettings) -> Augmentation:
+def _remember(earlier: EarlierRun, criterion: nn.Module, session: Session) -> Remember:
+    before, _ = checkpoint.load(earlier.path)
+    return Remember(
+        criterion,
+        Earlier(before, earlier.bands, earlier.classes),
+        weight=session.study.fit.remember_weight,
+        autocast=session.fabric.autocast,
+        ranks=session.ranks,
+    )
+
+
+def augmentation(study: TrainingSettings) -> Augmentation:
     """What varies the train tiles."""
     if study.augment.target is None:
         return augment_room.build(study.augment)
     return own_augment(study.augment, study.own.augment)
 
 
-def _styles(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> Styles | None:
+def styles_of(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> Styles | None:
     """The looks of other scenes that train tiles get."""
     scenes = find_styles(study.augment, card_of(dataset, study.model), dataset)
     if not scenes:
@@ -235,6 +263,7 @@ def _opening(
     dataset: Dataset,
     session: Session,
     unlabelled: Sequence[Scene],
+    earlier: EarlierRun | None,
     network: nn.Module,
     task: Task,
 ) -> str:
@@ -249,7 +278,9 @@ def _opening(
     ]
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []
-    return "\n".join([*lines, recipe.said(session.study), *described(dataset, unlabelled)])
+    remembered = earlier.said(dataset.legend.names) if earlier else []
+    told = [recipe.said(session.study), *remembered, *described(dataset, unlabelled)]
+    return "\n".join([*lines, *told])
 
 
 def _judged(dataset: Dataset, session: Session, folder: Path, history: History) -> str:

@@ -1,0 +1,1 @@
+"""Predict one class for each tile of a scene."""

@@ -1,0 +1,144 @@
+"""Find the earlier run that fit.remember names, without torch, and what a training takes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from geoseg.dataset.tiles import Dataset
+from geoseg.errors import Faults, InputError
+from geoseg.models.card import ModelCard, find_weights
+from geoseg.models.origin import OTHER_UNITS
+from geoseg.models.settings import FOREST, OWN, Model
+from geoseg.received import tensor_file
+from geoseg.scenes.bands import BandStatistics, in_order, is_nameless, nominal_range
+from geoseg.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class EarlierRun:
+    """The network whose classes are to be kept, and what it knows of a data set's bands."""
+
+    path: Path
+    """Its weights."""
+    card: ModelCard
+    bands: tuple[int, ...]
+    """Index of each of its bands in the data set."""
+    classes: tuple[int, ...]
+    """Index of each of its classes in the data set's legend."""
+
+    @classmethod
+    def find(cls, remember: str, dataset: Dataset) -> EarlierRun:
+        """Raises: InputError if that is no run of images, or knows bands or classes that the data
+        set has not."""
+        try:
+            path = find_weights(remember)
+        except InputError:
+            raise InputError(
+                f"fit.remember={remember}: no such run; give the folder of an earlier run of"
+                " geoseg.train, or its best.safetensors"
+            ) from None
+        card = ModelCard.read(path)
+        tensor_file.check(path)
+        faults = Faults()
+        if card.series is not None:
+            raise InputError(f"fit.remember={remember}: of series; give a run of images")
+        names = dataset.legend.names
+        missing = [name for name in card.legend.names if name not in names]
+        if missing:
+            faults.add(
+                f"fit.remember={remember}: knows {', '.join(missing)}, and the legend of"
+                f" {dataset.folder} has {', '.join(names)}; run geoseg.prepare with all classes of"
+                " the earlier legend, by the same names and in any order, besides the new ones"
+            )
+        bands = _bands(card.bands, dataset.bands)
+        gone = [band for band, n in zip(card.bands, bands, strict=True) if n is None]
+        if gone:
+            faults.add(
+                f"fit.remember={remember}: sees {', '.join(card.bands)}, and {dataset.folder} has"
+                f" {', '.join(dataset.bands)}: no {', '.join(gone)}; give scenes with all of them,"
+                " or name the bands in prepare: bands.names"
+            )
+        else:
+            highs = [dataset.statistics.high[n] for n in bands if n is not None]
+            ratio = _units(highs, card.statistics.high)
+            if not 1 / OTHER_UNITS < ratio < OTHER_UNITS:
+                faults.add(
+                    f"fit.remember={remember}: saw {card.dtype} values up to"
+                    f" {max(card.statistics.high):g}, and those of {dataset.folder} go up to"
+                    f" {max(highs):g}; give scenes in the units of that run, whose scaling is kept"
+                )
+        faults.raise_if_any()
+        places = tuple(n for n in bands if n is not None)
+        return cls(path, card, places, tuple(map(names.index, card.legend.names)))
+
+    def scaled(self, dataset: Dataset) -> Dataset:
+        """The data set with the scaling of this run, so that both networks see the same."""
+        mine, theirs = dataset.statistics.to_dict(), self.card.statistics.to_dict()
+        for name, values in mine.items():
+            for old, new in enumerate(self.bands):
+                values[new] = theirs[name][old]
+        return replace(dataset, statistics=BandStatistics.from_dict(mine))
+
+    def said(self, names: Sequence[str]) -> list[str]:
+        """What is to be said at the start."""
+        old = [names[n] for n in self.classes]
+        new = [name for name in names if name not in old]
+        return [
+            f"remembers {', '.join(old)} as {self.path} knows them, whose scaling is kept; new:"
+            f" {', '.join(new) or 'none'}",
+            "note: what has an image and no label counts as one of the old classes: label all of"
+            " a new class in the labelled area",
+        ]
+
+
+def _units(highs: Sequence[float], before: Sequence[float]) -> float:
+    """How many times larger the values are now; both by band."""
+    ratios = [nominal_range(b) / nominal_range(a) for a, b in zip(before, highs, strict=True)]
+    return float(np.median(ratios))
+
+
+def _bands(before: Sequence[str], now: Sequence[str]) -> list[int | None]:
+    """Where each band of before is now: by name, or as they come where either has none."""
+    if in_order(before, now) or all(map(is_nameless, before)) or all(map(is_nameless, now)):
+        return [n if n < len(now) else None for n in range(len(before))]
+    return [now.index(band) if band in now else None for band in before]
+
+
+def remembering(config: TrainConfig) -> TrainConfig:
+    """The settings with the start that fit.remember means: all of the earlier run's weights.
+
+    Raises: InputError for settings that say otherwise.
+    """
+    remember, model = config.fit.remember, config.model
+    if remember is None:
+        return config
+    faults = Faults()
+    if model.name == OWN:
+        faults.add(
+            f"fit.remember={remember}: geoseg's networks alone start from an earlier run, and"
+            " model.target names another; leave one of them out"
+        )
+    if model.weights is not None and not _same(model.weights, remember):
+        faults.add(
+            f"model.weights={model.weights}: fit.remember={remember} starts from that run;"
+            " leave model.weights out"
+        )
+    faults.raise_if_any()
+    if model.name == FOREST or model.for_series:
+        return config  # refused by the checks of settings
+    return replace(config, model=_started(model, remember))
+
+
+def _started(model: Model, remember: str) -> Model:
+    return replace(model, weights=remember, keep="network")
+
+
+def _same(weights: str, remember: str) -> bool:
+    try:
+        return find_weights(weights).resolve() == find_weights(remember).resolve()
+    except InputError:
+        return False

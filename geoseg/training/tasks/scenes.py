@@ -1,0 +1,174 @@
+"""Train networks that give a whole tile one class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from geoseg.dataset.scene_classes import SceneTiles, classes_of
+from geoseg.dataset.split import SPLITS
+from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.geo.legend import IGNORED
+from geoseg.geo.tiling import Tiling
+from geoseg.models import checkpoint
+from geoseg.models.card import ModelCard
+from geoseg.outputs.counted import counted
+from geoseg.outputs.files import write_json
+from geoseg.samples.scenes import SceneSamples
+from geoseg.samples.tiles import gather, sample_side, train_tiles
+from geoseg.training import recipe, refit
+from geoseg.training.cards import card_of
+from geoseg.training.loop import Task
+from geoseg.training.objectives.own import criterion_of
+from geoseg.training.objectives.supervised import Supervised
+from geoseg.training.processes.ranks import Session, ready
+from geoseg.training.run.history import History
+from geoseg.training.run.recorder import Keep
+from geoseg.training.run_training import TaskBuilder, loaders, run_training
+from geoseg.training.sampler import Shuffle
+from geoseg.training.settings import TrainingSettings
+from geoseg.training.tasks.images import augmentation, styles_of, with_val
+from geoseg.training.validation import SegmentationValidator, inputs
+
+CPU_BATCH, GPU_BATCH = 16, 64
+"""Tiles per step where the settings leave it open: each is one sample, not thousands of pixels."""
+SCORES = "scores.json"
+
+
+def learn_scenes(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
+    """Train into `folder`; as `run_training`."""
+    scenes = SceneTiles.of(dataset, study.scene)
+    session = ready(recipe.for_images(study, scenes.dataset), CPU_BATCH, on_gpu=GPU_BATCH)
+    made, learning = scenes.dataset, SceneLearning(scenes, session)
+    return run_training(
+        TaskBuilder(
+            session=session,
+            card=learning.card,
+            task=partial(learning.task, made),
+            again=partial(learning.task, with_val(made)) if made.tiles("val") else None,
+            opening=learning.opening,
+            judged=learning.judged,
+        ),
+        folder,
+    )
+
+
+@dataclass(frozen=True)
+class SceneLearning:
+    """What networks learn from tiles with one class each, and what is said of it."""
+
+    scenes: SceneTiles
+    session: Session
+
+    @property
+    def card(self) -> ModelCard:
+        """Its windows are tiles: what has another size shows other things."""
+        dataset = self.scenes.dataset
+        side = sample_side(dataset.tiles("train"), dataset.tiling.size)
+        return replace(card_of(dataset, self.session.study.model), tiling=Tiling(side, 0))
+
+    def task(self, dataset: Dataset, network: nn.Module, *, folder: Path, keep: Keep) -> Task:
+        """As `TaskBuilder.task`."""
+        study, ranks, names = self.session.study, self.session.ranks, dataset.legend.names
+        tiles = train_tiles(dataset, study.fit.train_share, study.seed)
+        train = SceneSamples(
+            dataset,
+            tiles,
+            labelled=self._labelled,
+            augment=augmentation(study),
+            style=styles_of(dataset, study, tiles),
+            jitter=study.fit.jitter and self._labelled is not None,
+        )
+        val = self._samples(dataset.tiles("val"))
+        counts = np.eye(len(names))[classes_of(tiles)]
+        shuffle = Shuffle.of(counts, study.fit, study.seed)
+        return Task(
+            network=network,
+            lesson=Supervised(criterion_of(study, counts, names=names, ranks=ranks)),
+            **loaders(self.session, train, val, shuffle, collate_fn=gather),
+            judge=SegmentationValidator(names, study.own.metric),
+            folder=folder,
+            keep=keep,
+            title=train.title,
+        )
+
+    @property
+    def _labelled(self) -> float | None:
+        """Share of a moved tile that must be labelled; None where polygons say the class."""
+        scene = self.session.study.scene
+        return scene.labelled if scene.polygons is None else None
+
+    def _samples(self, tiles: list[Tile]) -> SceneSamples:
+        return SceneSamples(self.scenes.dataset, tiles, labelled=self._labelled)
+
+    def opening(self, network: nn.Module, task: Task) -> str:
+        """As `TaskBuilder.opening`."""
+        dataset, study = self.scenes.dataset, self.session.study
+        size = sum(p.numel() for p in network.parameters()) / 1e6
+        train: Any = task.train.dataset
+        val: Any = task.val.dataset
+        lines = [
+            f"{study.model.title}, one class for each tile, {size:.1f} million weights,"
+            f" {counted(len(dataset.bands), 'band')}, {len(dataset.legend)} classes, on"
+            f" {self.session}",
+            f"{counted(len(train), 'train tile')} of {train.side} px,"
+            f" {counted(len(val), 'val tile')}",
+            recipe.said(study),
+        ]
+        return "\n".join([*lines, *self.scenes.said(study.scene)])
+
+    def judged(self, folder: Path, _: History) -> str:
+        """As `TaskBuilder.judged`: scores of all splits, and their errors side by side."""
+        best, _card = checkpoint.load(refit.judged(folder), self.session.study.network)
+        network = self.session.device.place(best)
+        names = self.scenes.dataset.legend.names
+        written, said, errors = {}, [], []
+        for split in SPLITS:
+            tiles = self.scenes.dataset.tiles(split)
+            if not tiles:
+                continue
+            truth, found = self._found(network, tiles)
+            matrix = confusion(truth, found, len(names))
+            scores = Scores.of(matrix, names)
+            by_scene = _by_scene(tiles, truth, found)
+            more = {"confusion": matrix.tolist(), "by_scene": by_scene}
+            written[split] = scores.to_dict() | more
+            errors.append(f"{split} {1 - scores.overall_accuracy:.1%}")
+            if split != "train":
+                said.append(f"{split}: {counted(len(tiles), 'tile')}\n{scores.table('tile')}")
+        write_json(folder / SCORES, written)
+        return "\n\n".join([*said, f"error: {', '.join(errors)}"])
+
+    @torch.inference_mode()
+    def _found(self, network: nn.Module, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
+        """Class index (N,) of each tile, by its labels and by the network."""
+        device = self.session.device
+        truth, found = [], []
+        batches = DataLoader(self._samples(tiles), CPU_BATCH, collate_fn=gather)
+        with device.autocast():
+            for images, classes in batches:
+                logits = network(*inputs(images.to(device.torch)))
+                truth.append(classes.numpy())
+                found.append(logits.argmax(1).cpu().numpy())
+        return np.concatenate(truth), np.concatenate(found)
+
+
+def _by_scene(tiles: list[Tile], truth: np.ndarray, found: np.ndarray) -> dict[str, Any]:
+    """Of each scene: tiles with a class, and the share of them that is right."""
+    names, known = np.array([tile.scene for tile in tiles]), truth != IGNORED
+    return {
+        name: {
+            "tiles": int(here.sum()),
+            "overall_accuracy": float((truth == found)[here].mean()) if here.any() else None,
+        }
+        for name in dict.fromkeys(names.tolist())
+        if (here := known & (names == name)) is not None
+    }
