@@ -9,7 +9,7 @@ GROUPS = {
     "Try it": ("demo",),
     "Prepare data": ("height", "prepare", "prepare_series"),
     "Train": ("train", "pretrain", "crossvalidate", "adapt", "calibrate"),
-    "Make maps": ("predict", "mosaic", "vectorize"),
+    "Make maps": ("predict", "mosaic", "vectorize", "pointnet"),
     "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
     "Judge networks": ("stress", "explain"),

@@ -40,6 +40,7 @@ SCHEMAS = {
     "explain": "ExplainConfig",
     "suggest": "SuggestConfig",
     "refine": "RefineConfig",
+    "pointnet": "PointnetConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()
