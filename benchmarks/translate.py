@@ -1,7 +1,7 @@
 """What a network makes of another sensor's scenes: as they are, adapted to, and translated.
 
     python -m geoseg.demo && python -m geoseg.prepare && python -m geoseg.train
-    python -m benchmarks.translate --run runs/demo [--work work/translate] [--steps 1000] [--seeds 0]
+    python -m benchmarks.translate --run runs/demo [--steps 1000] [--seeds 0] [--work …]
 
 A network that was trained on the demo maps two scenes of a landscape that it has not seen (another
 size, so other ground): as they were taken, and as two made-up sensors would have taken them.

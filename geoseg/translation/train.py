@@ -73,7 +73,7 @@ def train(
         _step(optimizers[1], told / 2)
         for schedule in schedules:
             schedule.step()
-        added = float((fake_b - a).abs().mean())
+        added = float((fake_b.detach() - a).abs().mean())
         noted.append((float(returned.detach()) / 2, added))
     last = noted[-max(1, round(LAST * len(noted))) :] or [(0.0, 0.0)]
     returned_mean, added_mean = np.mean(last, axis=0).tolist()
