@@ -14,6 +14,7 @@ COMMANDS = {
     *("pretrain", "calibrate", "predict", "mosaic", "vectorize"),
     *("export", "evaluate", "sample", "assess", "compare"),
     *("height", "adapt", "stress", "explain", "suggest", "refine"),
+    *("pointnet", "translate"),
 }
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")

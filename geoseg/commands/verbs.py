@@ -8,8 +8,8 @@ from pathlib import Path
 GROUPS = {
     "Try it": ("demo",),
     "Prepare data": ("height", "prepare", "prepare_series"),
-    "Train": ("train", "pretrain", "crossvalidate", "adapt", "calibrate"),
-    "Make maps": ("predict", "mosaic", "vectorize"),
+    "Train": ("train", "pretrain", "crossvalidate", "adapt", "translate", "calibrate"),
+    "Make maps": ("predict", "mosaic", "vectorize", "pointnet"),
     "Hand over": ("export",),
     "Judge maps": ("evaluate", "sample", "assess", "compare"),
     "Judge networks": ("stress", "explain"),

@@ -1,10 +1,12 @@
-"""Find and read LiDAR point clouds; the only door to laspy."""
+"""Find, read and copy LiDAR point clouds; the only door to laspy."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +14,14 @@ import pyproj
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import Faults, InputError
+from geoseg.outputs.files import replacing
 from geoseg.scenes.scene import find_files
 
 SUFFIXES = (".las", ".laz")
 CHUNK = 1_000_000
 """Points that are read at once."""
+LANDCOVER = "landcover"
+"""Dimension of a point with the code of its class in a legend."""
 STRAY = 0.01
 """Units by which points may lie outside the bounds in the header: its numbers are rounded."""
 AGAIN = "the file is cut short or damaged: fetch it again"
@@ -36,6 +41,8 @@ class Cloud:
     """Metres of one unit east and north."""
     unit_z: float
     """Metres of one unit up."""
+    point_format: int = 6
+    """As LAS numbers it; below 6, the standard's classes end at 31."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +60,19 @@ class Points:
     """(N,) uint16."""
     returns: np.ndarray
     """(N,) uint8: how many returns the pulse of the point had."""
+    number: np.ndarray
+    """(N,) uint8: which of these it is, from 1."""
+    place: np.ndarray
+    """(N,) int64: which point of the file it is, from 0."""
 
     def __len__(self) -> int:
         return len(self.x)
 
 
-def find_clouds(spec: Any, crs: str | None = None) -> list[Cloud]:
+def find_clouds(spec: Any, crs: str | None = None, *, key: str = "height.crs") -> list[Cloud]:
     """Clouds named by a folder, glob, file or list. crs: of those that do not say theirs.
+
+    key: what a user sets that by.
 
     Raises: InputError with the faults of all files: no CRS, degrees, no points, damaged …
     """
@@ -72,14 +85,14 @@ def find_clouds(spec: Any, crs: str | None = None) -> list[Cloud]:
     clouds = []
     for path in find_files(spec, SUFFIXES, "point clouds"):
         with faults.collect():
-            clouds.append(_read_header(path, crs))
+            clouds.append(_read_header(path, crs, key))
     faults.raise_if_any()
     return clouds
 
 
-def _read_header(path: str, crs: str | None) -> Cloud:
+def _read_header(path: str, crs: str | None, key: str) -> Cloud:
     header = _opened(path)
-    said = _crs_of(path, header, crs)
+    said = _crs_of(path, header, crs, key)
     if not header.point_count:
         raise InputError(f"{path}: has no points; leave it out")
     numbers = (*header.mins[:2], *header.maxs[:2])
@@ -90,6 +103,7 @@ def _read_header(path: str, crs: str | None) -> Cloud:
     return Cloud(
         path, int(header.point_count), (left, bottom, right, top), across.to_wkt(),
         across.axis_info[0].unit_conversion_factor, up.axis_info[-1].unit_conversion_factor,
+        int(header.point_format.id),
     )  # fmt: skip
 
 
@@ -107,7 +121,7 @@ def _opened(path: str) -> Any:
         ) from None
 
 
-def _crs_of(path: str, header: Any, given: str | None) -> pyproj.CRS:
+def _crs_of(path: str, header: Any, given: str | None, key: str) -> pyproj.CRS:
     """Raises: InputError if there is none, or it is in degrees."""
     try:
         found = header.parse_crs()
@@ -115,14 +129,14 @@ def _crs_of(path: str, header: Any, given: str | None) -> pyproj.CRS:
         found = None  # one that nobody understands tells nothing
     if found is None and given is None:
         raise InputError(
-            f"{path}: no CRS (coordinate reference system) that can be read; set height.crs=EPSG:…,"
+            f"{path}: no CRS (coordinate reference system) that can be read; set {key}=EPSG:…,"
             " that of its coordinates"
         )
     if found is None:
         try:
             found = pyproj.CRS.from_user_input(given)
         except CRSError as error:
-            raise InputError(f"height.crs={given}: no CRS that is known ({error})") from None
+            raise InputError(f"{key}={given}: no CRS that is known ({error})") from None
     if _parts(found)[0].is_geographic or _parts(found)[0].is_geocentric:
         raise InputError(
             f"{path}: coordinates in degrees or from the Earth's centre ({found.name}); reproject"
@@ -154,8 +168,8 @@ def read(cloud: Cloud) -> Iterator[Points]:
     try:
         with laspy.open(cloud.path) as file:
             for chunk in file.chunk_iterator(CHUNK):
+                yield _points(cloud, chunk, found)
                 found += len(chunk)
-                yield _points(cloud, chunk)
     except InputError:
         raise
     except Exception as error:  # as of `_opened`
@@ -169,7 +183,8 @@ def read(cloud: Cloud) -> Iterator[Points]:
         )
 
 
-def _points(cloud: Cloud, chunk: Any) -> Points:
+def _points(cloud: Cloud, chunk: Any, first: int) -> Points:
+    """first: number of the chunk's first point in the file."""
     x, y = np.asarray(chunk.x, float), np.asarray(chunk.y, float)
     left, bottom, right, top = cloud.bounds
     stray = (x < left - STRAY) | (x > right + STRAY) | (y < bottom - STRAY) | (y > top + STRAY)
@@ -182,8 +197,40 @@ def _points(cloud: Cloud, chunk: Any) -> Points:
     values = (
         x, y, np.asarray(chunk.z, float) * cloud.unit_z, np.asarray(chunk.classification),
         np.asarray(chunk.intensity), np.asarray(chunk.number_of_returns),
+        np.asarray(chunk.return_number), np.arange(first, first + len(x)),
     )  # fmt: skip
     return Points(*(part[kept] for part in values))
+
+
+def write_codes(cloud: Cloud, path: Path, codes: np.ndarray, *, classes: bool = False) -> None:
+    """Copy a cloud to a LAZ file, with a code of each point (N,) uint8 as LANDCOVER.
+
+    classes: whether the codes take the place of the standard's classes as well.
+    Raises: InputError if the cloud is damaged, or the disk is full.
+    """
+    import laspy
+    from laspy.vlrs.vlrlist import VLRList
+
+    begin = 0
+    with replacing(path) as temporary, laspy.open(cloud.path) as file, temporary.open("wb") as out:
+        header = copy.deepcopy(file.header)
+        # Neither the order of a COPC's points nor the pages that tell it are carried over.
+        header.vlrs = VLRList([vlr for vlr in header.vlrs if vlr.user_id != "copc"])
+        header.evlrs = None
+        if header.parse_crs() is None:
+            header.add_crs(pyproj.CRS.from_wkt(cloud.crs))
+        if LANDCOVER not in header.point_format.dimension_names:
+            header.add_extra_dim(laspy.ExtraBytesParams(LANDCOVER, "uint8", "class of geoseg"))
+        with laspy.open(out, "w", header=header, do_compress=True, closefd=False) as writer:
+            for chunk in file.chunk_iterator(CHUNK):
+                points = laspy.ScaleAwarePointRecord.zeros(len(chunk), header=header)
+                points.copy_fields_from(chunk)
+                mine = codes[begin : begin + len(chunk)]
+                points[LANDCOVER] = mine
+                if classes:
+                    points.classification = mine
+                writer.write_points(points)
+                begin += len(chunk)
 
 
 def _cause(error: Exception) -> str:

@@ -47,7 +47,7 @@ def sheets_of_clouds(clouds: Sequence[Cloud], settings: HeightSettings) -> list[
             )
     names: dict[str, str] = {}
     for cloud in clouds:
-        name = _name(cloud.path)
+        name = name_of(cloud.path)
         if name in names:
             faults.add(
                 f"{names[name]} and {cloud.path} are called {name} both, and so would their rasters"
@@ -56,9 +56,9 @@ def sheets_of_clouds(clouds: Sequence[Cloud], settings: HeightSettings) -> list[
         names[name] = cloud.path
     faults.raise_if_any()
     side = settings.resolution_m / first.unit
-    grids = [_snapped(cloud, side) for cloud in clouds]
+    grids = [snapped(cloud, side) for cloud in clouds]
     return [
-        _with_clouds(_name(cloud.path), grid, clouds, settings)
+        _with_clouds(name_of(cloud.path), grid, clouds, settings)
         for cloud, grid in zip(clouds, grids, strict=True)
     ]
 
@@ -87,12 +87,12 @@ def sheets_of_scenes(
     return made
 
 
-def _name(path: str) -> str:
+def name_of(path: str) -> str:
     """A file's name without .laz, .las and what COPC puts before it."""
     return Path(path).stem.removesuffix(".copc")
 
 
-def _snapped(cloud: Cloud, side: float) -> Grid:
+def snapped(cloud: Cloud, side: float) -> Grid:
     """The grid over a cloud whose pixels begin at multiples of their side."""
     left, bottom, right, top = (math.floor(value / side) for value in cloud.bounds)
     transform = Affine(side, 0, left * side, 0, -side, (top + 1) * side)

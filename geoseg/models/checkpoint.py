@@ -44,6 +44,25 @@ def save_encoder(path: str | Path, encoder: nn.Module, card: EncoderCard) -> Non
     _write(path, encoder, {ENCODER_KEY: card.to_json()})
 
 
+def save_other(path: str | Path, network: nn.Module, card: dict[str, str]) -> None:
+    """Write a network that no model card describes, with metadata of its own. Raises: InputError.
+
+    Its file is taken only by the command that made it.
+    """
+    _write(path, network, card)
+
+
+def load_other(path: str | Path, network: nn.Module) -> nn.Module:
+    """Fill such a network with the weights of its file. Raises: InputError if they do not fit."""
+    tensor_file.check(path)
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        cause = (str(error).splitlines() or [type(error).__name__])[0].strip()
+        raise InputError(f"{path}: weights that do not fit their card ({cause})") from None
+    return network.eval()
+
+
 def copy(
     source: str | Path,
     path: str | Path,

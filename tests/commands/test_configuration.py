@@ -40,6 +40,8 @@ SCHEMAS = {
     "explain": "ExplainConfig",
     "suggest": "SuggestConfig",
     "refine": "RefineConfig",
+    "pointnet": "PointnetConfig",
+    "translate": "TranslateConfig",
 }
 GROUPS = {
     p.name: sorted(f.stem for f in p.glob("*.yaml")) for p in conf.CONF.iterdir() if p.is_dir()

@@ -1,0 +1,1 @@
+"""Show scenes as those of another archive look: another season, another sensor."""
