@@ -72,6 +72,11 @@ class PretrainConfig:
         if self.model.name not in ARCHITECTURES:
             names = ", ".join(ARCHITECTURES)
             faults.add(f"model={self.model.name}: not for single images; choose from {names}")
+        if self.model.frozen:
+            faults.add(
+                f"model={self.model.name}: its encoder stays as it is, and nothing else is trained"
+                " here; choose another, such as model=segformer"
+            )
         for key in LABELS_ONLY:
             if getattr(self.fit, key) != getattr(Fit(), key):
                 faults.add(f"fit.{key}: of trainings with labels; leave it out")

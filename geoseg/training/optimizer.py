@@ -41,6 +41,8 @@ def encoder_of(network: nn.Module) -> nn.Module | None:
 def optimizer_of(network: nn.Module, fit: Fit) -> torch.optim.Optimizer:
     """AdamW; biases and norms do not decay, and the encoder may learn at another rate.
 
+    What takes no gradient, as the encoder of a probe, is left out.
+
     A bias or a norm's scale has nothing to over-fit with, and decay pulls it from where it should
     be (He et al. 2019, "Bag of tricks", section 3.1).
     """
@@ -48,6 +50,8 @@ def optimizer_of(network: nn.Module, fit: Fit) -> torch.optim.Optimizer:
     inside = set() if encoder is None else {id(weights) for weights in encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for weights in network.parameters():
+        if not weights.requires_grad:
+            continue
         scale = fit.encoder_scale if id(weights) in inside else 1.0
         decay = fit.weight_decay if weights.ndim > 1 else 0.0
         groups.setdefault((scale, decay), []).append(weights)
@@ -69,6 +73,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def set_frozen(network: nn.Module, *, frozen: bool) -> None:
     """Let the encoder stand still, statistics of its norms included, or move; for training."""
     network.train()
+    frozen = frozen or bool(getattr(network, "frozen", False))  # a probe's always
     encoder = encoder_of(network)
     if encoder is not None:
         encoder.requires_grad_(not frozen)
