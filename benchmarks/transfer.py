@@ -192,7 +192,8 @@ def judged(weights: Path, dataset: Path) -> dict[str, Any]:
         device=device.torch, autocast=device.autocast,
     )  # fmt: skip
     scores = Scores.of(matrix.cpu().numpy(), list(names))
-    iou = {n: None if v is None else round(float(v), 4) for n, v in zip(names, scores.iou)}
+    pairs = zip(names, scores.iou, strict=True)
+    iou = {name: None if value is None else round(float(value), 4) for name, value in pairs}
     return {"iou": iou, "miou": round(scores.miou, 4), "oa": round(scores.overall_accuracy, 4)}
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import InputError
-from geoseg.models.novelty import without
 from geoseg.models.networks.transformers import positions
+from geoseg.models.novelty import without
 from geoseg.models.published import dialects
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "encoder", "backbone", "net", "weights")

@@ -11,7 +11,15 @@ from geoseg.models.settings import ARCHITECTURES, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
-from geoseg.training.settings import Fit, Loss, Masking
+from geoseg.training.settings import (
+    DISTIL,
+    METHODS,
+    RECONSTRUCT,
+    Distilling,
+    Fit,
+    Loss,
+    Masking,
+)
 
 
 @dataclass
@@ -45,8 +53,8 @@ LABELS_ONLY = (
 
 @dataclass
 class PretrainConfig:
-    """Let an encoder learn from scenes without labels, by filling in what is hidden from it;
-    started again, it goes on."""
+    """Let an encoder learn from scenes without labels, by filling in what is hidden from it or by
+    teaching itself; started again, it goes on."""
 
     scenes: Any = None
     """Folder, glob or list of GeoTIFFs; by default the demo's."""
@@ -54,6 +62,9 @@ class PretrainConfig:
     """Folder to write: encoder.safetensors for `model.weights`, checkpoint, metrics, curves."""
     val: float = 0.1
     """Share of the tiles that are kept aside, to see how well it goes."""
+    method: str = RECONSTRUCT
+    """reconstruct (fill in hidden squares, SimMIM), or distil (find the same in large and small
+    crops in other lights, DINO)."""
     seed: int = 0
     """Of weights, order, augmentation and what is hidden."""
     overwrite: bool = False
@@ -63,6 +74,7 @@ class PretrainConfig:
     tiling: Tiling = field(default_factory=Tiling)
     augment: Augment = field(default_factory=Augment)
     mask: Masking = field(default_factory=Masking)
+    distil: Distilling = field(default_factory=Distilling)
     fit: Fit = field(default_factory=Fit)
 
     def __post_init__(self) -> None:
@@ -93,10 +105,23 @@ class PretrainConfig:
             faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
         if self.tiling.overlap != Tiling(self.tiling.size).overlap:
             faults.add(f"tiling.overlap={self.tiling.overlap}: of predictions; leave it out")
+        self._check_method(faults)
         side = -(-self.tiling.size // self.mask.size)
-        if round(self.mask.share * side * side) >= side * side:
+        if self.method == RECONSTRUCT and round(self.mask.share * side * side) >= side * side:
             faults.add(
                 f"mask.size={self.mask.size}: with mask.share={self.mask.share} nothing of a tile"
                 f" of tiling.size={self.tiling.size} is left to see; take smaller squares"
             )
         faults.raise_if_any()
+
+    def _check_method(self, faults: Faults) -> None:
+        if self.method not in METHODS:
+            faults.add(f"method={self.method}: unknown; choose from {', '.join(METHODS)}")
+        for key, given, usual, method in (
+            ("mask", self.mask, Masking(), RECONSTRUCT),
+            ("distil", self.distil, Distilling(), DISTIL),
+        ):
+            if given != usual and self.method != method:
+                faults.add(f"{key}: of method={method}, and method is {self.method}; leave it out")
+        if self.method == DISTIL and not self.fit.average:
+            faults.add("method=distil: the teacher is the moving average; fit.average is 0")

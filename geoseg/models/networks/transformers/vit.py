@@ -10,7 +10,6 @@ from math import lcm
 from typing import Any
 
 import timm
-import torch
 import torch.nn.functional as F
 from timm.models import is_model_in_modules
 from torch import Tensor, nn
@@ -82,7 +81,8 @@ class Pyramid(nn.Module):
 
 def deepest(features: Any) -> Tensor:
     """The deepest features (B, D, h, w) among what an encoder returns."""
-    # DPT's encoder gives features and the tokens that are no patches.
-    last = features[0][-1] if isinstance(features, tuple) else features[-1]
-    assert isinstance(last, torch.Tensor)
+    # DPT's encoder also gives the tokens that are no patches, SegNet's where its maxima were.
+    levels = features[0] if isinstance(features, tuple) else features
+    last = levels if isinstance(levels, Tensor) else levels[-1]
+    assert isinstance(last, Tensor)
     return last
