@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from geoseg.errors import InputError
 from geoseg.models import settings
 from geoseg.models.networks.transformers import decoders, vit
+from geoseg.models.networks.transformers.decoders import TIMM
 
 
 class Detailed:
@@ -61,8 +62,6 @@ DROPOUTS = {
     "deeplabv3plus": "decoder_aspp_dropout",
 }
 """The architectures with a dropout of their own; the others get one before the head."""
-TIMM = "tu-"
-"""Prefix by which segmentation-models-pytorch takes any of timm's networks as encoder."""
 
 
 def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
@@ -72,7 +71,7 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     """
     check_encoder(model.encoder)
     inner = model.encoder.removeprefix(TIMM)
-    decoders.check(model.name, inner)
+    decoders.check(model.name, model.encoder)
     options: dict[str, Any] = {}
     if model.name == settings.PROBE:
         options["decoder_segmentation_channels"] = decoders.PROBE

@@ -18,6 +18,8 @@ from geoseg.models.networks.transformers.vit import LEVELS, Pyramid, is_plain, o
 
 DPT_PATCHES = (8, 16, 32)
 """Sides of patches, in pixels, whose features DPT's decoder brings to its strides."""
+TIMM = "tu-"
+"""Prefix by which segmentation-models-pytorch takes any of timm's networks as encoder."""
 PROBE = 64
 """Features of a probe's decoder: few, since its encoder knows already what there is to know."""
 
@@ -56,21 +58,22 @@ class OnPyramid(SegmentationModel):  # type: ignore[misc]  # SMP has no types
         self.initialize()
 
 
-def check(name: str, encoder: str) -> None:
-    """Raises: InputError if an encoder of timm does not go with an architecture.
+def check(name: str, given: str) -> None:
+    """Raises: InputError if an encoder does not go with an architecture.
 
-    encoder: without SMP's prefix.
+    given: as in model.encoder.
     """
+    encoder = given.removeprefix(TIMM)
     if name == "dpt":
         if not is_plain(encoder):
             raise InputError(
-                f"model.encoder={encoder}: not a plain vision transformer of timm, which"
+                f"model.encoder={given}: not a plain vision transformer of timm, which"
                 " model.name=dpt needs; set model.encoder=tu-vit_small_patch16_224, or take"
                 " model.name=upernet"
             )
     elif name not in DECODERS and is_plain(encoder):
         raise InputError(
-            f"model.encoder=tu-{encoder}: a plain vision transformer, whose features have one"
+            f"model.encoder={given}: a plain vision transformer, whose features have one"
             f" resolution, and model.name={name} needs several; take model.name=dpt,"
             f" {', '.join(DECODERS)}"
         )
