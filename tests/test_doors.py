@@ -23,7 +23,10 @@ DOORS = {
     "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
     "pyogrio": {"geo.vector", "vectors.feature_stream", "demo.layer"},
     "albumentations": {"samples.augment", "samples.own_augment"},
-    "segmentation_models_pytorch": {"models.networks.smp", "prediction.backends.merge"},
+    "segmentation_models_pytorch": {
+        *("models.networks.smp", "models.networks.transformers.decoders"),
+        "prediction.backends.merge",
+    },
     "lightning_fabric": {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),

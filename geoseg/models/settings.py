@@ -21,9 +21,14 @@ ARCHITECTURES = (
     "pspnet",
     "deeplabv3plus",
     "segformer",
+    "upernet",
+    "dpt",
+    "probe",
     "segnet",
 )
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
+PROBE = "probe"
+"""The light decoder whose encoder stays as its weights made it."""
 FOREST = "forest"
 """Decision trees, for images and for series of parcels or pixels: no network, but used like one."""
 CLASSIFY = "classify"
@@ -37,7 +42,10 @@ FILLS = ("auto", "none", "linear")
 NORMS = ("batch", "group", "instance", "layer")
 PRECISIONS = ("auto", "32", "bf16", "16")
 GROUPED = {
-    "encoder": ("resnet18", "vgg16_bn", "mit_b0"),
+    "encoder": (
+        *("resnet18", "vgg16_bn", "mit_b0"),
+        *("tu-tf_efficientnet_lite0", "tu-vit_small_patch16_224"),
+    ),
     "dropout": (0.0, 0.1, 0.2, 0.5),
 }
 """Settings that come with a ready-made group, such as the usual model=unet, and not from a user."""
@@ -48,12 +56,14 @@ class Model:
     """A network for images or series; each file of conf/model is one."""
 
     name: str = "unet"
-    """For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer or segnet; for series
+    """For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer, upernet, dpt (on vision
+    transformers), probe (a light decoder on an encoder that stays as it is) or segnet; for series
     lstm, tempcnn, psetae, ltae or utae; for both forest. classify gives each tile one class."""
     encoder: str = "resnet18"
-    """Any encoder of segmentation-models-pytorch; SegNet's is vgg16_bn (or vgg11_bn, 13, 19);
-    classify: lenet, alexnet, vgg16_bn, resnet18, inception_v3, densenet121 …, or any network of
-    timm, as tu-convnext_tiny."""
+    """Any encoder of segmentation-models-pytorch, or tu-<name> of timm; SegNet's is vgg16_bn (or
+    vgg11_bn, 13, 19), DPT's a plain vision transformer, as tu-vit_small_patch16_224; classify:
+    lenet, alexnet, vgg16_bn, resnet18, inception_v3, densenet121 …, or any network of timm, as
+    tu-convnext_tiny."""
     weights: str | None = None
     """What the network starts from: an earlier run (its folder, or best.safetensors), a local
     .safetensors or state dict of the encoder, the name of published ones, such as lite0 or csmask
@@ -111,6 +121,11 @@ class Model:
     def for_series(self) -> bool:
         """Whether geoseg's network of this name is; an own one is for what it is trained on."""
         return self.name in SERIES_NETWORKS
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the encoder stays as model.weights made it."""
+        return self.name == PROBE
 
     @property
     def title(self) -> str:

@@ -101,7 +101,8 @@ def _load_encoder(
         _check_count(state, encoder, before, model)
     loaded = weights.load_state(encoder, state, channels=len(bands), source=source, places=places)
     in_turn = "bands: taken in their order; name them by model.weights_bands=[…]"
-    said = [described, said_of_bands(before, bands, places) if before else in_turn]
+    of_bands = said_of_bands(before, bands, places) if before else in_turn
+    said = [described, of_bands, *loaded.said]
     return replace(loaded, said=tuple(line for line in said if line))
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from geoseg.errors import InputError
+from geoseg.models.networks.transformers import positions
 from geoseg.models.novelty import without
 from geoseg.models.published import dialects
 
@@ -30,6 +31,8 @@ LEAST = 0.5
 EXPECTED = "expected .safetensors or a state dict written by torch.save"
 TORCH_STARTS = (b"PK", b"\x80\x02")
 """First bytes of what torch.save writes: a zip archive, or a pickle before torch 1.6."""
+POSITIONS = "pos_embed"
+"""End of the name of a vision transformer's table of positions."""
 COUNTER = "num_batches_tracked"
 """A batch norm's counter of steps; old files lack it and nothing reads it."""
 
@@ -58,7 +61,7 @@ class Loaded:
     def __str__(self) -> str:
         total = len(self.loaded) + len(self.missing)
         parts = [f"{self.source}: {len(self.loaded)} of {total} {self.part} tensors loaded"]
-        if self.adapted and not self.said:
+        if self.adapted and not any(line.startswith("bands:") for line in self.said):
             parts.append(f"{', '.join(self.adapted)} adapted to the number of bands")
         for label, names in (("still random", self.missing), ("not used", self.unused)):
             if names:
@@ -102,9 +105,12 @@ def load_state(
     names = match(own, state)
     inputs = input_convolutions(encoder, channels)
     first = next((name for name in own if name in inputs), None)
-    fitting, adapted = {}, []
+    fitting, adapted, said = {}, [], []
     for name, theirs in names.items():
         tensor = state[theirs]
+        if name.endswith(POSITIONS) and positions.differ(tensor, own[name]):
+            tensor, line = positions.resized(tensor, own[name])
+            said.append(line)
         if places is not None and name == first:
             tensor = place_bands(tensor, places)
             adapted.append(name)
@@ -126,6 +132,7 @@ def load_state(
         unused=tuple(name for name in rest if not is_head(name)),
         heads=tuple(name for name in rest if is_head(name)),
         adapted=tuple(adapted),
+        said=tuple(said),
     )
 
 

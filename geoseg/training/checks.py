@@ -44,7 +44,11 @@ def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
         _check_forest(fit, model, faults)
     elif model.for_series:
         _check_series_fit(fit, faults)
-    elif model.name != OWN:  # what an own one has a part for is seen when it is built
+    elif model.name == OWN:
+        pass  # what it has a part for is seen when it is built
+    elif model.frozen:
+        _check_probe(fit, model, faults)
+    else:
         if model.name == CLASSIFY:
             _check_classify_fit(fit, faults)
         if fit.freeze and model.weights is None:
@@ -53,6 +57,24 @@ def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
                 " model.weights, or leave it out"
             )
     faults.raise_if_any()
+
+
+def _check_probe(fit: Fit, model: Model, faults: Faults) -> None:
+    if model.weights is None:
+        faults.add(
+            f"model={model.name}: its encoder stays as it is, and one with random weights knows"
+            " nothing; set model.weights=<name, run folder or file>"
+        )
+    if model.keep == "network":
+        faults.add(
+            f"model.keep=network: model={model.name} learns a decoder of its own; leave it out"
+        )
+    for key in ("freeze", "encoder_lr_scale"):
+        if getattr(fit, key) is not None:
+            faults.add(
+                f"fit.{key}={getattr(fit, key):g}: the encoder of model={model.name} never moves;"
+                " leave it out"
+            )
 
 
 def _check_series_fit(fit: Fit, faults: Faults) -> None:

@@ -12,7 +12,15 @@ from geoseg.models.settings import ARCHITECTURES, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
-from geoseg.training.settings import Fit, Loss, Masking
+from geoseg.training.settings import (
+    DISTIL,
+    METHODS,
+    RECONSTRUCT,
+    Distilling,
+    Fit,
+    Loss,
+    Masking,
+)
 
 
 @dataclass
@@ -47,8 +55,8 @@ LABELS_ONLY = (
 
 @dataclass
 class PretrainConfig:
-    """Let an encoder learn from scenes without labels, by filling in what is hidden from it;
-    started again, it goes on."""
+    """Let an encoder learn from scenes without labels, by filling in what is hidden from it or by
+    teaching itself; started again, it goes on."""
 
     scenes: Any = None
     """Folder, glob or list of GeoTIFFs; by default the demo's."""
@@ -56,6 +64,9 @@ class PretrainConfig:
     """Folder to write: encoder.safetensors for `model.weights`, checkpoint, metrics, curves."""
     val: float = 0.1
     """Share of the tiles that are kept aside, to see how well it goes."""
+    method: str = RECONSTRUCT
+    """reconstruct (fill in hidden squares, SimMIM), or distil (find the same in large and small
+    crops in other lights, DINO)."""
     seed: int = 0
     """Of weights, order, augmentation and what is hidden."""
     overwrite: bool = False
@@ -65,6 +76,7 @@ class PretrainConfig:
     tiling: Tiling = field(default_factory=Tiling)
     augment: Augment = field(default_factory=Augment)
     mask: Masking = field(default_factory=Masking)
+    distil: Distilling = field(default_factory=Distilling)
     fit: Fit = field(default_factory=Fit)
 
     def __post_init__(self) -> None:
@@ -74,6 +86,11 @@ class PretrainConfig:
         if self.model.name not in ARCHITECTURES:
             names = ", ".join(ARCHITECTURES)
             faults.add(f"model={self.model.name}: not for single images; choose from {names}")
+        if self.model.frozen:
+            faults.add(
+                f"model={self.model.name}: its encoder stays as it is, and nothing else is trained"
+                " here; choose another, such as model=segformer"
+            )
         for key in LABELS_ONLY:
             if getattr(self.fit, key) != getattr(Fit(), key):
                 faults.add(f"fit.{key}: of trainings with labels; leave it out")
@@ -90,10 +107,23 @@ class PretrainConfig:
             faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
         if self.tiling.overlap != Tiling(self.tiling.size).overlap:
             faults.add(f"tiling.overlap={self.tiling.overlap}: of predictions; leave it out")
+        self._check_method(faults)
         side = -(-self.tiling.size // self.mask.size)
-        if round(self.mask.share * side * side) >= side * side:
+        if self.method == RECONSTRUCT and round(self.mask.share * side * side) >= side * side:
             faults.add(
                 f"mask.size={self.mask.size}: with mask.share={self.mask.share} nothing of a tile"
                 f" of tiling.size={self.tiling.size} is left to see; take smaller squares"
             )
         faults.raise_if_any()
+
+    def _check_method(self, faults: Faults) -> None:
+        if self.method not in METHODS:
+            faults.add(f"method={self.method}: unknown; choose from {', '.join(METHODS)}")
+        for key, given, usual, method in (
+            ("mask", self.mask, Masking(), RECONSTRUCT),
+            ("distil", self.distil, Distilling(), DISTIL),
+        ):
+            if given != usual and self.method != method:
+                faults.add(f"{key}: of method={method}, and method is {self.method}; leave it out")
+        if self.method == DISTIL and not self.fit.average:
+            faults.add("method=distil: the teacher is the moving average; fit.average is 0")

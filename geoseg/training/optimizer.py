@@ -38,8 +38,15 @@ def encoder_of(network: nn.Module) -> nn.Module | None:
     return encoder if isinstance(encoder, nn.Module) else None
 
 
+def is_frozen(network: nn.Module) -> bool:
+    """Whether its encoder takes part in no training, as that of a probe."""
+    return bool(getattr(network, "frozen", False))
+
+
 def optimizer_of(network: nn.Module, fit: Fit) -> torch.optim.Optimizer:
     """AdamW; biases and norms do not decay, and the encoder may learn at another rate.
+
+    The encoder of a probe, which never moves, is left out.
 
     A bias or a norm's scale has nothing to over-fit with, and decay pulls it from where it should
     be (He et al. 2019, "Bag of tricks", section 3.1).
@@ -48,6 +55,8 @@ def optimizer_of(network: nn.Module, fit: Fit) -> torch.optim.Optimizer:
     inside = set() if encoder is None else {id(weights) for weights in encoder.parameters()}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for weights in network.parameters():
+        if is_frozen(network) and id(weights) in inside:
+            continue
         scale = fit.encoder_scale if id(weights) in inside else 1.0
         decay = fit.weight_decay if weights.ndim > 1 else 0.0
         groups.setdefault((scale, decay), []).append(weights)
@@ -69,6 +78,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def set_frozen(network: nn.Module, *, frozen: bool) -> None:
     """Let the encoder stand still, statistics of its norms included, or move; for training."""
     network.train()
+    frozen = frozen or is_frozen(network)
     encoder = encoder_of(network)
     if encoder is not None:
         encoder.requires_grad_(not frozen)

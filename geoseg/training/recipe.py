@@ -45,7 +45,7 @@ def fine_tuning(fit: Fit, model: Model) -> Fit:
 
     What an encoder knows is soon forgotten at the rate that a random one needs.
     """
-    if model.weights is None or model.for_series:
+    if model.weights is None or model.for_series or model.frozen:
         return fit
     head_is_new = model.keep == "encoder"
     # How many epochs some minutes make nobody knows yet: it may be one.
@@ -95,6 +95,8 @@ def said(study: TrainingSettings) -> str:
         share, how = study.augment.style_chance, study.augment.style_how
         parts.append(f"{share:.0%} of the samples in looks of other scenes ({how})")
     parts.append(f"batches of {fit.batch_size}, learning rate {fit.peak:g}")
+    if study.model.frozen:
+        parts.append("the encoder stays as it is")
     if fit.encoder_scale != 1:
         parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")
     if fit.frozen:

@@ -403,3 +403,27 @@ class Masking:
         if self.size < 1:
             faults.add(f"mask.size={self.size}: must be at least 1 pixel")
         faults.raise_if_any()
+
+
+METHODS = RECONSTRUCT, DISTIL = ("reconstruct", "distil")
+"""How an encoder learns without labels."""
+
+
+@dataclass
+class Distilling:
+    """Self-distillation (DINO, Caron et al. 2021)."""
+
+    prototypes: int = 1024
+    """Kinds of tiles that the head may tell apart; more for large and varied archives (published:
+    65536 for ImageNet)."""
+    crops: int = 4
+    """Small crops of each tile besides two large ones: the student must tell from a part what the
+    teacher sees in the whole. 0 = none, in half the time."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.prototypes < 2:
+            faults.add(f"distil.prototypes={self.prototypes}: must be at least 2")
+        if self.crops < 0:
+            faults.add(f"distil.crops={self.crops}: must not be negative")
+        faults.raise_if_any()

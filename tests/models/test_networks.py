@@ -18,7 +18,7 @@ from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series, segnet, smp
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
-ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
+ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
 """Small ones where resnet18 does not go or is not meant."""
 
 
@@ -36,7 +36,7 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.mark.parametrize("name", settings.ARCHITECTURES)
+@pytest.mark.parametrize("name", [n for n in settings.ARCHITECTURES if n != settings.PROBE])
 def test_takes_every_size_and_learns_down_to_the_first_layer(name):
     channels, classes = 13, 5
     network = models.build(small(name, dropout=0.1), channels, classes)

@@ -41,7 +41,8 @@ def test_its_logits_are_added_to_those_of_the_network():
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_may_begin_with_what_it_finds(name):
-    encoder = {"segnet": "vgg11_bn", "segformer": "mit_b0"}.get(name, "resnet18")
+    own = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
+    encoder = own.get(name, "resnet18")
     network = models.build(Model(name, encoder=encoder), 4, 3).eval()
     path = models.pixel_path_of(network)
     assert isinstance(path, PixelPath)

@@ -38,7 +38,7 @@ from tests.made.samples import made_dataset
 from tests.made.scenes import CARD, plain, with_bands
 from tests.made.series import CARD as SERIES_CARD
 
-ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0"}
+ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
 NETWORKS = ARCHITECTURES + SERIES_NETWORKS
 RGB = ("red", "green", "blue")
 SCALING = ("pixel_path.mean", "pixel_path.scale")

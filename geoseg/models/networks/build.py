@@ -39,7 +39,8 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
         from geoseg.models.networks import smp
 
         network = smp.build(model, channels, classes)
-    return AnySize(network, PixelPath(channels, classes, model.pixels) if model.pixels else None)
+    path = PixelPath(channels, classes, model.pixels) if model.pixels else None
+    return AnySize(network, path, frozen=model.frozen)
 
 
 HEADS = ("segmentation_head", "decoder")
@@ -53,10 +54,16 @@ class AnySize(nn.Module):
     and every size works, down to one pixel.
     """
 
-    def __init__(self, network: nn.Module, pixel_path: PixelPath | None = None) -> None:
-        """pixel_path: what single pixels tell, whose logits are added."""
+    def __init__(
+        self, network: nn.Module, pixel_path: PixelPath | None = None, *, frozen: bool = False
+    ) -> None:
+        """pixel_path: what single pixels tell, whose logits are added. frozen: the encoder takes
+        part in no training."""
         super().__init__()
         self.network = network
+        self.frozen = frozen
+        if frozen:
+            self.encoder.requires_grad_(False)
         if pixel_path is not None:
             self.pixel_path = pixel_path
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from geoseg.errors import InputError
 from geoseg.models import settings
+from geoseg.models.networks.transformers import decoders, vit
+from geoseg.models.networks.transformers.decoders import TIMM
 
 
 class Detailed:
@@ -51,6 +53,8 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "pspnet": segmentation_models_pytorch.PSPNet,
     "deeplabv3plus": segmentation_models_pytorch.DeepLabV3Plus,
     "segformer": segmentation_models_pytorch.Segformer,
+    "upernet": segmentation_models_pytorch.UPerNet,
+    "probe": segmentation_models_pytorch.Segformer,
 }
 DROPOUTS = {
     "fpn": "decoder_dropout",
@@ -58,8 +62,6 @@ DROPOUTS = {
     "deeplabv3plus": "decoder_aspp_dropout",
 }
 """The architectures with a dropout of their own; the others get one before the head."""
-TIMM = "tu-"
-"""Prefix by which segmentation-models-pytorch takes any of timm's networks as encoder."""
 
 
 def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
@@ -68,22 +70,31 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     Raises: InputError for an unknown encoder, or one that does not go with the architecture.
     """
     check_encoder(model.encoder)
+    inner = model.encoder.removeprefix(TIMM)
+    decoders.check(model.name, model.encoder)
     options: dict[str, Any] = {}
+    if model.name == settings.PROBE:
+        options["decoder_segmentation_channels"] = decoders.PROBE
     if model.name in DROPOUTS:
         options[DROPOUTS[model.name]] = model.dropout
     detailed = bool(model.detail) and model.name in DETAILED
     try:
-        network = (DETAILED if detailed else ARCHITECTURES)[model.name](
-            encoder_name=model.encoder,
-            encoder_weights=None,
-            in_channels=channels,
-            classes=classes,
-            **options,
-        )
+        if model.encoder.startswith(TIMM) and vit.is_plain(inner):
+            network: Any = decoders.build(model.name, inner, channels, classes)
+        else:
+            network = (DETAILED if detailed else ARCHITECTURES)[model.name](
+                encoder_name=model.encoder,
+                encoder_weights=None,
+                in_channels=channels,
+                classes=classes,
+                **options,
+            )
         if detailed:
             _add_detail(network, channels, classes, width=model.detail)
         if model.encoder.startswith(TIMM):
             try_out(network, channels)
+    except InputError:
+        raise
     except Exception as error:  # Which error an unsuitable encoder raises differs for each.
         raise InputError(
             f"model.encoder={model.encoder}: does not work with model.name={model.name} and"
@@ -91,6 +102,7 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
         ) from error
     if model.name not in DROPOUTS:
         head = network.segmentation_head
+        head = getattr(head, "head", head)  # DPT's is one further in
         assert isinstance(head, nn.Sequential)
         head.insert(0, nn.Dropout2d(model.dropout))
     for module in network.modules():
@@ -155,9 +167,13 @@ def download(model: settings.Model) -> dict[str, Tensor]:
                 " of these or a local .safetensors or state dict"
             )
     try:
-        encoder = encoders.get_encoder(
-            model.encoder, weights=True if model.encoder.startswith(TIMM) else name
-        )
+        inner = model.encoder.removeprefix(TIMM)
+        if model.encoder.startswith(TIMM) and vit.is_plain(inner):
+            encoder = timm.create_model(inner, pretrained=True, **vit.options())
+        else:
+            encoder = encoders.get_encoder(
+                model.encoder, weights=True if model.encoder.startswith(TIMM) else name
+            )
     except Exception as error:  # Anything from a missing name server to a full disk.
         raise InputError(
             f"model.weights={name}: the weights of {model.encoder} could not be downloaded"

@@ -45,6 +45,12 @@ def draw_curves(
     elif "val_error" in known:
         _draw(middle, rows, "val_error", color=BLACK)
         middle.set_title("validation error")
+    elif "val_match" in known:
+        _draw(middle, rows, "val_match", label="views matched, validation", color=BLACK)
+        _draw(middle, rows, "val_match_by_chance", label="by chance", color=BLACK, dashed=True)
+        middle.legend(fontsize="small")
+        middle.set_title("validation")
+        middle.set_ylim(0, 1)
     _draw(right, rows, "learning_rate", color=BLACK)
     right.set_title("learning rate")
     for axes in (left, middle, right):

@@ -27,7 +27,15 @@ from geoseg.outputs.lock import held
 from geoseg.received import keys
 from geoseg.training.processes import launch
 from geoseg.training.run import folder as command
-from geoseg.training.settings import ADVERSARIAL, ANYWHERE, EPOCHS, LENGTHS, REMEMBER, Fit
+from geoseg.training.settings import (
+    ADVERSARIAL,
+    ANYWHERE,
+    EPOCHS,
+    LENGTHS,
+    RECONSTRUCT,
+    REMEMBER,
+    Fit,
+)
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
@@ -79,6 +87,8 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
             settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in keys_of}
     if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it
         del settings["scene"]
+    if settings.get("method") == RECONSTRUCT:  # runs of before knew no other
+        settings = {k: v for k, v in settings.items() if k not in ("method", "distil")}
     for room in OWNABLE & settings.keys():
         settings[room] = without_unset(settings[room])
     return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})

@@ -166,6 +166,8 @@ def _line(history: History, fit: Fit) -> str:
         text += f"  val mIoU {row['val_miou']:.4f} (best {history.best:.4f}){star}"
     elif "val_error" in row:
         text += f"  val error {row['val_error']:.4f} (best {-history.best:.4f}){star}"
+    elif "val_match" in row:
+        text += f"  val match {row['val_match']:.4f} (best {history.best:.4f}){star}"
     return f"{text}  {history.minutes:.1f} min{_left(history, fit)}"
 
 

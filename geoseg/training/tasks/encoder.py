@@ -14,20 +14,25 @@ from torch.utils.data import Dataset as TorchDataset
 from geoseg.dataset.unlabelled import Imagery
 from geoseg.models import checkpoint
 from geoseg.models.card import ENCODER, EncoderCard, ModelCard
-from geoseg.models.networks.build import AnySize
 from geoseg.outputs.counted import counted
 from geoseg.samples.augment import Augment
 from geoseg.samples.draw import Draw
 from geoseg.samples.unlabelled import SceneTiles
 from geoseg.training.cards import card_of_imagery
 from geoseg.training.loop import Task
+from geoseg.training.objectives.distillation import (
+    Distillation,
+    DistillationJudge,
+    Distilled,
+)
 from geoseg.training.objectives.reconstruction import Reconstruction, ReconstructionJudge, hidden
+from geoseg.training.optimizer import encoder_of
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, loaders, run_training
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Masking, TrainingSettings
+from geoseg.training.settings import Distilling, Masking, TrainingSettings
 from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH
 
 Sample = tuple[Tensor, Tensor]
@@ -78,15 +83,20 @@ class StillTiles(TorchDataset[tuple[Tensor, Tensor, Tensor]]):
 
 
 def learn_encoder(
-    source: Imagery, folder: Path, study: TrainingSettings, *, masking: Masking
+    source: Imagery,
+    folder: Path,
+    study: TrainingSettings,
+    *,
+    masking: Masking,
+    distilling: Distilling | None = None,
 ) -> str:
-    """Train into `folder`; as `run_training`."""
+    """Train into `folder`; as `run_training`. distilling: None = by reconstruction."""
     session = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
     return run_training(
         TaskBuilder(
             session=session,
             card=card_of_imagery(source, study.model),
-            task=partial(_task, source, session=session, masking=masking),
+            task=partial(_task, source, session=session, masking=masking, distilling=distilling),
             opening=partial(_opening, source, session),
             judged=_judged,
             keeper=_keeper,
@@ -101,6 +111,7 @@ def _task(
     network: nn.Module,
     session: Session,
     masking: Masking,
+    distilling: Distilling | None,
     *,
     folder: Path,
     keep: Keep,
@@ -108,11 +119,22 @@ def _task(
     study, fit = session.study, session.study.fit
     train, val = DrawnTiles(source, study.augment, jitter=fit.jitter), StillTiles(source, masking)
     shuffle = Shuffle(len(train), least=fit.least, batch=fit.batch_size, seed=study.seed)
+    learnt: dict[str, Any] = {
+        "network": network,
+        "lesson": Reconstruction(masking, session.ranks),
+        "judge": ReconstructionJudge(),
+    }
+    if distilling is not None:
+        learnt = {
+            "network": Distilled(_encoder(network), len(source.bands), distilling.prototypes),
+            "lesson": Distillation(
+                distilling, autocast=session.fabric.autocast, ranks=session.ranks
+            ),
+            "judge": DistillationJudge(),
+        }
     return Task(
-        network=network,
-        lesson=Reconstruction(masking, session.ranks),
+        **learnt,
         **loaders(session, train, val, shuffle),
-        judge=ReconstructionJudge(),
         folder=folder,
         keep=keep,
         title=train.title,
@@ -131,8 +153,9 @@ def _keeper(folder: Path, card: ModelCard) -> Keep:
 
 
 def _encoder(network: nn.Module) -> nn.Module:
-    assert isinstance(network, AnySize)  # a forest has no encoder, and was refused
-    return network.encoder
+    encoder = encoder_of(network)
+    assert encoder is not None  # a forest has none, and was refused
+    return encoder
 
 
 def _opening(source: Imagery, session: Session, network: nn.Module, _: Task) -> str:
@@ -147,6 +170,11 @@ def _opening(source: Imagery, session: Session, network: nn.Module, _: Task) -> 
 
 def _judged(_: Path, history: History) -> str:
     best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
+    if "val_match" in best:
+        return (
+            "of the val tiles, each part finds the other of its tile with a probability of"
+            f" {best['val_match']:.3f} (by chance: {best['val_match_by_chance']:.3f})"
+        )
     if "val_error" not in best:
         return ""
     return (

@@ -1,0 +1,1 @@
+"""Take vision transformers as encoders."""
