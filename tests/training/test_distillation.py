@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import safetensors
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
