@@ -45,10 +45,10 @@ class Drawing:
         """Raises: InputError."""
         if not isinstance(body, dict):
             raise InputError("expected an object {scene, kind, places, code, width}")
-        number = body.get("scene")
+        number: Any = body.get("scene")
         if not _is_whole(number) or not 0 <= number < len(scenes):
             raise InputError(f"scene={shown(number)}: expected 0..{len(scenes) - 1}")
-        kind, code, width = body.get("kind"), body.get("code"), body.get("width")
+        kind, code, width = (body.get(name) for name in ("kind", "code", "width"))
         if not isinstance(kind, str) or kind not in LAYER_OF:
             raise InputError(f"kind={shown(kind)}: expected one of {', '.join(LAYER_OF)}")
         legend = scenes[number].legend
@@ -69,7 +69,7 @@ class Drawing:
     def on(self, pictures: Pictures, crs: str) -> shapely.Geometry:
         """The geometry in a CRS. Raises: InputError where that is not defined, or none is left."""
         grid = pictures.grid
-        xy = np.stack(grid.transform @ (self.places[:, 0], self.places[:, 1]), axis=1)
+        xy = moved_by(grid.transform, self.places)
         make = {"Point": lambda c: shapely.Point(c[0]), "LineString": shapely.LineString}
         shape = make.get(self.kind, shapely.Polygon)(xy)
         if not shape.is_valid and self.kind == "Polygon":
@@ -110,8 +110,9 @@ def _is_number(value: Any) -> bool:
 
 def chosen(body: Any) -> tuple[str, int]:
     """Layer and number of a correction that is to be taken back. Raises: InputError."""
-    layer = body.get("layer") if isinstance(body, dict) else None
-    number = body.get("id") if isinstance(body, dict) else None
+    asked = body if isinstance(body, dict) else {}
+    layer: Any = asked.get("layer")
+    number: Any = asked.get("id")
     if not isinstance(layer, str) or layer not in LAYERS:
         raise InputError(f"layer={shown(layer)}: expected one of {', '.join(LAYERS)}")
     if not _is_whole(number) or not 0 < number < 2**62:
@@ -198,7 +199,12 @@ def _touching(geometries: np.ndarray, box: extent.Bounds) -> np.ndarray:
 
 def _in_pixels(shapes: np.ndarray, inverse: Affine) -> np.ndarray:
     def moved(xy: np.ndarray) -> np.ndarray:
-        columns, rows = inverse @ (xy[:, 0], xy[:, 1])
-        return np.stack([columns, -rows], axis=1)
+        return moved_by(inverse, xy) * (1, -1)
 
     return np.array([shapely.transform(shape, moved) for shape in shapes], object)
+
+
+def moved_by(transform: Affine, xy: np.ndarray) -> np.ndarray:
+    """Coordinates (N, 2) by a transform without rotation, as all grids have."""
+    t = transform
+    return np.asarray(xy * (t.a, t.e) + (t.c, t.f))

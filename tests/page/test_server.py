@@ -2,9 +2,11 @@
 
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
+import shapely
 from PIL import Image
 from starlette.testclient import TestClient
 
@@ -31,9 +33,8 @@ def client_of(session):
 
 @pytest.fixture
 def client(session):
-    with client_of(session) as made:
-        session.settle()
-        yield made
+    session.settle(300)
+    return client_of(session)
 
 
 def ask(client, path, **options):
@@ -182,7 +183,7 @@ def test_a_click_is_kept_shown_and_taken_back(client, session, place):
     # On disk before anything was computed.
     drawn = Corrections.read(session.file.path, LEGEND).drawn
     assert [(len(part.codes), part.codes.tolist()) for part in drawn] == [(1, [code])]
-    session.settle()
+    session.settle(300)
     assert Corrections.read(session.file.path, LEGEND).burn(session.scenes[0].grid)[40, 50] == code
     after = tile(client)
     assert after[40, 50].tolist() == in_colours(np.array(code)).tolist()
@@ -199,7 +200,7 @@ def test_a_click_is_kept_shown_and_taken_back(client, session, place):
     assert (x, y) == (pytest.approx(50.4), pytest.approx(-40.6))
     assert ask(client, "corrections/1").json()["features"] == []
     assert send(client, "undo", {}).json() == {"removed": True}
-    session.settle()
+    session.settle(300)
     assert np.array_equal(tile(client), before)
     assert not session.told()["unsaved"]
     assert send(client, "undo", {}).json() == {"removed": False}
@@ -217,7 +218,7 @@ def test_two_tabs_see_the_same_and_a_further_session_goes_on(client, session, in
     send(client, "add", POINT | area)
     news = ask(other, f"state?since={version}").json()
     assert news["version"] > version
-    session.settle()
+    session.settle(300)
     for one in (client, other):
         assert len(ask(one, "corrections/0").json()["features"]) == 2
         kinds = ask(one, "corrections/1").json()["features"]
@@ -226,32 +227,32 @@ def test_two_tabs_see_the_same_and_a_further_session_goes_on(client, session, in
     chosen = next(f["properties"] for f in found if f["properties"]["layer"] == "lines")
     assert chosen["width"] == 3.0
     assert send(other, "remove", {"layer": "lines", "id": chosen["id"]}).json()["removed"]
-    session.settle()
+    session.settle(300)
     shown = tile(client)
     # Killed here: nothing but the file of corrections tells of what was drawn.
     again = open_session(inputs, None, tmp_path / "out", settings=SETTINGS)
     again.start()
-    with client_of(again) as later:
-        again.settle()
-        assert again.told()["corrections"] == 2
-        assert np.array_equal(tile(later), shown)
-        send(later, "save", {})
-        again.settle()
-        told = again.told()
-        assert (told["unsaved"], told["error"]) == (False, "")
-        assert np.array_equal(in_colours(codes_of(tmp_path / "out")), shown)
+    later = client_of(again)
+    again.settle(300)
+    assert again.told()["corrections"] == 2
+    assert np.array_equal(tile(later), shown)
+    send(later, "save", {})
+    again.settle(300)
+    told = again.told()
+    assert (told["unsaved"], told["error"]) == (False, "")
+    assert np.array_equal(in_colours(codes_of(tmp_path / "out")), shown)
     again.stop()
 
 
 def test_what_others_save_to_the_file_is_seen_and_faults_are_told(client, session):
-    session.file.add(__import__("shapely").Point(500_060, 4_000_000), 3)
+    session.file.add(shapely.Point(500_060, 4_000_000), 3)
     with session._changed:
-        assert session._changed.wait_for(lambda: session.corrections is not None, timeout=10)
-    session.settle()
+        assert session._changed.wait_for(lambda: session.corrections is not None, timeout=60)
+    session.settle(300)
     with session.file._database() as database:
         database.execute("UPDATE points SET class = NULL")
     with session._changed:
-        assert session._changed.wait_for(lambda: session.state.error, timeout=10)
+        assert session._changed.wait_for(lambda: session.state.error, timeout=60)
     assert "have no class" in ask(client, "state").json()["error"]
 
 
@@ -277,7 +278,7 @@ def test_a_port_that_is_taken_and_packages_that_lack_are_said(monkeypatch, tmp_p
         door.listen()
         with pytest.raises(InputError, match=r"port=\d+: can't be had"):
             serve._bound(door.getsockname()[1])
-    monkeypatch.setitem(__import__("sys").modules, "uvicorn", None)
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(InputError, match=r"pip install 'geoseg\[page\]'"):
         serve.check_packages()
 
