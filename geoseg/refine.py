@@ -29,6 +29,11 @@ class RefineConfig:
     """Folder for the mended maps, as predict lays them out, with refine.json and steps/."""
     undo: int | None = None
     """Take the maps back, or forth, to how they were after this step; 0 = as predicted."""
+    serve: bool = False
+    """Open a local page on which image and maps are seen and corrected by clicks, until Ctrl-C;
+    needs geoseg[page]."""
+    port: int = 0
+    """Of that page, on this machine only; 0 = any that is free."""
     overwrite: bool = False
     """Replace an output that was made of other maps, its steps too."""
     bands: Bands = field(default_factory=Bands)
@@ -40,6 +45,12 @@ class RefineConfig:
             faults.add(f"undo={self.undo}: must not be negative")
         if self.undo is not None and self.corrections is not None:
             faults.add("undo, corrections: either goes to a step or makes one; give one of them")
+        if self.undo is not None and self.serve:
+            faults.add("undo, serve: the page takes back single corrections; give one of them")
+        if not 0 <= self.port < 65536:
+            faults.add(f"port={self.port}: must be 0 to 65535")
+        if self.port and not self.serve:
+            faults.add(f"port={self.port}: is that of the page; set serve=true as well")
         faults.raise_if_any()
 
 
@@ -58,12 +69,29 @@ def main(cfg: RefineConfig) -> None:
     faults.raise_if_any()
     if isinstance(cfg.checkpoint, list):
         raise InputError("checkpoint: refine adapts one network; give one, not a list")
+    if cfg.serve:
+        from geoseg.page.serve import check_packages
+
+        check_packages()
     running = InferenceSettings(device=cfg.refine.device, precision=cfg.refine.precision)
     network = TrainedNetwork.open(cfg.checkpoint, running)
     # Its rooms bring torch, which nobody shall wait for to read the help.
     from geoseg.refinement.refine import Inputs, refine
 
     inputs = Inputs.open(network, cfg.scenes, str(cfg.maps), bands=cfg.bands)
+    if cfg.serve:
+        from geoseg.page.serve import serve
+
+        said = serve(
+            inputs,
+            cfg.corrections,
+            str(cfg.out),
+            settings=cfg.refine,
+            port=cfg.port,
+            overwrite=cfg.overwrite,
+        )
+        print(said)
+        return
     made = refine(
         inputs,
         cfg.corrections,

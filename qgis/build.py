@@ -62,6 +62,8 @@ REQUIRED = {
     "refine": ("checkpoint", "scenes", "maps"),
 }
 """Keys without which a command takes the demo's data, which QGIS is not meant to."""
+LEFT_OUT = {"refine": ("serve", "port")}
+"""Keys that are of no use in QGIS, which waits until a command ends."""
 DATASET = ("train", "evaluate", "calibrate", "suggest")
 """Commands whose key `dataset` is a folder to read."""
 LABEL = 90
@@ -76,7 +78,8 @@ def commands() -> dict[str, Any]:
 def command(verb: str) -> dict[str, Any]:
     """A command: what it does, and its parameters in the order of its help."""
     sections = schema.sections_of(verb)
-    every = {s.key: s for section in sections for s in section.settings}
+    left_out = LEFT_OUT.get(verb, ())
+    every = {s.key: s for section in sections for s in section.settings if s.key not in left_out}
     # The order and choice of the help: what is used most comes first.
     usual = verbs.USUAL.get(verb, tuple(s.key for s in sections[0].settings))
     first = [key for key in usual if key in every]

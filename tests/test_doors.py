@@ -55,6 +55,8 @@ DOORS = {
         *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),
         "assessment.sampling.sample_file",
     },
+    "starlette": {"page.server", "page.serve"},
+    "uvicorn": {"page.serve"},
     "dask": {"prediction.dask"},
     "distributed": {"prediction.dask"},
     "osgeo": set(),

@@ -10,7 +10,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,18 @@ class _Shares:
         return self._held[window]
 
 
+@dataclass(frozen=True)
+class Followed:
+    """What changes in a map that is shown while it is corrected."""
+
+    blocks: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    """As of a patch."""
+    keys: dict[Window, str] = field(default_factory=dict)
+    """Window → what its result depends on."""
+    touched: frozenset[tuple[int, int]] = frozenset()
+    """Blocks that were computed, or that are no longer changed."""
+
+
 class Patcher:
     """Makes patches with one network."""
 
@@ -183,6 +195,23 @@ class Patcher:
             shares = _Shares(self._known, dict(zip(spots.windows, keys, strict=True)))
             self._blocks(old, corrections, shares, patch)
         return patch
+
+    def follow(self, old: OldMap, corrections: Corrections, before: Followed) -> Followed:
+        """As a call, but computes only the blocks that windows touch which are others than before.
+
+        For whoever shows a map while it is corrected. Raises: InputError if a file is damaged.
+        """
+        grid = old.scene.grid
+        spots = Spots.around(corrections.on(grid), grid, self._size)
+        patch = Patch(dict(before.blocks))
+        with raster.environment(), old.scene.open() as reader:
+            keys = {w: self._learn(old, reader, w, corrections, patch) for w in spots.windows}
+            changed = {w for w, _ in before.keys.items() ^ keys.items()}
+            touched = set(_touched(grid.window, list(changed)))
+            patch.blocks = {at: patch.blocks[at] for at in patch.blocks if at not in touched}
+            shares = _Shares(self._known, keys)
+            self._blocks(old, corrections, shares, patch, only=touched)
+        return Followed(patch.blocks, keys, frozenset(touched))
 
     def _learn(
         self,
@@ -224,12 +253,16 @@ class Patcher:
         corrections: Corrections,
         shares: _Shares,
         patch: Patch,
+        *,
+        only: set[tuple[int, int]] | None = None,
     ) -> None:
-        """Fill the patch with all blocks that windows touch."""
+        """Fill the patch with all blocks that windows touch; only: of these, None = all."""
         grid = old.scene.grid
         with ExitStack() as stack:
             files = [stack.enter_context(Raster(path)) for path in old.paths]
             for row, column in _touched(grid.window, list(shares.keys)):
+                if only is not None and (row, column) not in only:
+                    continue
                 place = Window(row * BLOCK, column * BLOCK, BLOCK, BLOCK).intersect(grid.window)
                 assert place is not None
                 near = [w for w in shares.keys if w.intersect(place)]

@@ -166,10 +166,7 @@ def _take_step(
     if before and (before.drawn, before.settings, before.stamps) == (told, how, stamps):
         return {}
     known = Known(journal.out / WINDOWS)
-    patcher = Patcher(
-        inputs.network, settings, inputs.maps.settings, known=known,
-        size=min(SIDE, inputs.tiling.size),
-    )  # fmt: skip
+    patcher = patcher_of(inputs, settings, known)
     number = journal.next
     place = journal.folder_of(number)
     patches, files = {}, {}
@@ -185,6 +182,12 @@ def _take_step(
     journal.add(Step(number, corrections, len(drawn), files, told, how, stamps), made_of)
     known.prune()
     return patches
+
+
+def patcher_of(inputs: Inputs, settings: Refining, known: Known) -> Patcher:
+    """Raises: InputError if there is no such device."""
+    size = min(SIDE, inputs.tiling.size)
+    return Patcher(inputs.network, settings, inputs.maps.settings, known=known, size=size)
 
 
 def _aside(steps: Path) -> Path:

@@ -148,6 +148,31 @@ def suggest(
     return summary
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """A window that is worth a look."""
+
+    map: str
+    """Name of the map."""
+    window: Window
+    reason: str
+
+
+def ranked(maps: Sequence[ClassMap], settings: Suggesting) -> list[Suggestion]:
+    """Windows that are worth a look, the first first; none where the maps hold no class.
+
+    Raises: InputError if the layer that is asked for, or any, is missing beside a map.
+    """
+    kind, beside = _layer(maps, settings.by)
+    with raster.environment():
+        windows = _measured(tuple(maps), beside, kind, settings.size, {})
+    chosen = choose(windows, settings) if len(windows) else []
+    return [
+        Suggestion(windows.name(n), windows.places[n], _reason(windows, n, kind, chosen))
+        for n in chosen
+    ]
+
+
 def _maps(maps: Any) -> tuple[ClassMap, ...]:
     """Class maps of one legend. Raises: InputError."""
     parts = maps if isinstance(maps, (list, tuple)) else [maps]

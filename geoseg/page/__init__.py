@@ -1,0 +1,1 @@
+"""Serve a local web page on which maps are corrected by clicks."""
