@@ -29,6 +29,7 @@ DOORS = {
     "lightning": {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),
+        "training.objectives.distillation",
         *("training.run.pictures", "training.run.tensorboard"),
     },
     "laspy": {"heights.cloud", "demo.lidar"},
