@@ -9,7 +9,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # Each of the processes that are started here would compile all modules again: up to a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels real quality quality-quick docs qgis wheel clean
+.PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels bench-transfer real quality quality-quick docs qgis wheel clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -75,7 +75,10 @@ bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet 
 bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk
 	$(BIN)/python -m benchmarks.scale
 
-bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
+bench-bench-transfer: $(INSTALLED)  ## From published weights, other places: GEOSEG_REAL_DATA=<folder>; hours, goes on after a stop
+	$(BIN)/python -m benchmarks.transfer
+
+real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.seams
 

@@ -207,7 +207,10 @@ def done(path: Path, limit: str) -> dict[str, dict[str, Any]]:
     """Results that are there already, by name of the job."""
     if not path.exists():
         return {}
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    *whole, cut = path.read_text(encoding="utf-8").split("\n")
+    if cut:  # stopped while it wrote: that job is done again
+        path.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
+    lines = [json.loads(line) for line in whole]
     return {line["name"]: line for line in lines if line["limit"] == limit}
 
 

@@ -101,14 +101,22 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
             f" {channels} channels ({first_line(error)}); choose another encoder, such as resnet18"
         ) from error
     if model.name not in DROPOUTS:
-        head = network.segmentation_head
-        head = getattr(head, "head", head)  # DPT's is one further in
-        assert isinstance(head, nn.Sequential)
-        head.insert(0, nn.Dropout2d(model.dropout))
+        _add_dropout(network, model.dropout)
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = LoneBatchNorm2d
     return network
+
+
+def _add_dropout(network: Any, share: float) -> None:
+    """Drop features before the last layers; DPT's head does so by itself, at 0.1 as published."""
+    head = network.segmentation_head
+    own = [module for module in head.modules() if isinstance(module, nn.Dropout)]
+    for module in own:
+        module.p = share
+    if not own:
+        assert isinstance(head, nn.Sequential)
+        head.insert(0, nn.Dropout2d(share))
 
 
 def _add_detail(network: Any, channels: int, classes: int, *, width: int) -> None:
