@@ -105,10 +105,11 @@ def main() -> None:
         adapt(network, there, weights)
         adapted = TrainedNetwork.open(weights, running)
         tell(sensor, "adapted", score(adapted, there, work / f"adapted_{sensor}", folder))
-        for steps, seed in [(0, 0), *((given.steps, seed) for seed in given.seeds)]:
+    for steps, seed in [(0, 0), *((given.steps, seed) for seed in given.seeds)]:
+        for sensor in SENSORS:
             out = work / f"translated_{sensor}_{steps}_{seed}"
             how = TranslateSettings(steps=steps)
-            print(translate(there, out, Source(own), settings=how, seed=seed))
+            print(translate(work / sensor, out, Source(own), settings=how, seed=seed))
             scores = score(network, out / "scenes", out / "maps", folder)
             tell(sensor, f"translated, {steps} steps, seed {seed}", scores)
 

@@ -95,7 +95,8 @@ def train(
     counts = _counts(places, len(legend))
     _check(counts, clouds, legend)
     claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
-    network = device.place(_begin(places, legend, settings, seed))
+    network = _begin(places, legend, settings, seed)
+    device.place(network)
     with enough_memory("pointnet.batch", settings.batch):
         _fit(network, places, counts, settings, rng)
         matrix = _judge(network, places, len(legend), settings, rng)
@@ -128,7 +129,7 @@ def _counts(places: Sequence[Labelled], classes: int) -> np.ndarray:
     total = np.zeros(classes, np.int64)
     for place in places:
         for tile in np.flatnonzero(place.usable & ~place.judges):
-            known = place.indices[place.tiles.members(tile)]
+            known = place.indices[place.tiles.members(int(tile))]
             total += np.bincount(known[known != IGNORED], minlength=classes)
     return total
 
@@ -161,7 +162,7 @@ def _begin(
 
 
 def _training_features(place: Labelled) -> np.ndarray:
-    chosen = [place.tiles.members(n) for n in np.flatnonzero(place.usable & ~place.judges)]
+    chosen = [place.tiles.members(int(n)) for n in np.flatnonzero(place.usable & ~place.judges)]
     members = np.concatenate([np.empty(0, np.intp), *chosen])
     return place.tiles.points.features[members]
 

@@ -98,6 +98,6 @@ def _patches(windows: np.ndarray, settings: TranslateSettings, rng: np.random.Ge
     for number in rng.integers(len(windows), size=settings.batch):
         top, left = rng.integers(windows.shape[-1] - side + 1, size=2)
         patch = windows[number, :, top : top + side, left : left + side]
-        patch = np.rot90(patch, rng.integers(4), axes=(1, 2))
+        patch = np.rot90(patch, int(rng.integers(4)), axes=(1, 2))
         found.append(patch[:, ::-1] if rng.random() < 0.5 else patch)
     return torch.from_numpy(np.ascontiguousarray(np.stack(found)))

@@ -68,7 +68,7 @@ def translate(
     settings, out = settings or TranslateSettings(), Path(out)
     found, others, card = _open(scenes, source, bands or Bands(), out)
     files = sorted({path for scene in (*found, *others) for path in scene.paths})
-    made = {
+    made: dict[str, Any] = {
         "inputs": [fingerprint(path) for path in files],
         "checkpoint": None if card is None else card.hash,
     }
