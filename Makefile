@@ -9,7 +9,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # Each of the processes that are started here would compile all modules again: up to a second.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels bench-transfer real quality quality-quick docs qgis wheel clean
+.PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels bench-transfer real quality quality-quick docs notebooks qgis wheel clean
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
@@ -99,6 +99,9 @@ quality-quick: $(INSTALLED)  ## Two sets, one seed: under 4 minutes; fails if a 
 docs: $(INSTALLED)  ## The documentation site, docs/_build/index.html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/.doctrees docs docs/_build
 
+notebooks: $(INSTALLED)  ## Run every notebook, and see that it still does what it says: about 10 minutes
+	OMP_NUM_THREADS=1 GEOSEG_NOTEBOOKS=all $(BIN)/python -m pytest -q tests/test_notebooks.py
+
 qgis: $(INSTALLED)  ## The plugin for QGIS, dist/geoseg_tools.zip; its parameters are made from the dataclasses
 	$(BIN)/python qgis/build.py
 
@@ -106,4 +109,4 @@ wheel: $(INSTALLED)  ## Build the wheel, and run it in an empty environment outs
 	PYTHON=$(BIN)/python tests/jobs/wheel_check.sh
 
 clean:
-	rm -rf $(VENV) data/demo runs maps reports real quality dist docs/_build docs/reference/api docs/reference/commands
+	rm -rf $(VENV) data/demo runs maps reports real quality dist docs/_build docs/notebooks docs/reference/api docs/reference/commands

@@ -10,7 +10,7 @@ import geoseg  # noqa: E402
 
 project = "geoseg"
 version = release = geoseg.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "generated", "plain_docstrings"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "notebooks", "generated", "plain_docstrings"]
 exclude_patterns = ["_build", "_ext"]
 html_theme = "furo"
 html_title = "geoseg"
