@@ -19,7 +19,12 @@ COMMANDS = {
 RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
 DOORS = {
-    "rasterio": {"geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"},
+    "rasterio": {
+        *("geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"),
+        "geo.cubes.virtual_tiff",
+    },
+    "xarray": {"geo.cubes.cube", "geo.cubes.axes"},
+    "zarr": {"geo.cubes.cube"},
     "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
     "pyogrio": {"geo.vector", "vectors.feature_stream", "demo.layer"},
     "albumentations": {"samples.augment", "samples.own_augment"},

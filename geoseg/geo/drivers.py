@@ -15,7 +15,8 @@ from rasterio.errors import RasterioIOError
 
 from geoseg.errors import InputError
 from geoseg.geo import vrt
-from geoseg.received import offline
+from geoseg.geo.cubes.virtual_tiff import open_slice
+from geoseg.received import cube_slices, offline
 
 PLAIN = (
     *("GTiff", "COG", "JPEG", "PNG", "GIF", "BMP", "WEBP"),
@@ -49,6 +50,9 @@ def open_dataset(path: str | Path) -> DatasetReader:
     Raises: InputError if it names what it may not read; RasterioIOError if it can't be opened.
     """
     name = str(path)
+    part = cube_slices.parse(name)
+    if part is not None:
+        return open_slice(part)
     allowed = BY_NAME.get(os.path.splitext(name)[1].lower(), ())
     if offline.is_remote(name):
         offline.let(name)

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ from rasterio.windows import Window as RioWindow
 
 from geoseg.errors import InputError
 from geoseg.geo.band_tags import BandTags
+from geoseg.geo.cubes.virtual_tiff import chunk_of
 from geoseg.geo.drivers import open_dataset
 from geoseg.geo.grid import Grid, Window
 from geoseg.outputs.files import replacing
+from geoseg.received import cube_slices
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
 """File names that count as rasters when a folder is searched."""
@@ -157,7 +159,10 @@ def most_files() -> int:
 def info(path: str | Path) -> RasterInfo:
     """Read a raster's header. Raises: InputError if it isn't a raster."""
     with _open(path) as dataset:
-        return _info(path, dataset)
+        facts = _info(path, dataset)
+    part = cube_slices.parse(path)
+    # What GDAL is shown of a cube has neither its chunks nor their compression.
+    return facts if part is None else replace(facts, block=chunk_of(part), compressed=True)
 
 
 def _info(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:

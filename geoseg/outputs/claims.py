@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,26 @@ from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_jso
 
 
 def fingerprint(path: str | Path) -> list[Any]:
-    """Name, size and time of an input file: enough to see that it was exchanged."""
+    """Name, size and time of an input file: enough to see that it was exchanged.
+
+    Of a file on a server the address: it is taken that this tells it.
+    """
+    if "://" in str(path):
+        return [str(path)]
+    folder, mark, _ = str(path).rpartition("#")
+    if mark and not os.path.lexists(path) and os.path.isdir(folder):
+        # A part of a cube (cube.zarr#red@…): its folder is looked through, once a minute at most.
+        return [str(path), *_folder(folder, int(time.monotonic() // 60))]
     stat = os.stat(path)
     return [str(path), stat.st_size, stat.st_mtime_ns]
+
+
+@lru_cache(maxsize=64)
+def _folder(folder: str, minute: int) -> tuple[int, int]:
+    """Bytes of all files of a folder, and the time of the newest."""
+    paths = (os.path.join(here, name) for here, _, names in os.walk(folder) for name in names)
+    stats = [os.stat(path) for path in paths]
+    return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 
 def claim_note(folder: Path, *, command: str, name: str = "") -> Path:

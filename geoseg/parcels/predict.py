@@ -45,6 +45,7 @@ from geoseg.parcels.parcels import Parcels
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import dated_scenes, settled, unmasked
+from geoseg.received import offline
 from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def _inputs(stacks: list[Stack], parcels: Parcels) -> list[Any]:
         digest.update("\n".join(values.tolist()).encode())
     for geometry in shapely.to_wkb(parcels.geometry):
         digest.update(geometry)
-    return [*(fingerprint(Path(path).absolute()) for path in paths), digest.hexdigest()]
+    spelt = [path if offline.is_remote(path) else str(Path(path).absolute()) for path in paths]
+    return [*map(fingerprint, spelt), digest.hexdigest()]
 
 
 def _claim(out: Path, settings: dict[str, Any], inputs: list[Any], overwrite: bool) -> None:

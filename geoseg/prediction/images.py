@@ -20,7 +20,7 @@ from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
 from geoseg.prediction.record import Record
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
-from geoseg.stac import catalog
+from geoseg.stac import sources
 
 PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
@@ -51,9 +51,9 @@ def predict(
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
     refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands, of_catalog=bool(catalog.split(scenes)[0]))
+    wanted = bands_for(card, bands, of_catalog=bool(sources.split(scenes)[0]))
     with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused, remote=True)
+        found = find_scenes(scenes, wanted, refused=refused)
         if network.running.resample:
             found = [resampled(scene, card) for scene in found]
     settings = settings_of(network, tiling) | {"bands": told(wanted)}

@@ -50,7 +50,17 @@ def may_ask(address: str) -> bool:
 
 
 def local(path: str, folder: Path) -> str:
-    """A path that a file in `folder` names. Raises: InputError if it isn't one of this machine."""
+    """A path that a file in `folder` names, of this machine or of a server in SERVERS.
+
+    Raises: InputError if it is neither.
+    """
+    if may_ask(path):
+        return path
+    if path.startswith(("https://", "http://")) and "\0" not in path:
+        raise InputError(
+            f"{folder}: names {shown(path)}; no server is asked unless you name it in the"
+            f" environment variable {SERVERS}"
+        )
     if is_remote(path) or "\0" in path:
         raise InputError(
             f"{folder}: names {shown(path)}; a file may name files of this machine only"

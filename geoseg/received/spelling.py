@@ -34,7 +34,12 @@ def once(paths: Iterable[str]) -> list[str]:
 
 
 def relative(path: str, folder: Path) -> str:
-    """A path as seen from a folder, valid however that folder is reached, by links or not."""
+    """A path as seen from a folder, valid however that folder is reached, by links or not.
+
+    An address is one from anywhere.
+    """
+    if "://" in path:
+        return path
     home = os.path.realpath(folder)
     try:
         plain = os.path.relpath(path, folder.absolute())

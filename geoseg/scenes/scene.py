@@ -32,8 +32,9 @@ from geoseg.outputs.counted import counted
 from geoseg.received import offline
 from geoseg.received.spelling import expanded, matches, once, relative
 from geoseg.scenes.bands import Bands, in_order, is_nameless
-from geoseg.stac import catalog
+from geoseg.stac import sources as described
 from geoseg.stac.bands import ChosenFile, Said, choose, nodata_for_all
+from geoseg.stac.catalog import Item
 
 _REAL = "uif"
 
@@ -322,18 +323,16 @@ def find_scenes(
     bands: Bands | None = None,
     *,
     refused: dict[str, InputError] | None = None,
-    remote: bool = False,
 ) -> list[Scene]:
-    """Scenes of a folder, glob, file, list or STAC catalog, with their bands named and ordered.
+    """Scenes of a folder, glob, file, list, catalog or cube, with their bands named and ordered.
 
     refused: a dictionary that takes scenes with faults by name, for whoever goes on without them.
-    remote: whether files that a catalog names may lie on servers that the user has named.
     Raises: InputError with the faults of all files: no CRS, rotated, palette, bands missing …
     """
     bands = bands or Bands()
     if spec is None:
         raise InputError("scenes: none given; set scenes=<folder, glob or list of GeoTIFFs>")
-    catalogs, others = catalog.split(spec)
+    catalogs, others = described.split(spec)
     paths = find_files(others, raster.SUFFIXES, "rasters") if others else []
     extras = {
         name: find_files(where, raster.SUFFIXES, "rasters") for name, where in bands.extra.items()
@@ -346,7 +345,7 @@ def find_scenes(
     if catalogs:
         with faults.collect():
             _check_settings(bands)
-            chosen = _of_items(catalog.read_items(catalogs, remote=remote), bands, refused)
+            chosen = _of_items(described.read_items(catalogs), bands, refused)
     groups += chosen
     for name, count in Counter(name for name, _ in groups).items():
         if count > 1:
@@ -487,14 +486,14 @@ def _check_settings(bands: Bands) -> None:
     """Raises: InputError for settings that contradict a catalog."""
     faults = Faults()
     if bands.pattern is not None:
-        faults.add("bands.pattern: a STAC catalog says which bands its files hold; leave it out")
+        faults.add("bands.pattern: a STAC catalog or a cube says which bands it has; leave it out")
     if bands.names:
-        faults.add("bands.names: a STAC catalog names its bands; choose with bands.order")
+        faults.add("bands.names: a STAC catalog or a cube names its bands; choose with bands.order")
     faults.raise_if_any()
 
 
 def _of_items(
-    items: Sequence[catalog.Item], bands: Bands, refused: dict[str, InputError] | None
+    items: Sequence[Item], bands: Bands, refused: dict[str, InputError] | None
 ) -> list[tuple[str, _Files]]:
     """Scene name → its files, of a catalog.
 

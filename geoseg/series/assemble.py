@@ -16,6 +16,7 @@ from geoseg.geo.band_tags import BandTags, Change, change
 from geoseg.geo.grid import Grid
 from geoseg.geo.raster import RasterInfo
 from geoseg.outputs.counted import counted
+from geoseg.received.cube_slices import is_cube
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.layers import Layer
 from geoseg.scenes.scene import _bands as bands_of
@@ -159,7 +160,7 @@ def _name(spec: Any) -> str:
     path = Path(os.path.abspath(os.path.expanduser(str(first))))
     while path.parent != path and (not path.is_dir() or any(c in path.name for c in "*?[")):
         path = path.parent
-    return path.name or "series"
+    return (path.stem if is_cube(path) else path.name) or "series"
 
 
 @dataclass(frozen=True)

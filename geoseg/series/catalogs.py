@@ -1,4 +1,4 @@
-"""Read the dated images of STAC catalogs."""
+"""Read the dated images of STAC catalogs and Zarr cubes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geoseg.scenes.bands import Bands
 from geoseg.series import safe
 from geoseg.series.dates import some
 from geoseg.series.entry import SILENT, Entries, Entry
-from geoseg.stac import catalog
+from geoseg.stac import sources
 from geoseg.stac.bands import choose, cloud_mask, nodata_for_all, offset_is_applied
 from geoseg.stac.catalog import Item
 
@@ -31,16 +31,16 @@ def entries_of_catalogs(paths: Sequence[str], series: Series, bands: Bands) -> E
     """
     faults = Faults()
     if series.dates is not None:
-        faults.add("series.dates: a STAC catalog says the dates of its images; leave it out")
+        faults.add("series.dates: a STAC catalog or a cube says its dates; leave it out")
     if bands.names:
-        faults.add("bands.names: a STAC catalog names its bands; choose with bands.order")
+        faults.add("bands.names: a STAC catalog or a cube names its bands; choose with bands.order")
     if series.mask_pattern is not None and series.masks is None:
         faults.add("series.mask_pattern: needs series.masks")
     faults.raise_if_any()
     images: list[Entry] = []
     own_masks = series.masks is None
     applied = set()
-    for item in catalog.read_items(paths):
+    for item in sources.read_items(paths):
         with faults.collect():
             found = _entries(item, series, bands, masked=own_masks)
             images += found
@@ -92,7 +92,7 @@ def _tile(item: Item, series: Series) -> str | None:
         if found is None or "tile" not in found.groupdict():
             raise InputError(
                 f"{item.name}: series.pattern={series.pattern} finds no tile in its id; of a STAC"
-                " catalog it is asked for the group (?P<tile>…) only"
+                " catalog or a cube it is asked for the group (?P<tile>…) only"
             )
         return str(found["tile"])
     for key in TILES:

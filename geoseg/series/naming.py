@@ -19,7 +19,7 @@ from geoseg.scenes.bands import Bands
 from geoseg.series import dates, safe
 from geoseg.series.catalogs import entries_of_catalogs
 from geoseg.series.entry import Entries, Entry
-from geoseg.stac import catalog
+from geoseg.stac import sources
 
 if TYPE_CHECKING:
     from geoseg.series.settings import Series
@@ -32,10 +32,10 @@ SHOWN = 5
 def entries_of(series: Series, bands: Bands) -> Entries:
     """Image files with date, place and band. Raises: InputError with all that can't be told."""
     faults = Faults()
-    catalogs, others = catalog.split(series.path)
+    catalogs, others = sources.split(series.path)
     if catalogs and others:
         raise InputError(
-            f"series.path={series.path}: STAC catalogs and other files together; give either"
+            f"series.path={series.path}: STAC catalogs or cubes, and other files; give either"
         )
     masks: list[str] = []
     files: list[str] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,6 @@ class Item:
     properties: Mapping[str, Any]
     assets: Mapping[str, Mapping[str, Any]]
     """By key, with what the collection says of all assets of this key."""
-    remote: bool = False
-    """Whether whoever asks can read files of servers that the user has named."""
 
     @property
     def name(self) -> str:
@@ -60,11 +58,6 @@ class Item:
     def _address(self, href: str) -> str:
         """Raises: InputError if it is not one that may be asked."""
         where = urlsplit(href)
-        if not self.remote:
-            raise InputError(
-                f"{self.name}: names {shown(href)}; from servers only predict reads, scenes of"
-                " networks for images; fetch the files, and let the catalog name these"
-            )
         if not offline.may_ask(href):
             raise InputError(
                 f"{self.name}: names {shown(href)}; no server is asked unless you name it: set the"
@@ -86,7 +79,10 @@ class Item:
                     f"{self.name}: {key} {shown(text)} is no time; expected YYYY-MM-DDTHH:MM:SSZ"
                 ) from None
             return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
-        raise InputError(f"{self.name}: says no datetime, nor a start_datetime")
+        raise InputError(
+            f"{self.name}: says no datetime, nor a start_datetime, and of a cube there is no time"
+            " coordinate; a series needs dates"
+        )
 
 
 def is_catalog(path: Any) -> bool:
@@ -95,17 +91,9 @@ def is_catalog(path: Any) -> bool:
     return text.lower().endswith(SUFFIXES) and os.path.isfile(text)
 
 
-def split(spec: Any) -> tuple[list[str], list[Any]]:
-    """Catalogs of what somebody gave, and the rest."""
-    parts = list(spec) if isinstance(spec, list | tuple) else [spec]
-    catalogs = [os.path.expanduser(str(part)) for part in parts if is_catalog(part)]
-    return catalogs, [part for part in parts if not is_catalog(part)]
-
-
-def read_items(paths: Iterable[str], *, remote: bool = False) -> list[Item]:
+def read_items(paths: Iterable[str]) -> list[Item]:
     """All items at and below catalogs, collections, items and saved searches, each once.
 
-    remote: whether their files may lie on servers that the user has named.
     Raises: InputError with all that can't be read or may not be.
     """
     faults, found = Faults(), []
@@ -114,7 +102,7 @@ def read_items(paths: Iterable[str], *, remote: bool = False) -> list[Item]:
             mine = list(_Walk(path).items())
             if not mine:
                 raise InputError(f"{path}: a catalog without items")
-            found += [replace(item, remote=remote) for item in mine]
+            found += mine
     faults.raise_if_any()
     return found
 

@@ -1,5 +1,6 @@
 """Scenes out of STAC catalogs that pystac wrote: the right files, bands, units and nodata."""
 
+import json
 import subprocess
 import sys
 from datetime import datetime
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 
 from geoseg.errors import InputError
+from geoseg.outputs.claims import fingerprint
 from geoseg.received import offline
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import find_scenes, harmonize
+from geoseg.scenes.scene import Scene, find_scenes, harmonize
 from tests.made.scenes import grid, write
 from tests.made.stac import catalogued, sentinel
 
@@ -110,18 +112,22 @@ def test_files_of_servers_are_read_only_from_those_that_are_named(tmp_path, serv
     path = catalogued(tmp_path / "cat", [made])
     text = (tmp_path / "cat/a/a.json").read_text()
     (tmp_path / "cat/a/a.json").write_text(text.replace("../../files/", f"{address}files/"))
-    with pytest.raises(InputError, match="fetch the files"):
-        find_scenes(str(path))
     with pytest.raises(InputError, match=f"GEOSEG_SERVERS={address}"):
-        find_scenes(str(path), remote=True)
+        find_scenes(str(path))
     monkeypatch.setenv(offline.SERVERS, f"https://example.org/ {address}other")
     with pytest.raises(InputError, match="no server is asked unless you name it"):
-        find_scenes(str(path), remote=True)
+        find_scenes(str(path))
     monkeypatch.setenv(offline.SERVERS, f"{address}files/")
-    (scene,) = find_scenes(str(path), Bands(order=["red"]), remote=True)
-    image, valid = read(scene)
-    assert (image[0][valid] == 5).all()
-    assert valid.sum() == 20 * 30 - 1
+    (scene,) = find_scenes(str(path), Bands(order=["red"]))
+    kept = json.loads(json.dumps(scene.to_dict(tmp_path / "data")))
+    for one in (scene, Scene.from_dict(kept, tmp_path / "data")):  # as a data set keeps it
+        image, valid = read(one)
+        assert (image[0][valid] == 5).all()
+        assert valid.sum() == 20 * 30 - 1
+    assert fingerprint(scene.paths[0]) == [f"{address}files/a/red.tif"]
+    monkeypatch.delenv(offline.SERVERS)
+    with pytest.raises(InputError, match="no server is asked unless you name it"):
+        Scene.from_dict(kept, tmp_path / "data")
 
 
 def test_an_address_that_only_looks_like_a_named_one(monkeypatch):

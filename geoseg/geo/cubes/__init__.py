@@ -1,0 +1,1 @@
+"""Read Zarr cubes, as xarray and others write them, like rasters: bands of a time, by windows."""

@@ -1,0 +1,372 @@
+"""Open a Zarr cube: its bands, its times, and the pixels of a window of one band."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from geoseg.errors import Faults, InputError, shown
+from geoseg.geo.cubes.axes import Axes, axes_of, placement_of, times_of
+from geoseg.geo.cubes.codecs import check_codecs
+from geoseg.geo.cubes.crs import crs_of
+from geoseg.geo.grid import Grid
+from geoseg.received.cube_slices import METADATA, is_cube
+
+INSTALL = "pip install 'geoseg[cube]'"
+KEPT = 128 * 2**20
+"""Bytes of chunks that are kept: several dates or bands lie in one, and windows share it."""
+LARGEST = 2**30
+"""Bytes of a chunk, which is decompressed as a whole."""
+FLAGS = ("flag_values", "flag_masks", "flag_meanings")
+"""Attributes of variables whose values are classes or bits."""
+
+
+@dataclass(frozen=True)
+class CubeBand:
+    """A band of a cube, at any of its times."""
+
+    name: str
+    variable: str
+    place: int
+    """Along the variable's dimension of bands, from 0."""
+    axes: Axes
+    grid: Grid
+    """North up."""
+    flips: tuple[bool, bool]
+    dtype: np.dtype
+    """As it is read."""
+    gaps: tuple[float, ...]
+    """Values that mean nodata; the first stands for all."""
+    scale: float
+    offset: float
+    chunk: tuple[int, int]
+    """Height and width of what is stored together."""
+    common: str | None = None
+    """One of the names that bands of many sensors have in common."""
+    has_flags: bool = False
+    """Whether its values are classes or bits, not measurements."""
+
+    @property
+    def layout(self) -> tuple[Any, ...]:
+        """What bands that one raster holds have in common."""
+        return (self.grid, self.dtype, tuple(map(str, self.gaps[:1])), self.chunk)
+
+
+class _Chunks:
+    """The chunks that were read last, of all cubes."""
+
+    def __init__(self) -> None:
+        self._arrays: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Any, read: Callable[[], np.ndarray]) -> np.ndarray:
+        with self._lock:
+            found = self._arrays.get(key)
+            if found is not None:
+                self._arrays.move_to_end(key)
+                return found
+        found = read()
+        with self._lock:
+            self._arrays[key] = found
+            while len(self._arrays) > 1 and sum(a.nbytes for a in self._arrays.values()) > KEPT:
+                self._arrays.popitem(last=False)
+        return found
+
+
+_chunks = _Chunks()
+# The lock may be held by another thread while this process is forked.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_chunks.__init__)  # type: ignore[misc]
+
+
+class Cube:
+    """An open cube; holds no pixels but those of the chunks that were read last."""
+
+    def __init__(self, path: str, dataset: Any) -> None:
+        self.path = path
+        self._dataset = dataset
+        self._key = object()
+        self.attributes: dict[str, Any] = dict(dataset.attrs)
+        self.bands, axes = _bands(path, dataset)
+        self.times: tuple[datetime | None, ...] = _times(path, dataset, axes) or (None,)
+        """One, None, of a cube without times."""
+
+    def band(self, name: str) -> CubeBand:
+        """Raises: InputError if it is not there."""
+        for band in self.bands:
+            if band.name == name:
+                return band
+        raise InputError(f"{self.path}: no band {name}; it has {', '.join(self.names)}")
+
+    @property
+    def names(self) -> list[str]:
+        return [band.name for band in self.bands]
+
+    def read(self, band: CubeBand, time: int, rows: slice, columns: slice) -> np.ndarray:
+        """Pixels (height, width) of a band at the time of that place, inside the grid, north up."""
+        sizes = (band.grid.height, band.grid.width)
+        parts = [
+            slice(size - part.stop, size - part.start) if flip else part
+            for part, size, flip in zip((rows, columns), sizes, band.flips, strict=True)
+        ]
+        height, width = band.chunk
+        found = np.zeros(tuple(part.stop - part.start for part in parts), band.dtype)
+        for i in range(parts[0].start // height, -(-parts[0].stop // height)):
+            for j in range(parts[1].start // width, -(-parts[1].stop // width)):
+                chunk = self._chunk(band, time, (i, j))
+                here, there = zip(
+                    _common(i * height, chunk.shape[0], parts[0]),
+                    _common(j * width, chunk.shape[1], parts[1]),
+                    strict=True,
+                )
+                found[here] = chunk[there]
+        for gap in band.gaps[1:]:
+            found[found == gap] = band.gaps[0]
+        return found[tuple(slice(None, None, -1 if flip else 1) for flip in band.flips)]
+
+    def _chunk(self, band: CubeBand, time: int, at: tuple[int, int]) -> np.ndarray:
+        """A chunk (height, width) of a band at a time."""
+        variable = self._dataset[band.variable].variable
+        axes = band.axes
+        wanted = {axes.y: at[0] * band.chunk[0], axes.x: at[1] * band.chunk[1]}
+        if axes.time is not None:
+            wanted[axes.time] = time
+        if axes.band is not None:
+            wanted[axes.band] = band.place
+        lengths = dict(zip(variable.dims, _chunking(variable), strict=True))
+        numbers = {d: wanted.get(d, 0) // lengths[d] for d in variable.dims}
+        places = {d: slice(n * lengths[d], (n + 1) * lengths[d]) for d, n in numbers.items()}
+
+        def read() -> np.ndarray:
+            return np.asarray(variable.isel(places).values)
+
+        whole = _chunks.get((self._key, band.variable, *numbers.values()), read)
+        index = tuple(
+            slice(None) if d in (axes.y, axes.x) else wanted.get(d, 0) - places[d].start
+            for d in variable.dims
+        )
+        values = whole[index]
+        if variable.dims.index(axes.y) > variable.dims.index(axes.x):
+            values = values.T
+        if band.dtype.kind == "u" and values.dtype.kind == "i":
+            values = values.view(values.dtype.str.replace("i", "u"))
+        return values.astype(band.dtype, copy=False)
+
+
+def _common(start: int, length: int, wanted: slice) -> tuple[slice, slice]:
+    """Where what is wanted lies of a chunk: in what is read, and in the chunk."""
+    first, last = max(start, wanted.start), min(start + length, wanted.stop)
+    return (
+        slice(first - wanted.start, last - wanted.start),
+        slice(first - start, last - start),
+    )
+
+
+def open_cube(path: str) -> Cube:
+    """Open a folder of Zarr arrays. Raises: InputError with all that is not understood."""
+    stamps = [
+        os.stat(os.path.join(path, name)).st_mtime_ns
+        for name in METADATA
+        if os.path.isfile(os.path.join(path, name))
+    ]
+    return _opened(path, tuple(stamps))
+
+
+@lru_cache(maxsize=16)
+def _opened(path: str, stamps: tuple[int, ...]) -> Cube:
+    check_codecs(path)
+    try:
+        import xarray
+        import zarr  # noqa: F401  xarray says of its absence what nobody understands
+    except ImportError:
+        raise InputError(
+            f"{path}: a Zarr cube, which is read by xarray and zarr; install them: {INSTALL}"
+        ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong is said better below
+            dataset = xarray.open_dataset(
+                path, engine="zarr", chunks=None, cache=False, consolidated=False,
+                mask_and_scale=False, decode_times=False,
+            )  # fmt: skip
+    except Exception as error:  # of any kind: a damaged cube may have anything in it
+        raise InputError(f"{path}: can't be opened as a Zarr cube ({error})") from None
+    return Cube(path, dataset)
+
+
+def _bands(path: str, dataset: Any) -> tuple[tuple[CubeBand, ...], dict[str, Axes]]:
+    """Bands of all variables that are images. Raises: InputError with all faults."""
+    faults, found, axes = Faults(), [], {}
+    # A folder lists its arrays in any order.
+    for name in sorted(map(str, dataset.data_vars)):
+        where = f"{path}, {name}"
+        if dataset[name].dtype.kind not in "uifb" or not dataset[name].size:
+            continue
+        with faults.collect():
+            own = axes_of(dataset, name, where)
+            if own is not None:
+                found += _of_variable(dataset, name, own, where)
+                axes[name] = own
+    faults.raise_if_any()
+    if not found:
+        raise InputError(
+            f"{path}: a Zarr cube without a variable of numbers with y and x; {_inside(path)}"
+        )
+    counts = Counter(band.name for band in found)
+    bands = [
+        replace(band, name=f"{band.variable}_{band.name}") if counts[band.name] > 1 else band
+        for band in found
+    ]
+    twice = [name for name, count in Counter(b.name for b in bands).items() if count > 1]
+    if twice:
+        raise InputError(f"{path}: several bands are called {twice[0]}; rename them")
+    return tuple(bands), axes
+
+
+def _inside(path: str) -> str:
+    """What else there is, for a message."""
+    groups = [
+        os.path.relpath(folder, path)
+        for folder, names, _ in os.walk(path)
+        if folder != path and folder.count(os.sep) - path.count(os.sep) < 4
+        for name in names[:1]
+        if is_cube(folder) and is_cube(os.path.join(folder, name))
+    ]
+    if not groups:
+        return "give one that xarray.open_zarr opens"
+    named = ", ".join(sorted(groups)[:6])
+    return f"it has groups ({named}{' …' if len(groups) > 6 else ''}): give the path of one"
+
+
+def _of_variable(dataset: Any, name: str, axes: Axes, where: str) -> list[CubeBand]:
+    """Raises: InputError."""
+    variable = dataset[name]
+    said = {**variable.encoding, **variable.attrs}
+    lengths = dict(zip(variable.dims, _chunking(variable), strict=True))
+    size = int(np.prod(list(lengths.values()))) * variable.dtype.itemsize
+    if size > LARGEST:
+        raise InputError(
+            f"{where}: chunks of {size / 2**30:.1f} GB, each of which is decompressed as a whole;"
+            " write it in smaller ones: cube.chunk(x=512, y=512).to_zarr(…)"
+        )
+    placed = placement_of(dataset, name, axes, where)
+    crs = crs_of(dataset, name, where)
+    grid = Grid(crs.to_wkt(), placed.transform, variable.sizes[axes.y], variable.sizes[axes.x])
+    _, _, east, _ = grid.bounds
+    if crs.is_geographic and east > 180 + grid.resolution[1] and grid.bounds[0] < 180:
+        raise InputError(
+            f"{where}: longitudes from 0 to 360; turn them to -180 to 180 first:"
+            " cube.assign_coords(lon=(cube.lon + 180) % 360 - 180).sortby('lon')"
+        )
+    dtype = _dtype(variable.dtype, said)
+    scale = _number(said.get("scale_factor", 1.0), f"{where}, scale_factor")
+    offset = _number(said.get("add_offset", 0.0), f"{where}, add_offset")
+    if scale == 0:
+        raise InputError(f"{where}: a scale_factor of 0, which would make all values one")
+    names, common = _named(dataset, name, axes)
+    return [
+        CubeBand(
+            band, name, place, axes, grid, placed.flips, dtype, _gaps(said, dtype, variable.dtype),
+            scale, offset, (lengths[axes.y], lengths[axes.x]), common[place],
+            any(flag in said for flag in FLAGS) or variable.dtype.kind == "b",
+        )
+        for place, band in enumerate(names)
+    ]  # fmt: skip
+
+
+def _named(dataset: Any, name: str, axes: Axes) -> tuple[list[str], list[str | None]]:
+    """Names of a variable's bands, and the common names that they have beside."""
+    said = dataset[name].attrs
+    own = _said_name(said.get("eo:common_name", said.get("common_name")))
+    if axes.band is None:
+        return [name], [own]
+    count = dataset.sizes[axes.band]
+    along = {str(k): v for k, v in dataset.variables.items() if v.dims == (axes.band,)}
+    labels = along[axes.band].values.tolist() if axes.band in along else list(range(1, count + 1))
+    if count == 1 and not isinstance(labels[0], str | bytes):
+        return [name], [own]
+    key = next((k for k in ("eo:common_name", "common_name") if k in along), None)
+    common = along[key].values.tolist() if key is not None else [None] * count
+    return [_label(label) for label in labels], [_said_name(one) for one in common]
+
+
+def _label(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    return f"band_{value}" if isinstance(value, int) else str(value)
+
+
+def _said_name(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _times(path: str, dataset: Any, axes: dict[str, Axes]) -> tuple[datetime, ...]:
+    """Times of the bands that have any; what has none is the same at all of them.
+
+    Raises: InputError if they are along several dimensions, or are no times.
+    """
+    axis = {own.time for own in axes.values()} - {None}
+    if len(axis) > 1:
+        parts = [f"{name}: {own.time or 'none'}" for name, own in axes.items()]
+        raise InputError(
+            f"{path}: variables differ in their dimension of time ({', '.join(parts)}); take those"
+            " of one (cube[[…]])"
+        )
+    for name in axis:
+        return times_of(dataset, str(name), path)
+    scalar = dataset.variables.get("time")
+    return times_of(dataset, "time", path) if scalar is not None and scalar.ndim == 0 else ()
+
+
+def _chunking(variable: Any) -> tuple[int, ...]:
+    """Sizes of the chunks of a variable, along each of its dimensions."""
+    said = variable.encoding.get("chunks")
+    return tuple(said) if said else tuple(variable.shape)
+
+
+def _dtype(dtype: np.dtype, said: dict[str, Any]) -> np.dtype:
+    """As which values are read: a type that a GeoTIFF has."""
+    if dtype.kind == "b":
+        return np.dtype("uint8")
+    if dtype.kind == "i" and str(said.get("_Unsigned")).lower() == "true":
+        return np.dtype(f"u{dtype.itemsize}")
+    if dtype.kind == "f" and dtype.itemsize not in (4, 8):
+        return np.dtype("float32" if dtype.itemsize < 4 else "float64")
+    return dtype.newbyteorder("=")
+
+
+def _gaps(said: dict[str, Any], dtype: np.dtype, stored: np.dtype) -> tuple[float, ...]:
+    """Values that mean nodata by CF, as they are read; of none NaN only does."""
+    values: list[float] = []
+    for key in ("_FillValue", "missing_value"):
+        found = said.get(key)
+        for value in np.atleast_1d(found if found is not None else []).tolist():
+            try:
+                number = float(value)
+            except (TypeError, ValueError):
+                continue
+            if dtype.kind == "u" and stored.kind == "i" and number < 0:
+                number += 2.0 ** (8 * dtype.itemsize)
+            whole = dtype.kind == "f" or number % 1 == 0
+            if number == number and whole and number not in values:
+                values.append(number)
+    return tuple(values)
+
+
+def _number(value: Any, where: str) -> float:
+    try:
+        number = float(np.asarray(value).item())
+    except (TypeError, ValueError):
+        number = float("nan")
+    if not np.isfinite(number):
+        raise InputError(f"{where}: {shown(value)}, expected a number")
+    return number
