@@ -139,6 +139,8 @@ ANYWHERE = ("devices", "nodes", "workers", "logger", "pictures", "baseline")
 on with others."""
 ADVERSARIAL = ("adversarial", "epsilon", "adversarial_steps")
 """Settings of Fit of perturbed training, which mean nothing without the first."""
+CLICKS = ("clicks", "clicks_only")
+"""The same of training for clicks."""
 LENGTHS = ("epochs", "max_minutes", "patience")
 """Settings of Fit that end a training: one that is to last longer goes on."""
 
@@ -212,6 +214,12 @@ class Fit:
     """Largest change of a value by that, in standard deviations of its band."""
     adversarial_steps: int = 1
     """Steps of that: 1 = FGSM from a random start (Wong et al. 2020), more = PGD."""
+    clicks: bool = False
+    """Train for clicks as well: a part that sees image, map and clicks, simulated in wrong places,
+    and says what they change; geoseg.refine asks it. Without clicks the map is as it would be."""
+    clicks_only: bool = False
+    """Only that part learns; the network of model.weights with model.keep=network stays as it is,
+    and so do its maps."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
     among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
@@ -301,6 +309,14 @@ class Fit:
                 "fit.adversarial: not together with fit.unlabelled, whose tiles are changed"
                 " already; leave one of them out"
             )
+        for name in ("adversarial", "unlabelled"):
+            if self.clicks and getattr(self, name):
+                faults.add(
+                    f"fit.clicks=true: not together with fit.{name}, which makes other tiles of"
+                    " those that are clicked into; leave one of them out"
+                )
+        if self.clicks_only and not self.clicks:
+            faults.add("fit.clicks_only=true: says what of fit.clicks=true learns; set that too")
         for name in ("balance", "confidence", "adversarial"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")

@@ -26,7 +26,7 @@ from geoseg.outputs.lock import held
 from geoseg.received import keys
 from geoseg.training.processes import launch
 from geoseg.training.run import folder as command
-from geoseg.training.settings import ADVERSARIAL, ANYWHERE, EPOCHS, LENGTHS, Fit
+from geoseg.training.settings import ADVERSARIAL, ANYWHERE, CLICKS, EPOCHS, LENGTHS, Fit
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
@@ -75,6 +75,8 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
     if not settings["fit"].get("adversarial"):  # runs of before knew nothing of it
         settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ADVERSARIAL}
+    if not settings["fit"].get("clicks"):
+        settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in CLICKS}
     for room in OWNABLE & settings.keys():
         settings[room] = without_unset(settings[room])
     return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})
