@@ -38,6 +38,7 @@ from geoseg.refinement.patches import Patch
 from geoseg.refinement.refine import Inputs, refine
 from geoseg.refinement.settings import Refining
 from geoseg.refinement.windows import Spots, closeness, influence, inner
+from geoseg.scenes.bands import BandStatistics
 from tests.made.scenes import CARD, LEGEND, grid, with_bands, write
 
 SIZE = 64
@@ -355,7 +356,9 @@ def seeing():
     """A U-Net that is shown clicks, with random weights."""
     torch.manual_seed(0)
     model = Model("unet", "resnet18")
-    card = replace(with_bands(CARD, "gray", model=model, tiling=Tiling(SIZE, 16)), clicks=True)
+    card = with_bands(CARD, "gray", model=model, tiling=Tiling(SIZE, 16))
+    statistics = BandStatistics((128.0,), (70.0,), (10.0,), (245.0,), (1.0,), (254.0,))
+    card = replace(card, clicks=True, statistics=statistics)
     network = checkpoint.build(card)
     torch.nn.init.normal_(network.click_path.last.weight, std=3)
     return TrainedNetwork(card, "seeing", network)

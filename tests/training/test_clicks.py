@@ -92,7 +92,7 @@ def test_what_sees_clicks_learns_and_the_rest_stays_to_the_bit():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert np.mean(losses[-5:]) < 0.6 * losses[0]
     after = made.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
