@@ -144,7 +144,7 @@ def main() -> int:
     add_options(parser, SCENES)
     parser.add_argument("--out", type=Path, default=Path("real/refine"))
     parser.add_argument("--clicks", type=int, default=20)
-    parser.add_argument("--by", nargs="+", default=["auto"], choices=WAYS)
+    parser.add_argument("--by", nargs="+", default=["learn"], choices=WAYS)
     parser.add_argument("--teach", type=float, help="minutes in which the run learns to see clicks")
     parser.add_argument("--set", nargs="*", default=[], help="settings, as steps=12")
     options = parser.parse_args()

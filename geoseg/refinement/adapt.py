@@ -61,10 +61,7 @@ def way_of(network: TrainedNetwork, settings: Refining) -> str:
 
     Raises: InputError if the network can't be shown any, and what to do about it.
     """
-    sees = network.card.clicks
-    if settings.by == "auto":
-        return CHANNELS if sees else LEARN
-    if settings.by != LEARN and not sees:
+    if settings.by != LEARN and not network.card.clicks:
         raise InputError(
             f"refine.by={settings.by}: {network.source} was not trained to be shown clicks; teach"
             " it (python -m geoseg.train … model.weights=<run> model.keep=network fit.clicks=true"

@@ -8,17 +8,16 @@ from geoseg.errors import Faults
 from geoseg.models.settings import PRECISIONS
 
 CHANNELS, LEARN, BOTH = "channels", "learn", "both"
-WAYS = ("auto", CHANNELS, LEARN, BOTH)
+WAYS = (LEARN, CHANNELS, BOTH)
 
 
 @dataclass
 class Refining:
     """How a network takes corrections in."""
 
-    by: str = "auto"
-    """channels (the network is shown the corrections, which needs one that was trained with
-    fit.clicks=true), learn (a few steps of training), both, or auto: channels where it can be shown
-    them, else learn. The keys of steps are of learn and both."""
+    by: str = LEARN
+    """learn (a few steps of training), channels (the network is shown the corrections, which needs
+    one that was trained with fit.clicks=true), or both, one after the other."""
     steps: int = 12
     """Steps of training at most for each window; it ends before when all corrections there are
     right."""

@@ -370,7 +370,7 @@ def test_a_network_that_sees_clicks_is_shown_them_and_learns_nothing(seeing):
     one = np.full((64, 192), IGNORED, np.uint8)
     one[30, 20] = 2
     seen = np.ones(one.shape, bool)
-    settings = replace(SETTINGS, others=True)
+    settings = replace(SETTINGS, by="channels", others=True)
     assert way_of(seeing, settings) == "channels"
     made = Adapter(seeing, settings)(image, seen, one)
     assert made.steps == 0
@@ -389,5 +389,5 @@ def test_a_network_that_sees_none_is_refused_for_channels(tmp_path, inputs):
     with pytest.raises(InputError, match=r"refine\.by=channels: .* fit\.clicks=true"):
         refine(inputs, None, tmp_path / "out", settings=Refining(by="channels"))
     assert not (tmp_path / "out").exists()
-    with pytest.raises(InputError, match="choose from auto, channels, learn, both"):
+    with pytest.raises(InputError, match="choose from learn, channels, both"):
         Refining(by="magic")

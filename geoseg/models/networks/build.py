@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -102,7 +104,7 @@ class Clicked(AnySize):
         self.still = False
         """Whether only what sees clicks learns."""
 
-    def train(self, mode: bool = True) -> Clicked:
+    def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if mode and self.still:
             for name, module in self.named_children():
