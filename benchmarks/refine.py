@@ -1,16 +1,20 @@
 """What corrections are worth: IoU after simulated clicks, what changes far away, seconds per click.
 
     GEOSEG_REAL_DATA=<folder> python -m benchmarks.refine [--run <folder>] [--scenes <tif> …]
+        [--by learn channels both] [--teach <minutes>]
 
 The U-Net of the buildings maps a scene that it has never seen. A made-up person clicks into the
 deepest point of the largest connected error, looks at the new map, and clicks again. Far away is
 what lies farther from every click than half a window. CPU seconds are those of the process, so
 that other work on the machine does not count; they include writing, not the start of Python.
+Each way (refine.by) has its own session; with --teach a run first learns to see clicks, from its
+own data set, while its maps stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import sys
@@ -21,9 +25,11 @@ from typing import Any
 
 import numpy as np
 import shapely
+import yaml
 from scipy.ndimage import distance_transform_edt, label
 
 from benchmarks.buildings import add_options, chosen
+from benchmarks.little import geoseg
 from benchmarks.real import real_data
 from geoseg.geo.raster import Raster
 from geoseg.geo.vector import Table, write_layers
@@ -33,7 +39,7 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement.old_maps import OldMap
 from geoseg.refinement.refine import Inputs, refine
-from geoseg.refinement.settings import Refining
+from geoseg.refinement.settings import WAYS, Refining
 
 SCENES = ("catanduanes_1",)
 SHOWN = (0, 1, 2, 5, 10, 20)
@@ -122,27 +128,43 @@ def tell(row: dict[str, Any], first: dict[str, Any]) -> None:
     )
 
 
+def taught(run: Path, folder: Path, *, minutes: float) -> Path:
+    """The run of a network that sees clicks and maps as that of `run`, trained on its data set."""
+    with (run / ".hydra" / "config.yaml").open(encoding="utf-8") as file:
+        dataset = yaml.safe_load(file)["dataset"]
+    geoseg("train", f"dataset={dataset}", f"run={folder}", f"model.weights={run}",
+           "model.keep=network", "fit.clicks=true", "fit.clicks_only=true",
+           f"fit.max_minutes={minutes:g}", "fit.batch_size=2", "fit.workers=0",
+           "fit.pictures=0")  # fmt: skip
+    return folder
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, SCENES)
     parser.add_argument("--out", type=Path, default=Path("real/refine"))
     parser.add_argument("--clicks", type=int, default=20)
+    parser.add_argument("--by", nargs="+", default=["learn"], choices=WAYS)
+    parser.add_argument("--teach", type=float, help="minutes in which the run learns to see clicks")
     parser.add_argument("--set", nargs="*", default=[], help="settings, as steps=12")
     options = parser.parse_args()
     run, scenes = chosen(parser, options, SCENES)
     values = {key: json.loads(text) for key, text in (part.split("=") for part in options.set)}
-    settings = Refining(**values)
     shutil.rmtree(options.out, ignore_errors=True)
+    if options.teach is not None:
+        run = taught(run, options.out / "taught", minutes=options.teach)
     network = TrainedNetwork.open(run, InferenceSettings())
     maps = options.out / "predicted"
     predict(network, [str(path) for path in scenes], maps).raise_if_incomplete()
     inputs = Inputs.open(network, [str(path) for path in scenes], maps)
     found: dict[str, list[dict[str, Any]]] = {}
-    for old in inputs.old:
-        out = options.out / old.scene.name
+    for old, way in itertools.product(inputs.old, options.by):
+        settings = Refining(by=way, **values)
+        out = options.out / old.scene.name / way
         out.mkdir(parents=True)
-        rows = found[old.scene.name] = []
-        print(f"{old.scene.name}, {old.scene.grid.height} × {old.scene.grid.width} pixels")
+        rows = found[f"{old.scene.name} {way}"] = []
+        grid = old.scene.grid
+        print(f"{old.scene.name}, {grid.height} × {grid.width} pixels, refine.by={way}")
         print("clicks  IoU of building   gain   clicked right  far changed  all changed  CPU s")
         for row in session(old, inputs, out, clicks=options.clicks, settings=settings):
             rows.append(row)

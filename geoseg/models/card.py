@@ -86,6 +86,8 @@ class ModelCard:
     """What geoseg.calibrate found, None without."""
     adapted: dict[str, Any] | None = None
     """What geoseg.adapt changed in weights of before, and how; None without."""
+    clicks: bool = False
+    """Whether the network can be shown clicks, as geoseg.refine does."""
 
     @property
     def file_nodata(self) -> float | None:
@@ -108,6 +110,8 @@ class ModelCard:
             del values["calibration"]
         if self.adapted is None:
             del values["adapted"]
+        if not self.clicks:
+            del values["clicks"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -115,7 +119,7 @@ class ModelCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
         older: dict[str, Any] = {
             "series": None, "started_from": None, "pixel_size_on": ON_MAP, "tags": [],
-            "partial": False, "calibration": None, "adapted": None,
+            "partial": False, "calibration": None, "adapted": None, "clicks": False,
         }  # fmt: skip
         values: Any = _parsed(text)
         if isinstance(values, dict):

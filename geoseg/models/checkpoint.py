@@ -126,7 +126,7 @@ def build_for(card: ModelCard, channels: int, classes: int) -> nn.Module:
             return forest.ImageForest(classes, card.statistics.mean, card.statistics.std)
         return forest.SeriesForest(classes, len(card.series.grid or ()) * channels)
     if card.series is None:
-        return models.build(card.model, channels, classes)
+        return models.build(card.model, channels, classes, clicks=card.clicks)
     series = card.series
     return build_series.build(
         card.model, channels, classes, grid=series.days, filled=series.grid is not None

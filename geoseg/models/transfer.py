@@ -33,7 +33,9 @@ OF_FEATURES = tuple(f"{PIXELS}.{name}" for name in ("mean", "scale", "layers.0.w
 SEASON = "season"
 """The same of what classifies a series by all its dates, which is always fitted anew: it belongs to
 the dates of its samples."""
-DECODERS = ("decoder", "segmentation_head", "classifier", STEM, PIXELS, SEASON)
+CLICKS = "click_path"
+"""The same of what sees clicks, which is taken along only for the same bands and classes."""
+DECODERS = ("decoder", "segmentation_head", "classifier", STEM, PIXELS, SEASON, CLICKS)
 """First parts of the names of what comes after the encoder; of networks for series all before the
 classifier, and U-TAE's decoder, is encoder: what reads dates."""
 
@@ -159,7 +161,8 @@ def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) ->
 
     Raises: InputError for a file that can't be read, or that is another network's.
     """
-    state = {n: t for n, t in weights.read(start.path).items() if part_of(n) != SEASON}
+    new = {SEASON} if _same_clicks(start, card) else {SEASON, CLICKS}
+    state = {n: t for n, t in weights.read(start.path).items() if part_of(n) not in new}
     ends = Ends.of(network, card)
     places = start.places(card.bands)
     if places != tuple(range(len(places or ()))):
@@ -167,7 +170,7 @@ def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) ->
     own = {
         name: tensor
         for name, tensor in network.state_dict().items()
-        if in_encoder(name) or (keep == "network" and part_of(name) != SEASON)
+        if in_encoder(name) or (keep == "network" and part_of(name) not in new)
     }
     body = {name: tensor for name, tensor in own.items() if name not in ends.classes}
     names = _match(own, state)
@@ -191,6 +194,8 @@ def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) ->
     used = {names[name] for name in fitting} | {names[n] for n in ends.classes & names.keys()}
     rest = [name for name in state if name not in used and not name.endswith(COUNTER)]
     said = [_of_bands(start, card.bands), _of_classes(card.legend.names, kept, keep)]
+    if card.clicks and (keep != "network" or CLICKS in new):
+        said.append("clicks: what sees them is new")
     return Loaded(
         source,
         loaded=tuple(name for name in fitting if not name.endswith(COUNTER)),
@@ -201,6 +206,14 @@ def inherit(network: nn.Module, start: Origin, card: ModelCard, *, keep: str) ->
         part=keep,
         said=tuple(line for line in (*said, *start.notes(card)) if line),
     )
+
+
+def _same_clicks(start: Origin, card: ModelCard) -> bool:
+    """Whether a file's network sees clicks of the same classes beside the same bands."""
+    before = start.card
+    if not isinstance(before, ModelCard) or not (before.clicks and card.clicks):
+        return False
+    return before.bands == card.bands and before.legend.names == card.legend.names
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
-"""Adapt a trained network to the corrections in a window, and hold it to the old map elsewhere.
+"""Show a trained network the corrections in a window, or adapt it to them.
 
-After DISCA (Lenczner et al. 2020, "Interactive learning for semantic segmentation in Earth
-observation"): cross-entropy on what was clicked, and a pull toward what the network said before.
-Only the last layer and the norms of the decoder learn, so that a step takes a tenth of a second.
-Letters of shapes: C bands, K classes, H and W.
+It is shown them as channels of its input (models.clicks) if it was trained for that. Else it learns
+from them, and is held to the old map elsewhere, after DISCA (Lenczner et al. 2020, "Interactive
+learning for semantic segmentation in Earth observation"): cross-entropy on what was clicked, and a
+pull toward what the network said before. Only the last layer and the norms of the decoder learn, so
+that a step takes a tenth of a second. Letters of shapes: C bands, K classes, H and W.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from torch import Tensor, nn
 
 from geoseg.errors import InputError
 from geoseg.geo.legend import IGNORED
+from geoseg.models.clicks import encode
 from geoseg.models.device import choose
 from geoseg.models.networks.build import HEADS, pixel_path_of
 from geoseg.models.settings import FOREST, OWN
 from geoseg.prediction.forward import Scaling, smoothed
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.refinement.settings import Refining
+from geoseg.refinement.settings import CHANNELS, LEARN, Refining
 from geoseg.refinement.windows import distance
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
@@ -54,6 +56,20 @@ class Adapted:
     steps: int
 
 
+def way_of(network: TrainedNetwork, settings: Refining) -> str:
+    """How corrections are taken in: channels, learn or both.
+
+    Raises: InputError if the network can't be shown any, and what to do about it.
+    """
+    if settings.by != LEARN and not network.card.clicks:
+        raise InputError(
+            f"refine.by={settings.by}: {network.source} was not trained to be shown clicks; teach"
+            " it (python -m geoseg.train … model.weights=<run> model.keep=network fit.clicks=true"
+            " fit.clicks_only=true) and predict with what comes out, or set refine.by=learn"
+        )
+    return settings.by
+
+
 def check(network: TrainedNetwork) -> None:
     """Raises: InputError for networks that can't be adapted, and what to do instead."""
     card = network.card
@@ -73,8 +89,9 @@ def check(network: TrainedNetwork) -> None:
 def adaptable(network: nn.Module) -> list[nn.Parameter]:
     """What learns: the last layer, the norms outside the encoder, the last layer of the pixels."""
     named = dict(network.named_modules())
-    encoder = {id(named[name]) for name in named if name.startswith("network.encoder")}
-    norms = [m for m in named.values() if isinstance(m, NORMS) and id(m) not in encoder]
+    fixed = ("network.encoder", "click_path")
+    still = {id(named[name]) for name in named if name.startswith(fixed)}
+    norms = [m for m in named.values() if isinstance(m, NORMS) and id(m) not in still]
     heads = [
         module
         for name, module in named.items()
@@ -95,6 +112,7 @@ class Adapter:
         Raises: InputError if there is no such device, or the network can't be adapted.
         """
         check(network)
+        self._way = way_of(network, settings)
         self._settings = settings
         self._smooth = smooth
         self._device = choose(settings.device, settings.precision)
@@ -112,12 +130,13 @@ class Adapter:
         images = self._scaling(torch.from_numpy(image)[None].to(torch_), visible).clone()
         with torch.no_grad(), self._device.autocast():
             before = self._network(images).float()
-        index = before[0].argmax(dim=0).cpu().numpy()
-        target = spread(corrected, index, self._settings.radius)
         steps = 0
         after = before
-        if (corrected != IGNORED).any() and self._settings.steps:
-            after, steps = self._learn(images, before, visible, target, corrected)
+        if (corrected != IGNORED).any():
+            if self._way != LEARN:
+                after = self._shown(images, corrected, before.shape[1])
+            if self._way != CHANNELS and self._settings.steps:
+                after, steps = self._learn(images, before, after, visible, corrected)
         shares = [
             smoothed(logits.softmax(dim=1), visible, self._smooth)[0].cpu().numpy()
             for logits in (before, after)
@@ -127,16 +146,30 @@ class Adapter:
             shares[1] = np.where(kept, shares[1], shares[0])
         return Adapted(shares[0], shares[1], steps)
 
+    @torch.no_grad()
+    def _shown(self, images: Tensor, corrected: np.ndarray, classes: int) -> Tensor:
+        """Logits of a network that sees the corrections."""
+        clicks = torch.from_numpy(encode(corrected, classes, ignored=IGNORED))[None]
+        with self._device.autocast():
+            logits: Tensor = self._network(torch.cat([images, clicks.to(images)], dim=1))
+        return logits.float()
+
     def _learn(
         self,
         images: Tensor,
+        plain: Tensor,
         before: Tensor,
         visible: Tensor,
-        target: np.ndarray,
         corrected: np.ndarray,
     ) -> tuple[Tensor, int]:
-        """Logits after learning, and the number of steps. The network is as before in the end."""
+        """Logits after learning, and the number of steps. The network is as before in the end.
+
+        plain: logits without corrections; before: those that it is held to.
+        """
         device = self._device.torch
+        index = plain[0].argmax(dim=0).cpu().numpy()
+        target = spread(corrected, index, self._settings.radius)
+        shown = before - plain
         wanted = torch.from_numpy(target.astype(np.int64)).to(device)
         weights = torch.from_numpy(_weights(target)).to(device)
         clicked = torch.from_numpy(corrected != IGNORED).to(device)
@@ -151,7 +184,8 @@ class Adapter:
                 for steps in range(self._settings.steps + 1):
                     with self._device.autocast():
                         logits = self._network(images)
-                    new = logits.float().log_softmax(dim=1)
+                    logits = logits.float() + shown
+                    new = logits.log_softmax(dim=1)
                     given = F.nll_loss(new, wanted[None], reduction="none", ignore_index=IGNORED)
                     sure = given.detach()[0][clicked].max() < -np.log(ENOUGH)
                     sure &= steps >= FEWEST * self._settings.steps
@@ -162,8 +196,8 @@ class Adapter:
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
-            after = logits.detach().float()
-            return before + shortest(before, after, wanted) * (after - before), steps
+            change = (logits.detach() - before) * fading(corrected, self._settings.fade).to(device)
+            return before + shortest(before, before + change, wanted) * change, steps
         finally:
             with torch.no_grad():
                 for parameter, first in zip(self._learning, self._first, strict=True):
@@ -183,6 +217,18 @@ class Adapter:
         weight[target != IGNORED] = 0
         weight *= visible[0].cpu().numpy()
         return torch.from_numpy(weight / max(1.0, float(weight.sum())))
+
+
+def fading(corrected: np.ndarray, fade: int) -> Tensor:
+    """Share (H, W) of what learning changes that counts, by the distance to the corrections.
+
+    What tells a corrected object from its surroundings is told of all that looks alike, and what
+    looks alike often touches: without this a click can take the neighbours with it.
+    """
+    if not fade:
+        return torch.ones(corrected.shape)
+    away = distance(corrected != IGNORED).astype(np.float32)
+    return torch.from_numpy(np.exp(-((away / fade) ** 2) / 2))
 
 
 def shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:

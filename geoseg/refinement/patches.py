@@ -19,7 +19,7 @@ import torch
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA, UNDECIDED
 from geoseg.geo.raster import BLOCK, Raster
 from geoseg.labels.corrections import Corrections
@@ -29,12 +29,13 @@ from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import replacing
 from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.refinement.adapt import Adapted, Adapter
+from geoseg.refinement.adapt import Adapted, Adapter, way_of
 from geoseg.refinement.old_maps import OldMap
-from geoseg.refinement.settings import Refining
-from geoseg.refinement.windows import Spots, influence
+from geoseg.refinement.settings import CHANNELS, Refining
+from geoseg.refinement.windows import Spots, closeness, influence, inner
 from geoseg.scenes.scene import SceneReader
 
+LEAST = 1e-12
 HELD = 32
 """Windows that are held in memory at a time."""
 UNCHANGED = (DISAGREEMENT, NOVELTY)
@@ -180,6 +181,7 @@ class Patcher:
         self._network, self._settings, self._how = network, settings, how
         self._known, self._size = known, size
         self._adapter: Adapter | None = None
+        self._learns = way_of(network, settings) != CHANNELS
         if settings.reach is None:
             self._reach = size // 2
         else:
@@ -223,7 +225,7 @@ class Patcher:
     ) -> str:
         """Have the network learn from a window, unless it did before. Returns: the result's key."""
         grid, legend = old.scene.grid, self._network.card.legend
-        codes = corrections.burn(grid, window)
+        codes = self._codes(corrections, grid, window)
         image, valid = reader.read(window)
         codes[~valid] = 0
         key = self._key(old, window, codes)
@@ -234,6 +236,22 @@ class Patcher:
                 self._adapter = Adapter(self._network, self._settings, smooth=smooth)
             self._known.put(key, self._adapter(image, valid, legend.encode(codes)))
         return key
+
+    def _codes(self, corrections: Corrections, grid: Grid, window: Window) -> np.ndarray:
+        """What a window is told (size, size): codes, 0 where nothing was corrected.
+
+        Learning takes a second or two, so that those on a window's rim, which all lie well inside
+        another one, are left to that: a further one has few windows learn again.
+        """
+        codes = corrections.burn(grid, window)
+        if self._learns:
+            told = np.zeros_like(codes)
+            inside = inner(window, grid).intersect(window)
+            if inside is not None:
+                place = inside.within(window)
+                told[place] = codes[place]
+            return told
+        return codes
 
     def _key(self, old: OldMap, window: Window, codes: np.ndarray) -> str:
         """Names what a window's result depends on."""
@@ -266,10 +284,11 @@ class Patcher:
                 place = Window(row * BLOCK, column * BLOCK, BLOCK, BLOCK).intersect(grid.window)
                 assert place is not None
                 near = [w for w in shares.keys if w.intersect(place)]
-                parts = [
-                    (w, influence(w, grid, corrections.burn(grid, w) > 0, self._reach), shares[w])
-                    for w in near
-                ]
+                parts = []
+                for w in near:
+                    told = self._codes(corrections, grid, w) > 0
+                    counts = influence(w, grid, told, self._reach)
+                    parts.append((w, counts, closeness(told, self._reach), shares[w]))
                 mixed = _mixed(place, parts, len(self._network.card.legend))
                 if mixed is None:
                     continue
@@ -356,28 +375,31 @@ def _touched(whole: Window, windows: list[Window]) -> Iterator[tuple[int, int]]:
 
 
 def _mixed(
-    place: Window, parts: list[tuple[Window, np.ndarray, Adapted]], classes: int
+    place: Window, parts: list[tuple[Window, np.ndarray, np.ndarray, Adapted]], classes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Of a block: how much windows count (h, w), and shares (K, h, w) before and after.
 
-    Where windows overlap their mean counts; where they count for less than 1, the rest is what the
-    network said before. None where none of them counts.
+    parts: windows, how much they count, how close their corrections are, and what they came to.
+    Where windows overlap their mean counts, the closest most; where they count for less than 1, the
+    rest is what the network said before. None where none of them counts.
     """
     weight = np.zeros((place.height, place.width), np.float32)
+    total = np.zeros_like(weight)
     before = np.zeros((classes, *weight.shape), np.float32)
     after = np.zeros_like(before)
-    for window, counts, made in parts:
+    for window, counts, close, made in parts:
         common = window.intersect(place)
         if common is None:
             continue
         here, there = common.within(place), common.within(window)
-        share = counts[there]
-        weight[here] += share
+        share = counts[there] * close[there]
+        weight[here] += counts[there]
+        total[here] += share
         before[(slice(None), *here)] += share * made.before[(slice(None), *there)]
         after[(slice(None), *here)] += share * made.after[(slice(None), *there)]
     if not weight.any():
         return None
-    total = np.maximum(weight, 1e-6)
+    total = np.maximum(total, LEAST)
     before /= total
     after /= total
     moved = np.minimum(weight, 1)

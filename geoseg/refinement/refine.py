@@ -23,7 +23,7 @@ from geoseg.outputs.progress import follow
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.bands import bands_for
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.refinement.adapt import check
+from geoseg.refinement.adapt import check, way_of
 from geoseg.refinement.again import training_commands
 from geoseg.refinement.old_maps import OldMap, OldMaps
 from geoseg.refinement.patches import Known, Patch, Patcher
@@ -112,6 +112,7 @@ def refine(
     Raises: InputError for corrections that are faulty or lie beside all maps; another output there.
     """
     out, settings = Path(out), settings or Refining()
+    way_of(inputs.network, settings)
     if out.resolve() == inputs.maps.folder.resolve():
         raise InputError(f"out={out}: holds the maps as predicted, which are kept; choose another")
     begin = time.perf_counter()

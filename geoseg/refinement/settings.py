@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from geoseg.errors import Faults
 from geoseg.models.settings import PRECISIONS
 
+CHANNELS, LEARN, BOTH = "channels", "learn", "both"
+WAYS = (LEARN, CHANNELS, BOTH)
+
 
 @dataclass
 class Refining:
-    """How a network learns from corrections."""
+    """How a network takes corrections in."""
 
+    by: str = LEARN
+    """learn (a few steps of training), channels (the network is shown the corrections, which needs
+    one that was trained with fit.clicks=true), or both, one after the other."""
     steps: int = 12
     """Steps of training at most for each window; it ends before when all corrections there are
     right."""
@@ -19,6 +25,9 @@ class Refining:
     """Of these steps."""
     pull: float = 5.0
     """Weight of the old map, which holds what nobody corrected: higher, and less changes."""
+    fade: int = 24
+    """Pixels around a correction over which what learning changes fades, as a Gaussian (sigma):
+    more for large objects; 0 = not, and a click can change what only looks alike."""
     others: bool = False
     """Let objects of a window change that no correction touches, too: where a map is bad, a click
     mends more so, and where it is good, it spoils more."""
@@ -33,6 +42,8 @@ class Refining:
 
     def __post_init__(self) -> None:
         faults = Faults()
+        if self.by not in WAYS:
+            faults.add(f"refine.by={self.by}: choose from {', '.join(WAYS)}")
         if self.steps < 0:
             faults.add(f"refine.steps={self.steps}: must not be negative")
         if not self.learning_rate > 0:
@@ -41,6 +52,8 @@ class Refining:
             faults.add(f"refine.pull={self.pull}: must not be negative")
         if self.reach is not None and self.reach < 1:
             faults.add(f"refine.reach={self.reach}: must be at least 1 pixel")
+        if self.fade < 0:
+            faults.add(f"refine.fade={self.fade}: must not be negative")
         if self.radius < 0:
             faults.add(f"refine.radius={self.radius}: must not be negative")
         if self.precision not in PRECISIONS:

@@ -10,6 +10,9 @@ import shapely
 from geoseg.geo.grid import Grid, Window
 from geoseg.labels.corrections import Placed
 
+NEAREST = 8
+"""At this part of the reach a window is asked half as much as on a correction."""
+
 
 @dataclass(frozen=True)
 class Spots:
@@ -48,14 +51,19 @@ def _parts(box: Window, most: int) -> list[Window]:
     ]
 
 
-def _holds(window: Window, part: Window, grid: Grid) -> bool:
-    """Whether a rectangle lies well inside a window; beyond the scene's edge there is nothing."""
+def inner(window: Window, grid: Grid) -> Window:
+    """What lies well inside a window; beyond the scene's edge there is nothing."""
     rim = window.height // 4
     top = window.top + (rim if window.top > 0 else 0)
     left = window.left + (rim if window.left > 0 else 0)
     bottom = window.bottom - (rim if window.bottom < grid.height else 0)
     right = window.right - (rim if window.right < grid.width else 0)
-    return top <= part.top and left <= part.left and part.bottom <= bottom and part.right <= right
+    return Window(top, left, bottom - top, right - left)
+
+
+def _holds(window: Window, part: Window, grid: Grid) -> bool:
+    """Whether a rectangle lies well inside a window."""
+    return inner(window, grid).intersect(part) == part
 
 
 def _centred(part: Window, size: int, grid: Grid) -> Window:
@@ -80,6 +88,12 @@ def influence(window: Window, grid: Grid, corrected: np.ndarray, reach: int) -> 
     rows = _fall(window.top > 0, window.bottom < grid.height, window.height)
     columns = _fall(window.left > 0, window.right < grid.width, window.width)
     return (near * rows[:, None] * columns).astype(np.float32)
+
+
+def closeness(corrected: np.ndarray, reach: int) -> np.ndarray:
+    """How much a window is asked beside others (size, size) float32: the nearer to its corrections,
+    the more, so that each of them counts by the window that knows of it. corrected: as above."""
+    return (1 / (1 + (NEAREST * distance(corrected) / reach) ** 2)).astype(np.float32)
 
 
 def _fall(before: bool, after: bool, size: int) -> np.ndarray:

@@ -28,9 +28,11 @@ from geoseg.training.settings import Fit
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
-IMAGES_ONLY = ("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial", "remember")
+IMAGES_ONLY = (
+    *("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial", "remember", "clicks"),
+)
 """Settings of the training loop that series have no part for."""
-PIXELS_ONLY = ("hard", "unlabelled", "adversarial", "remember", "baseline")
+PIXELS_ONLY = ("hard", "unlabelled", "adversarial", "remember", "clicks", "baseline")
 """Those that networks for whole tiles have no part for."""
 
 
@@ -47,13 +49,22 @@ def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
     elif model.for_series:
         _check_series_fit(fit, faults)
     elif model.name == OWN:
-        pass  # what it has a part for is seen when it is built
+        # What else it has a part for is seen when it is built.
+        if fit.clicks:
+            faults.add("fit.clicks=true: for geoseg's own networks for images; leave it out")
     elif model.frozen:
         _check_probe(fit, model, faults)
+        if fit.clicks:
+            faults.add("fit.clicks=true: a probe has no part for clicks; take model=unet")
     else:
         if model.name == CLASSIFY:
             _check_classify_fit(fit, faults)
-        if fit.freeze and model.weights is None:
+        if fit.clicks_only and (model.weights is None or model.keep != "network"):
+            faults.add(
+                "fit.clicks_only=true: the network itself would stay random; set model.weights to"
+                " an earlier run and model.keep=network, or leave it out"
+            )
+        elif fit.freeze and model.weights is None:
             faults.add(
                 f"fit.freeze={fit.freeze}: an encoder with random weights would stay random; set"
                 " model.weights, or leave it out"
@@ -144,6 +155,8 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
             f"fit.remember={fit.remember}: a forest grows from nothing and can keep no classes;"
             " leave it out, or train a network"
         )
+    if fit.clicks:
+        faults.add("fit.clicks=true: a forest has no part that could see clicks; leave it out")
     if fit.adversarial:
         faults.add(
             f"fit.adversarial={fit.adversarial:g}: a forest has no gradients to perturb tiles by;"

@@ -16,6 +16,8 @@ SERIES_SMOOTHING = 0.05
 SERIES_RATE = 2e-3
 FINE_RATE = 3e-4
 """From weights: peak of what is new."""
+CLICKS_RATE = 3e-3
+"""Of what sees clicks, where nothing else learns."""
 FINE_SCALE = 0.3
 """Of it, what the encoder gets."""
 LONG = 4
@@ -48,12 +50,13 @@ def fine_tuning(fit: Fit, model: Model) -> Fit:
     if model.weights is None or model.for_series or model.frozen:
         return fit
     head_is_new = model.keep == "encoder"
+    rate = CLICKS_RATE if fit.clicks_only else FINE_RATE
     # How many epochs some minutes make nobody knows yet: it may be one.
     epochs = EPOCHS if fit.epochs is None and fit.max_minutes is None else fit.epochs
     long = epochs is not None and epochs >= LONG
     return replace(
         fit,
-        learning_rate=fit.learning_rate or FINE_RATE,
+        learning_rate=fit.learning_rate or rate,
         encoder_lr_scale=fit.encoder_lr_scale or (FINE_SCALE if head_is_new else 1.0),
         freeze=int(head_is_new and long) if fit.freeze is None else fit.freeze,
     )

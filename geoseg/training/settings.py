@@ -145,6 +145,8 @@ ADVERSARIAL = ("adversarial", "epsilon", "adversarial_steps")
 """Settings of Fit of perturbed training, which mean nothing without the first."""
 REMEMBER = ("remember", "remember_weight")
 """Settings of Fit of incremental classes, which mean nothing without the first."""
+CLICKS = ("clicks", "clicks_only")
+"""The same of training for clicks."""
 LENGTHS = ("epochs", "max_minutes", "patience")
 """Settings of Fit that end a training: one that is to last longer goes on."""
 
@@ -224,6 +226,12 @@ class Fit:
     training starts from that run, model.keep=network."""
     remember_weight: float = 3.0
     """Of what the earlier run says of ground without labels, beside the loss of the labels."""
+    clicks: bool = False
+    """Train for clicks as well: a part that sees image, map and clicks, simulated in wrong places,
+    and says what they change; geoseg.refine asks it. Without clicks the map is as it would be."""
+    clicks_only: bool = False
+    """Only that part learns; the network of model.weights with model.keep=network stays as it is,
+    and so do its maps."""
     workers: int | None = None
     """Processes that read tiles, for each device; by default one fewer than the cores, shared out
     among the devices, and at most 8; for series of parcels or pixels 0, as a thread is enough."""
@@ -316,6 +324,16 @@ class Fit:
         for key in ("unlabelled", "adversarial"):
             if self.remember is not None and getattr(self, key):
                 faults.add(f"fit.remember: not together with fit.{key}; leave one of them out")
+        if self.clicks and self.remember is not None:
+            faults.add("fit.clicks=true: not together with fit.remember; leave one of them out")
+        for name in ("adversarial", "unlabelled"):
+            if self.clicks and getattr(self, name):
+                faults.add(
+                    f"fit.clicks=true: not together with fit.{name}, which makes other tiles of"
+                    " those that are clicked into; leave one of them out"
+                )
+        if self.clicks_only and not self.clicks:
+            faults.add("fit.clicks_only=true: says what of fit.clicks=true learns; set that too")
         for name in ("balance", "confidence", "adversarial"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1]")

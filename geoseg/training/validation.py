@@ -22,7 +22,7 @@ from geoseg.samples.tiles import ValTiles
 from geoseg.training.processes.ranks import Ranks
 from geoseg.training.run.history import IOU, Validation
 
-RESERVED = {"val_loss", "val_miou", "val_overall_accuracy"}
+RESERVED = {"val_loss", "val_miou", "val_miou_clicks", "val_overall_accuracy"}
 """Columns of the history that are geoseg's."""
 Judge = Callable[[nn.Module, Any, Fabric], Validation | None]
 """(network, val batches of this process, fabric) → its worth, or None without val samples."""

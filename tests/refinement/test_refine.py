@@ -12,6 +12,7 @@ from geoseg.errors import InputError
 from geoseg.evaluation.truth import from_corrections
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
+from geoseg.geo.legend import IGNORED
 from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import Table, write_layers
 from geoseg.labels.corrections import Corrections
@@ -24,11 +25,20 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
-from geoseg.refinement.adapt import Adapter, adaptable, shortest, spread, touched
+from geoseg.refinement.adapt import (
+    Adapter,
+    adaptable,
+    fading,
+    shortest,
+    spread,
+    touched,
+    way_of,
+)
 from geoseg.refinement.patches import Patch
 from geoseg.refinement.refine import Inputs, refine
 from geoseg.refinement.settings import Refining
-from geoseg.refinement.windows import Spots, influence
+from geoseg.refinement.windows import Spots, closeness, influence, inner
+from geoseg.scenes.bands import BandStatistics
 from tests.made.scenes import CARD, LEGEND, grid, with_bands, write
 
 SIZE = 64
@@ -318,3 +328,66 @@ def test_windows_cover_all_corrections_and_more_of_them_move_none(tmp_path):
                 inside.within(window)
             ]
         assert all(total[p] > 0.9 for p in places[:count])
+
+
+def test_what_learning_changes_fades_with_the_distance():
+    one = np.full((9, 200), IGNORED, np.uint8)
+    one[4, 10] = 1
+    share = fading(one, 24).numpy()
+    assert share[4, 10] == 1
+    assert share[4, 34] == pytest.approx(np.exp(-0.5))
+    assert share[4, 130] < 1e-4
+    assert (fading(one, 0) == 1).all()
+
+
+def test_each_window_learns_from_what_lies_well_inside_and_leaves_the_rest_to_others():
+    window = Window(50, 50, 64, 64)
+    assert inner(window, GRID) == Window(66, 66, 32, 32)
+    assert inner(Window(0, 236, 64, 64), GRID) == Window(0, 252, 48, 48)
+    one = np.zeros((64, 64), bool)
+    one[32, 32] = True
+    close = closeness(one, 32)
+    assert close[32, 32] == 1
+    assert close[32, 36] == 0.5
+
+
+@pytest.fixture(scope="module")
+def seeing():
+    """A U-Net that is shown clicks, with random weights."""
+    torch.manual_seed(0)
+    model = Model("unet", "resnet18")
+    card = with_bands(CARD, "gray", model=model, tiling=Tiling(SIZE, 16))
+    statistics = BandStatistics((128.0,), (70.0,), (10.0,), (245.0,), (1.0,), (254.0,))
+    card = replace(card, clicks=True, statistics=statistics)
+    network = checkpoint.build(card)
+    torch.nn.init.normal_(network.click_path.last.weight, std=3)
+    return TrainedNetwork(card, "seeing", network)
+
+
+def test_a_network_that_sees_clicks_is_shown_them_and_learns_nothing(seeing):
+    random = np.random.default_rng(0)
+    image = random.integers(1, 255, (1, 64, 192)).astype(np.float32)
+    one = np.full((64, 192), IGNORED, np.uint8)
+    one[30, 20] = 2
+    seen = np.ones(one.shape, bool)
+    settings = replace(SETTINGS, by="channels", others=True)
+    assert way_of(seeing, settings) == "channels"
+    made = Adapter(seeing, settings)(image, seen, one)
+    assert made.steps == 0
+    moved = np.abs(made.after - made.before).max(axis=0)
+    assert moved[30, 20] > 0.01
+    assert not moved[:, 84:].any()
+    learnt = Adapter(seeing, replace(settings, by="learn"))(image, seen, one)
+    assert learnt.steps > 0
+    assert np.array_equal(learnt.before, made.before)
+    both = Adapter(seeing, replace(settings, by="both"))(image, seen, one)
+    assert not np.array_equal(both.after, learnt.after)
+    assert both.after[:, 30, 20].argmax() == 2
+
+
+def test_a_network_that_sees_none_is_refused_for_channels(tmp_path, inputs):
+    with pytest.raises(InputError, match=r"refine\.by=channels: .* fit\.clicks=true"):
+        refine(inputs, None, tmp_path / "out", settings=Refining(by="channels"))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(InputError, match="choose from learn, channels, both"):
+        Refining(by="magic")

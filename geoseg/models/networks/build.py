@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg.models import settings
+from geoseg.models.clicks import ClickPath, Person
 from geoseg.models.networks.pixels import PixelPath
 
 STRIDE = 32
 """The networks inside halve an image five times at most: their sides are multiples of this."""
 
 
-def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
+def build(model: settings.Model, channels: int, classes: int, *, clicks: bool = False) -> nn.Module:
     """The network that the settings name, for C channels and K classes, with random weights.
 
     One that classifies whole images gives logits (B, K).
 
-    A forest comes without its trees, and for values that are not scaled.
+    clicks: whether it can be shown some. A forest comes without its trees, and for values that are
+    not scaled.
 
     Raises: InputError for an encoder that does not exist or does not fit.
     """
@@ -40,6 +44,8 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
 
         network = smp.build(model, channels, classes)
     path = PixelPath(channels, classes, model.pixels) if model.pixels else None
+    if clicks:
+        return Clicked(network, path, bands=channels, classes=classes)
     return AnySize(network, path, frozen=model.frozen)
 
 
@@ -96,6 +102,52 @@ class AnySize(nn.Module):
         logits: Tensor = self.network(padded)[..., :height, :width]
         path = pixel_path_of(self)
         return logits if path is None else logits + path(image)
+
+
+class Clicked(AnySize):
+    """A network that can be shown clicks, as K channels behind the bands of an image."""
+
+    def __init__(
+        self, network: nn.Module, pixel_path: PixelPath | None = None, *, bands: int, classes: int
+    ) -> None:
+        super().__init__(network, pixel_path)
+        self.bands = bands
+        self.click_path = ClickPath(bands, classes)
+        self.still = False
+        """Whether only what sees clicks learns."""
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if mode and self.still:
+            for name, module in self.named_children():
+                module.train(name == "click_path")
+        return self
+
+    def forward(self, image: Tensor, person: Person | None = None) -> Tensor:
+        """Returns: logits (B, K, H, W) of an image without clicks (B, C, H, W), which are those of
+        the network alone, or with them (B, C + K, H, W).
+
+        With a person who clicks: first the logits without, then those with clicks, (2 B, K, H, W).
+        """
+        bands = image[:, : self.bands]
+        logits = self._still(bands) if self.still else super().forward(bands)
+        if person is not None:
+            return torch.cat([logits, self._asked(bands, logits.detach(), person)])
+        if image.shape[1] == self.bands:
+            return logits
+        return logits + self.click_path(bands, logits, image[:, self.bands :])
+
+    @torch.no_grad()
+    def _still(self, bands: Tensor) -> Tensor:
+        return super().forward(bands)
+
+    def _asked(self, bands: Tensor, logits: Tensor, person: Person) -> Tensor:
+        """Logits after a person has looked at the map, and again at what their clicks made."""
+        with torch.no_grad():
+            clicks = person(logits)
+            for _ in range(person.rounds - 1):
+                clicks = person(logits + self.click_path(bands, logits, clicks))
+        return logits + self.click_path(bands, logits, clicks)
 
 
 def pixel_path_of(network: nn.Module) -> PixelPath | None:

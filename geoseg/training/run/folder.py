@@ -30,6 +30,7 @@ from geoseg.training.run import folder as command
 from geoseg.training.settings import (
     ADVERSARIAL,
     ANYWHERE,
+    CLICKS,
     EPOCHS,
     LENGTHS,
     RECONSTRUCT,
@@ -82,7 +83,7 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     unsaid = ("run", "overwrite", *but)
     settings = {k: v for k, v in asdict(config).items() if k not in unsaid}
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
-    for keys_of in (ADVERSARIAL, REMEMBER):  # runs of before knew nothing of them
+    for keys_of in (ADVERSARIAL, REMEMBER, CLICKS):  # runs of before knew nothing of them
         if not settings["fit"].get(keys_of[0]):
             settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in keys_of}
     if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it

@@ -21,6 +21,7 @@ from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import LAST
+from geoseg.models.networks.build import Clicked
 from geoseg.outputs.counted import counted
 from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
@@ -42,6 +43,7 @@ from geoseg.training.cards import card_of
 from geoseg.training.checks import described, find_styles
 from geoseg.training.loop import Task, loading, read_well
 from geoseg.training.objectives.adversarial import Adversarial
+from geoseg.training.objectives.clicks import JUDGED, Clicks, ClicksValidator
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.remember import Earlier, Remember
@@ -55,7 +57,7 @@ from geoseg.training.run_training import TaskBuilder, loaders, run_training, tra
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.earlier import EarlierRun
-from geoseg.training.validation import Difficulty, SegmentationValidator, count
+from geoseg.training.validation import Difficulty, Judge, SegmentationValidator, count
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open, of 256 px and more."""
@@ -96,7 +98,7 @@ def builder(
     task = partial(make_task, session=session, unlabelled=unlabelled, earlier=earlier)
     return TaskBuilder(
         session=session,
-        card=card_of(dataset, study.model),
+        card=replace(card_of(dataset, study.model), clicks=study.fit.clicks),
         task=partial(task, dataset),
         again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
         opening=partial(_opening, dataset, session, unlabelled, earlier),
@@ -200,6 +202,11 @@ def make_task(
         lesson = Adversarial(criterion, fit, autocast=fabric.autocast)
     if earlier is not None:
         lesson = _remember(earlier, criterion, session)
+    judge: Judge = SegmentationValidator(names, study.own.metric)
+    if isinstance(network, Clicked):
+        network.still = fit.clicks_only
+        lesson = Clicks(criterion, only=fit.clicks_only)
+        judge = ClicksValidator(names, study.own.metric, only=fit.clicks_only)
     if unlabelled:
         if part < 2:
             raise InputError(
@@ -222,7 +229,7 @@ def make_task(
         network=network,
         lesson=lesson,
         **loaders(session, train, val, shuffle, collate_fn=together),
-        judge=SegmentationValidator(names, study.own.metric),
+        judge=judge,
         folder=folder,
         keep=keep,
         title=train.title,
@@ -286,5 +293,8 @@ def _opening(
 def _judged(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
     lines = []
     if history.rows and "val_miou" in history.rows[-1]:
-        lines.append(f"best validation mIoU {history.best:.4f} in epoch {history.best_epoch}")
+        best = history.rows[history.best_epoch - 1]
+        lines.append(f"best validation mIoU {best['val_miou']:.4f} in epoch {history.best_epoch}")
+        if "val_miou_clicks" in best:
+            lines.append(f"after {JUDGED} clicks into each tile: {best['val_miou_clicks']:.4f}")
     return "\n".join(filter(None, [*lines, _advice(dataset, session, folder)]))
