@@ -99,7 +99,7 @@ class CorrectionFile:
             CLASS: code,
             WIDTH: width_m,
             "who": _user(),
-            "made": datetime.now().isoformat(" ", "milliseconds"),
+            "made": datetime.now().isoformat(" ", "microseconds"),
         }
         kept = [name for name in values if name == "geom" or name in self.columns[layer]]
         names = ", ".join(f'"{name}"' for name in kept)

@@ -52,29 +52,22 @@ class Guard:
         inner = dict(scope)
         inner["path"] = scope["path"][1 + len(self._token) :]
         inner["raw_path"] = inner["path"].encode()
-        began = False
 
         async def guarded(message: Message) -> None:
-            nonlocal began
             if message["type"] == "http.response.start":
-                began = True
                 added = [(k.encode(), v.encode()) for k, v in HEADERS.items()]
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
-        try:
-            await self._app(inner, _bounded(receive), guarded)
-        except TooLargeError:
-            if not began:
-                await _refuse(send, 413, "too large")
+        await self._app(inner, _bounded(receive), guarded)
 
     def _fault(self, scope: Message, headers: dict[str, list[str]]) -> tuple[int, str] | None:
         """Status and reason of a request that is refused; None = it is taken."""
         hosts = headers.get("host", [])
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
             return 421, "this page is served under 127.0.0.1 only"
-        given, _, rest = scope["path"][1:].partition("/")
-        if not secrets.compare_digest(given.encode(), self._token.encode()):
+        given, slash, rest = scope["path"][1:].partition("/")
+        if not slash or not secrets.compare_digest(given.encode(), self._token.encode()):
             return 404, "open the address that geoseg.refine printed when it began"
         origins = headers.get("origin", [])
         if any(origin not in self._origins for origin in origins):

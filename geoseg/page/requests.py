@@ -61,9 +61,9 @@ class Drawing:
         low, high = places.min(axis=0), places.max(axis=0)
         if (high < 0).any() or (low > (grid.width, grid.height)).any():
             raise InputError("it lies beside the scene")
-        # What is drawn beyond the edge means the pixels up to it.
-        reach = (grid.width, grid.height)
-        places = np.clip(places, -np.array(reach), 2 * np.array(reach))
+        reach = np.array((grid.width, grid.height))
+        if (low < -reach).any() or (high > 2 * reach).any():
+            raise InputError("it reaches too far beyond the scene; draw a smaller one")
         return cls(number, kind, places, code, None if width is None else float(width))
 
     def on(self, pictures: Pictures, crs: str) -> shapely.Geometry:

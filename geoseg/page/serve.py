@@ -101,6 +101,8 @@ def _run(session: Session, door: socket.socket) -> None:
     thread = Thread(target=server.run, kwargs={"sockets": [door]}, name="geoseg-page-server")
     session.start()
     thread.start()
+    while thread.is_alive() and not server.started:
+        thread.join(LOOK)
     print(_told(f"http://{HOST}:{port}/{token}/", session), flush=True)
     try:
         while thread.is_alive():

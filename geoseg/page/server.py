@@ -20,6 +20,7 @@ from geoseg.labels.correction_file import LAYER_OF
 from geoseg.maps.layers import LAYERS
 from geoseg.outputs.files import parse_json
 from geoseg.page import mercator
+from geoseg.page.guard import TooLargeError
 from geoseg.page.layers import IMAGE, MAP, PREDICTED, TILE, Pictures, bands_first_shown
 from geoseg.page.png import png
 from geoseg.page.requests import (
@@ -74,7 +75,11 @@ class Server:
                 Route("/save", self.save, methods=write),
                 Route("/{name:path}", self.file, methods=read),
             ],
-            exception_handlers={UnknownError: _unknown, InputError: _input_error},
+            exception_handlers={
+                UnknownError: _unknown,
+                InputError: _input_error,
+                TooLargeError: _too_large,
+            },
         )
 
     def file(self, request: Request) -> Response:
@@ -144,9 +149,13 @@ class Server:
             asked["level"], asked["column"], asked["row"], most=pictures.levels
         )
         window = pictures.window(level, column, row)
-        if window is None:
-            raise UnknownError
         made = np.zeros((TILE, TILE, 4), np.uint8)
+        if window is None:
+            side = TILE << level
+            if column * side >= pictures.grid.width or row * side >= pictures.grid.height:
+                raise UnknownError
+            # Of the scene's last pixels, which fill no whole one of this level.
+            return Response(png(made), media_type="image/png", headers=KEPT)
         made[: window.height, : window.width] = self._drawer(pictures, name, request)(window, level)
         return Response(png(made), media_type="image/png", headers=KEPT)
 
@@ -234,6 +243,10 @@ async def _body(request: Request) -> Any:
 
 def _unknown(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": "no such thing"}, status_code=404, headers=FRESH)
+
+
+def _too_large(request: Request, error: Exception) -> Response:
+    return JSONResponse({"error": "too large"}, status_code=413, headers=FRESH)
 
 
 def _input_error(request: Request, error: Exception) -> Response:

@@ -80,6 +80,7 @@ class Tab:
         raise AssertionError(f"not within {seconds} s: {script}")
 
     def mouse(self, kind: str, x: float, y: float, **more) -> None:
+        self.call("Page.bringToFront")  # a tab behind another one draws nothing
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
     def click(self, x: float, y: float) -> None:
@@ -96,6 +97,7 @@ class Tab:
         self.mouse("mouseReleased", *end, button="left", clickCount=1)
 
     def press(self, key: str) -> None:
+        self.call("Page.bringToFront")
         for kind in ("keyDown", "keyUp"):
             text = key if kind == "keyDown" else ""
             self.call("Input.dispatchKeyEvent", type=kind, key=key, text=text)
