@@ -2,8 +2,8 @@
 
 python tests/jobs/map_layers.py FOLDER
 
-Writes FOLDER/<layer>/made.tif and FOLDER/change/change.tif by the code that predict and compare use,
-with values from 0 to 100 along the ramps. For tests/jobs/qgis_layers.py, which needs no geoseg.
+Writes FOLDER/<layer>/made.tif and FOLDER/change/change.tif by the code of predict and compare, with
+values from 0 to 100 along the ramps. For tests/jobs/qgis_layers.py, which needs no geoseg.
 """
 
 import sys
