@@ -29,6 +29,8 @@ from qgis.PyQt.QtGui import QColor
 
 BACKGROUND = "#343a36"
 """Of the picture; a colour that no style has."""
+MADE = "made.tif"
+"""Rasters of map_layers.py, on whose slope each value has many pixels."""
 SIDE = 700
 """Longer side of a picture in pixels."""
 KINDS = {
@@ -105,10 +107,34 @@ def check_layer(layer, pictures, name):
         ends = (shader.minimumValue(), shader.maximumValue())
         results.append(("the ramp goes from 0 to 100", ends == (0.0, 100.0), ends))
         units = [item.label for item in shader.colorRampItemList()]
-        results.append(("the ramp says its unit", all("%" in u for u in units), units))
+        # Novelty is a rank, whose numbers stand for themselves.
+        percent = "novelty" not in Path(layer.source()).parts
+        said = all(("%" in u) == percent and u.strip() for u in units)
+        results.append(("the ramp says its unit", said, units))
+        if Path(layer.source()).name == MADE:
+            results += check_ends(layer, image)
     if not raster and Path(layer.source().partition("|")[0]).name == "tiles.gpkg":
         results += check_outlines(layer, image, seen)
     return results
+
+
+def check_ends(layer, image):
+    """A ramp's first and last colours are seen where the raster's lowest and highest values are."""
+    provider, shader = layer.dataProvider(), layer.renderer().shader().rasterShaderFunction()
+    described = bool(layer.bandName(1).partition(":")[2].strip())
+    named = described or "confidence" in Path(layer.source()).parts
+    statistics = provider.bandStatistics(1)
+    seen = {QColor(color).name() for color in colors_of(image)}
+    missing = []
+    for value in (statistics.minimumValue, statistics.maximumValue):
+        red, green, blue = shader.shade(value)[1:4]
+        color = QColor(red, green, blue).name()
+        if not close(color, seen):
+            missing.append((value, color))
+    return [
+        ("the band says what it is", named, layer.bandName(1)),
+        ("its lowest and highest values have their colours", not missing, missing),
+    ]
 
 
 def check_outlines(layer, image, seen):
