@@ -45,7 +45,7 @@ SIDE = 64
 """Of tiles in pixels: small ones, which train in minutes."""
 
 ENCODER = "mobilenet_v2"
-EPOCH = 128
+EPOCH, BATCH = 128, 4
 
 
 def whole(out: Path, size: int) -> Dataset:
@@ -117,7 +117,15 @@ def trials(out: Path, sets: dict[str, Dataset], seed: int, epochs: int) -> dict[
     found = {}
     for name, (data, model, extra) in jobs.items():
         run = out / f"{name.replace(' ', '_')}_{seed}"
-        fit = Fit(epochs=epochs, epoch_tiles=EPOCH, pictures=0, workers=0, logger="none", **extra)
+        fit = Fit(
+            epochs=epochs,
+            epoch_tiles=EPOCH,
+            batch_size=BATCH,
+            pictures=0,
+            workers=0,
+            logger="none",
+            **extra,
+        )
         train(data, run, model=model, fit=fit, seed=seed)
         found[name] = judged(run, sets["test"])
         cells = "  ".join(f"{key} {value:.3f}" for key, value in found[name].items())
@@ -129,8 +137,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("demo/remember"))
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--size", type=int, default=512, help="of the demo's scenes")
-    parser.add_argument("--epochs", type=int, default=4, help="of 128 tiles, each training")
+    parser.add_argument("--size", type=int, default=384, help="of the demo's scenes")
+    parser.add_argument("--epochs", type=int, default=3, help="of 128 tiles, each training")
     options = parser.parse_args()
     out, all_of = options.out, (*OLD, *NEW)
     full = whole(out, options.size)
