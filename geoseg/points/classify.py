@@ -81,7 +81,7 @@ def classify(
         "checkpoint": card.hash, "points": [fingerprint(cloud.path) for cloud in clouds],
         "pointnet": asdict(settings) | {"device": None},
     }  # fmt: skip
-    claim(out, made, command="classified", products=PRODUCTS, overwrite=overwrite)
+    claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
     device.place(network)
     todo = [name for name in grids if not _is_done(out, name)]
     by_name = dict(zip(grids, clouds, strict=True))

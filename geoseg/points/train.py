@@ -39,6 +39,10 @@ from geoseg.points.tiles import Tiles, judging
 
 RECORD = "pointnet.json"
 PRODUCTS = (NAME, RECORD)
+RISE = 0.1
+"""Share of the steps in which the learning rate rises."""
+LEAST = 20
+"""Steps that a rise and fall of it are laid out for, at least: of fewer, the fall is cut off."""
 STRETCH = 0.1
 """Share by which heights of a tile are stretched in training, at most."""
 
@@ -83,8 +87,8 @@ def train(
             "labels": {k: str(v) for k, v in asdict(labels).items()}, "legend": legend.to_dict(),
             "pointnet": asdict(settings) | {"device": None}, "seed": seed,
         }  # fmt: skip
-        done = read_made(out, command="pointnet")
-        same = read_claim(out, command="pointnet") == made
+        done = read_made(out, command="pointnet", name=NAME)
+        same = read_claim(out, command="pointnet", name=NAME) == made
         if same and done and not broken(out, done):
             summary = Summary()
             summary.note(f"{out / NAME}: already trained so; nothing to do")
@@ -94,7 +98,7 @@ def train(
         notes = source.notes
     counts = _counts(places, len(legend))
     _check(counts, clouds, legend)
-    claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
+    claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite, name=NAME)
     network = _begin(places, legend, settings, seed)
     device.place(network)
     with enough_memory("pointnet.batch", settings.batch):
@@ -104,7 +108,7 @@ def train(
     card = PointCard(legend, {name: asdict(settings)[name] for name in SEES}, scores.to_dict())
     save(out / NAME, network, card)
     write_json(out / RECORD, {"scores": scores.to_dict(), "points": counts.tolist()})
-    note_made(out, stamps(out, [out / name for name in PRODUCTS]), command="pointnet")
+    note_made(out, stamps(out, [out / name for name in PRODUCTS]), command="pointnet", name=NAME)
     return _summary(scores, counts, out, notes)
 
 
@@ -183,8 +187,9 @@ def _fit(
     ]
     steps = math.ceil(len(each) / settings.batch)
     optimizer = torch.optim.AdamW(network.parameters(), settings.learning_rate)
+    total = max(settings.epochs * steps, LEAST)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, settings.learning_rate, total_steps=settings.epochs * steps, pct_start=0.1
+        optimizer, settings.learning_rate, total_steps=total, pct_start=RISE
     )
     network.train()
     for _ in follow(range(settings.epochs), "train"):
@@ -196,10 +201,10 @@ def _fit(
             target = torch.from_numpy(truth.astype(np.int64)).to(device)
             logits = network(torch.from_numpy(seen).to(device))
             # Of a batch without labels there is no mean.
-            total = F.cross_entropy(logits, target, weights, ignore_index=IGNORED, reduction="sum")
+            loss = F.cross_entropy(logits, target, weights, ignore_index=IGNORED, reduction="sum")
             norm = weights[target[target != IGNORED]].sum().clamp(min=1e-6)
             optimizer.zero_grad()
-            (total / norm).backward()
+            (loss / norm).backward()
             optimizer.step()
             schedule.step()
 

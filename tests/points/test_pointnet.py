@@ -196,7 +196,16 @@ def test_what_cannot_be_is_said_in_a_sentence(trained, tmp_path):
     with pytest.raises(InputError, match="damaged"):
         classify(damaged, good, tmp_path / "out")
     left = [path.name for path in (tmp_path / "out").rglob("*")]
-    assert left in ([], [".classified.json"])
+    assert left in ([], [".pointnet.json"])
+
+
+@pytest.mark.parametrize("epochs", [1, 5])
+def test_a_training_may_be_of_few_steps(trained, tmp_path, epochs):
+    place = trained.parent
+    drawn = Labels(path=str(place / "labels.gpkg"), field="class", background="ground")
+    how = PointNetSettings(**(QUICK | {"epochs": epochs, "batch": 8, "width": 8, "points": 32}))
+    train(place / "in" / "a.laz", tmp_path / "run", drawn, LEGEND, settings=how)
+    assert read_card(tmp_path / "run").legend == LEGEND
 
 
 def test_what_is_missing_is_said_all_at_once():
