@@ -108,7 +108,7 @@ def trials(out: Path, sets: dict[str, Dataset], seed: int, epochs: int) -> dict[
     first = out / f"first_{seed}"
     fresh = Model(encoder=ENCODER)
     kept = replace(fresh, weights=str(first), keep="network")
-    jobs = {
+    jobs: dict[str, tuple[Dataset, Model, dict[str, Any]]] = {
         "first": (sets["old"], fresh, {}),
         "without": (sets["new"], kept, {}),
         "remember": (sets["new"], fresh, {"remember": str(first)}),

@@ -32,7 +32,7 @@ from geoseg.received import offline, tensor_file
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.scene import find_scenes
-from geoseg.stac import catalog
+from geoseg.stac import sources
 
 if TYPE_CHECKING:
     from geoseg.prediction.tile_classes.classify import TileClasses, TileClassifier
@@ -115,12 +115,12 @@ def predict_tiles(
     card = ModelCard.read(path)
     tensor_file.check(path)
     refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands, of_catalog=bool(catalog.split(scenes)[0]))
+    wanted = bands_for(card, bands, of_catalog=bool(sources.split(scenes)[0]))
     settings = {"model": weights_hash(path), "bands": told(wanted), "resample": running.resample}
     settings |= {"tiling": asdict(card.tiling), "precision": running.precision}
     raster.read_once()
     with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused, remote=True)
+        found = find_scenes(scenes, wanted, refused=refused)
         if running.resample:
             found = [resampled(scene, card) for scene in found]
         claim(out, settings, command="predict", products=(FOLDER, RECORD), overwrite=overwrite)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from geoseg.evaluation.accuracy import Scores
@@ -72,7 +72,7 @@ class SimulatedPerson:
             sizes = np.array([_size(part) for part in parts], float)
             count = min(len(parts), int(random.integers(1, MOST + 1)) if first else 1)
             chosen = random.choice(len(parts), count, replace=False, p=sizes / sizes.sum())
-            made += [_place(*parts[number], random) for number in chosen]
+            made += [_place(parts[number], random) for number in chosen]
         if random.random() < CONFIRMED:
             rows, columns = np.nonzero((index == target) & (target != IGNORED))
             if len(rows):
@@ -116,9 +116,8 @@ def _deepest(code: int, mask: np.ndarray, box: tuple[slice, slice]) -> tuple[int
     return code, box[0].start + int(row), box[1].start + int(column)
 
 
-def _place(
-    code: int, mask: np.ndarray, box: tuple[slice, slice], random: np.random.Generator
-) -> tuple[int, int, int]:
+def _place(part: Part, random: np.random.Generator) -> tuple[int, int, int]:
+    code, mask, box = part
     if random.random() < DEEPEST:
         return _deepest(code, mask, box)
     rows, columns = np.nonzero(mask)

@@ -81,7 +81,7 @@ class EarlierRun:
         for name, values in mine.items():
             for old, new in enumerate(self.bands):
                 values[new] = theirs[name][old]
-        return replace(dataset, statistics=BandStatistics.from_dict(mine))
+        return replace(dataset, statistics=BandStatistics.from_dict(dict(mine)))
 
     def said(self, names: Sequence[str]) -> list[str]:
         """What is to be said at the start."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -95,9 +96,9 @@ def _of_torchvision(name: str, channels: int) -> tuple[nn.Module, int]:
         network.aux_logits, network.AuxLogits = False, None
     _set_channels(network, channels)
     head = "fc" if hasattr(network, "fc") else "classifier"
-    last = getattr(network, head)
+    last: Any = getattr(network, head)
     if isinstance(last, nn.Sequential):  # AlexNet and VGG: more full layers come before it
-        features = last[-1].in_features
+        features: Any = last[-1].in_features
         last[-1] = nn.Identity()
     else:
         features = last.in_features
@@ -110,12 +111,13 @@ def _set_channels(network: nn.Module, channels: int) -> None:
     path, first = next(
         (path, module) for path, module in network.named_modules() if isinstance(module, nn.Conv2d)
     )
+    padding: Any = first.padding
     made = nn.Conv2d(
         channels,
         first.out_channels,
         (first.kernel_size[0], first.kernel_size[1]),
         stride=(first.stride[0], first.stride[1]),
-        padding=first.padding,
+        padding=padding,
         bias=first.bias is not None,
     )
     nn.init.kaiming_normal_(made.weight, mode="fan_out", nonlinearity="relu")
@@ -129,6 +131,6 @@ def _of_timm(name: str, channels: int) -> tuple[nn.Module, int]:
 
     if not timm.is_model(name):
         raise InputError(_unknown(TIMM + name, tuple(TIMM + n for n in timm.list_models())))
-    network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
+    network: Any = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
     # Some widen their features once more after pooling.
     return network, int(getattr(network, "head_hidden_size", 0) or network.num_features)

@@ -42,15 +42,16 @@ DECODERS: dict[str, tuple[Callable[[list[int], int], nn.Module], int]] = {
 """Name → what builds the decoder, and its number of features, as published but for the probe's."""
 
 
-class OnPyramid(SegmentationModel):  # type: ignore[misc]  # SMP has no types
+class OnPyramid(SegmentationModel):
     """A decoder of SMP on the pyramid of a plain vision transformer."""
 
     def __init__(self, name: str, encoder: Pyramid, classes: int) -> None:
         """name: of DECODERS."""
         super().__init__()
         make, width = DECODERS[name]
+        channels: Any = encoder.out_channels
         self.encoder = encoder
-        self.decoder = make(list(encoder.out_channels), width)
+        self.decoder = make(list(channels), width)
         self.segmentation_head = SegmentationHead(
             in_channels=width, out_channels=classes, kernel_size=1, upsampling=LEVELS[0]
         )

@@ -51,9 +51,10 @@ class Pyramid(nn.Module):
     def __init__(self, name: str, channels: int) -> None:
         """name: as timm has it; weights are random."""
         super().__init__()
-        self.model: Any = timm.create_model(name, in_chans=channels, **options())
-        self.patch = patch_of(self.model)
-        depth, width = len(self.model.feature_info), self.model.num_features
+        model: Any = timm.create_model(name, in_chans=channels, **options())
+        self.model = model
+        self.patch = patch_of(model)
+        depth, width = len(model.feature_info), model.num_features
         if depth < len(LEVELS):
             raise ValueError(f"{depth} blocks, but {len(LEVELS)} are needed")
         self.indices = [depth * (n + 1) // len(LEVELS) - 1 for n in range(len(LEVELS))]
