@@ -35,7 +35,7 @@ DOORS = {
     "lightning_fabric": {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),
-        "training.objectives.distillation",
+        *("training.objectives.distillation", "training.objectives.clicks"),
         *("training.run.pictures", "training.run.tensorboard"),
     },
     "laspy": {"heights.cloud", "demo.lidar"},
