@@ -46,6 +46,16 @@ def inputs(place):
     return Inputs.open(network, place / "scenes", place / "maps")
 
 
+@pytest.fixture(scope="package")
+def shared(tmp_path_factory, inputs):
+    """A session for tests that draw nothing."""
+    made = open_session(inputs, None, tmp_path_factory.mktemp("shared") / "out", settings=SETTINGS)
+    made.start()
+    made.settle(300)
+    yield made
+    made.stop()
+
+
 @pytest.fixture
 def session(tmp_path, inputs):
     made = open_session(inputs, None, tmp_path / "out", settings=SETTINGS)

@@ -37,6 +37,12 @@ def client(session):
     return client_of(session)
 
 
+@pytest.fixture(scope="package")
+def reader(shared):
+    """For tests that draw nothing."""
+    return client_of(shared)
+
+
 def ask(client, path, **options):
     return client.get(HOME + path, **options)
 
@@ -87,8 +93,8 @@ def in_colours(codes):
         (f"/{TOKEN}/info", {"host": "localhost:8765"}, 200),
     ],
 )
-def test_only_the_page_itself_is_answered(client, path, headers, status):
-    answer = client.get(f"http://127.0.0.1:{PORT}{path}", headers=headers)
+def test_only_the_page_itself_is_answered(reader, path, headers, status):
+    answer = reader.get(f"http://127.0.0.1:{PORT}{path}", headers=headers)
     assert answer.status_code == status
     assert "default-src 'none'" in answer.headers["content-security-policy"]
     if status != 200:
@@ -108,22 +114,22 @@ def test_only_the_page_itself_is_answered(client, path, headers, status):
         "xyz/map/99/0/0.png",
     ],
 )
-def test_no_request_becomes_a_path(client, path):
-    assert ask(client, path).status_code == 404
+def test_no_request_becomes_a_path(reader, path):
+    assert ask(reader, path).status_code == 404
 
 
-def test_bodies_are_bounded_and_checked(client, session):
-    before = session.file.count()
+def test_bodies_are_bounded_and_checked(reader, shared):
+    before = shared.file.count()
     large = b'{"x":"' + b"a" * guard.LARGEST + b'"}'
     kind = {"content-type": "application/json"}
-    assert client.post(HOME + "add", content=large, headers=kind).status_code == 413
+    assert reader.post(HOME + "add", content=large, headers=kind).status_code == 413
     parts = (large[i : i + 65536] for i in range(0, len(large), 65536))  # of no stated length
-    assert client.post(HOME + "add", content=parts, headers=kind).status_code == 413
+    assert reader.post(HOME + "add", content=parts, headers=kind).status_code == 413
     form = {"content-type": "application/x-www-form-urlencoded"}
-    assert client.post(HOME + "undo", content=b"{}", headers=form).status_code == 415
-    assert client.post(HOME + "add", content=b"[" * 9999, headers=kind).status_code == 400
-    assert client.delete(HOME + "undo").status_code == 405
-    assert client.get(HOME + "undo").status_code in (404, 405)
+    assert reader.post(HOME + "undo", content=b"{}", headers=form).status_code == 415
+    assert reader.post(HOME + "add", content=b"[" * 9999, headers=kind).status_code == 400
+    assert reader.delete(HOME + "undo").status_code == 405
+    assert reader.get(HOME + "undo").status_code in (404, 405)
     for change in (
         *({"scene": 2}, {"scene": True}, {"scene": "0"}, {"scene": -1}),
         *({"kind": "../x"}, {"kind": ["Point"]}, {"code": 7}, {"code": "3"}, {"code": 3.0}),
@@ -133,40 +139,40 @@ def test_bodies_are_bounded_and_checked(client, session):
         {"kind": "Polygon", "places": [[0, 0], [9, 9], [9, 0], [0, 9]]},
         {"kind": "LineString", "places": [[1, 1]] * 10_001},
     ):
-        answer = send(client, "add", POINT | change)
+        answer = send(reader, "add", POINT | change)
         assert answer.status_code == 400, change
         assert answer.json()["error"]
     bad = b'{"scene":0,"kind":"Point","code":3,"places":[[NaN,1]]}'
-    assert client.post(HOME + "add", content=bad, headers=kind).status_code == 400
+    assert reader.post(HOME + "add", content=bad, headers=kind).status_code == 400
     for body in ({"layer": "gpkg_contents", "id": 1}, {"layer": "points", "id": "1 OR 1"}, []):
-        assert send(client, "remove", body).status_code == 400
-    assert session.file.count() == before
+        assert send(reader, "remove", body).status_code == 400
+    assert shared.file.count() == before
 
 
-def test_the_page_needs_nothing_from_elsewhere(client):
-    page = ask(client, "")
+def test_the_page_needs_nothing_from_elsewhere(reader):
+    page = ask(reader, "")
     assert "http" not in page.text
     for name in ("page.js", "page.css", "ol.js", "ol.css"):
         assert name in page.text
-        assert ask(client, name).status_code == 200
-    told = ask(client, "info").json()
+        assert ask(reader, name).status_code == 200
+    told = ask(reader, "info").json()
     assert [one["name"] for one in told["scenes"]] == ["a", "b"]
     assert told["classes"][0] == {"code": 3, "name": "low", "color": "#1f78b4"}
     assert list(told["ramps"]) == ["confidence", "entropy"]
 
 
-def test_tiles_are_what_lies_on_disk(client, place):
-    assert np.array_equal(tile(client), in_colours(codes_of(place / "maps")))
-    image = tile(client, "image")
+def test_tiles_are_what_lies_on_disk(reader, place):
+    assert np.array_equal(tile(reader), in_colours(codes_of(place / "maps")))
+    image = tile(reader, "image")
     with Raster(place / "scenes/a.tif") as file:
         band = file.read(file.grid.window)[0][0].astype(float)
     low, high = np.percentile(band, [2, 98])
     wanted = np.clip((band - low) / (high - low) * 255, 0, 255)
     assert np.abs(image[..., 0] - wanted).max() <= 1
     assert (image[..., 3] == 255).all()
-    plain = picture(ask(client, "tiles/0/image/0/0/0.png?cut=0"))
+    plain = picture(ask(reader, "tiles/0/image/0/0/0.png?cut=0"))
     assert not np.array_equal(plain[:HEIGHT, :256], image[:, :256])
-    small = picture(ask(client, "tiles/0/confidence/1/0/0.png"))
+    small = picture(ask(reader, "tiles/0/confidence/1/0/0.png"))
     assert (small[:75, :150, 3] == 255).all()
     assert not small[75:].any()
 
@@ -256,21 +262,21 @@ def test_what_others_save_to_the_file_is_seen_and_faults_are_told(client, sessio
     assert "have no class" in ask(client, "state").json()["error"]
 
 
-def test_suggestions_and_tiles_for_qgis(client, session):
-    found = ask(client, "suggestions").json()
-    assert session.told()["suggestions"] == len(found) > 0
+def test_suggestions_and_tiles_for_qgis(reader, shared):
+    found = ask(reader, "suggestions").json()
+    assert shared.told()["suggestions"] == len(found) > 0
     assert {one["scene"] for one in found} <= {0, 1}
     assert "entropy" in found[0]["reason"]
-    left, bottom, right, top = session.scenes[0].grid.bounds_in("EPSG:3857")
+    left, bottom, right, top = shared.scenes[0].grid.bounds_in("EPSG:3857")
     world = 2 * np.pi * 6378137
     zoom = 17
     column = int(((left + right) / 2 / world + 0.5) * 2**zoom)
     row = int((0.5 - (bottom + top) / 2 / world) * 2**zoom)
-    shown = picture(ask(client, f"xyz/map/{zoom}/{column}/{row}.png"))
+    shown = picture(ask(reader, f"xyz/map/{zoom}/{column}/{row}.png"))
     colours = {tuple(c) for c in shown[shown[..., 3] > 0].tolist()}
     assert colours
     assert colours <= set(LEGEND.colors().values())
-    assert not picture(ask(client, "xyz/map/2/0/3.png")).any()
+    assert not picture(ask(reader, "xyz/map/2/0/3.png")).any()
 
 
 def test_a_port_that_is_taken_and_packages_that_lack_are_said(monkeypatch, tmp_path, place):

@@ -99,8 +99,9 @@ async function show(news) {
 
 function hectares(value) {
   const size = Math.abs(value);
+  const digits = size >= 100 ? 1 : size >= 0.1 || !size ? 2 : 4;
   return value.toLocaleString("en", {
-    maximumFractionDigits: size >= 100 ? 0 : size >= 1 ? 2 : 4,
+    minimumFractionDigits: digits, maximumFractionDigits: digits,
   });
 }
 
