@@ -9,6 +9,7 @@ from geoseg.commands.run import run
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults
 from geoseg.evaluation.evaluate import Showing, evaluate
+from geoseg.evaluation.outlines import Outlines
 from geoseg.evaluation.sources import scenes_of
 from geoseg.evaluation.truth import (
     Truth,
@@ -52,6 +53,8 @@ class EvaluateConfig:
     alone, only they count."""
     zones: str | None = None
     """Polygons to score by, too, as <file>:<attribute with their names>."""
+    polygons: str | None = None
+    """File that geoseg.vectorize made of the map; the report draws its outlines over the images."""
     overwrite: bool = False
     """Replace an evaluation of other settings."""
     labels: Labels = field(default_factory=Labels)
@@ -75,12 +78,15 @@ def main(cfg: EvaluateConfig) -> None:
         cfg.map, cfg.dataset = "maps/demo/landcover.tif", "data/demo/dataset"
         cfg.out = cfg.out or "reports/demo"
     found, truth, scenes, notes = _open(cfg)
+    outlines = None
+    if cfg.polygons is not None:
+        outlines = Outlines.open(cfg.polygons, found.grid.crs, found.legend)
     made = evaluate(
         found,
         truth,
         str(cfg.out),
         scenes=scenes,
-        showing=Showing(cfg.tolerance, cfg.pictures, tuple(notes), cfg.disagreements),
+        showing=Showing(cfg.tolerance, cfg.pictures, tuple(notes), cfg.disagreements, outlines),
         zones=Zones.open(cfg.zones, found.grid) if cfg.zones else None,
         overwrite=cfg.overwrite,
     )

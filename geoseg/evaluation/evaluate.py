@@ -18,6 +18,7 @@ from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.disagreements import largest, write_disagreements
 from geoseg.evaluation.error_map import error_codes, pair_raster
 from geoseg.evaluation.excerpts import choose
+from geoseg.evaluation.outlines import Outlines
 from geoseg.evaluation.pairs import PairNumbers
 from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.report import Report
@@ -57,6 +58,8 @@ class Showing:
     """What the report says besides."""
     disagreements: int = 200
     """Places that disagreements.gpkg lists, the largest."""
+    outlines: Outlines | None = None
+    """Polygons of the map that the report draws over the images."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def evaluate(
     chosen = choose(made.places, -(-showing.pictures // 3))
     notes = [*truth.notes, *showing.notes, *(by_zone.notes if by_zone else ())]
     _write_project(out, found, codes.legend, scenes, notes)
-    page = Report(found, truth, made, chosen, tuple(scenes), by_zone)
+    page = Report(found, truth, made, chosen, tuple(scenes), by_zone, showing.outlines)
     page.write(out / REPORT, origin=origin, notes=notes)
     return Evaluation(made, out)
 

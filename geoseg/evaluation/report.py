@@ -26,6 +26,7 @@ from geoseg.evaluation.agreement import (
 from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.excerpts import Excerpt
+from geoseg.evaluation.outlines import Outlines
 from geoseg.evaluation.reliability import diagram
 from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
@@ -62,6 +63,8 @@ class Report:
     places: Sequence[Excerpt]
     scenes: Sequence[Scene]
     zones: ZoneScores | None = None
+    outlines: Outlines | None = None
+    """Polygons that are drawn over the image of each place."""
 
     def write(self, path: Path, *, origin: dict[str, Any], notes: Sequence[str] = ()) -> None:
         """Write the page. origin: name → where things come from. Raises: InputError."""
@@ -334,6 +337,8 @@ class Report:
             image = None
         if image is not None:
             panels.insert(0, {"name": "image", "image": image})
+        if self.outlines is not None:
+            panels.append(self._outlined(panels[0], grid.crop(window)))
         return {
             "rank": place.rank,
             "agreement": percent(place.agreement),
@@ -344,6 +349,16 @@ class Report:
             "top": 100 * window.top / grid.height,
             "width": 100 * window.width / grid.width,
             "height": 100 * window.height / grid.height,
+        }
+
+    def _outlined(self, panel: dict[str, Any], grid: Grid) -> dict[str, Any]:
+        """The picture of a panel with the polygons over it."""
+        assert self.outlines is not None
+        return {
+            "name": f"{self.outlines.title} over {panel['name']}",
+            "image": panel["image"],
+            "size": f"{grid.width} {grid.height}",
+            "outlines": self.outlines.paths(grid),
         }
 
 
