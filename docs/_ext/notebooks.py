@@ -6,11 +6,10 @@ They are written below docs/notebooks before Sphinx reads its sources, and ignor
 from __future__ import annotations
 
 import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
-
-import nbformat
 
 FOLDER = "notebooks"
 MATH = re.compile(
@@ -22,22 +21,23 @@ def page(name: str, notebook: Any) -> tuple[str, dict[str, bytes]]:
     """A notebook as Markdown, and its pictures by file name."""
     parts: list[str] = []
     pictures: dict[str, bytes] = {}
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            parts.append(with_math(cell.source))
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(with_math(source))
             continue
-        parts.append(fenced(cell.source, "python"))
-        for output in cell.outputs:
+        parts.append(fenced(source, "python"))
+        for output in cell["outputs"]:
             if "text" in output:
-                parts.append(fenced(output.text, "text"))
+                parts.append(fenced("".join(output["text"]), "text"))
             picture = output.get("data", {}).get("image/png")
             if picture is not None:
                 file = f"{name}_{len(pictures)}.png"
-                pictures[file] = base64.b64decode(picture)
+                pictures[file] = base64.b64decode("".join(picture))
                 parts.append(f"![]({file})")
     first, *rest = parts
-    source = f"*The notebook itself, to run and change: `notebooks/{name}.ipynb`.*"
-    return "\n\n".join([first, source, *rest, ""]), pictures
+    hint = f"*The notebook itself, to run and change: `notebooks/{name}.ipynb`.*"
+    return "\n\n".join([first, hint, *rest, ""]), pictures
 
 
 def fenced(text: str, language: str) -> str:
@@ -60,7 +60,7 @@ def write(app: Any) -> None:
     out = Path(app.srcdir) / FOLDER
     files: dict[str, bytes] = {}
     for path in sorted((Path(app.srcdir).parent / FOLDER).glob("*.ipynb")):
-        text, pictures = page(path.stem, nbformat.read(path, as_version=4))
+        text, pictures = page(path.stem, json.loads(path.read_text(encoding="utf-8")))
         files[f"{path.stem}.md"] = text.encode()
         files |= pictures
     out.mkdir(exist_ok=True)
