@@ -328,6 +328,11 @@ def test_windows_cover_all_corrections_and_more_of_them_move_none(tmp_path):
                 inside.within(window)
             ]
         assert all(total[p] > 0.9 for p in places[:count])
+        # Each window learns from what lies well inside: nothing is left out.
+        learnt = np.zeros((150, 300), bool)
+        for window in spots.windows:
+            learnt[inner(window, GRID).intersect(GRID.window).within(GRID.window)] = True
+        assert all(learnt[p] for p in places[:count])
 
 
 def test_what_learning_changes_fades_with_the_distance():
