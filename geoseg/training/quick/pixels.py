@@ -24,8 +24,8 @@ SIDE = 112
 PIXELS = 2048
 """Labelled pixels that are drawn from each, with replacement."""
 STEPS, BATCH = 1000, 2048
-"""A few seconds on two cores. On inner folds of Landsat scenes a network that begins with 1000 steps
-had mIoU 0.63 and 0.40 instead of 0.59 and 0.38 with 300; see docs/benchmarks.md."""
+"""A few seconds on two cores. On inner folds of Landsat scenes a network that begins with so many
+steps had mIoU 0.63 and 0.40, with 300 of them 0.59 and 0.38; see docs/benchmarks.md."""
 LEAST = 1e-3
 """Deviation of a feature, of images whose bands are scaled to a deviation of 1."""
 RATE, WARMUP, DECAY = 3e-3, 0.1, 1e-2
