@@ -41,11 +41,27 @@ def quick(monkeypatch):
     monkeypatch.setattr(pixels, "BATCH", 512)
 
 
-def made(tiles, seed=0) -> PixelPath:
+class Fixed:
+    """Val tiles: some of `Tiles`, always the same."""
+
+    def __init__(self, count=0, *, turned=False):
+        self._count, self._turned = count, turned
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, number):
+        image, target = Tiles()[number, 7]
+        if self._turned:
+            target = torch.where(target == IGNORED, IGNORED, 1 - target)
+        return image, target
+
+
+def made(tiles, seed=0, val=None) -> PixelPath:
     torch.manual_seed(seed)
     path = PixelPath(3, 2, 16)
     criterion = loss.build(Loss(terms={"cross_entropy": 1.0}, class_weights="none"), names=NAMES)
-    pixels.fit(path, tiles, criterion, seed=seed)
+    pixels.fit(path, tiles, val or Fixed(), criterion, seed=seed)
     return path
 
 
@@ -70,3 +86,21 @@ def test_the_seed_alone_decides(quick):
 
 def test_without_labels_it_stays_new(quick):
     assert made(Tiles(labelled=False)).is_new
+
+
+def test_val_says_when_it_is_enough(quick, monkeypatch):
+    monkeypatch.setattr(pixels, "LOOK", 10)
+    last, same, first = (
+        made(Tiles(), val=val) for val in (Fixed(), Fixed(2), Fixed(2, turned=True))
+    )
+    image, target = Tiles()[0, 99]
+    known = target != IGNORED
+
+    def right(path) -> float:
+        return float((path(image[None])[0].argmax(0)[known] == target[known]).float().mean())
+
+    assert right(last) > 0.95
+    assert right(same) > 0.95
+    # Where val says the contrary of train, the least that was learnt is the best.
+    size = last.layers[-1].weight.abs().sum()
+    assert first.layers[-1].weight.abs().sum() < 0.9 * size

@@ -195,7 +195,7 @@ def make_task(
     began = time.monotonic()
     # What goes on has its weights yet to come; a search of the rate never goes on.
     if study.lr_find or not (folder / LAST).exists():
-        pixels.begin(network, train, study, counts, names)
+        pixels.begin(network, train, val, study, counts, names)
     spent = (time.monotonic() - began) / 60
     lesson: Objective = Supervised(criterion)
     if fit.adversarial:
