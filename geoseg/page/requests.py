@@ -48,13 +48,8 @@ class Drawing:
         number: Any = body.get("scene")
         if not _is_whole(number) or not 0 <= number < len(scenes):
             raise InputError(f"scene={shown(number)}: expected 0..{len(scenes) - 1}")
-<<<<<<< HEAD
-        kind, width = body.get("kind"), body.get("width")
-        code: Any = body.get("code")
-=======
         told: list[Any] = [body.get(name) for name in ("kind", "code", "width")]
         kind, code, width = told
->>>>>>> page
         if not isinstance(kind, str) or kind not in LAYER_OF:
             raise InputError(f"kind={shown(kind)}: expected one of {', '.join(LAYER_OF)}")
         legend = scenes[number].legend
