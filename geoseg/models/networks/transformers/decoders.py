@@ -42,7 +42,7 @@ DECODERS: dict[str, tuple[Callable[[list[int], int], nn.Module], int]] = {
 """Name → what builds the decoder, and its number of features, as published but for the probe's."""
 
 
-class OnPyramid(SegmentationModel):  # type: ignore[misc]  # SMP has no types
+class OnPyramid(SegmentationModel):
     """A decoder of SMP on the pyramid of a plain vision transformer."""
 
     def __init__(self, name: str, encoder: Pyramid, classes: int) -> None:
