@@ -282,7 +282,7 @@ def test_suggestions_and_tiles_for_qgis(reader, shared):
 def test_a_port_that_is_taken_and_packages_that_lack_are_said(monkeypatch, tmp_path, place):
     with serve._bound(0) as door:
         door.listen()
-        with pytest.raises(InputError, match=r"port=\d+: can't be had"):
+        with pytest.raises(InputError, match=r"port=\d+: cannot be opened"):
             serve._bound(door.getsockname()[1])
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     with pytest.raises(InputError, match=r"pip install 'geoseg\[page\]'"):
