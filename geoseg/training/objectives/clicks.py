@@ -72,7 +72,7 @@ class SimulatedPerson:
             sizes = np.array([_size(part) for part in parts], float)
             count = min(len(parts), int(random.integers(1, MOST + 1)) if first else 1)
             chosen = random.choice(len(parts), count, replace=False, p=sizes / sizes.sum())
-            made += [_place(parts[number], random) for number in chosen]
+            made += [_place(parts[int(number)], random) for number in chosen]
         if random.random() < CONFIRMED:
             rows, columns = np.nonzero((index == target) & (target != IGNORED))
             if len(rows):
