@@ -14,6 +14,7 @@ from geoseg.maps.landcover import MAPS_TAG, ClassMap
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note
 from geoseg.received import offline
+from geoseg.received.cube_slices import on_disk
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 
@@ -31,7 +32,10 @@ def scenes_of(found: ClassMap, dataset: Dataset | None = None) -> tuple[list[Sce
         bands = Bands(**values.get("settings", {}).get("bands", {}))
         done = [e for e in entries(values, record).values() if e.get("status") == DONE]
         paths = [path for entry in done for path in _followed(entry, record.parent)]
-        return find_scenes(paths, bands) if paths else [], []
+        files = list(dict.fromkeys(map(on_disk, paths)))
+        scenes = find_scenes(files, bands) if paths else []
+        # Of a cube each time is a scene; the maps may be of some of them.
+        return [scene for scene in scenes if {*scene.paths} & {*paths, *files}], []
     except (InputError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         return [], [f"no images in the pictures, as {record} leads to none ({error})"]
 
