@@ -6,9 +6,11 @@ import json
 import shutil
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.request import ProxyHandler, Request, build_opener
+
+from websockets.sync.client import connect
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -19,10 +21,8 @@ CHROMIUM = next(
 class Tab:
     """One page of the browser."""
 
-    def __init__(self, port: int, target: dict) -> None:
-        from websockets.sync.client import connect
-
-        self._socket = connect(target["webSocketDebuggerUrl"], max_size=None)
+    def __init__(self, socket) -> None:
+        self._socket = socket
         self._numbers = itertools.count(1)
         self.faults: list[str] = []
         """What its console says of errors."""
@@ -108,13 +108,15 @@ class Tab:
 
 
 class Browser:
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, stack: ExitStack) -> None:
+        self._port, self._stack = port, stack
 
     def tab(self) -> Tab:
         asked = Request(f"http://127.0.0.1:{self._port}/json/new?about:blank", method="PUT")
         with build_opener(ProxyHandler({})).open(asked, timeout=60) as answer:
-            return Tab(self._port, json.load(answer))
+            target = json.load(answer)
+        connection = connect(target["webSocketDebuggerUrl"], max_size=None)
+        return Tab(self._stack.enter_context(connection))
 
 
 @contextmanager
@@ -135,7 +137,8 @@ def browser(folder: Path):
             assert process.poll() is None, "the browser ended"
             assert time.monotonic() < end, "the browser did not begin"
             time.sleep(0.1)
-        yield Browser(int(note.read_text().split("\n")[0]))
+        with ExitStack() as stack:
+            yield Browser(int(note.read_text().split("\n")[0]), stack)
     finally:
         process.terminate()
         process.wait(60)
