@@ -23,10 +23,10 @@ demo: $(INSTALLED)  ## The whole way on made-up scenes: about 4 minutes on 2 cor
 	$(BIN)/python -m geoseg.train experiment=demo
 	$(BIN)/python -m geoseg.predict
 	$(BIN)/python -m geoseg.mosaic
-	$(BIN)/python -m geoseg.evaluate
+	$(BIN)/python -m geoseg.vectorize
+	$(BIN)/python -m geoseg.evaluate polygons=maps/demo/landcover.gpkg
 	$(BIN)/python -m geoseg.sample
 	$(BIN)/python -m geoseg.assess
-	$(BIN)/python -m geoseg.vectorize
 	@echo
 	@echo "map:      maps/demo/landcover.tif   (open it in QGIS: Layer > Add Layer > Add Raster Layer, or drag it in)"
 	@echo "polygons: maps/demo/landcover.gpkg  (open it in QGIS: it brings its style)"
