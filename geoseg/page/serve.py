@@ -72,7 +72,7 @@ def _bound(port: int) -> socket.socket:
     except OSError as error:
         door.close()
         raise InputError(
-            f"port={port}: cannot be opened ({error.strerror}); leave it out to take any that is free"
+            f"port={port}: cannot be opened ({error.strerror}); leave it out to take a free one"
         ) from None
     return door
 

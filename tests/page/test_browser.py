@@ -40,6 +40,7 @@ def server(place, tmp_path):
     yield process, found[0]
     process.kill()
     process.wait(60)
+    process.stdout.close()
 
 
 def test_clicks_in_a_browser(server, tmp_path):
