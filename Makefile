@@ -99,7 +99,7 @@ quality-quick: $(INSTALLED)  ## Two sets, one seed: under 4 minutes; fails if a 
 docs: $(INSTALLED)  ## The documentation site, docs/_build/index.html; a warning is an error
 	$(BIN)/python -m sphinx -W --keep-going -q -d docs/_build/.doctrees docs docs/_build
 
-notebooks: $(INSTALLED)  ## Run every notebook, and see that it still does what it says: about 10 minutes
+notebooks: $(INSTALLED)  ## Run every notebook, and see that it still does what it says
 	OMP_NUM_THREADS=1 GEOSEG_NOTEBOOKS=all $(BIN)/python -m pytest -q tests/test_notebooks.py
 
 qgis: $(INSTALLED)  ## The plugin for QGIS, dist/geoseg_tools.zip; its parameters are made from the dataclasses
