@@ -75,10 +75,10 @@ bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet 
 bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 minutes, 1 GB of disk
 	$(BIN)/python -m benchmarks.scale
 
-bench-bench-transfer: $(INSTALLED)  ## From published weights, other places: GEOSEG_REAL_DATA=<folder>; hours, goes on after a stop
+bench-transfer: $(INSTALLED)  ## From published weights, other places: GEOSEG_REAL_DATA=<folder>; hours, goes on after a stop
 	$(BIN)/python -m benchmarks.transfer
 
-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
+bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.seams
 
