@@ -104,6 +104,8 @@ def fit_network(
     books = None
     if ranks.first:
         books = RunRecorder(task.folder, fit, task.keep, task.pictures, console or Console())
+    if not history.minutes:
+        history.before = task.spent
     clock = Clock(history.minutes or task.spent, ranks)
 
     def save() -> None:

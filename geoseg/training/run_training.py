@@ -76,17 +76,17 @@ def run_training(builder: TaskBuilder, folder: Path) -> str:
         text = refit.second(fit, history, folder, partial(_train_again, builder, card, folder))
         # Below tables stands an empty line.
         said.append("\n" + text if "\n\n" in said[0] else text)
-    lines = [f"{history.finished(fit)}: {spent(history, task)}", *filter(None, said)]
+    lines = [f"{history.finished(fit)}: {spent(history)}", *filter(None, said)]
     lines += [f"note: {remark}" for remark in history.remarks()]
     return "\n".join([*lines, builder.product(folder)])
 
 
-def spent(history: History, task: Task) -> str:
+def spent(history: History) -> str:
     """How long a training took, and a step of it, validations included."""
     minutes = f"{history.minutes:.1f} minutes"
     if not history.step:
         return minutes
-    each = 60 * max(history.minutes - task.spent, 0) / history.step
+    each = 60 * (history.minutes - history.before) / history.step
     return (
         f"{minutes}, {each:.2f} s per step"
         if each >= 1

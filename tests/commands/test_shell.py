@@ -119,7 +119,7 @@ def completed(line, tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no bash")
 def test_bash_completes_commands_keys_and_choices(tmp_path):
     Path(tmp_path / "scenes").mkdir()
-    assert completed("geoseg tr", tmp_path) == ["train"]
+    assert completed("geoseg trai", tmp_path) == ["train"]
     assert completed("geoseg train fit.epo", tmp_path) == ["fit.epochs=", "fit.epoch_tiles="]
     assert completed("geoseg train model=un", tmp_path) == ["unet", "unetplusplus"]
     assert completed("geoseg train overwrite=", tmp_path) == ["true", "false"]

@@ -96,6 +96,7 @@ def kill_and_go_on(scenes: str, folder: Path) -> dict:
 
 def interrupt(scenes: str, folder: Path) -> dict:
     def work():
+        predict.is_of_tiles = lambda _: False  # there is no file
         TrainedNetwork.open = lambda *_, **__: network(1.0, Slow())
         sys.argv = ["predict", "checkpoint=x", f"scenes={scenes}", f"out={folder / 'stopped'}"]
         os.dup2(os.open(folder / "stderr", os.O_WRONLY | os.O_CREAT), 2)

@@ -48,6 +48,8 @@ class History:
     """Batches done."""
     minutes: float = 0.0
     """Time spent, stops not counted."""
+    before: float = 0.0
+    """What of it had gone before the first step."""
     best: float = -math.inf
     """Validation of the best epoch."""
     best_epoch: int = 0
