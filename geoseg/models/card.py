@@ -165,17 +165,10 @@ class ModelCard:
         """
         path = Path(path)
         expected = "expected weights written by geoseg.train (.safetensors)"
+        lacks = "safetensors, but without geoseg's model card"
+        file = TensorFile.open_with(path, KEY, lacks=lacks, expected=expected)
         try:
-            file = TensorFile.open(path)
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such file; {expected}") from None
-        except (OSError, ValueError):
-            raise InputError(f"{path}: not a safetensors file; {expected}") from None
-        if KEY not in file.metadata:
-            raise InputError(f"{path}: safetensors, but without geoseg's model card; {expected}")
-        try:
-            whole = file.size
+            whole, size = file.size, path.stat().st_size
         except ValueError:
             raise InputError(f"{path}: a damaged safetensors file; {expected}") from None
         if size != whole:

@@ -57,14 +57,7 @@ def read_card(path: str | Path) -> PointCard:
     if path.is_dir():
         path = path / NAME
     expected = f"expected {NAME} as geoseg.pointnet trains it"
-    try:
-        file = TensorFile.open(path)
-    except FileNotFoundError:
-        raise InputError(f"checkpoint {path}: no such file; {expected}") from None
-    except (OSError, ValueError):
-        raise InputError(f"checkpoint {path}: not a safetensors file; {expected}") from None
-    if KEY not in file.metadata:
-        raise InputError(f"checkpoint {path}: holds no network for points; {expected}")
+    file = TensorFile.open_with(path, KEY, lacks="holds no network for points", expected=expected)
     try:
         facts = json.loads(file.metadata[KEY])
         sees = {name: facts["sees"][name] for name in SEES}
@@ -72,10 +65,10 @@ def read_card(path: str | Path) -> PointCard:
         PointNetSettings(**sees)
         scores = dict(facts["scores"])
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"checkpoint {path}: a damaged card ({error!r}); {expected}") from None
+        raise InputError(f"{path}: a damaged card ({error!r}); {expected}") from None
     if features != list(FEATURES):
         raise InputError(
-            f"checkpoint {path}: trained on {features} of each point, this version of geoseg knows"
+            f"{path}: trained on {features} of each point, this version of geoseg knows"
             f" {list(FEATURES)}; train it anew"
         )
     return PointCard(legend, sees, scores, file.metadata.get(CHECKSUM, ""))

@@ -57,6 +57,23 @@ class TensorFile:
             metadata = {}
         return cls(path, metadata, header, 8 + length)
 
+    @classmethod
+    def open_with(cls, path: Path, key: str, *, lacks: str, expected: str) -> TensorFile:
+        """As `open`, of a file whose metadata have a card.
+
+        key: of the card. lacks: what is wrong with a file without it. expected: what should be there.
+        Raises: InputError.
+        """
+        try:
+            file = cls.open(path)
+        except FileNotFoundError:
+            raise InputError(f"{path}: no such file; {expected}") from None
+        except (OSError, ValueError):
+            raise InputError(f"{path}: not a safetensors file; {expected}") from None
+        if key not in file.metadata:
+            raise InputError(f"{path}: {lacks}; {expected}")
+        return file
+
     @property
     def size(self) -> int:
         """Bytes that the file must have. Raises: ValueError if the header is damaged."""

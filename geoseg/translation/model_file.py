@@ -75,18 +75,11 @@ def read_card(checkpoint: str | Path) -> TranslationCard:
     """The card of a file. Raises: InputError if it is none of a translation."""
     path = path_of(checkpoint)
     expected = f"expected {NAME} as geoseg.translate trains it"
-    try:
-        file = TensorFile.open(path)
-    except FileNotFoundError:
-        raise InputError(f"checkpoint {path}: no such file; {expected}") from None
-    except (OSError, ValueError):
-        raise InputError(f"checkpoint {path}: not a safetensors file; {expected}") from None
-    if KEY not in file.metadata:
-        raise InputError(f"checkpoint {path}: holds no translation; {expected}")
+    file = TensorFile.open_with(path, KEY, lacks="holds no translation", expected=expected)
     try:
         return TranslationCard.from_json(file.metadata[KEY], file.metadata.get(CHECKSUM, ""))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"checkpoint {path}: a damaged card ({error!r}); {expected}") from None
+        raise InputError(f"{path}: a damaged card ({error!r}); {expected}") from None
 
 
 def load(checkpoint: str | Path, card: TranslationCard) -> Generator:
