@@ -61,7 +61,7 @@ class TensorFile:
     def open_with(cls, path: Path, key: str, *, lacks: str, expected: str) -> TensorFile:
         """As `open`, of a file whose metadata have a card.
 
-        key: of the card. lacks: what is wrong with a file without it. expected: what should be there.
+        key: of the card. lacks: what a file without it is not. expected: what it should be.
         Raises: InputError.
         """
         try:
