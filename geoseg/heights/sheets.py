@@ -45,15 +45,8 @@ def sheets_of_clouds(clouds: Sequence[Cloud], settings: HeightSettings) -> list[
                 f"{cloud.path}: has another CRS than {first.path}; give scenes=… whose grids they"
                 " are to be brought to, or the clouds of one CRS at a time"
             )
-    names: dict[str, str] = {}
-    for cloud in clouds:
-        name = name_of(cloud.path)
-        if name in names:
-            faults.add(
-                f"{names[name]} and {cloud.path} are called {name} both, and so would their rasters"
-                " be; rename one"
-            )
-        names[name] = cloud.path
+    with faults.collect():
+        names_of(clouds)
     faults.raise_if_any()
     side = settings.resolution_m / first.unit
     grids = [snapped(cloud, side) for cloud in clouds]
@@ -85,6 +78,22 @@ def sheets_of_scenes(
         made.append(sheet)
     faults.raise_if_any()
     return made
+
+
+def names_of(clouds: Sequence[Cloud]) -> list[str]:
+    """Names of clouds. Raises: InputError if two have one."""
+    faults = Faults()
+    paths: dict[str, str] = {}
+    for cloud in clouds:
+        name = name_of(cloud.path)
+        if name in paths:
+            faults.add(
+                f"{paths[name]} and {cloud.path} are called {name} both, and so would their rasters"
+                " be; rename one"
+            )
+        paths[name] = cloud.path
+    faults.raise_if_any()
+    return list(paths)
 
 
 def name_of(path: str) -> str:

@@ -20,7 +20,14 @@ from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
-from geoseg.maps.mosaic_layers import join_layer, joinable, layer_path, side_paths, with_layers
+from geoseg.maps.mosaic_layers import (
+    drop_stale,
+    join_layer,
+    joinable,
+    layer_path,
+    side_paths,
+    with_layers,
+)
 from geoseg.maps.mosaic_note import begin, key, note, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
@@ -119,6 +126,8 @@ def _join(
     settings = {"maps": where, **place}
     if begin(out, settings, inputs, products=products, overwrite=overwrite):
         tally = _write(parts, grid, out, folder)
+        for gone in drop_stale(out, layers):
+            summary.note(f"{gone}: removed, it was of the mosaic before; name it in layers= again")
         _describe(summary, parts, grid, tally)
         _warn_missing(summary, folder, parts)
         summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")

@@ -19,6 +19,7 @@ from geoseg.maps.join import LayerJoin, Part
 from geoseg.maps.landcover import VERSION_TAG
 from geoseg.maps.layers import LAYERS, Layer, parse
 from geoseg.maps.mosaic_note import begin, key, note
+from geoseg.outputs.claims import read_claim
 from geoseg.outputs.lock import held
 
 
@@ -93,6 +94,22 @@ def join_layer(
         cog.unfinished(path).unlink(missing_ok=True)
         note(path)
     return path
+
+
+def drop_stale(out: Path, kept: Sequence[str]) -> list[Path]:
+    """Remove layers that were joined for an earlier mosaic of this name, but for those `kept`.
+
+    Files of that name that no call has joined stay. Returns: the rasters that are gone.
+    """
+    gone = []
+    for name in LAYERS:
+        path = layer_path(out, name)
+        claimed = read_claim(path.parent, command="mosaic", name=path.name) is not None
+        if name not in kept and claimed and path.exists():
+            for one in (path, *LAYERS[name].side_files(path)):
+                one.unlink(missing_ok=True)
+            gone.append(path)
+    return gone
 
 
 def _header(grid: Grid, layer: Layer, legend: Legend) -> bytes:

@@ -35,6 +35,7 @@ from geoseg.points.model_file import PointCard, load, read_card
 from geoseg.points.network import PointNet
 from geoseg.points.settings import PointNetSettings
 from geoseg.points.tiles import Tiles
+from geoseg.prediction.writer import no_number
 
 CLOUDS = "clouds"
 DONE = ".done"
@@ -143,7 +144,10 @@ def _make(
 def probabilities(
     network: PointNet, points: Gathered, classes: int, settings: PointNetSettings
 ) -> np.ndarray:
-    """Mean probabilities (N, K) float32 of the points, over all draws that they were in."""
+    """Mean probabilities (N, K) float32 of the points, over all draws that they were in.
+
+    Raises: InputError if the network gives no numbers.
+    """
     device = next(network.parameters()).device
     network.eval()
     total = np.zeros((len(points), classes), np.float32)
@@ -158,6 +162,8 @@ def probabilities(
             for (_, chosen), share in zip(batch, said.cpu().numpy(), strict=True):
                 np.add.at(total, chosen, share.T)
                 np.add.at(times, chosen, 1)
+    if not np.isfinite(total).all():
+        raise InputError(no_number(str(points.cloud.path)))
     return total / times[:, None]
 
 

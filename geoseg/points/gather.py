@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from geoseg.errors import Faults, InputError
+from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.heights.cloud import Cloud, Points, read
-from geoseg.heights.sheets import name_of, snapped
+from geoseg.heights.sheets import names_of, snapped
 from geoseg.points.settings import PointNetSettings
 
 FEATURES = ("height", "intensity", "number", "returns")
@@ -100,17 +100,8 @@ def grids_of(clouds: Sequence[Cloud], settings: PointNetSettings) -> dict[str, G
 
     Raises: InputError if two clouds have one name.
     """
-    faults = Faults()
-    paths: dict[str, str] = {}
-    grids: dict[str, Grid] = {}
-    for cloud in clouds:
-        name = name_of(cloud.path)
-        if name in paths:
-            faults.add(
-                f"{paths[name]} and {cloud.path} are called {name} both, and so would their maps"
-                " be; rename one"
-            )
-        paths[name] = cloud.path
-        grids[name] = snapped(cloud, settings.resolution_m / cloud.unit)
-    faults.raise_if_any()
-    return grids
+    side = settings.resolution_m
+    return {
+        name: snapped(cloud, side / cloud.unit)
+        for name, cloud in zip(names_of(clouds), clouds, strict=True)
+    }

@@ -151,6 +151,19 @@ def test_layers_are_made_once_and_anew_when_they_changed(layered, out):
     assert pixels(novelty).tolist() == [[1, 5, 3, 5, 5]]
 
 
+def test_layers_of_a_mosaic_that_is_made_anew_do_not_stay(layered, out):
+    mosaic(layered.folder, out, layers=["novelty", "confidence"])
+    mine = out.with_name("landcover_margin.tif")
+    mine.write_bytes(b"of somebody else")
+    layered.add("a", grid(0, 1, 1, 4), 2, np.array([[50, 60, 60, 60]], np.uint8))
+    said = str(mosaic(layered.folder, out, layers=["confidence"]))
+    assert not out.with_name("landcover_novelty.tif").exists()
+    assert not out.with_name("landcover_novelty.qml").exists()
+    assert "landcover_novelty.tif: removed" in said
+    assert out.with_name("landcover_confidence.tif").exists()
+    assert mine.exists()
+
+
 def test_layers_that_cannot_be_joined_are_named_before_the_work(layered, out):
     (layered.folder / "novelty" / "a.tif").unlink()
     with pytest.raises(InputError, match=r"a\.tif: has no novelty beside it.*predict\.layers"):

@@ -26,6 +26,7 @@ from geoseg.models.card import ModelCard
 from geoseg.models.networks.build import build
 from geoseg.models.settings import CLASSIFY, Model
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.prediction.tile_classes.classify import TileClassifier
 from geoseg.prediction.tile_classes.predict import is_of_tiles, predict_tiles
 from geoseg.samples.scenes import SceneSamples
 from geoseg.samples.scenes import classes_of as classes_of_targets
@@ -136,6 +137,15 @@ def test_a_grid_of_classes_is_predicted(run, tmp_path):
     path.write_bytes(path.read_bytes()[:500])
     mended = predict_tiles(run[0], str(tmp_path / "new.tif"), tmp_path / "out")
     assert list(mended.done) == ["new"]
+
+
+def test_a_network_without_numbers_gives_no_class(run, tmp_path, monkeypatch):
+    write(tmp_path / "new.tif", picture(checkers(2, 2)))
+    numbers = np.full((4, 2), np.nan, np.float32)
+    monkeypatch.setattr(TileClassifier, "_probabilities", lambda self, tiles: numbers[: len(tiles)])
+    report = predict_tiles(run[0], str(tmp_path / "new.tif"), tmp_path / "out")
+    assert "gives no number (NaN)" in report.refused["new"]
+    assert not (tmp_path / "out/tile_classes/new.tif").exists()
 
 
 def test_commands_of_pixels_refuse_it_in_a_sentence(run):

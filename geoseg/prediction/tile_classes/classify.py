@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device, choose, enough_memory
+from geoseg.prediction.writer import no_number
 from geoseg.scenes.bands import scale
 from geoseg.scenes.dated import AnyScene
 
@@ -81,6 +83,8 @@ class TileClassifier:
                 shown = valid.reshape(side, grid.width, side).mean(axis=(0, 2)) >= COVERED
                 if shown.any():
                     p = self._probabilities(tiles[shown])
+                    if not np.isfinite(p).all():
+                        raise InputError(no_number(f"{scene.name}, row {row} of its tiles"))
                     codes[row, shown] = np.array(self.card.legend.codes)[p.argmax(1)]
                     confidence[row, shown] = p.max(1)
         finally:
