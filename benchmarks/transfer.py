@@ -187,10 +187,9 @@ def judged(weights: Path, dataset: Path) -> dict[str, Any]:
     # What adaptation measured anew is part of the network: not the data set's scaling counts.
     made = replace(Dataset.load(dataset), statistics=card.statistics)
     names = card.legend.names
-    matrix = count(
-        device.place(network), DataLoader(ValTiles(made, "test"), 1), len(names),
-        device=device.torch, autocast=device.autocast,
-    )  # fmt: skip
+    batches = DataLoader(ValTiles(made, "test"), 1)
+    with device.autocast():
+        matrix = count(device.place(network), batches, len(names), device=device.torch)
     scores = Scores.of(matrix.cpu().numpy(), list(names))
     pairs = zip(names, scores.iou, strict=True)
     iou = {name: None if value is None else round(float(value), 4) for name, value in pairs}

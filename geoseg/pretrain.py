@@ -14,7 +14,7 @@ from geoseg.training.config import PretrainConfig
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import DISTIL, Loss, TrainingSettings
+from geoseg.training.settings import DISTIL, Loss, Pretext, TrainingSettings
 from geoseg.training.start import learn
 
 PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
@@ -51,8 +51,7 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
             ),
             devices=config.fit.devices,
             nodes=config.fit.nodes,
-            masking=config.mask,
-            distilling=config.distil if config.method == DISTIL else None,
+            pretext=Pretext(config.mask, config.distil if config.method == DISTIL else None),
         )  # fmt: skip
 
 

@@ -256,10 +256,9 @@ def _confusion(network: Any, dataset: Dataset, device: Any) -> np.ndarray:
     from geoseg.training.validation import count
 
     tiles = [tile for split in SPLITS for tile in dataset.tiles(split)]
-    matrix = count(
-        network.eval(), DataLoader(ValTiles(dataset, tiles=tiles), 4), len(dataset.legend),
-        device=device.torch, autocast=device.autocast,
-    )  # fmt: skip
+    batches = DataLoader(ValTiles(dataset, tiles=tiles), 4)
+    with device.autocast():
+        matrix = count(network.eval(), batches, len(dataset.legend), device=device.torch)
     return np.asarray(matrix.cpu().numpy())
 
 

@@ -203,10 +203,7 @@ def learn_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str) -
     def features(name: str, most: int) -> tuple[np.ndarray, np.ndarray]:
         samples = dataset.samples(name)
         samples = samples.take(_some(len(samples), most))
-        found, owner = sample_features(
-            module, dataset.folder, samples, view,
-            device=device, each_pixel=card.series.unit == "pixel",  # type: ignore[union-attr]
-        )  # fmt: skip
+        found, owner = sample_features(module, dataset.folder, samples, view, device=device)
         rows = _some(len(found), most)
         tile = samples.tile.astype(str)
         group = tile if len(set(tile)) > 1 else samples.group.astype(str)

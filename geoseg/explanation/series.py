@@ -65,9 +65,8 @@ class SeriesSubject:
         self.card = card
         self.device = choose(running.device, "32")
         self.network: nn.Module = self.device.place(network.load()).requires_grad_(False)
-        each = card.series.unit == "pixel"
         truth = dataset.legend.encode(samples.code.astype(np.uint8)).astype(np.int64)
-        feed = SeriesBatches(dataset.folder, samples, truth, view_of(card), each_pixel=each)
+        feed = SeriesBatches(dataset.folder, samples, truth, view_of(card))
         self.batches: list[tuple[Inputs, Tensor]] = [
             feed[draws] for draws in InOrder(len(feed), BATCH)
         ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from geoseg.models.card import ModelCard, SeriesCard
 from geoseg.models.networks.season import fill
 from geoseg.scenes.bands import BandStatistics
-from geoseg.scenes.stack import observed
+from geoseg.scenes.stack import MISSING, observed
 
 FAR = 3.0
 """Deviations from the mean up to which the shape of a parcel counts."""
@@ -28,9 +28,19 @@ class View:
 
     statistics: BandStatistics
     card: SeriesCard
+    until: float | None = None
+    """Only dates up to this day are there; None = all."""
+
+    @property
+    def each_pixel(self) -> bool:
+        """Whether the network sees each pixel by itself."""
+        return self.card.unit == "pixel"
 
     def inputs(self, values: np.ndarray, days: np.ndarray, shape: np.ndarray) -> Inputs:
         """Tensors of values (B, S, T, C) with MISSING, days (B, T) and shape features (B, 4)."""
+        if self.until is not None:
+            late = (days > self.until)[:, None, :, None]
+            values = np.where(late, MISSING[values.dtype.name], values).astype(values.dtype)
         seen = observed(values)
         values, seen, days = _front(values, seen, days)
         return self.regular(

@@ -160,7 +160,6 @@ class Classifier:
         """
         from geoseg.samples.predict import predict_samples
 
-        card = self._view.card
         for first in range(0, len(samples), AT_ONCE):
             found = predict_samples(
                 self._module,
@@ -168,7 +167,6 @@ class Classifier:
                 samples.take(np.arange(first, min(first + AT_ONCE, len(samples)))),
                 self._view,
                 device=self._device,
-                each_pixel=card.unit == "pixel",
                 scores=self.scores,
             )
             strange = ~np.isfinite(found).all(axis=1)

@@ -26,19 +26,14 @@ def predict_samples(
     view: View,
     *,
     device: Device,
-    each_pixel: bool = False,
-    until: float | None = None,
     scores: int = 0,
 ) -> np.ndarray:
     """Probabilities (N, K) float32 of samples whose pixels lie in a data set's folder.
 
+    Of a network that classifies pixels: the mean over a sample's pixels.
     scores: numbers that the network adds to its logits; they come after the probabilities.
-    each_pixel: of a network that classifies pixels: the mean over a sample's pixels.
-    until: only dates up to this day are there.
     """
-    feed = SeriesBatches(
-        folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel, until=until
-    )
+    feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view)
     loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
     parts = []
     network.eval()
@@ -62,13 +57,12 @@ def sample_features(
     view: View,
     *,
     device: Device,
-    each_pixel: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, d) float32 of samples, or of each of their pixels, and the sample (n,) of each.
 
     network: gives logits and features.
     """
-    feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view, each_pixel=each_pixel)
+    feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view)
     loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
     parts = []
     with torch.inference_mode(), device.autocast():

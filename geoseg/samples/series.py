@@ -28,7 +28,7 @@ MOST_PIXELS = 256
 class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
     """Batches of series, asked for by lists of draws.
 
-    A unit of drawing is a sample, or with each_pixel each of its pixels.
+    A unit of drawing is a sample, or each of its pixels for a network that sees them one by one.
     """
 
     def __init__(
@@ -38,15 +38,8 @@ class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
         targets: np.ndarray,
         view: View,
         vary: SeriesSamples | None = None,
-        *,
-        each_pixel: bool = False,
-        until: float | None = None,
     ) -> None:
-        """targets: (N,) class indices. vary: what is random; None = nothing, as in prediction.
-
-        until: only dates up to this day are there.
-        """
-        self._until = until
+        """targets: (N,) class indices. vary: what is random; None = nothing, as in prediction."""
         self._folder = folder
         self._samples = samples
         self._targets = targets.astype(np.int64)
@@ -54,7 +47,7 @@ class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
         self._vary = vary
         self._arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         counts = samples.pixels
-        if each_pixel:
+        if view.each_pixel:
             self.owner = np.repeat(np.arange(len(samples)), counts)
             starts = np.repeat(np.cumsum(counts) - counts, counts)
             self._first = samples.first[self.owner] + np.arange(len(self.owner)) - starts
@@ -76,9 +69,6 @@ class SeriesBatches(TorchDataset[tuple[Inputs, Tensor]]):
         owner = self.owner[numbers]
         rows = self._rows(numbers, random)
         values, days = self._gather(owner, rows)
-        if self._until is not None:
-            late = (days > self._until)[:, None, :, None]
-            values = np.where(late, MISSING[values.dtype.name], values).astype(values.dtype)
         if self._vary is not None:
             values, days = vary(values, days, self._vary, self._view.statistics, random)
         inputs = self._view.inputs(values, days, self._samples.shape[owner])

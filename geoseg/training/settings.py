@@ -445,3 +445,12 @@ class Distilling:
         if self.crops < 0:
             faults.add(f"distil.crops={self.crops}: must not be negative")
         faults.raise_if_any()
+
+
+@dataclass(frozen=True)
+class Pretext:
+    """The task by which an encoder learns without labels."""
+
+    masking: Masking
+    distilling: Distilling | None = None
+    """None = it learns by reconstruction."""

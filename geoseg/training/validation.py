@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -53,22 +52,21 @@ def count(
     classes: int,
     *,
     device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
     see: Callable[[Any], Sequence[Tensor]] = inputs,
     also: Callable[[Tensor, Tensor], None] | None = None,
 ) -> Tensor:
     """Confusion matrix (K, K) int64 of batches (given, target), rows labels, on the device.
 
-    network: in eval mode; from what `see` makes of the given to logits (B, K, …).
+    network: in eval mode; from what `see` makes of the given to logits (B, K, …). In which number
+    format it computes is the caller's, by an autocast around the call.
     also: is given the logits and the target of each batch too.
     """
     total = torch.zeros(classes, classes, dtype=torch.int64, device=device)
-    with autocast():
-        for given, target in batches:
-            logits, target = network(*(part.to(device) for part in see(given))), target.to(device)
-            total += confusion(logits, target)
-            if also is not None:
-                also(logits, target)
+    for given, target in batches:
+        logits, target = network(*(part.to(device) for part in see(given))), target.to(device)
+        total += confusion(logits, target)
+        if also is not None:
+            also(logits, target)
     return total
 
 
@@ -92,10 +90,8 @@ class SegmentationValidator:
                 )
             )
 
-        part = count(
-            network.eval(), batches, len(self._names), device=fabric.device,
-            autocast=fabric.autocast, also=add,
-        )  # fmt: skip
+        with fabric.autocast():
+            part = count(network.eval(), batches, len(self._names), device=fabric.device, also=add)
         ranks = Ranks.of(fabric)
         total = ranks.total(part)
         mean = float(ranks.total(loss) / total.sum().clamp(min=1))

@@ -1,5 +1,7 @@
 """Series as tensors: batches hold what the arrays hold; filling; what is random in training."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -16,9 +18,9 @@ from tests.made.samples import CARD, STATISTICS, made_samples
 VIEW = View(STATISTICS, CARD)
 
 
-def feed(tmp_path, vary=None, **options):
+def feed(tmp_path, vary=None, view=VIEW):
     folder, samples = made_samples(tmp_path)
-    return SeriesBatches(folder, samples, np.arange(len(samples)), VIEW, vary, **options)
+    return SeriesBatches(folder, samples, np.arange(len(samples)), view, vary)
 
 
 def test_a_batch_holds_the_pixels_of_its_samples(tmp_path):
@@ -55,7 +57,7 @@ def test_values_that_were_not_observed_are_0(tmp_path):
 
 def test_each_pixel_may_be_a_sample(tmp_path):
     _, samples = made_samples(tmp_path)
-    pixels = feed(tmp_path, each_pixel=True)
+    pixels = feed(tmp_path, view=View(STATISTICS, replace(CARD, unit="pixel")))
     assert len(pixels) == samples.pixels.sum()
     (values, _, _, _), target = pixels[[(i, 0) for i in range(len(pixels))]]
     assert values.shape[2] == 1
@@ -131,8 +133,6 @@ def test_filling_is_linear_between_observations_and_constant_beyond(seed, share)
 
 
 def test_a_regular_view_has_the_grid_whatever_the_dates(tmp_path):
-    from dataclasses import replace
-
     folder, samples = made_samples(tmp_path)
     view = View(STATISTICS, replace(CARD, fill="linear", step=16))
     batches = SeriesBatches(folder, samples, np.zeros(len(samples)), view)
@@ -164,8 +164,6 @@ def test_orders_are_whole_and_depend_on_the_epoch(size):
 
 def test_what_comes_later_is_not_seen_by_filling_either(tmp_path):
     """As if the later dates were not on disk."""
-    from dataclasses import replace
-
     folder, samples = made_samples(tmp_path / "whole")
     cut, _ = made_samples(tmp_path / "cut")
     day = 150
@@ -180,15 +178,14 @@ def test_what_comes_later_is_not_seen_by_filling_either(tmp_path):
         view = View(STATISTICS, replace(CARD, fill=filling))
         draws = [(i, 0) for i in range(len(samples))]
         targets = np.zeros(len(samples))
-        seen = SeriesBatches(folder, samples, targets, view, until=day)[draws][0]
+        early = replace(view, until=day)
+        seen = SeriesBatches(folder, samples, targets, early)[draws][0]
         told = SeriesBatches(cut, samples, targets, view)[draws][0]
         for a, b in zip(seen, told, strict=True):
             torch.testing.assert_close(a, b)
 
 
 def test_single_pixels_and_samples_without_outline_have_no_shape(tmp_path):
-    from dataclasses import replace
-
     folder, samples = made_samples(tmp_path)
     samples = replace(
         samples, shape=np.array([[2.0] * 4, [0.0] * 4, [3.0] * 4, [9.0] * 4, [1.0] * 4])

@@ -44,9 +44,8 @@ def test_every_network_learns_and_its_file_predicts(tmp_path, name, unit):
     assert (card.series.fill == "linear") == (name == "tempcnn")
     test = dataset.samples("test")
     probabilities = predict_samples(
-        network, dataset.folder, test, view_of(card), device=choose("cpu", "32"),
-        each_pixel=unit == "pixel",
-    )  # fmt: skip
+        network, dataset.folder, test, view_of(card), device=choose("cpu", "32")
+    )
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     right = probabilities.argmax(axis=1) == indices(test.code, LEGEND.codes)
     assert right.mean() > 0.7

@@ -27,7 +27,7 @@ from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run_training import TaskBuilder, run_training
 from geoseg.training.settings import TrainingSettings
-from geoseg.training.tasks.images import make_task, with_val
+from geoseg.training.tasks.images import TrainingData, make_task, with_val
 from geoseg.training.tasks.series import SCORES
 from geoseg.training.validation import count
 
@@ -40,13 +40,13 @@ CURVE_TILES = 16
 def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
     """Train into `folder`; as `run_training`."""
     session, card = ready(recipe.for_images(study, dataset), BATCH), card_of(dataset, study.model)
-    task = partial(make_task, session=session)
+    task, data = partial(make_task, session=session), TrainingData(dataset)
     return run_training(
         TaskBuilder(
             session=session,
             card=card,
-            task=partial(task, dataset),
-            again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
+            task=partial(task, data),
+            again=partial(task, TrainingData(with_val(dataset))) if dataset.tiles("val") else None,
             opening=partial(_opening, dataset, session),
             judged=partial(_judged, dataset, card, session),
         ),
@@ -79,9 +79,8 @@ def judge(
         values, valid, days = cube
         return values, valid if until is None else valid & (days <= until)[..., None, None], days
 
-    matrix = count(
-        network.eval(), batches, len(names), device=device.torch, autocast=device.autocast, see=seen
-    )
+    with device.autocast():
+        matrix = count(network.eval(), batches, len(names), device=device.torch, see=seen)
     return Scores.of(matrix.cpu().numpy(), names)
 
 

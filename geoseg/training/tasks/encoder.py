@@ -32,7 +32,7 @@ from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, loaders, run_training
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Distilling, Masking, TrainingSettings
+from geoseg.training.settings import Masking, Pretext, TrainingSettings
 from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH
 
 Sample = tuple[Tensor, Tensor]
@@ -87,16 +87,15 @@ def learn_encoder(
     folder: Path,
     study: TrainingSettings,
     *,
-    masking: Masking,
-    distilling: Distilling | None = None,
+    pretext: Pretext,
 ) -> str:
-    """Train into `folder`; as `run_training`. distilling: None = by reconstruction."""
+    """Train into `folder`; as `run_training`."""
     session = ready(study, CPU_BATCH, on_gpu=GPU_BATCH)
     return run_training(
         TaskBuilder(
             session=session,
             card=card_of_imagery(source, study.model),
-            task=partial(_task, source, session=session, masking=masking, distilling=distilling),
+            task=partial(_task, source, session=session, pretext=pretext),
             opening=partial(_opening, source, session),
             judged=_judged,
             keeper=_keeper,
@@ -110,13 +109,12 @@ def _task(
     source: Imagery,
     network: nn.Module,
     session: Session,
-    masking: Masking,
-    distilling: Distilling | None,
+    pretext: Pretext,
     *,
     folder: Path,
     keep: Keep,
 ) -> Task:
-    study, fit = session.study, session.study.fit
+    study, fit, masking = session.study, session.study.fit, pretext.masking
     train, val = DrawnTiles(source, study.augment, jitter=fit.jitter), StillTiles(source, masking)
     shuffle = Shuffle(len(train), least=fit.least, batch=fit.batch_size, seed=study.seed)
     learnt: dict[str, Any] = {
@@ -124,6 +122,7 @@ def _task(
         "lesson": Reconstruction(masking, session.ranks),
         "judge": ReconstructionJudge(),
     }
+    distilling = pretext.distilling
     if distilling is not None:
         learnt = {
             "network": Distilled(_encoder(network), len(source.bands), distilling.prototypes),

@@ -200,8 +200,7 @@ def of_samples(
 
 def _series_rows(dataset: SeriesDataset, train: Samples, card: ModelCard, seed: int) -> Rows:
     truth, classes = series.indices(train.code, dataset.legend.codes), len(dataset.legend)
-    view, each_pixel = view_of(card), dataset.unit == "pixel"
-    feed = SeriesBatches(dataset.folder, train, truth, view, each_pixel=each_pixel)
+    feed = SeriesBatches(dataset.folder, train, truth, view_of(card))
     truth = truth[feed.owner]
     counts = np.bincount(truth, minlength=classes)
     random, drawn = np.random.default_rng(seed), []
@@ -235,18 +234,15 @@ def _validation(dataset: Dataset | SeriesDataset, forest: Forest) -> Validation 
 
 def _probabilities(dataset: SeriesDataset, forest: Forest, samples: Samples) -> np.ndarray:
     """(N, K) float32."""
-    view, each_pixel = view_of(forest.card), dataset.unit == "pixel"
-    return predict.predict_samples(
-        forest.network, dataset.folder, samples, view, device=CPU, each_pixel=each_pixel
-    )
+    view = view_of(forest.card)
+    return predict.predict_samples(forest.network, dataset.folder, samples, view, device=CPU)
 
 
 def _of_tiles(network: Callable[..., torch.Tensor], tiles: ValTiles, classes: int) -> np.ndarray:
     """Confusion matrix (K, K) int64 of the labelled pixels of tiles."""
     batches = DataLoader(tiles, collate_fn=gather)
-    matrix = count(
-        network, batches, classes, device=CPU.torch, autocast=CPU.autocast, see=lambda one: (one,)
-    )
+    with CPU.autocast():
+        matrix = count(network, batches, classes, device=CPU.torch, see=lambda one: (one,))
     return matrix.numpy()
 
 

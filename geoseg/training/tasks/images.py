@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,17 @@ MOST = 4
 and costs nearly as much."""
 
 
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network for images learns from."""
+
+    dataset: Dataset
+    unlabelled: Sequence[Scene] = ()
+    """Scenes with the data set's bands to learn from as well."""
+    earlier: EarlierRun | None = None
+    """Whose classes are kept."""
+
+
 def learn(
     dataset: Dataset,
     folder: Path,
@@ -75,33 +86,25 @@ def learn(
     unlabelled: Sequence[Scene] = (),
     earlier: EarlierRun | None = None,
 ) -> str:
-    """Train into `folder`; as `run_training`.
-
-    unlabelled: scenes with the data set's bands to learn from as well.
-    earlier: whose classes are kept.
-    """
-    made = builder(dataset, study, unlabelled=unlabelled, earlier=earlier)
-    return run_training(made, folder)
+    """Train into `folder`; as `run_training`. The arguments as of `TrainingData`."""
+    return run_training(builder(TrainingData(dataset, unlabelled, earlier), study), folder)
 
 
-def builder(
-    dataset: Dataset,
-    study: TrainingSettings,
-    *,
-    unlabelled: Sequence[Scene] = (),
-    earlier: EarlierRun | None = None,
-) -> TaskBuilder:
-    """What a training on tiles of images has to know; the arguments as of `learn`."""
-    dataset = dataset if earlier is None else earlier.scaled(dataset)
+def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
+    """What a training on tiles of images has to know."""
+    dataset = data.dataset if data.earlier is None else data.earlier.scaled(data.dataset)
+    data = replace(data, dataset=dataset)
     times = fuller(dataset)
     session = ready(recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH)
-    task = partial(make_task, session=session, unlabelled=unlabelled, earlier=earlier)
+    task = partial(make_task, session=session)
     return TaskBuilder(
         session=session,
         card=replace(card_of(dataset, study.model), clicks=study.fit.clicks),
-        task=partial(task, dataset),
-        again=partial(task, with_val(dataset)) if dataset.tiles("val") else None,
-        opening=partial(_opening, dataset, session, unlabelled, earlier),
+        task=partial(task, data),
+        again=partial(task, replace(data, dataset=with_val(dataset)))
+        if dataset.tiles("val")
+        else None,
+        opening=partial(_opening, data, session),
         judged=partial(_judged, dataset, session),
     )
 
@@ -117,7 +120,7 @@ def fit_fold(
     """
     fold = dataset.with_splits(train=train, test=held_out)
     fold = filled(replace(fold, statistics=measure(fold, Summary())))
-    made = builder(fold, study)
+    made = builder(TrainingData(fold), study)
     network = train_for_fold(made.session, made.card, made.task)
     fit, device = made.session.study.fit, made.session.device
 
@@ -131,10 +134,8 @@ def fit_fold(
         return logits
 
     batches = DataLoader(ValTiles(fold, "test"), fit.batch_size, **loading(fit, device.torch))
-    with read_well():
-        matrix = count(
-            sound, batches, len(fold.legend), device=device.torch, autocast=device.autocast
-        )
+    with read_well(), device.autocast():
+        matrix = count(sound, batches, len(fold.legend), device=device.torch)
     return matrix.cpu().numpy()
 
 
@@ -161,19 +162,10 @@ def _advice(dataset: Dataset, session: Session, folder: Path) -> str:
 
 
 def make_task(
-    dataset: Dataset,
-    network: nn.Module,
-    session: Session,
-    *,
-    folder: Path,
-    keep: Keep,
-    unlabelled: Sequence[Scene] = (),
-    earlier: EarlierRun | None = None,
+    data: TrainingData, network: nn.Module, session: Session, *, folder: Path, keep: Keep
 ) -> Task:
-    """What is to be learnt from tiles, with dates or without.
-
-    The arguments are as of `learn` and of `Task`.
-    """
+    """What is to be learnt from tiles, with dates or without. folder, keep: as of `Task`."""
+    dataset, unlabelled, earlier = data.dataset, data.unlabelled, data.earlier
     study, ranks, fabric = session.study, session.ranks, session.fabric
     fit, augment, names = study.fit, study.augment, dataset.legend.names
     tiles = train_tiles(dataset, fit.train_share, study.seed)
@@ -266,14 +258,8 @@ def styles_of(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> S
     return read_styles(dataset, scenes, study.augment, tiles=tiles, side=side)
 
 
-def _opening(
-    dataset: Dataset,
-    session: Session,
-    unlabelled: Sequence[Scene],
-    earlier: EarlierRun | None,
-    network: nn.Module,
-    task: Task,
-) -> str:
+def _opening(data: TrainingData, session: Session, network: nn.Module, task: Task) -> str:
+    dataset, earlier = data.dataset, data.earlier
     size = sum(p.numel() for p in network.parameters()) / 1e6
     train: Any = task.train.dataset
     val: Any = task.val.dataset
@@ -286,7 +272,7 @@ def _opening(
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []
     remembered = earlier.said(dataset.legend.names) if earlier else []
-    told = [recipe.said(session.study), *remembered, *described(dataset, unlabelled)]
+    told = [recipe.said(session.study), *remembered, *described(dataset, data.unlabelled)]
     return "\n".join([*lines, *told])
 
 

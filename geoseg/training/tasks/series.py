@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -84,10 +84,7 @@ def fit_fold(
     learning = SeriesLearning(dataset, card, session)
     task = partial(learning.task, train, _none_of(train))
     network = train_for_fold(session, card, task)
-    return predict_samples(
-        network, dataset.folder, held_out, view_of(card), device=session.device,
-        each_pixel=dataset.unit == "pixel",
-    )  # fmt: skip
+    return predict_samples(network, dataset.folder, held_out, view_of(card), device=session.device)
 
 
 @dataclass(frozen=True)
@@ -130,8 +127,8 @@ class SeriesLearning:
 
     def _batches(self, samples: Samples, vary: SeriesSamples | None) -> SeriesBatches:
         dataset, view = self.dataset, view_of(self.card)
-        truth, each_pixel = indices(samples.code, dataset.legend.codes), dataset.unit == "pixel"
-        return SeriesBatches(dataset.folder, samples, truth, view, vary, each_pixel=each_pixel)
+        truth = indices(samples.code, dataset.legend.codes)
+        return SeriesBatches(dataset.folder, samples, truth, view, vary)
 
     def opening(self, train: Samples, val: Samples, network: nn.Module, _: Task) -> str:
         """As `TaskBuilder.opening`."""
@@ -173,10 +170,8 @@ def judge_splits(
 
         def judge(until: float | None = None, samples: Samples = samples,
                   truth: np.ndarray = truth) -> Scores:  # fmt: skip
-            probabilities = predict_samples(
-                network, dataset.folder, samples, view, device=device,
-                each_pixel=dataset.unit == "pixel", until=until,
-            )  # fmt: skip
+            seen = replace(view, until=until)
+            probabilities = predict_samples(network, dataset.folder, samples, seen, device=device)
             matrix = confusion(truth, probabilities.argmax(axis=1), len(legend))
             return Scores.of(matrix, legend.names)
 
