@@ -21,7 +21,7 @@ from affine import Affine
 
 from geoseg.assessment.sampling.count import Lattice, count
 from geoseg.assessment.sampling.draw import random_points
-from geoseg.assessment.sampling.population import Population
+from geoseg.assessment.sampling.population import Frame, Population
 from geoseg.assessment.sampling.settings import Sampling
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
@@ -95,7 +95,7 @@ def read(found: ClassMap) -> float:
 def sample(found: ClassMap) -> float:
     """Seconds to count its strata and to draw points from them."""
     begin = time.perf_counter()
-    with Population(found, Sampling()) as population:
+    with Population(Frame(found), Sampling()) as population:
         counts = count(population, Lattice.of(found.grid))
         each = POINTS // len(counts.strata)
         random_points(population, counts, dict.fromkeys(counts.strata, (each, 0)), seed=0)

@@ -23,8 +23,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from geoseg.commands.conf import CONF
-from geoseg.dataset.prepare import counter, prepare
+from geoseg.dataset.prepare import prepare
 from geoseg.dataset.split import SPLITS
+from geoseg.dataset.targets import counter
 from geoseg.dataset.tiles import Dataset, write_tiles
 from geoseg.demo.__main__ import demo
 from geoseg.evaluation.accuracy import Scores, confusion

@@ -86,8 +86,14 @@ def main(cfg: EvaluateConfig) -> None:
         truth,
         str(cfg.out),
         scenes=scenes,
-        showing=Showing(cfg.tolerance, cfg.pictures, tuple(notes), cfg.disagreements, outlines),
-        zones=Zones.open(cfg.zones, found.grid) if cfg.zones else None,
+        showing=Showing(
+            cfg.tolerance,
+            cfg.pictures,
+            tuple(notes),
+            cfg.disagreements,
+            outlines,
+            Zones.open(cfg.zones, found.grid) if cfg.zones else None,
+        ),
         overwrite=cfg.overwrite,
     )
     print(made)

@@ -16,7 +16,7 @@ from geoseg.parcels.parcels import read_parcels
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
 from geoseg.prediction.plan import PredictionReport
-from geoseg.prediction.series import predict_series, stacks_for
+from geoseg.prediction.series import SeriesImages, predict_series
 from geoseg.prediction.tile_classes.predict import (
     TileReport,
     check_settings,
@@ -172,24 +172,24 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         network.check_single("parcels and samples")
     if given["table"]:
         from geoseg.parcels.predict_table import predict_table
+        from geoseg.parcels.table import LongTable
 
+        table = LongTable(cfg.table, cfg.samples, cfg.series, cfg.bands)
         return predict_table(
-            network, cfg.table, cfg.out, samples=cfg.samples, series=cfg.series,
-            bands=cfg.bands, threshold=cfg.threshold, overwrite=cfg.overwrite,
-        )  # fmt: skip
-    stacks = stacks_for(network.card, cfg.series, cfg.bands)
+            network, table, cfg.out, threshold=cfg.threshold, overwrite=cfg.overwrite
+        )
+    images = SeriesImages.find(network.card, cfg.series, cfg.bands)
     if given["parcels"]:
         from geoseg.parcels.predict import predict_parcels
 
         parcels = read_parcels(Labels(path=cfg.parcels, name="parcel"), cfg.samples)
         return predict_parcels(
-            network, stacks, parcels, cfg.out, series=cfg.series, bands=cfg.bands,
-            samples=cfg.samples, threshold=cfg.threshold, overwrite=cfg.overwrite,
-        )  # fmt: skip
+            network, images, parcels, cfg.out, threshold=cfg.threshold, overwrite=cfg.overwrite
+        )
     tiling = cfg.tiling.over(network.card.tiling)
     return predict_series(
-        network, stacks, cfg.out, series=cfg.series, bands=cfg.bands, tiling=tiling,
-        engine=cfg.engine, overwrite=cfg.overwrite, stac=cfg.stac,
+        network, images, cfg.out, tiling=tiling, engine=cfg.engine,
+        overwrite=cfg.overwrite, stac=cfg.stac,
     )  # fmt: skip
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from geoseg.assessment.sampling.sample import Where, plan_sample, sample
+from geoseg.assessment.sampling.population import Frame, Where
+from geoseg.assessment.sampling.sample import plan_sample, sample
 from geoseg.assessment.sampling.settings import Cluster, Sampling
 from geoseg.commands.run import run
 from geoseg.errors import Faults, InputError
@@ -58,15 +59,14 @@ def main(cfg: SampleConfig) -> None:
         found = ClassMap.read(str(cfg.map), legend)
     faults.raise_if_any()
     assert found is not None
-    where = Where(cfg.maps, cfg.area, cfg.exclude)
+    frame = Frame(found, Where(cfg.maps, cfg.area, cfg.exclude))
     if cfg.plan:
-        print(plan_sample(found, cfg.sample, where=where, cluster=cfg.cluster))
+        print(plan_sample(frame, cfg.sample, cluster=cfg.cluster))
         return
     made = sample(
-        found,
+        frame,
         cfg.sample,
         str(cfg.out),
-        where=where,
         cluster=cfg.cluster,
         seed=cfg.seed,
         overwrite=cfg.overwrite,

@@ -56,10 +56,10 @@ def main(cfg: StressConfig) -> None:
         if cfg.against is not None:
             other = TrainedNetwork.open(cfg.against, cfg.predict)
     faults.raise_if_any()
-    assert network is not None
+    networks = [one for one in (network, other) if one is not None]
     made = stress(
-        network, str(dataset), str(out),
-        split=cfg.split, settings=cfg.stress, against=other, overwrite=cfg.overwrite,
+        networks, str(dataset), str(out),
+        split=cfg.split, settings=cfg.stress, overwrite=cfg.overwrite,
     )  # fmt: skip
     print(made)
 

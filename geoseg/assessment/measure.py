@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from geoseg.assessment.sampling.count import Lattice
-from geoseg.assessment.sampling.population import Population
+from geoseg.assessment.sampling.population import Frame, Population, Where
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.sampling.settings import Sampling
 from geoseg.errors import InputError
@@ -43,11 +42,8 @@ def reopened(sample: SampleFile) -> Population:
             f"{found.path}: is another map than when {sample.path} was drawn; put that one back (a"
             " new map of the same ground is assessed by map=<its file>)"
         )
-    where: dict[str, Any] = sample.about["where"]
     sampling = Sampling(**sample.about["sample"])
-    return Population(
-        found, sampling, maps=where["maps"], area=where["area"], exclude=where["exclude"]
-    )
+    return Population(Frame(found, Where(**sample.about["where"])), sampling)
 
 
 def measure(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from geoseg.calibration.fit import Pixels
@@ -78,8 +79,8 @@ def _parts(home: Window, side: int) -> list[Window]:
 class _Shares:
     """Keeps the blended probabilities of final rows as they are."""
 
-    def __init__(self, planes: int) -> None:
-        self.planes = planes
+    def __init__(self, planes: int, device: torch.device) -> None:
+        self.planes, self.device = planes, device
 
     def __call__(self, sums: Tensor) -> Made:
         shares = sums.clone()
@@ -189,7 +190,8 @@ def _of_block(
         shares = rows.layers[SHARES].cpu().numpy()[:, mine].T
         found.append((shares, labels[part][mine]))
 
-    worker.blend(panels, backend=TORCH, make=_Shares(planes), emit=emit, seconds=defaultdict(float))
+    make = _Shares(planes, worker.device.torch)
+    worker.blend(panels, backend=TORCH, make=make, emit=emit, seconds=defaultdict(float))
     if not found:
         return np.zeros((0, planes), np.float32), np.zeros(0, np.uint8)
     shares, truth = (np.concatenate(column) for column in zip(*found, strict=True))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from geoseg.crossvalidation.draw import Folding
-from geoseg.dataset.prepare import counter
 from geoseg.dataset.split import Split, block_side, buffer_px, cells_in, leakage_m
+from geoseg.dataset.targets import counter
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window

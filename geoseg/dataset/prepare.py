@@ -5,7 +5,6 @@ Scenes are images or dated; for a command only the settings differ.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.dataset import retile as blocks
-from geoseg.dataset.split import SPLITS, Region, Split, check_used, leakage_m
+from geoseg.dataset.report import summarize, warn_unused
+from geoseg.dataset.split import SPLITS, Region, Split, check_used
+from geoseg.dataset.targets import burn, counter, labels_of, made_of, strips
 from geoseg.dataset.tiles import (
     DESCRIPTION,
     FILES,
@@ -26,82 +27,27 @@ from geoseg.dataset.tiles import (
     write_tiles,
 )
 from geoseg.errors import Faults, InputError
-from geoseg.geo import raster
-from geoseg.geo.grid import Grid, Window
-from geoseg.geo.legend import UNLABELLED, Legend
-from geoseg.geo.raster import Raster, all_bands, any_band
+from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
-from geoseg.labels.source import LabelSource
-from geoseg.maps import landcover
-from geoseg.outputs.claims import claim, fingerprint
+from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range
-from geoseg.scenes.dated import MEMORY, AnyScene, DatedReader, DatedScene
-from geoseg.scenes.inspection import Inspection
+from geoseg.scenes.dated import AnyScene, DatedReader
 from geoseg.scenes.measure_units import remedy
-from geoseg.scenes.scene import Scene, SceneReader, said_of_changes
+from geoseg.scenes.scene import Scene, SceneReader
 from geoseg.scenes.stack import observed
 
-STRIP = 1024
-"""Rows that are burnt at a time; a multiple of the blocks of the written file."""
-SLIVER = 8
-"""Pixels; tiles narrower than this are named."""
 MEASURED_TILES = 4000
 """Tiles measured for the statistics at most, drawn evenly: more change no digit that counts."""
 MEASURED_SERIES = 400
 """The same for dated scenes, whose tiles hold all dates."""
 NOTHING = BandStatistics((), (), (), (), (), ())
 """Statistics that are still to be measured."""
-
-
-def burn(
-    planned: Dataset,
-    labels: Labels,
-    summary: Summary,
-    *,
-    command: str,
-    products: tuple[str, ...],
-    overwrite: bool = False,
-    corrections: str | None = None,
-) -> bool:
-    """Claim the folder of a planned data set for a command, and burn the targets in it.
-
-    Scenes whose target is there are not burnt again. corrections: file of what was drawn over a
-    map, to be burnt over the labels.
-    Returns: whether there is more to do; no, if the data set is whole.
-    Raises: InputError for labels that miss all scenes, unknown values, another data set there …
-    """
-    folder, scenes, legend = planned.folder, planned.scenes, planned.legend
-    grids = {scene.name: scene.grid for scene in scenes}
-    with open_labels(labels, legend, scenes=grids, corrections=corrections) as source:
-        inputs = [fingerprint(path) for path in sorted({p for s in scenes for p in s.paths})]
-        inputs += [fingerprint(path) for path in source.paths]
-        claimed = planned.settings | {"legend": legend.to_dict(), "inputs": inputs}
-        claim(folder, claimed, command=command, products=products, overwrite=overwrite)
-        if is_made(folder, summary):
-            return False
-        looks = []
-        for scene in scenes:
-            look = Inspection.of(scene, scenes)
-            path = planned.target(scene.name)
-            if _is_burnt(path, scene):
-                for _ in _valid(scene, look):
-                    pass
-            else:
-                _write_target(scene, source, legend, path, look=look)
-            landcover.complete(path, legend)
-            looks.append(look)
-        summary.notes(source.notes)
-        for look in looks:
-            for text in look.said(looks):
-                summary.warn(text)
-        images = [scene for scene in scenes if isinstance(scene, Scene)]
-        summary.notes(said_of_changes(images, "most scenes"))
-    return True
 
 
 def is_made(folder: Path, summary: Summary) -> bool:
@@ -125,18 +71,6 @@ def is_made(folder: Path, summary: Summary) -> bool:
     return False
 
 
-def _is_burnt(path: Path, scene: AnyScene) -> bool:
-    """Whether an earlier call has burnt the target of a scene."""
-    if not path.exists():
-        return False
-    try:
-        grid = raster.info(path).grid
-        raster.check_whole(path)
-    except (InputError, *raster.READ_ERRORS):  # emptied or cut short since
-        return False
-    return grid is not None and grid.coincides(scene.grid)
-
-
 def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> None:
     """Cut tiles and measure bands, now that the targets are burnt, and save the data set.
 
@@ -156,8 +90,8 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     write_tiles(folder, tiles, scenes, planned.legend)
     made = filled(replace(planned, statistics=measure(planned, summary)))
     made.save()
-    _summarize(made, tiles, empty, summary)
-    _warn_unused(made, tiles, regions, summary)
+    summarize(made, tiles, empty, summary)
+    warn_unused(made, tiles, regions, summary)
     summary.note(f"data set: {folder} (look at {folder / 'tiles.gpkg'} and targets/ in QGIS)")
 
 
@@ -166,64 +100,6 @@ def filled(made: Dataset) -> Dataset:
     means = made.statistics.mean
     scenes = [scene.filled(means) for scene in made.scenes]
     return replace(made, scenes=tuple(scenes))
-
-
-def _write_target(
-    scene: AnyScene, source: LabelSource, legend: Legend, path: Path, *, look: Inspection
-) -> None:
-    """Burn the labels of one scene: codes, 255 where unlabelled, 0 where the scene has no data."""
-    grid = scene.grid
-    options = {"dtype": "uint8", "nodata": 0, "colors": legend.colors()}
-    with raster.create(path, grid, **options) as writer:  # type: ignore[arg-type]
-        for window, valid in _valid(scene, look):
-            target = source.burn(grid, window, scene=scene.name)
-            target[~valid] = 0
-            writer.write(target, window)
-
-
-def _valid(scene: AnyScene, look: Inspection) -> Iterator[tuple[Window, np.ndarray]]:
-    """Windows that partition a scene, and where it is valid; it is inspected on the way."""
-    with scene.open() as reader:
-        for window in _windows(scene):
-            if isinstance(reader, DatedReader):
-                image, valid = reader.read(window)
-                look.add_dates(image)
-            else:
-                image, holds = reader.read_each(window)
-                look.add(image, holds, window)
-                valid = (any_band if reader.scene.partial else all_bands)(holds)
-            yield window, valid
-
-
-def _windows(scene: AnyScene) -> Iterator[Window]:
-    """Windows that partition a scene, small enough to hold."""
-    if isinstance(scene, DatedScene):
-        return scene.stack.windows(MEMORY)
-    return strips(scene.grid)
-
-
-def strips(grid: Grid) -> Iterator[Window]:
-    """Windows of whole blocks, small enough to hold at any width of the grid."""
-    for top in range(0, grid.height, STRIP):
-        for left in range(0, grid.width, 4 * STRIP):
-            yield Window(
-                top, left, min(STRIP, grid.height - top), min(4 * STRIP, grid.width - left)
-            )
-
-
-def counter(made: Dataset) -> Callable[[str, Window], np.ndarray]:
-    """A function (scene, window) → labelled pixels per class (K,), with few files open."""
-    opened: dict[str, Raster] = {}
-
-    def count(scene: str, window: Window) -> np.ndarray:
-        if scene not in opened:
-            for other in list(opened):
-                opened.pop(other).close()
-            opened[scene] = Raster(made.target(scene))
-        codes, _ = opened[scene].read(window)
-        return np.bincount(codes.ravel(), minlength=256)[made.legend.codes]
-
-    return count
 
 
 def _tiles(made: Dataset, regions: list[Region]) -> tuple[list[Tile], dict[str, int]]:
@@ -291,37 +167,6 @@ def check_classes(legend: Legend, counts: npt.ArrayLike, labels: Labels) -> None
         f"{labels.path}: all that is labelled is {found[0]}, and nothing of {others}: there is"
         f" nothing to tell it from; {remedy}, or give labels of other classes"
     )
-
-
-def _warn_unused(made: Dataset, tiles: list[Tile], regions: list[Region], summary: Summary) -> None:
-    """Name scenes of which nothing is in a split, or that are narrower than a tile."""
-    used = {tile.scene for tile in tiles}
-    named = {region.scene for region in regions}
-    unnamed = [scene for scene in made.scenes if scene.name not in named]
-    unlabelled = [scene for scene in made.scenes if scene.name in named - used]
-    for why, scenes in (
-        ("no split names them, so they are not used", unnamed),
-        ("nothing labelled of them is in a split", unlabelled),
-    ):
-        if scenes:
-            summary.warn(f"scenes {_few([scene.name for scene in scenes])}: {why}")
-    size = made.tiling.size
-    narrow = [s for s in made.scenes if min(s.grid.height, s.grid.width) < size]
-    if narrow:
-        summary.note(
-            f"scenes {_few([s.name for s in narrow])}: narrower than a tile of {size} pixels, so"
-            " their tiles are smaller; a smaller tiling.size fits them"
-        )
-    slivers = [t for t in tiles if min(t.window.height, t.window.width) < SLIVER]
-    if slivers:
-        summary.note(
-            f"{len(slivers)} of {len(tiles)} tiles are slivers narrower than {SLIVER} pixels, of"
-            f" scenes {_few(sorted({t.scene for t in slivers}))}"
-        )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def measure(made: Dataset, summary: Summary) -> BandStatistics:
@@ -392,112 +237,6 @@ def _check_measured(made: Dataset, measures: list[Measure]) -> None:
         )
 
 
-def _summarize(made: Dataset, tiles: list[Tile], empty: dict[str, int], summary: Summary) -> None:
-    """Tables of scenes, splits, classes and bands; what a person must know before training."""
-    _scene_table(made, summary)
-    counts = {
-        name: np.array([t.counts for t in tiles if t.split == name]).sum(axis=0)
-        for name in SPLITS
-        if any(t.split == name for t in tiles)
-    }
-    present = {name: [t for t in tiles if t.split == name] for name in counts}
-    rows = [
-        [
-            name,
-            len(present[name]),
-            empty[name],
-            sum(t.window.area for t in present[name]),
-            f"{counts[name].sum() / sum(t.window.area for t in present[name]):.1%}",
-        ]
-        for name in counts
-    ]
-    header = ["split", "tiles", "left out (no labelled pixel)", "pixels", "labelled"]
-    summary.table("Splits", header, rows)
-    rows = [
-        [c.code, c.name, *(f"{n[i] / max(1, n.sum()):.2%}" for n in counts.values())]
-        for i, c in enumerate(made.legend.classes)
-    ]
-    summary.table("Share of the labelled pixels", ["code", "class", *counts], rows)
-    s = made.statistics
-    columns = zip(made.bands, s.mean, s.std, s.p2, s.p98, strict=True)
-    summary.table(
-        "Bands over the train tiles",
-        ["band", "mean", "std", "2 %", "98 %"],
-        [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns],
-    )
-    _warn(made, counts, present, summary)
-
-
-def _scene_table(made: Dataset, summary: Summary) -> None:
-    rows = []
-    for scene in made.scenes:
-        histogram = np.zeros(256, np.int64)
-        with Raster(made.target(scene.name)) as target:
-            for window in strips(scene.grid):
-                histogram += np.bincount(target.read(window)[0].ravel(), minlength=256)
-        area = max(1, scene.grid.window.area)
-        rows.append(
-            [
-                scene.name,
-                f"{scene.grid.width} × {scene.grid.height}",
-                f"{scene.grid.pixel_size_m:.3g} m",
-                _described(scene),
-                f"{histogram[0] / area:.1%}",
-                f"{histogram[UNLABELLED] / area:.1%}",
-            ]
-        )
-        if histogram[0] == area:
-            summary.warn(f"{scene.name}: no valid pixel at all")
-        elif not histogram[made.legend.codes].sum():
-            summary.warn(f"{scene.name}: no labelled pixel")
-    summary.table(
-        "Scenes", ["scene", "width × height", "pixel", "bands", "nodata", "unlabelled"], rows
-    )
-
-
-def _described(scene: AnyScene) -> str:
-    """How many bands, and dates, of what type."""
-    dates = f" × {len(scene.dates)} dates" if scene.dates else ""
-    return f"{len(scene.bands_of_a_date)}{dates} {scene.dtype}"
-
-
-def _warn(
-    made: Dataset,
-    counts: dict[str, np.ndarray],
-    present: dict[str, list[Tile]],
-    summary: Summary,
-) -> None:
-    warn_absent(made.legend, counts, summary)
-    sizes = {scene.name: scene.grid.pixel_size_m for scene in made.scenes}
-    if max(sizes.values()) > 1.2 * min(sizes.values()):
-        summary.warn(
-            f"pixel sizes differ: {min(sizes.values()):.3g} to {max(sizes.values()):.3g} m"
-        )
-    grids = {scene.name: scene.grid for scene in made.scenes}
-    windows = {name: [(grids[t.scene], t.window) for t in ts] for name, ts in present.items()}
-    for a, b in (("train", "test"), ("train", "val"), ("val", "test")):
-        distance = leakage_m(windows, a, b)
-        if distance is None:
-            continue
-        summary.note(f"leakage: {a} and {b} pixels are at least {distance:,.0f} m apart")
-        if distance == 0:
-            summary.warn(f"{a} and {b} touch or overlap: the scores of {b} will flatter")
-
-
-def warn_absent(legend: Legend, counts: dict[str, np.ndarray], summary: Summary) -> None:
-    """Say which classes lack from which splits. counts: split → amount of each class (K,)."""
-    total = np.sum(list(counts.values()), axis=0)
-    for place, name in enumerate(legend.names):
-        if not total[place]:
-            summary.warn(f"class {name} of the legend never occurs")
-        elif not counts["train"][place]:
-            summary.warn(f"class {name} never occurs in the train split: it can't be learnt")
-        else:
-            absent = [split for split, n in counts.items() if not n[place]]
-            if absent:
-                summary.warn(f"class {name} never occurs in {' and '.join(absent)}")
-
-
 @alone("prepare", "dataset")
 def prepare(
     scenes: tuple[Scene, ...],
@@ -535,17 +274,19 @@ def prepare(
     summary = Summary()
     split.check_names(scene.name for scene in scenes)
     with clearing(planned.folder, (DESCRIPTION,)):
-        if burn(
-            planned, labels, summary, command="prepare", products=PRODUCTS, overwrite=overwrite,
-            corrections=corrections,
-        ):  # fmt: skip
-            if retile:
-                scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
-                summary.notes(said)
-            else:
-                blocks.remove_copies(planned.folder, scenes)
-            slow = blocks.complaint(scenes, tiling.size)
-            if slow:
-                summary.note(slow)
-            finish(replace(planned, scenes=scenes), labels, split, summary)
+        with labels_of(planned, labels, corrections) as source:
+            made = made_of(planned, source)
+            claim(planned.folder, made, command="prepare", products=PRODUCTS, overwrite=overwrite)
+            if is_made(planned.folder, summary):
+                return summary
+            burn(planned, source, summary)
+        if retile:
+            scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
+            summary.notes(said)
+        else:
+            blocks.remove_copies(planned.folder, scenes)
+        slow = blocks.complaint(scenes, tiling.size)
+        if slow:
+            summary.note(slow)
+        finish(replace(planned, scenes=scenes), labels, split, summary)
     return summary

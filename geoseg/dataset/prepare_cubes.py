@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.dataset.audit import AUDIT, Audit, TileAudit
-from geoseg.dataset.prepare import NOTHING, burn, finish
+from geoseg.dataset.prepare import NOTHING, finish, is_made
 from geoseg.dataset.sample_split import SampleSplit
 from geoseg.dataset.split import Split
+from geoseg.dataset.targets import burn, labels_of, made_of
 from geoseg.dataset.tiles import DESCRIPTION, MAP, PRODUCTS, Dataset, pixel_size
 from geoseg.errors import Faults
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
+from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
@@ -97,12 +99,14 @@ def prepare_map(
     planned = plan(stacks, legend, folder, settings=settings, labels=labels)
     with clearing(folder, (DESCRIPTION,)):
         split.check_names(scene.name for scene in planned.scenes)
-        if burn(
-            planned, labels, summary, command="prepare_series", products=products,
-            overwrite=overwrite,
-        ):  # fmt: skip
-            audit(stacks, folder, summary)
-            finish(planned, labels, split, summary)
+        with labels_of(planned, labels) as source:
+            made = made_of(planned, source)
+            claim(folder, made, command="prepare_series", products=products, overwrite=overwrite)
+            if is_made(folder, summary):
+                return summary
+            burn(planned, source, summary)
+        audit(stacks, folder, summary)
+        finish(planned, labels, split, summary)
     return summary
 
 

@@ -60,6 +60,8 @@ class Showing:
     """Places that disagreements.gpkg lists, the largest."""
     outlines: Outlines | None = None
     """Polygons of the map that the report draws over the images."""
+    zones: Zones | None = None
+    """By which scores are told too."""
 
 
 @dataclass(frozen=True)
@@ -110,17 +112,16 @@ def evaluate(
     *,
     scenes: Sequence[Scene] = (),
     showing: Showing | None = None,
-    zones: Zones | None = None,
     overwrite: bool = False,
 ) -> Evaluation:
     """Compare a map with the truth and write scores, report and map of errors to a folder.
 
-    scenes: images for the pictures. zones: by which scores are told too. Pixels without map, label
-    or class are never counted.
+    scenes: images for the pictures. Pixels without map, label or class are never counted.
     Raises: InputError if nothing can be compared, a file is damaged, or `out` was made with other
     settings.
     """
     out, showing = Path(out), showing or Showing()
+    zones = showing.zones
     settings = {"map": found.path, **truth.settings, "tolerance": showing.tolerance}
     if zones is not None:
         settings["zones"] = zones.settings

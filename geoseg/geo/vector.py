@@ -74,18 +74,16 @@ class Layer:
         where: str | None = None,
         columns: tuple[str, ...] = (),
         prefix: str = "labels.",
-        keep: int = KEEP,
         encoding: str | None = None,
     ) -> None:
         """Open a layer; `columns` are the attributes that `scan` and `read` return.
 
         where: OGR SQL condition. prefix: how the names of the settings begin in messages.
-        keep: bytes of geometry that may be kept. encoding: of the attributes; None = as the file
-        says.
+        encoding: of the attributes; None = as the file says.
         Raises: InputError if file, layer or attribute is missing, or the layer has no CRS.
         """
         self.path = str(path)
-        self._where, self._keep, self.encoding = where, keep, encoding
+        self._where, self.encoding = where, encoding
         self._parquet: geoparquet.GeoParquet | None = None
         _check_encoding(encoding)
         if self.path.lower().endswith(geoparquet.SUFFIXES):
@@ -152,8 +150,11 @@ class Layer:
             )
         return _offer(column, self.fields)
 
-    def scan(self) -> Iterator[Features]:
-        """All features in one pass, chunk by chunk; keeps them if the layer has no index."""
+    def scan(self, *, keep: int = KEEP) -> Iterator[Features]:
+        """All features in one pass, chunk by chunk; keeps them if the layer has no index.
+
+        keep: bytes of geometry that may be kept.
+        """
         if self._parquet is not None:
             geometries, columns = self._parquet.read(list(self._columns.values()))
             named = {name: columns[own] for name, own in self._columns.items()}
@@ -167,7 +168,7 @@ class Layer:
         while True:
             features, bytes_ = self._read(skip_features=start, max_features=CHUNK)
             self._size += bytes_
-            if not self.indexed and self._size <= self._keep:
+            if not self.indexed and self._size <= keep:
                 kept.append(features)
             else:
                 kept.clear()

@@ -53,7 +53,7 @@ class VectorLabels:
     ) -> None:
         """Open and check a vector file in one pass.
 
-        pages: memory shared with other files. keep: see Layer.
+        pages: memory shared with other files. keep: see Layer.scan.
         Raises: InputError with all faults of the file.
         """
         self._meaning = meaning
@@ -64,7 +64,6 @@ class VectorLabels:
             where=where,
             columns=tuple(columns),
             prefix=meaning.prefix,
-            keep=keep,
             encoding=meaning.encoding,
         )
         self.path, self.crs = self._layer.path, self._layer.crs
@@ -74,13 +73,13 @@ class VectorLabels:
         self._areas = np.empty(0, np.float32)
         self._widest = 0.0
         self._pages = Pages() if pages is None else pages
-        self._check()
+        self._check(keep)
 
-    def _check(self) -> None:
+    def _check(self, keep: int) -> None:
         seen: Counter[str] = Counter()
         unknown: Counts = Counter()
         boxes, areas = [], []
-        for features in self._layer.scan():
+        for features in self._layer.scan(keep=keep):
             geometries = features.geometries
             kinds = shapely.get_type_id(geometries)
             empty = ~finite(geometries) | shapely.is_empty(geometries)

@@ -36,7 +36,6 @@ def collect(
     folder: Path,
     *,
     series: Series,
-    samples: SampleSettings,
     card: SeriesCard | None = None,
 ) -> Collected:
     """Find the pixels of all parcels, write the arrays of each tile, and say what was found.
@@ -55,7 +54,7 @@ def collect(
     parts, rows = [], []
     for number, stack in enumerate(stacks):
         chosen = np.flatnonzero(tile == number)
-        job = _Tile(stack, parcels.take(chosen), codes[chosen], samples)
+        job = _Tile(stack, parcels.take(chosen), codes[chosen], parcels.samples)
         found, used = job.collect(folder, when, dtype, audit)
         parts.append(found)
         rows.append(chosen[used])

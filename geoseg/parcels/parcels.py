@@ -55,6 +55,8 @@ class Parcels:
     notes: list[str] = field(default_factory=list)
     numbered: bool = False
     """Whether the ids are the file's own numbers of its features."""
+    samples: SampleSettings = field(default_factory=SampleSettings)
+    """What their attributes were taken for, and which of their pixels count."""
 
     def __len__(self) -> int:
         return len(self.id)
@@ -95,7 +97,8 @@ def read_parcels(
             table, crs, notes = by(path, _Roles(labels, samples, column))
             read.append(_parcels(path, table, crs, notes))
     faults.raise_if_any()
-    return _one(read if len(read) == 1 else [_of_file(parcels) for parcels in read])
+    whole = _one(read if len(read) == 1 else [_of_file(parcels) for parcels in read])
+    return replace(whole, samples=samples)
 
 
 def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarray, list[str]]:
@@ -169,8 +172,8 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
         "encoding": labels.encoding,
     }
     chosen = roles.of(Layer(path, **options).fields)
-    layer = Layer(path, **options, columns=tuple(chosen.values()), keep=0)
-    features = Features.joined(list(layer.scan()))
+    layer = Layer(path, **options, columns=tuple(chosen.values()))
+    features = Features.joined(list(layer.scan(keep=0)))
     table = {
         role: features.columns[name] if role in ("start", "end") else _objects(features, name)
         for role, name in chosen.items()

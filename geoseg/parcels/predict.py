@@ -14,7 +14,6 @@ import numpy as np
 import shapely
 
 from geoseg.dataset.samples import PIXELS, Collected, pixels_path
-from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults
 from geoseg.geo.layer_styles import add_style, qml
 from geoseg.geo.legend import NO_DECISION, NODATA, Legend
@@ -44,14 +43,13 @@ from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.record import Record
-from geoseg.prediction.series import dated_scenes, settled, unmasked
+from geoseg.prediction.series import SeriesImages, dated_scenes, settled, unmasked
 from geoseg.received import offline
 from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
     from geoseg.models.card import ModelCard
     from geoseg.prediction.network import TrainedNetwork
-    from geoseg.scenes.bands import Bands
     from geoseg.series.settings import Series
 
 LAYER = "parcels"
@@ -64,19 +62,15 @@ PRODUCTS = (folder.LANDCOVER, CONFIDENCE, PARCELS, STYLE, NAME, JOURNAL, WORK)
 @alone("predict", "out")
 def predict_parcels(
     network: TrainedNetwork,
-    stacks: list[Stack],
+    images: SeriesImages,
     parcels: Parcels,
     out: str | Path,
     *,
-    series: Series,
-    samples: SampleSettings,
-    bands: Bands | None = None,
     threshold: float = 0.0,
     overwrite: bool = False,
 ) -> Summary:
     """Write parcels.gpkg and the maps of the tiles; goes on where an earlier call stopped.
 
-    bands: as given to `stacks_for`.
     A parcel of less confidence than `threshold`, or of fewer clear dates than series.min_clear,
     gets no class; one outside all tiles neither.
     Returns: what was done, as a text for people.
@@ -85,14 +79,15 @@ def predict_parcels(
     """
     out, card = Path(out), network.card
     assert card.series is not None
-    series = settled(series, card)
-    stacks, said = _suited(stacks, card, series, parcels, threshold)
+    series = settled(images.series, card)
+    stacks, said = _suited(images.stacks, card, series, parcels, threshold)
     kept = {"buffer_m": card.series.buffer_m, "max_pixels": card.series.max_pixels}
-    samples = replace(samples, **kept)  # type: ignore[arg-type]
+    samples = replace(parcels.samples, **kept)  # type: ignore[arg-type]
+    parcels = replace(parcels, samples=samples)
     settings = {
         "model": network.hash,
         "series": asdict(series),
-        "bands": told(bands_for(card, bands)),
+        "bands": told(bands_for(card, images.bands)),
         "samples": asdict(samples),
         "parcels": list(parcels.paths),
         "threshold": threshold,
@@ -111,7 +106,7 @@ def predict_parcels(
         chosen = _near(parcels, stacks)
         found = collect(
             stacks, chosen, np.zeros(len(chosen), np.uint8), out / WORK,
-            series=series, samples=samples, card=card.series,
+            series=series, card=card.series,
         )  # fmt: skip
     job.seconds["reading"] = time.perf_counter() - job.since
     job.predict(found, threshold=threshold, min_clear=series.fewest())

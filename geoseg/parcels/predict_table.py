@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.dataset.samples import Samples, pixels_path, save_days
-from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import NO_DECISION, NODATA, Legend, canonical
 from geoseg.maps.folder import DONE, FILES, NAME
@@ -33,16 +32,14 @@ from geoseg.parcels.classify import (
     check_threshold,
     check_unit,
 )
-from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
+from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
 from geoseg.prediction.series import settled
-from geoseg.scenes.bands import Bands
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
 
 if TYPE_CHECKING:
     from geoseg.models.card import ModelCard
     from geoseg.prediction.network import TrainedNetwork
-    from geoseg.series.settings import Series
 
 CLASSES = "series.csv"
 WORK = ".pixels"
@@ -58,12 +55,9 @@ ROWS = 2**14
 @alone("predict", "out")
 def predict_table(
     network: TrainedNetwork,
-    path: str | Path,
+    table: LongTable,
     out: str | Path,
     *,
-    samples: SampleSettings,
-    series: Series,
-    bands: Bands,
     threshold: float = 0.0,
     overwrite: bool = False,
 ) -> Summary:
@@ -77,27 +71,24 @@ def predict_table(
     out, card, begin = Path(out), network.card, time.perf_counter()
     assert card.series is not None
     _check(card, threshold)
-    series = settled(series, card)
-    min_clear = series.fewest()
-    nodata = card.nodata if bands.nodata is None else bands.nodata
-    partial = card.partial if bands.partial is None else bands.partial
-    bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
+    table = _as_trained(table, card)
+    min_clear = table.series.fewest()
     settings = {
-        **{"model": network.hash, "table": str(path)},
-        **_claimed(series, samples, bands),
+        **{"model": network.hash, "table": str(table.path)},
+        **_claimed(table),
         **{"threshold": threshold, "precision": network.running.precision},
         **({"novelty": True} if network.wants_novelty else {}),
     }
     with clearing(out, PRODUCTS[:-1]):
         summary = Summary()
-        if not _claim(out, settings, path, overwrite):
+        if not _claim(out, settings, table.path, overwrite):
             summary.note(f"{out}: already made of this table with these settings; nothing to do")
             return summary
-        table, every = _read(path, card, samples=samples, series=series, bands=bands)
-        warnings = _check_range(path, table, card)
+        seen, every = _read(table, card)
+        warnings = _check_range(table.path, seen, card)
     try:
-        made, far = _decide(network, table, out / WORK, threshold=threshold, min_clear=min_clear)
-        _write(out / CLASSES, table.ids, every, _rows(made, far, card.legend))
+        made, far = _decide(network, seen, out / WORK, threshold=threshold, min_clear=min_clear)
+        _write(out / CLASSES, seen.ids, every, _rows(made, far, card.legend))
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
@@ -110,7 +101,7 @@ def predict_table(
     }
     record = {"model": network.hash, "settings": settings, "table": entry}
     write_json(out / NAME, record | {FILES: stamps(out, [out / CLASSES])})
-    summary.notes(table.notes)
+    summary.notes(seen.notes)
     for text in warnings:
         summary.warn(text)
     _summarize(summary, made, card.legend, len(every))
@@ -122,11 +113,21 @@ def predict_table(
     return summary
 
 
-def _claimed(series: Series, samples: SampleSettings, bands: Bands) -> dict[str, Any]:
+def _as_trained(table: LongTable, card: ModelCard) -> LongTable:
+    """The table with the bands of a model, and what it does not say as in its training."""
+    bands = table.bands
+    nodata = card.nodata if bands.nodata is None else bands.nodata
+    partial = card.partial if bands.partial is None else bands.partial
+    bands = replace(bands, order=list(card.bands), nodata=nodata, partial=partial)
+    return replace(table, series=settled(table.series, card), bands=bands)
+
+
+def _claimed(table: LongTable) -> dict[str, Any]:
     """How a table is read, in the output's record."""
+    bands = table.bands
     return {
-        "series": asdict(series),
-        "samples": asdict(samples),
+        "series": asdict(table.series),
+        "samples": asdict(table.samples),
         "nodata": None if bands.nodata is None else str(bands.nodata),
         "partial": bands.partial,
     }
@@ -162,16 +163,10 @@ def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: boo
     return True
 
 
-def _read(
-    path: str | Path,
-    card: ModelCard,
-    *,
-    samples: SampleSettings,
-    series: Series,
-    bands: Bands,
-) -> tuple[Observations, list[str]]:
+def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
     """Observations, and the ids of all samples, those without a row in the period too."""
-    frame = load_table(path, samples)
+    path = given.path
+    frame = load_table(path, given.samples)
     names = [str(name) for name in frame.columns]
     missing = [band for band in card.bands if band not in names]
     if missing:
@@ -179,18 +174,15 @@ def _read(
             f"{path}: no column {', '.join(missing)}; the model wants {', '.join(card.bands)}, the"
             f" table has {', '.join(names)}; name its columns as in the training"
         )
-    columns, as_trained = find_columns(names, samples), _counted(series, card)
+    columns = find_columns(names, given.samples)
+    assert card.series is not None
+    given = replace(given, series=replace(given.series, reference=card.series.reference))
     # The columns of dates come along: they tell what days are counted from.
     wanted = [columns["date"]] if "date" in columns else []
-    table = read_table(path, frame, samples=samples, series=as_trained, bands=bands, wanted=wanted)
+    table = read_table(given, frame, wanted=wanted)
     table = _dated(path, table, card, table.attributes[columns["date"]])
     ids = frame[columns["id"]].unique().tolist()
     return table, list(dict.fromkeys(map(canonical, ids)))
-
-
-def _counted(series: Series, card: ModelCard) -> Series:
-    assert card.series is not None
-    return replace(series, reference=card.series.reference)
 
 
 def _dated(

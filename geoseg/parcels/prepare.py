@@ -10,7 +10,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from geoseg.dataset.audit import AUDIT
-from geoseg.dataset.prepare import is_made, warn_absent
+from geoseg.dataset.prepare import is_made
+from geoseg.dataset.report import warn_absent
 from geoseg.dataset.sample_split import SampleSplit, assign, has_places
 from geoseg.dataset.samples import PRODUCTS, Collected, Samples, SeriesDataset, write_samples
 from geoseg.dataset.settings import SampleSettings
@@ -106,15 +107,10 @@ class FromStacks:
     def collect(self, legend: Legend, folder: Path) -> Collected:
         codes, said = codes_of(self.parcels, self.labels, legend)
         known = codes != UNLABELLED
-        parcels = replace(self.parcels.take(known), notes=[*self.parcels.notes, *said])
-        return collect(
-            list(self.stacks),
-            parcels,
-            codes[known],
-            folder,
-            series=self.series,
-            samples=self.samples,
+        parcels = replace(
+            self.parcels.take(known), notes=[*self.parcels.notes, *said], samples=self.samples
         )
+        return collect(list(self.stacks), parcels, codes[known], folder, series=self.series)
 
 
 @dataclass
@@ -141,19 +137,12 @@ class FromTable:
 
     def collect(self, legend: Legend, folder: Path) -> Collected:
         # Imported late: it brings pandas, and nobody should wait for that to see --help.
+        from geoseg.parcels.table import LongTable
         from geoseg.parcels.table_samples import collect_table
 
         column = None if self.column == "tile" else self.column
-        return collect_table(
-            self.path,
-            legend,
-            folder,
-            samples=self.samples,
-            series=self.series,
-            bands=self.bands,
-            labels=self.labels,
-            column=column,
-        )
+        table = LongTable(self.path, self.samples, self.series, self.bands)
+        return collect_table(table, legend, folder, labels=self.labels, column=column)
 
 
 def _settings(**rooms: Any) -> dict[str, Any]:

@@ -82,21 +82,27 @@ def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str
     return found
 
 
+@dataclass(frozen=True)
+class LongTable:
+    """A CSV or Parquet file with one row per sample and date, and how it is read."""
+
+    path: str | Path
+    samples: SampleSettings
+    """What its columns mean."""
+    series: Series
+    bands: Bands
+    """bands.order: the columns that are bands; by default all other columns of numbers."""
+
+
 def read_table(
-    path: str | Path,
-    frame: pd.DataFrame | None = None,
-    *,
-    samples: SampleSettings,
-    series: Series,
-    bands: Bands,
-    wanted: Sequence[str] = (),
+    table: LongTable, frame: pd.DataFrame | None = None, *, wanted: Sequence[str] = ()
 ) -> Observations:
-    """Read a CSV or Parquet file with one row per sample and date.
+    """Read the observations of a table.
 
     frame: its rows, where they were read before. wanted: further columns, for `attributes`.
-    bands.order: the columns that are bands; by default all other columns of numbers.
     Raises: InputError with all faults: no such column, dates that are none, no band …
     """
+    path, samples, series, bands = table.path, table.samples, table.series, table.bands
     frame = load_table(path, samples) if frame is None else frame
     names = [str(name) for name in frame.columns]
     faults = Faults()

@@ -7,28 +7,23 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.dataset.samples import Collected, Samples, pixels_path, save_days
-from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend, canonical
 from geoseg.labels.settings import Labels
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import replacing
 from geoseg.outputs.summary import Summary
-from geoseg.parcels.table import TILE, Observations, find_columns, load_table, read_table
-from geoseg.scenes.bands import Bands
+from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
 
 
 def collect_table(
-    path: str | Path,
+    given: LongTable,
     legend: Legend,
     folder: Path,
     *,
-    samples: SampleSettings,
-    series: Series,
-    bands: Bands,
     labels: Labels,
     column: str | None = None,
 ) -> Collected:
@@ -37,12 +32,12 @@ def collect_table(
     column: the one that a region- or year-out split goes by.
     Raises: InputError for unknown labels, samples with two labels, columns that are not there …
     """
-    label = labels.field or "label"
+    label, path, samples = labels.field or "label", given.path, given.samples
     frame = load_table(path, samples, text=[label])
-    given = find_columns([str(name) for name in frame.columns], samples)
-    wanted = [label, *(given[w] for w in ("x", "y", "group") if w in given)]
+    columns = find_columns([str(name) for name in frame.columns], samples)
+    wanted = [label, *(columns[w] for w in ("x", "y", "group") if w in columns)]
     wanted += [column] if column and column not in wanted else []
-    table = read_table(path, frame, samples=samples, series=series, bands=bands, wanted=wanted)
+    table = read_table(given, frame, wanted=wanted)
     summary = Summary()
     summary.notes(table.notes)
     for text in said(str(path), fill_in(table.values, table.bands), len(table.bands)):
@@ -55,9 +50,9 @@ def collect_table(
     ):
         np.save(file, values)
     save_days(folder, TILE, days)
-    found = _samples(table, codes, keep, given=given, column=column)
-    _audit(found, values, days, series, summary)
-    crs = samples.crs if {"x", "y"} <= set(given) else None
+    found = _samples(table, codes, keep, given=columns, column=column)
+    _audit(found, values, days, given.series, summary)
+    crs = samples.crs if {"x", "y"} <= set(columns) else None
     _check_places(path, found.x, found.y, crs)
     geometries = None
     if crs is not None:

@@ -45,6 +45,9 @@ Emit = Callable[[Rows | Broken], None]
 class Maker(Protocol):
     """Who makes something of the sums of final rows."""
 
+    device: torch.device
+    """Of the sums."""
+
     @property
     def planes(self) -> int:
         """Of the sums."""
@@ -145,7 +148,6 @@ def run(
     forward: Callable[[Batch], Tensor],
     *,
     make: Maker,
-    device: torch.device,
     emit: Emit,
     margin: int = 0,
     seconds: defaultdict[str, float] | None = None,
@@ -178,7 +180,7 @@ def run(
                 emit(step)
                 continue
             if blender is None or blender.panel is not step.panel:
-                blender = Blender(step.panel, make.planes, device, margin=margin)
+                blender = Blender(step.panel, make.planes, make.device, margin=margin)
             if isinstance(step, Piece):
                 assert probabilities is not None
                 blender.add(probabilities[number], step.row, step.column)

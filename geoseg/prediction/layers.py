@@ -47,14 +47,18 @@ class Made:
 class Ranker:
     """Makes novelty, 1 to 100, of the scores that a network adds to its logits."""
 
-    def __init__(self, novelty: Novelty, *, device: torch.device | None = None) -> None:
-        self._novelty = novelty
+    def __init__(self, novelty: Novelty, *, refuse: bool = False) -> None:
+        """refuse: whether novel pixels stay without class."""
+        self._novelty, self.refuses = novelty, refuse
         self._bounds: tuple[Tensor, ...] = ()
         if isinstance(novelty, FeatureNovelty):
             known = (bounds(values) for values in (novelty.distance, novelty.energy))
-            self._bounds = tuple(
-                torch.tensor(values, dtype=torch.float32, device=device) for values in known
-            )
+            self._bounds = tuple(torch.tensor(values, dtype=torch.float32) for values in known)
+
+    def to(self, device: torch.device) -> Ranker:
+        """Itself, for scores on a device."""
+        self._bounds = tuple(known.to(device) for known in self._bounds)
+        return self
 
     @property
     def planes(self) -> int:
@@ -89,30 +93,28 @@ class RowMaker:
         thresholds: Sequence[float] | None = None,
         calibration: Calibration | None = None,
         parts: int = 1,
-        novelty: Novelty | None = None,
-        refuse_novel: bool = False,
-        device: torch.device | None = None,
+        ranker: Ranker | None = None,
     ) -> None:
         """thresholds: probability from which on a class is taken, for each; None = always.
 
-        parts: networks × turns whose probabilities are averaged. novelty: how scores are ranked
-        that come after the probabilities; None = there are none. refuse_novel: whether novel
-        pixels stay without class. device: of the sums.
+        parts: networks × turns whose probabilities are averaged. ranker: of scores that come after
+        the probabilities; None = there are none.
         """
-        self._ranker = None if novelty is None else Ranker(novelty, device=device)
-        self._refuse_novel = refuse_novel
+        self.device = torch.device("cpu")
+        """Of the sums."""
+        self._ranker = ranker
         self._classes = classes
         self._layers = tuple(layers)
         # Of equal sums the first class counts: labels fall, so that their maximum names it.
-        labels = 255 - torch.arange(classes, dtype=torch.uint8, device=device)
+        labels = 255 - torch.arange(classes, dtype=torch.uint8)
         self._labels = labels[:, None, None]
         self._thresholds = None
         if thresholds is not None and any(thresholds):
-            self._thresholds = torch.tensor(thresholds, dtype=torch.float32, device=device)
+            self._thresholds = torch.tensor(thresholds, dtype=torch.float32)
         self._calibration = calibration if calibration and calibration.changes else None
         if self._calibration:
             self._scale, self._bias = (
-                torch.tensor(numbers, dtype=torch.float32, device=device)[:, None, None]
+                torch.tensor(numbers, dtype=torch.float32)[:, None, None]
                 for numbers in (self._calibration.scale, self._calibration.bias)
             )
         alike = self._thresholds is not None and len(set(thresholds or ())) == 1
@@ -120,6 +122,17 @@ class RowMaker:
         """The threshold of all classes, if it is one: looking it up by class takes time."""
         self._most = math.log(max(2, min(classes, parts)))
         self._extra = [name for name in (DISAGREEMENT,) if name in layers]
+
+    def to(self, device: torch.device) -> RowMaker:
+        """Itself, for sums on a device."""
+        self.device, self._labels = device, self._labels.to(device)
+        if self._thresholds is not None:
+            self._thresholds = self._thresholds.to(device)
+        if self._calibration:
+            self._scale, self._bias = self._scale.to(device), self._bias.to(device)
+        if self._ranker is not None:
+            self._ranker.to(device)
+        return self
 
     @property
     def planes(self) -> int:
@@ -146,7 +159,7 @@ class RowMaker:
         novel = None
         if self._ranker is not None:
             novel = self._ranker(sums[self._classes + len(self._extra) :])
-            if self._refuse_novel:
+            if self._ranker.refuses:
                 far = novel == BEYOND
                 undecided = far if undecided is None else undecided | far
         made = _Layers(blended, shares, highest, indices, sums[self._classes :], self, novel)

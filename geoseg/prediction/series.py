@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -59,6 +59,20 @@ def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> l
     return stacks
 
 
+@dataclass(frozen=True)
+class SeriesImages:
+    """Dated images for a network, and the settings that they were found with."""
+
+    stacks: list[Stack]
+    series: Series
+    bands: Bands | None = None
+
+    @classmethod
+    def find(cls, card: ModelCard, series: Series, bands: Bands | None = None) -> SeriesImages:
+        """The images of a series, with the bands of the model. Raises: as `stacks_for`."""
+        return cls(stacks_for(card, series, bands), series, bands)
+
+
 def settled(series: Series, card: ModelCard) -> Series:
     """The settings of a series with the fewest clear dates that count: as given or as trained.
 
@@ -89,11 +103,9 @@ def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
 @alone("predict", "out")
 def predict_series(
     network: TrainedNetwork,
-    stacks: list[Stack],
+    images: SeriesImages,
     out: str | Path,
     *,
-    series: Series,
-    bands: Bands | None = None,
     tiling: Tiling | None = None,
     engine: Engine | None = None,
     overwrite: bool = False,
@@ -101,7 +113,7 @@ def predict_series(
 ) -> PredictionReport:
     """Write class maps, confidence and clear dates of tiles; goes on where an earlier call stopped.
 
-    bands: as given to `stacks_for`. Pixels of fewer than series.min_clear clear dates get no class.
+    Pixels of fewer than series.min_clear clear dates get no class.
     stac: describe each map by a STAC item beside it, too.
     Raises: InputError if the network is for parcels, or `out` holds an output of other settings.
     """
@@ -113,16 +125,16 @@ def predict_series(
             "this network classifies parcels, not pixels: set parcels=<file with their outlines>,"
             " or train one on a data set of unit=pixel"
         )
-    tiling, series = tiling or card.tiling, settled(series, card)
+    tiling, series = tiling or card.tiling, settled(images.series, card)
     settings = settings_of(network, tiling) | {
         "series": asdict(series),
-        "bands": told(bands_for(card, bands)),
+        "bands": told(bands_for(card, images.bands)),
     }
     claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
     record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
     report = PredictionReport(out)
-    scenes = dated_scenes(stacks, card, series)
-    if warning := unmasked(card, stacks):
+    scenes = dated_scenes(images.stacks, card, series)
+    if warning := unmasked(card, images.stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
     map_scenes(network, scenes, tiling, record, report, engine)
     for scene in scenes:

@@ -21,7 +21,7 @@ from geoseg.prediction.backends.choice import Choice, choose_backend
 from geoseg.prediction.backends.runner import TORCH
 from geoseg.prediction.blend import Emit, Maker, run
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
-from geoseg.prediction.layers import RowMaker
+from geoseg.prediction.layers import Ranker, RowMaker
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.prediction.panels import Panel, SceneJob
 from geoseg.prediction.reader import Transform, batches
@@ -143,17 +143,17 @@ class Worker:
 
     def maker(self) -> RowMaker:
         """What makes maps of blended probabilities, as the settings say."""
-        network, thresholds = self.network, self.network.thresholds
-        return RowMaker(
+        network, thresholds, running = self.network, self.network.thresholds, self.network.running
+        novelty = None if network.knowing is None else network.knowing.novelty
+        made = RowMaker(
             len(network.card.legend),
-            network.running.chosen_layers,
+            running.chosen_layers,
             thresholds=None if thresholds is None else thresholds.values,
             calibration=network.calibration,
             parts=len(TURNS[network.tta]) * len(network.members),
-            novelty=None if network.knowing is None else network.knowing.novelty,
-            refuse_novel=network.running.refuse_novel,
-            device=self.device.torch,
+            ranker=None if novelty is None else Ranker(novelty, refuse=running.refuse_novel),
         )
+        return made.to(self.device.torch)
 
     def blend(
         self,
@@ -189,7 +189,6 @@ class Worker:
                 waiting,
                 forward,
                 make=make,
-                device=self.device.torch,
                 emit=emit,
                 margin=min(map(_margin, self.network.members, self.modules)),
                 seconds=seconds,

@@ -80,27 +80,26 @@ class Stressed:
 
 @alone("stress", "out")
 def stress(
-    network: TrainedNetwork,
+    networks: Sequence[TrainedNetwork],
     dataset: str | Path,
     out: str | Path,
     *,
     split: str = "test",
     settings: StressSettings | None = None,
-    against: TrainedNetwork | None = None,
     overwrite: bool = False,
 ) -> Summary:
     """Measure how scores and calibration fall when tiles are made worse or attacked.
 
-    against: another network of the same classes, measured on the same tiles.
+    networks: one, or two of the same classes, which are measured on the same tiles.
     Returns: what came out, as a text for people.
     Raises: InputError before the work if something does not suit, or `out` is of other settings.
     """
     settings, folder = settings or StressSettings(), Path(out)
-    networks = {RUN: network} | ({} if against is None else {AGAINST: against})
-    _check(networks, dataset, split, settings)
+    named = dict(zip((RUN, AGAINST), networks, strict=False))
+    _check(named, dataset, split, settings)
     loaded = Dataset.load(dataset)
     faults = Faults()
-    for one in networks.values():
+    for one in networks:
         with faults.collect():
             fitted(loaded, one.card)
     faults.raise_if_any()
@@ -108,7 +107,7 @@ def stress(
     files = [Path(dataset) / DESCRIPTION, Path(dataset) / TILES]
     files += [loaded.target(name) for name in sorted({tile.scene for tile in tiles})]
     claimed = {
-        "networks": [one.hash for one in networks.values()],
+        "networks": [one.hash for one in networks],
         "dataset": str(dataset),
         "split": split,
         "stress": asdict(settings),
@@ -122,7 +121,7 @@ def stress(
     follows = before | {"inputs": None} == claimed | {"inputs": None}
     claim(folder, claimed, command="stress", products=PRODUCTS, overwrite=overwrite or follows)
     with clearing(folder, PRODUCTS), raster.environment():
-        made = _measured(networks, loaded, tiles, split, settings, folder)
+        made = _measured(named, loaded, tiles, split, settings, folder)
         _write(made, folder)
     written = [folder / name for name in PRODUCTS[:-1]]
     written += sorted((folder / PLACES).glob("*.png"))

@@ -10,7 +10,8 @@ import shapely
 
 from geoseg.assessment.assess import assess
 from geoseg.assessment.references import from_labels, read_references
-from geoseg.assessment.sampling.sample import Where, sample
+from geoseg.assessment.sampling.population import Frame
+from geoseg.assessment.sampling.sample import sample
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.sampling.settings import Cluster, Sampling
 from geoseg.assessment.write import PRODUCTS, write
@@ -31,7 +32,7 @@ def home(tmp_path_factory):
     folder = tmp_path_factory.mktemp("assess")
     found = maps.write(folder / "map.tif", maps.mistaken(TRUTH, 0.15))
     maps.write(folder / "truth.tif", TRUTH)
-    sample(found, SAMPLING, folder)
+    sample(Frame(found), SAMPLING, folder)
     return folder
 
 
@@ -252,7 +253,7 @@ def test_zones_add_up_to_the_whole(filled, tmp_path):
 
 def test_a_map_that_changed_since_is_not_measured(tmp_path):
     found = maps.write(tmp_path / "map.tif", maps.mistaken(TRUTH, 0.15))
-    sample(found, SAMPLING, tmp_path / "out")
+    sample(Frame(found), SAMPLING, tmp_path / "out")
     path = tmp_path / "out" / "sample.gpkg"
     maps.interpret(path, truths(SampleFile.read(path)))
     zones = zones_of(tmp_path / "zones.gpkg", found.grid)
@@ -265,7 +266,7 @@ def test_no_decision_has_no_class(tmp_path):
     codes = TRUTH.copy()
     codes[:100] = 255
     found = maps.write(tmp_path / "map.tif", codes)
-    sample(found, Sampling(size=150, minimum=30), tmp_path / "out")
+    sample(Frame(found), Sampling(size=150, minimum=30), tmp_path / "out")
     path = tmp_path / "out" / "sample.gpkg"
     maps.interpret(path, truths(SampleFile.read(path)))
     made = assessed(path)
@@ -278,7 +279,7 @@ def test_no_decision_has_no_class(tmp_path):
 def test_blocks_are_what_varies(tmp_path):
     found = maps.write(tmp_path / "map.tif", maps.mistaken(TRUTH, 0.15))
     settings = Sampling(size=240, minimum=40, design="cluster")
-    sample(found, settings, tmp_path / "out", cluster=Cluster(240, 8))
+    sample(Frame(found), settings, tmp_path / "out", cluster=Cluster(240, 8))
     path = tmp_path / "out" / "sample.gpkg"
     maps.interpret(path, truths(SampleFile.read(path)))
     made = assessed(path)
@@ -291,7 +292,7 @@ def test_blocks_are_what_varies(tmp_path):
 
 def test_a_systematic_sample(tmp_path):
     found = maps.write(tmp_path / "map.tif", maps.mistaken(TRUTH, 0.15))
-    sample(found, Sampling(size=240, minimum=60, design="systematic"), tmp_path / "out")
+    sample(Frame(found), Sampling(size=240, minimum=60, design="systematic"), tmp_path / "out")
     path = tmp_path / "out" / "sample.gpkg"
     maps.interpret(path, truths(SampleFile.read(path)))
     made = assessed(path)
@@ -301,7 +302,7 @@ def test_a_systematic_sample(tmp_path):
 
 def test_strata_by_area_only_let_the_map_help(tmp_path):
     found = maps.write(tmp_path / "map.tif", maps.mistaken(TRUTH, 0.05))
-    sample(found, Sampling(size=300, strata="none"), tmp_path / "out", where=Where())
+    sample(Frame(found), Sampling(size=300, strata="none"), tmp_path / "out")
     path = tmp_path / "out" / "sample.gpkg"
     maps.interpret(path, truths(SampleFile.read(path)))
     for c in assessed(path).classes:

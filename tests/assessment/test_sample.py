@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import shapely
 
-from geoseg.assessment.sampling.sample import Where, plan_sample, sample
+from geoseg.assessment.sampling.population import Frame, Where
+from geoseg.assessment.sampling.sample import plan_sample, sample
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.sampling.settings import Cluster, Sampling
 from geoseg.errors import InputError
@@ -40,8 +41,8 @@ def codes_of(found):
         return file.read(found.grid.window)[0][0]
 
 
-def drawn(tmp_path, found, sampling=None, **options):
-    sample(found, sampling or small(), tmp_path / "out", **options)
+def drawn(tmp_path, found, sampling=None, where=Where(), **options):  # noqa: B008 it is frozen
+    sample(Frame(found, where), sampling or small(), tmp_path / "out", **options)
     return SampleFile.read(tmp_path / "out" / "sample.gpkg")
 
 
@@ -103,7 +104,7 @@ def test_qgis_gets_a_form_with_the_classes(tmp_path, found):
 
 def test_the_same_seed_gives_the_same_bytes_and_another_other_points(tmp_path, found):
     for out, seed in (("a", 0), ("b", 0), ("c", 1)):
-        sample(found, small(), tmp_path / out, seed=seed)
+        sample(Frame(found), small(), tmp_path / out, seed=seed)
     a, b, c = ((tmp_path / out / "sample.gpkg").read_bytes() for out in "abc")
     assert a == b
     assert a != c
@@ -118,23 +119,23 @@ def test_probabilities_are_points_by_pixels(tmp_path, found):
 
 def test_a_sample_that_is_there_is_left_alone(tmp_path, found):
     path = tmp_path / "out" / "sample.gpkg"
-    sample(found, small(), tmp_path / "out")
+    sample(Frame(found), small(), tmp_path / "out")
     before = path.read_bytes()
-    assert "already drawn" in str(sample(found, small(), tmp_path / "out"))
+    assert "already drawn" in str(sample(Frame(found), small(), tmp_path / "out"))
     assert path.read_bytes() == before
     with pytest.raises(InputError, match="other settings"):
-        sample(found, small(size=80), tmp_path / "out")
-    sample(found, small(size=80), tmp_path / "out", overwrite=True)
+        sample(Frame(found), small(size=80), tmp_path / "out")
+    sample(Frame(found), small(size=80), tmp_path / "out", overwrite=True)
     assert path.read_bytes() != before
 
 
 def test_work_of_interpreters_is_never_overwritten(tmp_path, found):
-    sample(found, small(), tmp_path / "out")
+    sample(Frame(found), small(), tmp_path / "out")
     path = tmp_path / "out" / "sample.gpkg"
     maps.interpret(path, {1: 1, 2: 1, 3: 5})
     before = path.read_bytes()
     with pytest.raises(InputError, match="3 of its points are interpreted"):
-        sample(found, small(size=80), tmp_path / "out", overwrite=True)
+        sample(Frame(found), small(size=80), tmp_path / "out", overwrite=True)
     assert path.read_bytes() == before
 
 
@@ -156,7 +157,7 @@ def test_strata_by_confidence(tmp_path, found):
     unsure = np.isin(key.stratum, [p.number for p in made.parts if "unsure" in p.name])
     assert percent[key.row, key.column][unsure].max() <= 15
     assert "unsure is a confidence up to" in str(
-        plan_sample(found, small(strata="class_confidence"), where=where)
+        plan_sample(Frame(found, where), small(strata="class_confidence"))
     )
 
 
@@ -258,17 +259,16 @@ def test_blocks(tmp_path, found):
 
 
 def test_the_plan_draws_nothing(tmp_path, found):
-    text = str(plan_sample(found, small()))
+    text = str(plan_sample(Frame(found), small()))
     for word in ("[balanced]", "proportional", "equal", "neyman", "building", "standard error"):
         assert word in text
     assert list(tmp_path.iterdir()) == [tmp_path / "map.tif"]
 
 
 def test_a_target_for_a_rare_class_asks_for_more_points(found):
-    few = str(plan_sample(found, Sampling(target_se=0.05)))
-    many = str(
-        plan_sample(found, Sampling(target_se=0.05, target_class="building", target_class_se=0.003))
-    )
+    few = str(plan_sample(Frame(found), Sampling(target_se=0.05)))
+    rare = Sampling(target_se=0.05, target_class="building", target_class_se=0.003)
+    many = str(plan_sample(Frame(found), rare))
 
     def size(text):
         line = next(line for line in text.splitlines() if line.strip().startswith("all"))

@@ -15,7 +15,6 @@ import torch
 from affine import Affine
 from torch import nn
 
-from geoseg.dataset.settings import SampleSettings
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
 from geoseg.geo.tiling import Tiling
@@ -26,7 +25,7 @@ from geoseg.outputs.summary import Summary
 from geoseg.parcels.parcels import Parcels, read_parcels
 from geoseg.parcels.predict import predict_parcels
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
-from geoseg.prediction.series import stacks_for
+from geoseg.prediction.series import SeriesImages
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND, plain
@@ -147,12 +146,9 @@ def predict(
     bands = options.pop("bands", Bands())
     return predict_parcels(
         by,
-        stacks_for(by.card, found, bands),
+        SeriesImages.find(by.card, found, bands),
         parcels or read(folder / "parcels.gpkg"),
         folder / out,
-        series=found,
-        bands=bands,
-        samples=SampleSettings(),
         **options,
     )
 

@@ -13,6 +13,7 @@ from geoseg.outputs.files import read_json
 from geoseg.parcels import classify
 from geoseg.parcels import predict_table as tablemaps
 from geoseg.parcels.predict_table import HEADER, predict_table
+from geoseg.parcels.table import LongTable
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND
@@ -37,9 +38,10 @@ def write(folder, table, name="table.csv"):
 
 def predict(path, by=None, out=None, **options):
     """Predict a table; returns what was said, and the rows of series.csv by id."""
-    rooms = {"samples": SampleSettings(), "series": Series(), "bands": Bands()} | options
+    rooms = {"samples": SampleSettings(), "series": Series(), "bands": Bands()}
+    rooms |= {name: options.pop(name) for name in rooms.keys() & options}
     out = out or path.parent / "out"
-    said = str(predict_table(by or network(), path, out, **rooms))
+    said = str(predict_table(by or network(), LongTable(path, **rooms), out, **options))
     with (out / "series.csv").open(encoding="utf-8", newline="") as file:
         read = list(csv.DictReader(file))
     assert tuple(read[0]) == HEADER

@@ -9,7 +9,7 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.geo.legend import Legend
 from geoseg.labels.settings import Labels
-from geoseg.parcels.table import read_table
+from geoseg.parcels.table import LongTable, read_table
 from geoseg.parcels.table_samples import collect_table
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
@@ -38,15 +38,20 @@ def written(tmp_path, rows=ROWS, name="table.csv"):
     return path
 
 
-def read(path, **options):
-    rooms = {"samples": SampleSettings(), "series": Series(), "bands": Bands()} | options
-    return read_table(path, **rooms)
+def table_of(path, **options):
+    return LongTable(
+        path, **{"samples": SampleSettings(), "series": Series(), "bands": Bands()} | options
+    )
 
 
-def collect(path, folder, labels=None, **options):
-    rooms = {"samples": SampleSettings(), "series": Series(), "bands": Bands()} | options
+def read(path, wanted=(), **options):
+    return read_table(table_of(path, **options), wanted=wanted)
+
+
+def collect(path, folder, labels=None, column=None, **options):
     (folder / "pixels").mkdir(parents=True, exist_ok=True)
-    return collect_table(path, LEGEND, folder, labels=labels or Labels(), **rooms)
+    table = table_of(path, **options)
+    return collect_table(table, LEGEND, folder, labels=labels or Labels(), column=column)
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table.parquet"])
@@ -182,10 +187,7 @@ def test_names_stay_as_they_are_written(tmp_path):
         "test",
     )
     (tmp_path / "d" / "pixels").mkdir(parents=True)
-    made = collect_table(
-        path, legend, tmp_path / "d", samples=SampleSettings(), series=Series(), bands=Bands(),
-        labels=Labels(),
-    )  # fmt: skip
+    made = collect_table(table_of(path), legend, tmp_path / "d", labels=Labels())
     assert list(made.samples.id) == ["007", "7"]
     assert list(made.samples.code) == [1, 2]
 

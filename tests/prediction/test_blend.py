@@ -107,7 +107,7 @@ def run(scenes, tiling, network, *, classes, width=10**6, batch_size=3):
             whole[place] = part
 
     stream = batches(panels, batch_size=batch_size)
-    blend.run(stream, forward(network), make=RowMaker(classes), device=CPU.torch, emit=emit)
+    blend.run(stream, forward(network), make=RowMaker(classes), emit=emit)
     return maps, broken
 
 
@@ -223,7 +223,7 @@ def test_windows_may_begin_and_end_outside_the_scene():
         got[:, rows.top : rows.top + len(rows.valid)] = rows.indices.numpy(), rows.valid
 
     stream = batches([panel], batch_size=2)
-    blend.run(stream, forward(Identity(4, first=1)), make=RowMaker(4), device=CPU.torch, emit=emit)
+    blend.run(stream, forward(Identity(4, first=1)), make=RowMaker(4), emit=emit)
     assert (got[1] == valid).all()
     assert (got[0][valid] == image[valid] - 1).all()
 

@@ -15,7 +15,7 @@ from geoseg.models.settings import Model
 from geoseg.models.view import View
 from geoseg.outputs.files import read_json
 from geoseg.prediction.network import InferenceSettings
-from geoseg.prediction.series import dated_scenes, predict_series, stacks_for
+from geoseg.prediction.series import SeriesImages, dated_scenes, predict_series, stacks_for
 from geoseg.prediction.windows import PixelWindows, unfold
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchor
@@ -40,9 +40,8 @@ BY_PIXEL = replace(CARD, series=replace(CARD.series, unit="pixel"))
 
 def predict(folder, out="maps", card=BY_PIXEL, source=None, **options):
     found, bands = series(folder, **options.pop("series", {})), options.pop("bands", Bands())
-    stacks = stacks_for(card, found, bands)
-    options = {"series": found, "bands": bands} | options
-    return predict_series(network(card, source), stacks, folder / out, **options)
+    images = SeriesImages.find(card, found, bands)
+    return predict_series(network(card, source), images, folder / out, **options)
 
 
 def read(path):
@@ -103,10 +102,9 @@ def test_counts_of_clear_dates_that_are_broken_are_made_again(tmp_path):
 def test_panels_and_windows_do_not_matter(tmp_path):
     write_images(tmp_path)
     predict(tmp_path, "a", tiling=Tiling(32, 0))
-    found = series(tmp_path)
     narrow = replace(network(BY_PIXEL), running=InferenceSettings("cpu", "32", memory=0.06))
-    stacks = stacks_for(BY_PIXEL, found, Bands())
-    predict_series(narrow, stacks, tmp_path / "b", series=found, tiling=Tiling(32, 0))
+    images = SeriesImages.find(BY_PIXEL, series(tmp_path), Bands())
+    predict_series(narrow, images, tmp_path / "b", tiling=Tiling(32, 0))
     assert files_of(tmp_path / "a") == files_of(tmp_path / "b")
 
 

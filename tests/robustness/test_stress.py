@@ -33,9 +33,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stress")
     dataset = made_dataset(folder, wrong=(0.0, 0.1))
     network = saved(folder, Identity(3, first=1))
-    text = str(
-        stress(network, dataset, folder / "out", split="val", settings=SETTINGS, against=network)
-    )
+    text = str(stress([network, network], dataset, folder / "out", split="val", settings=SETTINGS))
     return folder, network, dataset, text
 
 
@@ -89,18 +87,15 @@ def test_the_record_says_what_strengths_are(made):
 def test_done_once_it_is_not_done_again_and_not_mixed(made):
     folder, network, dataset, _ = made
     out = folder / "out"
-    told = str(stress(network, dataset, out, split="val", settings=SETTINGS, against=network))
+    told = str(stress([network, network], dataset, out, split="val", settings=SETTINGS))
     assert "nothing to do" in told
     with pytest.raises(InputError, match=r"other settings \(.*stress\.steps"):
-        stress(
-            network, dataset, out, split="val", settings=replace(SETTINGS, steps=2),
-            against=network,
-        )  # fmt: skip
+        stress([network, network], dataset, out, split="val", settings=replace(SETTINGS, steps=2))
 
 
-def refused(network, dataset, **options):
+def refused(network, dataset, against=(), **options):
     with pytest.raises(InputError) as error:
-        stress(network, dataset, Path(dataset).parent / "none", **options)
+        stress([network, *against], dataset, Path(dataset).parent / "none", **options)
     assert not (Path(dataset).parent / "none").exists()
     return str(error.value)
 
@@ -117,7 +112,7 @@ def test_what_can_not_be_done_is_said_before_the_work(made):
     entries = [{"code": c, "name": f"k{c}", "color": "#000000"} for c in (1, 2)]
     legend = Legend.parse(entries, "test")
     other = replace(network, card=replace(CARD, legend=legend))
-    assert "same classes" in refused(network, dataset, split="val", against=other)
+    assert "same classes" in refused(network, dataset, split="val", against=[other])
     assert "has the classes" in refused(other, dataset, split="val")
     nothing = StressSettings(kinds=[])
     assert "nothing is left" in refused(network, dataset, split="val", settings=nothing)

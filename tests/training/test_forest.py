@@ -33,7 +33,7 @@ from geoseg.prediction import blend
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
-from geoseg.prediction.series import predict_series, stacks_for
+from geoseg.prediction.series import SeriesImages, predict_series
 from geoseg.samples.pixels import pixel_rows, quotas, shared_out, some_tiles
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.scene import find_scenes
@@ -445,9 +445,8 @@ def test_maps_of_pixels_and_parcels_by_a_forest(tmp_path):
 
     predict_series(
         TrainedNetwork(by_pixel, "0" * 16, forest, RUNNING),
-        stacks_for(by_pixel, told(tmp_path)),
+        SeriesImages.find(by_pixel, told(tmp_path)),
         tmp_path / "pixels",
-        series=told(tmp_path),
     )
     with raster.Raster(tmp_path / "pixels" / "landcover" / "west.tif") as file:
         pixels = file.read(file.grid.window)[0][0]

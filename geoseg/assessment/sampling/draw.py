@@ -38,6 +38,14 @@ class Drawn:
     def take(self, places: np.ndarray) -> Drawn:
         return Drawn(*(values[places] for values in vars(self).values()))
 
+    def twice(self, share: float) -> np.ndarray:
+        """Which points (n,) a second person is to interpret, too.
+
+        Evenly along their order, so that a part that is done has its part of them.
+        """
+        steps = np.floor(np.arange(1, len(self) + 1) * share + 1e-9)
+        return np.asarray((np.diff(steps, prepend=0) > 0) & ~self.reserve)
+
 
 def random_points(
     source: Source, counts: Counts, sizes: dict[int, tuple[int, int]], seed: int

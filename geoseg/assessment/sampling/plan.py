@@ -39,6 +39,8 @@ class Plan:
     """Allocation → points (H,), whole numbers."""
     way: str
     """The chosen one."""
+    double: float
+    """Share of the points that a second person interprets, too."""
 
     @classmethod
     def of(
@@ -66,7 +68,7 @@ class Plan:
             way = "own"
             made[way] = _own(found, weights, size, sampling.allocation)
         ways = {name: allocation.rounded(points, pixels) for name, points in made.items()}
-        return cls(numbers, found, pixels, area, expected, size, ways, way)
+        return cls(numbers, found, pixels, area, expected, size, ways, way, sampling.double)
 
     @property
     def points(self) -> np.ndarray:

@@ -59,23 +59,32 @@ class Source(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Where:
+    """What of a map is sampled, and what is known of it."""
+
+    maps: str | None = None
+    """Output folder of predict, for sample.strata=class_confidence."""
+    area: Any = None
+    """Vector file with the polygons within which points are drawn."""
+    exclude: str | None = None
+    """Data set whose train tiles are left out."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The sampling frame: a map, and what of it may be drawn."""
+
+    map: ClassMap
+    where: Where = Where()
+
+
 class Population:
     """The pixels of a map that have a class, or no decision, within the area that counts."""
 
-    def __init__(
-        self,
-        found: ClassMap,
-        sampling: Sampling,
-        *,
-        maps: str | None = None,
-        area: Any = None,
-        exclude: str | None = None,
-    ) -> None:
-        """maps: output folder of predict, for the confidence. area: vector file with the polygons
-        that count. exclude: data set whose train tiles don't.
-
-        Raises: InputError with all faults.
-        """
+    def __init__(self, frame: Frame, sampling: Sampling) -> None:
+        """Raises: InputError with all faults."""
+        found, where = frame.map, frame.where
         self.map, self.grid = found, found.grid
         self.notes: list[str] = []
         self._file = Raster(found.path, nodata="none")
@@ -86,12 +95,12 @@ class Population:
         self._known[[NODATA, UNLABELLED, *found.legend.codes]] = True
         faults = Faults()
         with faults.collect():
-            self._limit(area, exclude)
+            self._limit(where.area, where.exclude)
         self.strata: dict[int, Stratum] = {}
         self._numbers: Numbers | None = None
         self._halo = 0
         with faults.collect():
-            self._numbers = self._ruled(sampling, maps)
+            self._numbers = self._ruled(sampling, where.maps)
         with faults.collect():
             if sampling.buffer:
                 self._buffer(sampling)

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import math
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from geoseg.assessment.sampling.draw import (
     systematic_points,
 )
 from geoseg.assessment.sampling.plan import FEW, Plan
-from geoseg.assessment.sampling.population import Population
+from geoseg.assessment.sampling.population import Frame, Population, Where
 from geoseg.assessment.sampling.sample_file import POINTS, write_sample
 from geoseg.assessment.sampling.settings import (
     CLASS,
@@ -34,7 +33,7 @@ from geoseg.assessment.sampling.settings import (
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
-from geoseg.maps.landcover import MODEL_TAG, ClassMap
+from geoseg.maps.landcover import MODEL_TAG
 from geoseg.outputs.claims import claim, fingerprint, is_claimed
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
@@ -46,27 +45,9 @@ FILE, RECORD = "sample.gpkg", "design.json"
 PRODUCTS = (RECORD, FILE)
 
 
-@dataclass(frozen=True)
-class Where:
-    """What of a map is sampled, and what is known of it."""
-
-    maps: str | None = None
-    """Output folder of predict, for sample.strata=class_confidence."""
-    area: Any = None
-    """Vector file with the polygons within which points are drawn."""
-    exclude: str | None = None
-    """Data set whose train tiles are left out."""
-
-
-def plan_sample(
-    found: ClassMap,
-    sampling: Sampling,
-    *,
-    where: Where | None = None,
-    cluster: Cluster | None = None,
-) -> Summary:
+def plan_sample(frame: Frame, sampling: Sampling, *, cluster: Cluster | None = None) -> Summary:
     """The table of sizes and allocations, without drawing anything. Raises: InputError."""
-    with _population(found, sampling, where or Where()) as population:
+    with Population(frame, sampling) as population:
         work = _Drawing(population, sampling, cluster or Cluster())
         summary = Summary()
         work.plan.describe(summary)
@@ -76,11 +57,10 @@ def plan_sample(
 
 @alone("sample", "out")
 def sample(
-    found: ClassMap,
+    frame: Frame,
     sampling: Sampling,
     out: str | Path,
     *,
-    where: Where | None = None,
     cluster: Cluster | None = None,
     seed: int = 0,
     overwrite: bool = False,
@@ -90,12 +70,12 @@ def sample(
     Returns: what was drawn, as a text for people.
     Raises: InputError if the settings or files have faults, or `out` holds another sample.
     """
-    out, where, cluster = Path(out), where or Where(), cluster or Cluster()
+    out, cluster = Path(out), cluster or Cluster()
     settings = {
-        "map": fingerprint(found.path),
+        "map": fingerprint(frame.map.path),
         "sample": dataclasses.asdict(sampling),
         "cluster": dataclasses.asdict(cluster),
-        "where": dataclasses.asdict(where),
+        "where": dataclasses.asdict(frame.where),
         "seed": seed,
     }
     summary = Summary()
@@ -105,21 +85,12 @@ def sample(
     _protect(out / FILE)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="sample", products=PRODUCTS, overwrite=overwrite)
-        with _population(found, sampling, where) as population:
+        with Population(frame, sampling) as population:
             work = _Drawing(population, sampling, cluster)
             drawn = work.draw(seed)
-            about = work.about(where, seed)
+            about = work.about(frame.where, seed)
         write_json(out / RECORD, about | {"strata": work.strata(drawn)})
-        write_sample(
-            out / FILE,
-            work.plan,
-            drawn,
-            about,
-            grid=found.grid,
-            legend=found.legend,
-            units=work.units,
-            twice=_twice(drawn, sampling.double),
-        )
+        write_sample(out / FILE, frame.map, work.plan, drawn, about, units=work.units)
     work.plan.describe(summary)
     summary.notes(work.notes())
     work.warn(summary, drawn)
@@ -130,10 +101,6 @@ def sample(
         " offers the classes; any points from the first on are a sample)"
     )
     return summary
-
-
-def _population(found: ClassMap, sampling: Sampling, where: Where) -> Population:
-    return Population(found, sampling, maps=where.maps, area=where.area, exclude=where.exclude)
 
 
 def _protect(path: Path) -> None:
@@ -332,10 +299,3 @@ def _order(drawn: Drawn, seed: int, *, blocks: bool) -> np.ndarray:
     ranks = random.permutation(int(inverse.max()) + 1)[inverse.ravel()]
     within = np.arange(len(drawn)) if blocks else ranks
     return np.lexsort((within, ranks, drawn.reserve))
-
-
-def _twice(drawn: Drawn, share: float) -> np.ndarray:
-    """Which points a second person is to interpret, evenly along their order: a part that is done
-    has its part of them."""
-    steps = np.floor(np.arange(1, len(drawn) + 1) * share + 1e-9)
-    return np.asarray((np.diff(steps, prepend=0) > 0) & ~drawn.reserve)

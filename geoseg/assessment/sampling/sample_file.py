@@ -19,6 +19,7 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.layer_styles import add_style
 from geoseg.geo.legend import Legend
 from geoseg.geo.vector import Table, write_layers
+from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.files import parse_json
 from geoseg.received import sqlite_file
 
@@ -116,22 +117,20 @@ def _select(
 
 def write_sample(
     path: Path,
+    found: ClassMap,
     plan: Plan,
     drawn: Drawn,
     about: dict[str, Any],
     *,
-    grid: Grid,
-    legend: Legend,
     units: dict[int, int],
-    twice: np.ndarray,
 ) -> None:
     """Write a sample whose points are in the order in which they are to be interpreted.
 
-    units: of each stratum by its number. twice: (n,) whether a second person is to look, too.
-    Raises: InputError if it can't be written.
+    units: of each stratum by its number. Raises: InputError if it can't be written.
     """
+    grid, legend = found.grid, found.legend
     ids = np.arange(1, len(drawn) + 1)
-    points = _points(drawn, grid, twice)
+    points = _points(drawn, grid, drawn.twice(plan.double))
     boxes, owners = _boxes(grid, drawn, about)
     key = {
         "id": ids,
