@@ -20,8 +20,8 @@ RUN_LOOP = {"training.loop", "training.lr_find", "training.validation"}
 HYDRA = ("run", "given", "search", "sweep", "explain", "command_line")
 DOORS = {
     "rasterio": {
-        *("geo.raster", "geo.drivers", "geo.rasterize", "dataset.retile"),
-        "geo.cubes.virtual_tiff",
+        *(f"geo.raster.{name}" for name in ("file_info", "gdal", "reader", "writer")),
+        *("geo.drivers", "geo.rasterize", "dataset.retile", "geo.cubes.virtual_tiff"),
     },
     "xarray": {"geo.cubes.cube", "geo.cubes.axes"},
     "zarr": {"geo.cubes.cube"},

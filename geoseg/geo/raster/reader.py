@@ -1,0 +1,279 @@
+"""Read rasters by windows, and warp them on the way."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window as RioWindow
+
+from geoseg.errors import InputError
+from geoseg.geo.grid import Grid, Window
+from geoseg.geo.raster.file_info import info_of, open_file
+from geoseg.geo.raster.gdal import READ_ERRORS
+
+NUDGE = 1e-4
+"""Pixels, or steps between two values, by which resampling is moved from where two pixels, or two
+values, are equally near: there the last bit decided, which differs from window to window."""
+
+
+class Raster:
+    """An open raster, read by windows of its own grid or of one that it is warped onto."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        bands: tuple[int, ...] | None = None,
+        grid: Grid | None = None,
+        resampling: str = "bilinear",
+        nodata: float | str | None = None,
+    ) -> None:
+        """Open `path`; bands are counted from 1, None = all but alpha.
+
+        grid: warp onto this grid where the file's own differs; None = the file's own.
+        nodata: a value that replaces the file's; "none" = no value means nodata.
+        Raises: InputError if it can't be opened or has no grid.
+        """
+        self._stack = ExitStack()
+        dataset = self._stack.enter_context(open_file(path))
+        facts = info_of(path, dataset)
+        if facts.grid is None:
+            self.close()
+            raise InputError(str(facts.problem))
+        self.path = str(path)
+        self.grid = grid or facts.grid
+        self.bands = bands or facts.bands
+        self.block = facts.block
+        self._masked = facts.mask_band
+        # A window of the same pixels is read straight; anything else goes through a warp.
+        self._offset = (0, 0) if grid is None else facts.grid.offset(grid)
+        self._own = facts.grid
+        nodatas = self._nodatas(dataset, nodata)
+        warps = self._offset is None
+        if warps:
+            self._offset, self._own = (0, 0), self.grid
+        # Asked for a mask, GDAL heeds an alpha band only of files with two or four bands.
+        alpha = self._alpha_of(dataset)
+        is_data = alpha in self.bands  # asked for by number, it is data
+        dtypes = [dataset.dtypes[band - 1] for band in self.bands]
+        self._dtype = np.result_type(*dtypes)
+        gaps = [_as_type(value, self._dtype) for value in nodatas]
+        self._gaps = _Gaps.of(gaps, self._dtype.kind == "f")
+        self._rounds = False
+        self._reads: list[tuple[rasterio.DatasetReader, list[int]]] = []
+        warped: dict[str, rasterio.DatasetReader] = {}
+        for bands_, value in _runs(self.bands, dtypes, nodatas if warps else None):
+            one = dataset
+            if warps:  # which warps by one nodata value for all bands
+                if str(value) not in warped:
+                    opened = self._warp(dataset, resampling, value)
+                    warped[str(value)] = self._stack.enter_context(opened)
+                one = warped[str(value)]
+            self._reads.append((one, bands_))
+        # Where bands have nodata of their own, only some of the warped files have an alpha band.
+        self._dataset = self._reads[0][0]
+        for one in warped.values():
+            found = self._alpha_of(one)
+            if found is not None:
+                self._dataset, alpha = one, found
+        self._alpha = None if is_data else alpha
+        self._masked = self._masked and not is_data
+
+    def _alpha_of(self, dataset: rasterio.DatasetReader) -> int | None:
+        """Number of the alpha band, if there is one. Raises: InputError if the file is damaged."""
+        try:
+            kinds = list(enumerate(dataset.colorinterp, 1))
+        except READ_ERRORS as error:
+            self.close()
+            raise InputError(
+                f"{self.path}: can't read what its bands are ({error}); the file is damaged or cut"
+                " short: fetch it again"
+            ) from None
+        return next((i for i, kind in kinds if kind == ColorInterp.alpha), None)
+
+    def _nodatas(
+        self, dataset: rasterio.DatasetReader, nodata: float | str | None
+    ) -> list[float | None]:
+        """Of each band: its own, or what replaces it."""
+        if nodata is None:
+            return [dataset.nodatavals[band - 1] for band in self.bands]
+        return [None if nodata == "none" else float(nodata)] * len(self.bands)
+
+    def _warp(
+        self, dataset: rasterio.DatasetReader, resampling: str, nodata: float | None
+    ) -> WarpedVRT:
+        options: dict[str, Any] = {
+            "crs": self.grid.crs,
+            "transform": self.grid.transform,
+            "height": self.grid.height,
+            "width": self.grid.width,
+            "resampling": Resampling[resampling],
+        }
+        if self._masked or nodata is None:
+            # Only an alpha band says which pixels lie outside the warped file.
+            has_alpha = ColorInterp.alpha in dataset.colorinterp
+            options["add_alpha"] = not has_alpha
+            self._masked = True
+            if nodata is None and dataset.nodata is not None:
+                options["src_nodata"] = None
+        else:
+            # Else a band's nodata would be mixed into its neighbours where other bands hold data.
+            options |= {"src_nodata": nodata, "nodata": nodata, "UNIFIED_SRC_NODATA": "NO"}
+        if resampling == "cubic":
+            options["transform"] @= Affine.translation(NUDGE, NUDGE)
+        elif resampling == "average" and self._dtype.kind in "iu":
+            options |= {"dtype": "float64", "working_dtype": "float64"}
+            self._rounds = True
+        return WarpedVRT(dataset, **options)
+
+    def read(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of a window; what lies outside the raster is 0 and not valid.
+
+        shape: height and width to decimate to (nearest); then the window must lie inside.
+        Returns: data (C, height, width) in the file's dtype, valid (height, width) bool.
+        A pixel is valid if any of its bands holds data (GDAL's rule for a dataset's mask); scenes
+        and stacks ask for each band and go by `all_bands`.
+        Raises: InputError with file and window if the file is damaged.
+        """
+        data, holds = self.read_each(window, shape=shape)
+        return data, any_band(holds)
+
+    def read_each(
+        self, window: Window, *, shape: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """As `read`, but with where each band by itself holds data.
+
+        Returns: data, and (C, height, width) bool; (height, width) if it is the same of all bands.
+        """
+        assert self._offset is not None
+        inside = window.shift(*self._offset).intersect(self._own.window)
+        if inside is None:
+            shape = (window.height, window.width)
+            return np.zeros((len(self.bands), *shape), self._dtype), np.zeros(shape, bool)
+        data, holds = self._read_inside(inside, shape)
+        if shape or (inside.height, inside.width) == (window.height, window.width):
+            return data, holds
+        part = inside.within(window.shift(*self._offset))
+        whole = np.zeros((data.shape[0], window.height, window.width), data.dtype)
+        whole_holds = np.zeros((*holds.shape[:-2], *whole.shape[1:]), bool)
+        whole[(slice(None), *part)] = data
+        whole_holds[(..., *part)] = holds
+        return whole, whole_holds
+
+    def _read_inside(
+        self, window: Window, shape: tuple[int, int] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        place = RioWindow(window.left, window.top, window.width, window.height)
+        try:
+            parts = [
+                file.read(bands, window=place, out_shape=(len(bands), *shape) if shape else None)
+                for file, bands in self._reads
+            ]
+            data = parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if self._rounds:
+                data = np.floor(data + (0.5 + NUDGE)).astype(self._dtype)
+            mask = None
+            if self._alpha:
+                mask = self._dataset.read(self._alpha, window=place, out_shape=shape) > 0
+            elif self._masked:
+                mask = self._dataset.dataset_mask(window=place, out_shape=shape) > 0
+        except READ_ERRORS as error:
+            cause = error.__cause__ or error
+            raise InputError(
+                f"{self.path}: can't read rows {window.top}..{window.bottom - 1} ({cause});"
+                " the file is damaged or cut short: fetch it again"
+            ) from None
+        holds = self._gaps.holds(data)
+        if holds is None:
+            return data, np.ones(data.shape[1:], bool) if mask is None else mask
+        if mask is not None:
+            holds &= mask
+        if data.dtype.kind == "f" and holds.ndim == 3:
+            data[~holds] = 0  # -1.7e308 would overflow in whatever is computed of it
+        return data, holds
+
+    def close(self) -> None:
+        self._stack.close()
+
+    def __enter__(self) -> Raster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def _runs(
+    bands: tuple[int, ...], dtypes: list[str], nodatas: list[float | None] | None
+) -> list[tuple[list[int], float | None]]:
+    """Bands that are read at once, in order, with their nodata value where it matters.
+
+    rasterio does not read bands of different types at once.
+    """
+    values = nodatas or [None] * len(bands)
+    if len(set(dtypes)) == 1 and len(set(map(str, values))) == 1:
+        return [(list(bands), values[0])]
+    return [([band], value) for band, value in zip(bands, values, strict=True)]
+
+
+def _as_type(value: float | None, dtype: np.dtype) -> Any:
+    """A value as pixels of whole numbers have it; None if none of them can be it.
+
+    Compared with a float of Python, numpy would convert them all.
+    """
+    if value is None or dtype.kind not in "ui" or dtype.itemsize == 8:
+        return value
+    limits = np.iinfo(dtype)
+    return dtype.type(value) if value % 1 == 0 and limits.min <= value <= limits.max else None
+
+
+@dataclass(frozen=True)
+class _Gaps:
+    """The values that mean nodata, per band."""
+
+    values: tuple[Any, ...]
+    """In the pixels' type; None = no value of this band does."""
+    real: bool
+    """Whether pixels are real numbers, among which NaN and infinity are nodata too."""
+    alike: bool
+    """Whether all bands have the same value."""
+
+    @classmethod
+    def of(cls, values: list[Any], real: bool) -> _Gaps:
+        return cls(tuple(values), real, len(set(map(str, values))) == 1)
+
+    def holds(self, data: np.ndarray) -> np.ndarray | None:
+        """Where bands (C, H, W) hold data: (C, H, W), (H, W) if all do; None = no value is none."""
+        if not self.real and all(value is None for value in self.values):
+            return None
+        if self.alike:
+            value = self.values[0]
+            holds = np.isfinite(data) if self.real else data != value
+            if self.real and value is not None:
+                holds &= data != value
+        else:
+            holds = np.isfinite(data) if self.real else np.ones(data.shape, bool)
+            for row, band, value in zip(holds, data, self.values, strict=True):
+                if value is not None:
+                    row &= band != value
+        # Mostly all do: one look, and whoever asks is spared the rest.
+        return np.ones(data.shape[1:], bool) if holds.all() else np.asarray(holds)
+
+
+def all_bands(holds: np.ndarray) -> np.ndarray:
+    """Where all bands hold data (H, W), of what `read_each` says."""
+    return holds if holds.ndim == 2 else np.asarray(holds.all(axis=0))
+
+
+def any_band(holds: np.ndarray) -> np.ndarray:
+    """Where any band holds data (H, W), of what `read_each` says."""
+    return holds if holds.ndim == 2 else np.asarray(holds.any(axis=0))
