@@ -19,8 +19,7 @@ from geoseg.outputs.counted import counted
 from geoseg.received.cube_slices import is_cube
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.layers import Layer
-from geoseg.scenes.scene import _bands as bands_of
-from geoseg.scenes.scene import _image_info as image_info
+from geoseg.scenes.scene import bands_of, image_info
 from geoseg.scenes.stack import Stack
 from geoseg.series import masks as masking
 from geoseg.series import safe

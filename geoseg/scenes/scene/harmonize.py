@@ -1,0 +1,49 @@
+"""Bring scenes to the same bands, on one scale and offset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from geoseg.errors import Faults
+from geoseg.geo.band_tags import (
+    Change,
+    changes,
+    describe,
+    some,
+)
+from geoseg.scenes.scene.image import Scene, fit_bands
+
+
+def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
+    """The scenes with the bands of the first one, in its order, all of one scale and offset.
+
+    Raises: InputError for bands that a scene lacks, and for scales that some files say and others
+    do not.
+    """
+    faults = Faults()
+    fitted = []
+    for scene in scenes:
+        with faults.collect():
+            fitted.append(fit_bands(scene, scenes[0].bands))
+    faults.raise_if_any()
+    if not all(scene.tags for scene in fitted):
+        return tuple(fitted)
+    names = [scene.name for scene in fitted]
+    _, made = changes(names, [scene.tags for scene in fitted], what="scenes")
+    return tuple(scene.changed(one) for scene, one in zip(fitted, made, strict=True))
+
+
+def said_of_changes(scenes: Iterable[Scene], whose: str) -> list[str]:
+    """What is to be said of scenes whose numbers are changed, for people.
+
+    whose: scale and offset they get.
+    """
+    by_change: dict[tuple[Change, ...], list[str]] = {}
+    for scene in scenes:
+        if scene.changes:
+            by_change.setdefault(scene.changes, []).append(scene.name)
+    return [
+        f"{some(names)}: scale and offset in the files are not those of {whose}; the values are"
+        f" brought to these ({', '.join(dict.fromkeys(describe(one) for one in made))})"
+        for made, names in by_change.items()
+    ]
