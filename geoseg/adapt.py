@@ -12,6 +12,7 @@ from geoseg.errors import Faults
 from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import SceneFiles
 
 
 @dataclass
@@ -49,7 +50,7 @@ def main(cfg: AdaptConfig) -> None:
     running = InferenceSettings(device=cfg.device)
     network = TrainedNetwork.open(cfg.checkpoint, running, model=cfg.model.target)
     made = adapt(
-        network, cfg.scenes, str(cfg.out), bands=cfg.bands, dataset=cfg.dataset,
+        network, SceneFiles(cfg.scenes, cfg.bands), str(cfg.out), dataset=cfg.dataset,
         settings=cfg.adapt, overwrite=cfg.overwrite,
     )  # fmt: skip
     print(made)

@@ -8,6 +8,7 @@ from typing import Any
 from geoseg.commands.run import run
 from geoseg.errors import Faults
 from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene import SceneFiles
 from geoseg.translation.settings import TranslateSettings
 
 
@@ -46,7 +47,7 @@ def main(cfg: TranslateConfig) -> None:
     from geoseg.translation.translate import Source, translate  # bring torch
 
     made = translate(
-        cfg.scenes, str(cfg.out), Source(cfg.like, cfg.checkpoint), bands=cfg.bands,
+        SceneFiles(cfg.scenes, cfg.bands), str(cfg.out), Source(cfg.like, cfg.checkpoint),
         settings=cfg.translate, seed=cfg.seed, overwrite=cfg.overwrite,
     )  # fmt: skip
     print(made)

@@ -26,8 +26,8 @@ from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.bands import bands_for
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.scenes.bands import Bands, BandStatistics
-from geoseg.scenes.scene import Scene, find_scenes
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.scene import Scene, SceneFiles, find_scenes
 
 MANY_CHANGED = 0.5
 """Share of pixels of another class than before from which on that is warned of."""
@@ -40,14 +40,13 @@ def adapt(
     scenes: Any,
     out: str | Path,
     *,
-    bands: Bands | None = None,
     dataset: str | Path | None = None,
     settings: AdaptSettings | None = None,
     overwrite: bool = False,
 ) -> Summary:
     """Write a network whose normalisation is that of other scenes, with what that changes.
 
-    scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
+    scenes: folder, glob or list of GeoTIFFs, or `SceneFiles`.
     dataset: folder of geoseg.prepare with labels of the other place, only to judge by.
     A record lies beside the weights, as <out>.adapt.json.
     Returns: what was found, as a text for people.
@@ -59,7 +58,7 @@ def adapt(
         _check(network, out, settings)
     suiting: list[Scene] = []
     with faults.collect():
-        suiting = _find(network.card, scenes, bands)
+        suiting = _find(network.card, SceneFiles.of(scenes))
     labelled = None
     with faults.collect():
         labelled = None if dataset is None else _labelled(network.card, dataset)
@@ -126,11 +125,11 @@ def _check(network: TrainedNetwork, out: Path, settings: AdaptSettings) -> None:
             )
 
 
-def _find(card: ModelCard, spec: Any, bands: Bands | None) -> list[Scene]:
+def _find(card: ModelCard, files: SceneFiles) -> list[Scene]:
     """Scenes that suit the network. Raises: InputError with all that do not."""
     faults = Faults()
     found: list[Scene] = []
-    for scene in find_scenes(spec, bands_for(card, bands)):
+    for scene in find_scenes(files.spec, bands_for(card, files.bands)):
         with faults.collect():
             fitting = suitability.check(scene, card).scene
             assert isinstance(fitting, Scene)

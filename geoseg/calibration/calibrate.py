@@ -49,7 +49,7 @@ class Outputs:
         return self.report, self.record, self.weights
 
 
-def calibrate(
+def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     network: TrainedNetwork,
     dataset: str | Path,
     out: str | Path,

@@ -238,7 +238,7 @@ def _check_measured(made: Dataset, measures: list[Measure]) -> None:
 
 
 @alone("prepare", "dataset")
-def prepare(
+def prepare(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     scenes: tuple[Scene, ...],
     labels: Labels,
     legend: Legend,

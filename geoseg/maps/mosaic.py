@@ -45,7 +45,7 @@ HEADERS = 4
 """Headers that are read at once: a disk far away takes long to answer."""
 
 
-def mosaic(
+def mosaic(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     maps: Any,
     out: str | Path,
     *,

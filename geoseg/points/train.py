@@ -61,7 +61,7 @@ class Labelled:
 
 
 @alone("pointnet", "out")
-def train(
+def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     points: Any,
     out: str | Path,
     labels: Labels,

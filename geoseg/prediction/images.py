@@ -26,7 +26,7 @@ PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
 
 @alone("predict", "out")
-def predict(
+def predict(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     network: TrainedNetwork,
     scenes: Any,
     out: str | Path,

@@ -101,7 +101,7 @@ def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
 
 
 @alone("predict", "out")
-def predict_series(
+def predict_series(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     network: TrainedNetwork,
     images: SeriesImages,
     out: str | Path,

@@ -42,7 +42,7 @@ SERIES_PRODUCTS = ("by_date.csv", "by_date.png")
 PRODUCTS = (BEST, LAST, METRICS, "curves.png", "pictures", SCORES, refit.FOLDER, *LOGS)
 
 
-def train(
+def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
     dataset: Dataset | SeriesDataset,
     run: str | Path,
     *,

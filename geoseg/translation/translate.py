@@ -20,8 +20,7 @@ from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
-from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import Scene, find_scenes, fit_bands, harmonize
+from geoseg.scenes.scene import Scene, SceneFiles, find_scenes, fit_bands, harmonize
 from geoseg.translation import apply, picture
 from geoseg.translation.archive import Archive, check_pixel_size
 from geoseg.translation.model_file import NAME, TranslationCard, load, read_card, save
@@ -53,20 +52,19 @@ def translate(
     out: str | Path,
     source: Source,
     *,
-    bands: Bands | None = None,
     settings: TranslateSettings | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> Summary:  # fmt: skip
     """Write `out`/scenes/<name>.tif: scenes as others look; and the network, if trained here.
 
-    scenes: folder, glob or list of GeoTIFFs. bands: what the files do not say of their bands.
+    scenes: folder, glob or list of GeoTIFFs, or `SceneFiles`, whose bands count for both.
     A call that was killed in training begins anew, later it goes on with what is missing.
     Returns: what was found, as a text for people.
     Raises: InputError for scenes of other bands or pixel sizes, damaged ones …
     """
     settings, out = settings or TranslateSettings(), Path(out)
-    found, others, card = _open(scenes, source, bands or Bands(), out)
+    found, others, card = _open(SceneFiles.of(scenes), source, out)
     files = sorted({path for scene in (*found, *others) for path in scene.paths})
     made: dict[str, Any] = {
         "inputs": [fingerprint(path) for path in files],
@@ -96,7 +94,7 @@ def translate(
 
 
 def _open(
-    scenes: Any, source: Source, bands: Bands, out: Path
+    files: SceneFiles, source: Source, out: Path
 ) -> tuple[Sequence[Scene], Sequence[Scene], TranslationCard | None]:
     """Scenes, those that they are to look like, and the card of the network if there is one.
 
@@ -107,10 +105,10 @@ def _open(
     with faults.collect():
         card = None if source.checkpoint is None else read_card(source.checkpoint)
     given: dict[str, Sequence[Scene]] = {"scenes": (), "like": ()}
-    specs = {"scenes": scenes} | ({"like": source.like} if source.checkpoint is None else {})
+    specs = {"scenes": files.spec} | ({"like": source.like} if source.checkpoint is None else {})
     for key, spec in specs.items():
         with faults.collect(), raster.environment():
-            given[key] = harmonize(find_scenes(spec, bands))
+            given[key] = harmonize(find_scenes(spec, files.bands))
     faults.raise_if_any()
     names = card.bands if card is not None else given["scenes"][0].bands
     for key, some in given.items():
@@ -126,7 +124,7 @@ def _open(
     else:
         sizes = [scene.grid.pixel_size_m for scene in given["scenes"]]
         with faults.collect():
-            check_pixel_size(given["like"], float(np.median(sizes)), f"scenes={scenes}")
+            check_pixel_size(given["like"], float(np.median(sizes)), f"scenes={files.spec}")
     faults.raise_if_any()
     return given["scenes"], given["like"], card
 

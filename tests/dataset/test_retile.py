@@ -41,14 +41,14 @@ HEIGHT, WIDTH = 270, 1300
 SPLIT = Split(val=0.3, by="west_east", buffer_m=4)
 
 
-def striped(path, image, *, left=0, colors=(), mask=None, names=(), rows=1, **options):
+def striped(path, image, *, left=0, colors=(), mask=None, names=(), **options):
     """A compressed GeoTIFF in stripes of some rows."""
     count, height, width = image.shape
     where = grid(height, width, left=500_000 + left)
     profile = {
         "driver": "GTiff", "dtype": str(image.dtype), "count": count, "height": height,
         "width": width, "crs": where.crs, "transform": where.transform, "tiled": False,
-        "blockysize": rows, "compress": "deflate", "interleave": "pixel",
+        "blockysize": 1, "compress": "deflate", "interleave": "pixel",
         "photometric": "minisblack", "alpha": "no",
     }  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ FILES = {
     "four and alpha": lambda path: striped(
         path, np.concatenate([pixels(4), MASK[None]]), colors=(RED, GREEN, BLUE, NIR, ALPHA)
     ),
-    "mask": lambda path: striped(path, pixels(2, "uint16"), mask=MASK, rows=8),
+    "mask": lambda path: striped(path, pixels(2, "uint16"), mask=MASK, blockysize=8),
     "floats": lambda path: striped(path, FLOATS, nodata=-9999.0),
     "nan": lambda path: striped(path, FLOATS, nodata=float("nan"), predictor=3),
     "signed": lambda path: striped(path, pixels(1, "int16") - 50, nodata=-50),
@@ -161,12 +161,12 @@ def test_which_files_are_slow(tmp_path):
         return bool(retile.slow_files(scene, side))
 
     assert slow()
-    assert slow(rows=16)
+    assert slow(blockysize=16)
     assert not slow(compress=None)
     assert not slow(width=1000)
     assert not slow(side=64)  # where tiles decompress more than rows do
     for block, is_slow in ((128, False), (256, False), (512, False), (1024, True)):
-        assert slow(tiled=True, blockxsize=block, blockysize=block, rows=block) == is_slow
+        assert slow(tiled=True, blockxsize=block, blockysize=block) == is_slow
 
 
 def test_slow_scenes_are_counted_and_the_remedy_is_given(tmp_path):

@@ -25,17 +25,30 @@ NONE = TranslateSettings(steps=0, patch=32, width=4, device="cpu")
 SIDE = 150
 
 
-def scene(path, seed, *, gain=1.0, offset=0.0, dtype="uint16", side=SIDE, size_m=0.5, names="abc",
-          nodata=0):  # fmt: skip
+@dataclass(frozen=True)
+class Camera:
+    """What an archive's numbers are."""
+
+    gain: float = 1.0
+    offset: float = 0.0
+    dtype: str = "uint16"
+    nodata: float = 0
+    names: str = "abc"
+
+
+def scene(path, seed, *, camera=Camera(), side=SIDE, size_m=0.5):  # noqa: B008 it is frozen
     """Smooth ground in three bands, a corner without image."""
+    dtype, nodata = camera.dtype, camera.nodata
     rng = np.random.default_rng(seed)
     wide = rng.normal(size=(3, side // 10 + 2, side // 10 + 2)).repeat(10, 1).repeat(10, 2)
     image = 1000 + 200 * wide[:, :side, :side] + 20 * rng.normal(size=(3, side, side))
-    image = gain * image + offset
+    image = camera.gain * image + camera.offset
     image = np.clip(image, 1, 60_000) if dtype == "uint16" else image
     image[:, :20, :20] = nodata
     grid = Grid("EPSG:32632", Affine(size_m, 0, 5e5, 0, -size_m, 5.3e6), side, side)
-    with raster.create(path, grid, dtype=dtype, count=3, nodata=nodata, names=tuple(names)) as file:
+    with raster.create(
+        path, grid, dtype=dtype, count=3, nodata=nodata, names=tuple(camera.names)
+    ) as file:
         file.write(image.astype(dtype), grid.window)
     return grid
 
@@ -50,7 +63,7 @@ def read(path):
 def archives(tmp_path):
     grid = scene(tmp_path / "here" / "a.tif", 0)
     scene(tmp_path / "here" / "b.tif", 1)
-    scene(tmp_path / "there" / "c.tif", 2, gain=1.4, offset=-300, dtype="float32", nodata=-9999)
+    scene(tmp_path / "there" / "c.tif", 2, camera=Camera(1.4, -300, "float32", -9999))
     return tmp_path, grid
 
 
@@ -169,7 +182,7 @@ def test_what_does_not_fit_is_said_in_a_sentence(archives):
     scene(folder / "coarse" / "d.tif", 3, size_m=2.0)
     with pytest.raises(InputError, match=r"d\.tif: pixels of 2 m, scenes=.* has 0\.5 m"):
         translate(here, out, Source(folder / "coarse"), settings=NONE)
-    scene(folder / "other" / "d.tif", 3, names="xyz")
+    scene(folder / "other" / "d.tif", 3, camera=Camera(names="xyz"))
     with pytest.raises(InputError, match=r"3 bands \(x, y, z\), expected 3 \(a, b, c\)"):
         translate(here, out, Source(folder / "other"), settings=NONE)
     scene(folder / "small" / "d.tif", 3, side=40)

@@ -52,7 +52,7 @@ def _write_error(path: Path, error: BaseException) -> InputError:
 
 
 @contextmanager
-def create(
+def create(  # noqa: PLR0913 the words of a rasterio profile
     path: str | Path,
     grid: Grid,
     *,

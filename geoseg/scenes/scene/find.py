@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,20 @@ _REAL = "uif"
 _Files = list[tuple[str | ChosenFile | None, str]]
 """Files of a scene, each with the band that it holds, or with those that a catalog tells of (None:
 as the file says)."""
+
+
+@dataclass(frozen=True)
+class SceneFiles:
+    """Where scenes lie, and what their files do not say of their bands."""
+
+    spec: Any
+    """Folder, glob, file, list, catalog or cube."""
+    bands: Bands = field(default_factory=Bands)
+
+    @classmethod
+    def of(cls, given: Any) -> SceneFiles:
+        """What was given, or files that are given alone."""
+        return given if isinstance(given, cls) else cls(given)
 
 
 def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:

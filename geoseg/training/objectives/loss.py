@@ -162,7 +162,7 @@ def bootstrapped(
     return pixel_mean(losses, target, weights, ranks)
 
 
-def symmetric(
+def symmetric(  # noqa: PLR0913 the three numbers are the paper's
     logits: Tensor,
     target: Tensor,
     weights: Tensor,
