@@ -1,5 +1,7 @@
 """Translation of made-up scenes: another sensor, whose numbers and edges are known."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -36,7 +38,7 @@ class Camera:
     names: str = "abc"
 
 
-def scene(path, seed, *, camera=Camera(), side=SIDE, size_m=0.5):  # noqa: B008 it is frozen
+def scene(path, seed, *, camera=Camera(), side=SIDE, size_m=0.5):
     """Smooth ground in three bands, a corner without image."""
     dtype, nodata = camera.dtype, camera.nodata
     rng = np.random.default_rng(seed)
