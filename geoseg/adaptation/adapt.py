@@ -18,11 +18,11 @@ from geoseg.errors import Faults, InputError
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, fingerprint, note_made, nothing_to_do
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.bands import bands_for
 from geoseg.prediction.network import TrainedNetwork
@@ -71,12 +71,8 @@ def adapt(
     claimed = {"network": network.hash, "adapt": asdict(settings), "inputs": inputs}
     record = out.with_suffix(".adapt.json")
     with held(folder, "adapt", name=name):
-        made = read_made(folder, command="adapt", name=name)
-        same = read_claim(folder, command="adapt", name=name) == claimed
-        if same and made and not broken(folder, made):
-            summary = Summary()
-            summary.note(f"{out}: already made of this with these settings; nothing to do")
-            return summary
+        if done := nothing_to_do(out, folder, claimed, command="adapt", name=name):
+            return done
         products = (record.name, name)
         claim(folder, claimed, command="adapt", products=products, overwrite=overwrite, name=name)
         found = _adapt(network, suiting, labelled, settings, out)

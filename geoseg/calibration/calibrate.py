@@ -18,10 +18,10 @@ from geoseg.errors import Faults, InputError
 from geoseg.models.calibration import NONE, VECTOR, Calibration
 from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
 
@@ -80,19 +80,14 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
     }
     folder, name = files.weights.parent, files.weights.name
     with held(folder, "calibrate", name=name):
-        inputs = {"inputs": [fingerprint(path) for path in _inputs(dataset)]}
-        if _is_made(folder, name, claimed | inputs):
-            summary = Summary()
-            summary.note(f"{out}: already made of this with these settings; nothing to do")
-            return summary
-        before = read_claim(folder, command="calibrate", name=name) or {}
-        # Labels that changed are no other settings: the output follows them.
-        follows = before | {"inputs": None} == claimed | {"inputs": None}
+        claimed |= {"inputs": [fingerprint(path) for path in _inputs(dataset)]}
+        if done := nothing_to_do(out, folder, claimed, command="calibrate", name=name):
+            return done
         products = tuple(path.name for path in files.all)
+        overwrite = overwrite or follows(folder, claimed, command="calibrate", name=name)
         claim(
-            folder, claimed | inputs, command="calibrate", products=products,
-            overwrite=overwrite or follows, name=name,
-        )  # fmt: skip
+            folder, claimed, command="calibrate", products=products, overwrite=overwrite, name=name
+        )
         pixels, known = _collect(network, dataset, split, settings, novelty)
         judged = judge(pixels, settings.method)
         made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
@@ -137,13 +132,6 @@ def _inputs(dataset: str | Path) -> list[Path]:
     targets = [loaded.target(scene.name) for scene in loaded.scenes]
     paths = [folder / DESCRIPTION, folder / TILES, *targets]
     return [path for path in paths if path.is_file()]
-
-
-def _is_made(folder: Path, name: str, claimed: dict[str, Any]) -> bool:
-    if read_claim(folder, command="calibrate", name=name) != claimed:
-        return False
-    made = read_made(folder, command="calibrate", name=name)
-    return bool(made) and not broken(folder, made)
 
 
 def _collect(

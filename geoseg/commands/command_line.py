@@ -285,7 +285,7 @@ def _for_several(key: str, known: Known) -> str:
 def _parsed(word: str) -> Override | None:
     if "=" not in word or word.startswith("-"):
         return None
-    with suppress(HydraException):
+    with suppress(HydraException):  # Hydra itself refuses it later, and says why
         parsed: Override = OverridesParser.create().parse_override(word)
         return parsed
     return None

@@ -26,10 +26,10 @@ from geoseg.explanation.settings import (
 )
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.samples.fitted import fitted, some_tiles
@@ -65,13 +65,10 @@ def explain(
         "explain": asdict(settings),
         "inputs": [fingerprint(path) for path in files if path.is_file()],
     }
-    if _is_made(folder, claimed):
-        summary = Summary()
-        summary.note(f"{out}: already made of this with these settings; nothing to do")
-        return summary
-    before = read_claim(folder, command="explain") or {}
-    follows = before | {"inputs": None} == claimed | {"inputs": None}
-    claim(folder, claimed, command="explain", products=PRODUCTS, overwrite=overwrite or follows)
+    if done := nothing_to_do(out, folder, claimed, command="explain"):
+        return done
+    overwrite = overwrite or follows(folder, claimed, command="explain")
+    claim(folder, claimed, command="explain", products=PRODUCTS, overwrite=overwrite)
     with clearing(folder, PRODUCTS), raster.environment():
         if isinstance(loaded, Dataset):
             made = _of_images(network, loaded, split, kinds, settings)
@@ -86,13 +83,6 @@ def explain(
     files += [path for kind in WHERE for path in sorted((folder / kind).glob("*.*"))]
     note_made(folder, stamps(folder, files), command="explain")
     return _summary(made, folder)
-
-
-def _is_made(folder: Path, claimed: dict[str, Any]) -> bool:
-    if read_claim(folder, command="explain") != claimed:
-        return False
-    made = read_made(folder, command="explain")
-    return bool(made) and not broken(folder, made)
 
 
 def _kinds(

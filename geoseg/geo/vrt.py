@@ -129,7 +129,7 @@ def trust(words: list[str]) -> None:
         value = word.partition("=")[2].strip("'\"[]")
         # A condition or an expression is no path, and may be longer than one can be.
         for part in filter(None, value.split(",")):
-            with suppress(OSError, RuntimeError, ValueError):
+            with suppress(OSError, RuntimeError, ValueError):  # then it names no folder to trust
                 named += _folder_of(part.strip(" '\""))
     os.environ[FOLDERS] = os.pathsep.join(dict.fromkeys(filter(None, named)))
 

@@ -48,7 +48,7 @@ def _journalled(journal: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if journal.exists():
         for line in journal.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError):
+            with suppress(ValueError):  # what a torn line was of is done again
                 found |= _entries(parse_json(line))
     return found
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from geoseg.errors import InputError
 from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_json
+from geoseg.outputs.stamp import broken
+from geoseg.outputs.summary import Summary
 
 
 def fingerprint(path: str | Path) -> list[Any]:
@@ -102,9 +104,39 @@ def read_made(folder: Path, *, command: str, name: str = "") -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def is_claimed(folder: str | Path, settings: dict[str, Any], *, command: str) -> bool:
+def follows(folder: str | Path, settings: dict[str, Any], *, command: str, name: str = "") -> bool:
+    """Whether an output was made with these settings, be it of `inputs` that changed since.
+
+    Such an output follows its inputs: to make it anew replaces nothing that somebody wants.
+    """
+    before = read_claim(folder, command=command, name=name) or {}
+    return before | {"inputs": None} == json.loads(json.dumps(settings | {"inputs": None}))
+
+
+def is_made(folder: Path, settings: dict[str, Any], *, command: str, name: str = "") -> bool:
+    """Whether an output was made with just these settings, and all its files are whole."""
+    if not is_claimed(folder, settings, command=command, name=name):
+        return False
+    made = read_made(folder, command=command, name=name)
+    return bool(made) and not broken(folder, made)
+
+
+def nothing_to_do(
+    out: str | Path, folder: Path, settings: dict[str, Any], *, command: str, name: str = ""
+) -> Summary | None:
+    """What is to be said if `is_made`; None if there is something to do. out: as people know it."""
+    if not is_made(folder, settings, command=command, name=name):
+        return None
+    summary = Summary()
+    summary.note(f"{out}: already made of this with these settings; nothing to do")
+    return summary
+
+
+def is_claimed(
+    folder: str | Path, settings: dict[str, Any], *, command: str, name: str = ""
+) -> bool:
     """Whether a folder holds an output that the command made, or began, with these settings."""
-    return read_claim(folder, command=command) == json.loads(json.dumps(settings))
+    return read_claim(folder, command=command, name=name) == json.loads(json.dumps(settings))
 
 
 def _differences(a: Any, b: Any, prefix: str = "") -> list[str]:

@@ -62,14 +62,14 @@ class Holder:
 
     def is_alive(self, silent: float) -> bool:
         """Whether the process still runs. silent: seconds since its last sign of life."""
-        if self.host != _host():
-            return silent < SILENCE
+        if self.host != _host() or sys.platform == "win32":
+            return silent < SILENCE  # Windows would send it a Ctrl+C, and says not if it is gone
         try:
             os.kill(self.process, 0)
         except ProcessLookupError:
             return False
-        except OSError:  # another user's
-            pass
+        except PermissionError:
+            pass  # It runs, as another user's; when it began tells whether it is this one.
         return _start_of(self.process) == self.started
 
     def __str__(self) -> str:
@@ -83,6 +83,7 @@ def _host() -> str:
     Processes of another container have numbers of their own, which mean nothing here.
     """
     parts = [socket.gethostname() or "unknown"]
+    # Other systems than Linux have neither: there the name alone has to do.
     with suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     with suppress(OSError):
@@ -165,7 +166,7 @@ def holder(folder: Path, name: str = "") -> Holder | None:
     try:
         found = Holder.read(path)
         return found if found and found.is_alive(_silence(path)) else None
-    except OSError:
+    except OSError:  # given back meanwhile, or out of reach, as then what it writes is
         return None
 
 
@@ -236,10 +237,10 @@ def _silence(path: Path) -> float:
     try:
         with open(beside, "wb") as file:
             now = os.fstat(file.fileno()).st_mtime
-    except OSError:
+    except OSError:  # where nobody may write, the clock of this machine has to do
         now = time.time()
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # it was never made
             beside.unlink()
     return max(0.0, now - path.stat().st_mtime)
 
@@ -247,14 +248,14 @@ def _silence(path: Path) -> float:
 def _is_mine(path: Path, mine: Holder) -> bool:
     try:
         return Holder.read(path) == mine
-    except OSError:
+    except OSError:  # removed, with the folder perhaps: whoever asks says so
         return False
 
 
 def _beat(path: Path, stop: Event) -> None:
     """Give signs of life."""
     while not stop.wait(BEAT):
-        with suppress(OSError):
+        with suppress(OSError):  # the next one follows; that a lock is gone is found at its end
             os.utime(path)
 
 
@@ -275,7 +276,7 @@ def _remove_empty(folder: Path, new: Path | None) -> None:
     for path in (folder, *folder.parents):
         try:
             path.rmdir()
-        except OSError:
+        except OSError:  # something lies in it, and so in those above it
             return
         if path == new:
             return

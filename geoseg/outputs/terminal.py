@@ -25,7 +25,7 @@ def settle(name: str = "") -> None:
 
 def unwritten() -> str | None:
     """Why standard output is not whole; None if it is, or nobody wanted the rest of it."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError):  # what fails is in _lost, or the stream was closed
         sys.stdout.flush()
     error = _lost.get("stdout")
     if error is None or isinstance(error, BrokenPipeError):
@@ -50,7 +50,7 @@ class _Lasting(io.FileIO):
         except OSError as error:
             _lost[self._stream] = error
         if self._command and isinstance(_lost[self._stream], BrokenPipeError):
-            with suppress(OSError):
+            with suppress(OSError):  # nobody reads that either
                 said = "nobody reads the output any more; the work goes on without it"
                 print(f"geoseg {self._command}: {said}", file=sys.stderr)
         return size
@@ -76,7 +76,7 @@ def _lasting(stream: TextIO, command: str, errors: str) -> TextIO:
     if type(raw) is not io.FileIO:
         stream.reconfigure(errors=errors)
         return stream
-    with suppress(OSError):
+    with suppress(OSError):  # the next write to it fails too, and is noted
         stream.flush()
     name = "stdout" if stream is sys.stdout else "stderr"
     _lost.pop(name, None)

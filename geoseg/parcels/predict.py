@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +22,7 @@ from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
-from geoseg.outputs.claims import claim, fingerprint, read_claim
+from geoseg.outputs.claims import claim, fingerprint, follows
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, put, replacing
 from geoseg.outputs.lock import alone
@@ -95,7 +94,9 @@ def predict_parcels(
         **({"novelty": True} if network.wants_novelty else {}),
     }
     with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
-        _claim(out, settings, _inputs(stacks, parcels), overwrite)
+        claimed = settings | {"inputs": _inputs(stacks, parcels)}
+        overwrite = overwrite or follows(out, claimed, command="predict")
+        claim(out, claimed, command="predict", products=PRODUCTS, overwrite=overwrite)
         record = Record(out, network.hash, settings)
         job = _Job(out, network, stacks, parcels, record, said)
         if job.is_done():
@@ -166,16 +167,6 @@ def _inputs(stacks: list[Stack], parcels: Parcels) -> list[Any]:
         digest.update(geometry)
     spelt = [path if offline.is_remote(path) else str(Path(path).absolute()) for path in paths]
     return [*map(fingerprint, spelt), digest.hexdigest()]
-
-
-def _claim(out: Path, settings: dict[str, Any], inputs: list[Any], overwrite: bool) -> None:
-    """Note what the output is made of. Raises: InputError if it holds one of other settings."""
-    before = read_claim(out, command="predict") or {}
-    # Inputs that changed are no other settings: the output follows them.
-    before.pop("inputs", None)
-    overwrite = overwrite or before == json.loads(json.dumps(settings))
-    settings = settings | {"inputs": inputs}
-    claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
 
 
 @dataclass

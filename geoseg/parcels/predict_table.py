@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import NO_DECISION, NODATA, Legend, canonical
 from geoseg.maps.folder import DONE, FILES, NAME
 from geoseg.models import suitability
-from geoseg.outputs.claims import claim, fingerprint, read_claim
+from geoseg.outputs.claims import claim, fingerprint, follows, is_claimed
 from geoseg.outputs.counted import counted
 from geoseg.outputs.csv_cells import cell
 from geoseg.outputs.files import clearing, read_note, replacing, write_json
@@ -151,14 +150,11 @@ def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: boo
     """
     if not Path(path).is_file():
         raise InputError(f"table={path}: no such file; give a CSV or Parquet file")
-    claimed = json.loads(json.dumps(settings | {"inputs": [fingerprint(path)]}))
-    before = read_claim(out, command="predict") or {}
+    claimed = settings | {"inputs": [fingerprint(path)]}
     made = (read_note(out / NAME) or {}).get(FILES)
-    if before == claimed and made and not broken(out, made):
+    if is_claimed(out, claimed, command="predict") and made and not broken(out, made):
         return False
-    # A table that changed is no other setting: the output follows it.
-    follows = before | {"inputs": None} == claimed | {"inputs": None}
-    overwrite = overwrite or follows
+    overwrite = overwrite or follows(out, claimed, command="predict")
     claim(out, claimed, command="predict", products=PRODUCTS, overwrite=overwrite)
     return True
 

@@ -24,12 +24,12 @@ from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, fingerprint, is_made, note_made
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.points.gather import FEATURES, gather, grids_of
 from geoseg.points.model_file import NAME, SEES, PointCard, save
@@ -87,9 +87,7 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
             "labels": {k: str(v) for k, v in asdict(labels).items()}, "legend": legend.to_dict(),
             "pointnet": asdict(settings) | {"device": None}, "seed": seed,
         }  # fmt: skip
-        done = read_made(out, command="pointnet", name=NAME)
-        same = read_claim(out, command="pointnet", name=NAME) == made
-        if same and done and not broken(out, done):
+        if is_made(out, made, command="pointnet", name=NAME):
             summary = Summary()
             summary.note(f"{out / NAME}: already trained so; nothing to do")
             return summary

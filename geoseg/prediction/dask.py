@@ -220,7 +220,7 @@ class Cluster:
         if error is not None and self._local is not None:
             # Somebody is waiting: closing politely takes longer than killing what is ours.
             for nanny in self._local.workers.values():
-                with suppress(OSError, TypeError):
+                with suppress(OSError, TypeError):  # it has ended, or not begun
                     os.kill(nanny.pid, signal.SIGKILL)
         self._stack.close()
 

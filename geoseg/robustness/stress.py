@@ -16,11 +16,11 @@ from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
 from geoseg.errors import Faults
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
 from geoseg.outputs.csv_cells import cell
 from geoseg.outputs.files import clearing, replacing, write_json
 from geoseg.outputs.lock import alone
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.robustness import report
@@ -113,13 +113,10 @@ def stress(
         "stress": asdict(settings),
         "inputs": [fingerprint(path) for path in files if path.is_file()],
     }
-    if _is_made(folder, claimed):
-        summary = Summary()
-        summary.note(f"{out}: already made of this with these settings; nothing to do")
-        return summary
-    before = read_claim(folder, command="stress") or {}
-    follows = before | {"inputs": None} == claimed | {"inputs": None}
-    claim(folder, claimed, command="stress", products=PRODUCTS, overwrite=overwrite or follows)
+    if done := nothing_to_do(out, folder, claimed, command="stress"):
+        return done
+    overwrite = overwrite or follows(folder, claimed, command="stress")
+    claim(folder, claimed, command="stress", products=PRODUCTS, overwrite=overwrite)
     with clearing(folder, PRODUCTS), raster.environment():
         made = _measured(named, loaded, tiles, split, settings, folder)
         _write(made, folder)
@@ -127,13 +124,6 @@ def stress(
     written += sorted((folder / PLACES).glob("*.png"))
     note_made(folder, stamps(folder, written), command="stress")
     return summary_of(made, folder)
-
-
-def _is_made(folder: Path, claimed: dict[str, Any]) -> bool:
-    if read_claim(folder, command="stress") != claimed:
-        return False
-    made = read_made(folder, command="stress")
-    return bool(made) and not broken(folder, made)
 
 
 def _check(

@@ -140,3 +140,11 @@ def test_a_folder_where_nobody_may_write_needs_no_lock(tmp_path):
     tmp_path.chmod(0o500)
     with held(tmp_path, "prepare"):
         assert not list(tmp_path.iterdir())
+
+
+def test_on_windows_signs_of_life_tell_whether_a_process_runs(monkeypatch, other):
+    """There os.kill(process, 0) is a Ctrl+C, and an error of it does not say that it is gone."""
+    monkeypatch.setattr(lock.sys, "platform", "win32")
+    monkeypatch.setattr(lock.os, "kill", lambda *_: pytest.fail("it was interrupted"))
+    assert other.is_alive(lock.SILENCE / 2)
+    assert not other.is_alive(lock.SILENCE + 1)

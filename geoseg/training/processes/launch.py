@@ -156,7 +156,7 @@ def _free_port() -> str:
     then any program's connection could have got it.
     """
     for port in random.sample(PORTS, TRIED_PORTS):
-        with socket.socket() as tried, suppress(OSError):
+        with socket.socket() as tried, suppress(OSError):  # taken: the next one
             tried.bind(("127.0.0.1", port))
             return str(port)
     raise InputError(f"none of {TRIED_PORTS} ports from {PORTS.start} on is free")
