@@ -15,7 +15,7 @@ from geoseg.outputs.summary import Summary
 from geoseg.parcels.parcels import read_parcels
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport
+from geoseg.prediction.report import PredictionReport
 from geoseg.prediction.series import SeriesImages, predict_series
 from geoseg.prediction.tile_classes.predict import (
     TileReport,

@@ -11,13 +11,11 @@ from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import JOURNAL, NAME
 from geoseg.models.resample import resampled
-from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
-from geoseg.prediction.items import describe
+from geoseg.prediction.driver import MapPrediction
 from geoseg.prediction.network import Engine, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
-from geoseg.prediction.record import Record
+from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
 from geoseg.stac import sources
@@ -56,10 +54,9 @@ def predict(  # noqa: PLR0913 one keyword per key of the command, as notebooks c
         found = find_scenes(scenes, wanted, refused=refused)
         if network.running.resample:
             found = [resampled(scene, card) for scene in found]
-    settings = settings_of(network, tiling) | {"bands": told(wanted)}
-    claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
-    report = PredictionReport(out, refused={name: str(error) for name, error in refused.items()})
-    map_scenes(network, found, tiling, record, report, engine)
-    describe(found, record, report, wanted=stac)
-    return report
+    run = MapPrediction.begin(
+        network, out, tiling, {"bands": told(wanted)}, products=PRODUCTS, overwrite=overwrite
+    )
+    run.report.refused |= {name: str(error) for name, error in refused.items()}
+    run.make(found, engine)
+    return run.finish(found, stac=stac)

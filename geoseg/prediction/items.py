@@ -10,8 +10,8 @@ from geoseg.geo import raster
 from geoseg.maps.folder import CLEAR, FILES, map_paths
 from geoseg.maps.layers import LAYERS
 from geoseg.maps.stac_item import write_map_item
-from geoseg.prediction.plan import PredictionReport
 from geoseg.prediction.record import Record
+from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.dated import AnyScene
 from geoseg.series import dates
 from geoseg.stac.item import Times, path_of

@@ -15,13 +15,11 @@ from geoseg.maps import folder
 from geoseg.maps.folder import CLEAR, JOURNAL, NAME
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
-from geoseg.outputs.claims import claim
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
-from geoseg.prediction.items import describe
+from geoseg.prediction.driver import MapPrediction
 from geoseg.prediction.network import Engine, TrainedNetwork
-from geoseg.prediction.plan import PredictionReport, map_scenes, settings_of
-from geoseg.prediction.record import Record
+from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import DatedScene, dated, write_clear
 from geoseg.scenes.stack import Stack, first_dates
@@ -126,27 +124,27 @@ def predict_series(  # noqa: PLR0913 one keyword per key of the command, as note
             " or train one on a data set of unit=pixel"
         )
     tiling, series = tiling or card.tiling, settled(images.series, card)
-    settings = settings_of(network, tiling) | {
-        "series": asdict(series),
-        "bands": told(bands_for(card, images.bands)),
-    }
-    claim(out, settings, command="predict", products=PRODUCTS, overwrite=overwrite)
-    record = Record(out, network.hash, settings, layers=network.running.chosen_layers)
-    report = PredictionReport(out)
+    others = {"series": asdict(series), "bands": told(bands_for(card, images.bands))}
+    run = MapPrediction.begin(network, out, tiling, others, products=PRODUCTS, overwrite=overwrite)
     scenes = dated_scenes(images.stacks, card, series)
     if warning := unmasked(card, images.stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
-    map_scenes(network, scenes, tiling, record, report, engine)
+    run.make(scenes, engine)
+    _count_clear(run, scenes)
+    return run.finish(scenes, stac=stac)
+
+
+def _count_clear(run: MapPrediction, scenes: Sequence[DatedScene]) -> None:
+    """Write beside each map how many clear dates its pixels have. Raises: InputError."""
+    record, report = run.record, run.report
     for scene in scenes:
-        path = out / CLEAR / f"{scene.name}.tif"
-        mapped = scene.name in report.done or scene.name in report.before
+        path = report.out / CLEAR / f"{scene.name}.tif"
         fresh = scene.name in report.done
+        mapped = fresh or scene.name in report.before
         if mapped and (fresh or not record.has(scene.name, CLEAR, path)):
             write_clear(scene.with_nodata(record.nodata.get(scene.name)).stack, path)
             record.keep(scene.name, CLEAR, path)
     record.save()
-    describe(scenes, record, report, wanted=stac)
-    return report
 
 
 def dated_scenes(stacks: list[Stack], card: ModelCard, series: Series) -> list[DatedScene]:

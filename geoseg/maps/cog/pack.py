@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from geoseg.outputs.files import make_folder, unwritable
@@ -108,12 +107,7 @@ class Pack:
     def __enter__(self) -> Pack:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """A fault removes the pack; a kill or Ctrl-C leaves it for the next run to go on."""
         self.close()
         if kind is None or issubclass(kind, Exception):
