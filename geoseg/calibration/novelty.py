@@ -16,6 +16,7 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
 from geoseg.maps.layers import CONFIDENCE, NOVELTY
+from geoseg.models.looks import MOST_OF_IT, looks
 from geoseg.models.novelty import (
     QUANTILES,
     WIDEST,
@@ -36,6 +37,7 @@ from geoseg.scenes.neighbours import places
 
 MOST = 512 * 256**2
 """Pixels of train that are looked at: of each window of 256 there are 64 features at least."""
+SHARES = np.linspace(0, 1, QUANTILES)
 POINTS = 2000
 """Samples of train that others are compared with: what a pixel of a map costs grows with them."""
 
@@ -50,16 +52,20 @@ class Found:
 
 
 class Moments:
-    """Sums of features and of their products, as they come."""
+    """Sums of features and of their products, as they come, and the looks of what they are of."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.looks: list[np.ndarray] = []
         self.total = np.zeros(0)
         self.products = np.zeros((0, 0))
         self.mixture = np.zeros((0, 0), np.float32)
 
-    def add(self, features: torch.Tensor, seen: torch.Tensor | None) -> None:
-        """Features (B, C, h, w), and where there is an image (B, H, W); None = everywhere."""
+    def add(self, images: torch.Tensor, features: torch.Tensor, seen: torch.Tensor | None) -> None:
+        """Images (B, bands, H, W), their features (B, C, h, w), and where there is an image (B, H,
+        W); None = everywhere."""
+        looked, share = looks(images)
+        self.looks.append(looked.movedim(1, -1)[share[:, 0] > MOST_OF_IT].cpu().numpy())
         if not self.count and features.shape[1] > WIDEST:
             self.mixture = mixture(features.shape[1])
         rows = mixed(features.float(), torch.from_numpy(self.mixture).to(features.device))
@@ -68,7 +74,7 @@ class Moments:
             shares = F.adaptive_avg_pool2d(
                 seen[:, None].float(), (features.shape[2], features.shape[3])
             )
-            rows = rows[(shares > 0.5).flatten()]
+            rows = rows[(shares > MOST_OF_IT).flatten()]
         values = rows.cpu().numpy().astype(np.float64)
         if not np.isfinite(values).all():
             raise InputError(
@@ -115,7 +121,23 @@ def learn_features(
         raise InputError(f"novelty=true: train of {dataset.folder} shows no image")
     mean, precision, _ = gaussian(moments.count, moments.total, moments.products)
     none = np.zeros(QUANTILES)
-    return FeatureNovelty(mean, precision, moments.mixture, none, none)
+    looks_known = _usual_looks(moments)
+    return FeatureNovelty(mean, precision, moments.mixture, none, none, *looks_known, none)
+
+
+def _usual_looks(moments: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and precision of the looks of train, and the quantiles of their own distances.
+
+    So few numbers of so many cells are not learnt by heart: other than of the features, the
+    distances of train itself are worth as much as those of val.
+    """
+    rows = np.concatenate(moments.looks).astype(np.float64)
+    if not len(rows):
+        raise InputError("novelty=true: no part of train is more than half an image")
+    mean, precision, _ = gaussian(len(rows), rows.sum(axis=0), rows.T @ rows)
+    away = rows - mean
+    own = np.sqrt(((away @ precision) * away).sum(axis=1).clip(0))
+    return mean, precision, np.quantile(own, SHARES)
 
 
 @torch.inference_mode()
@@ -136,8 +158,9 @@ def _look(
         count = sum(isinstance(step, Piece) for step in batch.steps)
         images, seen = batch.on(worker.device.torch)
         with worker.device.autocast():
-            _, features = module.both(scaling(images, seen)[:count])
-        moments.add(features, None if seen is None else seen[:count])
+            scaled = scaling(images, seen)[:count]
+            _, features = module.both(scaled)
+        moments.add(scaled, features, None if seen is None else seen[:count])
 
 
 def replace_known(network: TrainedNetwork, known: Novelty | None) -> TrainedNetwork:
@@ -150,18 +173,21 @@ def replace_known(network: TrainedNetwork, known: Novelty | None) -> TrainedNetw
 
 
 def rank_features(learnt: FeatureNovelty, pixels: Pixels) -> Found:
-    """Quantiles of distance and energy over the pixels of val."""
+    """Quantiles of the scores, and of their sum, over the pixels of val."""
     assert pixels.scores is not None
-    shares = np.linspace(0, 1, QUANTILES)
-    distance, energy = np.quantile(pixels.scores.astype(np.float64), shares, axis=0).T
-    # Rounding must not put the farthest pixel beyond itself.
-    made = replace(learnt, distance=distance, energy=energy)
+    scores = pixels.scores.astype(np.float64)
+    distance, energy, odd = np.quantile(scores, SHARES, axis=0).T
+    usual = np.maximum(odd, learnt.looks)
+    made = replace(learnt, distance=distance, energy=energy, looks=usual)
+    sums = made.sums(scores)
+    made = replace(made, together=np.quantile(sums, SHARES))
     facts = {
         "features": len(learnt.mean),
         "pixels": len(pixels),
         "distance": _facts(distance),
         "energy": _facts(energy),
-        "left_out": beyond_the_others(pixels.scores, pixels.group),
+        "looks": _facts(usual),
+        "left_out": beyond_the_others(sums, pixels.group),
     }
     return Found(made, facts)
 
@@ -172,15 +198,14 @@ def _facts(quantiles: np.ndarray) -> dict[str, float]:
     }
 
 
-def beyond_the_others(scores: np.ndarray, group: np.ndarray) -> list[float]:
-    """Of each group of val the share of pixels (N, S) that is beyond all of the other groups."""
+def beyond_the_others(sums: np.ndarray, group: np.ndarray) -> list[float]:
+    """Of each group of val the share of pixels (N,) that is beyond all of the other groups."""
     found = []
     for number in np.unique(group):
         mine = group == number
         if mine.all():
             return []
-        far = (scores[mine] > scores[~mine].max(axis=0)).any(axis=1)
-        found.append(round(float(far.mean()), 6))
+        found.append(round(float((sums[mine] > sums[~mine].max()).mean()), 6))
     return found
 
 
@@ -248,7 +273,7 @@ def said(found: Found, largest: float) -> Sequence[str]:
             f" {facts['threshold']:.3f} ({facts['points']} points of {facts['groups']} groups);"
             f" {facts['outside']:.1%} of {facts['of']} is outside"
         ]
-    text = f"novelty: distance of {facts['features']} features, and energy, ranked among val"
+    text = f"novelty: distance of {facts['features']} features, energy, and looks, ranked among val"
     left = facts["left_out"]
     if not left:
         return [text]

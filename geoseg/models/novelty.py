@@ -20,6 +20,10 @@ PREFIX = "novelty."
 WIDEST = 512
 """Features at most: of more, random mixtures are taken."""
 QUANTILES = 101
+HALF, UPPER = 50, 90
+"""The quantiles that make the units in which scores are added."""
+LEAST_SCORE = -2.0
+"""In these units, of a score before it is added."""
 LEAST_SPREAD = 0.1
 """Deviation of a feature at least, as a share of the median of all: one that hardly moved in the
 training would outweigh all others."""
@@ -53,10 +57,10 @@ class _Stored:
 
 @dataclass(frozen=True)
 class FeatureNovelty(_Stored):
-    """Of networks for images: Mahalanobis distance of the encoder's features, and energy.
+    """Of networks for images: Mahalanobis distance of features and of looks, and energy.
 
-    Lee et al. 2018 (one Gaussian for all classes), Liu et al. 2020. Each is ranked among the pixels
-    of val, and the higher rank counts.
+    Lee et al. 2018 (one Gaussian for all classes), Liu et al. 2020. They are added, and the sum is
+    ranked among the pixels of val.
     """
 
     mean: np.ndarray
@@ -69,6 +73,31 @@ class FeatureNovelty(_Stored):
     """(Q,) quantiles of the distance over the pixels of val."""
     energy: np.ndarray
     """(Q,) quantiles of the energy over the pixels of val."""
+    looks_mean: np.ndarray
+    """(l,) of the looks of train."""
+    looks_precision: np.ndarray
+    """(l, l) inverse of their covariance."""
+    looks: np.ndarray
+    """(Q,) quantiles of the looks' distance, the higher ones of train and of val."""
+    together: np.ndarray
+    """(Q,) quantiles of the sum over the pixels of val."""
+
+    @property
+    def scores(self) -> tuple[np.ndarray, ...]:
+        """The quantiles of each score, in the order of the planes."""
+        return self.distance, self.energy, self.looks
+
+    @property
+    def units(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is usual (3,), and by how much val's upper tenth exceeds it (3,), of each score."""
+        low, high = np.stack(self.scores)[:, [HALF, UPPER]].astype(np.float32).T
+        return low, np.maximum(high - low, 1e-6)
+
+    def sums(self, scores: np.ndarray) -> np.ndarray:
+        """The sum (n,) of scores (n, 3), each in its units; one that is more usual than all others
+        must not outweigh another that is new."""
+        low, unit = self.units
+        return np.asarray(np.maximum((scores - low) / unit, LEAST_SCORE).sum(axis=1))
 
     def check(self) -> None:
         size = len(self.mean)
@@ -79,7 +108,10 @@ class FeatureNovelty(_Stored):
             or shapes[2][1] not in (0, size)
         ):
             raise InputError(f"novelty: tensors of shapes {shapes} do not go together")
-        if (self.distance.shape, self.energy.shape) != ((QUANTILES,), (QUANTILES,)):
+        of_looks = self.looks_mean.shape, self.looks_precision.shape
+        if of_looks != ((len(self.looks_mean),), (len(self.looks_mean),) * 2):
+            raise InputError(f"novelty: looks of shapes {of_looks} do not go together")
+        if {values.shape for values in (*self.scores, self.together)} != {(QUANTILES,)}:
             raise InputError(f"novelty: expected {QUANTILES} quantiles")
 
 

@@ -12,12 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg.errors import InputError
+from geoseg.models.looks import MOST_OF_IT, looks
 from geoseg.models.novelty import WIDEST, Applicability, FeatureNovelty
-
-IMAGE_SCORES = 2
-"""Planes that a network for images adds: distance and energy."""
-SERIES_SCORES = 1
-"""Planes that a network for series adds: the dissimilarity index."""
 
 
 class Listening(nn.Module):
@@ -61,35 +57,45 @@ def deepest(made: Any) -> Tensor:
 
 
 class ScoredImages(Listening):
-    """A network for images whose logits are followed by distance and energy."""
+    """A network for images whose logits are followed by distance, energy and oddness of looks."""
 
     mean: Tensor
     precision: Tensor
     mixture: Tensor
+    looks_mean: Tensor
+    looks_precision: Tensor
 
     def __init__(self, network: nn.Module, novelty: FeatureNovelty) -> None:
         super().__init__(network)
-        for name in ("mean", "precision", "mixture"):
+        for name in ("mean", "precision", "mixture", "looks_mean", "looks_precision"):
             values = torch.tensor(getattr(novelty, name), dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, K + 2, H, W): logits, Mahalanobis distance, and energy (Liu et al. 2020)."""
+        """(B, K + 3, H, W): logits, Mahalanobis distance of the encoder's features, energy (Liu et
+        al. 2020), and Mahalanobis distance of the looks."""
         logits, features = self.both(images)
         with torch.autocast(images.device.type, enabled=False):
-            away = self._distance(features.float())
-            wide = F.interpolate(away, size=logits.shape[-2:], mode="bilinear", align_corners=False)
+            away = distance(mixed(features.float(), self.mixture), self.mean, self.precision)
+            seen, share = looks(images)
+            # Less than half a cell says little of its looks; the fill beside it is not new.
+            odd = distance(seen, self.looks_mean, self.looks_precision) * (share > MOST_OF_IT)
             logits = logits.float()
             energy = -logits.logsumexp(dim=1, keepdim=True)
-            return torch.cat([logits, wide, energy], dim=1)
+            return torch.cat([logits, _wide(away, logits), energy, _wide(odd, logits)], dim=1)
 
-    def _distance(self, features: Tensor) -> Tensor:
-        """(B, 1, h, w) of features (B, C, h, w)."""
-        rows = mixed(features, self.mixture)
-        batch, _, height, width = rows.shape
-        away = rows.movedim(1, -1).reshape(-1, rows.shape[1]) - self.mean
-        squares = ((away @ self.precision) * away).sum(dim=1)
-        return squares.clamp_min(0).sqrt().reshape(batch, 1, height, width)
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[-2:]
+    return F.interpolate(values, size=size, mode="bilinear", align_corners=False)
+
+
+def distance(features: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
+    """Mahalanobis distance (B, 1, h, w) of features (B, d, h, w)."""
+    batch, size, height, width = features.shape
+    away = features.movedim(1, -1).reshape(-1, size) - mean
+    squares = ((away @ precision) * away).sum(dim=1)
+    return squares.clamp_min(0).sqrt().reshape(batch, 1, height, width)
 
 
 def mixed(features: Tensor, mixture: Tensor) -> Tensor:

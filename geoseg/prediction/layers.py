@@ -23,7 +23,7 @@ from geoseg.maps.layers import (
     SECOND,
 )
 from geoseg.models.calibration import LEAST, Calibration
-from geoseg.models.novelty import Applicability, FeatureNovelty, Novelty, bounds
+from geoseg.models.novelty import LEAST_SCORE, Applicability, FeatureNovelty, Novelty, bounds
 
 ROUND_UP = 0.501
 """Added before percent are cut to whole numbers: just over a half, so that sums of weights that
@@ -50,30 +50,30 @@ class Ranker:
     def __init__(self, novelty: Novelty, *, refuse: bool = False) -> None:
         """refuse: whether novel pixels stay without class."""
         self._novelty, self.refuses = novelty, refuse
-        self._bounds: tuple[Tensor, ...] = ()
+        self._known: tuple[Tensor, ...] = ()
+        """Of networks for images the scores' medians, their units, and the bounds of the ranks."""
         if isinstance(novelty, FeatureNovelty):
-            known = (bounds(values) for values in (novelty.distance, novelty.energy))
-            self._bounds = tuple(torch.tensor(values, dtype=torch.float32) for values in known)
+            low, unit = novelty.units
+            known = low[:, None, None], unit[:, None, None], bounds(novelty.together)
+            self._known = tuple(torch.tensor(values, dtype=torch.float32) for values in known)
 
     def to(self, device: torch.device) -> Ranker:
         """Itself, for scores on a device."""
-        self._bounds = tuple(known.to(device) for known in self._bounds)
+        self._known = tuple(known.to(device) for known in self._known)
         return self
 
     @property
     def planes(self) -> int:
         """Scores of a pixel."""
-        return len(self._bounds) or 1
+        return len(self._novelty.scores) if isinstance(self._novelty, FeatureNovelty) else 1
 
     def __call__(self, scores: Tensor) -> Tensor:
-        """Novelty (n, W) uint8 of scores (planes, n, W); of several the highest rank counts."""
+        """Novelty (n, W) uint8 of scores (planes, n, W); several are added, each in its units."""
         if isinstance(self._novelty, Applicability):
             return self._of_index(scores[0], float(self._novelty.threshold))
-        ranks = [
-            torch.bucketize(plane.contiguous(), known, out_int32=True)
-            for plane, known in zip(scores, self._bounds, strict=True)
-        ]
-        return torch.maximum(*ranks).add_(1).to(torch.uint8)
+        low, unit, ranks = self._known
+        added = ((scores - low) / unit).clamp_min(LEAST_SCORE).sum(dim=0)
+        return torch.bucketize(added, ranks, out_int32=True).add_(1).to(torch.uint8)
 
     @staticmethod
     def _of_index(index: Tensor, threshold: float) -> Tensor:

@@ -113,7 +113,7 @@ def novelty_of(folder, weights, image, out, **running):
 
 def test_what_is_learnt_and_said(made):
     folder, path, out, said = made
-    assert "novelty: distance of 8 features, and energy, ranked among val" in said
+    assert "novelty: distance of 8 features, energy, and looks, ranked among val" in said
     record = read_json(out.with_suffix(".calibration.json"))["novelty"]
     assert len(record["left_out"]) == 2
     assert max(record["left_out"]) < 0.01
@@ -139,8 +139,7 @@ def test_known_ground_swapped_bands_haze_and_a_flat_image(made):
     }
     for name, other in strange.items():
         found, share, said = novelty_of(folder, out, other, name)
-        assert (found >= 99).mean() > 0.95 or name == "swapped", name
-        assert np.median(found) > np.median(known), name
+        assert (found >= 99).mean() > (0.6 if name == "swapped" else 0.95), name
         assert share == pytest.approx((found == 100).mean(), abs=1e-5)
     assert "WARNING: 1 of 1 scenes show much that the network does not know (flat)" in said
 
@@ -224,9 +223,9 @@ def test_helpers():
     turn = mixture(700)
     assert np.allclose(turn.T @ turn, np.eye(512), atol=1e-5)
     assert (turn == mixture(700)).all()
-    scores = np.array([[0.0, 0], [1, 0], [2, 5], [0, 0]])
-    assert beyond_the_others(scores, np.array([0, 0, 1, 1])) == [0.0, 0.5]
-    assert beyond_the_others(scores, np.zeros(4)) == []
+    sums = np.array([0.0, 1, 2, 0])
+    assert beyond_the_others(sums, np.array([0, 0, 1, 1])) == [0.0, 0.5]
+    assert beyond_the_others(sums, np.zeros(4)) == []
 
 
 def test_area_of_applicability_of_samples_of_series(tmp_path):

@@ -7,6 +7,7 @@ from torch import nn
 
 from geoseg.errors import InputError
 from geoseg.models import checkpoint, novelty
+from geoseg.models.looks import LEAST_CONTRAST, looks
 from geoseg.models.networks import build
 from geoseg.models.novelty import (
     Applicability,
@@ -81,7 +82,8 @@ def test_a_feature_that_never_moved_does_not_outweigh_the_others():
 def novelty_of(size=3, mixture=None):
     quantiles = np.linspace(0, 1, 101)
     none = np.zeros((0, 0)) if mixture is None else mixture
-    return FeatureNovelty(np.zeros(size), np.eye(size), none, quantiles, quantiles)
+    looks = np.zeros(8), np.eye(8), quantiles, quantiles
+    return FeatureNovelty(np.zeros(size), np.eye(size), none, quantiles, quantiles, *looks)
 
 
 def test_kept_beside_the_weights_and_none_of_them(tmp_path):
@@ -110,11 +112,15 @@ def test_ranks_are_percentiles_and_100_is_beyond_all():
     from geoseg.prediction.layers import Ranker
 
     made = novelty_of()
-    assert len(bounds(made.distance)) == 99
-    scores = torch.tensor([-1.0, 0.005, 0.505, 0.9801, 1.0, 1.01])[None, None].repeat(2, 1, 1)
+    assert len(bounds(made.together)) == 99
+    sums = torch.tensor([-1.0, 0.005, 0.505, 0.9801, 1.0, 1.01])
+    # In units of 0.4 from 0.5 on: what is added to the first is taken from the second.
+    scores = torch.stack([0.5 + 0.4 * (sums + 1), 0 * sums + 0.1, 0 * sums + 0.5])[:, None]
     assert Ranker(made)(scores).tolist() == [[1, 1, 51, 99, 99, 100]]
-    scores[1] = -1  # the higher rank counts
-    assert Ranker(made)(scores).tolist() == [[1, 1, 51, 99, 99, 100]]
+    assert np.allclose(made.sums(scores[:, 0].numpy().T), sums, atol=1e-6)
+    scores[1] = -1000  # as usual as anything can be: it does not hide what is new
+    scores[0] += 10
+    assert Ranker(made)(scores).tolist() == [[100] * 6]
     known = Applicability(*(np.ones(s) for s in ((2, 3), 3, 3, (), ())))
     index = torch.tensor([[[0.0, 0.5, 1.0, 1.001, 7]]])
     assert Ranker(known)(index).tolist() == [[1, 50, 99, 100, 100]]
@@ -132,14 +138,14 @@ def test_distance_of_each_network_s_encoder(model):
     made = ScoredImages(network, novelty_of(size))
     with torch.inference_mode():
         found = made(images)
-    assert found.shape == (2, 4, 64, 64)
+    assert found.shape == (2, 5, 64, 64)
     assert torch.allclose(found[:, :2], logits, atol=1e-5)
     assert torch.allclose(found[:, 3], -logits.logsumexp(1), atol=1e-5)
     norm = features.norm(dim=1)
     assert found[:, 2].min() >= norm.min() * 0.999
     assert found[:, 2].max() <= norm.max() * 1.001
     half = ScoredImages(network, novelty_of(4, np.ones((size, 4)) / size))
-    assert half(images).shape == (2, 4, 64, 64)
+    assert half(images).shape == (2, 5, 64, 64)
 
 
 def test_networks_without_an_encoder_are_named():
@@ -180,3 +186,23 @@ def test_series_tell_how_dissimilar_they_are():
     with torch.inference_mode():
         found = ScoredSeries(Sees(), made)(far, valid, torch.zeros(6, 4), torch.zeros(6, 4))
     assert (found[[0, 1, 3, 4, 5], 3] > float(made.threshold)).all()
+
+
+def test_looks_are_means_and_contrasts_of_what_is_there():
+    images = torch.randn(2, 3, 64, 96) * torch.tensor([1.0, 2, 0.5])[:, None, None] + 3
+    found, share = looks(images)
+    assert found.shape == (2, 8, 2, 3)
+    assert (share == 1).all()
+    cell = images[1, :, 32:, 64:]
+    assert torch.allclose(found[1, :3, 1, 2], cell.mean((1, 2)), atol=1e-4)
+    spread = torch.stack([*cell, *(cell[1:] - cell[:-1])]).flatten(1).std(1, unbiased=False)
+    assert torch.allclose(found[1, 3:, 1, 2], (spread + LEAST_CONTRAST).log(), atol=1e-3)
+    # Nodata, which networks see as 0, changes nothing but the share.
+    holed = images.clone()
+    holed[:, :, :32, :16] = 0
+    again, share = looks(holed)
+    assert share[0, 0].tolist() == [[0.5, 1, 1], [1, 1, 1]]
+    assert torch.allclose(again[:, :, 1], found[:, :, 1], atol=1e-4)
+    half = images[0, :, :32, 16:32].mean((1, 2))
+    assert torch.allclose(again[0, :3, 0, 0], half, atol=1e-4)
+    assert looks(torch.zeros(1, 1, 8, 8))[0].shape == (1, 2, 1, 1)  # one band, no cell of 32 pixels

@@ -198,7 +198,7 @@ class TrainedNetwork:
     @property
     def score_planes(self) -> int:
         """Planes that this network adds to its logits to say how novel pixels are."""
-        return 2 if isinstance(self.novelty, FeatureNovelty) else 1
+        return len(self.novelty.scores) if isinstance(self.novelty, FeatureNovelty) else 1
 
     def check_novelty(self) -> None:
         """Raises: InputError if nobody can tell how novel pixels are, and what to do about it."""
