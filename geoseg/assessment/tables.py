@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,7 @@ from geoseg.assessment.sampling import form
 from geoseg.assessment.sampling.sample_file import centres
 from geoseg.geo.layer_styles import add_style
 from geoseg.geo.vector import Table, write_layers
-from geoseg.outputs.csv_cells import row
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
 
 
 def write_tables(made: Assessment, out: Path) -> None:
@@ -48,11 +46,7 @@ def write_tables(made: Assessment, out: Path) -> None:
         "areas.csv": areas,
     }
     for name, rows in tables.items():
-        with (
-            replacing(out / name) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows(row(cells) for cells in rows)
+        write_csv(out / name, rows)
 
 
 def _or_empty(value: float | None) -> float | str:

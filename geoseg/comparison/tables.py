@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,7 @@ from geoseg.comparison.count import Counts
 from geoseg.evaluation.difference import Difference
 from geoseg.geo.layer_styles import ranges, write_styled
 from geoseg.labels.zones import Zones
-from geoseg.outputs.csv_cells import row
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
 
 TRANSITIONS, FIGURES, ZONES = "transitions.csv", "change.json", "zones.gpkg"
 REDS = ("#fff5eb", "#fdd0a2", "#fdae6b", "#e6550d", "#a63603")
@@ -24,19 +22,15 @@ REDS = ("#fff5eb", "#fdd0a2", "#fdae6b", "#e6550d", "#a63603")
 def write_transitions(path: Path, names: list[str], counts: Counts) -> None:
     """One row for each transition that occurs, classes that stay among them."""
     total, sums = counts.hectares.sum(), counts.hectares.sum(axis=1)
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(
-            ["before", "after", "pixels", "hectares", "share_of_compared", "share_of_before"]
-        )
-        for i, j in np.argwhere(counts.pixels > 0).tolist():
-            area = float(counts.hectares[i, j])
-            shares = area / total if total else 0.0, area / sums[i] if sums[i] else 0.0
-            numbers = [int(counts.pixels[i, j]), round(area, 6), *(f"{s:.8g}" for s in shares)]
-            writer.writerow([*row((names[i], names[j])), *numbers])
+    rows: list[list[Any]] = [
+        ["before", "after", "pixels", "hectares", "share_of_compared", "share_of_before"]
+    ]
+    for i, j in np.argwhere(counts.pixels > 0).tolist():
+        area = float(counts.hectares[i, j])
+        shares = area / total if total else 0.0, area / sums[i] if sums[i] else 0.0
+        numbers = [int(counts.pixels[i, j]), round(area, 6), *(f"{s:.8g}" for s in shares)]
+        rows.append([names[i], names[j], *numbers])
+    write_csv(path, rows)
 
 
 def zone_entries(zones: Zones | None, names: list[str], counts: Counts) -> list[dict[str, Any]]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from geoseg.outputs.counted import counted
-from geoseg.outputs.csv_cells import cell
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.summary import Summary
 
 AUDIT = "audit.csv"
@@ -76,17 +75,11 @@ class Audit:
 
     def write(self, folder: Path) -> None:
         """Write audit.csv: tile, date, share_clear."""
-        with (
-            replacing(folder / AUDIT) as temporary,
-            temporary.open("w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["tile", "date", "share_clear"])
-            for tile in self.tiles:
-                for day, share in zip(tile.dates, tile.shares(), strict=True):
-                    writer.writerow(
-                        [cell(tile.name), day, "" if np.isnan(share) else f"{share:.4f}"]
-                    )
+        rows: list[list[Any]] = [["tile", "date", "share_clear"]]
+        for tile in self.tiles:
+            for day, share in zip(tile.dates, tile.shares(), strict=True):
+                rows.append([tile.name, day, None if np.isnan(share) else f"{share:.4f}"])
+        write_csv(folder / AUDIT, rows)
 
 
 SAID = {

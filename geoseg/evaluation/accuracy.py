@@ -6,7 +6,6 @@ confusion matrix are the labels (truth), columns the map.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.geo.legend import IGNORED
-from geoseg.outputs.csv_cells import cell
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
 
 CHUNK = 1 << 16
 """Pixels counted at once: their 64-bit indices then stay in the cache."""
@@ -140,14 +138,8 @@ class Scores:
 
 def write_confusion_csv(path: str | Path, confusion: np.ndarray, names: Sequence[str]) -> None:
     """Write a confusion matrix with class names: rows labels, columns map."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["labels \\ map", *map(cell, names)])
-        for name, counts in zip(names, confusion.tolist(), strict=True):
-            writer.writerow([cell(name), *counts])
+    rows = zip(names, confusion.tolist(), strict=True)
+    write_csv(path, [["labels \\ map", *names], *([name, *counts] for name, counts in rows)])
 
 
 class BoundaryF1:

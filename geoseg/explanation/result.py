@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from geoseg.explanation.settings import GRADCAM
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
 from geoseg.maps.layers import qml_of_ramp
-from geoseg.outputs.csv_cells import cell
+from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import replacing
 
 AGAINST_AND_FOR = ("#2166ac", "#92c5de", "#f7f7f7", "#f4a582", "#b2182b")
@@ -165,15 +164,7 @@ class Explanation:
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Write a table; None is left empty. Raises: InputError."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([cell(name) for name in rows[0]])
-        for row in rows:
-            cells = ("" if value is None else value for value in row.values())
-            writer.writerow([cell(v) if isinstance(v, str) else v for v in cells])
+    write_csv(path, [rows[0], *(row.values() for row in rows)])
 
 
 def draw_bands(found: Sequence[Importance], path: Path) -> None:

@@ -1,9 +1,13 @@
-"""Write text cells that spreadsheets do not take for formulas."""
+"""Write tables whose text cells spreadsheets do not take for formulas."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+from geoseg.outputs.files import replacing
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -22,6 +26,12 @@ def cell(value: Any) -> Any:
     return value
 
 
-def row(values: Iterable[Any]) -> list[Any]:
-    """The cells of a row."""
-    return [cell(value) for value in values]
+def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table, the header among its rows; None is left empty.
+
+    Raises: InputError if it can't be written.
+    """
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for values in rows:
+            writer.writerow([cell(value) for value in values])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from geoseg.maps.folder import DONE, FILES, NAME
 from geoseg.models import suitability
 from geoseg.outputs.claims import claim, fingerprint, follows, is_claimed
 from geoseg.outputs.counted import counted
-from geoseg.outputs.csv_cells import cell
+from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import clearing, read_note, replacing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import broken, stamps
@@ -282,11 +282,8 @@ def _write(
     """Write series.csv, all samples in the table's order. Raises: InputError: the disk is full."""
     header, found, empty = content
     rows = dict(zip(ids.tolist(), found, strict=True))
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow((HEADER[0], *header))
-        for name in every:
-            writer.writerow(map(cell, (name, *rows.get(name, empty))))
+    lines = ((name, *rows.get(name, empty)) for name in every)
+    write_csv(path, chain([(HEADER[0], *header)], lines))
 
 
 def _summarize(summary: Summary, made: Decisions, legend: Legend, count: int) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from geoseg.prediction.network import InferenceSettings as InferenceSettings
     from geoseg.prediction.network import TrainedNetwork as TrainedNetwork
     from geoseg.prediction.report import PredictionReport as PredictionReport
+    from geoseg.prediction.series import SeriesImages as SeriesImages
     from geoseg.prediction.series import predict_series as predict_series
 else:
     __getattr__, __dir__, __all__ = lazily(__name__)

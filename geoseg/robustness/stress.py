@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from geoseg.errors import Faults
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
 from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
-from geoseg.outputs.csv_cells import cell
-from geoseg.outputs.files import clearing, replacing, write_json
+from geoseg.outputs.csv_cells import write_csv
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
@@ -195,21 +194,10 @@ def _write(made: Stressed, folder: Path) -> None:
     colors = {one.name: one.color for one in made.network.card.legend.classes}
     draw_scores(made.runs, folder / CURVES, colors=colors)
     draw_calibration(made.runs, folder / CALIBRATION)
-    _write_table(folder / TABLE, made.runs)
+    rows = [{"run": name} | row.to_dict() for name, run in made.runs.items() for row in run.rows]
+    write_csv(folder / TABLE, [rows[0], *(row.values() for row in rows)])
     write_json(folder / RECORD, record(made))
     report.write(folder / REPORT, made)
-
-
-def _write_table(path: Path, runs: dict[str, Figures]) -> None:
-    rows = [{"run": name} | row.to_dict() for name, run in runs.items() for row in run.rows]
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([cell(name) for name in rows[0]])
-        for row in rows:
-            writer.writerow(["" if value is None else value for value in row.values()])
 
 
 def record(made: Stressed) -> dict[str, Any]:
