@@ -32,6 +32,9 @@ class RefineConfig:
     serve: bool = False
     """Open a local page on which image and maps are seen and corrected by clicks, until Ctrl-C;
     needs geoseg[page]."""
+    suggestions: str | None = None
+    """File of geoseg.suggest whose windows *Next* on that page goes through; none = those that it
+    would choose of the maps."""
     port: int = 0
     """Of that page, on this machine only; 0 = any that is free."""
     overwrite: bool = False
@@ -51,6 +54,10 @@ class RefineConfig:
             faults.add(f"port={self.port}: must be 0 to 65535")
         if self.port and not self.serve:
             faults.add(f"port={self.port}: is that of the page; set serve=true as well")
+        if self.suggestions is not None and not self.serve:
+            faults.add(
+                f"suggestions={self.suggestions}: are gone through on the page; set serve=true too"
+            )
         faults.raise_if_any()
 
 
@@ -87,6 +94,7 @@ def main(cfg: RefineConfig) -> None:
             cfg.corrections,
             str(cfg.out),
             settings=cfg.refine,
+            suggestions=cfg.suggestions,
             port=cfg.port,
             overwrite=cfg.overwrite,
         )

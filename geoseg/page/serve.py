@@ -16,6 +16,7 @@ from geoseg.page.guard import Guard
 from geoseg.page.session import Session, open_session, summary_of
 from geoseg.refinement.refine import Inputs
 from geoseg.refinement.settings import Refining
+from geoseg.refinement.suggest import read_suggestions
 
 HOST = "127.0.0.1"
 """Nobody else on the network reaches it."""
@@ -24,26 +25,32 @@ CLOSING = 2
 LOOK = 0.2
 
 
-def serve(
+def serve(  # noqa: PLR0913 one keyword per key of the command
     inputs: Inputs,
     corrections: str | Path | None,
     out: str | Path,
     *,
     settings: Refining,
+    suggestions: str | Path | None = None,
     port: int = 0,
     overwrite: bool = False,
 ) -> str:
     """Serve the page until Ctrl-C, and then write the maps if they lack corrections.
 
     Each correction is on disk, and shown, as soon as it is drawn; maps are written by *save* and at
-    the end. port: 0 = any that is free. Returns: what is to be said at the end.
-    Raises: InputError if the packages or the port are missing, or the output is another's.
+    the end. suggestions: file of suggest that Next goes through; None = chosen of the maps.
+    port: 0 = any that is free. Returns: what is to be said at the end.
+    Raises: InputError if the packages or the port are missing, the output is another's, or the
+    suggestions are for other maps.
     """
     out = Path(out)
     check_packages()
+    maps = [old.map for old in inputs.old]
+    chosen = [] if suggestions is None else read_suggestions(suggestions, maps)
     door = _bound(port)
     with door, held(out, "refine serve=true", name="page"):
         session = open_session(inputs, corrections, out, settings=settings, overwrite=overwrite)
+        session.state.suggestions = chosen
         _run(session, door)
         if not session.is_unsaved():
             return summary_of(session)

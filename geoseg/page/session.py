@@ -257,6 +257,8 @@ class Session:
                     found += hectares(codes, grid, window, pictures.legend)
             with self._change():
                 self._areas[number] = found
+        if self.state.suggestions:  # a file's, which the page was opened with
+            return
         with self._change() as state:
             state.looking = "looking for what is worth a look"
         size = min(256, *(min(p.grid.height, p.grid.width) for p in self.scenes))

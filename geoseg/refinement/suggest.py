@@ -20,6 +20,7 @@ from geoseg.geo.layer_styles import ranges, write_styled
 from geoseg.geo.legend import NODATA
 from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
+from geoseg.geo.vector import Layer
 from geoseg.labels.shapes import project
 from geoseg.maps.folder import LANDCOVER, map_paths
 from geoseg.maps.landcover import ClassMap
@@ -171,6 +172,37 @@ def ranked(maps: Sequence[ClassMap], settings: Suggesting) -> list[Suggestion]:
         Suggestion(windows.name(n), windows.places[n], _reason(windows, n, kind, chosen))
         for n in chosen
     ]
+
+
+def read_suggestions(path: str | Path, maps: Sequence[ClassMap]) -> list[Suggestion]:
+    """The windows that `suggest` wrote for maps, by rank.
+
+    Raises: InputError if the file is none of suggest's, or a window lies outside its map.
+    """
+    columns = ("rank", "map", "reason", "top", "left", "size")
+    layer = Layer(str(path), columns=columns, prefix="suggestions.")
+    found = [features.columns for features in layer.scan()]
+    rows = sorted(
+        row for part in found for row in zip(*(part[name] for name in columns), strict=True)
+    )
+    grids = {Path(one.path).stem: one.grid for one in maps}
+    made = []
+    for rank, name, reason, top, left, size in rows:
+        if name not in grids:
+            continue  # of other maps, which were suggested along
+        window = Window(int(top), int(left), int(size), int(size))
+        inside = grids[name].window.intersect(window)
+        if not inside:
+            raise InputError(
+                f"{path}: number {rank} lies outside the map {name}; make it again for these maps:"
+                " python -m geoseg.suggest"
+            )
+        made.append(Suggestion(str(name), inside, str(reason)))
+    if not made:
+        raise InputError(
+            f"{path}: no window of the maps {', '.join(sorted(grids)[:3])}; it was made for others"
+        )
+    return made
 
 
 def _maps(maps: Any) -> tuple[ClassMap, ...]:

@@ -3,15 +3,26 @@
 import sqlite3
 import xml.etree.ElementTree as ET
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
+from geoseg.geo.grid import Window
 from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import Layer
-from geoseg.refinement.suggest import Suggesting, Windows, choose, suggest
+from geoseg.maps.landcover import ClassMap
+from geoseg.refine import RefineConfig
+from geoseg.refinement.suggest import (
+    Suggesting,
+    Windows,
+    choose,
+    ranked,
+    read_suggestions,
+    suggest,
+)
 from tests.made import maps, tiles
 
 SIZE = 32
@@ -118,3 +129,24 @@ def test_what_lacks_is_said(tmp_path):
     with pytest.raises(InputError) as error:
         Suggesting(by="hope", count=0, size=1, apart_m=-1)
     assert len(error.value.faults) == 4
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    make(tmp_path)
+    make(tmp_path, "b", seed=1)
+    suggest(tmp_path, tmp_path / "next.gpkg", settings=SETTINGS)
+    maps = [ClassMap.read(tmp_path / f"landcover/{name}.tif") for name in "ab"]
+    again = read_suggestions(tmp_path / "next.gpkg", maps)
+    assert again == ranked(maps, SETTINGS)
+    # Those of maps that are not looked at are left out; those of no map, or outside, are faults.
+    assert {s.map for s in read_suggestions(tmp_path / "next.gpkg", maps[1:])} == {"b"}
+    make(tmp_path / "other", "c")
+    others = [ClassMap.read(tmp_path / "other/landcover/c.tif")]
+    with pytest.raises(InputError, match="no window of the maps c"):
+        read_suggestions(tmp_path / "next.gpkg", others)
+    small = replace(maps[0], grid=maps[0].grid.crop(Window(0, 0, SIZE, SIZE)))
+    with pytest.raises(InputError, match="lies outside the map a"):
+        read_suggestions(tmp_path / "next.gpkg", [small])
+    assert RefineConfig(serve=True, suggestions="next.gpkg").suggestions
+    with pytest.raises(InputError, match="set serve=true too"):
+        RefineConfig(suggestions="next.gpkg")
