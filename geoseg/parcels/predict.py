@@ -36,6 +36,7 @@ from geoseg.parcels.classify import (
     Dissimilarity,
     check_threshold,
     check_unit,
+    settings_of,
 )
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
@@ -89,9 +90,7 @@ def predict_parcels(
         "bands": told(bands_for(card, images.bands)),
         "samples": asdict(samples),
         "parcels": list(parcels.paths),
-        "threshold": threshold,
-        "precision": network.running.precision,
-        **({"novelty": True} if network.wants_novelty else {}),
+        **settings_of(network, threshold),
     }
     with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
         claimed = settings | {"inputs": _inputs(stacks, parcels)}
@@ -376,8 +375,7 @@ class _Job:
         summary.notes(dict.fromkeys([*notes, *self.parcels.notes]))
         self._explain(summary)
         if self.dissimilarity is not None:
-            say = summary.warn if self.dissimilarity.is_much else summary.note
-            say(self.dissimilarity.said("parcels"))
+            self.dissimilarity.tell(summary, "parcels")
         total = time.perf_counter() - self.since
         parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in self.seconds.items())
         summary.note(
