@@ -42,9 +42,8 @@ from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
 from geoseg.prediction.bands import bands_for, told
-from geoseg.prediction.record import Record
+from geoseg.prediction.record import Record, spelt
 from geoseg.prediction.series import SeriesImages, dated_scenes, settled, unmasked
-from geoseg.received import offline
 from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
@@ -164,8 +163,7 @@ def _inputs(stacks: list[Stack], parcels: Parcels) -> list[Any]:
         digest.update("\n".join(values.tolist()).encode())
     for geometry in shapely.to_wkb(parcels.geometry):
         digest.update(geometry)
-    spelt = [path if offline.is_remote(path) else str(Path(path).absolute()) for path in paths]
-    return [*map(fingerprint, spelt), digest.hexdigest()]
+    return [*(fingerprint(spelt(path)) for path in paths), digest.hexdigest()]
 
 
 @dataclass
@@ -296,7 +294,7 @@ class _Job:
         count = int((self.tile == stack.name).sum())
         self.record.scenes[stack.name] = {
             "status": DONE,
-            "paths": [str(Path(path).absolute()) for path in stack.paths],
+            "paths": [spelt(path) for path in stack.paths],
             FILES: self.record.stamps_of_maps(stack.name),
             "parcels": count,
             "seconds": round(seconds, 3),
