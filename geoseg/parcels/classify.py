@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from geoseg.errors import InputError
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.models.card import SeriesCard
 from geoseg.models.novelty import LARGEST_SHARE, Applicability
+from geoseg.outputs.summary import Summary
 from geoseg.prediction.writer import no_number
 
 if TYPE_CHECKING:
@@ -118,6 +119,13 @@ class Decisions:
             )
 
 
+def settings_of(network: TrainedNetwork, threshold: float) -> dict[str, Any]:
+    """What decides on the classes of samples, besides the network and what it sees."""
+    made = {"threshold": threshold, "precision": network.running.precision}
+    # Named only where it is asked for, or outputs of older versions would be others.
+    return made | ({"novelty": True} if network.wants_novelty else {})
+
+
 def check_threshold(threshold: float) -> None:
     """Raises: InputError if it is no share."""
     if not 0 <= threshold <= 1:
@@ -200,20 +208,14 @@ class Dissimilarity:
         """(N,) bool: outside the area of applicability."""
         return np.asarray(self.index > self.threshold)
 
-    def said(self, what: str) -> str:
-        """How many are outside, in words."""
-        seen = max(1, int((~np.isnan(self.index)).sum()))
-        count = int(self.novel.sum())
-        return (
-            f"{count} {what} ({count / seen:.1%} of those observed) are outside the area of"
-            f" applicability (dissimilarity above {self.threshold:.3f}): novel"
+    def tell(self, summary: Summary, what: str) -> None:
+        """Say how many are outside; a warning if these are many."""
+        seen, count = ~np.isnan(self.index), int(self.novel.sum())
+        is_much = bool(seen.any() and self.novel[seen].mean() > LARGEST_SHARE)
+        (summary.warn if is_much else summary.note)(
+            f"{count} {what} ({count / max(1, int(seen.sum())):.1%} of those observed) are outside"
+            f" the area of applicability (dissimilarity above {self.threshold:.3f}): novel"
         )
-
-    @property
-    def is_much(self) -> bool:
-        """Whether people should be warned."""
-        seen = ~np.isnan(self.index)
-        return bool(seen.any() and self.novel[seen].mean() > LARGEST_SHARE)
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """For a CSV file: dissimilarity and novel; "" = not observed."""

@@ -36,14 +36,14 @@ from geoseg.parcels.classify import (
     Dissimilarity,
     check_threshold,
     check_unit,
+    settings_of,
 )
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
 from geoseg.prediction.bands import bands_for, told
-from geoseg.prediction.record import Record
+from geoseg.prediction.record import Record, spelt
 from geoseg.prediction.series import SeriesImages, dated_scenes, settled, unmasked
-from geoseg.received import offline
 from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def predict_parcels(
         "bands": told(bands_for(card, images.bands)),
         "samples": asdict(samples),
         "parcels": list(parcels.paths),
-        "threshold": threshold,
-        "precision": network.running.precision,
-        **({"novelty": True} if network.wants_novelty else {}),
+        **settings_of(network, threshold),
     }
     with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
         claimed = settings | {"inputs": _inputs(stacks, parcels)}
@@ -165,8 +163,7 @@ def _inputs(stacks: list[Stack], parcels: Parcels) -> list[Any]:
         digest.update("\n".join(values.tolist()).encode())
     for geometry in shapely.to_wkb(parcels.geometry):
         digest.update(geometry)
-    spelt = [path if offline.is_remote(path) else str(Path(path).absolute()) for path in paths]
-    return [*map(fingerprint, spelt), digest.hexdigest()]
+    return [*(fingerprint(spelt(path)) for path in paths), digest.hexdigest()]
 
 
 @dataclass
@@ -297,7 +294,7 @@ class _Job:
         count = int((self.tile == stack.name).sum())
         self.record.scenes[stack.name] = {
             "status": DONE,
-            "paths": [str(Path(path).absolute()) for path in stack.paths],
+            "paths": [spelt(path) for path in stack.paths],
             FILES: self.record.stamps_of_maps(stack.name),
             "parcels": count,
             "seconds": round(seconds, 3),
@@ -376,8 +373,7 @@ class _Job:
         summary.notes(dict.fromkeys([*notes, *self.parcels.notes]))
         self._explain(summary)
         if self.dissimilarity is not None:
-            say = summary.warn if self.dissimilarity.is_much else summary.note
-            say(self.dissimilarity.said("parcels"))
+            self.dissimilarity.tell(summary, "parcels")
         total = time.perf_counter() - self.since
         parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in self.seconds.items())
         summary.note(

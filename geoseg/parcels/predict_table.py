@@ -30,6 +30,7 @@ from geoseg.parcels.classify import (
     Dissimilarity,
     check_threshold,
     check_unit,
+    settings_of,
 )
 from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
 from geoseg.prediction.series import settled
@@ -75,8 +76,7 @@ def predict_table(
     settings = {
         **{"model": network.hash, "table": str(table.path)},
         **_claimed(table),
-        **{"threshold": threshold, "precision": network.running.precision},
-        **({"novelty": True} if network.wants_novelty else {}),
+        **settings_of(network, threshold),
     }
     with clearing(out, PRODUCTS[:-1]):
         summary = Summary()
@@ -105,7 +105,7 @@ def predict_table(
         summary.warn(text)
     _summarize(summary, made, card.legend, len(every))
     if far is not None:
-        (summary.warn if far.is_much else summary.note)(far.said("samples"))
+        far.tell(summary, "samples")
     speed = f"{len(every) / seconds:.0f} per second"
     summary.note(f"{counted(len(every), 'sample')} in {seconds:.1f} s ({speed})")
     summary.note(f"classes: {out / CLASSES}")

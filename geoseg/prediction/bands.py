@@ -1,17 +1,19 @@
-"""Decide how the bands of what is to be predicted are found."""
+"""Find what is to be predicted, with the bands of the model."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from geoseg.errors import Faults, InputError
-from geoseg.geo import vrt
+from geoseg.geo import raster, vrt
 from geoseg.geo.raster import SUFFIXES
 from geoseg.models.card import ModelCard
+from geoseg.models.resample import resampled
 from geoseg.scenes.bands import Bands, is_nameless
-from geoseg.scenes.scene import find_files
+from geoseg.scenes.scene import Scene, SceneFiles, find_files, find_scenes
+from geoseg.stac import sources
 
 
 def bands_for(card: ModelCard, bands: Bands | None = None, *, of_catalog: bool = False) -> Bands:
@@ -50,6 +52,31 @@ def bands_for(card: ModelCard, bands: Bands | None = None, *, of_catalog: bool =
         partial=card.partial if bands.partial is None else bands.partial,
         extra=dict(card.extra) | dict(bands.extra),
     )
+
+
+@dataclass(frozen=True)
+class FoundScenes:
+    """Scenes to predict, and how they were found."""
+
+    scenes: list[Scene]
+    refused: dict[str, str]
+    """Those with faults by name, and which."""
+    bands: Bands
+
+
+def scenes_for(card: ModelCard, files: SceneFiles, *, resample: bool = False) -> FoundScenes:
+    """The scenes of files with the bands of a model.
+
+    resample: read those whose pixels are not of the model's size at that size.
+    Raises: InputError if there are none, or an added raster is gone.
+    """
+    refused: dict[str, InputError] = {}
+    bands = bands_for(card, files.bands, of_catalog=bool(sources.split(files.spec)[0]))
+    with raster.environment():
+        found = find_scenes(files.spec, bands, refused=refused)
+        if resample:
+            found = [resampled(scene, card) for scene in found]
+    return FoundScenes(found, {name: str(error) for name, error in refused.items()}, bands)
 
 
 def told(bands: Bands) -> dict[str, Any]:

@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import JOURNAL, NAME
-from geoseg.models.resample import resampled
 from geoseg.outputs.lock import alone
-from geoseg.prediction.bands import bands_for, told
+from geoseg.prediction.bands import scenes_for, told
 from geoseg.prediction.driver import MapPrediction
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import find_scenes
-from geoseg.stac import sources
+from geoseg.scenes.scene import SceneFiles
 
 PRODUCTS = (*folder.FOLDERS, NAME, JOURNAL)
 
@@ -48,15 +45,11 @@ def predict(  # noqa: PLR0913 one keyword per key of the command, as notebooks c
     network.check_layers()
     out, card = Path(out), network.card
     tiling = tiling or card.tiling
-    refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands, of_catalog=bool(sources.split(scenes)[0]))
-    with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused)
-        if network.running.resample:
-            found = [resampled(scene, card) for scene in found]
+    files = SceneFiles(scenes, bands or Bands())
+    found = scenes_for(card, files, resample=network.running.resample)
     run = MapPrediction.begin(
-        network, out, tiling, {"bands": told(wanted)}, products=PRODUCTS, overwrite=overwrite
+        network, out, tiling, {"bands": told(found.bands)}, products=PRODUCTS, overwrite=overwrite
     )
-    run.report.refused |= {name: str(error) for name, error in refused.items()}
-    run.make(found, engine)
-    return run.finish(found, stac=stac)
+    run.report.refused |= found.refused
+    run.make(found.scenes, engine)
+    return run.finish(found.scenes, stac=stac)

@@ -157,7 +157,7 @@ class Record:
             "status": DONE,
             "model": self.model,
             "backend": self.backend,
-            "paths": [_spelt(path) for path in scene.paths],
+            "paths": [spelt(path) for path in scene.paths],
             "inputs": self._inputs(scene),
             "stamp": stamp,
             FILES: self.stamps_of_maps(scene.name) | self._others(scene.name, stamp),
@@ -213,10 +213,10 @@ class Record:
             if path not in self._files:
                 # Of a file on a server it is taken that its address tells it.
                 far = offline.is_remote(path)
-                self._files[path] = [path] if far else fingerprint(_spelt(path))
+                self._files[path] = [path] if far else fingerprint(spelt(path))
         return [self._files[path] for path in scene.paths]
 
 
-def _spelt(path: str) -> str:
+def spelt(path: str) -> str:
     """A path that holds wherever the command is given; an address as it is."""
     return path if offline.is_remote(path) else str(Path(path).absolute())

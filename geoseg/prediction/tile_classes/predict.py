@@ -19,20 +19,18 @@ from geoseg.geo.legend import NODATA, Legend
 from geoseg.maps import landcover
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard, find_weights, weights_hash
-from geoseg.models.resample import resampled
 from geoseg.models.settings import CLASSIFY
 from geoseg.outputs.claims import claim, fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, read_note, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import broken, stamps
-from geoseg.prediction.bands import bands_for, told
+from geoseg.prediction.bands import scenes_for, told
 from geoseg.prediction.network import InferenceSettings
 from geoseg.received import offline, tensor_file
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import AnyScene
-from geoseg.scenes.scene import find_scenes
-from geoseg.stac import sources
+from geoseg.scenes.scene import SceneFiles
 
 if TYPE_CHECKING:
     from geoseg.prediction.tile_classes.classify import TileClasses, TileClassifier
@@ -114,22 +112,20 @@ def predict_tiles(
     path, out = find_weights(checkpoint), Path(out)
     card = ModelCard.read(path)
     tensor_file.check(path)
-    refused: dict[str, InputError] = {}
-    wanted = bands_for(card, bands, of_catalog=bool(sources.split(scenes)[0]))
-    settings = {"model": weights_hash(path), "bands": told(wanted), "resample": running.resample}
-    settings |= {"tiling": asdict(card.tiling), "precision": running.precision}
     raster.read_once()
+    found = scenes_for(card, SceneFiles(scenes, bands or Bands()), resample=running.resample)
+    settings = {
+        "model": weights_hash(path), "bands": told(found.bands), "resample": running.resample,
+        "tiling": asdict(card.tiling), "precision": running.precision,
+    }  # fmt: skip
     with raster.environment():
-        found = find_scenes(scenes, wanted, refused=refused)
-        if running.resample:
-            found = [resampled(scene, card) for scene in found]
         claim(out, settings, command="predict", products=(FOLDER, RECORD), overwrite=overwrite)
         make_folder(out / FOLDER)
         report = TileReport(out, names=tuple(card.legend.names))
         record = _Record(out, settings)
-        for name, error in refused.items():
-            _refuse(name, str(error), record, report)
-        _classify(found, _classifier(path, card, running), record, report)
+        for name, reason in found.refused.items():
+            _refuse(name, reason, record, report)
+        _classify(found.scenes, _classifier(path, card, running), record, report)
     return report
 
 
