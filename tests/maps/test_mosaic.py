@@ -403,7 +403,7 @@ def test_a_foreign_file_is_not_replaced(maps, out):
 
 
 def in_a_process(task: str, folder: Path, *more: str) -> dict:
-    done = started.run("-m", "tests.jobs.kill_mosaic", task, folder, *more, timeout=100)
+    done = started.run("-m", "tests.jobs.kill_mosaic", task, folder, *more, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
