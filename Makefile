@@ -11,10 +11,11 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo demo-series test fuzz lint bench bench-scale bench-real bench-labels bench-transfer real quality quality-quick docs notebooks qgis wheel clean
 
+# Python compiles what is imported, once; pip would compile 20,000 files, most of them for nothing.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "geoseg needs Python 3.11 or newer: make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
 	touch $@
 
 demo: $(INSTALLED)  ## The whole way on made-up scenes: about 4 minutes on 2 cores

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.made.hurry import hurry
-from tests.made.tiles import make_dataset
+from tests.made import started
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -18,19 +17,38 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 REAL = Path(
     os.environ.get("GEOSEG_REAL_DATA", Path(__file__).parent.parent.parent / "shared" / "data")
 )
-SLOW = {
+SLOW = (
     *("test_notebooks.py", "training/test_processes.py", "training/test_learning.py"),
     *("benchmarks/test_benchmarks.py", "commands/test_sweep.py", "prediction/test_dask.py"),
-    *("prediction/test_images.py", "training/test_loop.py", "crossvalidation/test_image_folds.py"),
-}
+    # One after the other in one process: the first export to ONNX loads what takes seconds.
+    *("export/test_write.py", "prediction/test_backends.py", "prediction/test_images.py"),
+    *("training/test_loop.py", "crossvalidation/test_image_folds.py"),
+)
 """Files with tests of ten seconds: first, so that none is left to one worker at the end."""
+EXAMPLES = 30
+"""Of each property in a run of all tests; a file that is run by itself tries 100."""
 
-hurry()
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In the process that hands out the tests to others, load nothing: they wait for it."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        started.share()
+        return
+    from hypothesis import settings
+
+    from tests.made.hurry import hurry
+
+    hurry()
+    if hasattr(config, "workerinput"):
+        settings.register_profile("all", settings(max_examples=EXAMPLES))
+        settings.load_profile("all")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-    items.sort(key=lambda item: item.path.relative_to(here).as_posix() not in SLOW)
+    here, places = Path(__file__).parent, {name: place for place, name in enumerate(SLOW)}
+    items.sort(
+        key=lambda item: places.get(item.path.relative_to(here).as_posix(), len(SLOW)),
+    )
 
 
 def pytest_collection_finish() -> None:
@@ -53,4 +71,6 @@ def real_data():
 
 @pytest.fixture
 def dataset(tmp_path):
+    from tests.made.tiles import make_dataset
+
     return make_dataset(tmp_path)

@@ -6,6 +6,10 @@ from importlib import import_module
 import pytest
 
 from benchmarks import buildings, comparison, made
+from geoseg.geo.tiling import Tiling
+
+SMALL = Tiling(64, 16)
+"""Windows of a sixteenth of the usual area: a U-Net takes so much less time for each."""
 
 
 def run(monkeypatch, capsys, name, *arguments):
@@ -14,6 +18,16 @@ def run(monkeypatch, capsys, name, *arguments):
     monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
     status = module.main()
     return capsys.readouterr().out, status
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """The modules that take their windows from `made`, with small ones."""
+    monkeypatch.setattr(made, "TILING", SMALL)
+    for name, side in (("peers", "SIZE"), ("training", "SIDE")):
+        monkeypatch.setattr(f"benchmarks.{name}.{side}", SMALL.size)
+    monkeypatch.setattr("benchmarks.peers.OVERLAP", SMALL.overlap)
+    monkeypatch.setattr("benchmarks.peers.STEP", SMALL.size - SMALL.overlap)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +39,10 @@ def trained(tmp_path_factory):
     return folder / "run", scene
 
 
+@pytest.mark.usefixtures("small_windows")
 def test_predict(monkeypatch, capsys):
     text, _ = run(
-        monkeypatch, capsys, "predict", "--size", 300, "--runs", 1, "--device", "cpu",
+        monkeypatch, capsys, "predict", "--size", 120, "--runs", 1, "--device", "cpu",
         "--precision", 32,
     )  # fmt: skip
     assert "end to end" in text
@@ -61,6 +76,7 @@ def test_scale_of_small_scenes(monkeypatch, capsys, more):
     assert "3 scenes of 512²" in text
 
 
+@pytest.mark.usefixtures("small_windows")
 @pytest.mark.filterwarnings("default")  # the peers warn of their own
 def test_peers(monkeypatch, capsys):
     text, _ = run(monkeypatch, capsys, "peers", "--steps", 0, "--runs", 1)
@@ -70,9 +86,11 @@ def test_peers(monkeypatch, capsys):
     assert "can't run here" not in text
 
 
+@pytest.mark.usefixtures("small_windows")
 @pytest.mark.filterwarnings("default")  # TorchGeo and Lightning warn of their own
 def test_training(monkeypatch, capsys):
-    text, _ = run(monkeypatch, capsys, "training", "--size", 300, "--scenes", 1, "--windows", 4,
+    monkeypatch.setattr("benchmarks.training.WARM", 1)
+    text, _ = run(monkeypatch, capsys, "training", "--size", 150, "--scenes", 1, "--windows", 4,
                   "--steps", 1, "--rounds", 1, "--batch", 2, "--precision", 32)  # fmt: skip
     assert "reading: rasterio" in text
     assert "training, cpu, float32: PyTorch" in text

@@ -1,11 +1,14 @@
 """The door of all commands, with a made-up one: help, faults, exit status."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.made import started
 
 COMMAND = '''
 import multiprocessing
@@ -100,12 +103,17 @@ def bend(tmp_path: Path):
     (tmp_path / "ring" / "wrong.yaml").write_text("sise: 512\n")
     before = set(tmp_path.iterdir())
 
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        call = [sys.executable, "bend.py", *words]
-        done = subprocess.run(
-            call, capture_output=True, text=True, cwd=tmp_path, check=False,
-            env=os.environ | {"COLUMNS": "100"},
-        )  # fmt: skip
+    def run(*words: str, itself: bool = False) -> subprocess.CompletedProcess[str]:
+        """itself: in a Python of its own, not in a fork of one that has loaded the libraries."""
+        environment = os.environ | {"COLUMNS": "100"}
+        if itself:
+            done = subprocess.run(
+                [sys.executable, "bend.py", *words], capture_output=True, text=True, cwd=tmp_path,
+                check=False, env=environment,
+            )  # fmt: skip
+        else:
+            done = started.run("-m", "bend", *words, cwd=tmp_path, env=environment)
+            shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
         assert "Traceback" not in done.stderr
         assert set(tmp_path.iterdir()) == before, "Hydra left something behind"
         return done
@@ -114,7 +122,7 @@ def bend(tmp_path: Path):
 
 
 def test_default_then_yaml_then_command_line(bend):
-    assert bend().stdout == "4 times Ring 256\n"
+    assert bend(itself=True).stdout == "4 times Ring 256\n"
     assert bend("times=5", "ring=wide").stdout == "5 times Ring 512\n"
     done = bend("ring=wide", "ring.size=64")
     assert (done.returncode, done.stdout, done.stderr) == (0, "4 times Ring 64\n", "")
@@ -166,13 +174,13 @@ def test_a_full_disk_is_a_fault(bend):
 
 
 def test_an_interrupt_ends_with_130(bend):
-    done = bend("path=stop")
+    done = bend("path=stop", itself=True)
     assert done.returncode == 130
     assert done.stderr == "geoseg bend: stopped; the same command goes on from here\n"
 
 
 def test_sigterm_is_an_interrupt_that_ends_with_143_and_leaves_nothing(bend):
-    done = bend("path=term")  # the fixture looks for what is left, such as the lock
+    done = bend("path=term", itself=True)  # the fixture looks for what is left, such as the lock
     assert done.returncode == 143
     assert done.stderr == "geoseg bend: stopped; the same command goes on from here\n"
     with pytest.raises(ProcessLookupError):

@@ -382,11 +382,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fa
 
 def test_a_network_is_trained_and_judged_on_each_pixel_once(dataset):
     units = np.arange(0, 20, 4)
-    found, held = fitted(dataset, units, model=Model("unet"))
+    found, held = fitted(dataset, units)
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found.sum(axis=1), np.sum([t.counts for t in held], axis=0))
     assert np.trace(found) > 0.7 * found.sum()
-    again, _ = fitted(dataset, units, model=Model("unet"))
+    again, _ = fitted(dataset, units)
     np.testing.assert_array_equal(again, found)
 
 

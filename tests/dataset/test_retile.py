@@ -2,8 +2,6 @@
 
 import hashlib
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from geoseg.training.settings import Fit
 from geoseg.training.start import train
 from geoseg.training.tasks import images as learn
 from tests.made.scenes import grid, write
+from tests.made.started import Started
 
 LEGEND = Legend.parse(
     [
@@ -248,20 +247,22 @@ def test_a_data_set_with_copies_moves_as_a_whole(place):
 def test_a_killed_retiling_ends_with_the_same_bytes(place):
     make(place, out="whole", retile=True)
     code = (
-        f"import sys, time; sys.path.insert(0, {str(Path(__file__).parents[2])!r});"
-        "import tests.dataset.test_retile as t; from pathlib import Path;"
+        "import time; import tests.dataset.test_retile as t; from pathlib import Path;"
         "from geoseg.dataset import retile; pixels = retile._pixels;"
         "retile._pixels = lambda *a: time.sleep(0.3) or pixels(*a);"
         f"t.make(Path({str(place)!r}), retile=True)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
+    (place / "killed.py").write_text(code)
     copies = place / "dataset" / "scenes"
     end = time.monotonic() + 60
-    while process.poll() is None and time.monotonic() < end and not (copies / "s0.tif").exists():
-        time.sleep(0.01)
-    time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with Started("-m", "killed", cwd=place) as process:
+        while (
+            process.poll() is None and time.monotonic() < end and not (copies / "s0.tif").exists()
+        ):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     assert (copies / "s0.tif").exists()
     assert not (copies / "s1.tif").exists()
     assert not (place / "dataset" / "dataset.json").exists()

@@ -48,7 +48,7 @@ def cases(scenes: str) -> dict[str, Fit]:
 
 def work(dataset: Dataset, run: Path, how: Fit) -> None:
     train(
-        dataset, run, model=Model(encoder="tu-lcnet_050", dropout=0.2),
+        dataset, run, model=Model("pspnet", "tu-lcnet_050", dropout=0.2),
         loss=Loss(), augment=Augment(flips=True, brightness=0.2), fit=how, seed=SEED,
     )  # fmt: skip
 

@@ -20,14 +20,17 @@ import time
 from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 LOADED = (
     *("torch", "hydra", "rasterio", "segmentation_models_pytorch", "lightning_fabric"),
     *("geoseg.training.tasks.images", "geoseg.training.tasks.series", "geoseg.prediction.worker"),
     *("torch.distributed.launcher.api", "geoseg.training.run.tensorboard"),
-    *("torch.utils.tensorboard", "matplotlib.backends.backend_agg"),
+    *("torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.patheffects"),
+    # What commands load only when they need it, which takes each of them seconds.
+    *("albumentations", "cv2", "geopandas", "pyogrio.raw", "pyproj", "jinja2", "shapely"),
+    *("scipy.ndimage", "scipy.spatial", "scipy.sparse.csgraph", "scipy.optimize"),
 )
 COMMANDS = ("geoseg.train", "geoseg.predict", "geoseg.prepare", "geoseg.evaluate")
 """What these import is loaded too, but not they themselves, which run as __main__."""
@@ -108,31 +111,56 @@ def run(*words: str | Path, timeout: float | None = None, **place: Any) -> Compl
         return CompletedProcess(process.args, process.returncode, out, told)
 
 
+DOOR = "GEOSEG_TESTS_STARTED"
+"""Variable with the path of the socket of a server that somebody else has started."""
+
+
+def share() -> None:
+    """Start the server for the processes that this one will start: loading takes it 10 seconds."""
+    os.environ[DOOR] = str(_started())
+
+
 @cache
 def _server() -> socket.socket:
-    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door.connect(os.environ.get(DOOR) or str(_started()))
+    return door
+
+
+@cache
+def _started() -> Path:
+    """Start a server that ends with this process. Returns: path of its socket."""
+    folder = TemporaryDirectory(prefix="geoseg-")
+    path = Path(folder.name) / "door"
     root = Path(__file__).parents[2]
-    path = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {
-        "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONPATH": path,
+        "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONPATH": paths,
         # Torch reads it when it is loaded; what trains in several processes sets it before.
         "TORCH_CPP_LOG_LEVEL": "ERROR",
     }  # fmt: skip
-    code = f"from tests.made.started import serve; serve({there.fileno()})"
-    call = [sys.executable, "-c", code]
-    process = subprocess.Popen(call, pass_fds=[there.fileno()], env=environment)
-    there.close()
+    # Who comes while it still loads waits in the queue. It ends when this end of the pipe is gone.
+    life, hold = os.pipe()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(path))
+        listener.listen(64)
+        numbers = [listener.fileno(), life]
+        code = f"from tests.made.started import serve; serve(*{numbers})"
+        call = [sys.executable, "-c", code]
+        process = subprocess.Popen(call, pass_fds=numbers, env=environment)
+    os.close(life)
 
     def end() -> None:
-        here.close()
+        os.close(hold)
         process.wait()
+        folder.cleanup()
 
     atexit.register(end)
-    return here
+    return path
 
 
-def serve(number: int) -> None:
-    """Fork for each request, until whoever asks is gone."""
+def serve(listening: int, life: int) -> None:
+    """Fork for each request of whoever connects, until the one that started this is gone."""
     import gc
     import importlib
 
@@ -145,18 +173,39 @@ def serve(number: int) -> None:
     hurry()
     gc.collect()
     gc.freeze()
-    with socket.socket(fileno=number) as door:
-        while True:
+    _work(*_asked(socket.socket(fileno=listening), life))
+
+
+def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], int, int]:
+    """Answer requests, each in a process that is forked for it. Returns, there: what is to be done,
+    and where its two outputs go."""
+    import select
+
+    doors: list[socket.socket] = []
+    while True:
+        ready = select.select([listener, life, *doors], [], [])[0]
+        if life in ready:
+            os._exit(0)  # taking apart what was loaded takes seconds
+        if listener in ready:
+            doors.append(listener.accept()[0])
+        for door in [door for door in doors if door in ready]:
             message, numbers, *_ = socket.recv_fds(door, 1 << 20, 3)
             if not message:
-                os._exit(0)  # taking apart what was loaded takes seconds
-            if os.fork() == 0:
-                break
-            for number in numbers:
-                os.close(number)
-            _reap()
-    # This one waits for the one that works, and tells how it ended.
-    out, told, mouth = numbers
+                doors.remove(door)
+                door.close()
+            elif os.fork():
+                for number in numbers:
+                    os.close(number)
+                _reap()
+            else:
+                for one in (listener, *doors):
+                    one.close()
+                os.close(life)
+                return json.loads(message), *_told(*numbers)
+
+
+def _told(out: int, told: int, mouth: int) -> tuple[int, int]:
+    """Fork once more: the one that works goes on, the other one tells how it ended."""
     worker = os.fork()
     if worker:
         os.write(mouth, f"{worker}\n".encode())
@@ -164,7 +213,7 @@ def serve(number: int) -> None:
         os.write(mouth, f"{os.waitstatus_to_exitcode(status)}\n".encode())
         os._exit(0)
     os.close(mouth)
-    _work(json.loads(message), out, told)
+    return out, told
 
 
 def _reap() -> None:

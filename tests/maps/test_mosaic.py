@@ -26,6 +26,7 @@ from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.mosaic import _find, _read, mosaic
 from geoseg.mosaic import MosaicConfig
 from geoseg.outputs.lock import held
+from tests.made import started
 from tests.made.stac import checked
 
 LEGEND = Legend.parse(
@@ -402,10 +403,8 @@ def test_a_foreign_file_is_not_replaced(maps, out):
 
 
 def in_a_process(task: str, folder: Path, *more: str) -> dict:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    call = [sys.executable, "-m", "tests.jobs.kill_mosaic", task, folder, *more]
-    done = subprocess.run(call, capture_output=True, env=environment, timeout=100, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    done = started.run("-m", "tests.jobs.kill_mosaic", task, folder, *more, timeout=300)
+    assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 

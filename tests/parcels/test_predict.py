@@ -1,6 +1,7 @@
 """Parcels get a class, a style and a map; what is not known is said; nothing is half-written."""
 
 import json
+import shutil
 import sqlite3
 import xml.etree.ElementTree as ElementTree
 from contextlib import closing
@@ -45,11 +46,17 @@ CODES = np.array(LEGEND.codes)
 WEST, EAST = (CODES[classes(tile)].ravel() for tile in ("west", "east"))
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
+    """Images and parcels, of which each test gets a copy."""
+    folder = write_images(tmp_path_factory.mktemp("untouched"))
+    write_parcels(folder / "parcels.gpkg")
+    return folder
+
+
 @pytest.fixture
-def place(tmp_path):
-    write_images(tmp_path)
-    write_parcels(tmp_path / "parcels.gpkg")
-    return tmp_path
+def place(untouched, tmp_path):
+    return shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
 
 
 def pixels(path):

@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from datetime import date, timedelta
 
 import geopandas
@@ -91,15 +92,20 @@ def write_parcels(path, shapes, crs="EPSG:32632", **columns):
     return path
 
 
-@pytest.fixture
-def place(tmp_path):
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory):
     """Two tiles, apart by 20 pixels, with parcels on both; `.images` of both."""
-    (tmp_path / "images").mkdir()
-    write_images(tmp_path)
-    write_parcels(
-        tmp_path / "parcels.gpkg", [s for where in GRIDS.values() for s in squares(where)]
-    )
-    return tmp_path
+    folder = tmp_path_factory.mktemp("untouched")
+    (folder / "images").mkdir()
+    write_images(folder)
+    write_parcels(folder / "parcels.gpkg", [s for where in GRIDS.values() for s in squares(where)])
+    return folder
+
+
+@pytest.fixture
+def place(untouched, tmp_path):
+    """A copy of it for each test."""
+    return shutil.copytree(untouched, tmp_path, dirs_exist_ok=True)
 
 
 def source(place, series=None, labels=None, **options):

@@ -70,8 +70,8 @@ def test_norms_and_biases_do_not_decay():
     assert [decays[id(w)] for w in network.parameters()] == [0.1, 0, 0, 0]
 
 
-SMALL = Model(encoder="tu-lcnet_050")
-"""Each step of a test takes a tenth of what the usual encoder takes."""
+SMALL = Model("pspnet", "tu-lcnet_050")
+"""Each step of a test takes a tenth of what the usual network takes."""
 
 
 def train(dataset, run, *, model=SMALL, **given):
