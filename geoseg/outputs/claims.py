@@ -22,11 +22,12 @@ def fingerprint(path: str | Path) -> list[Any]:
     """
     if "://" in str(path):
         return [str(path)]
-    folder, mark, _ = str(path).rpartition("#")
-    if mark and not os.path.lexists(path) and os.path.isdir(folder):
+    cube, mark, _ = str(path).rpartition("#")
+    is_part = bool(mark) and not os.path.lexists(path)
+    if is_part and os.path.isdir(cube):
         # A part of a cube (cube.zarr#red@…): its folder is looked through, once a minute at most.
-        return [str(path), *_folder(folder, int(time.monotonic() // 60))]
-    stat = os.stat(path)
+        return [str(path), *_folder(cube, int(time.monotonic() // 60))]
+    stat = os.stat(cube if is_part and os.path.isfile(cube) else path)
     return [str(path), stat.st_size, stat.st_mtime_ns]
 
 

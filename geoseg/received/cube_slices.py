@@ -1,7 +1,7 @@
-"""Name the parts of Zarr cubes that are read like files: cube.zarr#red+nir@20210504T102030.
+"""Name the parts of cubes that are read like files: cube.zarr#red+nir@20210504T102030.
 
-A cube is a folder; of it, bands of one date are a raster. What names rasters as paths names such a
-slice by the cube's path, the mark #, the bands and the time.
+A cube is a folder of Zarr arrays or a netCDF file; of it, bands of one date are a raster. What
+names rasters as paths names such a slice by the cube's path, the mark #, the bands and the time.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from urllib.parse import quote, unquote
 MARK = "#"
 METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
 """Files of which a folder with Zarr arrays has one, of its formats 3 and 2."""
+NETCDF = (".nc", ".nc4", ".cdf")
+"""Endings of netCDF files."""
 TIME = "%Y%m%dT%H%M%S"
 
 
@@ -24,7 +26,7 @@ class CubeSlice:
     """Bands of a cube at one of its times."""
 
     cube: str
-    """Its folder."""
+    """Its folder or file."""
     bands: tuple[str, ...]
     when: datetime | None = None
     """None of a cube without times."""
@@ -41,9 +43,16 @@ class CubeSlice:
 
 
 def is_cube(path: Any) -> bool:
-    """Whether a folder holds Zarr arrays."""
+    """Whether it is a folder that holds Zarr arrays, or a netCDF file."""
     text = os.path.expanduser(str(path))
+    if is_netcdf(text):
+        return True
     return os.path.isdir(text) and any(os.path.isfile(os.path.join(text, m)) for m in METADATA)
+
+
+def is_netcdf(path: str) -> bool:
+    """Whether it is a file that is called netCDF."""
+    return os.path.splitext(path)[1].lower() in NETCDF and os.path.isfile(path)
 
 
 def parse(path: Any) -> CubeSlice | None:

@@ -1,4 +1,4 @@
-"""Describe the bands of Zarr cubes as STAC items, one for each time."""
+"""Describe the bands of cubes as STAC items, one for each time."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _asset(bands: list[CubeBand], part: CubeSlice) -> tuple[str, dict[str, Any]]
 
 
 def _ids(path: str, times: Any) -> list[str]:
-    """Names of what a cube shows at its times: as its folder, with the day, or the time of day."""
+    """Names of what a cube shows at its times: as the cube, with the day, or the time of day."""
     store = Path(path).absolute()
     parts = [store.stem]
     # A group within a cube, which is a folder of it.

@@ -1,4 +1,4 @@
-"""Read what describes images by itself: STAC catalogs, and Zarr cubes."""
+"""Read what describes images by itself: STAC catalogs, and Zarr and netCDF cubes."""
 
 from __future__ import annotations
 

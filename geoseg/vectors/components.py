@@ -7,7 +7,7 @@ the order of their first pixel, so the numbers do not depend on the height of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -98,13 +98,13 @@ def grouped(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 @dataclass
 class Measures:
-    """Sums over the pixels of areas, (A,) each."""
+    """Sums over the pixels of areas, (A,) each, in any type of whole numbers."""
 
     size: np.ndarray
-    """UNITs of a pixel, int64."""
+    """UNITs of a pixel."""
     pixels: np.ndarray
     confidence: np.ndarray
-    """Sum of percent, int64."""
+    """Sum of percent."""
     sure: np.ndarray
     """Pixels that have a confidence."""
     unsure: np.ndarray
@@ -114,15 +114,23 @@ class Measures:
 
     def summed(self, group: np.ndarray, count: int) -> Measures:
         """Of `count` groups: the group (A,) of each area."""
-        found = {}
-        for name, values in vars(self).items():
-            if name == "least":
-                found[name] = np.full(count, 255, np.uint8)
-                np.minimum.at(found[name], group, values)
-            else:
-                found[name] = np.zeros(count, np.int64)
-                np.add.at(found[name], group, values)
-        return Measures(**found)
+        named = vars(self).items()
+        return Measures(**{name: _of_groups(name, v, group, count) for name, v in named})
+
+    def narrow(self) -> Measures:
+        """The same, in as little memory as they need."""
+        return Measures(**{name: _narrow(values) for name, values in vars(self).items()})
+
+
+def _of_groups(name: str, values: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
+    """A measure (count,) of groups, by its name: the sum or the least of their areas'."""
+    if name == "least":
+        found = np.full(count, 255, np.uint8)
+        np.minimum.at(found, group, values)
+        return found
+    found = np.zeros(count, np.int64)
+    np.add.at(found, group, values)
+    return found
 
 
 @dataclass
@@ -228,29 +236,57 @@ def _measured(
     inside = own.label > 0
     taken = Measures(**{name: values[inside] for name, values in vars(measures).items()})
     label = own.label[inside] - 1
-    bottom = np.zeros(len(own.codes), np.int64)
+    bottom = np.zeros(len(own.codes), np.int32)
     bottom[label] = row[inside] + window.top + 1  # rows ascend: the last one stays
-    return taken.summed(label, len(own.codes)), bottom
+    return taken.summed(label, len(own.codes)).narrow(), bottom
 
 
 def _united(
     kept: list[tuple[np.ndarray, Measures, np.ndarray]], links: np.ndarray, total: int
 ) -> Components:
-    """The areas of all strips, those joined that go on from one to the next."""
-    group = grouped(total, *links)
-    count = int(group.max()) + 1 if total else 0
-    codes = np.concatenate([part[0] for part in kept])
-    names = vars(kept[0][1])
-    every = Measures(**{n: np.concatenate([vars(part[1])[n] for part in kept]) for n in names})
-    code = np.zeros(count, np.uint8)
-    code[group] = codes
-    bottom = np.zeros(count, np.int64)
-    np.maximum.at(bottom, group, np.concatenate([part[2] for part in kept]))
+    """The areas of all strips, those joined that go on from one to the next; `kept` is emptied."""
     ends = np.cumsum([len(part[0]) for part in kept])
-    numbers = np.concatenate(([0], group + 1)).astype(np.int32)  # half as large as by default
-    parts = []
-    for end, (own, *_) in zip(ends, kept, strict=True):
-        part = numbers[end - len(own) : end + 1].copy()
-        part[0] = 0
-        parts.append(part)
-    return Components(code, every.summed(group, count), bottom, parts)
+    group = _numbered(total, links)
+    count = int(group.max()) + 1 if total else 0
+    code = np.zeros(count, np.uint8)
+    code[group] = np.concatenate([part[0] for part in kept])
+    bottom = np.zeros(count, np.int32)
+    np.maximum.at(bottom, group, np.concatenate([part[2] for part in kept]))
+    pieces = [part[1] for part in kept]
+    kept.clear()
+    parts = [
+        np.r_[np.int32(0), group[begin:end] + np.int32(1)]
+        for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
+    ]
+    return Components(code, _measures(pieces, group, count), bottom, parts)
+
+
+def _numbered(total: int, links: np.ndarray) -> np.ndarray:
+    """Number (total,) of the group of each area of all strips; few of them are linked.
+
+    Groups are numbered from 0 in the order of their first member. links: (2, E) pairs of areas.
+    """
+    linked, place = np.unique(links, return_inverse=True)
+    group = grouped(len(linked), *place.reshape(links.shape))
+    first = np.unique(group, return_index=True)[1]
+    owner = np.arange(total, dtype=np.int32)
+    owner[linked] = linked[first[group]]
+    begins = np.cumsum(owner == np.arange(total, dtype=np.int32), dtype=np.int32)
+    return np.asarray(begins[owner] - np.int32(1))
+
+
+def _measures(pieces: list[Measures], group: np.ndarray, count: int) -> Measures:
+    """Measures of `count` groups: the group of each area of all pieces, which are emptied."""
+    found = {}
+    for field_ in fields(Measures):
+        values = np.concatenate([getattr(piece, field_.name) for piece in pieces])
+        for piece in pieces:
+            delattr(piece, field_.name)
+        found[field_.name] = _narrow(_of_groups(field_.name, values, group, count))
+    return Measures(**found)
+
+
+def _narrow(values: np.ndarray) -> np.ndarray:
+    """In the smallest type that holds them: of millions of areas most are of a few pixels."""
+    most = int(values.max(initial=0))
+    return values.astype(np.min_scalar_type(most) if most < 1 << 32 else np.int64)

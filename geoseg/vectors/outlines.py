@@ -31,6 +31,9 @@ class Pieces:
     region: np.ndarray
     """(P,)"""
 
+    def take(self, chosen: np.ndarray | slice) -> Pieces:
+        return Pieces(self.polygons[chosen], self.region[chosen])
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -40,6 +43,16 @@ class Frame:
     left: bool
     bottom: bool
     right: bool
+
+    def beside(self, labels: np.ndarray) -> np.ndarray:
+        """The regions of a block (H, W) that lie on such a side."""
+        sides = (
+            (self.top, labels[0]),
+            (self.left, labels[:, 0]),
+            (self.bottom, labels[-1]),
+            (self.right, labels[:, -1]),
+        )
+        return np.unique(np.concatenate([labels[:0, 0], *(v for on, v in sides if on)]))
 
     def holds(self, shape: tuple[int, int], y: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Whether corners (N,) of a block of this shape lie on such a side."""

@@ -8,13 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 
-from geoseg.vectors.components import Components, Strips, runs
+from geoseg.vectors.components import Components, Strips
+from geoseg.vectors.label_rows import label_rows
 from geoseg.vectors.merge import Regions
 from geoseg.vectors.outlines import Frame, Pieces, meeting, simplify, trace
 
 BLOCK = 1024
 """Side in pixels of the blocks that are simplified at once. The result depends on it a little, so
 it is no setting: outlines keep their place where they cross from one block to the next."""
+GROUP = 1 << 16
+"""Polygons that are measured and written at once."""
 
 
 @dataclass
@@ -64,12 +67,12 @@ def polygons(
     tolerance: of the simplification, in pixels. Coordinates are corners of pixels.
     """
     height, width = strips.grid.height, strips.grid.width
-    bottom = np.zeros(len(regions), np.int64)
-    np.maximum.at(bottom, regions.of - 1, found.bottom)
+    bottom = np.zeros(len(regions) + 1, np.int32)
+    np.maximum.at(bottom, regions.of[1:], found.bottom)
     seams = _Seams.empty(height, width)
     open_: dict[int, list[shapely.Polygon]] = {}
-    above = np.zeros(width, np.int64)
-    for top, labels in block_rows(strips, found, regions):
+    above = np.zeros(width, np.int32)
+    for top, labels in label_rows(strips, found, BLOCK, regions.of):
         seams.note(labels, above, top)
         above = labels[-1]
         end = top + len(labels)
@@ -77,29 +80,21 @@ def polygons(
             part = labels[:, left : left + BLOCK]
             frame = Frame(top > 0, left > 0, end < height, left + BLOCK < width)
             pieces = simplify(trace(part, (top, left), frame), tolerance)
-            for region, polygon in zip(pieces.region.tolist(), pieces.polygons, strict=True):
+            # Most of many regions lie in one block: they are done.
+            goes_on = np.isin(pieces.region, frame.beside(part))
+            yield from _groups(pieces.take(~goes_on))
+            cut = pieces.take(goes_on)
+            for region, polygon in zip(cut.region.tolist(), cut.polygons, strict=True):
                 open_.setdefault(region, []).append(polygon)
-        done = [
-            (region, open_.pop(region)) for region in sorted(open_) if bottom[region - 1] <= end
-        ]
+        done = [(region, open_.pop(region)) for region in sorted(open_) if bottom[region] <= end]
         if done:
             yield _whole(done, seams)
 
 
-def block_rows(
-    strips: Strips, found: Components, regions: Regions
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Rows of blocks of the regions' numbers (BLOCK, W), each with its first row."""
-    waiting = np.zeros((0, strips.grid.width), np.int32)
-    top = 0
-    for window, part in zip(strips.windows(), found.parts, strict=True):
-        number = np.r_[0, regions.of].astype(np.int32)[part]
-        waiting = np.concatenate((waiting, runs(strips.codes(window)).paint(number)))
-        while len(waiting) >= BLOCK:
-            yield top, waiting[:BLOCK]
-            waiting, top = waiting[BLOCK:], top + BLOCK
-    if len(waiting):
-        yield top, waiting
+def _groups(pieces: Pieces) -> Iterator[Pieces]:
+    """In groups of which what is made of them fits in memory."""
+    for begin in range(0, len(pieces.region), GROUP):
+        yield pieces.take(slice(begin, begin + GROUP))
 
 
 def _whole(done: list[tuple[int, list[shapely.Polygon]]], seams: _Seams) -> Pieces:

@@ -28,10 +28,12 @@ from geoseg.outputs.summary import Summary
 from geoseg.vectors.center_lines import center_lines, skeleton
 from geoseg.vectors.components import UNIT, Components, Measures, Strips, components
 from geoseg.vectors.feature_stream import Batch, LayerKind, check_suffix, growing, write_stream
+from geoseg.vectors.label_rows import label_rows
 from geoseg.vectors.measures import measured, placed
-from geoseg.vectors.merge import NO_DECISION, Regions, merge
+from geoseg.vectors.merge import Regions, merge
+from geoseg.vectors.merging import NO_DECISION
 from geoseg.vectors.outlines import Pieces
-from geoseg.vectors.polygons import block_rows, polygons
+from geoseg.vectors.polygons import BLOCK, polygons
 from geoseg.vectors.regular import squared
 from geoseg.vectors.settings import VectorSettings
 from geoseg.vectors.sources import Source, find_source, opened
@@ -186,7 +188,7 @@ class _Job:
             self._check_minima(minima, found.measures.size.sum() / UNIT * pixel_m2)
             keep = self.settings.codes("keep", self.legend)
             regions = merge(strips, found, minima / pixel_m2, keep)
-            measures = found.measures.summed(regions.of - 1, len(regions))
+            measures = found.measures.summed(regions.of[1:] - 1, len(regions))
             batches = self._polygons(strips, found, regions, measures)
             layers = {LAYER: self._stream(LAYER, _polygon_columns(self.source), batches, to)}
             if BUILDINGS in self.layers:
@@ -231,11 +233,14 @@ class _Job:
         return write_stream(to[self.path(layer)], kind, batches)
 
     def _name(self, code: int) -> str:
-        names = {c.code: c.name for c in self.legend.classes}
-        return names.get(code, NO_DECISION_NAME)
+        return str(self._names(np.array([code]))[0])
 
-    def _names(self, codes: np.ndarray) -> list[str]:
-        return [self._name(code) for code in codes.tolist()]
+    def _names(self, codes: np.ndarray) -> np.ndarray:
+        """Names (N,) of classes."""
+        names = np.full(256, NO_DECISION_NAME, object)
+        for known in self.legend.classes:
+            names[known.code] = known.name
+        return np.asarray(names[codes])
 
     def _polygons(
         self, strips: Strips, found: Components, regions: Regions, measures: Measures
@@ -297,7 +302,8 @@ class _Job:
         side = grid.pixel_size_m
         for code in np.flatnonzero(self.settings.codes("lines", self.legend)).tolist():
             is_road = np.r_[False, regions.code == code]
-            blocks = ((top, is_road[labels]) for top, labels in block_rows(strips, found, regions))
+            rows = label_rows(strips, found, BLOCK, regions.of)
+            blocks = ((top, is_road[labels]) for top, labels in rows)
             lines, widths = center_lines(skeleton(blocks), grid.width)
             if not len(lines):
                 continue

@@ -41,3 +41,11 @@ def write(folder: Path, made: xarray.Dataset, *, form: int = 3, **encoding) -> s
     said = {str(name): encoding for name in made.data_vars if name != "spatial_ref"}
     made.to_zarr(folder, zarr_format=form, consolidated=False, encoding=said if encoding else None)
     return str(folder)
+
+
+def write_netcdf(path: Path, made: xarray.Dataset, *, form: str = "NETCDF4", **encoding) -> str:
+    """The path of the written file. form: NETCDF4, or NETCDF3_CLASSIC; encoding: of all bands."""
+    said = {str(name): encoding for name in made.data_vars if name != "spatial_ref"}
+    engine = "h5netcdf" if form == "NETCDF4" else "scipy"
+    made.to_netcdf(path, format=form, engine=engine, encoding=said if encoding else None)
+    return str(path)

@@ -22,6 +22,7 @@ from geoseg.maps import landcover
 from geoseg.received import keys
 from geoseg.vectorize import VectorizeConfig, main
 from geoseg.vectors import components as components_
+from geoseg.vectors import merge as merge_
 from geoseg.vectors import polygons as blocks
 from geoseg.vectors.components import Strips, components
 from geoseg.vectors.feature_stream import growing
@@ -103,6 +104,7 @@ def patches(seed: int, shape=(60, 70), classes=(0, 1, 2, 5, 255)) -> np.ndarray:
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "BLOCK", 8)
+    monkeypatch.setattr(merge_, "SQUARE", 8)
 
 
 maps = arrays(

@@ -1,1 +1,1 @@
-"""Read Zarr cubes, as xarray and others write them, like rasters: bands of a time, by windows."""
+"""Read Zarr and netCDF cubes like rasters: bands of a time, by windows."""

@@ -1,4 +1,4 @@
-"""Open a Zarr cube: its bands, its times, and the pixels of a window of one band."""
+"""Open a Zarr or netCDF cube: its bands, its times, and the pixels of a window of one band."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from geoseg.errors import Faults, InputError, shown
 from geoseg.geo.cubes.axes import Axes, axes_of, placement_of, times_of
 from geoseg.geo.cubes.codecs import check_codecs
 from geoseg.geo.cubes.crs import crs_of
+from geoseg.geo.cubes.netcdf import INSTALL, groups_of, open_netcdf
 from geoseg.geo.grid import Grid
-from geoseg.received.cube_slices import METADATA, is_cube
+from geoseg.received.cube_slices import METADATA, is_cube, is_netcdf
 
-INSTALL = "pip install 'geoseg[cube]'"
 KEPT = 128 * 2**20
 """Bytes of chunks that are kept: several dates or bands lie in one, and windows share it."""
 LARGEST = 2**30
@@ -54,6 +54,8 @@ class CubeBand:
     """One of the names that bands of many sensors have in common."""
     has_flags: bool = False
     """Whether its values are classes or bits, not measurements."""
+    valid: tuple[float, float] | None = None
+    """Lowest and highest stored value that is a measurement."""
 
     @property
     def layout(self) -> tuple[Any, ...]:
@@ -131,6 +133,9 @@ class Cube:
                 found[here] = chunk[there]
         for gap in band.gaps[1:]:
             found[found == gap] = band.gaps[0]
+        if band.valid is not None:
+            outside = (found < band.valid[0]) | (found > band.valid[1])
+            found[outside] = band.gaps[0] if band.gaps else np.nan
         return found[tuple(slice(None, None, -1 if flip else 1) for flip in band.flips)]
 
     def _chunk(self, band: CubeBand, time: int, at: tuple[int, int]) -> np.ndarray:
@@ -172,17 +177,23 @@ def _common(start: int, length: int, wanted: slice) -> tuple[slice, slice]:
 
 
 def open_cube(path: str) -> Cube:
-    """Open a folder of Zarr arrays. Raises: InputError with all that is not understood."""
-    stamps = [
-        os.stat(os.path.join(path, name)).st_mtime_ns
-        for name in METADATA
-        if os.path.isfile(os.path.join(path, name))
-    ]
-    return _opened(path, tuple(stamps))
+    """Open a folder of Zarr arrays, or a netCDF file.
+
+    Raises: InputError with all that is not understood.
+    """
+    files = [path, *(os.path.join(path, name) for name in METADATA)]
+    stamps = [os.stat(file).st_mtime_ns for file in files if os.path.isfile(file)]
+    # HDF5 is not to go on in a forked process with a file that was opened before.
+    return _opened(path, tuple(stamps), os.getpid())
 
 
 @lru_cache(maxsize=16)
-def _opened(path: str, stamps: tuple[int, ...]) -> Cube:
+def _opened(path: str, stamps: tuple[int, ...], process: int) -> Cube:
+    return Cube(path, open_netcdf(path) if is_netcdf(path) else _open_zarr(path))
+
+
+def _open_zarr(path: str) -> Any:
+    """An xarray.Dataset. Raises: InputError."""
     check_codecs(path)
     try:
         import xarray
@@ -194,13 +205,12 @@ def _opened(path: str, stamps: tuple[int, ...]) -> Cube:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong is said better below
-            dataset = xarray.open_dataset(
+            return xarray.open_dataset(
                 path, engine="zarr", chunks=None, cache=False, consolidated=False,
                 mask_and_scale=False, decode_times=False,
             )  # fmt: skip
     except Exception as error:  # of any kind: a damaged cube may have anything in it
         raise InputError(f"{path}: can't be opened as a Zarr cube ({error})") from None
-    return Cube(path, dataset)
 
 
 def _bands(path: str, dataset: Any) -> tuple[tuple[CubeBand, ...], dict[str, Axes]]:
@@ -219,7 +229,7 @@ def _bands(path: str, dataset: Any) -> tuple[tuple[CubeBand, ...], dict[str, Axe
     faults.raise_if_any()
     if not found:
         raise InputError(
-            f"{path}: a Zarr cube without a variable of numbers with y and x; {_inside(path)}"
+            f"{path}: a cube without a variable of numbers with y and x; {_inside(path)}"
         )
     counts = Counter(band.name for band in found)
     bands = [
@@ -234,6 +244,14 @@ def _bands(path: str, dataset: Any) -> tuple[tuple[CubeBand, ...], dict[str, Axe
 
 def _inside(path: str) -> str:
     """What else there is, for a message."""
+    if is_netcdf(path):
+        within = groups_of(path)
+        if not within:
+            return "its dimensions must be called so, or their coordinates have CF's standard names"
+        return (
+            f"it has groups ({', '.join(within[:6])}{' …' if len(within) > 6 else ''}): make one a"
+            f" file of its own: xarray.open_dataset('{path}', group='{within[0]}').to_netcdf(…)"
+        )
     groups = [
         os.path.relpath(folder, path)
         for folder, names, _ in os.walk(path)
@@ -272,12 +290,19 @@ def _of_variable(dataset: Any, name: str, axes: Axes, where: str) -> list[CubeBa
     offset = _number(said.get("add_offset", 0.0), f"{where}, add_offset")
     if scale == 0:
         raise InputError(f"{where}: a scale_factor of 0, which would make all values one")
+    gaps = _gaps(said, dtype, variable.dtype)
+    valid = _valid(said, dtype, (scale, offset), where)
+    if valid is not None and not gaps and dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        free = [v for v in (0, limits.min, limits.max) if not valid[0] <= v <= valid[1]]
+        # Where all that can be stored is valid, nothing is to be left out.
+        gaps, valid = (tuple(map(float, free[:1])), valid) if free else (gaps, None)
     names, common = _named(dataset, name, axes)
     return [
         CubeBand(
-            band, name, place, axes, grid, placed.flips, dtype, _gaps(said, dtype, variable.dtype),
+            band, name, place, axes, grid, placed.flips, dtype, gaps,
             scale, offset, (lengths[axes.y], lengths[axes.x]), common[place],
-            any(flag in said for flag in FLAGS) or variable.dtype.kind == "b",
+            any(flag in said for flag in FLAGS) or variable.dtype.kind == "b", valid,
         )
         for place, band in enumerate(names)
     ]  # fmt: skip
@@ -360,6 +385,34 @@ def _gaps(said: dict[str, Any], dtype: np.dtype, stored: np.dtype) -> tuple[floa
             if number == number and whole and number not in values:
                 values.append(number)
     return tuple(values)
+
+
+def _valid(
+    said: dict[str, Any], dtype: np.dtype, scaling: tuple[float, float], where: str
+) -> tuple[float, float] | None:
+    """Lowest and highest measurement by CF's valid_range, or valid_min and valid_max, as stored.
+
+    Raises: InputError if they are no numbers.
+    """
+    pair = said.get("valid_range")
+    given = [said.get("valid_min"), said.get("valid_max")] if pair is None else list(pair)
+    if all(value is None for value in given):
+        return None
+    if len(given) != 2:
+        raise InputError(f"{where}, valid_range: {shown(pair)}, expected two numbers")
+    found = [-np.inf, np.inf]
+    for end, value in enumerate(given):
+        if value is None:
+            continue
+        number = _number(value, f"{where}, valid range")
+        # Of packed numbers it is in their type; what is not, is of those that they stand for.
+        if dtype.kind != "f" and np.asarray(value).dtype.kind == "f" and scaling != (1.0, 0.0):
+            number = (number - scaling[1]) / scaling[0]
+        elif dtype.kind == "u" and number < 0:  # _Unsigned
+            number += 2.0 ** (8 * dtype.itemsize)
+        found[end] = number
+    low, high = sorted(found)
+    return low, high
 
 
 def _number(value: Any, where: str) -> float:
