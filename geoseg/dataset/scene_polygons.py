@@ -1,8 +1,9 @@
-"""Make a tile around each polygon of a layer, which has the class of one of its attributes."""
+"""Make a tile around each polygon of a layer, with the class or classes of an attribute."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,8 +35,10 @@ class PolygonTiles:
     """What was left out."""
 
     @classmethod
-    def of(cls, dataset: Dataset, given: str) -> PolygonTiles:
+    def of(cls, dataset: Dataset, given: str, separator: str | None = None) -> PolygonTiles:
         """given: <file>:<attribute>, whose values the legend knows.
+
+        separator: what stands between several values of the attribute; None = it holds one.
 
         Raises: InputError if file or attribute are missing, values are unknown, or no polygon lies
         in a tile.
@@ -44,7 +47,7 @@ class PolygonTiles:
         layer = Layer(path, columns=(field,), prefix=f"{KEY}.")
         found = Features.joined(list(layer.scan()))
         meaning = Meaning(dataset.legend.meanings())
-        codes, unknown = meaning.codes(found.columns[field])
+        lists, unknown = _codes(meaning, found.columns[field], separator)
         strange = [f"{value} ({count} ×)" for value, count in unknown.most_common(SHOWN) if value]
         if strange:
             raise InputError(
@@ -52,10 +55,10 @@ class PolygonTiles:
                 f" {', '.join(strange)}; it knows {', '.join(list(meaning.lookup)[:SHOWN])}: name"
                 " another attribute, or prepare with a legend that has them in `values` of a class"
             )
-        kept = np.flatnonzero(codes != UNLABELLED)
+        kept = np.array([number for number, codes in enumerate(lists) if codes], int)
         middles = _middles(found.geometries, kept, layer.crs, dataset)
         tiles = [
-            _tile(home, place, dataset, code=int(codes[number]))
+            _tile(home, place, dataset, codes=lists[number])
             for number, (home, place) in sorted(middles.items())
         ]
         if not tiles:
@@ -65,12 +68,32 @@ class PolygonTiles:
             )
         said = []
         for count, why in (
-            (len(codes) - len(kept), f"have no {field}"),
+            (len(lists) - len(kept), f"have no {field}"),
             (len(kept) - len(tiles), "have no middle in a tile, or no area"),
         ):
             if count:
-                said.append(f"{path}: {count} of {counted(len(codes), 'feature')} {why}; left out")
+                said.append(f"{path}: {count} of {counted(len(lists), 'feature')} {why}; left out")
         return cls(tiles, tuple(said))
+
+
+def _codes(
+    meaning: Meaning, values: np.ndarray, separator: str | None
+) -> tuple[list[frozenset[int]], Counter[str | None]]:
+    """Codes of each value, empty without any, and how often each unknown value occurs."""
+    if separator is None:
+        codes, unknown = meaning.codes(values)
+        return [frozenset({code} - {UNLABELLED}) for code in codes.tolist()], unknown
+    parts, owner = [], []
+    for number, value in enumerate(values):
+        listed = [] if value is None else str(value).split(separator)
+        said = [part.strip() for part in listed if part.strip()]
+        parts += said
+        owner += [number] * len(said)
+    codes, unknown = meaning.codes(np.array(parts, object))
+    found: list[set[int]] = [set() for _ in values]
+    for number, code in zip(owner, codes.tolist(), strict=True):
+        found[number].add(code)
+    return [frozenset(each - {UNLABELLED}) for each in found], unknown
 
 
 def _middles(
@@ -133,11 +156,12 @@ def _around(tiles: Sequence[Tile], row: int, column: int) -> Tile | None:
     return None
 
 
-def _tile(home: Tile, middle: tuple[int, int], dataset: Dataset, *, code: int) -> Tile:
-    """A tile of the usual size around a pixel, all of one class, moved into its home."""
+def _tile(home: Tile, middle: tuple[int, int], dataset: Dataset, *, codes: Collection[int]) -> Tile:
+    """A tile of the usual size around a pixel, moved into its home; each of its classes counts as
+    if it covered it."""
     size, room = dataset.tiling.size, home.home
     height, width = min(size, room.height), min(size, room.width)
     top = min(max(middle[0] - size // 2, room.top), room.bottom - height)
     left = min(max(middle[1] - size // 2, room.left), room.right - width)
-    counts = tuple(height * width * (code == own) for own in dataset.legend.codes)
+    counts = tuple(height * width * (own in codes) for own in dataset.legend.codes)
     return replace(home, window=Window(top, left, height, width), counts=counts)

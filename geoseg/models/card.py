@@ -88,6 +88,9 @@ class ModelCard:
     """What geoseg.adapt changed in weights of before, and how; None without."""
     clicks: bool = False
     """Whether the network can be shown clicks, as geoseg.refine does."""
+    thresholds: tuple[float, ...] | None = None
+    """Of a network that says of each class whether it is in a tile: the probability from which on
+    it is, by class; None = it gives one class."""
 
     @property
     def file_nodata(self) -> float | None:
@@ -112,6 +115,8 @@ class ModelCard:
             del values["adapted"]
         if not self.clicks:
             del values["clicks"]
+        if self.thresholds is None:
+            del values["thresholds"]
         return json.dumps(values, ensure_ascii=False)
 
     @classmethod
@@ -120,6 +125,7 @@ class ModelCard:
         older: dict[str, Any] = {
             "series": None, "started_from": None, "pixel_size_on": ON_MAP, "tags": [],
             "partial": False, "calibration": None, "adapted": None, "clicks": False,
+            "thresholds": None,
         }  # fmt: skip
         values: Any = _parsed(text)
         if isinstance(values, dict):
@@ -153,6 +159,16 @@ class ModelCard:
             with faults.collect():
                 classes = len(parts["legend"])
                 parts["calibration"] = Calibration.from_dict(values["calibration"], classes)
+        if values["thresholds"] is not None and "legend" in parts:
+            parts["thresholds"] = tuple(values["thresholds"])
+            classes = len(parts["legend"])
+            if len(parts["thresholds"]) != classes or not all(
+                0 <= value <= 1 for value in parts["thresholds"]
+            ):
+                faults.add(
+                    f"thresholds: {fields.shown(values['thresholds'])}, expected a probability for"
+                    f" each of {classes} classes"
+                )
         _check_values(values, faults)
         faults.raise_if_any()
         return cls(**values | parts)

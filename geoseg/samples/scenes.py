@@ -1,4 +1,4 @@
-"""Read tiles as tensors with one class each."""
+"""Read tiles as tensors with one class each, or with several."""
 
 from __future__ import annotations
 
@@ -8,36 +8,44 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from geoseg.dataset import scene_classes
+from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.geo.legend import IGNORED
 from geoseg.samples.draw import Draw
 from geoseg.samples.tiles import Augmentation, Style, TrainTiles
 
 Batch = tuple[Tensor, Tensor]
-"""Images (B, C, side, side) float32, class indices (B,) int64, 255 = too few labels."""
+"""Images (B, C, side, side) float32, class indices (B,) int64, 255 = too few labels; of tiles with
+several classes (B, K) uint8: 1 = the class is there, 0 = it is not, 255 = too few labels."""
 
 
 class SceneSamples(TorchDataset[Batch]):
-    """Tiles of a split, as they are or varied, with the class of most of their labelled pixels."""
+    """Tiles of a split, as they are or varied, with the class of most of their labelled pixels, or
+    with several."""
 
     def __init__(
         self,
         dataset: Dataset,
         tiles: list[Tile],
         *,
-        labelled: float | None,
+        classes: SceneClasses,
         augment: Augmentation | None = None,
         style: Style | None = None,
         jitter: bool = False,
     ) -> None:
-        """labelled: share of a tile's pixels that must be for it to have a class; None = each has
-        the class of its counts, whatever it shows.
+        """classes: what class a tile has.
 
-        jitter: whether tiles are moved at random; each then has the class of what it shows.
+        jitter: whether tiles are moved at random; each then has the class of what it shows, but not
+        those of polygons, which have their polygon's.
         """
-        self._own = scene_classes.classes_of(tiles)
-        self._tiles = TrainTiles(dataset, augment, style=style, jitter=jitter, tiles=tiles)
-        self._classes, self._labelled = len(dataset.legend), labelled
+        own = np.zeros((0, len(dataset.legend)), np.uint8)
+        if classes.several and tiles:
+            own = classes.presence(tiles).astype(np.uint8)
+        self._own = own if classes.several else scene_classes.classes_of(tiles)
+        by_polygons = classes.polygons is not None
+        moved = jitter and not by_polygons
+        self._tiles = TrainTiles(dataset, augment, style=style, jitter=moved, tiles=tiles)
+        self._count, self._classes, self._by_polygons = len(dataset.legend), classes, by_polygons
 
     @property
     def side(self) -> int:
@@ -56,12 +64,23 @@ class SceneSamples(TorchDataset[Batch]):
         """A whole batch, which `tiles.gather` hands to a DataLoader as it is."""
         pairs = [(draw, 0) if isinstance(draw, int) else draw for draw in draws]
         images, targets = self._tiles.__getitems__(pairs)
-        if self._labelled is None:
+        if self._by_polygons:
             return images, torch.from_numpy(self._own[[number for number, _ in pairs]])
-        return images, classes_of(targets.numpy(), self._classes, self._labelled)
+        if self._classes.several:
+            return images, presence_of(targets.numpy(), self._count, self._classes)
+        return images, classes_of(targets.numpy(), self._count, self._classes.labelled)
 
     def __len__(self) -> int:
         return len(self._tiles)
+
+
+def presence_of(targets: np.ndarray, count: int, classes: SceneClasses) -> Tensor:
+    """Which of `count` classes targets (B, h, w) have: (B, K) uint8, 255 where too few pixels are
+    labelled."""
+    counts = np.stack([np.bincount(t.ravel(), minlength=count)[:count] for t in targets])
+    found = classes.is_there(counts).astype(np.uint8)
+    found[counts.sum(1) < classes.labelled * targets[0].size] = IGNORED
+    return torch.from_numpy(found)
 
 
 def classes_of(targets: np.ndarray, classes: int, labelled: float) -> Tensor:

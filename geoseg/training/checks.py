@@ -24,7 +24,7 @@ from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit
+from geoseg.training.settings import Fit, Loss
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
@@ -110,11 +110,36 @@ def check_scene(scene: SceneClasses, model: Model, dataset: Dataset) -> None:
     if model.name == CLASSIFY:
         SceneTiles.of(dataset, scene)
     elif scene != SceneClasses():
-        key = "labelled" if scene.polygons is None else "polygons"
+        usual = SceneClasses()
+        given = [key for key in asdict(usual) if getattr(scene, key) != getattr(usual, key)]
         raise InputError(
-            f"scene.{key}={getattr(scene, key)}: of model=classify, which gives a tile one class;"
-            " leave it out"
+            f"scene.{given[0]}={getattr(scene, given[0])}: of model=classify, which classifies"
+            " whole tiles; leave it out"
         )
+
+
+def check_several(scene: SceneClasses, loss: Loss, fit: Fit, metric: Any = None) -> None:
+    """Raises: InputError for settings that learning several classes of a tile has no part for."""
+    if not scene.several:
+        return
+    faults, usual = Faults(), Loss()
+    for key in asdict(usual):
+        if getattr(loss, key) != getattr(usual, key):
+            faults.add(
+                f"loss.{key}={getattr(loss, key)}: scene.several=true learns by binary"
+                " cross-entropy, which has no settings; leave it out"
+            )
+    if fit.refit:
+        faults.add(
+            "fit.refit=true: the thresholds of scene.several=true are chosen on val, from which a"
+            " second training would learn; leave one of them out"
+        )
+    if metric is not None:
+        faults.add(
+            "metric: is called with a confusion matrix, and several classes at once have none; give"
+            " none with scene.several=true"
+        )
+    faults.raise_if_any()
 
 
 def check_own_series(fit: Fit, model: Model, augment: Augment) -> None:

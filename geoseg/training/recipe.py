@@ -87,6 +87,8 @@ def said(study: TrainingSettings) -> str:
     of_loss = " + ".join(
         name if share == 1 else f"{share:g} {name}" for name, share in loss.terms.items()
     )
+    if study.scene.several:
+        of_loss = "binary cross-entropy"
     parts = [f"loss {loss.target or of_loss}"]
     if loss.class_weights not in ("none", "auto"):
         parts.append(f"class weights {loss.class_weights}")

@@ -27,6 +27,7 @@ from geoseg.training.checks import (
     check_own_series,
     check_scene,
     check_series,
+    check_several,
     find_styles,
     find_unlabelled,
 )
@@ -104,6 +105,8 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
         check_logger(config.fit, tried=config.lr_find)
     with faults.collect():
         check_scene(config.scene, config.model, dataset)
+    with faults.collect():
+        check_several(config.scene, config.loss, config.fit, own.metric)
     config = replace(config, dataset=str(dataset.folder.absolute()))
     earlier: EarlierRun | None = None
     if config.fit.remember is not None:

@@ -223,7 +223,7 @@ def test_a_polygon_is_a_tile_with_the_class_of_its_attribute(dataset, blocks):
     said = "\n".join(made.said(scene))
     assert "1 of 6 features have no use" in said
     assert "1 of 6 features have no middle in a tile" in said
-    samples = SceneSamples(made.dataset, tiles["test"], labelled=None)
+    samples = SceneSamples(made.dataset, tiles["test"], classes=scene)
     images, classes = samples.__getitems__([1, 0])
     assert images.shape == (2, 1, SIDE, SIDE)
     assert classes.tolist() == [0, 1]

@@ -1,1 +1,1 @@
-"""Predict one class for each tile of a scene."""
+"""Predict the class, or the classes, of each tile of a scene."""

@@ -1,4 +1,4 @@
-"""Have a network give each tile of a scene its class."""
+"""Have a network give each tile of a scene its class, or its classes."""
 
 from __future__ import annotations
 
@@ -39,6 +39,31 @@ class TileClasses:
     """(rows, columns) float32: probability of the class."""
 
 
+@dataclass(frozen=True)
+class TilePresence:
+    """Which classes a scene's tiles have."""
+
+    grid: Grid
+    """With one pixel for each tile."""
+    probabilities: np.ndarray
+    """(K, rows, columns) float32, each of its own; NaN where too little of a tile has an image."""
+    thresholds: tuple[float, ...]
+    """(K,) from which on a class is there."""
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(rows, columns) bool: tiles that have an image."""
+        seen: np.ndarray = ~np.isnan(self.probabilities[0])
+        return seen
+
+    @property
+    def there(self) -> np.ndarray:
+        """(K, rows, columns) bool."""
+        with np.errstate(invalid="ignore"):
+            there: np.ndarray = self.probabilities >= np.array(self.thresholds)[:, None, None]
+        return there
+
+
 def grid_of(grid: Grid, side: int) -> Grid:
     """The grid with one pixel for each tile of so many pixels; the last ones may reach beyond."""
     rows, columns = -(-grid.height // side), -(-grid.width // side)
@@ -65,15 +90,25 @@ class TileClassifier:
     def _device(self) -> Device:
         return choose(self.device, self.precision)
 
-    def classify(self, scene: AnyScene) -> TileClasses:
+    def classify(self, scene: AnyScene) -> TileClasses | TilePresence:
         """Classes of a scene with the model's bands, row by row of tiles.
 
         Raises: InputError if it can't be read.
         """
+        grid, p = self._whole(scene)
+        if self.card.thresholds is not None:
+            return TilePresence(grid, p, self.card.thresholds)
+        seen = ~np.isnan(p[0])
+        known = np.where(seen, p, 0)
+        codes = np.array(self.card.legend.codes, np.uint8)[known.argmax(0)]
+        return TileClasses(grid, np.where(seen, codes, np.uint8(NODATA)), known.max(0))
+
+    def _whole(self, scene: AnyScene) -> tuple[Grid, np.ndarray]:
+        """Probabilities (K, rows, columns) float32 of all tiles, NaN without image."""
         side = self.card.tiling.size
         grid = grid_of(scene.grid, side)
-        codes = np.full((grid.height, grid.width), NODATA, np.uint8)
-        confidence = np.zeros((grid.height, grid.width), np.float32)
+        shape = (len(self.card.legend), grid.height, grid.width)
+        found = np.full(shape, np.nan, np.float32)
         opened: Any = scene.open()
         try:
             for row in range(grid.height):
@@ -85,11 +120,10 @@ class TileClassifier:
                     p = self._probabilities(tiles[shown])
                     if not np.isfinite(p).all():
                         raise InputError(no_number(f"{scene.name}, row {row} of its tiles"))
-                    codes[row, shown] = np.array(self.card.legend.codes)[p.argmax(1)]
-                    confidence[row, shown] = p.max(1)
+                    found[:, row, shown] = p.T
         finally:
             opened.close()
-        return TileClasses(grid, codes, confidence)
+        return grid, found
 
     @torch.inference_mode()
     def _probabilities(self, tiles: np.ndarray) -> np.ndarray:
@@ -99,5 +133,7 @@ class TileClassifier:
             for start in range(0, len(tiles), self.batch_size):
                 part = np.ascontiguousarray(tiles[start : start + self.batch_size])
                 logits = self._network(torch.from_numpy(part).to(self._device.torch))
-                found.append(logits.float().softmax(1).cpu().numpy())
+                logits = logits.float()
+                shares = logits.softmax(1) if self.card.thresholds is None else logits.sigmoid()
+                found.append(shares.cpu().numpy())
         return np.concatenate(found)

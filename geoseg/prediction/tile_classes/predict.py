@@ -13,9 +13,10 @@ import shapely
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.layer_styles import qml, write_styled
 from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.vector import write_layer
 from geoseg.maps import landcover
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard, find_weights, weights_hash
@@ -33,11 +34,17 @@ from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.scene import SceneFiles
 
 if TYPE_CHECKING:
-    from geoseg.prediction.tile_classes.classify import TileClasses, TileClassifier
+    from geoseg.prediction.tile_classes.classify import (
+        TileClasses,
+        TileClassifier,
+        TilePresence,
+    )
 
 FOLDER = "tile_classes"
 """Of the rasters and layers, in the output."""
 RECORD = "tile_classes.json"
+NO_IMAGE = 255
+"""In rasters of tiles that may have several classes."""
 HEEDED = ("device", "precision", "batch_size", "resample", "memory", "readers", "halo", "compile")
 """Settings of predictions that tiles heed, or to which they make no difference."""
 
@@ -165,6 +172,8 @@ def _inputs(scene: AnyScene) -> list[Any]:
 def _classify(
     scenes: Sequence[AnyScene], classifier: TileClassifier, record: _Record, report: TileReport
 ) -> None:
+    from geoseg.prediction.tile_classes.classify import TilePresence
+
     card, legend = classifier.card, classifier.card.legend
     suitability.say_doubts(scenes, card)
     for scene in scenes:
@@ -179,9 +188,14 @@ def _classify(
             continue
         for note in suited.notes:
             print(f"geoseg predict: WARNING: {note}", file=sys.stderr)
-        counts = [int((found.codes == code).sum()) for code in legend.codes]
-        without = int((found.codes == NODATA).sum())
-        paths = write(report.out, scene.name, found, legend, weights_hash(classifier.path))
+        if isinstance(found, TilePresence):
+            counts = found.there.sum((1, 2)).tolist()
+            without = int((~found.seen).sum())
+            paths = write_presence(report.out, scene.name, found, legend)
+        else:
+            counts = [int((found.codes == code).sum()) for code in legend.codes]
+            without = int((found.codes == NODATA).sum())
+            paths = write(report.out, scene.name, found, legend, weights_hash(classifier.path))
         report.done[scene.name] = counts
         record.note(
             scene.name,
@@ -225,16 +239,43 @@ def write(
     rows, columns = np.nonzero(found.codes != NODATA)
     codes = found.codes[rows, columns]
     names = dict(zip(legend.codes, legend.names, strict=True))
-    boxes = [
-        shapely.box(*found.grid.bounds_of(Window(row, column, 1, 1)))
-        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-    ]
     values = {
         "code": codes.astype(np.int32),
         "class": [names[int(code)] for code in codes],
         "confidence": found.confidence[rows, columns],
     }
     write_styled(
-        layer, values, geometries=np.array(boxes, object), crs=found.grid.crs, style=qml(legend)
-    )
+        layer, values, geometries=_squares(found.grid, rows, columns), crs=found.grid.crs,
+        style=qml(legend),
+    )  # fmt: skip
     return path, layer
+
+
+def write_presence(out: Path, scene: str, found: TilePresence, legend: Legend) -> tuple[Path, Path]:
+    """Write a raster with a band for each class (1 = the tile has it, 0 = it has not, 255 = no
+    image), and a layer with a square for each tile that has an image and two columns for each
+    class. Raises: InputError if the folder can't be written."""
+    path, layer = paths_of(out, scene)
+    values = np.where(found.seen, found.there, NO_IMAGE).astype(np.uint8)
+    names = tuple(legend.names)
+    with raster.create(
+        path, found.grid, dtype="uint8", count=len(names), nodata=NO_IMAGE, names=names
+    ) as file:
+        file.write(values, found.grid.window)
+    rows, columns = np.nonzero(found.seen)
+    boxes = _squares(found.grid, rows, columns)
+    table: dict[str, Any] = {}
+    for name, there, p in zip(names, found.there, found.probabilities, strict=True):
+        table[f"has_{name}"] = there[rows, columns].astype(np.int32)
+        table[f"p_{name}"] = p[rows, columns]
+    write_layer(layer, table, layer=layer.stem, geometries=boxes, crs=found.grid.crs)
+    return path, layer
+
+
+def _squares(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """(N,) squares of tiles."""
+    boxes = [
+        shapely.box(*grid.bounds_of(Window(row, column, 1, 1)))
+        for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+    ]
+    return np.array(boxes, object)

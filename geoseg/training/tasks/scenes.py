@@ -1,4 +1,4 @@
-"""Train networks that give a whole tile one class."""
+"""Train networks that give a whole tile one class, or say of each class whether it is there."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from geoseg.evaluation.accuracy import Scores, confusion
 from geoseg.geo.legend import IGNORED
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint
-from geoseg.models.card import ModelCard
+from geoseg.models.card import BEST, ModelCard
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.samples.scenes import SceneSamples
@@ -28,6 +28,14 @@ from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of
 from geoseg.training.loop import Task
 from geoseg.training.objectives.own import criterion_of
+from geoseg.training.objectives.several import (
+    HALF,
+    SeveralLesson,
+    SeveralLoss,
+    SeveralScores,
+    SeveralValidator,
+    best_thresholds,
+)
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
@@ -63,7 +71,7 @@ def learn_scenes(dataset: Dataset, folder: Path, study: TrainingSettings) -> str
 
 @dataclass(frozen=True)
 class SceneLearning:
-    """What networks learn from tiles with one class each, and what is said of it."""
+    """What networks learn from tiles with a class or several, and what is said of it."""
 
     scenes: SceneTiles
     session: Session
@@ -73,7 +81,12 @@ class SceneLearning:
         """Its windows are tiles: what has another size shows other things."""
         dataset = self.scenes.dataset
         side = sample_side(dataset.tiles("train"), dataset.tiling.size)
-        return replace(card_of(dataset, self.session.study.model), tiling=Tiling(side, 0))
+        several = self.session.study.scene.several
+        return replace(
+            card_of(dataset, self.session.study.model),
+            tiling=Tiling(side, 0),
+            thresholds=(HALF,) * len(dataset.legend) if several else None,
+        )
 
     def task(self, dataset: Dataset, network: nn.Module, *, folder: Path, keep: Keep) -> Task:
         """As `TaskBuilder.task`."""
@@ -82,41 +95,43 @@ class SceneLearning:
         train = SceneSamples(
             dataset,
             tiles,
-            labelled=self._labelled,
+            classes=study.scene,
             augment=augmentation(study),
             style=styles_of(dataset, study, tiles),
-            jitter=study.fit.jitter and self._labelled is not None,
+            jitter=study.fit.jitter,
         )
         val = self._samples(dataset.tiles("val"))
-        counts = np.eye(len(names))[classes_of(tiles)]
+        lesson: Supervised
+        if study.scene.several:
+            counts = study.scene.presence(tiles).astype(float)
+            lesson, judge = SeveralLesson(SeveralLoss(ranks)), SeveralValidator(names)
+        else:
+            counts = np.eye(len(names))[classes_of(tiles)]
+            lesson = Supervised(criterion_of(study, counts, names=names, ranks=ranks))
+            judge = SegmentationValidator(names, study.own.metric)
         shuffle = Shuffle.of(counts, study.fit, study.seed)
         return Task(
             network=network,
-            lesson=Supervised(criterion_of(study, counts, names=names, ranks=ranks)),
+            lesson=lesson,
             **loaders(self.session, train, val, shuffle, collate_fn=gather),
-            judge=SegmentationValidator(names, study.own.metric),
+            judge=judge,
             folder=folder,
             keep=keep,
             title=train.title,
         )
 
-    @property
-    def _labelled(self) -> float | None:
-        """Share of a moved tile that must be labelled; None where polygons say the class."""
-        scene = self.session.study.scene
-        return scene.labelled if scene.polygons is None else None
-
     def _samples(self, tiles: list[Tile]) -> SceneSamples:
-        return SceneSamples(self.scenes.dataset, tiles, labelled=self._labelled)
+        return SceneSamples(self.scenes.dataset, tiles, classes=self.session.study.scene)
 
     def opening(self, network: nn.Module, task: Task) -> str:
         """As `TaskBuilder.opening`."""
         dataset, study = self.scenes.dataset, self.session.study
         size = sum(p.numel() for p in network.parameters()) / 1e6
+        kind = "several classes" if study.scene.several else "one class"
         train: Any = task.train.dataset
         val: Any = task.val.dataset
         lines = [
-            f"{study.model.title}, one class for each tile, {size:.1f} million weights,"
+            f"{study.model.title}, {kind} for each tile, {size:.1f} million weights,"
             f" {counted(len(dataset.bands), 'band')}, {len(dataset.legend)} classes, on"
             f" {self.session}",
             f"{counted(len(train), 'train tile')} of {train.side} px,"
@@ -127,6 +142,8 @@ class SceneLearning:
 
     def judged(self, folder: Path, _: History) -> str:
         """As `TaskBuilder.judged`: scores of all splits, and their errors side by side."""
+        if self.session.study.scene.several:
+            return self._several_judged(folder)
         best, _card = checkpoint.load(refit.judged(folder), self.session.study.network)
         network = self.session.device.place(best)
         names = self.scenes.dataset.legend.names
@@ -150,15 +167,53 @@ class SceneLearning:
     @torch.inference_mode()
     def _found(self, network: nn.Module, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
         """Class index (N,) of each tile, by its labels and by the network."""
+        truth, logits = self._seen(network, tiles)
+        return truth, logits.argmax(1)
+
+    @torch.inference_mode()
+    def _seen(self, network: nn.Module, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
+        """Of each tile what is true, (N,) or (N, K), and what the network says, logits (N, K)."""
         device = self.session.device
-        truth, found = [], []
+        truth, said = [], []
         batches = DataLoader(self._samples(tiles), CPU_BATCH, collate_fn=gather)
         with device.autocast():
             for images, classes in batches:
                 logits = network(*inputs(images.to(device.torch)))
                 truth.append(classes.numpy())
-                found.append(logits.argmax(1).cpu().numpy())
-        return np.concatenate(truth), np.concatenate(found)
+                said.append(logits.float().cpu().numpy())
+        return np.concatenate(truth), np.concatenate(said)
+
+    def _several_judged(self, folder: Path) -> str:
+        """Chooses the thresholds on val, writes them into the card, and scores all splits by
+        them."""
+        best, card = checkpoint.load(folder / BEST, self.session.study.network)
+        network = self.session.device.place(best)
+        names, dataset = self.scenes.dataset.legend.names, self.scenes.dataset
+        seen = {split: dataset.tiles(split) for split in SPLITS if dataset.tiles(split)}
+        known = {split: self._known(network, tiles) for split, tiles in seen.items()}
+        thresholds = (HALF,) * len(names)
+        if "val" in known:
+            thresholds = tuple(best_thresholds(*known["val"]))
+        checkpoint.copy(folder / BEST, folder / BEST, replace(card, thresholds=thresholds))
+        written: dict[str, Any] = {"thresholds": dict(zip(names, thresholds, strict=True))}
+        said, errors = [], []
+        for split, (probabilities, truth) in known.items():
+            scores = SeveralScores.of(probabilities >= np.array(thresholds), truth, names)
+            written[split] = scores.to_dict()
+            errors.append(f"{split} {scores.error:.1%}")
+            if split != "train":
+                said.append(f"{split}: {counted(scores.tiles, 'tile')}\n{scores.table()}")
+        write_json(folder / SCORES, written)
+        chosen = ", ".join(f"{n} {t:.2f}" for n, t in zip(names, thresholds, strict=True))
+        why = "for the highest F1 on val" if "val" in known else "no val tiles to choose others on"
+        errors_said = f"error, of answers by tile and class: {', '.join(errors)}"
+        return "\n\n".join([*said, f"thresholds: {chosen} ({why})\n{errors_said}"])
+
+    def _known(self, network: nn.Module, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
+        """Of each tile with labels the probabilities (N, K) and what is there (N, K) bool."""
+        truth, logits = self._seen(network, tiles)
+        labelled = (truth != IGNORED).all(1)
+        return 1 / (1 + np.exp(-logits[labelled].astype(np.float64))), truth[labelled] == 1
 
 
 def _by_scene(tiles: list[Tile], truth: np.ndarray, found: np.ndarray) -> dict[str, Any]:
