@@ -39,6 +39,7 @@ from geoseg.outputs.claims import claim, fingerprint
 from geoseg.outputs.files import clearing, read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
+from geoseg.scenes.alpha import said_of_alpha
 from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range
 from geoseg.scenes.dated import MEMORY, AnyScene, DatedReader, DatedScene
 from geoseg.scenes.inspection import Inspection
@@ -101,6 +102,8 @@ def burn(
                 summary.warn(text)
         images = [scene for scene in scenes if isinstance(scene, Scene)]
         summary.notes(said_of_changes(images, "most scenes"))
+        if not planned.settings["bands"].get("names"):
+            summary.notes(said_of_alpha((s.name, s.paths[0], s.bands) for s in images))
     return True
 
 

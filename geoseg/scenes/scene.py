@@ -31,6 +31,7 @@ from geoseg.geo.legend import composed
 from geoseg.outputs.counted import counted
 from geoseg.received import offline
 from geoseg.received.spelling import expanded, matches, once, relative
+from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands, in_order, is_nameless
 from geoseg.stac import sources as described
 from geoseg.stac.bands import ChosenFile, Said, choose, nodata_for_all
@@ -643,6 +644,10 @@ def _bands(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], lis
         # Many programs call the fourth band of bytes alpha; who names it says that it is data.
         numbers = tuple(sorted((*numbers, facts.alpha)))
     count = len(numbers)
+    if facts.alpha and not bands.names and alpha.is_data(facts):
+        names = dict(zip(numbers, _names(facts), strict=True))
+        names[facts.alpha] = alpha.name_of(facts.alpha)
+        return tuple(sorted(names)), [names[number] for number in sorted(names)]
     if bands.names:
         if len(bands.names) != count:
             raise InputError(
@@ -650,10 +655,15 @@ def _bands(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], lis
                 f" but bands.names gives {len(bands.names)} ({', '.join(bands.names)})"
             )
         return numbers, list(bands.names)
+    return numbers, _names(facts)
+
+
+def _names(facts: raster.RasterInfo) -> list[str]:
+    """Of a file's bands without alpha: as it names them all, else numbers."""
     said = [name for name in facts.names if name]
-    if len(said) == count and len(set(said)) == count:
-        return numbers, said
-    return numbers, [f"band_{number}" for number in range(1, count + 1)]
+    if len(said) == len(facts.bands) and len(set(said)) == len(said):
+        return said
+    return [f"band_{number}" for number in range(1, len(facts.bands) + 1)]
 
 
 def _overlap(path: str, grid: Grid) -> bool:
