@@ -38,6 +38,7 @@ from geoseg.stac.bands import ChosenFile, Said, choose, nodata_for_all
 from geoseg.stac.catalog import Item
 
 _REAL = "uif"
+_COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -659,11 +660,22 @@ def _bands(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], lis
 
 
 def _names(facts: raster.RasterInfo) -> list[str]:
-    """Of a file's bands without alpha: as it names them all, else numbers."""
-    said = [name for name in facts.names if name]
-    if len(said) == len(facts.bands) and len(set(said)) == len(said):
-        return said
-    return [f"band_{number}" for number in range(1, len(facts.bands) + 1)]
+    """Of a file's bands without alpha: as it calls them, or numbers.
+
+    Of a file that describes some only, or two alike, those that it describes keep their names: who
+    takes its bands as they come must see that these are others.
+    """
+    said, count = facts.names, Counter(facts.names)
+    numbers = [f"band_{number}" for number in range(1, len(said) + 1)]
+    if all(said) and len(count) == len(said):
+        return [str(name) for name in said]
+    if not set(said) - {None, *_COLORS}:
+        return numbers  # red, green, blue and more
+    mixed = [
+        name if name and name not in _COLORS and count[name] == 1 else number
+        for name, number in zip(said, numbers, strict=True)
+    ]
+    return mixed if len(set(mixed)) == len(mixed) else numbers
 
 
 def _overlap(path: str, grid: Grid) -> bool:

@@ -88,6 +88,23 @@ def test_band_names_come_from_the_settings_or_the_file(tmp_path):
     assert find_scenes(unnamed)[0].bands == ("band_1", "band_2")
 
 
+def test_a_file_that_describes_some_of_its_bands_is_not_taken_in_another_order(tmp_path):
+    for names, said in (
+        (("B04", None, "B02"), ("B04", "band_2", "B02")),
+        (("B04", "B04", "B02"), ("band_1", "band_2", "B02")),
+        ((None, None, None), ("band_1", "band_2", "band_3")),
+        (("band_2", None, None), ("band_1", "band_2", "band_3")),
+    ):
+        path = write(tmp_path / "a.tif", IMAGE, names=names)
+        scene = find_scenes(path)[0]
+        assert scene.bands == said
+        if "B02" in names:
+            with pytest.raises(InputError, match="expected 3"):
+                fit_bands(scene, ("B02", "B03", "B04"))
+    right = find_scenes(write(tmp_path / "a.tif", IMAGE, names=("B02", None, "B04")))[0]
+    assert (read(fit_bands(right, ("B02", "B03", "B04")))[0] == IMAGE).all()
+
+
 def as_rasterio_writes_it(path, image):
     """Four bands of bytes, the last of which GDAL calls alpha."""
     shape = {"count": 4, "height": 20, "width": 30, "dtype": "uint8", "crs": "EPSG:32632"}
