@@ -22,6 +22,7 @@ from geoseg.labels.source import LabelSource
 from geoseg.maps import landcover
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.summary import Summary
+from geoseg.scenes.alpha import said_of_alpha
 from geoseg.scenes.dated import MEMORY, AnyScene, DatedReader, DatedScene
 from geoseg.scenes.inspection import Inspection
 from geoseg.scenes.scene import Scene, said_of_changes
@@ -67,6 +68,8 @@ def burn(planned: Dataset, source: LabelSource, summary: Summary) -> None:
             summary.warn(text)
     images = [scene for scene in scenes if isinstance(scene, Scene)]
     summary.notes(said_of_changes(images, "most scenes"))
+    if not planned.settings["bands"].get("names"):
+        summary.notes(said_of_alpha((s.name, s.paths[0], s.bands) for s in images))
 
 
 def _is_burnt(path: Path, scene: AnyScene) -> bool:

@@ -19,18 +19,65 @@ Bounds = tuple[float, float, float, float]
 @lru_cache(maxsize=10_000)  # many label files ask for the same scene
 def bounds_in(bounds: Bounds, source: str, target: str) -> Bounds | None:
     """Bounds in another CRS, with edges followed; None where that CRS isn't defined."""
-    left, bottom, right, top = bounds
-    # A point is an extent too, but a grid of no size has no transform.
-    grid = Grid(source, Affine(right - left or 1e-9, 0, left, 0, bottom - top or -1e-9, top), 1, 1)
-    try:
-        box = grid.bounds_in(target)
-    except pyproj.exceptions.ProjError:
-        return None
+    box = _raw(bounds, source, target)
     if not np.isfinite(box).all():
         return None
     if box[0] > box[2]:  # the antimeridian lies within
         return -180.0, box[1], 180.0, box[3]
     return box
+
+
+@lru_cache(maxsize=64)
+def full_turn(crs: str) -> float:
+    """After how many units of longitude a geographic CRS is at the same place; 0 of others."""
+    system = pyproj.CRS.from_user_input(crs)
+    if not system.is_geographic:
+        return 0.0
+    return float(round(2 * np.pi / system.axis_info[0].unit_conversion_factor, 6))
+
+
+@lru_cache(maxsize=10_000)
+def across_antimeridian(bounds: Bounds, source: str, target: str) -> bool:
+    """Whether the antimeridian of `target`, a geographic CRS, cuts bounds of less than half the
+    world."""
+    turn = full_turn(target)
+    if not turn or not np.isfinite(box := _raw(bounds, source, target)).all():
+        return False
+    return box[0] > box[2] and box[2] + turn - box[0] < turn / 2
+
+
+def bounds_beyond(bounds: Bounds, source: str, target: str) -> Bounds | None:
+    """As `bounds_in`, of places that are near the antimeridian: longitudes from 0 to a full turn,
+    which go on where it is crossed."""
+    box, turn = _raw(bounds, source, target), full_turn(target)
+    if not np.isfinite(box).all():
+        return None
+    left, bottom, right, top = box
+    return left % turn, bottom, left % turn + (right - left) % turn, top
+
+
+def turned(box: Bounds, crs: str) -> list[tuple[float, Bounds]]:
+    """A box, and in a geographic CRS where the same ground lies a turn to the east and west.
+
+    Files count longitudes from -180 or from 0, and go on beyond 180 where they cross it.
+    Returns: units by which it is moved, and the moved box.
+    """
+    turn = full_turn(crs)
+    if not turn or box[2] - box[0] >= turn / 2:
+        return [(0.0, box)]
+    left, bottom, right, top = box
+    return [(by, (left + by, bottom, right + by, top)) for by in (0.0, turn, -turn)]
+
+
+def _raw(bounds: Bounds, source: str, target: str) -> Bounds:
+    """Bounds in another CRS, left above right across the antimeridian; infinite = nowhere."""
+    left, bottom, right, top = bounds
+    # A point is an extent too, but a grid of no size has no transform.
+    grid = Grid(source, Affine(right - left or 1e-9, 0, left, 0, bottom - top or -1e-9, top), 1, 1)
+    try:
+        return grid.bounds_in(target)
+    except pyproj.exceptions.ProjError:
+        return np.inf, np.inf, np.inf, np.inf
 
 
 def widen(bounds: Bounds, share: float) -> Bounds:

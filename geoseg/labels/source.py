@@ -229,6 +229,8 @@ class LabelSource:
 
 
 def _overlap(file: LabelFile, grid: Grid) -> bool:
+    if isinstance(file, VectorLabels):
+        return file.overlaps(grid)
     return extent.cross(extent.bounds_in(grid.bounds, grid.crs, file.crs), file.bounds)
 
 

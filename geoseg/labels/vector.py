@@ -167,7 +167,7 @@ class VectorLabels:
 
     def shapes(self, grid: Grid, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Polygons (N,) in the grid's CRS that may touch the window, and their codes (N,) uint8."""
-        if not extent.cross(self._around(grid, window), self.bounds):
+        if not self._places(self._around(grid, window)):
             return np.empty(0, object), np.empty(0, np.uint8)
         page = self._pages.find(self, grid, window)
         if page is None:
@@ -193,24 +193,58 @@ class VectorLabels:
         around = self._around(grid, window)
         if around is None:
             return _Page(held, np.empty(0, object), np.empty(0, np.uint8), scene=scene)
-        features = self._layer.read(around)
+        # Cut by the whole scene, not by the window: on no window may a cut edge lie otherwise.
+        # Only a window that lies far outside its scene may need more than that.
+        room = self._around(grid, grid.window.grow(16))
+        within = extent.union([room and extent.widen(room, 1), around]) or around
+        drawn = [self._drawn(grid, box, within, by=by) for by, box in self._places(around)]
+        polygons = np.concatenate([np.empty(0, object), *(parts for parts, _ in drawn)])
+        codes = np.concatenate([np.empty(0, np.uint8), *(codes for _, codes in drawn)])
+        return _Page(held, polygons, codes, scene=scene)
+
+    def _drawn(
+        self, grid: Grid, box: Bounds, within: Bounds, *, by: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Polygons (M,) in the grid's CRS of what lies in a box of the file's, and their codes.
+
+        by: how far east of the scene the file counts the same longitudes. within: of the scene.
+        """
+        features = self._layer.read(box)
         codes = np.full(len(features.geometries), self._meaning.code, np.uint8)
         if self._meaning.field:
             codes, _ = self._meaning.codes(features.columns[self._meaning.field])
         widths = self._widths(features)
         parts, index = mend(features.geometries)
+        if by:
+            parts = shapely.transform(parts, lambda places: places - (by, 0.0))
+            if not self._crosses(grid):
+                # Most projections are torn there, and what reaches across would be torn with them.
+                half = extent.full_turn(self.crs) / 2
+                within = max(within[0], -half), within[1], min(within[2], half), within[3]
         pixel = min(grid.resolution)
-        # Cut by the whole scene, not by the window: on no window may a cut edge lie otherwise.
-        # Only a window that lies far outside its scene may need more than that.
-        room = self._around(grid, grid.window.grow(16))
-        within = extent.union([room and extent.widen(room, 1), around]) or around
         parts, origin = project(parts, self.crs, grid.crs, pixel=pixel, within=within)
         index = index[origin]
         lines = np.isin(shapely.get_type_id(parts), STROKES)
         parts[lines] = widen(parts[lines], widths[index][lines], grid.crs)
         # Again: another CRS bends edges, and a wide line may close upon itself.
         parts, origin = mend(parts)
-        return _Page(held, parts, codes[index[origin]], scene=scene)
+        return parts, codes[index[origin]]
+
+    def _places(self, around: Bounds | None) -> list[tuple[float, Bounds]]:
+        """Where in the file something may lie that a box shows, as `extent.turned` gives it."""
+        if around is None:
+            return []
+        places = extent.turned(around, self.crs)
+        return [(by, box) for by, box in places if extent.cross(box, self.bounds)]
+
+    def _crosses(self, grid: Grid) -> bool:
+        """Whether the antimeridian goes through a scene, which is no edge in its own CRS."""
+        return extent.across_antimeridian(grid.bounds, grid.crs, self.crs)
+
+    def overlaps(self, grid: Grid) -> bool:
+        """Whether the extents of the file and of a scene have an area in common."""
+        inside = extent.bounds_beyond if self._crosses(grid) else extent.bounds_in
+        return bool(self._places(inside(grid.bounds, grid.crs, self.crs)))
 
     def _around(self, grid: Grid, window: Window) -> Bounds | None:
         """Bounds in the file's CRS of all that may reach into a window.
@@ -225,7 +259,8 @@ class VectorLabels:
         if not np.isfinite(reach):
             return None
         outer = grid.bounds_of(window.grow(int(reach)))
-        inner = extent.bounds_in(outer, grid.crs, self.crs)
+        inside = extent.bounds_beyond if self._crosses(grid) else extent.bounds_in
+        inner = inside(outer, grid.crs, self.crs)
         return inner and extent.widen(inner, 0.01)
 
 

@@ -294,7 +294,7 @@ class _Job:
         area, perimeter = measured(outlines, grid)
         codes = buildings.region
         columns = {"code": codes, "name": self._names(codes), "area_m2": area}
-        columns |= {"perimeter_m": perimeter, "regular": regular}
+        columns |= {"perimeter_m": perimeter, "regular": np.array(regular, bool)}
         self.squares.append((outlines, columns))
 
     def _roads(self, strips: Strips, found: Components, regions: Regions) -> Iterator[Batch]:

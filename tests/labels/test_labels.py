@@ -8,6 +8,7 @@ import geopandas
 import numpy as np
 import pandas
 import pyogrio
+import pyproj
 import pytest
 import shapely
 from affine import Affine
@@ -787,3 +788,77 @@ def test_labels_in_a_folder_of_scenes_are_found_by_name(real_data, tmp_path):
     source = open_labels(labels, legend, scenes=grids)
     counts = [(source.burn(grid, scene=name) == 2).sum() for name, grid in grids.items()]
     assert counts == pytest.approx([60_664, 83_138], abs=50)
+
+
+def chessboard(grid, side=5):
+    """Codes of a grid's squares, and their outlines with their classes."""
+    rows, columns = np.mgrid[: grid.height, : grid.width] // side
+    codes = np.where((rows + columns) % 2, 3, 1).astype(np.uint8)
+    squares = [
+        (Window(top, left, side, side), "house" if codes[top, left] == 3 else "grass")
+        for top in range(0, grid.height, side)
+        for left in range(0, grid.width, side)
+    ]
+    return codes, [shapely.box(*grid.bounds_of(w)) for w, _ in squares], [k for _, k in squares]
+
+
+def by_windows(path, grid):
+    """As `burn`, cut into windows."""
+    source = open_labels(Labels(path=path, field="kind"), LEGEND, scenes={"a": grid})
+    target = np.zeros((grid.height, grid.width), np.uint8)
+    for top in range(0, grid.height, 7):
+        for left in range(0, grid.width, 7):
+            window = Window(top, left, 7, 7).intersect(grid.window)
+            target[window.within(grid.window)] = source.burn(grid, window)
+    return target
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760"])
+@pytest.mark.parametrize("counted", ["from -180", "from 0"])
+def test_labels_on_both_sides_of_the_antimeridian(tmp_path, crs, counted):
+    # 20 pixels on each side of it, near Fiji.
+    corner = (179.98, -17)
+    if crs != "EPSG:4326":
+        there = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+        corner = (round(there.transform(180 - 1e-9, -17)[0], -2) - 2000, 8_118_000)
+    pixel = 1e-3 if crs == "EPSG:4326" else 100
+    grid = Grid(crs, Affine(pixel, 0, corner[0], 0, -pixel, corner[1]), 40, 40)
+    codes, squares, kinds = chessboard(grid)
+    back = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    moved = shapely.transform(
+        shapely.segmentize(np.array(squares), pixel / 2),
+        lambda places: np.stack(back.transform(*places.T), axis=1),
+    )
+
+    def from_zero(places):
+        return np.stack([places[:, 0] % 360, places[:, 1]], axis=1)
+
+    drawn = shapely.transform(moved, from_zero)
+    if counted == "from -180":  # cut there, as GeoJSON wants it
+        west = shapely.intersection(drawn, shapely.box(179, -20, 180, -10))
+        east = shapely.intersection(drawn, shapely.box(180, -20, 181, -10))
+        east = shapely.transform(east, lambda places: places - (360, 0))
+        both = [(p, k) for part in (west, east) for p, k in zip(part, kinds, strict=True)]
+        both = [(p, k) for p, k in both if shapely.area(p) > 0]
+        drawn, kinds = [p for p, _ in both], [k for _, k in both]
+    path = write(tmp_path / "l.gpkg", drawn, crs="EPSG:4326", kind=kinds)
+    assert (burn(path, grid) == codes).all()
+    assert (by_windows(path, grid) == codes).all()
+
+
+@pytest.mark.parametrize("left", [-20_037_508.34, 20_037_508.34 - 4000])
+def test_labels_of_the_whole_world_at_its_edges(tmp_path, left):
+    grid = Grid("EPSG:3857", Affine(100, 0, left, 0, -100, 2000), 40, 40)
+    halves = [shapely.box(-180, 0, 180, 80), shapely.box(-180, -80, 180, 0)]
+    path = write(tmp_path / "l.gpkg", halves, crs="EPSG:4326", kind=["grass", "house"])
+    assert (burn(path, grid)[:20] == 1).all()
+    assert (burn(path, grid)[20:] == 3).all()
+    assert (by_windows(path, grid) == burn(path, grid)).all()
+
+
+def test_longitudes_from_0_and_from_minus_180_are_the_same(tmp_path):
+    grid = Grid("EPSG:4326", Affine(1e-3, 0, 280, 0, -1e-3, 10), 40, 40)
+    codes, squares, kinds = chessboard(grid)
+    west = shapely.transform(np.array(squares), lambda places: places - (360, 0))
+    path = write(tmp_path / "l.gpkg", west, crs="EPSG:4326", kind=kinds)
+    assert (by_windows(path, grid) == codes).all()

@@ -7,6 +7,7 @@ import rasterio
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
+from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes, fit_bands, match_names
 from tests.made.scenes import grid, write
@@ -87,12 +88,34 @@ def test_band_names_come_from_the_settings_or_the_file(tmp_path):
     assert find_scenes(unnamed)[0].bands == ("band_1", "band_2")
 
 
-def test_a_band_that_is_called_alpha_but_is_data(tmp_path):
-    image = np.random.default_rng(0).integers(0, 9, (4, 20, 30)).astype(np.uint8)
+def test_a_file_that_describes_some_of_its_bands_is_not_taken_in_another_order(tmp_path):
+    for names, said in (
+        (("B04", None, "B02"), ("B04", "band_2", "B02")),
+        (("B04", "B04", "B02"), ("band_1", "band_2", "B02")),
+        ((None, None, None), ("band_1", "band_2", "band_3")),
+        (("band_2", None, None), ("band_1", "band_2", "band_3")),
+    ):
+        path = write(tmp_path / "a.tif", IMAGE, names=names)
+        scene = find_scenes(path)[0]
+        assert scene.bands == said
+        if "B02" in names:
+            with pytest.raises(InputError, match="expected 3"):
+                fit_bands(scene, ("B02", "B03", "B04"))
+    right = find_scenes(write(tmp_path / "a.tif", IMAGE, names=("B02", None, "B04")))[0]
+    assert (read(fit_bands(right, ("B02", "B03", "B04")))[0] == IMAGE).all()
+
+
+def as_rasterio_writes_it(path, image):
+    """Four bands of bytes, the last of which GDAL calls alpha."""
     shape = {"count": 4, "height": 20, "width": 30, "dtype": "uint8", "crs": "EPSG:32632"}
     place = grid(1, 1).transform
-    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", transform=place, **shape) as file:
+    with rasterio.open(path, "w", driver="GTiff", transform=place, **shape) as file:
         file.write(image)
+
+
+def test_a_band_that_is_called_alpha_but_is_data(tmp_path):
+    image = np.random.default_rng(0).integers(0, 9, (4, 20, 30)).astype(np.uint8)
+    as_rasterio_writes_it(tmp_path / "a.tif", image)
     scene = find_scenes(tmp_path / "a.tif")[0]
     assert scene.bands == RGB
     assert (read(scene)[1] == (image[3] > 0)).all()
@@ -102,6 +125,27 @@ def test_a_band_that_is_called_alpha_but_is_data(tmp_path):
     data, valid = read(scene)
     assert (data == image).all()
     assert valid.all()
+
+
+def test_measurements_that_are_called_alpha_are_a_band_that_nobody_need_name(tmp_path):
+    image = np.random.default_rng(0).integers(0, 200, (4, 20, 30)).astype(np.uint8)
+    path = tmp_path / "a.tif"
+    as_rasterio_writes_it(path, image)
+    assert raster.info(path).alpha == 4
+    scene = find_scenes(path)[0]
+    assert scene.bands == (*RGB, "band_4")
+    data, valid = read(scene)
+    assert (data == image).all()
+    assert valid.all()
+    (said,) = alpha.said_of_alpha([("a", str(path), scene.bands)])
+    assert said.startswith("a: the band that the file calls alpha holds measurements")
+    hidden = find_scenes(path, Bands(names=[*RGB]))[0]
+    assert hidden.bands == RGB
+    assert (read(hidden)[1] == (image[3] > 0)).all()
+    assert not alpha.said_of_alpha([("a", str(path), hidden.bands)])
+    image[3, 4:] = 255  # opaque but for a soft edge
+    as_rasterio_writes_it(path, image)
+    assert find_scenes(path)[0].bands == RGB
 
 
 def test_one_file_per_band_on_the_finest_grid(tmp_path):

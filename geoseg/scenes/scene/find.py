@@ -23,6 +23,7 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.legend import composed
 from geoseg.outputs.counted import counted
 from geoseg.received.spelling import expanded, matches, once
+from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene.image import Scene, Source
 from geoseg.stac import sources as described
@@ -33,6 +34,7 @@ _REAL = "uif"
 _Files = list[tuple[str | ChosenFile | None, str]]
 """Files of a scene, each with the band that it holds, or with those that a catalog tells of (None:
 as the file says)."""
+_COLORS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -338,6 +340,10 @@ def bands_of(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], l
         # Many programs call the fourth band of bytes alpha; who names it says that it is data.
         numbers = tuple(sorted((*numbers, facts.alpha)))
     count = len(numbers)
+    if facts.alpha and not bands.names and alpha.is_data(facts):
+        names = dict(zip(numbers, _names(facts), strict=True))
+        names[facts.alpha] = alpha.name_of(facts.alpha)
+        return tuple(sorted(names)), [names[number] for number in sorted(names)]
     if bands.names:
         if len(bands.names) != count:
             raise InputError(
@@ -345,10 +351,26 @@ def bands_of(facts: raster.RasterInfo, bands: Bands) -> tuple[tuple[int, ...], l
                 f" but bands.names gives {len(bands.names)} ({', '.join(bands.names)})"
             )
         return numbers, list(bands.names)
-    said = [name for name in facts.names if name]
-    if len(said) == count and len(set(said)) == count:
-        return numbers, said
-    return numbers, [f"band_{number}" for number in range(1, count + 1)]
+    return numbers, _names(facts)
+
+
+def _names(facts: raster.RasterInfo) -> list[str]:
+    """Of a file's bands without alpha: as it calls them, or numbers.
+
+    Of a file that describes some only, or two alike, those that it describes keep their names: who
+    takes its bands as they come must see that these are others.
+    """
+    said, count = facts.names, Counter(facts.names)
+    numbers = [f"band_{number}" for number in range(1, len(said) + 1)]
+    if all(said) and len(count) == len(said):
+        return [str(name) for name in said]
+    if not set(said) - {None, *_COLORS}:
+        return numbers  # red, green, blue and more
+    mixed = [
+        name if name and name not in _COLORS and count[name] == 1 else number
+        for name, number in zip(said, numbers, strict=True)
+    ]
+    return mixed if len(set(mixed)) == len(mixed) else numbers
 
 
 def _overlap(path: str, grid: Grid) -> bool:

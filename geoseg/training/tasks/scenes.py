@@ -102,6 +102,7 @@ class SceneLearning:
         )
         val = self._samples(dataset.tiles("val"))
         lesson: Supervised
+        judge: SeveralValidator | SegmentationValidator
         if study.scene.several:
             counts = study.scene.presence(tiles).astype(float)
             lesson, judge = SeveralLesson(SeveralLoss(ranks)), SeveralValidator(names)
