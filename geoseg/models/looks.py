@@ -15,7 +15,7 @@ from torch import Tensor
 
 CELL = 32
 """Pixels of a cell's side: the reach of one of the deepest features of most encoders."""
-LEAST_CONTRAST = 0.02
+LEAST_CONTRAST = 0.005
 """In standard deviations of the training's images; what is below it is alike."""
 
 MOST_OF_IT = 0.5
