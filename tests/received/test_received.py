@@ -22,7 +22,7 @@ from geoseg.models.settings import Model
 from geoseg.outputs.csv_cells import cell
 from geoseg.outputs.files import read_json, write_json
 from geoseg.outputs.summary import Summary
-from geoseg.prediction.images import bands_for
+from geoseg.prediction.bands import bands_for
 from geoseg.prediction.record import Record
 from geoseg.received import offline
 from geoseg.scenes.bands import Bands

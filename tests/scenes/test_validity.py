@@ -208,7 +208,7 @@ def test_partial_goes_from_prepare_to_the_card_and_to_prediction(tmp_path):
     card = ModelCard.from_json(card_of(made, CARD.model).to_json())
     assert card.partial
     assert card.tags == made.tags
-    from geoseg.prediction.images import bands_for
+    from geoseg.prediction.bands import bands_for
 
     assert bands_for(card).partial
     assert bands_for(card, Bands(partial=False)).partial is False
