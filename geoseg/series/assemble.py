@@ -155,7 +155,7 @@ def _check_single(images: list[Entry], facts: dict[str, RasterInfo]) -> None:
 
 
 def _name(spec: Any) -> str:
-    """What a series is called whose pattern names no tiles: as the cube, or the folder that holds it."""
+    """What a series is called whose pattern names no tiles: as the cube, or the folder of it."""
     first = spec[0] if isinstance(spec, list | tuple) else spec
     path = Path(os.path.abspath(os.path.expanduser(str(first))))
     while path.parent != path and (not path.is_dir() or any(c in path.name for c in "*?[")):
