@@ -93,9 +93,9 @@ class _Map:
         areas, place = np.unique(shared.a, return_inverse=True)
         number, name = np.unique(self._roots(areas), return_inverse=True)
         edges = summed(name[place], name[np.searchsorted(areas, shared.b)], shared.length)
-        values = [every[number] for every in self.sums]
+        size, confidence, sure = (every[number] for every in self.sums)
         goes_on = np.isin(number, self._roots(outside))
-        here = Areas(number, self.found.code[number], *values, goes_on)
+        here = Areas(number, self.found.code[number], size, confidence, sure, goes_on)
         merging = Merging(here, edges, self.rule)
         self.parent[number] = number[merging.run()]
         for every, own in zip(self.sums, (here.size, here.confidence, here.sure), strict=True):

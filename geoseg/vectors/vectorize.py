@@ -307,7 +307,7 @@ class _Job:
         outlines = np.array(made, object)
         area, perimeter = measured(outlines, grid)
         codes = buildings.region
-        columns = {"code": codes, "name": self._names(codes), "area_m2": area}
+        columns: dict[str, Any] = {"code": codes, "name": self._names(codes), "area_m2": area}
         columns |= {"perimeter_m": perimeter, "regular": regular}
         self.squares.append((outlines, columns))
 
