@@ -52,7 +52,7 @@ class PredictConfig:
     demo's."""
     scenes: Any = None
     """Folder, glob or list of GeoTIFFs, or STAC (.json): a catalog, collection, item or saved
-    search, or a Zarr cube (.zarr); none = the demo's."""
+    search, or a Zarr or netCDF cube; none = the demo's."""
     out: str | None = None
     """Folder for landcover/, confidence/ and predict.json."""
     bands: Bands = field(default_factory=Bands)

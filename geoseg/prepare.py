@@ -22,7 +22,7 @@ class PrepareConfig:
 
     scenes: Any = None
     """Folder, glob or list of GeoTIFFs, or STAC (.json): a catalog, collection, item or saved
-    search, or a Zarr cube (.zarr); by default the demo's."""
+    search, or a Zarr or netCDF cube; by default the demo's."""
     dataset: str = "data/demo/dataset"
     """Folder to write."""
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""Read the dated images of STAC catalogs and Zarr cubes."""
+"""Read the dated images of STAC catalogs and cubes."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Series:
 
     path: Any = None
     """Folder (searched with all below it), glob or list of rasters or of Sentinel-2 products
-    (.SAFE), or STAC (.json): a catalog, collection or saved search, or a Zarr cube (.zarr) with a
+    (.SAFE), or STAC (.json): a catalog, collection or saved search, or a Zarr or netCDF cube with a
     time dimension."""
     pattern: str | None = None
     """Regular expression over file names (over whole paths, if it holds a /) with the group

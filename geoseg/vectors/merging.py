@@ -88,7 +88,8 @@ class Merging:
 
     def _smaller(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Whether areas come before others: by whole pixels, so that many may go in one round."""
-        a, b = self.areas.size[one] // UNIT, self.areas.size[other] // UNIT
+        pixels = (self.areas.size + UNIT // 2) // UNIT
+        a, b = pixels[one], pixels[other]
         return np.asarray((a < b) | ((a == b) & (self.turn[one] < self.turn[other])))
 
     def _best(self, options: Edges) -> tuple[np.ndarray, np.ndarray]:

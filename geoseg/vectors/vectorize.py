@@ -40,6 +40,8 @@ from geoseg.vectors.sources import Source, find_source, opened
 
 LAYER, BUILDINGS, ROADS = "landcover", "buildings_regular", "roads"
 """Layers of the output; beside a file that holds one layer only, files of these names' ends."""
+MOST_POLYGONS = 20_000_000
+"""Polygons of one file: about 10 GB in a GeoPackage."""
 _CLASS = {"code": "int32", "name": "string"}
 _POLYGON = {**_CLASS, "area_m2": "float64", "perimeter_m": "float64"}
 _CONFIDENCE = {"confidence": "float64", "confidence_min": "float64", "share_unsure": "float64"}
@@ -188,6 +190,7 @@ class _Job:
             self._check_minima(minima, found.measures.size.sum() / UNIT * pixel_m2)
             keep = self.settings.codes("keep", self.legend)
             regions = merge(strips, found, minima / pixel_m2, keep)
+            self._check_count(found, len(regions))
             measures = found.measures.summed(regions.of[1:] - 1, len(regions))
             batches = self._polygons(strips, found, regions, measures)
             layers = {LAYER: self._stream(LAYER, _polygon_columns(self.source), batches, to)}
@@ -225,6 +228,17 @@ class _Job:
                 f"vector.minimum_m2={larger[-1]:g}: larger than the whole map, which has"
                 f" {total:.6g} m² with a class; give the least area of a polygon in m²"
             )
+
+    def _check_count(self, found: Components, count: int) -> None:
+        """Before hours are spent on polygons that nobody can open."""
+        if count <= MOST_POLYGONS:
+            return
+        tiny = int((found.measures.pixels == 1).sum())
+        raise InputError(
+            f"{self.source.map.path}: {count:,} polygons, of at most {MOST_POLYGONS:,} that one"
+            f" file may have; {tiny:,} of the map's areas are single pixels: merge small ones"
+            " (vector.minimum_m2=…), smooth the map first (a mode filter), or cut it"
+        )
 
     def _stream(
         self, layer: str, columns: dict[str, str], batches: Iterator[Batch], to: dict[Path, Path]

@@ -24,9 +24,12 @@ from geoseg.vectorize import VectorizeConfig, main
 from geoseg.vectors import components as components_
 from geoseg.vectors import merge as merge_
 from geoseg.vectors import polygons as blocks
+from geoseg.vectors import vectorize as vectorize_
 from geoseg.vectors.components import Strips, components
+from geoseg.vectors.edges import PixelEdges
 from geoseg.vectors.feature_stream import growing
 from geoseg.vectors.merge import merge
+from geoseg.vectors.merging import Rule
 from geoseg.vectors.polygons import polygons
 from geoseg.vectors.settings import VectorSettings
 from geoseg.vectors.vectorize import vectorize
@@ -257,6 +260,48 @@ def test_noise_of_twenty_thousand_areas_merges():
     shapes, _ = made(codes, height=60, minimum=50)
     assert shapely.area(shapes).min() >= 49.5
     assert shapely.area(shapes).sum() == 40_000
+
+
+def looked_at(codes) -> float:
+    """Edges that the merging looks at, for each area of the map."""
+    given = strips(codes)
+    found = components(given, 0.5)
+    rule = Rule(np.full(256, 20 * components_.UNIT), NONE)
+    merging = merge_._Map(given, found, rule)
+    small = rule.applies(found.code, found.measures.size)
+    merging.merged(PixelEdges.of(given.grid, small))
+    return merging.looked_at / len(found.code)
+
+
+def test_the_work_of_merging_grows_with_the_map_and_no_faster(small_blocks):
+    codes = np.random.default_rng(0).choice([1, 2, 3, 4, 5], (192, 192)).astype(np.uint8)
+    assert looked_at(codes) < 1.15 * looked_at(codes[:64, :64])
+
+
+def test_a_chequerboard_takes_few_rounds():
+    # In the order of their pixels, each would wait for the one before: a round for each diagonal.
+    board = (np.indices((96, 96)).sum(axis=0) % 2 + 1).astype(np.uint8)
+    assert looked_at(board) < 2 * looked_at(board[:24, :24])
+
+
+def test_few_areas_wait_for_other_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 32)
+    waited = []
+    whole = blocks._whole
+    monkeypatch.setattr(blocks, "_whole", lambda done, s: waited.extend(done) or whole(done, s))
+    codes = np.random.default_rng(0).choice([1, 2, 3, 4, 5], (128, 128)).astype(np.uint8)
+    shapes, _ = made(codes)
+    assert len(waited) < 0.2 * len(shapes)
+
+
+def test_too_many_polygons_are_refused_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(vectorize_, "MOST_POLYGONS", 100)
+    monkeypatch.setattr(vectorize_, "polygons", None)
+    codes = np.random.default_rng(0).choice([1, 2], (50, 50)).astype(np.uint8)
+    path, out = write_map(tmp_path, codes), tmp_path / "out" / "a.gpkg"
+    with pytest.raises(InputError, match=r"polygons, of at most 100 .*vector.minimum_m2=…"):
+        vectorize(path, out)
+    assert not list(out.parent.glob("[!.]*"))
 
 
 def test_too_many_areas_are_refused(monkeypatch):
