@@ -117,8 +117,8 @@ class SceneTiles:
         if absent:
             lines.append(f"note: no train tile is of {', '.join(absent)}, which can't be learnt")
         if settings.several:
-            everywhere = np.all(settings.presence(self.dataset.tiles("train")), axis=0)
-            always = [name for name, every in zip(names, everywhere.tolist(), strict=True) if every]
+            there = settings.presence(self.dataset.tiles("train"))
+            always = [name for index, name in enumerate(names) if there[:, index].all()]
             if always:
                 lines.append(f"note: all train tiles have {', '.join(always)}")
         return lines

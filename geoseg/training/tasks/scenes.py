@@ -44,7 +44,7 @@ from geoseg.training.run_training import TaskBuilder, loaders, run_training
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.images import augmentation, styles_of, with_val
-from geoseg.training.validation import SegmentationValidator, inputs
+from geoseg.training.validation import Judge, SegmentationValidator, inputs
 
 CPU_BATCH, GPU_BATCH = 16, 64
 """Tiles per step where the settings leave it open: each is one sample, not thousands of pixels."""
@@ -102,7 +102,7 @@ class SceneLearning:
         )
         val = self._samples(dataset.tiles("val"))
         lesson: Supervised
-        judge: SeveralValidator | SegmentationValidator
+        judge: Judge
         if study.scene.several:
             counts = study.scene.presence(tiles).astype(float)
             lesson, judge = SeveralLesson(SeveralLoss(ranks)), SeveralValidator(names)
