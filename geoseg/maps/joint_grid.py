@@ -49,10 +49,10 @@ def joint_grid(
     crs = crs or _main_crs(grids)
     for grid in grids:
         if not same_crs(grid.crs, crs) and extent.is_torn(grid, crs):
-            west, _, east, _ = extent.bounds_beyond(grid.bounds, grid.crs, extent.WGS84) or ()
+            where = extent.degrees(extent.bounds_beyond(grid.bounds, grid.crs, extent.WGS84))
             raise InputError(
-                f"the antimeridian goes through a map (longitude {west:.4f}..{east:.4f}), and the"
-                f" CRS {_name(crs)} is torn there; choose crs=… that is whole there, such as the"
+                f"the antimeridian goes through a map ({where}), and the CRS"
+                f" {_name(crs)} is torn there; choose crs=… that is whole there, such as the"
                 f" map's own ({_name(grid.crs)}) or EPSG:3832"
             )
     pixel = (resolution, resolution) if resolution else _finest(grids, crs)

@@ -35,7 +35,8 @@ def is_data(facts: RasterInfo) -> bool:
         file.close()
     values = np.concatenate(parts)
     between = values[(values > 0) & (values < np.iinfo(values.dtype).max)]
-    return len(np.unique(between)) >= LEVELS and len(between) > SHARE * np.count_nonzero(values)
+    several = len(np.unique(between)) >= LEVELS
+    return several and len(between) > SHARE * int(np.count_nonzero(values))
 
 
 def name_of(number: int) -> str:
