@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from rasterio import DatasetReader
+from rasterio.dtypes import dtype_rev, typename_fwd
 from rasterio.env import env_ctx_if_needed
 from rasterio.errors import RasterioIOError
 
@@ -77,6 +79,31 @@ def open_dataset(path: str | Path) -> DatasetReader:
             " metadata, or fetch the file again"
         )
     return dataset
+
+
+def without_alpha(dataset: DatasetReader) -> DatasetReader:
+    """An open raster again, with an alpha band as a band like the others.
+
+    GDAL can't warp it otherwise: it weights the other bands by alpha. To be closed by the caller.
+    """
+    name = dataset.name if dataset.name.startswith("/vsi") else os.path.abspath(dataset.name)
+    source = f'<SourceFilename relativeToVRT="0">{escape(name)}</SourceFilename>'
+    bands = "".join(
+        f'<VRTRasterBand dataType="{typename_fwd[dtype_rev[dtype]]}" band="{band}">'
+        + ("" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>")
+        + "<ColorInterp>Undefined</ColorInterp>"
+        + f"<SimpleSource>{source}<SourceBand>{band}</SourceBand></SimpleSource></VRTRasterBand>"
+        for band, dtype, nodata in zip(
+            dataset.indexes, dataset.dtypes, dataset.nodatavals, strict=True
+        )
+    )
+    place = ", ".join(map(repr, dataset.transform.to_gdal()))
+    return DatasetReader(
+        f'<VRTDataset rasterXSize="{dataset.width}" rasterYSize="{dataset.height}">'
+        f"<SRS>{escape(dataset.crs.to_wkt())}</SRS><GeoTransform>{place}</GeoTransform>"
+        f"{bands}</VRTDataset>",
+        driver=["VRT"],
+    )
 
 
 def is_plain(path: str) -> bool:

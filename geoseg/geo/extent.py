@@ -56,6 +56,19 @@ def bounds_beyond(bounds: Bounds, source: str, target: str) -> Bounds | None:
     return left % turn, bottom, left % turn + (right - left) % turn, top
 
 
+def is_torn(grid: Grid, crs: str) -> bool:
+    """Whether a grid lies across the antimeridian, and a CRS draws its two sides far apart."""
+    if not across_antimeridian(grid.bounds, grid.crs, WGS84):
+        return False
+    beyond = bounds_beyond(grid.bounds, grid.crs, WGS84)
+    latitude = (beyond[1] + beyond[3]) / 2 if beyond else 0.0
+    hair = 1e-6
+    to_crs = pyproj.Transformer.from_crs(WGS84, crs, always_xy=True)
+    places = to_crs.transform([180 - 2 * hair, 180 - hair, -180 + hair], [latitude] * 3)
+    beside, across = np.hypot(*np.diff(places))
+    return bool(across > 100 * beside)
+
+
 def turned(box: Bounds, crs: str) -> list[tuple[float, Bounds]]:
     """A box, and in a geographic CRS where the same ground lies a turn to the east and west.
 

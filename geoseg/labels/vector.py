@@ -35,6 +35,8 @@ HELD = 3_000_000
 """Vertices kept ready for the next windows: about 150 MB."""
 PAGE = 3000
 """What a page counts beside its vertices: many small scenes must not leave too many to search."""
+LONG_WAY = 0.9
+"""Of the way round the globe: of polygons that are no longer, most are meant so."""
 STROKES = (LINE, RING, MULTILINE)
 
 
@@ -91,6 +93,7 @@ class VectorLabels:
             seen["lines"] += int(lines.sum())
             seen["points"] += int((np.isin(kinds, (POINT, MULTIPOINT)) & ~empty).sum())
             seen["collections"] += int(((kinds == COLLECTION) & ~empty).sum())
+            seen["around"] += int(self._around_the_globe(geometries[drawn]).sum())
             seen["invalid"] += int((~shapely.is_valid(geometries) & ~lines & ~empty).sum())
             if lines.any():
                 widths = self._widths(features.take(lines))
@@ -105,6 +108,14 @@ class VectorLabels:
             low, high = np.min(boxes, axis=0), np.max(boxes, axis=0)
             self.bounds = (float(low[0]), float(low[1]), float(high[2]), float(high[3]))
         self._judge(seen, unknown)
+
+    def _around_the_globe(self, polygons: np.ndarray) -> np.ndarray:
+        """Which polygons (N,) of a geographic CRS go the long way round: (N,) bool."""
+        turn = extent.full_turn(self.crs)
+        left, _, right, _ = shapely.bounds(polygons).T.reshape(4, -1)
+        # What was cut at the antimeridian ends there.
+        within = (left > -turn / 2) & (right < turn / 2)
+        return np.asarray(within & (right - left > LONG_WAY * turn) & (turn > 0))
 
     @property
     def polygons(self) -> int:
@@ -145,6 +156,12 @@ class VectorLabels:
             ("empty", "empty, null or broken geometries left out"),
             ("invalid", "geometries with invalid rings repaired"),
             ("collections", "geometries that are collections, of which only polygons count"),
+            (
+                "around",
+                "polygons reach around the globe, as those do that cross the antimeridian and were"
+                " not cut there: they would cover all but what was drawn; cut them:"
+                " ogr2ogr -wrapdateline NEW.gpkg FILE (from the CRS that they were drawn in)",
+            ),
         ):
             if seen[what]:
                 self.notes.append(f"{path}: {seen[what]} of {seen['features']} {said}")

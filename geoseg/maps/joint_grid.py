@@ -10,6 +10,7 @@ import pyproj
 from affine import Affine
 
 from geoseg.errors import InputError
+from geoseg.geo import extent
 from geoseg.geo.grid import ALIGNMENT_TOLERANCE, Grid, Window, same_crs
 from geoseg.geo.raster import resolution_in
 
@@ -46,6 +47,14 @@ def joint_grid(
     if resolution is not None and not 0 < resolution < math.inf:
         raise InputError(f"resolution={resolution}: must be above 0, in units of the CRS")
     crs = crs or _main_crs(grids)
+    for grid in grids:
+        if not same_crs(grid.crs, crs) and extent.is_torn(grid, crs):
+            where = extent.degrees(extent.bounds_beyond(grid.bounds, grid.crs, extent.WGS84))
+            raise InputError(
+                f"the antimeridian goes through a map ({where}), and the CRS"
+                f" {_name(crs)} is torn there; choose crs=… that is whole there, such as the"
+                f" map's own ({_name(grid.crs)}) or EPSG:3832"
+            )
     pixel = (resolution, resolution) if resolution else _finest(grids, crs)
     reference = _reference(grids, crs, pixel)
     windows = [place(grid, reference) for grid in grids]
@@ -80,6 +89,12 @@ def place(grid: Grid, reference: Grid) -> Window:
     if not all(map(math.isfinite, bounds)):
         raise InputError(f"bounds {grid.bounds} can't be drawn in the CRS {reference.crs}")
     return reference.window_of(bounds)
+
+
+def _name(crs: str) -> str:
+    system = pyproj.CRS.from_user_input(crs)
+    code = system.to_authority()
+    return ":".join(code) if code else str(system.name)
 
 
 def _main_crs(grids: Sequence[Grid]) -> str:

@@ -153,6 +153,24 @@ def test_warped_onto_a_finer_grid_in_the_same_crs(tmp_path):
     assert valid.sum() == 60 * 80
 
 
+@pytest.mark.parametrize("how", ["average", "cubic", "nearest"])
+def test_alpha_that_was_asked_for_is_warped_as_data(tmp_path, how):
+    image = np.random.default_rng(0).integers(0, 255, (4, 30, 40)).astype(np.uint8)
+    image[3, :9, :9] = 0  # water in the near infrared, not a hole
+    called = save(tmp_path / "a & b.tif", image)
+    plain = save(tmp_path / "b.tif", image, photometric="minisblack", ALPHA="no")
+    assert (raster.info(called).alpha, raster.info(plain).alpha) == (4, None)
+    own = raster.info(plain).grid
+    side = 2.0 if how == "average" else 0.5
+    corner = own.transform @ Affine.translation(-4.3, -4.3)
+    onto = Grid(own.crs, corner @ Affine.scale(side), int(40 / side), int(50 / side))
+    data, valid = read(called, bands=(1, 2, 3, 4), grid=onto, resampling=how)
+    expected, there = read(plain, bands=(1, 2, 3, 4), grid=onto, resampling=how)
+    assert (valid == there).all()
+    assert not valid.all()
+    assert (data[:, valid] == expected[:, valid]).all()
+
+
 @pytest.mark.parametrize("kind", ["value", "alpha", "mask", "nan"])
 def test_a_warp_keeps_nodata(tmp_path, kind):
     image = np.full((1, 40, 40), 100, np.float32 if kind == "nan" else np.uint8)

@@ -862,3 +862,16 @@ def test_longitudes_from_0_and_from_minus_180_are_the_same(tmp_path):
     west = shapely.transform(np.array(squares), lambda places: places - (360, 0))
     path = write(tmp_path / "l.gpkg", west, crs="EPSG:4326", kind=kinds)
     assert (by_windows(path, grid) == codes).all()
+
+
+def test_polygons_that_were_not_cut_at_the_antimeridian_are_named(tmp_path):
+    grid = Grid("EPSG:4326", Affine(1e-3, 0, 179.98, 0, -1e-3, -17), 40, 40)
+    uncut = shapely.Polygon([(179.99, -17), (-179.99, -17), (-179.99, -17.02), (179.99, -17.02)])
+    world = shapely.box(-180, -90, 180, 90)
+    shapes = {"uncut.gpkg": [uncut, world], "whole.gpkg": [world, shapely.box(-170, -90, 100, 90)]}
+    for name, drawn in shapes.items():
+        path = write(tmp_path / name, drawn, crs="EPSG:4326")
+        notes = open_labels(Labels(path=path, field="kind"), LEGEND, scenes={"a": grid}).notes
+        assert any("1 of 2 polygons reach around the globe" in n for n in notes) == (
+            name == "uncut.gpkg"
+        )

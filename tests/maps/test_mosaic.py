@@ -286,6 +286,18 @@ def test_pixels_lie_where_they_do_in_most_of_the_area():
     assert (right, bottom) == (500_050.5, 4_999_910.0)
 
 
+def test_a_map_across_the_antimeridian_is_not_drawn_where_a_crs_is_torn():
+    fiji = Grid("EPSG:32760", Affine(10, 0, 818_812, 0, -10, 8_117_998), 128, 128)
+    for crs in ("EPSG:4326", "EPSG:3857"):
+        with pytest.raises(InputError, match=r"a map \(longitude 179\.9.*180\.0.*EPSG:32760"):
+            joint_grid([fiji], crs=crs)
+    for crs in ("EPSG:3832", "EPSG:32701", None):
+        found = joint_grid([fiji], crs=crs)
+        assert (found.height, found.width) == pytest.approx((130, 130), abs=4)
+    beside = Grid("EPSG:32760", Affine(10, 0, 800_000, 0, -10, 8_117_998), 128, 128)
+    assert joint_grid([beside], crs="EPSG:4326").width == pytest.approx(130, abs=4)
+
+
 def test_crs_and_resolution_can_be_given(maps, out):
     maps.add("a", grid(0, 0, 200, 200), 2, 50)
     mosaic(maps.folder, out, crs="3857", resolution=2.0)

@@ -15,6 +15,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window as RioWindow
 
 from geoseg.errors import InputError
+from geoseg.geo.drivers import without_alpha
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.raster.file_info import info_of, open_file
 from geoseg.geo.raster.gdal import READ_ERRORS
@@ -62,7 +63,10 @@ class Raster:
             self._offset, self._own = (0, 0), self.grid
         # Asked for a mask, GDAL heeds an alpha band only of files with two or four bands.
         alpha = self._alpha_of(dataset)
-        is_data = alpha in self.bands  # asked for by number, it is data
+        if alpha in self.bands:  # asked for by number, it is data
+            alpha, self._masked = None, False
+            if warps:
+                dataset = self._stack.enter_context(without_alpha(dataset))
         dtypes = [dataset.dtypes[band - 1] for band in self.bands]
         self._dtype = np.result_type(*dtypes)
         gaps = [_as_type(value, self._dtype) for value in nodatas]
@@ -84,8 +88,7 @@ class Raster:
             found = self._alpha_of(one)
             if found is not None:
                 self._dataset, alpha = one, found
-        self._alpha = None if is_data else alpha
-        self._masked = self._masked and not is_data
+        self._alpha = alpha
 
     def _alpha_of(self, dataset: rasterio.DatasetReader) -> int | None:
         """Number of the alpha band, if there is one. Raises: InputError if the file is damaged."""
