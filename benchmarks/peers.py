@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=8, help="windows along a side, less one")
     parser.add_argument("--runs", type=int, default=3, help="of each, in turn")
+    parser.add_argument("--warm-ups", type=int, default=1, help="runs before them, not timed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(measure(Path(folder), options))
@@ -102,7 +103,7 @@ def measure(folder: Path, options: argparse.Namespace) -> str:
             works[way.name] = partial(way.work, network, mean, std)
     seconds: dict[str, list[float]] = {name: [] for name in works}
     maps: dict[str, np.ndarray] = {}
-    for run in range(-1, options.runs):  # the first is a warm-up
+    for run in range(-options.warm_ups, options.runs):
         for number, (name, work) in enumerate(list(works.items())):
             target = folder / f"{run}_{number}.tif"
             start = time.perf_counter()

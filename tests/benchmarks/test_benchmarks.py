@@ -79,7 +79,7 @@ def test_scale_of_small_scenes(monkeypatch, capsys, more):
 @pytest.mark.usefixtures("small_windows")
 @pytest.mark.filterwarnings("default")  # the peers warn of their own
 def test_peers(monkeypatch, capsys):
-    text, _ = run(monkeypatch, capsys, "peers", "--steps", 0, "--runs", 1)
+    text, _ = run(monkeypatch, capsys, "peers", "--steps", 0, "--runs", 1, "--warm-ups", 0)
     assert "rasterio loop" in text
     assert "TorchGeo" in text
     assert "Raster Vision" in text

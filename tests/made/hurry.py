@@ -2,15 +2,18 @@
 
 from geoseg.training import advice
 from geoseg.training.quick import pixels, season
+from geoseg.training.run import curves
 
 
 def hurry() -> None:
-    """Have trainings of this process fit pixels and seasons in few steps, and advise by few tiles.
+    """Have trainings of this process fit pixels and seasons in few steps, advise by few tiles, and
+    draw small curves.
 
-    In full both take seconds each time, which nearly no test needs: they still happen, and what
-    comes of them is still saved, loaded, exchanged and told. Tests of them say how long theirs
-    last.
+    In full these take up to seconds each time, which nearly no test needs: they still happen, and
+    what comes of them is still saved, loaded, exchanged and told. Tests of them say how theirs are
+    made.
     """
     pixels.TILES, pixels.STEPS, pixels.BATCH = 4, 5, 256
     season.STEPS = 5
     advice.MOST = 2
+    curves.LAYOUT, curves.DPI = None, 30

@@ -110,7 +110,7 @@ def test_no_moved_tile_touches_those_kept_aside(dataset, monkeypatch):
 
 def test_an_encoder_learns_and_is_taken_by_a_training(dataset, tmp_path, capsys):
     (scene,) = dataset.scenes
-    long = replace(QUICK, epochs=8, epoch_tiles=32, learning_rate=3e-3)
+    long = replace(QUICK, epochs=5, epoch_tiles=32, learning_rate=3e-3)
     said = pretrain([scene], config(tmp_path / "pre", fit=long, val=0.2, mask=Masking(0.5, 8)))
     with (tmp_path / "pre" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))

@@ -36,7 +36,7 @@ def config(dataset, run, name="tempcnn", epochs=2, **options):
 @pytest.mark.parametrize("name", ["lstm", "tempcnn", "psetae", "ltae"])
 def test_every_network_learns_and_its_file_predicts(tmp_path, name, unit):
     dataset = made_dataset(tmp_path / "d", unit)
-    settings = config(dataset, tmp_path / "run", name, epochs=25, learning_rate=5e-3)
+    settings = config(dataset, tmp_path / "run", name, epochs=15, learning_rate=8e-3)
     text = train_series(dataset, settings)
     assert "test: 12 samples" in text
     network, card = checkpoint.load(tmp_path / "run" / "best.safetensors")

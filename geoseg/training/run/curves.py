@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from geoseg.outputs.files import replacing
 from geoseg.training.run.history import IOU
 
 BLACK, GREY = "black", "0.55"
+LAYOUT: Literal["constrained"] | None = "constrained"
+"""How the axes make room for what stands around them."""
+DPI = 110
 
 
 def draw_curves(
@@ -22,7 +25,7 @@ def draw_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(14, 4), layout="constrained")
+    figure = Figure(figsize=(14, 4), layout=LAYOUT)
     FigureCanvasAgg(figure)  # not pyplot: no global state, no display
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 3, 2))
     known = {name for row in rows for name in row}
@@ -60,7 +63,7 @@ def draw_curves(
         if len(rows) == 1:
             axes.set_xticks([rows[0]["epoch"]])
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+        figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def _draw(
