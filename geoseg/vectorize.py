@@ -30,7 +30,7 @@ def main(cfg: VectorizeConfig) -> None:
     path, out = cfg.map, cfg.out
     if path is None:
         path, out = "maps/demo/landcover.tif", out or "maps/demo/landcover.gpkg"
-    if out is None:
+    if not out:
         raise InputError("out: none given; set out=<file.gpkg, .fgb or .parquet>")
     print(vectorize(path, out, settings=cfg.vector, maps=cfg.maps, overwrite=cfg.overwrite))
 

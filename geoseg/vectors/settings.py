@@ -56,6 +56,8 @@ class VectorSettings:
         for name, value in named.items():
             key = "vector.minimum_m2" + (f".{name}" if name is not None else "")
             try:
+                if isinstance(value, bool):
+                    raise TypeError
                 found[name] = float(value)
             except (TypeError, ValueError):
                 raise InputError(f"{key}={shown(value)}: expected square metres") from None

@@ -44,6 +44,10 @@ def find_source(path: str, maps: str | None) -> Source:
 
     Raises: InputError if the map can't be read, or a folder that is named has no confidences.
     """
+    if Path(path).is_dir():
+        raise InputError(
+            f"map={path}: is a folder; give one of its maps, or what geoseg.mosaic makes of them"
+        )
     found = ClassMap.read(path)
     own = Path(path)
     folder = _home(found) if maps is None else Path(maps).expanduser()

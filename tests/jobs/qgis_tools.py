@@ -1,6 +1,6 @@
-"""Check the QGIS plugin in real QGIS: run commands, meet errors, cancel a run, draw a dialog.
+"""Check the QGIS plugin in real QGIS: run commands, meet errors, cancel a run, draw dialogs.
 
-QT_QPA_PLATFORM=offscreen /usr/bin/python3 tests/jobs/qgis_tools.py GEOSEG MAPS [--dialog PNG]
+QT_QPA_PLATFORM=offscreen /usr/bin/python3 tests/jobs/qgis_tools.py GEOSEG MAPS [--dialogs FOLDER]
     [--predict RUN SCENE]
 
 GEOSEG: the executable. MAPS: an output folder of geoseg.predict, which is joined by geoseg:mosaic.
@@ -23,6 +23,7 @@ QGIS = Path(__file__).parents[2] / "qgis"
 # Debian's wrapper hands over an option that qgis_process does not know.
 PROCESS = "qgis_process.bin" if Path("/usr/bin/qgis_process.bin").exists() else "qgis_process"
 MINUTES = 5 * 60
+DRAWN = ("predict", "vectorize", "suggest", "refine")
 failed = []
 
 
@@ -89,8 +90,8 @@ def check_predict(folder: Path, geoseg: str, run: Path, scene: Path) -> None:
     say("a folder without scenes is said", status != 0 and fault in said, said)
 
 
-def check_cancel(folder: Path, dialog: "Path | None") -> None:
-    """A run that is cancelled ends with the processes that it has started; then the dialog."""
+def check_cancel(folder: Path, dialogs: "Path | None") -> None:
+    """A run that is cancelled ends with the processes that it has started; then the dialogs."""
     sys.path[:0] = ["/usr/share/qgis/python/plugins", str(QGIS)]
     from qgis.core import QgsApplication, QgsProcessingContext, QgsProcessingFeedback, QgsProject
 
@@ -132,12 +133,12 @@ def check_cancel(folder: Path, dialog: "Path | None") -> None:
     state = Path(f"/proc/{child}/stat")
     ended = not state.exists() or state.read_text().split()[2] == "Z"
     say("the processes that it has started ended too", ended, child)
-    if dialog:
-        draw(dialog)
+    for name in DRAWN if dialogs else ():
+        draw(name, dialogs / f"qgis_{name}.png")
 
 
-def draw(path: Path) -> None:
-    """Picture of the parameters of geoseg:predict."""
+def draw(name: str, path: Path) -> None:
+    """Picture of the parameters of a command."""
     from processing.gui.ParametersPanel import ParametersPanel
     from qgis.core import QgsApplication
     from qgis.gui import QgsMessageBar
@@ -149,16 +150,16 @@ def draw(path: Path) -> None:
         def messageBar(self):  # noqa: N802
             return QgsMessageBar(self)
 
-    algorithm = QgsApplication.processingRegistry().createAlgorithmById("geoseg:predict")
+    algorithm = QgsApplication.processingRegistry().createAlgorithmById(f"geoseg:{name}")
     window = Window()
     layout = QVBoxLayout(window)
     layout.addWidget(QLabel(f"<b>geoseg · {algorithm.displayName()}</b>"))
     layout.addWidget(ParametersPanel(window, algorithm))
-    window.resize(760, 780)
+    window.resize(860, 560)
     window.show()
     QgsApplication.processEvents()
     path.parent.mkdir(parents=True, exist_ok=True)
-    say("the dialog is drawn", window.grab().save(str(path)))
+    say(f"the dialog of {name} is drawn", window.grab().save(str(path)))
 
 
 def version() -> str:
@@ -171,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("geoseg")
     parser.add_argument("maps", type=Path)
-    parser.add_argument("--dialog", type=Path)
+    parser.add_argument("--dialogs", type=Path)
     parser.add_argument("--predict", nargs=2, type=Path, metavar=("RUN", "SCENE"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -179,7 +180,7 @@ def main() -> int:
         if given.predict:
             run, scene = (path.absolute() for path in given.predict)
             check_predict(Path(folder), os.path.abspath(given.geoseg), run, scene)
-        check_cancel(Path(folder), given.dialog)
+        check_cancel(Path(folder), given.dialogs)
     print(f"{len(failed)} checks failed" if failed else "the plugin works in QGIS")
     return 1 if failed else 0
 

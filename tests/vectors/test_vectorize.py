@@ -462,6 +462,7 @@ def test_faults_leave_nothing_behind(tmp_path):
         (path, out, {"minimum_m2": {"lake": 5}}, "vector.minimum_m2: class 'lake'"),
         (path, out, {"lines": ["street"]}, "vector.lines: class 'street'"),
         (tmp_path / "none.tif", out, {}, "no such file"),
+        (path.parent, out, {}, "is a folder; give one of its maps"),
     ]
     for given_, where, options, message in cases:
         with pytest.raises(InputError, match=message):
@@ -472,7 +473,14 @@ def test_faults_leave_nothing_behind(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"minimum_m2": "much"}, {"minimum_m2": -1}, {"simplify_m": -2}, {"strip": 0}, {"unsure": 2}],
+    [
+        {"minimum_m2": "much"},
+        {"minimum_m2": {"forest": True}},
+        {"minimum_m2": -1},
+        {"simplify_m": -2},
+        {"strip": 0},
+        {"unsure": 2},
+    ],
 )
 def test_settings_are_checked(options):
     with pytest.raises(InputError, match=next(iter(options))):
@@ -494,7 +502,7 @@ def test_the_command_takes_minima_by_class(tmp_path, capsys):
     assert "connected areas in the map" in capsys.readouterr().out
     assert (_read(tmp_path / "a.fgb").query("name == 'building'").area_m2 > 19).all()
     with pytest.raises(InputError, match="out: none given"):
-        main(VectorizeConfig(map=str(path)))
+        main(VectorizeConfig(map=str(path), out=""))
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path):
