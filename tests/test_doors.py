@@ -36,6 +36,7 @@ DOORS = {
         *RUN_LOOP,
         *("training.processes.ranks", "training.objectives.reconstruction"),
         *("training.objectives.distillation", "training.objectives.clicks"),
+        "training.objectives.several",
         *("training.run.pictures", "training.run.tensorboard"),
     },
     "laspy": {"heights.cloud", "demo.lidar"},
