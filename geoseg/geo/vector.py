@@ -27,6 +27,8 @@ SUFFIXES = (
 """File names that count as vector files when a folder is searched."""
 CHUNK = 100_000
 """Features held at once while a layer is scanned."""
+EXACT = 2.0**53
+"""From which on floats do not tell whole numbers apart."""
 SHAPE_NAME = 10
 """Letters that a Shapefile keeps of an attribute's name."""
 KEEP = 256 * 2**20
@@ -93,6 +95,8 @@ class Layer:
             facts = self._ask("read_info", layer=self.name, encoding=encoding)
         self.fields = [str(field) for field in facts["fields"]]
         """Names of all its attributes."""
+        kinds = zip(self.fields, facts.get("dtypes", ()), strict=False)
+        self._whole = {name for name, kind in kinds if str(kind) in ("int64", "uint64")}
         faults = Faults()
         self._columns: dict[str, str] = {}
         """Attributes that were asked for → their names in the file."""
@@ -210,8 +214,22 @@ class Layer:
             wkb = np.full(len(ids), None, object)
         geometries = shapely.from_wkb(wkb, on_invalid="fix")
         size = sum(map(len, filter(None, wkb)))
+        for name in self._whole & set(by_name):
+            self._check_exact(name, by_name[name])
         columns = {name: by_name[own] for name, own in self._columns.items()}
         return Features(geometries, columns, np.asarray(ids)), size
+
+    def _check_exact(self, name: str, values: np.ndarray) -> None:
+        """Raises: InputError for whole numbers that come as others.
+
+        An attribute with empty ones is read as floats, in which long numbers that differ are one.
+        """
+        if values.dtype.kind != "f" or not (np.abs(values) >= EXACT).any():
+            return
+        raise InputError(
+            f"{self.path}: attribute {name} holds whole numbers of 16 digits and more besides"
+            " features without any, and can't be read exactly so; fill these, or make it text"
+        )
 
     def _ask(self, function: str, **options: Any) -> Any:
         # Imported late: it brings pandas, and nobody should wait for that to see --help.

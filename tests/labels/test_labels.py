@@ -875,3 +875,15 @@ def test_polygons_that_were_not_cut_at_the_antimeridian_are_named(tmp_path):
         assert any("1 of 2 polygons reach around the globe" in n for n in notes) == (
             name == "uncut.gpkg"
         )
+
+
+def test_long_numbers_beside_empty_ones_are_not_taken_for_others(tmp_path):
+    path = tmp_path / "l.gpkg"
+    shapes = [box(0, 0, 50, 50), box(50, 0, 100, 50), box(0, 60, 50, 100)]
+    numbers, empty = np.array([2**53 + 1, 2**53, 0]), np.array([False, False, True])
+    raw.write(
+        *(path, np.array(shapely.to_wkb(shapes), object), [numbers], ["kind"]),
+        field_mask=[empty], geometry_type="Polygon", crs=GRID.crs,
+    )  # fmt: skip
+    with pytest.raises(InputError, match="kind holds whole numbers of 16 digits and more besides"):
+        burn(str(path), unknown="unlabelled")
