@@ -23,7 +23,7 @@ DOORS = {
         *(f"geo.raster.{name}" for name in ("file_info", "gdal", "reader", "writer")),
         *("geo.drivers", "geo.rasterize", "dataset.retile", "geo.cubes.virtual_tiff"),
     },
-    "xarray": {"geo.cubes.cube", "geo.cubes.axes"},
+    "xarray": {"geo.cubes.cube", "geo.cubes.axes", "geo.cubes.netcdf"},
     "zarr": {"geo.cubes.cube"},
     "geopandas": {"geo.vector", "geo.geoparquet", "demo.__main__", "demo.layer", "demo.series"},
     "pyogrio": {"geo.vector", "vectors.feature_stream", "demo.layer"},

@@ -394,8 +394,8 @@ def test_scaling_is_measured_on_what_trains(dataset, monkeypatch):
     class Seen(Exception):  # noqa: N818
         pass
 
-    def stop(fold, *_, **__):
-        raise Seen(fold)
+    def stop(data, *_, **__):
+        raise Seen(data.dataset)
 
     monkeypatch.setattr(images, "builder", stop)
     with pytest.raises(Seen) as seen:

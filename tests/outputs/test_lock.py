@@ -144,7 +144,9 @@ def test_a_folder_where_nobody_may_write_needs_no_lock(tmp_path):
 
 def test_on_windows_signs_of_life_tell_whether_a_process_runs(monkeypatch, other):
     """There os.kill(process, 0) is a Ctrl+C, and an error of it does not say that it is gone."""
-    monkeypatch.setattr(lock.sys, "platform", "win32")
-    monkeypatch.setattr(lock.os, "kill", lambda *_: pytest.fail("it was interrupted"))
-    assert other.is_alive(lock.SILENCE / 2)
-    assert not other.is_alive(lock.SILENCE + 1)
+    # Only here: os is that of all, which is to end the other process afterwards.
+    with monkeypatch.context() as patched:
+        patched.setattr(lock.sys, "platform", "win32")
+        patched.setattr(lock.os, "kill", lambda *_: pytest.fail("it was interrupted"))
+        assert other.is_alive(lock.SILENCE / 2)
+        assert not other.is_alive(lock.SILENCE + 1)
