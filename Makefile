@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".[dev]"
 	touch $@
 
-demo: $(INSTALLED)  ## The whole way on made-up scenes: about 4 minutes on 2 cores
+demo: $(INSTALLED)  ## The whole way on made-up scenes: about 5 minutes on 2 cores
 	$(BIN)/python -m geoseg.demo
 	$(BIN)/python -m geoseg.prepare
 	$(BIN)/python -m geoseg.train experiment=demo
