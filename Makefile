@@ -79,9 +79,10 @@ bench-scale: $(INSTALLED)  ## The same scale as large as is claimed: about 20 mi
 bench-transfer: $(INSTALLED)  ## From published weights, other places: GEOSEG_REAL_DATA=<folder>; hours, goes on after a stop
 	$(BIN)/python -m benchmarks.transfer
 
-bench-real: $(INSTALLED)  ## Precision and seams: GEOSEG_REAL_DATA=<folder>; 3 minutes, 6 more to train once
+bench-real: $(INSTALLED)  ## Precision, seams, novelty: GEOSEG_REAL_DATA=<folder>; 7 minutes, 6 more to train once
 	$(BIN)/python -m benchmarks.precision
 	$(BIN)/python -m benchmarks.seams
+	$(BIN)/python -m benchmarks.novelty
 
 bench-labels: $(INSTALLED)  ## Few labels, wrong labels: GEOSEG_REAL_DATA=<folder>; an hour
 	$(BIN)/python -m benchmarks.little
