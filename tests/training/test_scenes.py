@@ -12,9 +12,7 @@ import torch
 
 from geoseg.crossvalidation.config import CrossvalidateConfig
 from geoseg.dataset.scene_classes import SceneClasses, SceneTiles, classes_of
-from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
-from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
@@ -30,14 +28,14 @@ from geoseg.prediction.tile_classes.classify import TileClassifier
 from geoseg.prediction.tile_classes.predict import is_of_tiles, predict_tiles
 from geoseg.samples.scenes import SceneSamples
 from geoseg.samples.scenes import classes_of as classes_of_targets
-from geoseg.scenes.scene import find_scenes
 from geoseg.training.cards import card_of
 from geoseg.training.checks import check_fit, check_scene
 from geoseg.training.objectives import loss
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train
-from tests.made.scenes import grid, plain, write
-from tests.made.tiles import LEGEND, SETTINGS
+from tests.made.scene_tiles import write_dataset
+from tests.made.scenes import write
+from tests.made.tiles import LEGEND
 
 SIDE = 32
 LENET = Model(CLASSIFY, encoder="lenet")
@@ -61,24 +59,10 @@ def dataset(tmp_path_factory):
     """Tiles of two textures, all of one class each; a tile of test has few labels."""
     folder = tmp_path_factory.mktemp("scenes")
     classes = checkers(6, 10)
-    place = grid(6 * SIDE, 10 * SIDE)
-    write(folder / "s.tif", picture(classes))
     codes = np.where(classes == 1, 7, 3).astype(np.uint8).repeat(SIDE, 0).repeat(SIDE, 1)
     codes[: SIDE - 4, -SIDE:] = 255
-    with raster.create(folder / "made/targets/s.tif", place, dtype="uint8", nodata=0) as file:
-        file.write(codes, place.window)
-    scenes, tiles = tuple(find_scenes(str(folder / "s.tif"))), []
-    for split, left, right in (("train", 0, 6), ("val", 6, 8), ("test", 8, 10)):
-        home = Window(0, left * SIDE, 6 * SIDE, (right - left) * SIDE)
-        for window in Tiling(SIDE).tiles(home):
-            part = codes[window.top : window.bottom, window.left : window.right]
-            counts = tuple(int((part == code).sum()) for code in LEGEND.codes)
-            tiles.append(Tile("s", split, window, home, counts))
-    write_tiles(folder / "made", tiles, scenes, LEGEND)
-    statistics = replace(plain(), mean=(130.0,), std=(70.0,))
-    tiling = Tiling(SIDE, 8)
-    Dataset(folder / "made", scenes, statistics, LEGEND, tiling, 1.0, SETTINGS).save()
-    return Dataset.load(folder / "made")
+    splits = ("train", 0, 6), ("val", 6, 8), ("test", 8, 10)
+    return write_dataset(folder, picture(classes), codes, splits, side=SIDE)
 
 
 @pytest.fixture(scope="module")

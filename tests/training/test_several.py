@@ -11,26 +11,22 @@ import torch
 import torch.nn.functional as F
 
 from geoseg.dataset.scene_classes import SceneClasses, SceneTiles
-from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
-from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.geo.raster import Raster
-from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import write_layer
 from geoseg.maps.landcover import ClassMap
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import CLASSIFY, Model
 from geoseg.prediction.tile_classes.predict import predict_tiles
 from geoseg.samples.scenes import SceneSamples, presence_of
-from geoseg.scenes.scene import find_scenes
 from geoseg.training.checks import check_scene, check_several
 from geoseg.training.config import TrainConfig
 from geoseg.training.objectives.several import SeveralLoss, SeveralScores, best_thresholds
 from geoseg.training.settings import Fit, Loss
 from geoseg.training.start import train_images
-from tests.made.scenes import grid, plain, write
-from tests.made.tiles import LEGEND, SETTINGS
+from tests.made.scene_tiles import write_dataset
+from tests.made.scenes import write
+from tests.made.tiles import LEGEND
 
 SIDE = 32
 SEVERAL = SceneClasses(several=True, share=0.2)
@@ -55,22 +51,8 @@ def drawn(kinds):
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("several")
     kinds = np.add.outer(np.arange(6), np.arange(9)) % 3
-    image, codes = drawn(kinds)
-    place = grid(6 * SIDE, 9 * SIDE)
-    write(folder / "s.tif", image)
-    with raster.create(folder / "made/targets/s.tif", place, dtype="uint8", nodata=0) as file:
-        file.write(codes, place.window)
-    scenes, tiles = tuple(find_scenes(str(folder / "s.tif"))), []
-    for split, left, right in (("train", 0, 5), ("val", 5, 7), ("test", 7, 9)):
-        home = Window(0, left * SIDE, 6 * SIDE, (right - left) * SIDE)
-        for window in Tiling(SIDE).tiles(home):
-            part = codes[window.top : window.bottom, window.left : window.right]
-            counts = tuple(int((part == code).sum()) for code in LEGEND.codes)
-            tiles.append(Tile("s", split, window, home, counts))
-    write_tiles(folder / "made", tiles, scenes, LEGEND)
-    statistics = replace(plain(), mean=(130.0,), std=(70.0,))
-    Dataset(folder / "made", scenes, statistics, LEGEND, Tiling(SIDE, 8), 1.0, SETTINGS).save()
-    return Dataset.load(folder / "made")
+    splits = ("train", 0, 5), ("val", 5, 7), ("test", 7, 9)
+    return write_dataset(folder, *drawn(kinds), splits, side=SIDE)
 
 
 def test_both_classes_of_tiles_are_learnt_told_and_written(dataset, tmp_path):
