@@ -25,7 +25,7 @@ def test_a_new_path_tells_nothing():
 
 def test_it_classifies_each_pixel_by_its_standardised_features():
     path, image = fitted(2, 3), torch.randn(1, 2, 6, 5)
-    features = neighbourhoods(image)[0, :, 4, 2]
+    features = torch.cat(list(neighbourhoods(image)), dim=1)[0, :, 4, 2]
     wanted = path.layers(((features - path.mean) * path.scale)[None, :, None, None])
     assert torch.allclose(path(image)[0, :, 4, 2], wanted[0, :, 0, 0], atol=1e-5)
 

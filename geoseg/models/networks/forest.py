@@ -47,7 +47,7 @@ class ImageForest(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """Features (B, F, H, W) of images (B, C, H, W)."""
         images = images.contiguous()
-        found = [neighbourhoods(images)]
+        found = list(neighbourhoods(images))
         if len(self.mean) in INDEXED:
             values = images * self.std + self.mean
             found.append(differences(values) * seen(images))
