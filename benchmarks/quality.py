@@ -6,8 +6,10 @@ Each method gets the same minutes on the same cores, one after the other, each i
 own; geoseg's know nothing but data set, network, seed and minutes. One function scores all of them
 on the same pixels or samples. What is done is kept in --out; started again, it goes on.
 
-Choose by --inner: it scores folds of the train parts. Scores of the test parts are for reporting,
-and each version of the code that is scored on them is written down in --looks.
+Choose by --inner: it scores folds of the train parts, and there a method may be told more, after
+commas: --inner --methods geoseg:ltae geoseg:ltae,model.width=128,fit.learning_rate=5e-3. Scores of
+the test parts are for reporting, and each version of the code that is scored on them is written
+down in --looks.
 """
 
 from __future__ import annotations
@@ -141,7 +143,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", help=f"of {', '.join(SETS)}; by default all")
     parser.add_argument(
         "--methods", nargs="+", help="geoseg:<network>, plain, forest, majority, torchgeo; by"
-        " default all that are there",
+        " default all that are there. With --inner: geoseg:<network>,<key>=<value>,… as well",
     )  # fmt: skip
     parser.add_argument(
         "--minutes", type=float, help="of each training; by default 2 for images, 1 for series"
@@ -162,6 +164,9 @@ def parsed() -> argparse.Namespace:
             parser.error(f"no set {name}; there are {', '.join(QUICK if options.quick else SETS)}")
     if options.steps is not None and options.minutes is not None:
         parser.error("--steps and --minutes: give one of them")
+    told = [method for method in options.methods or () if "," in method]
+    if told and not options.inner:
+        parser.error(f"{told[0]}: what is reported is by defaults; choose keys by --inner")
     if options.quick:
         options.seeds = options.seeds or 1
     options.out = options.out or Path("quality") / ("quick" if options.quick else "")

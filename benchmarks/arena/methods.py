@@ -52,7 +52,7 @@ from geoseg.training.tasks import images as learn
 from geoseg.training.tasks import series as learnseries
 
 GEOSEG = "geoseg:"
-"""What geoseg's methods begin with; the network follows."""
+"""What geoseg's methods begin with; the network follows, and after commas keys of geoseg.train."""
 BATCH = {"images": 8, "series": 64}
 """Samples of a step where all methods make equally many: those of the plain scripts."""
 
@@ -90,7 +90,7 @@ def usual(made: Set) -> list[str]:
 def why_not(method: str, made: Set) -> str | None:
     """Why a method can't be tried on a set here; None if it can."""
     if method.startswith(GEOSEG):
-        name = method.removeprefix(GEOSEG)
+        name, *_ = method.removeprefix(GEOSEG).split(",")
         if not (conf.CONF / "model" / f"{name}.yaml").is_file():
             return f"geoseg has no model={name}"
         others = SERIES_NETWORKS if made.kind == "images" else ARCHITECTURES
@@ -168,10 +168,13 @@ def _rival(
 
 
 def _geoseg(
-    network: str, made: Set, place: Place, seed: int, limit: Limit
+    method: str, made: Set, place: Place, seed: int, limit: Limit
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """method: network, and after commas what else the training is told."""
+    network, *more = method.split(",")
     trained, maps = place.out / "run", place.out / "maps"
     keys = [f"dataset={place.dataset}", f"run={trained}", f"model={network}", f"seed={seed}"]
+    keys += more
     if limit.steps is None:
         keys.append(f"fit.max_minutes={limit.minutes}")
     else:

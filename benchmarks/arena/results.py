@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import statistics
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -63,7 +64,7 @@ class Result:
 
 def path_of(out: Path, name: str, method: str, seed: int, limit: Limit | str, part: str) -> Path:
     """Where the result of a trial is kept."""
-    file = f"{method.replace(':', '_')}_{seed}.json"
+    file = f"{re.sub(r'[:/]', '_', method)}_{seed}.json"
     return out / "results" / f"{name}_{part}_{limit}" / file
 
 

@@ -281,6 +281,19 @@ def test_methods_that_are_not_there_are_left_out_with_a_reason():
     assert "there is none for series" in methods.why_not("torchgeo", SETS["formosat"])
 
 
+def test_keys_are_told_on_inner_folds_alone(monkeypatch, capsys, tmp_path):
+    told = "geoseg:ltae,model.width=128"
+    assert methods.why_not(told, SETS["formosat"]) is None
+    monkeypatch.setenv("GEOSEG_REAL_DATA", str(tmp_path))
+    line = ["quality", "--sets", "formosat", "--methods", "plain", told]
+    monkeypatch.setattr("sys.argv", [*line, "--inner"])
+    assert quality.parsed().methods == ["plain", told]
+    monkeypatch.setattr("sys.argv", line)
+    with pytest.raises(SystemExit):
+        quality.parsed()
+    assert "what is reported is by defaults" in capsys.readouterr().err
+
+
 def test_steps_are_those_of_whole_epochs(images):
     count = len(images.tiles("train"))
     each = -(-(count * -(-128 // count)) // 8)
