@@ -104,21 +104,25 @@ def why_not(method: str, made: Set) -> str | None:
     return None
 
 
-def whole_epochs(made: Set, dataset: Path, steps: int) -> tuple[int, int]:
-    """Epochs of geoseg that come nearest to so many steps, and the steps that they have."""
-    batch = BATCH[made.kind]
+def whole_epochs(made: Set, dataset: Path, steps: int) -> tuple[int, int, int]:
+    """Epochs of geoseg that come nearest to so many steps, the steps that they have, and the
+    samples of a step: of squares as many as cover the tiles of the others' steps."""
+    batch, parts = BATCH[made.kind], 1
     usual = TrainingSettings(Model(), Loss(), Fit(batch_size=batch), SeriesSamples(), 0)
     if made.kind == "images":
         images = Dataset.load(dataset)
         count, usual = len(images.tiles("train")), recipe.for_images(usual, images)
+        parts = learn.parts_of(images, usual.fit.crop)
+        batch *= parts
     else:
         found = SeriesDataset.load(dataset)
         train = found.samples("train")
         count = int(train.pixels.sum()) if found.unit == "pixel" else len(train)
         usual = recipe.for_series(usual)
-    each = len(Shuffle(count, least=usual.fit.least, batch=batch, seed=0)) // batch
+    least = parts * max(usual.fit.least, count)
+    each = len(Shuffle(count, least=least, batch=batch, seed=0)) // batch
     epochs = max(1, round(steps / each))
-    return epochs, epochs * each
+    return epochs, epochs * each, batch
 
 
 def run(method: str, made: Set, place: Place, *, seed: int, limit: Limit) -> dict[str, Any]:
@@ -178,8 +182,8 @@ def _geoseg(
     if limit.steps is None:
         keys.append(f"fit.max_minutes={limit.minutes}")
     else:
-        epochs, _ = whole_epochs(made, place.dataset, limit.steps)
-        keys += [f"fit.epochs={epochs}", f"fit.batch_size={BATCH[made.kind]}"]
+        epochs, _, batch = whole_epochs(made, place.dataset, limit.steps)
+        keys += [f"fit.epochs={epochs}", f"fit.batch_size={batch}"]
     began = time.monotonic()
     _call(place, "geoseg.train", *keys)
     told = trained_for(made, place.dataset, trained, time.monotonic() - began)
@@ -212,10 +216,15 @@ def trained_for(made: Set, dataset: Path, run: Path, seconds: float) -> dict[str
     steps = int(last["step"])
     told = {"train_seconds": 60 * float(last["minutes"]), "steps": steps}
     config = yaml.safe_load((run / ".hydra" / "config.yaml").read_text(encoding="utf-8"))
-    left_open = learnseries.BATCH
+    left_open, parts = learnseries.BATCH, 1
     if made.kind == "images":
-        left_open = learn.fuller(Dataset.load(dataset)) * learn.CPU_BATCH
-    return told | {"samples": steps * (config["fit"]["batch_size"] or left_open)}
+        images = Dataset.load(dataset)
+        usual = TrainingSettings(Model(), Loss(), Fit(), SeriesSamples(), 0)
+        crop = config["fit"]["crop"] or recipe.for_images(usual, images).fit.crop
+        parts = learn.parts_of(images, crop)
+        left_open = learn.fuller(crop or images.tiling.size) * learn.CPU_BATCH
+    # Of squares so many count as a tile as cover it.
+    return told | {"samples": steps * (config["fit"]["batch_size"] or left_open) // parts}
 
 
 def _codes(path: Path) -> np.ndarray:

@@ -41,12 +41,13 @@ class TrainCubes(TorchDataset[Sample]):
         *,
         jitter: bool = True,
         tiles: list[Tile] | None = None,
+        crop: int | None = None,
     ) -> None:
         """how: what is random about dates and values; nothing is, if all of it is 0.
 
-        tiles: some of the data set's; by default all of its train split.
+        tiles: some of the data set's; by default all of its train split. crop: as of TrainTiles.
         """
-        self._tiles = TrainTiles(dataset, jitter=jitter, tiles=tiles)
+        self._tiles = TrainTiles(dataset, jitter=jitter, tiles=tiles, crop=crop)
         self.tiles, self.side = self._tiles.tiles, self._tiles.side
         self._statistics = dataset.statistics
         self._how = how

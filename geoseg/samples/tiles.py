@@ -107,13 +107,16 @@ class TrainTiles(TorchDataset[Sample]):
         style: Style | None = None,
         jitter: bool = True,
         tiles: list[Tile] | None = None,
+        crop: int | None = None,
     ) -> None:
         """style: looks that samples get before they are augmented.
 
-        tiles: some of the data set's; by default all of its train split.
+        tiles: some of the data set's; by default all of its train split. crop: side of a sample in
+        pixels, cut out of a tile at random; by default the tile's.
         """
         self.tiles = dataset.tiles("train") if tiles is None else tiles
-        self.side = sample_side(self.tiles, dataset.tiling.size)
+        size = dataset.tiling.size
+        self.side = sample_side(self.tiles, min(size, crop or size))
         self._channels = len(dataset.bands)
         self._statistics = dataset.statistics
         self._scenes = OpenScenes(dataset)
@@ -166,9 +169,13 @@ class TrainTiles(TorchDataset[Sample]):
 
     def _window(self, number: int, random: np.random.Generator) -> Window:
         tile = self.tiles[number]
-        reach = self.side // 2 if self._jitter else 0
-        down, right = random.integers(-reach, reach + 1, 2)
         w, home = tile.window, tile.home
+        reach = self.side // 2 if self._jitter else 0
+        # A square of a tile may lie anywhere in it, and beyond its edges as far as the tile may.
+        down, right = (
+            random.integers(-reach, max(0, length - self.side) + reach + 1)
+            for length in (w.height, w.width)
+        )
         top = _within(w.top + int(down), home.top, home.bottom - self.side)
         left = _within(w.left + int(right), home.left, home.right - self.side)
         return Window(top, left, self.side, self.side)

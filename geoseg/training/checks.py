@@ -30,9 +30,10 @@ MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
 IMAGES_ONLY = (
     *("encoder_lr_scale", "freeze", "hard", "unlabelled", "adversarial", "remember", "clicks"),
+    "crop",
 )
 """Settings of the training loop that series have no part for."""
-PIXELS_ONLY = ("hard", "unlabelled", "adversarial", "remember", "clicks", "baseline")
+PIXELS_ONLY = ("crop", "hard", "unlabelled", "adversarial", "remember", "clicks", "baseline")
 """Those that networks for whole tiles have no part for."""
 
 

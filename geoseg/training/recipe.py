@@ -29,17 +29,38 @@ VALIDATING = 7
 is a third of a step, so that a validation takes a twentieth of an epoch."""
 ROUNDS = 4
 """Draws of each train tile between two validations at most."""
+CROP = 128
+"""Side in pixels of a square that is learnt from at least, where it is chosen."""
+CROPPED = ("unet", "unetplusplus", "segnet")
+"""Networks whose layers look at what is near: they learn the same from parts of a tile."""
+LABELLED = 0.5
+"""Share of the train tiles' pixels from which on nearly every square has labels to learn from."""
 
 
-def for_images(study: TrainingSettings, dataset: Dataset) -> TrainingSettings:
+def for_images(
+    study: TrainingSettings, dataset: Dataset, *, on_cpu: bool = True
+) -> TrainingSettings:
     """The settings of a training on images or on windows through time, none left open."""
-    fit = study.fit
+    fit = replace(study.fit, crop=_crop(study, dataset, on_cpu=on_cpu))
     if fit.epoch_tiles is None:
         train, val = len(dataset.tiles("train")), len(dataset.tiles("val"))
         fit = replace(fit, epoch_tiles=max(EPOCH_TILES, min(VALIDATING * val, ROUNDS * train)))
     if not study.lr_find:  # which looks for the rate of what learns later on, the encoder, too
         fit = fine_tuning(fit, study.model)
     return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
+
+
+def _crop(study: TrainingSettings, dataset: Dataset, *, on_cpu: bool) -> int:
+    size, fit = dataset.tiling.size, study.fit
+    if fit.crop is not None:
+        return min(fit.crop, size)
+    if not on_cpu or dataset.reference is not None or study.model.name not in CROPPED:
+        return size
+    tiles = dataset.tiles("train")
+    labelled = sum(sum(tile.counts) for tile in tiles)
+    if labelled < LABELLED * len(tiles) * size**2:
+        return size
+    return min(size, max(CROP, size // 2))
 
 
 def fine_tuning(fit: Fit, model: Model) -> Fit:

@@ -44,12 +44,15 @@ class Shuffle(Sampler[Draw]):
         self.epoch = 0
 
     @classmethod
-    def of(cls, counts: npt.ArrayLike, fit: Fit, seed: int) -> Shuffle:
-        """As the settings of a training say. counts: labelled pixels (samples, K)."""
+    def of(cls, counts: npt.ArrayLike, fit: Fit, seed: int, *, parts: int = 1) -> Shuffle:
+        """As the settings of a training say. counts: labelled pixels (samples, K).
+
+        parts: how many draws make up a sample.
+        """
         chances = balanced(counts, fit.balance)
         return cls(
             len(np.asarray(counts)),
-            least=fit.least,
+            least=parts * max(fit.least, len(np.asarray(counts))),
             batch=fit.batch_size,
             seed=seed,
             chances=chances,

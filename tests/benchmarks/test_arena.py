@@ -298,9 +298,9 @@ def test_steps_are_those_of_whole_epochs(images):
     count = len(images.tiles("train"))
     each = -(-(count * -(-128 // count)) // 8)
     assert methods.whole_epochs(BUILDINGS, images.folder, 100) == (
-        round(100 / each), round(100 / each) * each,
+        round(100 / each), round(100 / each) * each, 8,
     )  # fmt: skip
-    assert methods.whole_epochs(BUILDINGS, images.folder, 1) == (1, each)
+    assert methods.whole_epochs(BUILDINGS, images.folder, 1) == (1, each, 8)
 
 
 def test_looks_count_versions_not_repetitions(tmp_path):

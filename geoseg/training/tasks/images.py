@@ -21,6 +21,7 @@ from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import LAST
+from geoseg.models.device import choose
 from geoseg.models.networks.build import Clicked
 from geoseg.outputs.counted import counted
 from geoseg.outputs.summary import Summary
@@ -94,8 +95,10 @@ def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
     """What a training on tiles of images has to know."""
     dataset = data.dataset if data.earlier is None else data.earlier.scaled(data.dataset)
     data = replace(data, dataset=dataset)
-    times = fuller(dataset)
-    session = ready(recipe.for_images(study, dataset), times * CPU_BATCH, on_gpu=times * GPU_BATCH)
+    on_cpu = choose(study.fit.device, study.fit.precision).accelerator == "cpu"
+    study = recipe.for_images(study, dataset, on_cpu=on_cpu)
+    times = fuller(study.fit.crop or dataset.tiling.size)
+    session = ready(study, times * CPU_BATCH, on_gpu=times * GPU_BATCH)
     task = partial(make_task, session=session)
     return TaskBuilder(
         session=session,
@@ -139,9 +142,15 @@ def fit_fold(
     return matrix.cpu().numpy()
 
 
-def fuller(dataset: Dataset) -> int:
-    """How many times as large as usual the batches of a data set of small tiles are."""
-    return min(max((FULL // dataset.tiling.size) ** 2, 1), MOST)
+def fuller(side: int) -> int:
+    """How many times as large as usual the batches of samples with this side are."""
+    return min(max((FULL // side) ** 2, 1), MOST)
+
+
+def parts_of(dataset: Dataset, crop: int | None) -> int:
+    """How many squares of a side cover a tile: so many are drawn where it would be."""
+    size = dataset.tiling.size
+    return (size // min(size, crop or size)) ** 2
 
 
 def with_val(dataset: Dataset) -> Dataset:
@@ -175,11 +184,11 @@ def make_task(
     if dataset.reference is None:
         train = TrainTiles(
             dataset, augmentation(study), style=styles_of(dataset, study, tiles), jitter=fit.jitter,
-            tiles=tiles,
+            tiles=tiles, crop=fit.crop,
         )  # fmt: skip
         val, together, shown = ValTiles(dataset), gather, fit.pictures
     else:
-        train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles)
+        train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles, crop=fit.crop)
         val, together, shown = ValCubes(dataset), collate, 0
     counts = [tile.counts for tile in tiles]
     part = ranks.share(fit.batch_size)
@@ -216,7 +225,7 @@ def make_task(
         )
     if shown and len(val):
         pictures = TilePictures(dataset, ValTiles(dataset), fabric)
-    shuffle = Shuffle.of(counts, fit, study.seed)
+    shuffle = Shuffle.of(counts, fit, study.seed, parts=parts_of(dataset, fit.crop))
     return Task(
         network=network,
         lesson=lesson,
@@ -254,7 +263,7 @@ def styles_of(dataset: Dataset, study: TrainingSettings, tiles: list[Tile]) -> S
     scenes = find_styles(study.augment, card_of(dataset, study.model), dataset)
     if not scenes:
         return None
-    side = sample_side(tiles, dataset.tiling.size)
+    side = sample_side(tiles, study.fit.crop or dataset.tiling.size)
     return read_styles(dataset, scenes, study.augment, tiles=tiles, side=side)
 
 
@@ -264,10 +273,13 @@ def _opening(data: TrainingData, session: Session, network: nn.Module, task: Tas
     train: Any = task.train.dataset
     val: Any = task.val.dataset
     model = session.study.model
+    side = sample_side(train.tiles, dataset.tiling.size)
+    squares = f" in squares of {train.side} px" if train.side < side else ""
     lines = [
         f"{model.title}, {size:.1f} million weights, {len(dataset.bands)} bands,"
         f" {len(dataset.legend)} classes, on {session}",
-        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}",
+        f"{counted(len(train), 'train tile')} of {side} px{squares},"
+        f" {counted(len(val), 'val tile')}",
     ]
     slow = retile.complaint(dataset.scenes, dataset.tiling.size)
     lines += [f"note: {slow}"] if slow else []
