@@ -8,6 +8,7 @@ from geoseg.geo.legend import IGNORED
 from geoseg.samples.augment import Augment, build
 from geoseg.samples.tiles import TrainTiles, ValTiles, gather
 from geoseg.training.sampler import Shuffle
+from geoseg.training.settings import Fit
 
 
 def test_tiles_come_back_as_written(dataset):
@@ -50,6 +51,28 @@ def test_jitter_moves_and_seeds_decide(dataset):
     again = [train[1, seed][0] for seed in range(5)]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len({float(image.sum()) for image in first}) > 1
+
+
+@pytest.mark.parametrize("jitter", [False, True])
+def test_squares_come_from_everywhere_in_a_tile_and_nowhere_else(dataset, jitter):
+    train = TrainTiles(dataset, crop=32, jitter=jitter)
+    assert train[0, 0][0].shape == (2, 32, 32)
+    number = next(n for n, t in enumerate(train.tiles) if t.window == Window(64, 0, 64, 64))
+    windows = [train.window(number, seed) for seed in range(600)]
+    beyond = 16 if jitter else 0
+    assert {w.top for w in windows} == set(range(64 - beyond, 96 + beyond + 1))
+    assert {w.left for w in windows} == set(range(0, 32 + beyond + 1))  # where its part begins
+    image, target = train[number, 5]
+    labelled = target != IGNORED
+    assert torch.equal(target[labelled] == 1, image[0][labelled] % 50 >= 25)
+    assert torch.equal(image[0, 0], torch.arange(32.0) + train.window(number, 5).left + 1)
+
+
+def test_an_epoch_of_squares_shows_as_many_pixels(dataset):
+    counts = [tile.counts for tile in dataset.tiles("train")]
+    fit = Fit(batch_size=4, epoch_tiles=len(counts))
+    whole, squares = (Shuffle.of(counts, fit, 0, parts=parts) for parts in (1, 4))
+    assert (len(whole), len(squares)) == (-(-len(counts) // 4) * 4, 4 * len(counts))
 
 
 def test_validation_counts_each_pixel_once_and_sees_context(dataset):

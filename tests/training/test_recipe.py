@@ -1,8 +1,11 @@
 """What a training chooses by itself, and what the settings say all the same."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from geoseg.geo.tiling import Tiling
 from geoseg.models.settings import Model
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training import recipe
@@ -41,6 +44,24 @@ def test_a_validation_takes_a_small_part_of_an_epoch(tmp_path):
     train, val = (len(dataset.tiles(split)) for split in ("train", "val"))
     least = recipe.for_images(study(), dataset).fit.least
     assert least == max(128, min(7 * val, 4 * train))
+
+
+def crop(dataset, size, *, share=1.0, of="unet", fit=None, **options):
+    """The squares that are chosen for tiles of some size with a share of labelled pixels."""
+    half = round(share * size**2 / 2)
+    tiles = [replace(tile, counts=(half, half)) for tile in dataset.tiles("train")]
+    made = replace(dataset.with_splits(train=tiles), tiling=Tiling(size))
+    return recipe.for_images(study(of, fit=fit), made, **options).fit.crop
+
+
+def test_on_a_cpu_squares_of_tiles_are_learnt_from(tmp_path):
+    dataset = make_dataset(tmp_path)
+    assert [crop(dataset, size) for size in (64, 128, 192, 256, 512)] == [64, 128, 128, 128, 256]
+    assert crop(dataset, 256, on_cpu=False) == 256
+    assert crop(dataset, 256, share=0.4) == 256  # many a square would have no label
+    assert crop(dataset, 256, of="pspnet") == 256  # which sums up whole tiles
+    assert crop(dataset, 256, fit=Fit(crop=192), on_cpu=False) == 192
+    assert crop(dataset, 256, fit=Fit(crop=1024)) == 256
 
 
 def test_tempered_weights_are_the_fourth_root_of_the_inverse_share():
