@@ -121,7 +121,7 @@ def test_codes_that_follow_each_other_give_the_numbers_of_any(codes, tmp_path, m
         for name, codes_ in (("before", first), ("after", second))
     ]
     pair = MapPair.open(*paths)
-    monkeypatch.setattr(strips, "CACHED", 200)  # a few rows at once
+    monkeypatch.setattr(strips, "CHUNK", 200)  # a few rows at once
 
     def numbers() -> np.ndarray:
         return np.concatenate([n for _, n in Reader(pair, confidence=None).read()])
