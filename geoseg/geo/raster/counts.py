@@ -10,6 +10,8 @@ CHUNK = 1 << 17
 """Pixels that are worked on at once: they stay in the processor's cache, and memory small."""
 SHORT = 8
 """Pixels of a mean run below which pixels are counted one by one."""
+SLAB = 1 << 12
+"""Columns that are counted at once by parts."""
 CODES = 256
 """Values of a byte."""
 
@@ -35,6 +37,13 @@ def counts_by_columns(values: np.ndarray, width: int) -> np.ndarray:
 
     Returns: (parts, 256) int64.
     """
+    # Of a few columns at a time the table of counts is small, however wide the array is.
+    step = max(1, SLAB // width) * width
+    slabs = [values[:, left : left + step] for left in range(0, values.shape[1], step)]
+    return np.concatenate([_by_columns(slab, width) for slab in slabs])
+
+
+def _by_columns(values: np.ndarray, width: int) -> np.ndarray:
     across = values.shape[1]
     total = np.zeros(-(-across // width) * CODES, np.int64)
     rows = max(1, CHUNK // across)
@@ -61,7 +70,7 @@ def _runs(part: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lengths, part[places]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _places(rows: int, across: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Of pixels in rows: the first number of the part that each lies in, and the last pixels of a
     row of a part."""
