@@ -2,9 +2,10 @@
 
 `python -m benchmarks.comparison`: makes two maps of a landscape of which 5 % changed, and takes, in
 turn and in a process of its own each time, the seconds that rasterio needs to read both by strips,
+that rasterio needs to read both and to write a third one, deflated, without and with overviews,
 that geoseg needs to count what became of what, and that it needs for the whole comparison with the
-map of changes and the page. Prints medians, ratios within a run, and peak memory, for two sizes of
-map: memory must not grow with the height.
+map of changes (with overviews) and the page. Prints medians, ratios within a run, seconds of all
+cores, and peak memory, for two sizes of map: memory must not grow with the height.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
+from rasterio.enums import Resampling
 from rasterio.windows import Window as RioWindow
 from scipy import ndimage
 
@@ -54,11 +56,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.work:
         name, *paths = given.work
-        begin = time.perf_counter()
+        begin, cores = time.perf_counter(), time.process_time()
         WORK[name](*map(Path, paths))
         seconds = time.perf_counter() - begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        print(seconds, peak / (1e6 if sys.platform == "darwin" else 1e3))
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        peak = used.ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+        print(seconds, time.process_time() - cores, peak)
         return
     with tempfile.TemporaryDirectory() as folder:
         print(measure(Path(folder), given.side, given.runs))
@@ -69,33 +72,38 @@ def measure(folder: Path, side: int, runs: int) -> str:
     parts = []
     for height in (side // 2, side):
         paths = make_maps(folder, height, side)
-        rows: dict[str, list[tuple[float, float]]] = {name: [] for name in WORK}
+        rows: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WORK}
         for _ in range(runs):
             for name in WORK:
                 rows[name].append(work(name, *paths, folder / "out"))
-        reading = [seconds for seconds, _ in rows["reading"]]
         entries = []
         for name, found in rows.items():
-            seconds = statistics.median(s for s, _ in found)
-            ratio = statistics.median(s / r for (s, _), r in zip(found, reading, strict=True))
-            memory = max(m for _, m in found)
-            entries.append([name, f"{seconds:.2f}", f"{ratio:.2f}", f"{memory:.0f}"])
+            seconds, cores = (statistics.median(one[k] for one in found) for k in (0, 1))
+            ratios = [
+                [one[k] / other[k] for one, other in zip(found, rows[rival], strict=True)]
+                for rival in ("reading", "writing")
+                for k in (0, 1)
+            ]
+            memory = max(m for *_, m in found)
+            said = [f"{statistics.median(ratio):.2f}" for ratio in ratios]
+            entries.append([name, f"{seconds:.2f}", f"{cores:.2f}", *said, f"{memory:.0f}"])
         head = f"{height} × {side} pixels, {os.cpu_count()} cores, median of {runs}"
-        parts.append(f"{head}\n{table(['what', 'seconds', '× reading', 'MB'], entries)}")
-        reached = float(entries[1][2]) <= MOST
+        columns = ["what", "seconds", "of cores", "× reading", "of cores", "× writing", "of cores"]
+        parts.append(f"{head}\n{table([*columns, 'MB'], entries)}")
+        reached = float(entries[list(WORK).index("counting")][3]) <= MOST
     verdict = "reached" if reached else "MISSED"
     parts.append(f"{verdict}: counting takes at most {MOST} × what reading both maps takes")
     return "\n\n".join(parts)
 
 
-def work(name: str, *paths: Path) -> tuple[float, float]:
-    """Seconds and megabytes of a contestant in a process of its own."""
+def work(name: str, *paths: Path) -> tuple[float, float, float]:
+    """Seconds, seconds of all cores, and megabytes of a contestant in a process of its own."""
     call = [sys.executable, "-m", "benchmarks.comparison", "--work", name, *map(str, paths)]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
-    seconds, memory = done.stdout.split()[-2:]
-    return float(seconds), float(memory)
+    seconds, cores, memory = map(float, done.stdout.split()[-3:])
+    return seconds, cores, memory
 
 
 def make_maps(folder: Path, height: int, width: int) -> tuple[Path, Path]:
@@ -132,6 +140,29 @@ def reading(before: Path, after: Path, out: Path) -> None:
                 dataset.read(1, window=window)
 
 
+def writing(before: Path, after: Path, out: Path) -> None:
+    """What a new raster of the same size costs besides: read, add up, write, deflated."""
+    with rasterio.open(before) as one, rasterio.open(after) as two:
+        profile = {
+            **{key: one.profile[key] for key in ("height", "width", "crs", "transform", "dtype")},
+            **{"driver": "GTiff", "count": 1, "nodata": 0, "compress": "deflate", "tiled": True},
+            **{"blockxsize": HEIGHT, "blockysize": HEIGHT},
+        }
+        with rasterio.open(out.with_name("written.tif"), "w", **profile) as made:
+            for top in range(0, one.height, HEIGHT):
+                window = RioWindow(0, top, one.width, min(HEIGHT, one.height - top))
+                first, second = (dataset.read(1, window=window) for dataset in (one, two))
+                made.write((first - 1) * CLASSES + second, 1, window=window)
+
+
+def with_overviews(before: Path, after: Path, out: Path) -> None:
+    """The same with the overviews that a Cloud Optimized GeoTIFF has."""
+    writing(before, after, out)
+    with rasterio.open(out.with_name("written.tif"), "r+") as made:
+        factors = [2**k for k in range(1, 12) if max(made.shape) > HEIGHT * 2 ** (k - 1)]
+        made.build_overviews(factors, Resampling.mode)
+
+
 def counting(before: Path, after: Path, out: Path) -> None:
     """All figures, without a map of changes."""
     reader = Reader(MapPair.open(before, after), confidence=None)
@@ -148,6 +179,8 @@ def comparing(before: Path, after: Path, out: Path) -> None:
 
 WORK: dict[str, Callable[[Path, Path, Path], None]] = {
     "reading": reading,
+    "writing": writing,
+    "with overviews": with_overviews,
     "counting": counting,
     "comparing": comparing,
 }

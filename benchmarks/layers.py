@@ -5,7 +5,9 @@
 CPU seconds per megapixel of one thread, which other programs on the machine hardly change: of the
 final rows as they are turned into maps, in several ways, and of the network (U-Net resnet18, four
 bands, six classes, bfloat16 where the hardware has it) on the windows that this takes. The share
-is what a way adds to the network's cost; to reach: a calibration adds 2 % at most.
+is what a way adds to the network's cost; to reach: a calibration adds 2 % at most. Novelty is
+measured with the scores that the network adds to its logits (512 features, as of a resnet18), and
+with the planes that are ranked.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from benchmarks import made
@@ -21,9 +24,11 @@ from geoseg.maps.layers import LAYERS
 from geoseg.models.calibration import Calibration
 from geoseg.models.device import choose
 from geoseg.models.networks import build as models
+from geoseg.models.novelty import QUANTILES, FeatureNovelty
+from geoseg.models.scored import ScoredImages
 from geoseg.outputs.summary import table
 from geoseg.prediction.backends.build import prepare
-from geoseg.prediction.layers import RowMaker
+from geoseg.prediction.layers import Ranker, RowMaker
 
 WIDTH = 2048
 OVERLAP = (made.TILING.size / (made.TILING.size - made.TILING.overlap)) ** 2
@@ -47,17 +52,41 @@ def cost(call: Callable[[], object], pixels: int, repeats: int = 5) -> float:
     return least / pixels * 1e6
 
 
-def network_cost() -> float:
-    """Of the network on windows, per megapixel of map."""
+def novelty() -> FeatureNovelty:
+    """What a network with 512 deepest features knows."""
+    features, looks = 512, 3 * len(made.BANDS) - 1
+    quantiles = np.linspace(0, 10, QUANTILES)
+    return FeatureNovelty(
+        mean=np.zeros(features),
+        precision=np.eye(features),
+        mixture=np.zeros((0, 0)),
+        distance=quantiles,
+        energy=quantiles,
+        looks_mean=np.zeros(looks),
+        looks_precision=np.eye(looks),
+        looks=quantiles,
+        together=quantiles,
+    )
+
+
+def network_costs() -> tuple[float, float]:
+    """Of the network on windows, per megapixel of map: as it is, and with scores of novelty."""
     device = choose("cpu", "auto")
     torch.manual_seed(0)
     mine = made.card()
     module = models.build(mine.model, len(mine.bands), len(mine.legend))
-    size = made.TILING.size
+    size, classes = made.TILING.size, len(mine.legend)
     shape = (4, len(mine.bands), size, size)
-    run = prepare(module, device, backend="torch", shape=shape)
     images = torch.randn(shape).to(memory_format=torch.channels_last)
-    return OVERLAP * cost(lambda: run(images).float().softmax(1), 4 * size**2, 3)
+    found = []
+    for network in (module, ScoredImages(module, novelty()).eval()):
+        run = prepare(network, device, backend="torch", shape=shape)
+
+        def look(run: Callable[[torch.Tensor], torch.Tensor] = run) -> torch.Tensor:
+            return run(images)[:, :classes].float().softmax(1)
+
+        found.append(OVERLAP * cost(look, 4 * size**2, 3))
+    return found[0], found[1]
 
 
 def main() -> None:
@@ -77,11 +106,15 @@ def main() -> None:
         # Novelty is made of a network's features, not of the shares that are here.
         if name not in ("confidence", "disagreement", "novelty"):
             ways[f"… and {name}"] = RowMaker(made.CLASSES, ("confidence", name))
-    network = network_cost()
+    network, scored = network_costs()
     costs = {
         name: cost(lambda make=make: make(shares.clone()), rows * WIDTH)  # type: ignore[misc]
         for name, make in ways.items()
     }
+    ranker = Ranker(novelty())
+    ranked = RowMaker(made.CLASSES, ("confidence", "novelty"), ranker=ranker)
+    planes = torch.cat([shares, torch.rand(ranker.planes, rows, WIDTH) * 10])
+    costs["… and novelty"] = cost(lambda: ranked(planes.clone()), rows * WIDTH) + scored - network
     usual = costs["class and confidence"]
     lines = [
         [name, f"{1000 * seconds:.1f} ms", f"{(seconds - usual) / (network + usual):+.1%}"]

@@ -23,7 +23,7 @@ from geoseg.assessment.references import References, at_points
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.zones import Zones
 from geoseg.errors import InputError
-from geoseg.geo.legend import IGNORED, UNLABELLED
+from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
@@ -83,6 +83,12 @@ def assess(
             "the points lie on a grid: the standard errors are those of random points, which is"
             " mostly too large rather than too small"
         )
+    if other is not None and (codes[done] == NODATA).any():
+        bare = int((codes[done] == NODATA).sum())
+        made.notes.append(
+            f"{other.path} has nothing at {bare} of {made.done} interpreted points: its accuracy is"
+            " that of the ground it covers, while areas are of all that was sampled"
+        )
     if zones is not None and measured is not None:
         where = at_points(zones.read, sample.key.row, sample.key.column)[done]
         made.zones = _zones(sample, observed, zones, where, measured, level)
@@ -94,7 +100,14 @@ def _codes_of(other: ClassMap, sample: SampleFile) -> np.ndarray:
     """What another map has at the points, in codes of the sample's legend. Raises: InputError."""
     translate = _translation(other, sample)
     with Raster(other.path, grid=sample.grid, resampling="nearest", nodata=0) as file:
-        codes = at_points(lambda window: file.read(window)[0][0], sample.key.row, sample.key.column)
+        codes = at_points(file.codes, sample.key.row, sample.key.column)
+    strange = sorted(set(codes[(translate[codes] == 0) & (codes != NODATA)].tolist()))
+    if strange:
+        raise InputError(
+            f"{other.path}: holds code {', '.join(map(str, strange))}, which its legend"
+            f" ({', '.join(f'{c.code} {c.name}' for c in other.legend.classes)}) does not know; set"
+            " legend.path=<the legend of this map>"
+        )
     found = translate[codes]
     if not (found > 0).any():
         raise InputError(
@@ -209,7 +222,7 @@ def _measured(
             return measure(population, readers, zones=zones.read if zones else None)
         table = _translation(other, sample).astype(np.uint8)
         with Raster(other.path, grid=sample.grid, resampling="nearest", nodata=0) as file:
-            readers["map"] = lambda window: table[file.read(window)[0][0]]
+            readers["map"] = lambda window: table[file.codes(window)]
             return measure(population, readers, zones=zones.read if zones else None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -161,19 +162,28 @@ def _read_csv(path: str) -> dict[str, np.ndarray]:
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
         first = text.partition("\n")[0]
-        rows = list(csv.DictReader(text.splitlines(), delimiter=";" if ";" in first else ","))
+        mark = next((mark for mark in ";\t" if mark in first), ",")
+        head, *lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark)) or [[]]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: can't be read as CSV in UTF-8 ({error})") from None
-    fields = [name.strip() for name in (rows[0] if rows else {}) if name]
+    fields = [name.strip() for name in head]
     missing = [name for name in ("id", "reference") if name not in fields]
     if missing:
         raise InputError(
             f"{path}: no column {', '.join(missing)}; it has {', '.join(fields) or 'none'}"
         )
     names = ("id", "reference", *(name for name in OPTIONAL if name in fields))
-    return {name: np.array([row.get(name) for row in rows], object) for name in names}
+    places = {name: fields.index(name) for name in names}
+    ragged = [number for number, line in enumerate(lines, 2) if line and len(line) != len(fields)]
+    if ragged:
+        raise InputError(
+            f"{path}: row {ragged[0]} does not have {len(fields)} columns, as the first one has;"
+            " put quotes around texts with separators in them"
+        )
+    full = [line for line in lines if line]
+    return {name: np.array([line[at] for line in full], object) for name, at in places.items()}
 
 
 def _numbers(values: np.ndarray, path: str, faults: Faults) -> np.ndarray:

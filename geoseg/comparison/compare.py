@@ -101,7 +101,7 @@ class _Making:
             self._look_first()
         grid = self._reader.grid
         with closing(Bands(self._strips(), grid)) as bands:
-            running = Running(progress=_progress)
+            running = Running(progress=_progress, tally=False)
             landcover.write_then(path, grid, bands.read, self._describe, running=running)
         assert self._made is not None
         return self._made
@@ -126,8 +126,10 @@ class _Making:
         if self._small:
             strips = self._small.drop(strips)
         for strip in strips:
+            window, numbers = strip
             self._counter.add(strip)
-            yield strip[0], pairs.look_up(table, strip[1])
+            coded = self._codes is None and int(numbers.max()) <= pairs.size**2
+            yield window, numbers if coded else pairs.look_up(table, numbers)
 
     def _describe(self) -> tuple[Any, dict[str, str]]:
         counts = self._counter.finish()

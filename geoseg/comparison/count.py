@@ -61,7 +61,6 @@ class Counter:
         shape = (self._rows, pairs.count)
         self._pixels, self._hectares = np.zeros(shape, np.int64), np.zeros(shape)
         self._overlap = 0.0
-        self._is_change = pairs.table(~np.eye(pairs.size, dtype=bool))
         self._width = Width(grid.width)
         self._sums: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
         self.places = Places(grid)
@@ -84,8 +83,7 @@ class Counter:
                 self._hectares[row] += count * (m2 / HECTARE)
             if again is not None:
                 self._overlap += int(np.count_nonzero(again[inside])) * m2 / HECTARE
-        changed = self._pairs.look_up(self._is_change, numbers)
-        self._settle(self._width.add(window, changed))
+        self._settle(self._width.add(window, self._pairs.changed(numbers)))
 
     def _settle(self, settled: Iterator[Settled]) -> None:
         for window, changed, wide in settled:

@@ -194,7 +194,7 @@ class Report:
             shown = [self._place(p, (*files, ("change", change, legend))) for p in self.made.places]
         sides = [max(p.window.height, p.window.width) for p in self.made.places]
         return {
-            "overview": pictures.of_codes(codes, legend),
+            "overview": pictures.of_codes(codes, legend, undecided=True),
             "places": shown,
             "keys": self._keys(),
             "keys_left": max(0, len(self._kinds()) - KEYS),
@@ -218,7 +218,10 @@ class Report:
     def _place(self, place: Place, files: tuple[tuple[str, Raster, Legend], ...]) -> dict[str, Any]:
         grid, window = self.made.pair.before.grid, place.window
         panels = [
-            {"name": name, "image": pictures.of_codes(file.read(window)[0][0], legend)}
+            {
+                "name": name,
+                "image": pictures.of_codes(file.codes(window), legend, undecided=True),
+            }
             for name, file, legend in files
         ]
         return {

@@ -14,13 +14,12 @@ from geoseg.evaluation.pairs import PairNumbers
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
+from geoseg.geo.raster.counts import CHUNK
 from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.threads import prefetch
 
 HEIGHT = 512
 """Rows of a strip: a row of blocks of a Cloud Optimized GeoTIFF of geoseg."""
-CACHED = 1 << 17
-"""Pixels that are worked on at once."""
 NO_BEFORE, NO_AFTER, UNDECIDED, UNSURE = 1, 2, 3, 4
 """Reasons why a pixel is not compared; 0 = neither map has anything there."""
 Strip = tuple[Window, np.ndarray]
@@ -71,54 +70,59 @@ class Reader:
     def _file(self, path: str) -> Generator[np.ndarray, None, None]:
         with Raster(path, grid=self.grid, resampling="nearest", nodata=NODATA) as file:
             for window in self.windows:
-                yield file.read(window)[0][0]
+                yield file.codes(window)
 
     def _numbers(
         self, before: np.ndarray, after: np.ndarray, confidences: list[np.ndarray]
     ) -> np.ndarray:
-        if self._runs:
-            numbers, gone = self._counted_up(before, after)
-        else:
-            numbers, gone = self._looked_up(before, after)
-        if gone.any():
-            numbers[gone] = self._reasons(before[gone], after[gone])
-        for percent in confidences:
-            unsure = percent < np.float32(self._confidence)
-            unsure &= ~gone
-            numbers[unsure] = self.pairs.reason(UNSURE)
+        """Numbers (h, W) of pairs and reasons."""
+        numbers = np.empty(before.shape, self.pairs.dtype)
+        # A few rows at once stay in the processor's cache.
+        rows = max(1, CHUNK // before.shape[1])
+        for top in range(0, len(before), rows):
+            part = slice(top, top + rows)
+            one, other = before[part], after[part]
+            gone = (self._counted_up if self._runs else self._looked_up)(one, other, numbers[part])
+            if gone is not None:
+                numbers[part][gone] = self._reasons(one[gone], other[gone])
+            for percent in confidences:
+                unsure = percent[part] < np.float32(self._confidence)
+                if gone is not None:
+                    unsure &= ~gone
+                numbers[part][unsure] = self.pairs.reason(UNSURE)
         return numbers
 
-    def _looked_up(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers (h, W) of pairs, and where there is none."""
+    def _looked_up(
+        self, before: np.ndarray, after: np.ndarray, numbers: np.ndarray
+    ) -> np.ndarray | None:
+        """Write numbers of pairs (h, W). Returns: where there is none, if any is."""
         second = _translate(after, self._second.tobytes())
-        numbers = _translate(before, self._starts)
+        first = _translate(before, self._starts)
         if self.pairs.dtype.itemsize == 1:
-            gone = numbers == 0
-            numbers += second
+            gone = first == 0
+            np.add(first, second, out=numbers)
         else:
-            gone = numbers == IGNORED
-            numbers = self.pairs.of_indices(numbers, second)
+            gone = first == IGNORED
+            numbers[:] = self.pairs.of_indices(first, second)
         gone |= second == IGNORED
-        return numbers, gone
+        return gone if gone.any() else None
 
-    def _counted_up(self, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _counted_up(
+        self, before: np.ndarray, after: np.ndarray, numbers: np.ndarray
+    ) -> np.ndarray | None:
         """As `_looked_up` for codes that follow each other: sums take a third of its time."""
         assert self._runs is not None
         first, second = self._runs
         size = self.pairs.size
         start = np.uint8((first.place * size + second.place + 1) % 256)
-        numbers, gone = np.empty_like(before), np.empty(before.shape, bool)
-        # A few rows at once stay in the processor's cache.
-        rows = max(1, CACHED // before.shape[1])
-        for top in range(0, len(before), rows):
-            part = slice(top, top + rows)
-            one, other = before[part] - np.uint8(first.code), after[part] - np.uint8(second.code)
-            np.greater_equal(one, first.length, out=gone[part])
-            gone[part] |= other >= second.length
-            one *= np.uint8(size)
-            one += other
-            np.add(one, start, out=numbers[part])
-        return numbers, gone
+        one, other = before - np.uint8(first.code), after - np.uint8(second.code)
+        gone = None
+        if one.max() >= first.length or other.max() >= second.length:
+            gone = (one >= first.length) | (other >= second.length)
+        one *= np.uint8(size)
+        one += other
+        np.add(one, start, out=numbers)
+        return gone
 
     def _reasons(self, before: np.ndarray, after: np.ndarray) -> np.ndarray:
         """Numbers (N,) of pixels that are no pair, by their codes (N,)."""

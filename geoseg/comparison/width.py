@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from geoseg.geo.grid import Window
+from geoseg.geo.raster.counts import CHUNK
 
 Settled = tuple[Window, np.ndarray, np.ndarray]
 """Rows of which all neighbours are known: where they lie, what changed, what of it is wide."""
@@ -27,24 +28,21 @@ class Width:
         """Take a strip (h, W) bool; yields the rows that are settled by it."""
         held = len(self._row)
         rows = np.concatenate((self._row, changed))
-        wide = np.zeros((len(rows) - 1, rows.shape[1]), bool)
-        if rows.any():
-            squares = rows[:-1] & rows[1:]
+        wide = np.zeros(rows.shape, bool)
+        wide[0] = self._covered
+        step = max(1, CHUNK // rows.shape[1])  # a few rows stay in the processor's cache
+        for top in range(0, len(rows) - 1, step):
+            part = rows[top : top + step + 1]
+            squares = part[:-1] & part[1:]
             squares = squares[:, :-1] & squares[:, 1:]
-            for side in (wide[:, :-1], wide[:, 1:]):
-                side |= squares
-                side[1:] |= squares[:-1]
-            if len(wide):
-                wide[0] |= self._covered
-                self._covered = np.zeros(rows.shape[1], bool)
-                self._covered[:-1] |= squares[-1]
-                self._covered[1:] |= squares[-1]
-        else:
-            self._covered = np.zeros(rows.shape[1], bool)
-        self._row = rows[-1:].copy()
-        if len(wide):
-            place = Window(window.top - held, window.left, len(wide), window.width)
-            yield place, rows[:-1], wide
+            for upper in (top, top + 1):
+                inside = wide[upper : upper + len(squares)]
+                inside[:, :-1] |= squares
+                inside[:, 1:] |= squares
+        self._row, self._covered = rows[-1:].copy(), wide[-1].copy()
+        if len(rows) > 1:
+            place = Window(window.top - held, window.left, len(rows) - 1, window.width)
+            yield place, rows[:-1], wide[:-1]
 
     def rest(self, bottom: int) -> Iterator[Settled]:
         """The last row of a raster that ends at row `bottom`."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.geo.legend import LONGEST, Legend, LegendClass
+from geoseg.geo.raster import counts
+from geoseg.geo.raster.counts import CHUNK
 
 REASONS = 4
 LAST = 254
@@ -141,22 +143,20 @@ class PairNumbers:
 
     def counts(self, numbers: np.ndarray) -> np.ndarray:
         """How often each number occurs (count,) int64."""
-        flat = np.ascontiguousarray(numbers).ravel()
-        total = np.zeros(2**16, np.int64)
-        if self.dtype.itemsize > 1:
-            for start in range(0, flat.size, CHUNK):
-                total += np.bincount(flat[start : start + CHUNK], minlength=2**16)
-            return total[: self.count]
-        if flat.size < CHUNK:
-            return np.bincount(flat, minlength=256)[: self.count]
-        # Two at once take half the time.
-        even = flat[: flat.size // 2 * 2].view(np.uint16)
-        for start in range(0, even.size, CHUNK):
-            total += np.bincount(even[start : start + CHUNK], minlength=2**16)
-        square = total.reshape(256, 256)
-        single = square.sum(axis=0) + square.sum(axis=1)
-        single[flat[even.size * 2 :]] += 1
-        return np.asarray(single[: self.count])
+        return counts(numbers, 2 ** (8 * self.dtype.itemsize))[: self.count]
+
+    def changed(self, numbers: np.ndarray) -> np.ndarray:
+        """Where the two classes of numbers (h, w) differ, bool; False where there is no pair."""
+        found = np.empty(numbers.shape, bool)
+        size = self.size
+        step = self.dtype.type(size + 1)
+        rows = max(1, CHUNK // max(1, numbers.shape[1]))
+        for top in range(0, len(numbers), rows):
+            # i·K + j is a multiple of K + 1 only where i = j. 0, no pair, becomes the largest one.
+            part = numbers[top : top + rows] - self.dtype.type(1)
+            differ = np.not_equal(part // step * step, part, out=found[top : top + rows])
+            differ &= part < size * size
+        return found
 
     def counts_by(self, numbers: np.ndarray, zoned: np.ndarray, rows: int) -> dict[int, np.ndarray]:
         """As `counts`, by zone: 0..rows-1 at each pixel; only of zones that occur."""
@@ -169,10 +169,6 @@ class PairNumbers:
         joint += numbers.ravel()
         table = np.bincount(joint, minlength=len(zones) * self.count)
         return dict(zip(zones.tolist(), table.reshape(len(zones), self.count), strict=True))
-
-
-CHUNK = 1 << 18
-"""Numbers counted at once: numpy counts a copy in 64-bit integers, which is small then."""
 
 
 def blend(one: str, other: str, share: float) -> str:

@@ -25,16 +25,16 @@ def of_codes(codes: np.ndarray, legend: Legend, *, undecided: bool = False) -> s
 
     undecided: whether pixels may be without decision; these are hatched.
     """
-    table = np.full((256, 3), EMPTY, np.uint8)
+    colors = dict.fromkeys(range(256), (*EMPTY, 255))
     for code, color in legend.colors().items():
         if code not in (NODATA, UNLABELLED):
-            table[code] = color[:3]
-    picture = table[codes]
+            colors[code] = (*color[:3], 255)
     if undecided:
         height, width = codes.shape
         hatch = (np.arange(height)[:, None] + np.arange(width)) % HATCH == 0
-        picture[(codes == UNDECIDED) & hatch] = legend.colors()[UNDECIDED][:3]
-    return uri(np.moveaxis(picture, 2, 0))
+        codes = np.where((codes == UNDECIDED) & ~hatch, np.uint8(NODATA), codes)
+        colors[UNDECIDED] = (*legend.colors()[UNDECIDED][:3], 255)
+    return _data(png(codes[None], colors))
 
 
 def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
@@ -78,4 +78,8 @@ def overlap(one: Grid, other: Grid) -> bool:
 
 def uri(pixels: np.ndarray) -> str:
     """Pixels (1 or 3, H, W) uint8 as a PNG in a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png(pixels)).decode("ascii")
+    return _data(png(pixels))
+
+
+def _data(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")

@@ -101,7 +101,8 @@ def write_then(
         return raster.header(grid, nodata=NODATA, colors=legend.colors(), tags=tags)
 
     tally = cog.write(path, grid, read, template=template, running=running)
-    write_side_files(path, told[0][0])
+    legend, tags = told[0]
+    write_side_files(path, legend, undecided=UNDECIDED_TAG in tags)
     return tally
 
 

@@ -229,6 +229,35 @@ def test_a_map_of_another_place_or_other_classes_is_refused(filled, tmp_path):
         assessed(filled, other=sea)
 
 
+def test_a_map_of_half_the_ground_is_told_of_and_its_own_codes_are_checked(filled, tmp_path):
+    codes = TRUTH.copy()
+    codes[:, :160] = 0
+    made = assessed(filled, other=maps.write(tmp_path / "half.tif", codes))
+    assert made.overall.value == 1
+    assert made.undecided.value == pytest.approx(0.5, abs=0.12)
+    assert any("has nothing at" in note for note in made.notes)
+    codes[:, 160:] = 77
+    with pytest.raises(InputError, match="holds code 77, which its legend"):
+        assessed(filled, other=maps.write(tmp_path / "strange.tif", codes))
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_tables_come_back_with_blanks_notes_of_several_lines_and_any_separator(
+    filled, tmp_path, mark
+):
+    file = SampleFile.read(filled)
+    rows = [f'{i}{mark} "a{mark}b\nc" {mark}{c}' for i, c in truths(file).items()]
+    path = tmp_path / "back.csv"
+    path.write_text(
+        "\n".join([f"id{mark} note{mark} reference", *rows]).replace(' "', '"'), "utf-8"
+    )
+    found = read_references(file, str(path))
+    assert found.done.all()
+    path.write_text(f"id{mark}note{mark}reference\n1{mark}a{mark}b{mark}2\n", "utf-8")
+    with pytest.raises(InputError, match="row 2 does not have 3 columns"):
+        read_references(file, str(path))
+
+
 def zones_of(path, grid):
     x0, y0, x1, y1 = grid.bounds
     middle = (x0 + x1) / 2

@@ -121,7 +121,7 @@ def test_codes_that_follow_each_other_give_the_numbers_of_any(codes, tmp_path, m
         for name, codes_ in (("before", first), ("after", second))
     ]
     pair = MapPair.open(*paths)
-    monkeypatch.setattr(strips, "CACHED", 200)  # a few rows at once
+    monkeypatch.setattr(strips, "CHUNK", 200)  # a few rows at once
 
     def numbers() -> np.ndarray:
         return np.concatenate([n for _, n in Reader(pair, confidence=None).read()])
@@ -158,6 +158,7 @@ def test_map_of_changes_is_a_map_with_names_and_colours(before, after, tmp_path)
         assert dataset.nodata == 0
         assert dataset.overviews(1) == []
     assert "water to forest" in path.with_suffix(".qml").read_text("utf-8")
+    assert 'value="255"' in path.with_suffix(".qml").read_text("utf-8"), "no decision has a style"
     assert (
         "<Category>water unchanged</Category>" in (path.parent / "change.tif.aux.xml").read_text()
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from geoseg.assessment.sampling.count import Counts, Lattice, hectares
 from geoseg.assessment.sampling.population import Source
 from geoseg.geo.grid import Grid, Window
+from geoseg.outputs.threads import prefetch
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,10 @@ def random_points(
         ends = np.cumsum(cells)
         cell = np.searchsorted(ends, ranks, side="right")
         local = ranks - (ends - cells)[cell]
-        order = np.arange(len(ranks))
-        for one in np.unique(cell):
-            here = cell == one
-            wanted.setdefault(int(one), []).append((number, local[here], order[here]))
+        order = np.argsort(cell, kind="stable")
+        for here in np.split(order, np.flatnonzero(np.diff(cell[order])) + 1):
+            if len(here):
+                wanted.setdefault(int(cell[here[0]]), []).append((number, local[here], here))
     return _found(source, counts.lattice, wanted, {k: size for k, (size, _) in sizes.items()})
 
 
@@ -78,9 +79,13 @@ def _found(
 ) -> Drawn:
     """The pixels of ranks within cells. wanted: cell → number, ranks, their order in the draw."""
     rows = []
-    for one in sorted(wanted):
-        cell = lattice.cell(*divmod(one, lattice.columns))
-        numbers, codes = source.read(cell)
+
+    def read() -> Generator[tuple[int, Window, np.ndarray, np.ndarray], None, None]:
+        for one in sorted(wanted):
+            cell = lattice.cell(*divmod(one, lattice.columns))
+            yield one, cell, *source.read(cell)
+
+    for one, cell, numbers, codes in prefetch(read()):
         for number, local, order in wanted[one]:
             places = np.flatnonzero(numbers.ravel() == number)[local]
             row, column = np.divmod(places, cell.width)

@@ -242,8 +242,7 @@ class Population:
         return numbers, codes
 
     def _codes(self, window: Window) -> np.ndarray:
-        codes: np.ndarray = self._file.read(window)[0][0]
-        return codes
+        return self._file.codes(window)
 
     def check(self, code: int) -> None:
         """Raises: InputError for a code that the legend does not know."""

@@ -1,5 +1,6 @@
 """Read, warp and write rasters; the only door to rasterio's files."""
 
+from geoseg.geo.raster.counts import counts
 from geoseg.geo.raster.file_info import SUFFIXES, RasterInfo, info, resolution_in, tags
 from geoseg.geo.raster.gdal import READ_ERRORS, environment, most_files, read_once
 from geoseg.geo.raster.reader import Raster, all_bands, any_band
@@ -16,6 +17,7 @@ __all__ = [
     "all_bands",
     "any_band",
     "check_whole",
+    "counts",
     "create",
     "environment",
     "header",

@@ -129,8 +129,11 @@ def check_whole(path: Path) -> None:
             dataset.read(1, window=window)
 
 
-def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of pixels (1, 3 or 4, H, W) uint8: grey, RGB or RGBA."""
+def png(pixels: np.ndarray, colors: dict[int, tuple[int, int, int, int]] | None = None) -> bytes:
+    """A PNG file of pixels (1, 3 or 4, H, W) uint8: grey, RGB or RGBA.
+
+    colors: of the values of one band, red, green, blue and opacity; others are black.
+    """
     count, height, width = pixels.shape
     with warnings.catch_warnings(), MemoryFile() as memory:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -138,6 +141,8 @@ def png(pixels: np.ndarray) -> bytes:
             driver="PNG", dtype="uint8", count=count, height=height, width=width
         ) as picture:
             picture.write(pixels)
+            if colors is not None:
+                picture.write_colormap(1, colors)
         return bytes(memory.read())
 
 

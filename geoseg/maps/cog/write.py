@@ -23,6 +23,7 @@ from geoseg import __version__
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import NODATA
+from geoseg.geo.raster import counts
 from geoseg.maps.cog import tiff
 from geoseg.maps.cog.pack import Pack, Record
 from geoseg.maps.cog.pyramid import BLOCK, blocks, halve, shapes, windows
@@ -61,6 +62,8 @@ class Running:
     always begin anew."""
     threads: int | None = None
     """None = one per core."""
+    tally: bool = True
+    """Whether to count the codes: False for those who have."""
     progress: Progress = iter
 
     @property
@@ -97,7 +100,7 @@ def write(
 
     template: a GeoTIFF with the same CRS, place, colours and tags, or what gives it once all is
     read.
-    Returns: what was written of each code.
+    Returns: what was written of each code, if it is counted.
     Raises: InputError if the folder can't be written or the disk is full; what `read` raises.
     """
     pack_path = unfinished(path)
@@ -107,7 +110,9 @@ def write(
     levels = [Level(shape) for shape in shapes(grid)]
     try:
         with Pack(pack_path, key, owner=path) as pack:
-            tally = _fill(levels, partial(_make, read, grid), pack, running)
+            tally = _fill(
+                levels, partial(_make, read, grid if running.tally else None), pack, running
+            )
             with replacing(path) as temporary, open(temporary, "wb", buffering=1 << 20) as file:
                 header = template if isinstance(template, bytes) else template()
                 _assemble(file, header, levels, pack)
@@ -174,22 +179,25 @@ def _fill(levels: list[Level], make: Make, pack: Pack, running: Running) -> Tall
     return tally
 
 
-def _make(read: Read, grid: Grid, levels: int, window: Window) -> tuple[list[bytes], Note]:
+def _make(read: Read, grid: Grid | None, levels: int, window: Window) -> tuple[list[bytes], Note]:
     """Deflated blocks of a window and its overviews, and how much it holds of which code.
 
-    Blocks without codes are empty; without any, there is none.
+    Blocks without codes are empty; without any, there is none. grid: None = nothing is counted.
     """
     codes = read(window)
+    empty = codes is None or not codes.any()
+    if grid is None:
+        return [] if codes is None or empty else _deflated(codes, levels), []
     alike = grid.alike(window)
-    if codes is None or not codes.any():
+    if codes is None or empty:
         return [], [(NODATA, window.area, sum(p.area * m2 for p, m2 in alike) / HECTARE)]
     pixels, hectares = np.zeros(256, np.int64), np.zeros(256)
     for part, m2 in alike:
-        counts = _count(codes[part.within(window)])
-        pixels += counts
-        hectares += counts * (m2 / HECTARE)
-    held = [(int(c), int(pixels[c]), float(hectares[c])) for c in np.flatnonzero(pixels)]
-    return _deflated(codes, levels), held
+        held = counts(codes[part.within(window)])
+        pixels += held
+        hectares += held * (m2 / HECTARE)
+    note = [(int(c), int(pixels[c]), float(hectares[c])) for c in np.flatnonzero(pixels)]
+    return _deflated(codes, levels), note
 
 
 def _again(level: Level, pack: Pack, levels: int, window: Window) -> tuple[list[bytes], Note]:
@@ -229,22 +237,6 @@ def _packed(block: np.ndarray) -> bytes:
     # denser than looking for everything in haste.
     packer = zlib.compressobj(1, strategy=zlib.Z_RLE)
     return packer.compress(block.data) + packer.flush()
-
-
-def _count(codes: np.ndarray) -> np.ndarray:
-    """Pixels per code (256,) of an array (H, W) uint8."""
-    flat = np.ascontiguousarray(codes).ravel()
-    if flat.size < 1 << 16:
-        return np.bincount(flat, minlength=256)
-    pairs = np.zeros(1 << 16, np.int64)
-    even = flat[: flat.size // 2 * 2].view(np.uint16)
-    # Two at once take half the time. numpy counts a copy in 64-bit integers: in parts it is small.
-    for part in range(0, even.size, 1 << 18):
-        pairs += np.bincount(even[part : part + (1 << 18)], minlength=1 << 16)
-    square = pairs.reshape(256, 256)
-    counts = square.sum(axis=0) + square.sum(axis=1)
-    counts[flat[even.size * 2 :]] += 1
-    return counts
 
 
 def _place(levels: list[Level], window: Window, record: Record) -> None:
