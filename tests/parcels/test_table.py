@@ -286,7 +286,7 @@ def test_headers_and_letters_that_can_not_be_read(tmp_path):
         read(tmp_path / "twice.csv")
     text = ROWS.assign(label="Grünland").to_csv(index=False)
     (tmp_path / "windows.csv").write_bytes(text.encode("cp1252"))
-    with pytest.raises(InputError, match="not UTF-8.* save the table as UTF-8"):
+    with pytest.raises(InputError, match=r"not UTF-8.* save the table as UTF-8"):
         read(tmp_path / "windows.csv")
     ROWS.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
     with pytest.raises(InputError, match="parted by tabs; expected commas"):
