@@ -9,6 +9,7 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.geo.legend import Legend
 from geoseg.labels.settings import Labels
+from geoseg.parcels.parcels import read_parcels
 from geoseg.parcels.table import LongTable, read_table
 from geoseg.parcels.table_samples import collect_table
 from geoseg.scenes.bands import Bands
@@ -291,3 +292,9 @@ def test_headers_and_letters_that_can_not_be_read(tmp_path):
     ROWS.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
     with pytest.raises(InputError, match="parted by tabs; expected commas"):
         read(tmp_path / "tabs.csv")
+
+
+def test_points_of_a_header_with_one_name_twice_are_refused(tmp_path):
+    (tmp_path / "p.csv").write_text("id,x,y,crop,crop\n1,11,47,wheat,maize\n", encoding="utf-8")
+    with pytest.raises(InputError, match="crop: more than one column of this name"):
+        read_parcels(Labels(path=str(tmp_path / "p.csv"), field="crop"))
