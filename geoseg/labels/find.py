@@ -137,8 +137,8 @@ def _find(spec: Any) -> list[str]:
 
 def _sort(paths: list[str], labels: Labels, faults: Faults) -> tuple[list[str], list[str]]:
     """Vector files and rasters; faults where the settings don't fit them."""
-    rasters = [path for path in paths if path.lower().endswith(raster.SUFFIXES)]
-    vectors = [path for path in paths if not path.lower().endswith(raster.SUFFIXES)]
+    rasters = [path for path in paths if _is_raster(path)]
+    vectors = [path for path in paths if path not in rasters]
     if vectors and labels.field is None and labels.name is None:
         faults.add(
             f"{vectors[0]}: which class? Set labels.field=<attribute with the class>, or"
@@ -159,6 +159,18 @@ def _sort(paths: list[str], labels: Labels, faults: Faults) -> tuple[list[str], 
             if other != path:
                 faults.add(f"{other} and {path}: one scene can't take both; move one away")
     return vectors, rasters
+
+
+def _is_raster(path: str) -> bool:
+    """Whether a label file is a class raster: by its name, else by whether GDAL reads it as one."""
+    name = path.lower()
+    if name.endswith(raster.SUFFIXES) or name.endswith((*vector.SUFFIXES, ".gdb")):
+        return name.endswith(raster.SUFFIXES)
+    try:
+        raster.info(path)
+    except InputError:
+        return False
+    return True
 
 
 def _open_area(labels: Labels, faults: Faults) -> list[VectorLabels]:

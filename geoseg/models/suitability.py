@@ -19,19 +19,19 @@ from geoseg.scenes.fill_values import (
     FRAME_SHARE,
     FillCensus,
     Suspect,
+    corners,
+    frame_note,
+    frame_values,
     partial_note,
     said,
     touches_edge,
 )
-from geoseg.scenes.measure_units import remedy
+from geoseg.scenes.measure_units import BRIGHTER, DARKER, remedy
 from geoseg.scenes.probe import THINNED, probes
 from geoseg.scenes.stack import observed
 
 PIXEL_TOLERANCE = 1.2
 """Factor by which pixel sizes may differ: networks know what they saw at one scale."""
-BRIGHTER, DARKER = 8, 32
-"""Factors between value ranges from which on units differ: a scene may hold less than all there is,
-but not far more."""
 LOOKS = 8
 """The same of a scene, which has one date."""
 SMALL_STACK = 256
@@ -283,9 +283,12 @@ def _with_frame(
     Returns: also the samples, as they are with that value.
     """
     value = card.file_nodata
-    if value is None or scene.nodata is not None or not scene.tags:
+    if scene.nodata is not None or not scene.tags:
         return samples, None
     places = [n for n, band in enumerate(card.bands) if band not in card.extra]
+    if value is None:
+        notes += _frames(scene, samples, places)
+        return samples, None
     frame = pixels = 0
     at_edge = False
     for image, holds, window in samples:
@@ -310,6 +313,21 @@ def _with_frame(
         f" bands.nodata={value:g}, or bands.nodata=none if these are data)"
     )
     return [(image, holds & (image != value), window) for image, holds, window in samples], value
+
+
+def _frames(scene: AnyScene, samples: list[Sample], places: list[int]) -> list[str]:
+    """What is to be said of frames of a scene that nobody declares, the training neither."""
+    if scene.dates or len(places) < 2:
+        return []
+    notes = []
+    for value in frame_values(scene.dtype):
+        equal = [((i[places] == value) & h[places]).all(axis=0) for i, h, _ in samples]
+        share = sum(int(e.sum()) for e in equal) / max(1, sum(e.size for e in equal))
+        windows = [window for _, _, window in samples]
+        found = sum(corners(e, w, scene.grid) for e, w in zip(equal, windows, strict=True))
+        if found and FRAME_SHARE <= share < 1:
+            notes.append(frame_note(value, {scene.name: share}))
+    return notes
 
 
 def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> None:

@@ -77,6 +77,11 @@ def _rows(path: str) -> dict[str, list[str]]:
     if len(lines) < 2:
         raise InputError(f"{path}: no row; expected a line with names, and one per point")
     names = [name.strip() for name in lines[0]]
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise InputError(
+            f"{path}: {', '.join(twice)}: more than one column of this name; each needs its own"
+        )
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(names):
             raise InputError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import as_text
+from geoseg.outputs.counted import counted
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchors
 from geoseg.scenes.fill_values import partial_note
@@ -29,6 +31,13 @@ GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 """What stands for no value in a CSV."""
 SEASON = np.timedelta64(183, "D")
 """Samples whose seasons seem to begin further apart are of different years."""
+SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+NAMELESS = re.compile(r"Unnamed: \d+(\.\d+)?")
+"""What pandas calls a column without a name: most often the row numbers that it wrote itself."""
+COUNTED = 16
+"""Rows from which on whole numbers that go up by one from row to row are no accident."""
+ZONE = r"([T ]\d[\d:.,]*) ?(?:Z|[+-]\d\d(?::?\d\d)?)$"
+"""Where a written time ends and its time zone begins."""
 SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
 KNOWN = {
     "id": ("id", "sample_id"),
@@ -128,9 +137,14 @@ def read_table(
     if not bands.order:
         _check_bands(frame, path, columns["id"], chosen)
     try:
-        return _observations(frame, columns, chosen, bands=bands, series=series, wanted=wanted)
+        made = _observations(frame, columns, chosen, bands=bands, series=series, wanted=wanted)
     except OverflowError as error:
         raise InputError(f"{path}: {error}") from None
+    nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
+    if nameless:
+        note = f"{path}: {counted(nameless, 'column')} without a name left out"
+        made = replace(made, notes=(*made.notes, note))
+    return made
 
 
 def load_table(
@@ -151,6 +165,7 @@ def load_table(
     try:
         if path.suffix.lower() == ".csv":
             header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+            _check_header(path)
             known = find_columns(header, samples or SampleSettings())
             verbatim = {known.get("id"), known.get("group"), *text} & set(header)
             table = pd.read_csv(
@@ -161,14 +176,32 @@ def load_table(
             )
         else:
             table = pd.read_parquet(path)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: the text is not UTF-8 ({error.reason} at byte {error.start}); save the table"
+            " as UTF-8 (iconv -f CP1252 -t UTF-8 FILE > NEW.csv, if it comes from Windows)"
+        ) from None
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{path}: can't be read as a table ({cause})") from None
-    if len(table.columns) == 1 and ";" in str(table.columns[0]):
-        raise InputError(f"{path}: fields are parted by semicolons; expected commas")
+    for mark, name in SEPARATORS.items():
+        if len(table.columns) == 1 and mark in str(table.columns[0]):
+            raise InputError(f"{path}: fields are parted by {name}; expected commas")
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
+
+
+def _check_header(path: Path) -> None:
+    """Raises: InputError for a CSV in which two columns have one name."""
+    import pandas as pd
+
+    written = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
+    twice = written[written.duplicated()].unique()
+    if len(twice):
+        raise InputError(
+            f"{path}: {', '.join(twice)}: more than one column of this name; each needs its own"
+        )
 
 
 def _bands(
@@ -185,7 +218,9 @@ def _bands(
         if len(wrong):
             row = int(wrong[0])
             faults.add(f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is not a number")
-        values.append(numbers)
+        # Columns of pandas' own types hold NA, which numpy does not know.
+        plain = numbers.to_numpy(np.float64, na_value=np.nan)
+        values.append(pd.Series(plain, index=frame.index))
     faults.raise_if_any()
     return names, values
 
@@ -201,10 +236,27 @@ def _band_names(
                 f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
             )
         return tuple(bands.order)
-    chosen = [str(n) for n in frame.columns if str(n) not in others and _is_numeric(frame[n])]
+    rest = [str(n) for n in frame.columns if n not in others and not NAMELESS.fullmatch(str(n))]
+    chosen = [name for name in rest if _is_numeric(frame[name])]
+    faults = Faults()
+    for name in rest:
+        if name not in chosen and _has_commas(frame[name]):
+            faults.add(
+                f"{path}: {name}={frame[name].dropna().iloc[0]}: a comma in a number; write decimal"
+                " points and no thousands separators, or name the columns that are bands with"
+                " bands.order"
+            )
+    faults.raise_if_any()
     if not chosen:
         raise InputError(f"{path}: no column of numbers that could be a band; set bands.order")
     return tuple(chosen)
+
+
+def _has_commas(column: pd.Series) -> bool:
+    """Whether a column of text would hold numbers if commas were decimal points."""
+    return column.dtype.kind == "O" and _is_numeric(
+        column.dropna().astype(str).str.replace(",", ".", n=1, regex=False)
+    )
 
 
 def _is_numeric(column: pd.Series) -> bool:
@@ -226,12 +278,21 @@ def _check_bands(frame: pd.DataFrame, path: str | Path, name: str, chosen: Seque
         return
     counts = groups[list(chosen)].nunique()
     fixed = [column for column in chosen if counts[column].max() < 2]
-    if fixed:
-        rest = [column for column in chosen if column not in fixed]
-        raise InputError(
-            f"{path}: {', '.join(fixed)} never change within a sample, so they are no bands;"
-            f" name the bands: bands.order=[{','.join(rest)}]"
-        )
+    counters = [column for column in chosen if _counts_rows(frame[column])]
+    rest = ",".join(column for column in chosen if column not in fixed + counters)
+    faults = Faults()
+    for columns, why in ((fixed, "never change within a sample"), (counters, "number the rows")):
+        if columns:
+            faults.add(
+                f"{path}: {', '.join(columns)} {why}, so they are no bands; name the bands:"
+                f" bands.order=[{rest}]"
+            )
+    faults.raise_if_any()
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """Whether each value is one more than that of the row before."""
+    return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
 
 
 def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd.DataFrame:
@@ -246,6 +307,8 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
         said = frame[name]
         if said.dtype.kind in "iu":  # 20230517, 2023137
             said = said.astype(str)
+        elif said.dtype.kind == "O":  # the day is that of the clock on the place
+            said = said.astype(str).str.replace(ZONE, r"\1", regex=True)
         dates = pd.to_datetime(said, errors="coerce", format="ISO8601")
         if said.dtype.kind not in "mM" and said.astype(str).str.fullmatch(r"\d{7}").all():
             dates = pd.to_datetime(said.astype(str), errors="coerce", format="%Y%j")

@@ -32,6 +32,8 @@ KINDS = 16
 """Different numbers that a band has, at least: of classes, rare ones are no fill."""
 KEPT = 1_000_000
 """Values kept of a band, about."""
+SHOWN = 5
+"""Scenes named in a message."""
 FRAME_SHARE = 0.01
 """Share of the pixels from which on a frame is more than a few dark pixels at the edge."""
 
@@ -211,6 +213,30 @@ def touches_edge(pixels: np.ndarray, window: Window, grid: Grid) -> bool:
         (window.right == grid.width, pixels[:, -1]),
     ]
     return any(at and bool(line.any()) for at, line in edges)
+
+
+def frame_values(dtype: str) -> tuple[float, ...]:
+    """What frames around images hold that declare no nodata value: black, in bytes white too."""
+    return (0.0, 255.0) if dtype == "uint8" else (0.0,)
+
+
+def corners(pixels: np.ndarray, window: Window, grid: Grid) -> int:
+    """How many corners of the grid are among the pixels (H, W) of a window, thinned out or not."""
+    rows = [row for at, row in ((window.top == 0, 0), (window.bottom == grid.height, -1)) if at]
+    columns = [col for at, col in ((window.left == 0, 0), (window.right == grid.width, -1)) if at]
+    return sum(bool(pixels[row, column]) for row in rows for column in columns)
+
+
+def frame_note(value: float, shares: dict[str, float]) -> str:
+    """What is said of one value in all bands of images, up to a corner. shares: by their names."""
+    names, most = list(shares), max(shares.values())
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (
+        f"{', '.join(names[:SHOWN])}{more}: {value:g} stands in all bands of"
+        f" {'up to ' if len(names) > 1 else ''}{_percent(most)} of the pixels, a corner among them:"
+        " a frame without data that no file declares? Its pixels count as data; if it means"
+        f" nodata, set bands.nodata={value:g} (bands.nodata=none says that it is data)"
+    )
 
 
 def _number(value: float) -> str:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from geoseg.geo.grid import Window
+from geoseg.scenes.bands import nominal_range
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.fill_values import (
     FRAME_SHARE,
+    SHOWN,
     FillCensus,
+    Suspect,
     Usual,
+    corners,
+    frame_note,
+    frame_values,
     partial_note,
     said,
     touches_edge,
 )
+from geoseg.scenes.measure_units import BRIGHTER, DARKER, remedy
 from geoseg.scenes.stack import observed
 
 FEWEST_SCENES = 3
@@ -38,6 +46,12 @@ class Inspection:
     frame: int = 0
     """Those that hold the other scenes' nodata value in all bands."""
     at_edge: bool = False
+    undeclared: Counter[float] = field(default_factory=Counter)
+    """Pixels that hold one of the values of frames in all bands, where nobody declares any."""
+    in_corner: set[float] = field(default_factory=set)
+    """Those of these values that a corner of the scene holds."""
+    fill: dict[str, list[Suspect]] = field(default_factory=dict)
+    """What looks like fill, by band; known once it was said."""
 
     def __post_init__(self) -> None:
         area = self.scene.grid.window.area * max(1, len(self.scene.dates))
@@ -59,6 +73,12 @@ class Inspection:
             equal = held & (image == self.nodata).all(axis=0)
             self.frame += int(equal.sum())
             self.at_edge |= touches_edge(equal, window, self.scene.grid)
+        elif len(image) > 1 and self.scene.nodata is None:
+            for value in frame_values(self.scene.dtype):
+                equal = (image == value).all(axis=0) & held
+                self.undeclared[value] += int(equal.sum())
+                if corners(equal, window, self.scene.grid):
+                    self.in_corner.add(value)
 
     def add_dates(self, image: np.ndarray) -> None:
         """Add a window of a dated scene (T · C, H, W)."""
@@ -69,8 +89,8 @@ class Inspection:
     def said(self, others: Sequence[Inspection]) -> list[str]:
         """What a person must know of the scene, one sentence each."""
         name = self.scene.name
-        found = self.census.found(self._usual(others))
-        told = said(name, found, len(self.census.bands))
+        self.fill = self.census.found(self._usual(others))
+        told = said(name, self.fill, len(self.census.bands))
         if self.some:
             told.append(partial_note(name, self.some / self.held, self.scene.partial))
         share = self.frame / max(1, self.scene.grid.window.area)
@@ -81,6 +101,17 @@ class Inspection:
                 f" bands.nodata={self.nodata:g}"
             )
         return told
+
+    def highs(self) -> list[float]:
+        """A high value of each band (98 %: clouds are brighter than all else); [] without data."""
+        highs = []
+        for place, band in enumerate(self.census.bands):
+            values = self.census.values(place)
+            values = values[~np.isin(values, [one.value for one in self.fill.get(band, [])])]
+            if not len(values):
+                return []
+            highs.append(float(np.percentile(values, 98)))
+        return highs
 
     def _usual(self, others: Sequence[Inspection]) -> list[Usual | None]:
         """Of bands that hold next to nothing but one value: what is usual in the others."""
@@ -94,6 +125,53 @@ class Inspection:
             else None
             for band in bands
         ]
+
+
+def said_of_frames(looks: Sequence[Inspection]) -> list[str]:
+    """What a person must know of frames that nobody declares; `said` was called of each before."""
+    found: dict[float, dict[str, float]] = {}
+    for look in looks:
+        known = {one.value for ones in look.fill.values() for one in ones}
+        for value in look.in_corner - known:
+            share = look.undeclared[value] / look.scene.grid.window.area
+            if FRAME_SHARE <= share < 1:
+                found.setdefault(value, {})[look.scene.name] = share
+    return [frame_note(value, shares) for value, shares in sorted(found.items())]
+
+
+def said_of_units(looks: Sequence[Inspection]) -> list[str]:
+    """What a person must know of scenes whose values are of other units than those of most.
+
+    `said` was called of each before: what looks like fill is no measurement.
+    """
+    highs = [(look, high) for look in looks if len(high := look.highs())]
+    if len(highs) < 2:
+        return []
+    ranges = np.array([[nominal_range(value) for value in high] for _, high in highs])
+    levels = np.median(ranges, axis=1)
+    most = int(np.argsort(levels, kind="stable")[len(levels) // 2])
+    usual, theirs = highs[most]
+    told = []
+    for (look, mine), span in zip(highs, ranges, strict=True):
+        ratio = float(np.median(span / ranges[most]))
+        factor = DARKER if _is_alike(look.scene.dtype, usual.scene.dtype) else BRIGHTER
+        if 1 / factor < ratio < factor:
+            continue
+        here, there = (max(mine), look.scene.dtype), (max(theirs), usual.scene.dtype)
+        told.append(
+            f"{look.scene.name}: {here[1]} values up to {here[0]:.4g}, those of"
+            f" {usual.scene.name} are {there[1]} up to {there[0]:.4g}: other units? A network takes"
+            f" them for the same; bring all scenes to one unit ({remedy(here, there)}?)"
+        )
+    if len(told) > SHOWN:
+        told[SHOWN:] = [f"{len(told) - SHOWN} more scenes seem to be in other units"]
+    return told
+
+
+def _is_alike(dtype: str, other: str) -> bool:
+    """Whether two types are made for numbers of one size."""
+    one, two = np.dtype(dtype), np.dtype(other)
+    return one.itemsize == two.itemsize and (one.kind == "f") == (two.kind == "f")
 
 
 def _others_nodata(scene: AnyScene, scenes: Sequence[AnyScene]) -> float | None:

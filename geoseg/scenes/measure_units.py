@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+BRIGHTER, DARKER = 8, 32
+"""Factors between value ranges from which on units differ: a scene may hold less than all there is,
+but not far more."""
 SLACK = 4.0
 """Factor by which the ratio of the values may miss that of the units: a scene may be darker."""
 FACTORS = (10.0, 100.0, 255.0, 256.0, 1000.0, 10_000.0, 65_535.0)

@@ -10,6 +10,7 @@ import pandas
 import pyogrio
 import pyproj
 import pytest
+import rasterio.shutil
 import shapely
 from affine import Affine
 from hypothesis import given, settings
@@ -466,6 +467,16 @@ def test_codes_are_merged_before_the_most_frequent_is_taken(tmp_path, dtype):
     target = burn_raster(path)
     assert target[0, :3].tolist() == [3, 4, 1]
     assert (target[1:] == 1).all()
+
+
+def test_rasters_that_are_not_named_as_such(tmp_path):
+    data = np.tile(np.array([[10, 20]], np.uint8), (8, 4))
+    path = write_raster(tmp_path / "codes.tif", data, GRID.crop(Window(0, 0, 8, 8)))
+    for name, driver in (("codes.png", "PNG"), ("codes.asc", "AAIGrid"), ("codes", "ENVI")):
+        rasterio.shutil.copy(path, tmp_path / name, driver=driver)
+        np.testing.assert_array_equal(
+            burn_raster(tmp_path / name)[:8, :8], np.where(data == 10, 1, 4)
+        )
 
 
 def test_a_coarser_raster_in_another_crs(tmp_path):

@@ -9,6 +9,7 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.geo.legend import Legend
 from geoseg.labels.settings import Labels
+from geoseg.parcels.parcels import read_parcels
 from geoseg.parcels.table import LongTable, read_table
 from geoseg.parcels.table_samples import collect_table
 from geoseg.scenes.bands import Bands
@@ -242,3 +243,58 @@ def test_a_sample_whose_first_dates_are_clouded_is_of_the_same_season(tmp_path, 
     }
     assert by_name["late"].items() <= by_name["whole"].items()
     assert all(abs(day - by_name["whole"][v]) <= 2 for v, day in by_name["next"].items())
+
+
+def test_days_are_those_of_the_clock_whatever_the_time_zones(tmp_path):
+    zones = ["T23:30:00+01:00", "T00:30:00+02:00", "T10:00:00Z", "", " 12:00:00.123 +0530"]
+    rows = ROWS.assign(date=[day + zone for day, zone in zip(ROWS.date, zones, strict=True)])
+    np.testing.assert_array_equal(read(written(tmp_path, rows)).days, read_plain(tmp_path).days)
+
+
+def read_plain(tmp_path):
+    return read(written(tmp_path, name="plain.csv"))
+
+
+def test_row_numbers_are_no_band(tmp_path):
+    ROWS.to_csv(tmp_path / "numbered.csv")
+    table = read(tmp_path / "numbered.csv")
+    assert table.bands == ("red", "nir")
+    assert "numbered.csv: 1 column without a name left out" in table.notes[-1]
+    many = pd.concat([ROWS.assign(date=f"2022-0{month}-01") for month in range(1, 6)])
+    rows = many.assign(fid=np.arange(len(many)) + 7)
+    with pytest.raises(InputError, match=r"fid number the rows.* bands\.order=\[red,nir\]"):
+        read(written(tmp_path, rows))
+
+
+def test_numbers_with_commas_are_not_passed_over(tmp_path):
+    rows = ROWS.assign(red=["0,3", "0,2", "0,1", "0,25", None])
+    with pytest.raises(InputError, match="red=0,3: a comma in a number; write decimal points"):
+        read(written(tmp_path, rows))
+    assert read(written(tmp_path, rows), bands=Bands(order=["nir"])).bands == ("nir",)
+
+
+def test_nullable_numbers_of_a_parquet_file(tmp_path):
+    rows = ROWS.assign(red=pd.array([300, None, 100, 250, 65535], dtype="Int64"))
+    table = read(written(tmp_path, rows, "table.parquet"))
+    np.testing.assert_array_equal(table.values[0, :, 0], [100, 300, 65535])
+    np.testing.assert_array_equal(table.values[1, :, 0], [65535, 250, 65535])
+
+
+def test_headers_and_letters_that_can_not_be_read(tmp_path):
+    text = ROWS.rename(columns={"nir": "red"}).to_csv(index=False)
+    (tmp_path / "twice.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match="red: more than one column of this name"):
+        read(tmp_path / "twice.csv")
+    text = ROWS.assign(label="Grünland").to_csv(index=False)
+    (tmp_path / "windows.csv").write_bytes(text.encode("cp1252"))
+    with pytest.raises(InputError, match=r"not UTF-8.* save the table as UTF-8"):
+        read(tmp_path / "windows.csv")
+    ROWS.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
+    with pytest.raises(InputError, match="parted by tabs; expected commas"):
+        read(tmp_path / "tabs.csv")
+
+
+def test_points_of_a_header_with_one_name_twice_are_refused(tmp_path):
+    (tmp_path / "p.csv").write_text("id,x,y,crop,crop\n1,11,47,wheat,maize\n", encoding="utf-8")
+    with pytest.raises(InputError, match="crop: more than one column of this name"):
+        read_parcels(Labels(path=str(tmp_path / "p.csv"), field="crop"))

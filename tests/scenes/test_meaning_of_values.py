@@ -11,6 +11,7 @@ import rasterio
 
 from geoseg.errors import InputError
 from geoseg.geo.band_tags import BandTags, change, changes, usual
+from geoseg.geo.grid import Window
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability import check, check_values, fit
 from geoseg.prediction.images import predict
@@ -18,7 +19,7 @@ from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands, BandStatistics
 from geoseg.scenes.dated import DatedScene
 from geoseg.scenes.fill_values import FillCensus, fill_in, said, suspects
-from geoseg.scenes.inspection import Inspection
+from geoseg.scenes.inspection import Inspection, said_of_frames, said_of_units
 from geoseg.scenes.measure_units import remedy
 from geoseg.scenes.scene import Scene, find_scenes, harmonize, said_of_changes
 from geoseg.series import units as unitmix
@@ -135,6 +136,51 @@ def test_a_frame_of_the_other_scenes_nodata_is_said_in_prepare(tmp_path):
     assert "bands.nodata=0" in text
 
 
+def looked_at(folder, **options):
+    scenes = find_scenes(folder, Bands(**options))
+    looks = [Inspection.of(scene, scenes) for scene in scenes]
+    for look in looks:
+        with look.scene.open() as reader:
+            for window in (Window(0, 0, 30, 60), Window(30, 0, 30, 60)):
+                look.add(*reader.read_each(window), window)
+        look.said(looks)
+    return looks
+
+
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 0), ("uint8", 255), ("uint16", 0)])
+def test_a_frame_that_no_scene_declares_is_said(tmp_path, dtype, value):
+    image = np.random.default_rng(5).integers(1, 250, (2, 60, 60)).astype(dtype)
+    image[:, np.add.outer(np.arange(60), np.arange(60)) < 20] = value
+    for name in "ab":
+        write(tmp_path / f"{name}.tif", image, nodata=None, names=RED_NIR)
+    (text,) = said_of_frames(looked_at(tmp_path))
+    assert text.startswith(f"a, b: {value} stands in all bands of up to 5.8% of the pixels")
+    assert f"bands.nodata={value} (bands.nodata=none says" in text
+    assert said_of_frames(looked_at(tmp_path, nodata="none")) == []
+    assert said_of_frames(looked_at(tmp_path, nodata=value)) == []
+
+
+def test_dark_water_is_no_frame(tmp_path):
+    image = np.random.default_rng(5).integers(1, 250, (2, 60, 60)).astype("uint8")
+    image[:, 20:40, 20:40] = 0  # touches no corner
+    image[0, :10] = 255  # in one band only
+    write(tmp_path / "a.tif", image, nodata=None, names=RED_NIR)
+    assert said_of_frames(looked_at(tmp_path)) == []
+
+
+def test_scenes_in_other_units_are_said_in_prepare(tmp_path):
+    image = np.random.default_rng(5).integers(200, 4000, (2, 60, 60))
+    for name, dtype, factor in (
+        ("a", "uint16", 1), ("b", "int16", 0.2), ("c", "float32", 1e-4), ("d", "uint8", 1 / 16),
+        ("e", "float32", 1), ("f", "uint16", 3),
+    ):  # fmt: skip
+        write(tmp_path / f"{name}.tif", (image * factor).astype(dtype), names=RED_NIR)
+    reals, bytes_ = said_of_units(looked_at(tmp_path))
+    assert reals.startswith("c: float32 values up to 0.39")
+    assert "(multiply by 10000?)" in reals
+    assert bytes_.startswith("d: uint8 values up to 24")
+
+
 # Prediction
 
 
@@ -161,6 +207,13 @@ def dark_frame(dtype="uint16"):
 def valid_of(scene):
     with scene.open() as reader:
         return reader.read(scene.grid.window)[1]
+
+
+def test_a_frame_in_prediction_that_the_training_does_not_declare_either(tmp_path):
+    (text,) = check(scene_of(tmp_path / "a.tif", dark_frame()), card(tags=())).notes
+    assert "a: 0 stands in all bands of 10.0% of the pixels, a corner among them" in text
+    image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype("uint16")
+    assert check(scene_of(tmp_path / "b.tif", image), card(tags=())).notes == ()
 
 
 def test_a_frame_of_the_trainings_nodata_is_nodata_and_said(tmp_path):
