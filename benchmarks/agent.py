@@ -56,6 +56,14 @@ SWEEPS = 10
 """Times that Q is fitted to rewards and to what it says itself of the next step, each time."""
 TOLD = ("entropy", "unlikeness", "rarity")
 SETS = ("demo", "buildings")
+COLORS = {
+    "random": "0.5",
+    "entropy": "tab:orange",
+    "diversity": "tab:green",
+    "entropy × distance²": "tab:purple",
+    "agent": "tab:red",
+}
+"""Of the ways to choose."""
 Choice = Callable[["State"], int]
 
 
@@ -110,10 +118,11 @@ class State:
         x, y = tiles[self.labelled].reshape(-1, WIDTH)[known], truth[known]
         counts = np.bincount(y, minlength=ground.classes)
         # Rare classes count for more, lest they are never said.
-        weighted = x * (1 / np.sqrt(counts[y]))[:, None]
-        gram = weighted.T @ x
+        weighted = x * (1 / np.sqrt(counts[y])).astype(np.float32)[:, None]
+        gram = (weighted.T @ x).astype(float)
         gram += PENALTY * np.trace(gram) / WIDTH * np.eye(WIDTH)
-        weights = np.linalg.solve(gram, weighted.T @ np.eye(ground.classes)[y])
+        answers = weighted.T @ np.eye(ground.classes, dtype=np.float32)[y]
+        weights = np.linalg.solve(gram, answers).astype(np.float32)
         said = np.clip(tiles[:, :LOOKED_AT] @ weights, 1e-6, None)
         self.shares = said / said.sum(axis=-1, keepdims=True)
         found = (judging @ weights).argmax(axis=1)
@@ -358,7 +367,7 @@ def compare(grounds: list[Ground], seeds: list[int], episodes: int) -> dict[str,
         "diversity": by_diversity,
         "entropy × distance²": by_both,
     }
-    found: dict[str, list[list[float]]] = {name: [] for name in (*ways, "agent")}
+    found: dict[str, list[list[float]]] = {name: [] for name in COLORS}
     for seed in seeds:
         agent = learnt(others, episodes, seed)
         assert agent.weights is not None
@@ -390,10 +399,10 @@ def draw(found: dict[str, dict[str, list[list[float]]]], path: Path) -> None:
 
     figure = Figure(figsize=(5.5 * len(found), 4), layout="constrained")
     FigureCanvasAgg(figure)
-    colors = ("0.5", "tab:orange", "tab:green", "tab:purple", "tab:red")
     for axis, (name, ways) in zip(figure.subplots(1, len(found), squeeze=False)[0],
                                   found.items(), strict=True):  # fmt: skip
-        for (way, curves), color in zip(ways.items(), colors, strict=True):
+        for way, curves in ways.items():
+            color = COLORS[way]
             middle, spread = np.mean(curves, axis=0), np.std(curves, axis=0)
             x = range(BEGUN, BEGUN + len(middle))
             axis.plot(x, middle, color=color, label=way, lw=2.2 if way == "agent" else 1.4)
@@ -415,7 +424,7 @@ def main() -> int:
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--size", type=int, default=500, help="of the demo's scenes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--episodes", type=int, default=40, help="that each agent learns from")
+    parser.add_argument("--episodes", type=int, default=30, help="that each agent learns from")
     options = parser.parse_args()
     found = {}
     for name in options.sets:
