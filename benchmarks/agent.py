@@ -372,7 +372,8 @@ def compare(grounds: list[Ground], seeds: list[int], episodes: int) -> dict[str,
         agent = learnt(others, episodes, seed)
         assert agent.weights is not None
         print(f"  seed {seed}: Q is " + " ".join(f"{w:.2f}" for w in agent.weights), flush=True)
-        for name, choose in {**ways, "agent": agent}.items():
+        ways["agent"] = agent
+        for name, choose in ways.items():
             found[name].append(curve(ground, choose, seed))
     return found
 
