@@ -43,7 +43,7 @@ class PolygonTiles:
         Raises: InputError if file or attribute are missing, values are unknown, or no polygon lies
         in a tile.
         """
-        path, field = parse(given, KEY)
+        path, field = parse(given, KEY, holds="the classes", example="class")
         layer = Layer(path, columns=(field,), prefix=f"{KEY}.")
         found = Features.joined(list(layer.scan()))
         meaning = Meaning(dataset.legend.meanings())

@@ -181,9 +181,9 @@ def _check_ground(
     held = ", ".join(f"{code} ({n} points)" for code, n in enumerate(codes.tolist()) if n)
     raise InputError(
         f"{clouds[sheet.clouds[0]].path}: no point on {sheet.name} has a class of the ground"
-        f" (height.ground={settings.ground}), which {' and '.join(wanted)} need; its classes are"
-        f" {held or 'none'}; set height.ground if one of these is the ground, or have the ground"
-        " classified first (PDAL: filters.smrf)"
+        f" (height.ground={settings.ground}), without which there is no {' or '.join(wanted)}; its"
+        f" classes are {held or 'none'}; set height.ground if one of these is the ground, or have"
+        " the ground classified first (PDAL: filters.smrf)"
     )
 
 

@@ -115,14 +115,19 @@ class Zones:
         return f"{self.path}:{self.field}"
 
 
-def parse(given: str, key: str) -> tuple[str, str]:
-    """File and field. Raises: InputError."""
+def parse(
+    given: str, key: str, *, holds: str = "the zones' names", example: str = "name"
+) -> tuple[str, str]:
+    """File and field. holds, example: what the field is to hold, and what it may be called.
+
+    Raises: InputError.
+    """
     path, colon, field = given.rpartition(":")
     # C:\zones.gpkg has a colon, but no field.
     if not colon or not field or os.path.exists(given) or len(path) == 1:
         raise InputError(
-            f"{key}={given}: no field; write {key}=<file>:<attribute with the zones' names>, say"
-            f" {key}={given.rstrip(':')}:name"
+            f"{key}={given}: no field; write {key}=<file>:<attribute with {holds}>, say"
+            f" {key}={given.rstrip(':')}:{example}"
         )
     return os.path.expanduser(path), field
 

@@ -25,6 +25,7 @@ from geoseg.prediction.network import TrainedNetwork
 from geoseg.robustness import report
 from geoseg.robustness.settings import StressSettings
 from geoseg.robustness.tally import ATTACK, NATURAL, WORST, Figures, Row
+from geoseg.samples.corruptions import SEVERAL_BANDS
 from geoseg.samples.fitted import fitted, some_tiles
 
 REPORT, RECORD, TABLE = "stress.html", "stress.json", "stress.csv"
@@ -159,6 +160,13 @@ def _check(
             )
     if not settings.kinds and not settings.wanted:
         faults.add("stress.kinds, stress.attacks: both are empty; nothing is left to be done")
+    elif not settings.wanted and set(settings.kinds) <= set(SEVERAL_BANDS):
+        for network in networks.values():
+            if len(network.card.bands) == 1:
+                faults.add(
+                    f"stress.kinds: {', '.join(settings.kinds)} need several bands, and"
+                    f" {network.source} sees {network.card.bands[0]} alone; choose others"
+                )
     faults.raise_if_any()
 
 

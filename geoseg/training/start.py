@@ -111,7 +111,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     earlier: EarlierRun | None = None
     if config.fit.remember is not None:
         with faults.collect():
-            earlier = EarlierRun.find(config.fit.remember, dataset)
+            earlier = EarlierRun.find(config.fit.remember, dataset, config.model)
     unlabelled: list[Scene] = []
     if config.fit.unlabelled is not None:
         card = card_of(dataset, config.model)
@@ -128,8 +128,9 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
         elif config.augment.style is not None:
             styles = find_styles(config.augment, card_of(dataset, config.model), dataset)
     files = [path for scene in [*unlabelled, *styles] for path in scene.paths]
-    with faults.collect():
-        _check_start(config, files=files)
+    if config.fit.remember is None or earlier is not None:  # else it is no start that was asked for
+        with faults.collect():
+            _check_start(config, files=files)
     faults.raise_if_any()
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):

@@ -116,6 +116,10 @@ def test_what_can_not_be_done_is_said_before_the_work(made):
     assert "has the classes" in refused(other, dataset, split="val")
     nothing = StressSettings(kinds=[])
     assert "nothing is left" in refused(network, dataset, split="val", settings=nothing)
+    apart = StressSettings(kinds=["shift", "bands"])
+    said = refused(network, dataset, split="val", settings=apart)
+    assert "shift, bands need several bands" in said
+    assert "sees gray alone" in said
     with pytest.raises(InputError) as error:
         StressSettings(kinds=["fog"], attacks=["axe"], epsilon=[0], patch=[2], strengths=0)
     assert len(error.value.faults) == 5

@@ -124,7 +124,7 @@ def earlier(dataset, tmp_path):
 
 def test_bands_classes_and_scaling_of_the_earlier_run_are_found_by_name(earlier):
     dataset, path, card = earlier
-    run = EarlierRun.find(str(path.parent), dataset)
+    run = EarlierRun.find(str(path.parent), dataset, Model())
     assert run.path == path
     assert run.classes == (1, 0)
     assert run.bands == (0, 1)
@@ -145,12 +145,14 @@ def test_an_earlier_run_that_does_not_go_with_the_data_set_is_refused(earlier, t
             card.statistics, **{k: (*v, v[0]) for k, v in card.statistics.to_dict().items()})},
          "no swir|no red"),
         ({"statistics": replace(card.statistics, high=high)}, "in the units of that run"),
+        ({"model": Model(name=FOREST)}, r"^fit\.remember=.*: a forest"),
+        ({"model": Model(encoder="vgg11")}, "set model.name=unet model.encoder=vgg11"),
     ):  # fmt: skip
         checkpoint.save(path, nn.Identity(), replace(card, **values))
         with pytest.raises(InputError, match=reason):
-            EarlierRun.find(str(path), dataset)
+            EarlierRun.find(str(path), dataset, Model())
     with pytest.raises(InputError, match="no such run"):
-        EarlierRun.find(str(tmp_path / "none"), dataset)
+        EarlierRun.find(str(tmp_path / "none"), dataset, Model())
 
 
 def test_the_training_starts_from_the_run_it_remembers(earlier):

@@ -31,9 +31,12 @@ class EarlierRun:
     """Index of each of its classes in the data set's legend."""
 
     @classmethod
-    def find(cls, remember: str, dataset: Dataset) -> EarlierRun:
-        """Raises: InputError if that is no run of images, or knows bands or classes that the data
-        set has not."""
+    def find(cls, remember: str, dataset: Dataset, model: Model) -> EarlierRun:
+        """model: of the training, which must be like that of the run.
+
+        Raises: InputError if that is no run of images, of another network, or knows bands or
+        classes that the data set has not.
+        """
         try:
             path = find_weights(remember)
         except InputError:
@@ -46,6 +49,19 @@ class EarlierRun:
         faults = Faults()
         if card.series is not None:
             raise InputError(f"fit.remember={remember}: of series; give a run of images")
+        if card.model.name in (FOREST, OWN):
+            what = "a forest" if card.model.name == FOREST else "a network of other code"
+            raise InputError(
+                f"fit.remember={remember}: {what}, from which no network of geoseg can start; give"
+                " the run of one that geoseg built"
+            )
+        theirs = (card.model.name, card.model.encoder)
+        if theirs != (model.name, model.encoder):
+            faults.add(
+                f"fit.remember={remember}: {' with '.join(theirs)}, and this training is of"
+                f" {model.name} with {model.encoder}; set model.name={theirs[0]}"
+                f" model.encoder={theirs[1]}, as both must be the same"
+            )
         names = dataset.legend.names
         missing = [name for name in card.legend.names if name not in names]
         if missing:
