@@ -145,8 +145,8 @@ def main() -> None:
         made_up(path, side)
         ways = {
             "geoseg, as they do": geoseg(path, at / "plain.gpkg"),
-            "geoseg, all of it": geoseg(path, at / "whole.gpkg", "vector.minimum_m2=25"),
             **dict(peers(path, at)),
+            "geoseg, all of it": geoseg(path, at / "whole.gpkg", "vector.minimum_m2=25"),
         }
         rows: list[tuple[str, ...]] = []
         known: dict[tuple[str, ...], Took] = {}
