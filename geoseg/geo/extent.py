@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -56,6 +56,16 @@ def bounds_beyond(bounds: Bounds, source: str, target: str) -> Bounds | None:
     return left % turn, bottom, left % turn + (right - left) % turn, top
 
 
+def sides_in(bounds: Bounds, source: str, target: str) -> list[Bounds]:
+    """As `bounds_in`, but in two parts where the antimeridian goes through small ones."""
+    if across_antimeridian(bounds, source, target):
+        left, bottom, right, top = _raw(bounds, source, target)
+        half = full_turn(target) / 2
+        return [(left, bottom, half, top), (-half, bottom, right, top)]
+    box = bounds_in(bounds, source, target)
+    return [] if box is None else [box]
+
+
 def is_torn(grid: Grid, crs: str) -> bool:
     """Whether a grid lies across the antimeridian, and a CRS draws its two sides far apart."""
     if not across_antimeridian(grid.bounds, grid.crs, WGS84):
@@ -80,6 +90,23 @@ def turned(box: Bounds, crs: str) -> list[tuple[float, Bounds]]:
         return [(0.0, box)]
     left, bottom, right, top = box
     return [(by, (left + by, bottom, right + by, top)) for by in (0.0, turn, -turn)]
+
+
+def apart_by_a_turn(boxes: Sequence[Bounds], crs: str) -> bool:
+    """Whether boxes lie around the antimeridian of a geographic CRS, on both sides of it.
+
+    Then what covers them goes around the world, and at least twice as far as the way across.
+    """
+    turn = full_turn(crs)
+    whole = union(boxes)
+    if not turn or whole is None or any(box[2] - box[0] >= turn / 2 for box in boxes):
+        return False
+    begins = sorted((box[0] % turn, box[2] - box[0]) for box in boxes)
+    reached, gap = begins[0][0], 0.0
+    for begin, width in [*begins, (begins[0][0] + turn, 0.0)]:
+        gap = max(gap, begin - reached)
+        reached = max(reached, begin + width)
+    return turn - gap < (whole[2] - whole[0]) / 2
 
 
 def _raw(bounds: Bounds, source: str, target: str) -> Bounds:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
+from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo import extent, raster
@@ -55,7 +57,9 @@ class RasterLabels:
         return raster.Raster(self.path, nodata=self._nodata)
 
     def _check(self, near: list[Grid] | None) -> None:
-        places = None if near is None else [self._beneath(grid, grid.window) for grid in near]
+        places = None
+        if near is not None:
+            places = [place for grid in near for _, place in self._beneath(grid, grid.window)]
         unknown: Counts = Counter()
         with self._open() as opened:
             for window in _blocks(self.grid.window):
@@ -81,27 +85,51 @@ class RasterLabels:
 
         By mode where the raster is finer than the grid, by nearest where it isn't.
         """
-        beneath = self._beneath(grid, window)
-        if beneath is None:
-            return np.zeros((window.height, window.width), np.uint8)
-        if beneath.area > READ and window.area > 1:
+        places = self._beneath(grid, window)
+        if window.area > 1 and sum(beneath.area for _, beneath in places) > READ:
             axis = int(window.width > window.height)
             return np.concatenate([self.codes(grid, half) for half in _halves(window)], axis=axis)
+        found = np.zeros((window.height, window.width), np.uint8)
+        for by, beneath in places:
+            part = self._read(grid, window, beneath, by=by)
+            np.copyto(found, part, where=found == 0)
+        return found
+
+    def _read(self, grid: Grid, window: Window, beneath: Window, *, by: float) -> np.ndarray:
+        """Codes (height, width) of a window, by the part of the raster that is beneath it.
+
+        by: how far east of the grid the raster counts the same longitudes.
+        """
         with self._open() as opened:
             data, valid = opened.read(beneath)
         codes, _ = self._meaning.codes(data[0])
         codes[~valid] = self._nothing
         finer = self.grid.pixel_size_near(grid) < 0.99 * grid.pixel_size_m
-        return resample(codes, self.grid.crop(beneath), grid, window=window, mode=finer)
+        source = self.grid.crop(beneath)
+        if by:
+            moved = Affine.translation(-by, 0) @ source.transform
+            source = replace(source, transform=moved)
+        return resample(codes, source, grid, window=window, mode=finer)
 
-    def _beneath(self, grid: Grid, window: Window) -> Window | None:
-        """The part of the raster that a window of a grid may need."""
+    def _beneath(self, grid: Grid, window: Window) -> list[tuple[float, Window]]:
+        """The parts of the raster that a window of a grid may need; none where its CRS ends.
+
+        Each with how far east of the grid the raster counts the same longitudes.
+        """
         outer = grid.bounds_of(window.grow(2))
-        bounds = extent.bounds_in(outer, grid.crs, self.crs)
-        if bounds is None:
-            return None  # where its CRS isn't defined there is nothing of it
-        window = self.grid.window_of(extent.widen(bounds, 0.01)).grow(2)
-        return window.intersect(self.grid.window)
+        found = []
+        for side in extent.sides_in(outer, grid.crs, self.crs):
+            for by, box in extent.turned(extent.widen(side, 0.01), self.crs):
+                part = self.grid.window_of(box).grow(2).intersect(self.grid.window)
+                if part is not None:
+                    found.append((by, part))
+        return found
+
+    def overlaps(self, grid: Grid) -> bool:
+        """Whether the extents of the raster and of a scene have an area in common."""
+        sides = extent.sides_in(grid.bounds, grid.crs, self.crs)
+        boxes = [box for side in sides for _, box in extent.turned(side, self.crs)]
+        return any(extent.cross(box, self.bounds) for box in boxes)
 
 
 def _is_number(text: str) -> bool:
@@ -119,11 +147,11 @@ def _blocks(window: Window, side: int = 2048) -> Iterator[Window]:
             yield Window(top, left, height, width)
 
 
-def _inside(window: Window, places: list[Window | None] | None) -> np.ndarray:
+def _inside(window: Window, places: list[Window] | None) -> np.ndarray:
     """Which pixels of a window lie in any of the places: (height, width) bool; None = all do."""
     inside = np.full((window.height, window.width), places is None)
     for place in places or ():
-        common = place and place.intersect(window)
+        common = place.intersect(window)
         if common:
             inside[common.within(window)] = True
     return inside

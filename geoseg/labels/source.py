@@ -136,7 +136,7 @@ class LabelSource:
         """Whether a file speaks of a scene; if empty it does so by its name."""
         if file.bounds is None:
             return self._labels.match == "name"
-        return _overlap(file, grid)
+        return file.overlaps(grid)
 
     def _files_of(self, scene: str | None) -> list[LabelFile]:
         if self._labels.match == "location":
@@ -152,7 +152,7 @@ class LabelSource:
             return near
         # Within the area all is labelled if there is a background, far from any geometry too.
         filled = bool(files) and self._background is not None
-        return (near or filled) and any(_overlap(file, grid) for file in self._area)
+        return (near or filled) and any(file.overlaps(grid) for file in self._area)
 
     def check(self, scenes: Mapping[str, Grid]) -> list[str]:
         """Compare with the scenes (name → grid) before any work; notes which have no labels.
@@ -226,12 +226,6 @@ class LabelSource:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-
-def _overlap(file: LabelFile, grid: Grid) -> bool:
-    if isinstance(file, VectorLabels):
-        return file.overlaps(grid)
-    return extent.cross(extent.bounds_in(grid.bounds, grid.crs, file.crs), file.bounds)
 
 
 def _few(names: list[str]) -> str:

@@ -55,6 +55,13 @@ def joint_grid(
                 f" {_name(crs)} is torn there; choose crs=… that is whole there, such as the"
                 f" map's own ({_name(grid.crs)}) or EPSG:3832"
             )
+    boxes = [extent.bounds_in(grid.bounds, grid.crs, crs) for grid in grids]
+    if extent.apart_by_a_turn([box for box in boxes if box is not None], crs):
+        raise InputError(
+            f"the maps lie on both sides of the antimeridian, and a grid over them in {_name(crs)}"
+            " would go around the whole world; choose crs=… that is whole there, such as EPSG:3832,"
+            " or join the maps of each side by themselves"
+        )
     pixel = (resolution, resolution) if resolution else _finest(grids, crs)
     reference = _reference(grids, crs, pixel)
     windows = [place(grid, reference) for grid in grids]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
+
+_ADDRESS = re.compile(r"(\w+:\"?)?(\w+://|/vsi(?!mem|zip|tar|gzip)\w+/)", re.IGNORECASE)
+"""Of a file on a server, as browsers and GDAL write them."""
 
 
 def expanded(text: str) -> str:
@@ -23,6 +27,19 @@ def matches(text: str) -> list[str]:
         folder = folder.parent
     rest = os.path.relpath(text, folder) if str(folder) != "." else text
     return sorted(glob.glob(os.path.join(glob.escape(str(folder)), rest), recursive=True))
+
+
+def unfound(text: str, what: str) -> str:
+    """What is said of a path at which nothing is found.
+
+    what: the files that are looked for.
+    """
+    if _ADDRESS.match(text):
+        return (
+            f"{text}: lies on a server, of which only rasters that a STAC item names are read, no"
+            " cubes (Zarr, netCDF); download it, or give the file of such an item"
+        )
+    return f"{text}: no such file or folder, and no {what} match it"
 
 
 def once(paths: Iterable[str]) -> list[str]:

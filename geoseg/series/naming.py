@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.outputs.counted import counted
-from geoseg.received.spelling import expanded, matches, once
+from geoseg.received.spelling import expanded, matches, once, unfound
 from geoseg.scenes.bands import Bands
 from geoseg.series import dates, safe
 from geoseg.series.catalogs import entries_of_catalogs
@@ -225,7 +225,7 @@ def search(spec: Any, key: str) -> tuple[list[str], list[str]]:
         for path in paths:
             (products if path.lower().endswith(PRODUCT) else files)[path] = None
         if not hits:
-            faults.add(f"series.{key}={part}: no such file or folder, and no rasters match it")
+            faults.add(f"series.{key}={unfound(str(part), 'rasters')}")
         elif not paths:
             endings = ", ".join(raster.SUFFIXES)
             faults.add(f"series.{key}={part}: no rasters ({endings}) in it or below it")

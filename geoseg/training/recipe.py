@@ -58,7 +58,7 @@ def _crop(study: TrainingSettings, dataset: Dataset, *, on_cpu: bool) -> int:
         return size
     tiles = dataset.tiles("train")
     labelled = sum(sum(tile.counts) for tile in tiles)
-    if labelled < LABELLED * len(tiles) * size**2:
+    if labelled < LABELLED * sum(tile.window.height * tile.window.width for tile in tiles):
         return size
     return min(size, max(CROP, size // 2))
 

@@ -77,7 +77,7 @@ def runs(codes: np.ndarray) -> Runs:
     meet = (codes[1:] == codes[:-1]) & (begins[1:] | begins[:-1])
     own = codes.ravel()[starts]
     group = grouped(len(starts), number[:-1][meet], number[1:][meet])
-    first = np.unique(group, return_index=True)[1]
+    first = _first_of(group, int(group.max(initial=-1)) + 1)
     holds = own[first] != NODATA
     label = np.where(holds, np.cumsum(holds), 0).astype(np.int32)[group]
     return Runs(starts, label, own[first][holds], codes.shape)
@@ -89,11 +89,20 @@ def grouped(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Groups are numbered from 0 in the order of their first member.
     """
     links = coo_matrix((np.ones(len(a), bool), (a, b)), shape=(count, count))
-    _, group = connected_components(links, directed=False)
-    _, first, group = np.unique(group, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int32)
-    rank[np.argsort(first)] = np.arange(len(first), dtype=np.int32)
+    groups, group = connected_components(links, directed=False)
+    first = _first_of(group, groups)
+    if (first[1:] > first[:-1]).all():  # as SciPy finds them
+        return np.asarray(group)
+    rank = np.empty(groups, np.int32)
+    rank[np.argsort(first)] = np.arange(groups, dtype=np.int32)
     return np.asarray(rank[group])
+
+
+def _first_of(group: np.ndarray, count: int) -> np.ndarray:
+    """Place (count,) of the first member of each group; none is empty."""
+    first = np.empty(count, np.intp)
+    first[group[::-1]] = np.arange(len(group))[::-1]  # the value written last stays
+    return first
 
 
 @dataclass
@@ -268,7 +277,7 @@ def _numbered(total: int, links: np.ndarray) -> np.ndarray:
     """
     linked, place = np.unique(links, return_inverse=True)
     group = grouped(len(linked), *place.reshape(links.shape))
-    first = np.unique(group, return_index=True)[1]
+    first = _first_of(group, int(group.max(initial=-1)) + 1)
     owner = np.arange(total, dtype=np.int32)
     owner[linked] = linked[first[group]]
     begins = np.cumsum(owner == np.arange(total, dtype=np.int32), dtype=np.int32)

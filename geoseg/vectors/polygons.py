@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
 
+from geoseg.geo.grid import Grid
+from geoseg.outputs.crew import in_processes
 from geoseg.vectors.components import Components, Strips
 from geoseg.vectors.label_rows import label_rows
 from geoseg.vectors.merge import Regions
@@ -59,36 +61,82 @@ class _Seams:
         return found
 
 
+@dataclass(frozen=True)
+class _Block:
+    """A part of a map that is traced and simplified at once."""
+
+    labels: np.ndarray
+    """Numbers (H, W) of its regions, 0 for nodata."""
+    origin: tuple[int, int]
+    """Row and column of its first pixel in the map."""
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class _Outlined:
+    """The polygons of a block."""
+
+    whole: Pieces
+    cut: Pieces
+    """Of regions that go on in other blocks."""
+    end: int | None
+    """Row after the block, if it is the last of its row."""
+
+
+@dataclass(frozen=True)
+class _Outlining:
+    """How the polygons of blocks are made, in any process."""
+
+    tolerance: float
+
+    def __call__(self, block: _Block) -> _Outlined:
+        frame, labels = block.frame, block.labels
+        pieces = simplify(trace(labels, block.origin, frame), self.tolerance)
+        # Most of many regions lie in one block: they are done.
+        goes_on = np.isin(pieces.region, frame.beside(labels))
+        end = None if frame.right else block.origin[0] + len(labels)
+        return _Outlined(pieces.take(~goes_on), pieces.take(goes_on), end)
+
+
 def polygons(
-    strips: Strips, found: Components, regions: Regions, tolerance: float
+    strips: Strips, found: Components, regions: Regions, tolerance: float, processes: int = 1
 ) -> Iterator[Pieces]:
     """Whole polygons of the regions, in groups, each region once.
 
     tolerance: of the simplification, in pixels. Coordinates are corners of pixels.
+    processes: that outline blocks at once; the polygons do not depend on them.
+    Raises: InputError if one of these processes is ended.
     """
     height, width = strips.grid.height, strips.grid.width
     bottom = np.zeros(len(regions) + 1, np.int32)
     np.maximum.at(bottom, regions.of[1:], found.bottom)
     seams = _Seams.empty(height, width)
     open_: dict[int, list[shapely.Polygon]] = {}
-    above = np.zeros(width, np.int32)
-    for top, labels in label_rows(strips, found, BLOCK, regions.of):
+    blocks = _blocks(label_rows(strips, found, BLOCK, regions.of), strips.grid, seams)
+    outlining = _Outlining(tolerance)
+    for outlined in in_processes(outlining, blocks, processes=processes, key="vector.processes"):
+        yield from _groups(outlined.whole)
+        cut, end = outlined.cut, outlined.end
+        for region, polygon in zip(cut.region.tolist(), cut.polygons, strict=True):
+            open_.setdefault(region, []).append(polygon)
+        if end is None:
+            continue
+        # Where regions end on the line below a row of blocks, those below it must be known.
+        ended = [r for r in sorted(open_) if bottom[r] < end or end == height]
+        if ended:
+            yield _whole([(region, open_.pop(region)) for region in ended], seams)
+
+
+def _blocks(rows: Iterable[tuple[int, np.ndarray]], grid: Grid, seams: _Seams) -> Iterator[_Block]:
+    """The blocks of a map, row by row; what lies between them is noted."""
+    above = np.zeros(grid.width, np.int32)
+    for top, labels in rows:
         seams.note(labels, above, top)
         above = labels[-1]
-        end = top + len(labels)
-        for left in range(0, width, BLOCK):
-            part = labels[:, left : left + BLOCK]
-            frame = Frame(top > 0, left > 0, end < height, left + BLOCK < width)
-            pieces = simplify(trace(part, (top, left), frame), tolerance)
-            # Most of many regions lie in one block: they are done.
-            goes_on = np.isin(pieces.region, frame.beside(part))
-            yield from _groups(pieces.take(~goes_on))
-            cut = pieces.take(goes_on)
-            for region, polygon in zip(cut.region.tolist(), cut.polygons, strict=True):
-                open_.setdefault(region, []).append(polygon)
-        done = [(region, open_.pop(region)) for region in sorted(open_) if bottom[region] <= end]
-        if done:
-            yield _whole(done, seams)
+        below = top + len(labels) < grid.height
+        for left in range(0, grid.width, BLOCK):
+            frame = Frame(top > 0, left > 0, below, left + BLOCK < grid.width)
+            yield _Block(labels[:, left : left + BLOCK], (top, left), frame)
 
 
 def _groups(pieces: Pieces) -> Iterator[Pieces]:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from geoseg.errors import Faults, InputError, shown
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
+from geoseg.outputs.crew import cores
 from geoseg.received.keys import WEIGHTS
 
 CODES = 256
 """Numbers that a pixel can hold."""
+MOST_PROCESSES = 8
+"""That one process can keep busy."""
+WORTH = 8 << 20
+"""Pixels for which another process is started."""
 
 
 @dataclass
@@ -35,6 +41,9 @@ class VectorSettings:
     """Probability below which a pixel counts as unsure, for the column share_unsure."""
     strip: int = 1024
     """Rows of the map that are read at once: memory, not the result, depends on it."""
+    processes: int | None = None
+    """Processes that outline blocks of the map at once; none = one per core, 8 at most, as far as
+    the map is large enough; 1 = only the command's own."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -46,7 +55,22 @@ class VectorSettings:
             faults.add(f"vector.unsure={self.unsure}: must be a probability, 0 to 1")
         if self.strip < 1:
             faults.add(f"vector.strip={self.strip}: must be at least 1 row")
+        if self.processes is not None and self.processes < 1:
+            faults.add(f"vector.processes={self.processes}: must be at least 1")
         faults.raise_if_any()
+
+    def processes_for(self, grid: Grid) -> int:
+        """Processes that are worth starting: each takes as long as some blocks."""
+        if self.processes is not None:
+            return self.processes
+        return max(1, min(cores(), MOST_PROCESSES, grid.height * grid.width // WORTH))
+
+    def told(self) -> dict[str, Any]:
+        """The settings that the polygons depend on."""
+        given = self.minimum_m2
+        minimum = dict(given) if hasattr(given, "items") else float(given)
+        every = asdict(self) | {"minimum_m2": minimum}
+        return {key: value for key, value in every.items() if key not in ("strip", "processes")}
 
     def _minima(self) -> dict[str | None, float]:
         """Least area by name of the class; None stands for all. Raises: InputError."""

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +157,7 @@ class _Job:
         """Note what the file is made of; False if it is already made of just that."""
         folder, name = self.out.parent, self.out.name
         inputs = [[_relative(p, self.out), *fingerprint(p)[1:]] for p in self.source.files]
-        said = asdict(self.settings) | {"minimum_m2": self._said_minimum()}
-        del said["strip"]  # the result does not depend on it
-        wanted = json.loads(json.dumps({"settings": said, "inputs": inputs}))
+        wanted = json.loads(json.dumps({"settings": self.settings.told(), "inputs": inputs}))
         made = read_made(folder, command="vectorize", name=name)
         before = read_claim(folder, command="vectorize", name=name) or {}
         if before == wanted and name in made and not broken(folder, made):
@@ -175,10 +173,6 @@ class _Job:
             name=name,
         )
         return True
-
-    def _said_minimum(self) -> Any:
-        given = self.settings.minimum_m2
-        return dict(given) if hasattr(given, "items") else float(given)
 
     def _write(self, to: dict[Path, Path]) -> dict[str, Any]:
         """Write the layers. Returns: what vectorize.json tells."""
@@ -203,10 +197,7 @@ class _Job:
         return {
             "map": _relative(self.source.map.path, self.out),
             "model": self.source.map.tags.get(MODEL_TAG, "unknown"),
-            "settings": {
-                **{k: v for k, v in asdict(self.settings).items() if k != "strip"},
-                "minimum_m2": self._said_minimum(),
-            },
+            "settings": self.settings.told(),
             "areas_in_map": len(found.code),
             "layers": layers,
             "classes": [
@@ -262,7 +253,8 @@ class _Job:
         grid = strips.grid
         tolerance = self.settings.simplify_m / grid.pixel_size_m
         square = self.settings.codes("regular", self.legend)
-        for pieces in polygons(strips, found, regions, tolerance):
+        processes = self.settings.processes_for(grid)
+        for pieces in polygons(strips, found, regions, tolerance, processes):
             index = pieces.region - 1
             codes = regions.code[index]
             on_map = placed(pieces.polygons, grid)

@@ -857,6 +857,43 @@ def test_labels_on_both_sides_of_the_antimeridian(tmp_path, crs, counted):
     assert (by_windows(path, grid) == codes).all()
 
 
+@pytest.mark.parametrize("left", [179.98, -180.02])
+@pytest.mark.parametrize("counted", ["from -180", "from 0"])
+def test_rasters_on_both_sides_of_the_antimeridian(tmp_path, left, counted):
+    grid = Grid("EPSG:4326", Affine(1e-3, 0, left, 0, -1e-3, -17), 40, 40)
+    codes, _, _ = chessboard(grid)
+    values = np.where(codes == 1, 10, 30).astype(np.uint8)
+    assert set(np.unique(codes)) == {1, 3}
+    parts = {"west.tif": (slice(0, 20), 179.98), "east.tif": (slice(20, 40), -180.0)}
+    if counted == "from 0":
+        parts = {"both.tif": (slice(0, 40), 179.98)}
+    for name, (columns, at) in parts.items():
+        data = values[:, columns]
+        own = Grid("EPSG:4326", Affine(1e-3, 0, at, 0, -1e-3, -17), *data.shape)
+        write_raster(tmp_path / "labels" / name, data, own)
+    source = open_labels(Labels(path=str(tmp_path / "labels")), LEGEND, scenes={"a": grid})
+    assert source.check({"a": grid}) == ["a"]
+    np.testing.assert_array_equal(source.burn(grid), codes)
+    np.testing.assert_array_equal(source.burn(grid, Window(3, 15, 9, 17)), codes[3:12, 15:32])
+
+
+@pytest.mark.parametrize("counted", ["from -180", "from 0"])
+def test_rasters_beneath_a_projected_scene_across_the_antimeridian(tmp_path, counted):
+    there = pyproj.Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True)
+    x, y = there.transform(180 - 1e-9, -17)
+    grid = Grid("EPSG:32760", Affine(100, 0, x - 2000, 0, -100, y + 2000), 40, 40)
+    for name, at, value in (("west", 179.9, 10), ("east", -180.0, 30)):
+        at = at % 360 if counted == "from 0" else at
+        own = Grid("EPSG:4326", Affine(1e-3, 0, at, 0, -1e-3, -16.9), 200, 100)
+        write_raster(tmp_path / "labels" / f"{name}.tif", np.full((200, 100), value, np.uint8), own)
+    target = open_labels(Labels(path=str(tmp_path / "labels")), LEGEND, scenes={"a": grid}).burn(
+        grid
+    )
+    assert (target[:, :18] == 1).all()
+    assert (target[:, 22:] == 3).all()
+    assert (target > 0).all()
+
+
 @pytest.mark.parametrize("left", [-20_037_508.34, 20_037_508.34 - 4000])
 def test_labels_of_the_whole_world_at_its_edges(tmp_path, left):
     grid = Grid("EPSG:3857", Affine(100, 0, left, 0, -100, 2000), 40, 40)

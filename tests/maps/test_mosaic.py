@@ -17,7 +17,7 @@ from rasterio.warp import transform as warp_points
 from geoseg import mosaic as command
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Grid
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import Legend
 from geoseg.maps import join, landcover
 from geoseg.maps.cog import write as cog
@@ -296,6 +296,21 @@ def test_a_map_across_the_antimeridian_is_not_drawn_where_a_crs_is_torn():
         assert (found.height, found.width) == pytest.approx((130, 130), abs=4)
     beside = Grid("EPSG:32760", Affine(10, 0, 800_000, 0, -10, 8_117_998), 128, 128)
     assert joint_grid([beside], crs="EPSG:4326").width == pytest.approx(130, abs=4)
+
+
+def test_maps_on_both_sides_of_the_antimeridian_are_joined_in_a_crs_that_is_whole_there():
+    def at(left, crs="EPSG:4326"):
+        return Grid(crs, Affine(1e-4, 0, left, 0, -1e-4, -17), 100, 100)
+
+    for pair in ([at(179.95), at(-180.0)], [at(-178.0), at(177.0)]):
+        with pytest.raises(InputError, match=r"both sides of the antimeridian.*EPSG:3832"):
+            joint_grid(pair)
+        assert joint_grid(pair, crs="EPSG:3832").width < 60_000
+    for fine in ([at(179.95), at(180.0)], [at(-1.0), at(1.0)], [at(-180.0)]):
+        assert joint_grid(fine).width <= 20_100
+    world = Grid("EPSG:4326", Affine(1, 0, -180, 0, -1, 90), 180, 360)
+    assert joint_grid([world, world]).width == 360
+    assert joint_grid([world.crop(Window(0, 0, 180, 100)), world.crop(Window(0, 260, 180, 100))])
 
 
 def test_crs_and_resolution_can_be_given(maps, out):

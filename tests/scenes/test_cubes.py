@@ -21,33 +21,13 @@ from geoseg.received.cube_slices import CubeSlice, is_cube, parse
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes, harmonize
 from tests.made.cubes import DAYS, STEP, X, Y, axis, cube, values, write
-
-
-def read(scene, window=None):
-    with scene.open() as reader:
-        return reader.read(window or scene.grid.window)
-
-
-def two(**more):
-    return cube({"red": values(3), "nir": values(3) + 5000}, **more)
+from tests.scenes.cube_checks import check_refused, check_scenes, read, two
 
 
 @pytest.mark.parametrize("form", [2, 3])
 def test_each_time_is_a_scene_with_the_cube_s_pixels(tmp_path, form):
     path = write(tmp_path / "s2.zarr", two(), form=form, chunks=(2, 16, 7))
-    scenes = find_scenes(path)
-    assert [scene.name for scene in scenes] == ["s2_20210504", "s2_20210604", "s2_20210704"]
-    for place, scene in enumerate(scenes):
-        assert scene.bands == ("nir", "red")
-        assert scene.grid.bounds == (X, Y - 40 * STEP, X + 30 * STEP, Y)
-        image, valid = read(scene)
-        assert (image[1] == values(3)[place]).all()
-        assert (image[0] == values(3)[place] + 5000).all()
-        # In Zarr's format 2 a fill value, 0 if nobody says another, means nodata.
-        assert valid.all()
-    part, _ = read(scenes[1], Window(35, -2, 10, 5))
-    assert (part[1][:5, 2:] == values(3)[1, 35:, :3]).all()
-    assert not part[1][5:].any()
+    check_scenes(path)
 
 
 def test_without_time_a_cube_is_one_scene(tmp_path):
@@ -277,9 +257,7 @@ FAULTS = {
 @pytest.mark.filterwarnings("ignore:.*360_day:Warning", "ignore:Unable to decode:Warning")
 def test_what_is_not_understood_is_said_in_one_sentence(tmp_path, message):
     path = write(tmp_path / "a.zarr", FAULTS[message]())
-    with pytest.raises(InputError, match=message) as caught:
-        find_scenes(path)
-    assert all("\n" not in fault and path in fault for fault in caught.value.faults)
+    check_refused(path, message)
 
 
 def test_geozarr_says_crs_and_transform_as_attributes(tmp_path):

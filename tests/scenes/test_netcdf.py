@@ -16,16 +16,12 @@ from geoseg.scenes.scene import find_scenes
 from geoseg.series.find import find_stacks
 from geoseg.series.settings import Series
 from tests.made.cubes import STEP, X, Y, cube, values, write, write_netcdf
+from tests.scenes.cube_checks import check_refused, check_scenes, read
+from tests.scenes.cube_checks import two as two_bands
 
 
-def read(scene, window=None):
-    with scene.open() as reader:
-        return reader.read(window or scene.grid.window)
-
-
-def two(count=3, **more):
-    small = values(count).astype("int16")  # netCDF's classic format has no unsigned numbers
-    return cube({"red": small, "nir": small + 5000}, **more)
+def two(**more):
+    return two_bands("int16", **more)  # netCDF's classic format has no unsigned numbers
 
 
 @pytest.mark.parametrize(
@@ -38,17 +34,7 @@ def two(count=3, **more):
 )
 def test_each_time_is_a_scene_with_the_file_s_pixels(tmp_path, form, encoding):
     path = write_netcdf(tmp_path / "s2.nc", two(), form=form, **encoding)
-    scenes = find_scenes(path)
-    assert [scene.name for scene in scenes] == ["s2_20210504", "s2_20210604", "s2_20210704"]
-    for place, scene in enumerate(scenes):
-        assert scene.bands == ("nir", "red")
-        assert scene.grid.bounds == (X, Y - 40 * STEP, X + 30 * STEP, Y)
-        image, valid = read(scene)
-        assert (image[1] == values(3)[place]).all()
-        assert (image[0] == values(3)[place] + 5000).all()
-        assert valid.all()
-    part, _ = read(scenes[1], Window(35, -2, 10, 5))
-    assert (part[1][:5, 2:] == values(3)[1, 35:, :3]).all()
+    check_scenes(path)
 
 
 def test_rows_from_the_south_and_dimensions_in_any_order(tmp_path):
@@ -191,9 +177,7 @@ FAULTS = {
 def test_what_is_not_understood_is_said_in_one_sentence(tmp_path, message):
     path = tmp_path / "a.nc"
     FAULTS[message](path)
-    with pytest.raises(InputError, match=message) as caught:
-        find_scenes(str(path))
-    assert all("\n" not in fault and str(path) in fault for fault in caught.value.faults)
+    check_refused(str(path), message)
 
 
 def test_without_the_extra_it_is_named(tmp_path, monkeypatch):

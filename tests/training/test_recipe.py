@@ -48,8 +48,10 @@ def test_a_validation_takes_a_small_part_of_an_epoch(tmp_path):
 
 def crop(dataset, size, *, share=1.0, of="unet", fit=None, **options):
     """The squares that are chosen for tiles of some size with a share of labelled pixels."""
-    half = round(share * size**2 / 2)
-    tiles = [replace(tile, counts=(half, half)) for tile in dataset.tiles("train")]
+    tiles = [
+        replace(tile, counts=2 * (round(share * tile.window.height * tile.window.width / 2),))
+        for tile in dataset.tiles("train")
+    ]
     made = replace(dataset.with_splits(train=tiles), tiling=Tiling(size))
     return recipe.for_images(study(of, fit=fit), made, **options).fit.crop
 

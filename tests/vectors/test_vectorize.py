@@ -163,6 +163,24 @@ def test_strips_of_any_height_give_the_same_polygons(small_blocks, codes, a, b):
     assert one[1].tolist() == two[1].tolist()
 
 
+def test_where_two_areas_meet_below_a_block_the_one_above_has_a_vertex(small_blocks):
+    codes = np.ones((16, 16), np.uint8)
+    codes[8:, :5], codes[8:, 5:] = 2, 5
+    shapes, _ = made(codes)
+    assert shapely.coverage_is_valid(shapes)
+    assert (5, 8) in shapes[0].exterior.coords
+
+
+def test_other_processes_make_the_same_polygons(small_blocks):
+    given = strips(patches(4))
+    found = components(given, 0.5)
+    regions = merge(given, found, np.zeros(256), NONE)
+    one, two = (list(polygons(given, found, regions, 1.0, n)) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        assert shapely.to_wkb(a.polygons).tolist() == shapely.to_wkb(b.polygons).tolist()
+        assert a.region.tolist() == b.region.tolist()
+
+
 def test_blocks_leave_no_vertices_on_straight_edges(small_blocks):
     codes = np.ones((40, 40), np.uint8)
     codes[:, 20:] = 2

@@ -22,7 +22,7 @@ from geoseg.geo.band_tags import (
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import composed
 from geoseg.outputs.counted import counted
-from geoseg.received.spelling import expanded, matches, once
+from geoseg.received.spelling import expanded, matches, once, unfound
 from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene.image import Scene, Source
@@ -71,7 +71,7 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
         else:
             paths = matches(text)
             if not paths:
-                faults.add(f"{text}: no such file or folder, and no {what} match it")
+                faults.add(unfound(text, what))
         found.update(dict.fromkeys(paths))
     faults.raise_if_any()
     return once(found)
