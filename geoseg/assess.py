@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from geoseg.assessment.zones import Zones
 from geoseg.commands.run import run
 from geoseg.errors import Faults
 from geoseg.labels.find import open_labels
-from geoseg.labels.settings import Labels
+from geoseg.labels.settings import Labels, given
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
 
@@ -90,19 +89,12 @@ def _references(cfg: AssessConfig, file: SampleFile) -> tuple[LabelSource | None
         return None, read_references(file, cfg.points)
     scene = Path(str(file.about["map"])).stem
     labels = open_labels(cfg.labels, file.legend, scenes={scene: file.grid})
-    return labels, from_labels(file, labels, _set(cfg.labels))
-
-
-def _set(labels: Labels) -> dict[str, Any]:
-    """What was set, as JSON values."""
-    default = asdict(Labels())
-    values = {key: value for key, value in asdict(labels).items() if value != default[key]}
-    return dict(json.loads(json.dumps(values, default=str)))
+    return labels, from_labels(file, labels, given(cfg.labels))
 
 
 def _settings(cfg: AssessConfig) -> dict[str, Any]:
     keys = ("sample", "points", "map", "by", "level")
-    return {key: getattr(cfg, key) for key in keys} | {"labels": _set(cfg.labels)}
+    return {key: getattr(cfg, key) for key in keys} | {"labels": given(cfg.labels)}
 
 
 if __name__ == "__main__":

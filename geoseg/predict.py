@@ -18,7 +18,6 @@ from geoseg.prediction.network import Engine, InferenceSettings, TrainedNetwork
 from geoseg.prediction.report import PredictionReport
 from geoseg.prediction.series import SeriesImages, predict_series
 from geoseg.prediction.tile_classes.predict import (
-    TileReport,
     check_settings,
     is_of_tiles,
     predict_tiles,
@@ -86,12 +85,12 @@ def main(cfg: PredictConfig) -> None:
     if cfg.checkpoint is None:
         raise InputError("checkpoint: none given; set checkpoint=<run folder or .safetensors>")
     if is_of_tiles(cfg.checkpoint):
-        tiles = _tiles(cfg)
-        print(tiles)
-        tiles.raise_if_incomplete()
-        return
-    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
-    report = (_images if network.card.series is None else _series)(cfg, network)
+        report: PredictionReport | Summary = _tiles(cfg)
+    else:
+        network = TrainedNetwork.open(
+            cfg.checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target
+        )
+        report = (_images if network.card.series is None else _series)(cfg, network)
     print(report)
     if isinstance(report, PredictionReport):
         report.raise_if_incomplete()
@@ -107,7 +106,7 @@ def _given(cfg: PredictConfig) -> dict[str, bool]:
     }
 
 
-def _tiles(cfg: PredictConfig) -> TileReport:
+def _tiles(cfg: PredictConfig) -> PredictionReport:
     """Classes of the tiles of scenes, by a network that gives a whole tile one."""
     faults = Faults()
     given: dict[str, bool] = {key: yes for key, yes in _given(cfg).items() if key != "scenes"}

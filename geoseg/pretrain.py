@@ -7,6 +7,7 @@ from pathlib import Path
 from geoseg.commands.run import run
 from geoseg.dataset.unlabelled import Imagery
 from geoseg.geo import raster
+from geoseg.models import origin
 from geoseg.models.card import ENCODER, LAST
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.scene import Scene, find_scenes
@@ -22,6 +23,7 @@ PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)
 
 def main(config: PretrainConfig) -> None:
     with launch.first_speaks():
+        origin.check(config.model)  # before thousands of scenes are opened
         with raster.environment():
             scenes = find_scenes(config.scenes or "data/demo/scenes", config.bands)
         text = pretrain(scenes, config)

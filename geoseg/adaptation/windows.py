@@ -17,7 +17,6 @@ from geoseg.adaptation.settings import LEAST
 from geoseg.dataset.unlabelled import SceneTile, cut
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.models.device import Device
 from geoseg.scenes.bands import BandStatistics, scale
 from geoseg.scenes.neighbours import OpenScenes
@@ -41,7 +40,7 @@ def draw(scenes: Sequence[Scene], size: int, most: int) -> list[SceneTile]:
     rng = np.random.default_rng(SEED)
     each = []
     for scene in scenes:
-        windows = [_moved(scene, window, side) for _, window in cut([scene], side)]
+        windows = [scene.grid.whole_window(window, side) for _, window in cut([scene], side)]
         windows = list(dict.fromkeys(windows))
         each.append([(scene, windows[n]) for n in rng.permutation(len(windows))])
     in_turn = [tile for tile in chain.from_iterable(zip_longest(*each)) if tile is not None]
@@ -59,13 +58,6 @@ def draw(scenes: Sequence[Scene], size: int, most: int) -> list[SceneTile]:
             " that statistics can be measured on; give more scenes"
         )
     return found
-
-
-def _moved(scene: Scene, window: Window, side: int) -> Window:
-    """A whole window, inside the scene if that is large enough."""
-    top = max(0, min(window.top, scene.grid.height - side))
-    left = max(0, min(window.left, scene.grid.width - side))
-    return Window(top, left, side, side)
 
 
 @dataclass(frozen=True)

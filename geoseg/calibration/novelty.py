@@ -25,6 +25,7 @@ from geoseg.models.novelty import (
     Novelty,
     applicability,
     gaussian,
+    mahalanobis,
 )
 from geoseg.models.scored import Listening, mixed
 from geoseg.outputs.progress import Progress
@@ -135,9 +136,7 @@ def _usual_looks(moments: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not len(rows):
         raise InputError("novelty=true: no part of train is more than half an image")
     mean, precision, _ = gaussian(len(rows), rows.sum(axis=0), rows.T @ rows)
-    away = rows - mean
-    own = np.sqrt(((away @ precision) * away).sum(axis=1).clip(0))
-    return mean, precision, np.quantile(own, SHARES)
+    return mean, precision, np.quantile(mahalanobis(rows, mean, precision), SHARES)
 
 
 @torch.inference_mode()

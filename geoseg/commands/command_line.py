@@ -93,8 +93,13 @@ class Known:
         ends = [known for known in every if known.rpartition(".")[2] == key.rpartition(".")[2]]
         if len(ends) == 1:
             return ends[0]
+        room, _, end = key.rpartition(".")
+        short = [k for k in every if len(end) > 1 and _initials(k) == end and k.startswith(room)]
+        if len(short) == 1:  # fit.lr for fit.learning_rate
+            return short[0]
         close = difflib.get_close_matches(key, every, n=1)
-        if close:
+        # A room that two keys share makes them no more alike.
+        if close and difflib.SequenceMatcher(None, end, close[0].rpartition(".")[2]).ratio() > 0.5:
             return close[0]
         last = {known.rpartition(".")[2]: known for known in every}
         close = difflib.get_close_matches(key, last, n=1, cutoff=0.75)
@@ -108,6 +113,10 @@ class Known:
         if "None" in kinds:
             said.append("null")
         return " or ".join(said) or "another value"
+
+
+def _initials(key: str) -> str:
+    return "".join(word[:1] for word in key.rpartition(".")[2].split("_"))
 
 
 def check(arguments: Sequence[str], known: Known, *, sweeps: bool) -> None:

@@ -15,7 +15,16 @@ from geoseg.comparison.result import Comparison
 from geoseg.comparison.sankey import sankey
 from geoseg.comparison.tables import zone_entries
 from geoseg.evaluation import pictures
-from geoseg.evaluation.report import crs_name, hectares, number, percent, say, shade, whereabouts
+from geoseg.evaluation.report import (
+    crs_name,
+    hectares,
+    number,
+    percent,
+    say,
+    shade,
+    share,
+    whereabouts,
+)
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.raster import Raster
@@ -170,9 +179,9 @@ class Report:
                 "name": "outside all zones" if e["name"] is None else e["name"],
                 "compared": hectares(e["compared_ha"]),
                 "changed": hectares(e["changed_ha"]),
-                "share": _share(e["disagreement"]),
+                "share": share(e["disagreement"]),
                 "width": 100 * (e["disagreement"] or 0.0),
-                "parts": [_share(e[k]) for k in ("quantity", "exchange", "shift")],
+                "parts": [share(e[k]) for k in ("quantity", "exchange", "shift")],
                 "most": _largest(np.array(e["transitions_ha"]), made.pair.names),
             }
             for e in ranked[:ZONES]
@@ -252,10 +261,6 @@ class Report:
         size = f"{grid.height} × {grid.width} pixels of {grid.pixel_size_m:.3g} m"
         rows.append(("grid", f"{size}, {crs_name(grid)}, of the map before"))
         return rows
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else percent(value)
 
 
 def _largest(areas: np.ndarray, names: list[str]) -> str:

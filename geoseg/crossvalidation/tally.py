@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.evaluation.accuracy import Scores
+from geoseg.evaluation.accuracy import Scores, defined
 
 
 @dataclass(frozen=True)
@@ -188,11 +188,6 @@ class Tally:
             "trainings": trainings,
             "confusion": self.confusion.tolist(),
         }
-
-
-def defined(value: float) -> float | None:
-    """None for NaN, which JSON does not know."""
-    return None if math.isnan(value) else value
 
 
 def shown(value: float) -> str:

@@ -12,6 +12,7 @@ from geoseg.dataset.tiles import (
 )
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.geo.raster import Raster
+from geoseg.outputs.counted import few
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.dated import AnyScene
 
@@ -30,24 +31,20 @@ def warn_unused(made: Dataset, tiles: list[Tile], regions: list[Region], summary
         ("nothing labelled of them is in a split", unlabelled),
     ):
         if scenes:
-            summary.warn(f"scenes {_few([scene.name for scene in scenes])}: {why}")
+            summary.warn(f"scenes {few([scene.name for scene in scenes])}: {why}")
     size = made.tiling.size
     narrow = [s for s in made.scenes if min(s.grid.height, s.grid.width) < size]
     if narrow:
         summary.note(
-            f"scenes {_few([s.name for s in narrow])}: narrower than a tile of {size} pixels, so"
+            f"scenes {few([s.name for s in narrow])}: narrower than a tile of {size} pixels, so"
             " their tiles are smaller; a smaller tiling.size fits them"
         )
     slivers = [t for t in tiles if min(t.window.height, t.window.width) < SLIVER]
     if slivers:
         summary.note(
             f"{len(slivers)} of {len(tiles)} tiles are slivers narrower than {SLIVER} pixels, of"
-            f" scenes {_few(sorted({t.scene for t in slivers}))}"
+            f" scenes {few(sorted({t.scene for t in slivers}))}"
         )
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def summarize(made: Dataset, tiles: list[Tile], empty: dict[str, int], summary: Summary) -> None:

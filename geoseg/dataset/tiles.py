@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from geoseg import __version__
 from geoseg.errors import Faults, InputError, shown
 from geoseg.geo.band_tags import BandTags, usual
@@ -56,6 +58,13 @@ class Tile:
     """The part of the scene around it that is of the same split; a moved window stays in it."""
     counts: tuple[int, ...]
     """Labelled pixels per class of the legend."""
+
+    @property
+    def mixture(self) -> float:
+        """Entropy of its classes: the higher, the more even."""
+        counts = np.array(self.counts, np.float64)
+        shares = counts[counts > 0] / counts.sum()
+        return float(-(shares * np.log(shares)).sum())
 
 
 @dataclass(frozen=True)

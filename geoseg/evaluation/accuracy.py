@@ -112,9 +112,9 @@ class Scores:
         """Overall scores, and under `classes` one entry per class; None where undefined."""
         values = vars(self)
         per_class = [f.name for f in fields(self) if isinstance(values[f.name], tuple)]
-        overall = {k: _defined(v) for k, v in values.items() if k not in per_class}
+        overall = {k: defined(v) for k, v in values.items() if k not in per_class}
         classes = [
-            {"name": name, **{k: _defined(values[k][i]) for k in per_class if k != "names"}}
+            {"name": name, **{k: defined(values[k][i]) for k in per_class if k != "names"}}
             for i, name in enumerate(self.names)
         ]
         return {**overall, "classes": classes}
@@ -236,9 +236,9 @@ class BoundaryF1:
         columns = zip(names, self.precision, self.recall, self.f1, strict=True)
         return {
             "tolerance": self.tolerance,
-            "mean": _defined(self.mean),
+            "mean": defined(self.mean),
             "classes": [
-                {"name": name, "precision": _defined(p), "recall": _defined(r), "f1": _defined(f)}
+                {"name": name, "precision": defined(p), "recall": defined(r), "f1": defined(f)}
                 for name, p, r, f in columns
             ],
         }
@@ -273,9 +273,9 @@ def _floats(values: np.ndarray) -> tuple[float, ...]:
     return tuple(values.tolist())
 
 
-def _defined(value: Any) -> Any:
+def defined(value: Any) -> Any:
     """None for NaN, which JSON does not know."""
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return None if isinstance(value, float | np.floating) and np.isnan(value) else value
 
 
 def _text(value: float) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from geoseg.evaluation.accuracy import defined
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -57,9 +59,9 @@ class Difference:
         """For JSON; None where nothing was compared."""
         whole = ("disagreement", "quantity", "exchange", "shift")
         return {
-            **{name: _defined(getattr(self, name)) for name in whole},
+            **{name: defined(getattr(self, name)) for name in whole},
             "classes": [
-                {"name": name, **dict(zip(whole[1:], map(_defined, row), strict=True))}
+                {"name": name, **dict(zip(whole[1:], map(defined, row), strict=True))}
                 for name, row in zip(names, self.by_class.tolist(), strict=True)
             ],
         }
@@ -71,7 +73,3 @@ class Difference:
             f"disagreement {self.disagreement:.3f} = quantity {self.quantity:.3f}"
             f" + exchange {self.exchange:.3f} + shift {self.shift:.3f}"
         )
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else value

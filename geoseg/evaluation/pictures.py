@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import numpy as np
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import NODATA, UNDECIDED, UNLABELLED, Legend
 from geoseg.geo.raster import png
+from geoseg.outputs.page import png_uri
 from geoseg.scenes.bands import shown_bands
 from geoseg.scenes.scene import Scene
 
@@ -34,7 +34,7 @@ def of_codes(codes: np.ndarray, legend: Legend, *, undecided: bool = False) -> s
         hatch = (np.arange(height)[:, None] + np.arange(width)) % HATCH == 0
         codes = np.where((codes == UNDECIDED) & ~hatch, np.uint8(NODATA), codes)
         colors[UNDECIDED] = (*legend.colors()[UNDECIDED][:3], 255)
-    return _data(png(codes[None], colors))
+    return png_uri(png(codes[None], colors))
 
 
 def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
@@ -78,8 +78,4 @@ def overlap(one: Grid, other: Grid) -> bool:
 
 def uri(pixels: np.ndarray) -> str:
     """Pixels (1 or 3, H, W) uint8 as a PNG in a data URI."""
-    return _data(png(pixels))
-
-
-def _data(picture: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(picture).decode("ascii")
+    return png_uri(png(pixels))

@@ -158,10 +158,10 @@ class Report:
                 "name": "outside all zones" if e["name"] is None else e["name"],
                 "pixels": number(e["pixels"]),
                 "ha": hectares(e["hectares"]),
-                "right": _share(e["overall_accuracy"]),
+                "right": share(e["overall_accuracy"]),
                 "width": 100 * (e["overall_accuracy"] or 0.0),
                 "scores": [_score(e[key]) for key in ("miou", "macro_f1")],
-                "parts": [_share(e["difference"][p]) for p in ("quantity", "exchange", "shift")],
+                "parts": [share(e["difference"][p]) for p in ("quantity", "exchange", "shift")],
             }
             for e in ranked[:ZONES]
         ]
@@ -362,7 +362,7 @@ class Report:
         }
 
 
-def _share(value: float | None) -> str:
+def share(value: float | None) -> str:
     return "–" if value is None else percent(value)
 
 

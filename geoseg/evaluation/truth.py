@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.labels.corrections import open_corrections
 from geoseg.labels.find import only_corrections, open_labels
-from geoseg.labels.settings import Labels
+from geoseg.labels.settings import Labels, given
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
 
@@ -63,7 +62,7 @@ def from_labels(labels: Labels, found: ClassMap, *, legend: Legend) -> Truth:
             f"labels.background={labels.background} counts on the whole map, which reaches"
             " beyond the labels; labels.area=<file> limits it"
         )
-    return Truth(found.grid, scene, source, settings={"labels": _set(labels)}, notes=notes)
+    return Truth(found.grid, scene, source, settings={"labels": given(labels)}, notes=notes)
 
 
 def from_corrections(path: str, found: ClassMap) -> Truth:
@@ -107,7 +106,7 @@ def from_dataset(
         targets = [str(dataset.target(scene)) for scene in scenes]
         burnt = Labels(path=targets, unknown="unlabelled")
         source = open_labels(burnt, _by_code(legend), scenes=here)
-        made_of = {"burnt by prepare": _set(Labels(**dataset.settings.get("labels", {})))}
+        made_of = {"burnt by prepare": given(Labels(**dataset.settings.get("labels", {})))}
         truth = Truth(found.grid, Path(found.path).stem, source, settings={"labels": made_of})
     else:
         truth = from_labels(labels, found, legend=legend)
@@ -145,10 +144,3 @@ def _covers(source: LabelSource, grid: Grid) -> bool:
     extent = source.extent_in(grid.crs)
     inside = grid.window_of(extent).intersect(grid.window) if extent else None
     return inside is not None and inside.area >= 0.9 * grid.window.area
-
-
-def _set(labels: Labels) -> dict[str, Any]:
-    """What was set, as JSON values."""
-    default = asdict(Labels())
-    values = {key: value for key, value in asdict(labels).items() if value != default[key]}
-    return dict(json.loads(json.dumps(values, default=str)))

@@ -299,11 +299,5 @@ def occlusion(subject: Subject, place: Place, some: Sequence[Goal], side: int) -
 
 def mixed(tiles: Sequence[Tile], count: int) -> Iterator[int]:
     """Numbers of the tiles with the most even mixtures of classes."""
-
-    def entropy(tile: Tile) -> float:
-        counts = np.array(tile.counts, np.float64)
-        shares = counts[counts > 0] / counts.sum()
-        return float(-(shares * np.log(shares)).sum())
-
-    ranked = sorted(range(len(tiles)), key=lambda number: -entropy(tiles[number]))
+    ranked = sorted(range(len(tiles)), key=lambda number: -tiles[number].mixture)
     yield from ranked[:count]

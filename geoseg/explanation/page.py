@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from geoseg.evaluation.pictures import uri
 from geoseg.explanation.importance import Importance
 from geoseg.explanation.result import Explained, Explanation
 from geoseg.explanation.settings import GRADCAM, GRADIENTS, OCCLUSION
-from geoseg.outputs.page import write_page
+from geoseg.outputs.page import png_uri, write_page
 
 MEANINGS = {
     OCCLUSION: "red: hiding it makes the class less probable; blue: more",
@@ -32,8 +31,8 @@ def write(path: Path, made: Explanation, about: dict[str, Any]) -> None:
         "about": about,
         "made": made,
         "meanings": MEANINGS,
-        "band_chart": _chart(folder / "bands.png") if made.bands else "",
-        "date_chart": _chart(folder / "dates.png") if made.dates else "",
+        "band_chart": png_uri((folder / "bands.png").read_bytes()) if made.bands else "",
+        "date_chart": png_uri((folder / "dates.png").read_bytes()) if made.dates else "",
         "places": [_place(place) for place in made.places],
     }
     write_page(path, "geoseg.explanation", "explain.html", content)
@@ -62,7 +61,3 @@ def _place(place: Explained) -> dict[str, Any]:
         ],
         "gap": place.gap,
     }
-
-
-def _chart(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

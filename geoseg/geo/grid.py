@@ -74,19 +74,19 @@ class Window:
 
 
 @lru_cache(maxsize=64)
-def _transformer(source: str, target: str) -> pyproj.Transformer:
+def transformer(source: str, target: str) -> pyproj.Transformer:
     """From one CRS to another; making one takes as long as burning a window."""
-    return pyproj.Transformer.from_crs(_crs(source), _crs(target), always_xy=True)
+    return pyproj.Transformer.from_crs(crs_of(source), crs_of(target), always_xy=True)
 
 
 @lru_cache(maxsize=256)
-def _crs(text: str) -> pyproj.CRS:
+def crs_of(text: str) -> pyproj.CRS:
     return pyproj.CRS.from_user_input(text)
 
 
 def same_crs(a: str, b: str) -> bool:
     """Whether two CRS texts (WKT or EPSG:n) name the same system, axis order aside."""
-    return a == b or bool(_crs(a).equals(_crs(b), ignore_axis_order=True))
+    return a == b or bool(crs_of(a).equals(crs_of(b), ignore_axis_order=True))
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Grid:
 
     @property
     def is_geographic(self) -> bool:
-        return bool(_crs(self.crs).is_geographic)
+        return bool(crs_of(self.crs).is_geographic)
 
     @property
     def pixel_size_m(self) -> float:
@@ -187,6 +187,11 @@ class Grid:
         x, y = math.floor(column0 + hair), math.floor(row0 + hair)
         return Window(y, x, math.ceil(row1 - hair) - y, math.ceil(column1 - hair) - x)
 
+    def whole_window(self, window: Window, side: int) -> Window:
+        """A window of that side about where another begins, inside if the grid is large enough."""
+        top = max(0, min(window.top, self.height - side))
+        return Window(top, max(0, min(window.left, self.width - side)), side, side)
+
     def crop(self, window: Window) -> Grid:
         """The grid of a window; it may reach outside."""
         moved = self.transform @ Affine.translation(window.left, window.top)
@@ -218,7 +223,7 @@ class Grid:
         """Left, bottom, right, top in another CRS, with edges followed, not only corners."""
         if same_crs(self.crs, crs):
             return self.bounds
-        return _transformer(self.crs, crs).transform_bounds(*self.bounds, densify_pts=21)
+        return transformer(self.crs, crs).transform_bounds(*self.bounds, densify_pts=21)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -264,7 +269,7 @@ def _measures(grid: Grid, at: Grid) -> tuple[float, float, float]:
     if at is not grid and not own.is_local and not at.is_local:
         middle = at.transform @ (at.width / 2, at.height / 2)
         if not same_crs(grid.crs, at.crs):
-            middle = _transformer(at.crs, grid.crs).transform(*middle)
+            middle = transformer(at.crs, grid.crs).transform(*middle)
         places.insert(0, middle)
     scales = own.scale(np.array(places))
     known = np.isfinite(scales).all(axis=(1, 2))

@@ -20,7 +20,7 @@ from geoseg.heights.settings import LAYERS, OF_GROUND, HeightSettings
 from geoseg.heights.sheets import Gathered, Sheet, halo, sheets_of_clouds, sheets_of_scenes
 from geoseg.heights.surface import layers_of
 from geoseg.outputs.claims import claim, fingerprint
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, few
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import Progress
@@ -214,14 +214,14 @@ def _summary(
     sparse = [one.name for one in tallies if one.seen < SPARSE * one.pixels]
     if sparse:
         summary.warn(
-            f"{_some(sparse)}: less than half of the pixels have a point of their own, so that most"
-            " heights are those of neighbours; larger pixels suit these clouds better"
+            f"{few(sparse, 3)}: less than half of the pixels have a point of their own, so that"
+            " most heights are those of neighbours; larger pixels suit these clouds better"
             " (height.resolution_m, or coarser scenes)"
         )
     bare = [one.name for one in tallies if one.empty > BARE * one.pixels]
     if bare:
         summary.warn(
-            f"{_some(bare)}: more than 1 % of the pixels have no height, as no ground lies within"
+            f"{few(bare, 3)}: more than 1 % of the pixels have no height, as no ground lies within"
             f" height.reach_m={settings.reach_m:g} m; raise it, or fill the gaps in the clouds"
         )
     name = settings.layers[0]
@@ -235,7 +235,3 @@ def _summary(
 
 def _percent(part: int, whole: int) -> str:
     return f"{part / max(1, whole):.1%}"
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from geoseg.errors import Faults
@@ -71,3 +72,10 @@ class Labels:
             if getattr(self, key) is not None and self.area is None:
                 faults.add(f"labels.{key}={getattr(self, key)}: needs labels.area=<file>")
         faults.raise_if_any()
+
+
+def given(labels: Labels) -> dict[str, Any]:
+    """What was set, as JSON values."""
+    default = asdict(Labels())
+    values = {key: value for key, value in asdict(labels).items() if value != default[key]}
+    return dict(json.loads(json.dumps(values, default=str)))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import pyproj
 import shapely
 
 from geoseg.geo.extent import Bounds
-from geoseg.geo.grid import same_crs
+from geoseg.geo.grid import same_crs, transformer
 from geoseg.geo.ground import ground
 
 POINT, LINE, RING, POLYGON, MULTIPOINT, MULTILINE, MULTIPOLYGON, COLLECTION = range(8)
@@ -77,7 +75,7 @@ def project(
         parts, origin = explode(shapely.intersection(geometries[beyond], shapely.box(*within)))
         geometries = np.concatenate([geometries[~beyond], parts])
         index = np.concatenate([index[~beyond], index[beyond][origin]])
-    moved = _move(geometries, _transformer(source, target), STRAIGHT * pixel)
+    moved = _move(geometries, transformer(source, target), STRAIGHT * pixel)
     good = finite(moved) & ~shapely.is_empty(moved)
     return moved[good], index[good]
 
@@ -144,13 +142,3 @@ def metre(crs: str, places: np.ndarray) -> np.ndarray:
     Returns: (N, 2, 2) matrices that turn metres to the east and north into map units.
     """
     return np.linalg.inv(ground(crs).scale(places))
-
-
-@lru_cache(maxsize=64)
-def _crs(text: str) -> pyproj.CRS:
-    return pyproj.CRS.from_user_input(text)
-
-
-@lru_cache(maxsize=64)
-def _transformer(source: str, target: str) -> pyproj.Transformer:
-    return pyproj.Transformer.from_crs(_crs(source), _crs(target), always_xy=True)

@@ -16,6 +16,7 @@ from geoseg.geo.rasterize import burn, ignore_borders
 from geoseg.labels.corrections import Corrections
 from geoseg.labels.raster import RasterLabels
 from geoseg.labels.vector import VectorLabels
+from geoseg.outputs.counted import few
 
 if TYPE_CHECKING:
     from geoseg.labels.settings import Labels
@@ -191,12 +192,12 @@ class LabelSource:
         names = sorted(self._by_name)
         if self._labels.match == "name" and not set(names) & set(scenes):
             return (
-                f"labels: none is called like a scene (labels.match=name): labels {_few(names)};"
-                f" scenes {_few(list(scenes))}; rename them, or set labels.match=location"
+                f"labels: none is called like a scene (labels.match=name): labels {few(names)};"
+                f" scenes {few(list(scenes))}; rename them, or set labels.match=location"
             )
         own = self.extent_in(extent.WGS84)
         if own is None:
-            files = _few([file.path for file in self._files])
+            files = few([file.path for file in self._files])
             return (
                 f"labels: no geometry in {files}; check labels.where, or give files that hold some"
             )
@@ -228,5 +229,3 @@ class LabelSource:
         self.close()
 
 
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

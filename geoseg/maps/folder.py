@@ -22,8 +22,14 @@ FILES = "files"
 """Key of the stamps of what was written."""
 NOVEL_SHARE = "novel_share"
 """Key of the share of a scene's pixels that are beyond all that the network knows."""
-JOURNAL = ".predict.journal"
-"""Beside the record: a line for each scene since it was last written."""
+
+
+def journal_of(record: str) -> str:
+    """Name of the file beside a record: a line for each scene since that was last written."""
+    return f".{Path(record).stem}.journal"
+
+
+JOURNAL = journal_of(NAME)
 
 
 def entries(record: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:

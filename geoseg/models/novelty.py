@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -234,6 +234,12 @@ def gaussian(
     inverse = np.linalg.inv((1 - shrunk) * correlation + shrunk * level * np.eye(size))
     inverse = (inverse + inverse.T) / 2
     return mean, inverse / np.outer(spread, spread), shrunk
+
+
+def mahalanobis(points: Any, mean: Any, precision: Any) -> Any:
+    """Mahalanobis distances (N,) of points (N, d), arrays of numpy or tensors of torch."""
+    away = points - mean
+    return ((away @ precision) * away).sum(-1).clip(0) ** 0.5
 
 
 def applicability(features: np.ndarray, fold: np.ndarray) -> tuple[Applicability, np.ndarray]:

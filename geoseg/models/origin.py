@@ -12,7 +12,7 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import BEST, ENCODER, LAST, EncoderCard, ModelCard, find_card, weights_hash
 from geoseg.models.published import fetch
-from geoseg.models.published.sources import SOURCES, Source, check_lite
+from geoseg.models.published.sources import SOURCES, Source, check_lite, check_name
 from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
 from geoseg.received import tensor_file
 from geoseg.scenes.bands import in_order, is_nameless, nominal_range
@@ -237,6 +237,7 @@ def check(model: Model, run: Path | None = None) -> None:
         else:
             with faults.collect():
                 check_lite(model)
+                check_name(model)
             source = published(model.weights)
             if source is not None:
                 with faults.collect():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from geoseg.errors import InputError
 from geoseg.models.looks import MOST_OF_IT, looks
-from geoseg.models.novelty import WIDEST, Applicability, FeatureNovelty
+from geoseg.models.novelty import WIDEST, Applicability, FeatureNovelty, mahalanobis
 
 
 class Listening(nn.Module):
@@ -93,9 +93,8 @@ def _wide(values: Tensor, like: Tensor) -> Tensor:
 def distance(features: Tensor, mean: Tensor, precision: Tensor) -> Tensor:
     """Mahalanobis distance (B, 1, h, w) of features (B, d, h, w)."""
     batch, size, height, width = features.shape
-    away = features.movedim(1, -1).reshape(-1, size) - mean
-    squares = ((away @ precision) * away).sum(dim=1)
-    return squares.clamp_min(0).sqrt().reshape(batch, 1, height, width)
+    found: Tensor = mahalanobis(features.movedim(1, -1).reshape(-1, size), mean, precision)
+    return found.reshape(batch, 1, height, width)
 
 
 def mixed(features: Tensor, mixture: Tensor) -> Tensor:

@@ -128,9 +128,7 @@ def nothing_to_do(
     """What is to be said if `is_made`; None if there is something to do. out: as people know it."""
     if not is_made(folder, settings, command=command, name=name):
         return None
-    summary = Summary()
-    summary.note(f"{out}: already made of this with these settings; nothing to do")
-    return summary
+    return Summary.of_note(f"{out}: already made of this with these settings; nothing to do")
 
 
 def is_claimed(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 SINGULAR = {"are": "is", "have": "has", "do": "does"}
 
 
@@ -16,3 +19,13 @@ def counted(count: int, noun: str, verb: str = "") -> str:
     if count != 1:
         return f"{count} {noun}s {verb}".rstrip()
     return f"1 {noun} {SINGULAR.get(verb, verb)}".rstrip()
+
+
+def few(names: Sequence[Any], most: int = 5) -> str:
+    """The first of many names, and how many more there are.
+
+    >>> few(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    text = ", ".join(map(str, names[:most]))
+    return f"{text} and {len(names) - most} more" if len(names) > most else text

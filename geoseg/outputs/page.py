@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -26,3 +27,8 @@ def write_page(path: Path, room: str, name: str, content: dict[str, Any]) -> Non
 
 def _read(room: str, name: str) -> str:
     return resources.files(room).joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def png_uri(png: bytes) -> str:
+    """A picture as a page holds it in itself."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

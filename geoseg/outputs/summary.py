@@ -14,6 +14,13 @@ class Summary:
         self._notes: list[str] = []
         self.warnings: list[str] = []
 
+    @classmethod
+    def of_note(cls, text: str) -> Summary:
+        """One that says just this."""
+        made = cls()
+        made.note(text)
+        return made
+
     def table(self, title: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         """Add a table; numbers are written with spaces between thousands and set right."""
         self._parts.append(f"{title}\n{table(header, rows)}")

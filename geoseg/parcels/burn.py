@@ -16,7 +16,7 @@ from geoseg.maps import landcover
 from geoseg.maps.folder import map_paths, write_side_files
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.parcels.outlines import Outlines, footprint, outlines
-from geoseg.prediction.writer import MapWriter
+from geoseg.prediction.writer.map_writer import MapWriter
 
 BY = "threshold or series.min_clear"
 """By what parcels are left without decision."""

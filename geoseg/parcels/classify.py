@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.dataset.samples import Samples
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.models.card import SeriesCard
 from geoseg.models.novelty import LARGEST_SHARE, Applicability
 from geoseg.outputs.summary import Summary
-from geoseg.prediction.writer import no_number
+from geoseg.prediction.writer.scene_writer import no_number
 
 if TYPE_CHECKING:
     from geoseg.prediction.network import TrainedNetwork
@@ -108,6 +108,20 @@ class Decisions:
         known = {c.code: c.name for c in legend.classes}
         return [known.get(code) for code in self.code2.tolist()]
 
+    def tell(self, summary: Summary, legend: Legend, what: str, unseen: int = 0) -> None:
+        """Say how many have which class, and how sure the network is of these.
+
+        unseen: further ones without decision.
+        """
+        total = len(self) + unseen
+        names, rows = np.array(self.names(legend), object), []
+        for name in (*legend.names, NO_DECISION):
+            mine = names == name
+            middle = f"{np.median(self.confidence[mine]):.2f}" if mine.any() else "–"
+            count = int(mine.sum()) + (unseen if name == NO_DECISION else 0)
+            rows.append([name, count, f"{count / total:.1%}", middle.replace("nan", "–")])
+        summary.table(what.capitalize(), ["class", what, "share", "confidence"], rows)
+
     def rows(self, legend: Legend) -> Iterator[tuple[str, ...]]:
         """For a CSV file: code, name, confidence, code2, name2, confidence2, clear; "" = none."""
         names, names2 = self.names(legend), self.names2(legend)
@@ -126,10 +140,17 @@ def settings_of(network: TrainedNetwork, threshold: float) -> dict[str, Any]:
     return made | ({"novelty": True} if network.wants_novelty else {})
 
 
-def check_threshold(threshold: float) -> None:
-    """Raises: InputError if it is no share."""
+def check_asked(card: SeriesCard, threshold: float, remedy: str) -> None:
+    """Raises: InputError for a threshold that is no share, or a network that sees maps only."""
+    faults = Faults()
     if not 0 <= threshold <= 1:
-        raise InputError(f"threshold={threshold}: must lie in 0..1; it is a confidence")
+        faults.add(f"threshold={threshold}: must lie in 0..1; it is a confidence")
+    if card.unit == "map":
+        faults.add(
+            f"this network classifies maps (unit=map), not samples: {remedy}, or train one on a"
+            " data set of unit=parcel or unit=pixel"
+        )
+    faults.raise_if_any()
 
 
 def _code(code: np.integer) -> str:
@@ -224,10 +245,16 @@ class Dissimilarity:
             yield _share(index), "" if nothing else str(int(novel))
 
 
-def check_unit(card: SeriesCard, remedy: str) -> None:
-    """Raises: InputError if the network sees whole maps only."""
-    if card.unit == "map":
-        raise InputError(
-            f"this network classifies maps (unit=map), not samples: {remedy}, or train one on a"
-            " data set of unit=parcel or unit=pixel"
-        )
+def decide(
+    network: TrainedNetwork, found: np.ndarray, clear: np.ndarray, *, threshold: float,
+    min_clear: int,
+) -> tuple[Decisions, Dissimilarity | None]:  # fmt: skip
+    """Classes of samples, and how dissimilar they are if that is asked for.
+
+    found: (N, K) or (N, K + 1), as `Classifier` gives it; NaN for samples that were not observed.
+    """
+    legend = network.card.legend
+    made = Decisions.of(
+        found[:, : len(legend)], clear, legend, threshold=threshold, min_clear=min_clear
+    )
+    return made, Dissimilarity.of(found[:, len(legend) :], network)

@@ -15,33 +15,34 @@ import shapely
 from geoseg.dataset.samples import PIXELS, Collected, pixels_path
 from geoseg.errors import Faults
 from geoseg.geo.layer_styles import add_style, qml
-from geoseg.geo.legend import NO_DECISION, NODATA, Legend
+from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.vector import write_layer
 from geoseg.labels.shapes import MULTIPOINT, POINT
 from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
-from geoseg.outputs.claims import claim, fingerprint, follows
+from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, put, replacing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import Progress
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.burn import Drawing, write_maps
 from geoseg.parcels.classify import (
     Classifier,
     Decisions,
     Dissimilarity,
-    check_threshold,
-    check_unit,
+    check_asked,
+    decide,
     settings_of,
 )
 from geoseg.parcels.gather import When, collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
 from geoseg.prediction.bands import bands_for, told
+from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record, spelt
 from geoseg.prediction.series import SeriesImages, dated_scenes, settled, unmasked
 from geoseg.scenes.stack import Stack, check_stacks
@@ -92,16 +93,14 @@ def predict_parcels(
         **settings_of(network, threshold),
     }
     with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
-        claimed = settings | {"inputs": _inputs(stacks, parcels)}
-        overwrite = overwrite or follows(out, claimed, command="predict")
-        claim(out, claimed, command="predict", products=PRODUCTS, overwrite=overwrite)
-        record = Record(out, network.hash, settings)
+        inputs = _inputs(stacks, parcels)
+        record = Output(out, network.hash, settings, PRODUCTS, inputs).take(overwrite=overwrite)
         job = _Job(out, network, stacks, parcels, record, said)
         if job.is_done():
             job.clean()
-            summary = Summary()
-            summary.note(f"{out}: already made of these files with these settings; nothing to do")
-            return summary
+            return Summary.of_note(
+                f"{out}: already made of these files with these settings; nothing to do"
+            )
         chosen = _near(parcels, stacks)
         found = collect(
             stacks, chosen, np.zeros(len(chosen), np.uint8), out / WORK,
@@ -124,9 +123,7 @@ def _suited(
     assert card.series is not None
     faults = Faults()
     with faults.collect():
-        check_threshold(threshold)
-    with faults.collect():
-        check_unit(card.series, "leave out parcels=… to get maps")
+        check_asked(card.series, threshold, "leave out parcels=… to get maps")
     suited: list[Stack] = []
     said: list[str] = []
     scenes = dated_scenes(stacks, card, series)
@@ -194,15 +191,8 @@ class _Job:
 
     def is_done(self) -> bool:
         """Whether an earlier call has done everything."""
-        return self._is_written() and all(map(self._is_mapped, self.stacks))
-
-    def _is_written(self) -> bool:
-        """Whether the parcels, with their style, are as they were when they were written."""
-        noted = self.record.files
-        return {PARCELS, STYLE} <= noted.keys() and not broken(self.out, noted)
-
-    def _is_mapped(self, stack: Stack) -> bool:
-        return self.record.is_mapped(stack.name)
+        mapped = all(self.record.is_mapped(stack.name) for stack in self.stacks)
+        return mapped and self.record.is_written(PARCELS, STYLE)
 
     def predict(self, found: Collected, *, threshold: float, min_clear: int) -> None:
         """Decide on all parcels."""
@@ -213,16 +203,13 @@ class _Job:
         index = np.array([place[name] for name in samples.id.tolist()], np.int64)
         self.tile = np.full(count, None, object)
         self.pixels, clear = np.zeros(count, np.int64), np.zeros(count)
-        classes = len(self.legend)
         probabilities = np.full((count, self._columns_of_network), np.nan, np.float32)
         self.tile[index], self.pixels[index] = samples.tile, samples.pixels
         clear[index] = np.round(samples.clear, 2)
         probabilities[index] = self._probabilities(found)
-        self.decisions = Decisions.of(
-            probabilities[:, :classes], clear, self.legend,
-            threshold=threshold, min_clear=min_clear,
-        )  # fmt: skip
-        self.dissimilarity = Dissimilarity.of(probabilities[:, classes:], self.network)
+        self.decisions, self.dissimilarity = decide(
+            self.network, probabilities, clear, threshold=threshold, min_clear=min_clear
+        )
         self.seconds["network"] = time.perf_counter() - begin
 
     @property
@@ -276,9 +263,9 @@ class _Job:
             made.percent[order],
         )
         for stack in self.stacks:
-            if not self._is_mapped(stack):
+            if not self.record.is_mapped(stack.name):
                 self._map(stack, drawing)
-        if not self._is_written():
+        if not self.record.is_written(PARCELS, STYLE):
             self._write_parcels()
             self.record.files = stamps(self.out, [self.out / PARCELS, self.out / STYLE])
         self.record.save()
@@ -295,7 +282,7 @@ class _Job:
         self.record.scenes[stack.name] = {
             "status": DONE,
             "paths": [spelt(path) for path in stack.paths],
-            FILES: self.record.stamps_of_maps(stack.name),
+            FILES: self.record.stamps_of(stack.name),
             "parcels": count,
             "seconds": round(seconds, 3),
             "parcels_per_second": round(count / seconds, 1),
@@ -359,13 +346,7 @@ class _Job:
         """What was done, as a text for people."""
         summary, made = Summary(), self.decisions
         count = len(made)
-        names = np.array(made.names(self.legend), object)
-        rows = []
-        for name in (*self.legend.names, NO_DECISION):
-            mine = names == name
-            middle = f"{np.median(made.confidence[mine]):.2f}" if mine.any() else "–"
-            rows.append([name, int(mine.sum()), f"{mine.mean():.1%}", middle.replace("nan", "–")])
-        summary.table("Parcels", ["class", "parcels", "share", "confidence"], rows)
+        made.tell(summary, self.legend, "parcels")
         for warning in (*self.said, unmasked(self.network.card, self.stacks)):
             if warning:
                 summary.warn(warning)

@@ -13,26 +13,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.dataset.samples import Samples, pixels_path, save_days
-from geoseg.errors import Faults, InputError
-from geoseg.geo.legend import NO_DECISION, NODATA, Legend, canonical
-from geoseg.maps.folder import DONE, FILES, NAME
+from geoseg.errors import InputError
+from geoseg.geo.legend import NODATA, Legend, canonical
+from geoseg.maps.folder import DONE, NAME
 from geoseg.models import suitability
-from geoseg.outputs.claims import claim, fingerprint, follows, is_claimed
+from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.csv_cells import write_csv
-from geoseg.outputs.files import clearing, read_note, replacing, write_json
+from geoseg.outputs.files import clearing, replacing
 from geoseg.outputs.lock import alone
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.classify import (
     Classifier,
     Decisions,
     Dissimilarity,
-    check_threshold,
-    check_unit,
+    check_asked,
+    decide,
     settings_of,
 )
 from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
+from geoseg.prediction.driver import Output
 from geoseg.prediction.series import settled
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
@@ -70,7 +71,7 @@ def predict_table(
     """
     out, card, begin = Path(out), network.card, time.perf_counter()
     assert card.series is not None
-    _check(card, threshold)
+    check_asked(card.series, threshold, "give dated images instead: series.path=…")
     table = _as_trained(table, card)
     min_clear = table.series.fewest()
     settings = {
@@ -79,10 +80,14 @@ def predict_table(
         **settings_of(network, threshold),
     }
     with clearing(out, PRODUCTS[:-1]):
-        summary = Summary()
-        if not _claim(out, settings, table.path, overwrite):
-            summary.note(f"{out}: already made of this table with these settings; nothing to do")
-            return summary
+        if not Path(table.path).is_file():
+            raise InputError(f"table={table.path}: no such file; give a CSV or Parquet file")
+        output = Output(out, network.hash, settings, PRODUCTS, [fingerprint(table.path)])
+        record = output.take(overwrite=overwrite)
+        if record.is_written(CLASSES):
+            return Summary.of_note(
+                f"{out}: already made of this table with these settings; nothing to do"
+            )
         seen, every = _read(table, card)
         warnings = _check_range(table.path, seen, card)
     try:
@@ -91,19 +96,21 @@ def predict_table(
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
-    entry = {
+    record.table = {
         "status": DONE,
         "samples": len(every),
         "seconds": round(seconds, 3),
         "notes": warnings,
         "samples_per_second": round(len(every) / seconds, 1),
     }
-    record = {"model": network.hash, "settings": settings, "table": entry}
-    write_json(out / NAME, record | {FILES: stamps(out, [out / CLASSES])})
+    record.files = stamps(out, [out / CLASSES])
+    record.save()
+    summary = Summary()
     summary.notes(seen.notes)
     for text in warnings:
         summary.warn(text)
-    _summarize(summary, made, card.legend, len(every))
+    made.tell(summary, card.legend, "samples", len(every) - len(made))
+    _say_undecided(summary, made, len(every))
     if far is not None:
         far.tell(summary, "samples")
     speed = f"{len(every) / seconds:.0f} per second"
@@ -130,33 +137,6 @@ def _claimed(table: LongTable) -> dict[str, Any]:
         "nodata": None if bands.nodata is None else str(bands.nodata),
         "partial": bands.partial,
     }
-
-
-def _check(card: ModelCard, threshold: float) -> None:
-    """Raises: InputError for a threshold that is none, or a network that no table suits."""
-    faults = Faults()
-    with faults.collect():
-        check_threshold(threshold)
-    with faults.collect():
-        assert card.series is not None
-        check_unit(card.series, "give dated images instead: series.path=…")
-    faults.raise_if_any()
-
-
-def _claim(out: Path, settings: dict[str, Any], path: str | Path, overwrite: bool) -> bool:
-    """Note what the output is made of; False if it is already made of just that.
-
-    Raises: InputError if there is no such table, or the output was made with other settings.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"table={path}: no such file; give a CSV or Parquet file")
-    claimed = settings | {"inputs": [fingerprint(path)]}
-    made = (read_note(out / NAME) or {}).get(FILES)
-    if is_claimed(out, claimed, command="predict") and made and not broken(out, made):
-        return False
-    overwrite = overwrite or follows(out, claimed, command="predict")
-    claim(out, claimed, command="predict", products=PRODUCTS, overwrite=overwrite)
-    return True
 
 
 def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
@@ -247,12 +227,7 @@ def _decide(
     )
     given = np.concatenate(list(Classifier(network).probabilities(folder, found)))
     given[found.clear == 0] = np.nan
-    classes = len(network.card.legend)
-    made = Decisions.of(
-        given[:, :classes], found.clear, network.card.legend,
-        threshold=threshold, min_clear=min_clear,
-    )  # fmt: skip
-    return made, Dissimilarity.of(given[:, classes:], network)
+    return decide(network, given, found.clear, threshold=threshold, min_clear=min_clear)
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
@@ -286,13 +261,9 @@ def _write(
     write_csv(path, chain([(HEADER[0], *header)], lines))
 
 
-def _summarize(summary: Summary, made: Decisions, legend: Legend, count: int) -> None:
-    codes = [(c.name, c.code) for c in legend.classes]
-    rows = [(name, int((made.code == code).sum())) for name, code in codes]
-    none = count - sum(number for _, number in rows)
-    rows.append((NO_DECISION, none))
-    shares = [[name, number, f"{number / count:.1%}"] for name, number in rows]
-    summary.table("Samples", ["class", "samples", "share"], shares)
+def _say_undecided(summary: Summary, made: Decisions, count: int) -> None:
+    """Say why samples have no class. count: of all, those that were not observed too."""
+    none = count - int((made.code != NODATA).sum())
     if none:
         lost = count - int((made.code2 != NODATA).sum())
         summary.note(

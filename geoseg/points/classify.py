@@ -35,7 +35,7 @@ from geoseg.points.model_file import PointCard, load, read_card
 from geoseg.points.network import PointNet
 from geoseg.points.settings import PointNetSettings
 from geoseg.points.tiles import Tiles
-from geoseg.prediction.writer import no_number
+from geoseg.prediction.writer.scene_writer import no_number
 
 CLOUDS = "clouds"
 DONE = ".done"

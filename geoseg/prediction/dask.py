@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any
 from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.geo.vrt import FOLDERS
-from geoseg.prediction import writer
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.panels import SceneJob
-from geoseg.prediction.writer import Listener
+from geoseg.prediction.writer.collector import Listener
+from geoseg.prediction.writer.scene_writer import discard
 from geoseg.scenes.dated import AnyScene
 
 if TYPE_CHECKING:
@@ -342,7 +342,7 @@ class _Round:
         name = job.scene.name
         if name not in self._failed:
             self._failed.add(name)
-            writer.discard(self._out, self._wholes[name])
+            discard(self._out, self._wholes[name])
             self._told.failed(job.scene, reason)
 
     def _to_join(self, piece: list[SceneJob]) -> Iterator[SceneJob]:
@@ -354,7 +354,7 @@ class _Round:
             self._left[name] -= 1
             if self._left[name] == 0:
                 if name in self._failed:  # panels that came after the first fault
-                    writer.discard(self._out, self._wholes[name])
+                    discard(self._out, self._wholes[name])
                 else:
                     yield replace(self._wholes[name], panels=())
 

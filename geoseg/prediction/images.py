@@ -11,7 +11,7 @@ from geoseg.maps import folder
 from geoseg.maps.folder import JOURNAL, NAME
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import scenes_for, told
-from geoseg.prediction.driver import MapPrediction
+from geoseg.prediction.maps import Maps
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.bands import Bands
@@ -44,12 +44,11 @@ def predict(  # noqa: PLR0913 one keyword per key of the command, as notebooks c
     raster.read_once()
     network.check_layers()
     out, card = Path(out), network.card
-    tiling = tiling or card.tiling
     files = SceneFiles(scenes, bands or Bands())
     found = scenes_for(card, files, resample=network.running.resample)
-    run = MapPrediction.begin(
-        network, out, tiling, {"bands": told(found.bands)}, products=PRODUCTS, overwrite=overwrite
-    )
+    product = Maps(network, tiling or card.tiling, engine or Engine())
+    others = {"bands": told(found.bands)}
+    run = product.begin(out, others, products=PRODUCTS, overwrite=overwrite)
     run.report.refused |= found.refused
-    run.make(found.scenes, engine)
+    run.make(found.scenes)
     return run.finish(found.scenes, stac=stac)

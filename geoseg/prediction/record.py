@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ from typing import Any
 from geoseg.maps.folder import (
     DONE,
     FILES,
-    JOURNAL,
     NAME,
     NOVEL_SHARE,
     REFUSED,
     _entries,
     _journalled,
+    journal_of,
     map_paths,
     novel_share,
     remove_layers,
@@ -32,6 +32,8 @@ from geoseg.received import offline
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.neighbours import WindowLayout
 
+FilesOf = Callable[[Path, str], tuple[Path, ...]]
+"""Paths of the files of a scene in a folder."""
 _PATIENCE = 100
 """A long record is written when this many times the duration of its last writing has passed."""
 
@@ -62,11 +64,17 @@ class Record:
         settings: dict[str, Any],
         *,
         layers: Sequence[str] = (CONFIDENCE,),
+        name: str = NAME,
+        paths: FilesOf | None = None,
     ) -> None:
-        """Go on with the record in `out`, if there is one. layers: beside each class map."""
+        """Go on with the record of that name in `out`, if there is one.
+
+        layers: beside each class map. paths: of the files of a scene, where these are no maps.
+        """
         self._out = out
         self._layers = tuple(layers)
-        self._path = out / NAME
+        self._paths_of = paths
+        self._path = out / name
         self.model = model
         self._settings = settings
         before = read_note(self._path) or {}
@@ -75,7 +83,9 @@ class Record:
         files = before.get(FILES)
         self.files: dict[str, str] = files if isinstance(files, dict) else {}
         """Stamps of what is made of all scenes together."""
-        self._journal = out / JOURNAL
+        self.table: dict[str, Any] = {}
+        """What became of a table, where there are no scenes."""
+        self._journal = out / journal_of(name)
         self.scenes |= _journalled(self._journal)
         self.backend: str | None = before.get("backend")
         """What computes, once that is decided: all maps of an output are made alike."""
@@ -99,19 +109,22 @@ class Record:
         reason = entry["reason"] if entry["status"] == REFUSED else ""
         return Verdict(reason, tuple(entry.get("notes", ())), entry.get("nodata"))
 
-    def stamp(self, scene: AnyScene, place: WindowLayout) -> str:
-        """Names what the map of a scene is made of: files, those of its neighbours, windows."""
-        beside = [self._inputs(neighbour.scene) for neighbour in place.neighbours]
-        text = json.dumps([self._inputs(scene), beside, place.rows, place.columns])
+    def stamp(self, scene: AnyScene, place: WindowLayout | None = None) -> str:
+        """Names what a scene's files are made of: its own, those of its neighbours, windows."""
+        parts: list[Any] = [self._inputs(scene)]
+        if place is not None:
+            beside = [self._inputs(neighbour.scene) for neighbour in place.neighbours]
+            parts += [beside, place.rows, place.columns]
+        text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def is_done(self, scene: AnyScene, stamp: str) -> bool:
-        """Whether the maps of a scene are whole, all of them, and made of what is there now."""
+        """Whether the files of a scene are whole, all of them, and made of what is there now."""
         entry = self.scenes.get(scene.name, {})
         return entry.get("stamp") == stamp and self.is_mapped(scene.name)
 
     def is_mapped(self, name: str) -> bool:
-        """Whether the maps of a scene are as they were when they were done."""
+        """Whether the files of a scene are as they were when they were done."""
         entry = self.scenes.get(name, {})
         known = entry.get(FILES)
         if entry.get("status") != DONE or not isinstance(known, dict):
@@ -121,15 +134,23 @@ class Record:
             return False
         return not broken(self._out, {path: known[path] for path in wanted})
 
+    def is_written(self, *names: str) -> bool:
+        """Whether these files of all scenes together are as they were when they were written."""
+        return set(names) <= self.files.keys() and not broken(self._out, self.files)
+
     def _paths(self, name: str) -> tuple[Path, ...]:
+        if self._paths_of is not None:
+            return self._paths_of(self._out, name)
         return map_paths(self._out, name, self._layers)
 
-    def stamps_of_maps(self, name: str) -> dict[str, str]:
-        """Stamps of class map and layers of a scene, now that all are written."""
+    def stamps_of(self, name: str) -> dict[str, str]:
+        """Stamps of the files of a scene, now that all are written."""
         return stamps(self._out, self._paths(name))
 
     def _others(self, name: str, stamp: str) -> dict[str, str]:
         """Stamps of layers that an earlier call made of the same; those of others are removed."""
+        if self._paths_of is not None:
+            return {}
         before = self.scenes.get(name, {})
         others = [layer for layer in LAYERS if layer not in self._layers]
         known = before.get(FILES)
@@ -151,7 +172,8 @@ class Record:
         """Note a further file of a scene that is done."""
         self._note(name, self.scenes[name] | {key: stamp_of(path)})
 
-    def done(self, scene: AnyScene, stamp: str, seconds: float) -> None:
+    def done(self, scene: AnyScene, stamp: str, seconds: float, **facts: Any) -> None:
+        """Note that all files of a scene are written. facts: further ones of it."""
         speed = scene.grid.window.area / 1e6 / max(seconds, 1e-6)
         entry: dict[str, Any] = {
             "status": DONE,
@@ -160,7 +182,7 @@ class Record:
             "paths": [spelt(path) for path in scene.paths],
             "inputs": self._inputs(scene),
             "stamp": stamp,
-            FILES: self.stamps_of_maps(scene.name) | self._others(scene.name, stamp),
+            FILES: self.stamps_of(scene.name) | self._others(scene.name, stamp),
             "seconds": round(seconds, 3),
             "megapixels_per_second": round(speed, 3),
             "notes": self.notes.get(scene.name, []),
@@ -170,7 +192,7 @@ class Record:
             entry[NOVEL_SHARE] = round(novel_share(path), 6)
         if (nodata := self.nodata.get(scene.name)) is not None:
             entry["nodata"] = nodata
-        self._note(scene.name, entry)
+        self._note(scene.name, entry | facts)
 
     def refuse(
         self, name: str, reason: str, *, status: str = REFUSED, scene: AnyScene | None = None
@@ -197,8 +219,8 @@ class Record:
         values = {
             "model": self.model,
             "settings": self._settings,
-            "backend": self.backend,
-            "scenes": self.scenes,
+            **({"table": self.table} if self.table else {}),
+            **({} if self.table else {"backend": self.backend, "scenes": self.scenes}),
         }
         if self.files:
             values[FILES] = self.files

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.errors import InputError
-from geoseg.maps import folder
-from geoseg.maps.folder import NAME, NOVEL_SHARE
+from geoseg.maps.folder import LANDCOVER, NAME, NOVEL_SHARE
 from geoseg.maps.layers import NOVELTY
 from geoseg.models.novelty import LARGEST_SHARE
+from geoseg.outputs.counted import counted
 from geoseg.prediction.record import Record
 
 
@@ -18,6 +19,10 @@ class PredictionReport:
     """What became of the scenes."""
 
     out: Path
+    made: str = "maps"
+    folder: str = LANDCOVER
+    """Where they lie in the output."""
+    record: str = NAME
     done: list[str] = field(default_factory=list)
     before: list[str] = field(default_factory=list)
     """Those that an earlier call had done."""
@@ -29,6 +34,8 @@ class PredictionReport:
     """Those of earlier calls whose maps lie in the same folder."""
     novel: dict[str, float] = field(default_factory=dict)
     """Of scenes with novelty: the share of their pixels that is beyond all that is known."""
+    tiles: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Of networks for whole tiles, by scene: tiles of each class."""
     megapixels: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     """In all (total); of these: build (the network's program), wait (for the reader), network,
@@ -36,14 +43,19 @@ class PredictionReport:
 
     def __str__(self) -> str:
         total = self.seconds.get("total", 0.0)
-        text = f"{len(self.done)} scene{'s' * (len(self.done) != 1)} done"
+        text = f"{counted(len(self.done), 'scene')} done"
         if self.done and total:
             text += f" ({self.megapixels:.1f} Mpx in {total:.1f} s)"
+        if self.tiles:
+            every = Counter[str]()
+            for found in self.tiles.values():
+                every.update(found)
+            text += f", tiles of {', '.join(f'{name} {n}' for name, n in every.items() if n)}"
         if self.before:
             text += f", {len(self.before)} were done before"
         if self.others:
             text += f", {len(self.others)} more are of earlier calls ({_some(self.others)})"
-        text += f"; maps: {self.out / folder.LANDCOVER}, record: {self.out / NAME}"
+        text += f"; {self.made}: {self.out / self.folder}, record: {self.out / self.record}"
         return f"{text}\n{self._novel()}" if self.novel else text
 
     def _novel(self) -> str:
@@ -75,7 +87,9 @@ class PredictionReport:
             if scenes
         ]
         if parts:
-            raise InputError(f"scenes without map: {', '.join(parts)}; see {self.out / NAME}")
+            lack = "map" if self.made == "maps" else self.made
+            text = f"scenes without {lack}: {', '.join(parts)}; see {self.out / self.record}"
+            raise InputError(text)
 
 
 def _some(names: list[str]) -> str:

@@ -17,7 +17,8 @@ from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
-from geoseg.prediction.driver import MapPrediction
+from geoseg.prediction.driver import Prediction
+from geoseg.prediction.maps import Maps
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.bands import Bands
@@ -123,18 +124,19 @@ def predict_series(  # noqa: PLR0913 one keyword per key of the command, as note
             "this network classifies parcels, not pixels: set parcels=<file with their outlines>,"
             " or train one on a data set of unit=pixel"
         )
-    tiling, series = tiling or card.tiling, settled(images.series, card)
+    series = settled(images.series, card)
     others = {"series": asdict(series), "bands": told(bands_for(card, images.bands))}
-    run = MapPrediction.begin(network, out, tiling, others, products=PRODUCTS, overwrite=overwrite)
+    product = Maps(network, tiling or card.tiling, engine or Engine())
+    run = product.begin(out, others, products=PRODUCTS, overwrite=overwrite)
     scenes = dated_scenes(images.stacks, card, series)
     if warning := unmasked(card, images.stacks):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
-    run.make(scenes, engine)
+    run.make(scenes)
     _count_clear(run, scenes)
     return run.finish(scenes, stac=stac)
 
 
-def _count_clear(run: MapPrediction, scenes: Sequence[DatedScene]) -> None:
+def _count_clear(run: Prediction, scenes: Sequence[DatedScene]) -> None:
     """Write beside each map how many clear dates its pixels have. Raises: InputError."""
     record, report = run.record, run.report
     for scene in scenes:

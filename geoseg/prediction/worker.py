@@ -25,7 +25,7 @@ from geoseg.prediction.layers import Ranker, RowMaker
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.prediction.panels import Panel, SceneJob
 from geoseg.prediction.reader import Transform, batches
-from geoseg.prediction.writer import Collector, Listener, join
+from geoseg.prediction.writer.collector import Collector, Listener, join
 from geoseg.scenes.dated import DatedScene
 
 BATCH_PIXELS = {"cpu": 4 * 256**2, "cuda": 64 * 256**2, "mps": 8 * 256**2}

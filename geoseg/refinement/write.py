@@ -15,7 +15,7 @@ from geoseg.maps import landcover
 from geoseg.maps.folder import FILES, NAME, map_paths, write_side_files
 from geoseg.outputs.files import read_note, replacing, write_json
 from geoseg.outputs.stamp import is_whole, stamps
-from geoseg.prediction.writer import MapWriter
+from geoseg.prediction.writer.map_writer import MapWriter
 from geoseg.refinement.old_maps import OldMap, OldMaps
 from geoseg.refinement.patches import Patch
 from geoseg.refinement.steps import Journal

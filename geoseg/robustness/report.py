@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from geoseg import __version__
-from geoseg.outputs.page import write_page
+from geoseg.outputs.page import png_uri, write_page
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.robustness.settings import GRADIENT, PATCH, UNIVERSAL, StressSettings
 from geoseg.robustness.tally import ATTACK, NATURAL, WORST, Figures, Row
@@ -71,10 +70,11 @@ def write(path: Path, made: Found) -> None:
             (band, [f"{epsilon * std:.3g}" for epsilon in made.settings.epsilon])
             for band, std in zip(card.bands, card.statistics.std, strict=True)
         ],
-        "curves": _uri(folder / "curves.png"),
-        "calibration": _uri(folder / "calibration.png"),
+        "curves": png_uri((folder / "curves.png").read_bytes()),
+        "calibration": png_uri((folder / "calibration.png").read_bytes()),
         "places": [
-            (kind, what, _uri(folder / "places" / f"{kind}.png")) for kind, what in made.places
+            (kind, what, png_uri((folder / "places" / f"{kind}.png").read_bytes()))
+            for kind, what in made.places
         ],
     }
     write_page(path, "geoseg.robustness", "stress.html", content)
@@ -82,7 +82,3 @@ def write(path: Path, made: Found) -> None:
 
 def _block(run: Figures, kind: str, meaning: str) -> dict[str, Any]:
     return {"kind": kind, "meaning": meaning, "rows": run.curve(kind)}
-
-
-def _uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

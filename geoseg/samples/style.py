@@ -17,7 +17,6 @@ from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.dataset.unlabelled import SceneTile, cut
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.samples.augment import HISTOGRAM, Augment
 from geoseg.scenes.bands import BandStatistics, scale
 from geoseg.scenes.neighbours import OpenScenes
@@ -123,7 +122,9 @@ def read_styles(
             if mine:
                 own[scene.name] = _quantiles(_windows(mine), statistics, scene.name)
         for scene in scenes:
-            windows = _windows([(scene, _whole(scene, w, side)) for _, w in cut([scene], side)])
+            windows = _windows(
+                [(scene, scene.grid.whole_window(w, side)) for _, w in cut([scene], side)]
+            )
             if fourier:
                 found = _spectra(windows, statistics, lift, reach)
                 spectra += found[:: -(-len(found) // each) or 1]
@@ -135,13 +136,6 @@ def read_styles(
             " frequencies could be taken; give larger scenes, or augment.style_how=histogram"
         )
     return Styles(augment, own, tuple(looks), tuple(spectra), lift)
-
-
-def _whole(scene: Scene, window: Window, side: int) -> Window:
-    """A window of the full side, inside the scene if that is large enough."""
-    top = max(0, min(window.top, scene.grid.height - side))
-    left = max(0, min(window.left, scene.grid.width - side))
-    return Window(top, left, side, side)
 
 
 def _windows(tiles: Sequence[SceneTile]) -> list[SceneTile]:

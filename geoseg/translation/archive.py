@@ -10,7 +10,6 @@ import numpy as np
 from geoseg.dataset.unlabelled import SceneTile, cut, measure
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.scenes.bands import BandStatistics, scale
 from geoseg.scenes.neighbours import OpenScenes
 from geoseg.scenes.scene import Scene
@@ -56,7 +55,7 @@ class Archive:
 
     def windows(self, side: int, most: int, rng: np.random.Generator) -> np.ndarray:
         """Windows (N, C, side, side) float32, scaled. Raises: InputError if few are whole."""
-        places = [(scene, _inside(scene, w, side)) for scene, w in cut(self.scenes, side)]
+        places = [(scene, scene.grid.whole_window(w, side)) for scene, w in cut(self.scenes, side)]
         places = list(dict.fromkeys(places))
         found: list[np.ndarray] = []
         opened = OpenScenes()
@@ -78,13 +77,6 @@ class Archive:
 def _read(opened: OpenScenes, place: SceneTile) -> tuple[np.ndarray, np.ndarray]:
     scene, window = place
     return opened.reader(scene).read(window)
-
-
-def _inside(scene: Scene, window: Window, side: int) -> Window:
-    """A whole window, inside the scene if that is large enough."""
-    top = max(0, min(window.top, scene.grid.height - side))
-    left = max(0, min(window.left, scene.grid.width - side))
-    return Window(top, left, side, side)
 
 
 def check_pixel_size(scenes: Sequence[Scene], expected: float, whose: str) -> None:

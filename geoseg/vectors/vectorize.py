@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from geoseg.geo.layer_styles import add_style, qml
 from geoseg.geo.legend import NO_DECISION as NO_DECISION_NAME
 from geoseg.geo.legend import Legend
 from geoseg.maps.landcover import MODEL_TAG
+from geoseg.maps.mosaic_note import relative
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, put, replacing, write_json
@@ -156,7 +156,7 @@ class _Job:
     def _claim(self, overwrite: bool) -> bool:
         """Note what the file is made of; False if it is already made of just that."""
         folder, name = self.out.parent, self.out.name
-        inputs = [[_relative(p, self.out), *fingerprint(p)[1:]] for p in self.source.files]
+        inputs = [[relative(p, self.out), *fingerprint(p)[1:]] for p in self.source.files]
         wanted = json.loads(json.dumps({"settings": self.settings.told(), "inputs": inputs}))
         made = read_made(folder, command="vectorize", name=name)
         before = read_claim(folder, command="vectorize", name=name) or {}
@@ -195,7 +195,7 @@ class _Job:
             if ROADS in self.layers:
                 layers[ROADS] = self._stream(ROADS, _LINE, self._roads(strips, found, regions), to)
         return {
-            "map": _relative(self.source.map.path, self.out),
+            "map": relative(self.source.map.path, self.out),
             "model": self.source.map.tags.get(MODEL_TAG, "unknown"),
             "settings": self.settings.told(),
             "areas_in_map": len(found.code),
@@ -379,7 +379,3 @@ def _lengths(lines: np.ndarray, crs: str) -> np.ndarray:
     steps = ground(crs).distance(coordinates[:-1], coordinates[1:])
     within = owner[1:] == owner[:-1]
     return np.bincount(owner[1:][within], weights=steps[within], minlength=len(lines))
-
-
-def _relative(path: str | Path, out: Path) -> str:
-    return Path(os.path.relpath(path, out.absolute().parent)).as_posix()

@@ -159,3 +159,11 @@ def test_what_hydra_itself_refuses_is_told_without_its_jargon(word):
     assert not JARGON.search(said), said
     assert "\n" not in said
     assert said.endswith("all keys: geoseg train --help")
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [("fit.lr", "fit.learning_rate"), ("fit.bs", "fit.batch_size"), ("fit.x", None)],
+)
+def test_initials_are_understood_and_a_shared_room_is_no_likeness(key, meant):
+    assert Known.of("train", TrainConfig).near(key) == meant

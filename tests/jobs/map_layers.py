@@ -15,7 +15,7 @@ from geoseg.comparison.compare import compare
 from geoseg.comparison.pair import MapPair
 from geoseg.maps.folder import map_paths, write_side_files
 from geoseg.maps.layers import LAYERS
-from geoseg.prediction.writer import MapWriter
+from geoseg.prediction.writer.map_writer import MapWriter
 from tests.made.maps import LEGEND, mistaken, place, truth, write
 
 HEIGHT, WIDTH = 120, 160

@@ -18,6 +18,7 @@ from torchvision.models import vgg
 from geoseg.errors import InputError
 from geoseg.models import checkpoint, origin, settings, transfer, weights
 from geoseg.models.networks import build as models
+from geoseg.models.published import sources
 from tests.made.scenes import CARD, with_bands
 
 
@@ -296,10 +297,16 @@ def test_a_path_without_file_is_refused(value, tmp_path, monkeypatch):
         origin.check(settings.Model(weights=value))
 
 
-def test_an_unknown_name_of_weights_is_refused():
-    model = settings.Model(weights="imagenette")
-    with pytest.raises(InputError, match=r"resnet18 has no such weights .*imagenet"):
-        transfer.load(models.build(settings.Model(), 3, 2), model, card(model, 3))
+def test_an_unknown_name_of_weights_is_refused_before_torch_or_data_are_read():
+    for encoder in ("resnet18", "tu-resnet18"):
+        model = settings.Model(encoder=encoder, weights="imagenette")
+        with pytest.raises(InputError, match=r"has no such weights .*did you mean imagenet\?"):
+            origin.check(model)
+
+
+def test_the_names_of_weights_are_those_of_the_library():
+    for name, encoder in encoders.encoders.items():
+        assert set(sources.names_of(name)) == set(encoder["pretrained_settings"]), name
 
 
 @pytest.mark.parametrize("name", ["unet", "segnet"])

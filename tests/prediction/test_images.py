@@ -22,10 +22,10 @@ from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
 from geoseg.outputs.lock import held
 from geoseg.predict import PredictConfig, TilingChoice, main
-from geoseg.prediction import writer
 from geoseg.prediction.backends.choice import Choice
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.prediction.writer.scene_writer import SceneWriter
 from geoseg.scenes.bands import Bands
 from tests.made import started
 from tests.made.scenes import (
@@ -154,15 +154,15 @@ def test_panels_that_wait_to_be_joined(tmp_path, monkeypatch):
         raise InputError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(writer.SceneWriter, "_join", stopped)
+        patch.setattr(SceneWriter, "_join", stopped)
         with pytest.raises(RuntimeError, match="stopped"):
             predict(network, tmp_path / "scenes", tmp_path / "maps")
     with monkeypatch.context() as patch:
-        patch.setattr(writer.SceneWriter, "_join", full)
+        patch.setattr(SceneWriter, "_join", full)
         report = predict(network, tmp_path / "scenes", tmp_path / "maps")
         assert report.failed == {"a": "disk full", "b": "disk full"}
     with monkeypatch.context() as patch:
-        patch.setattr(writer.SceneWriter, "_join", stopped)
+        patch.setattr(SceneWriter, "_join", stopped)
         with pytest.raises(RuntimeError, match="stopped"):
             predict(network, tmp_path / "scenes/a.tif", tmp_path / "maps")
     seen = source.seen

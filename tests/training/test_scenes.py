@@ -128,7 +128,7 @@ def test_a_network_without_numbers_gives_no_class(run, tmp_path, monkeypatch):
     numbers = np.full((4, 2), np.nan, np.float32)
     monkeypatch.setattr(TileClassifier, "_probabilities", lambda self, tiles: numbers[: len(tiles)])
     report = predict_tiles(run[0], str(tmp_path / "new.tif"), tmp_path / "out")
-    assert "gives no number (NaN)" in report.refused["new"]
+    assert "gives no number (NaN)" in report.failed["new"]
     assert not (tmp_path / "out/tile_classes/new.tif").exists()
 
 

@@ -75,7 +75,7 @@ def test_both_classes_of_tiles_are_learnt_told_and_written(dataset, tmp_path):
     image[:, :SIDE, : SIDE - 8] = 0  # most of the first tile has no image
     write(tmp_path / "new.tif", image)
     report = predict_tiles(tmp_path / "run", str(tmp_path / "new.tif"), tmp_path / "out")
-    assert report.done == {"new": [4, 4]}
+    assert report.tiles == {"new": {"low": 4, "high": 4}}
     path = tmp_path / "out/tile_classes/new.tif"
     with Raster(path) as file:
         values, _ = file.read(file.grid.window)

@@ -162,18 +162,10 @@ def try_out(network: nn.Module, channels: int) -> None:
 def download(model: settings.Model) -> dict[str, Tensor]:
     """The state dict of the encoder's published weights, which takes a network.
 
-    Raises: InputError for a name of weights that the encoder does not have, or without network.
+    Raises: InputError without network.
     """
     check_encoder(model.encoder)
     name = model.weights
-    if not model.encoder.startswith(TIMM):
-        published = list(encoders.encoders[model.encoder]["pretrained_settings"])
-        if name not in published:
-            raise InputError(
-                f"model.weights={name}: {model.encoder} has no such weights"
-                f" (it has {', '.join(published) or 'none'}), nor is there such a file; give one"
-                " of these or a local .safetensors or state dict"
-            )
     try:
         inner = model.encoder.removeprefix(TIMM)
         if model.encoder.startswith(TIMM) and vit.is_plain(inner):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from geoseg.errors import InputError
 from geoseg.models.settings import Model
@@ -177,6 +179,45 @@ SOURCES: dict[str, Source] = {
     )
 }  # fmt: skip
 """By name; what is no key here may be a name that SMP knows for the encoder, such as imagenet."""
+
+_SEMI = ("ssl", "swsl")
+_PACKAGED = (
+    (r"resnet(18|50)|resnext50_32x4d", ("imagenet", *_SEMI)),
+    (r"resnext101_32x4d", _SEMI),
+    (r"resnext101_32x8d", ("imagenet", "instagram", *_SEMI)),
+    (r"resnext101_32x16d", ("instagram", *_SEMI)),
+    (r"resnext101_32x(32|48)d", ("instagram",)),
+    (r"dpn(68b|92|107)", ("imagenet+5k",)),
+    (r"inception.*", ("imagenet", "imagenet+background")),
+    (r"timm-efficientnet-b[0-7]", ("imagenet", "advprop", "noisy-student")),
+    (r"efficientnet-b[0-7]|timm-efficientnet-b8", ("imagenet", "advprop")),
+    (r"timm-efficientnet-l2", ("noisy-student", "noisy-student-475")),
+)
+"""Names that segmentation-models-pytorch has for weights of encoders; imagenet for all others."""
+
+
+def names_of(encoder: str) -> tuple[str, ...]:
+    """Names of the weights that SMP or timm publish for an encoder; no library is loaded."""
+    found = (names for pattern, names in _PACKAGED if re.fullmatch(pattern, encoder))
+    return next(found, ("imagenet",))
+
+
+def check_name(model: Model) -> None:
+    """Raises: InputError, with the nearest names, if nobody publishes weights of that name."""
+    packaged = names_of(model.encoder)
+    assert model.weights is not None
+    if model.weights in SOURCES or model.weights in packaged:
+        return
+    own = [source.name for source in SOURCES.values() if model.encoder in source.encoders]
+    near = get_close_matches(model.weights, [*packaged, *SOURCES], n=1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise InputError(
+        f"model.weights={model.weights}: {model.encoder} has no such weights (it has"
+        f" {', '.join([*packaged, *own])}), nor is there such a file or folder; {meant}give one of"
+        " these, a run folder, a .safetensors or state dict of the encoder, or null for random"
+        " weights"
+    )
+
 
 _COMMON = {
     "b02": "blue",

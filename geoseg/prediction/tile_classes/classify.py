@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from geoseg.geo.legend import NODATA
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device, choose, enough_memory
-from geoseg.prediction.writer import no_number
+from geoseg.prediction.writer.scene_writer import no_number
 from geoseg.scenes.bands import scale
 from geoseg.scenes.dated import AnyScene
 
@@ -37,6 +38,15 @@ class TileClasses:
     """(rows, columns) uint8 of the legend, 0 where too little of a tile has an image."""
     confidence: np.ndarray
     """(rows, columns) float32: probability of the class."""
+
+    @property
+    def seen(self) -> np.ndarray:
+        """(rows, columns) bool: tiles that have an image."""
+        return np.asarray(self.codes != NODATA)
+
+    def counts(self, codes: Sequence[int]) -> list[int]:
+        """Tiles of each class."""
+        return [int((self.codes == code).sum()) for code in codes]
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,10 @@ class TilePresence:
         with np.errstate(invalid="ignore"):
             there: np.ndarray = self.probabilities >= np.array(self.thresholds)[:, None, None]
         return there
+
+    def counts(self, codes: Sequence[int]) -> list[int]:
+        """Tiles of each class."""
+        return [int(each) for each in self.there.sum((1, 2))]
 
 
 def grid_of(grid: Grid, side: int) -> Grid:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,27 +18,22 @@ from geoseg.geo.layer_styles import qml, write_styled
 from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.vector import write_layer
 from geoseg.maps import landcover
-from geoseg.models import suitability
 from geoseg.models.card import ModelCard, find_weights, weights_hash
 from geoseg.models.settings import CLASSIFY
-from geoseg.outputs.claims import claim, fingerprint
-from geoseg.outputs.counted import counted
-from geoseg.outputs.files import make_folder, read_note, write_json
+from geoseg.outputs.files import make_folder
 from geoseg.outputs.lock import alone
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.progress import Progress
 from geoseg.prediction.bands import scenes_for, told
+from geoseg.prediction.driver import Ledger, Output, Prediction
 from geoseg.prediction.network import InferenceSettings
-from geoseg.received import offline, tensor_file
+from geoseg.prediction.report import PredictionReport
+from geoseg.received import tensor_file
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.scene import SceneFiles
 
 if TYPE_CHECKING:
-    from geoseg.prediction.tile_classes.classify import (
-        TileClasses,
-        TileClassifier,
-        TilePresence,
-    )
+    from geoseg.prediction.tile_classes.classify import TileClasses, TilePresence
 
 FOLDER = "tile_classes"
 """Of the rasters and layers, in the output."""
@@ -54,36 +49,6 @@ def is_of_tiles(checkpoint: Any) -> bool:
     if isinstance(checkpoint, (list, tuple)):
         return False
     return ModelCard.read(find_weights(checkpoint)).model.name == CLASSIFY
-
-
-@dataclass
-class TileReport:
-    """What became of the scenes."""
-
-    out: Path
-    done: dict[str, list[int]] = field(default_factory=dict)
-    """Tiles of each class, by scene."""
-    before: list[str] = field(default_factory=list)
-    """Those that an earlier call had done."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """Those without classes, and why."""
-    names: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        total = np.sum([*self.done.values(), [0] * len(self.names)], axis=0)
-        classes = ", ".join(f"{name} {n}" for name, n in zip(self.names, total, strict=True) if n)
-        text = f"{counted(len(self.done), 'scene')} done"
-        if classes:
-            text += f", tiles of {classes}"
-        if self.before:
-            text += f"; {len(self.before)} were done before"
-        return f"{text}; rasters and layers: {self.out / FOLDER}"
-
-    def raise_if_incomplete(self) -> None:
-        """Raises: InputError if a scene that was asked for has no classes."""
-        if self.refused:
-            names = ", ".join(list(self.refused)[:5]) + (" …" if len(self.refused) > 5 else "")
-            raise InputError(f"scenes without classes: {len(self.refused)} ({names})")
 
 
 def check_settings(running: InferenceSettings) -> None:
@@ -107,7 +72,7 @@ def predict_tiles(
     bands: Bands | None = None,
     running: InferenceSettings | None = None,
     overwrite: bool = False,
-) -> TileReport:
+) -> PredictionReport:
     """Write the classes of the scenes' tiles; goes on where an earlier call stopped.
 
     scenes, bands: as of `images.predict`.
@@ -117,107 +82,88 @@ def predict_tiles(
     running = running or InferenceSettings()
     check_settings(running)
     path, out = find_weights(checkpoint), Path(out)
-    card = ModelCard.read(path)
+    card, model = ModelCard.read(path), weights_hash(path)
     tensor_file.check(path)
     raster.read_once()
     found = scenes_for(card, SceneFiles(scenes, bands or Bands()), resample=running.resample)
     settings = {
-        "model": weights_hash(path), "bands": told(found.bands), "resample": running.resample,
+        "model": model, "bands": told(found.bands), "resample": running.resample,
         "tiling": asdict(card.tiling), "precision": running.precision,
     }  # fmt: skip
-    with raster.environment():
-        claim(out, settings, command="predict", products=(FOLDER, RECORD), overwrite=overwrite)
-        make_folder(out / FOLDER)
-        report = TileReport(out, names=tuple(card.legend.names))
-        record = _Record(out, settings)
-        for name, reason in found.refused.items():
-            _refuse(name, reason, record, report)
-        _classify(found.scenes, _classifier(path, card, running), record, report)
+    output = Output(out, model, settings, (FOLDER, RECORD), record=RECORD, paths=paths_of)
+    record = output.take(overwrite=overwrite)
+    make_folder(out / FOLDER)
+    report = PredictionReport(out, made="classes", folder=FOLDER, record=RECORD)
+    report.refused |= found.refused
+    run = Prediction(_Tiles(path, card, running, model), record, report)
+    run.make(found.scenes)
     return report
 
 
-def _classifier(path: Path, card: ModelCard, running: InferenceSettings) -> TileClassifier:
-    # From here on torch is needed; what could be wrong without it has been said.
-    from geoseg.prediction.tile_classes.classify import BATCH, TileClassifier
+@dataclass(frozen=True)
+class _Tiles:
+    """Classes of scenes' tiles, by a network that gives a whole tile one."""
 
-    batch = running.batch_size or BATCH
-    return TileClassifier(path, card, running.device, running.precision, batch)
+    path: Path
+    card: ModelCard
+    running: InferenceSettings
+    model: str
+    """Hash of the network."""
 
+    def plan(self, scenes: list[AnyScene], run: Prediction) -> list[tuple[AnyScene, str]]:
+        """Scenes that are not done, with the stamps of their files."""
+        jobs = []
+        for scene in scenes:
+            stamp = run.record.stamp(scene)
+            if run.record.is_done(scene, stamp):
+                run.report.before.append(scene.name)
+            elif scene.name not in run.report.failed:
+                jobs.append((scene, stamp))
+        return jobs
 
-class _Record:
-    """What was made of which files, kept on disk."""
+    def do(self, jobs: Sequence[tuple[AnyScene, str]], run: Prediction) -> None:
+        """Classify the tiles of scenes, one scene after the other."""
+        # From here on torch is needed; what could be wrong without it has been said.
+        from geoseg.prediction.tile_classes.classify import BATCH, TileClassifier
 
-    def __init__(self, out: Path, settings: dict[str, Any]) -> None:
-        self._out, self._settings = out, settings
-        before = (read_note(out / RECORD) or {}).get("scenes")
-        self._scenes: dict[str, Any] = before if isinstance(before, dict) else {}
+        running, out = self.running, run.report.out
+        batch = running.batch_size or BATCH
+        classifier = TileClassifier(
+            self.path, self.card, running.device, running.precision, batch
+        )  # fmt: skip
+        pixels = sum(scene.grid.window.area for scene, _ in jobs)
+        begin = time.perf_counter()
+        with raster.environment(), Progress(len(jobs), pixels) as progress:
+            ledger = Ledger(run, progress, {scene.name: stamp for scene, stamp in jobs})
+            for scene, _ in jobs:
+                since = time.perf_counter()
+                try:
+                    facts = self._write(out, scene.name, classifier.classify(scene))
+                except InputError as error:
+                    self.remove(out, scene.name)
+                    ledger.failed(scene, str(error))
+                    continue
+                run.report.tiles[scene.name] = facts["tiles"]
+                ledger.advance(scene.grid.window.area)
+                ledger.done(scene, time.perf_counter() - since, **facts)
+        run.report.seconds["total"] = time.perf_counter() - begin
 
-    def is_done(self, scene: AnyScene) -> bool:
-        entry = self._scenes.get(scene.name)
-        if not isinstance(entry, dict) or entry.get("inputs") != _inputs(scene):
-            return False
-        files = entry.get("files")
-        return bool(files) and not broken(self._out, files)
+    def _write(self, out: Path, scene: str, found: TileClasses | TilePresence) -> dict[str, Any]:
+        """Write a scene's files. Returns: tiles of each class and without image, for the record."""
+        from geoseg.prediction.tile_classes.classify import TilePresence
 
-    def note(self, name: str, entry: dict[str, Any]) -> None:
-        self._scenes[name] = entry
-        write_json(self._out / RECORD, {"settings": self._settings, "scenes": self._scenes})
-
-
-def _inputs(scene: AnyScene) -> list[Any]:
-    """Path, size and time of each file; of one on a server its address must do."""
-    return [[p] if offline.is_remote(p) else fingerprint(p) for p in scene.paths]
-
-
-def _classify(
-    scenes: Sequence[AnyScene], classifier: TileClassifier, record: _Record, report: TileReport
-) -> None:
-    from geoseg.prediction.tile_classes.classify import TilePresence
-
-    card, legend = classifier.card, classifier.card.legend
-    suitability.say_doubts(scenes, card)
-    for scene in scenes:
-        if record.is_done(scene):
-            report.before.append(scene.name)
-            continue
-        try:
-            suited = suitability.check(scene, card)
-            found = classifier.classify(suited.scene)
-        except InputError as error:
-            _refuse(scene.name, str(error), record, report)
-            continue
-        for note in suited.notes:
-            print(f"geoseg predict: WARNING: {note}", file=sys.stderr)
+        legend = self.card.legend
         if isinstance(found, TilePresence):
-            counts = found.there.sum((1, 2)).tolist()
-            without = int((~found.seen).sum())
-            paths = write_presence(report.out, scene.name, found, legend)
+            write_presence(out, scene, found, legend)
         else:
-            counts = [int((found.codes == code).sum()) for code in legend.codes]
-            without = int((found.codes == NODATA).sum())
-            paths = write(report.out, scene.name, found, legend, weights_hash(classifier.path))
-        report.done[scene.name] = counts
-        record.note(
-            scene.name,
-            {
-                "status": "done",
-                "tiles": dict(zip(legend.names, counts, strict=True)),
-                "without_image": without,
-                "inputs": _inputs(scene),
-                "files": stamps(report.out, paths),
-                "notes": list(suited.notes),
-            },
-        )
+            write(out, scene, found, legend, self.model)
+        counts = dict(zip(legend.names, found.counts(legend.codes), strict=True))
+        return {"tiles": counts, "without_image": int((~found.seen).sum())}
 
-
-def _refuse(name: str, reason: str, record: _Record, report: TileReport) -> None:
-    """Say and note that a scene has no classes; those of before would contradict that."""
-    print(f"geoseg predict: refused: {reason}", file=sys.stderr)
-    path, layer = paths_of(report.out, name)
-    for one in (path, *landcover.side_files(path), layer):
-        one.unlink(missing_ok=True)
-    report.refused[name] = reason
-    record.note(name, {"status": "refused", "reason": reason})
+    def remove(self, out: Path, scene: str) -> None:
+        path, layer = paths_of(out, scene)
+        for one in (path, *landcover.side_files(path), layer):
+            one.unlink(missing_ok=True)
 
 
 def paths_of(out: Path, scene: str) -> tuple[Path, Path]:
@@ -225,9 +171,7 @@ def paths_of(out: Path, scene: str) -> tuple[Path, Path]:
     return out / FOLDER / f"{scene}.tif", out / FOLDER / f"{scene}.gpkg"
 
 
-def write(
-    out: Path, scene: str, found: TileClasses, legend: Legend, model: str
-) -> tuple[Path, Path]:
+def write(out: Path, scene: str, found: TileClasses, legend: Legend, model: str) -> None:
     """Write a raster with a pixel for each tile, and a layer with a square for each that has a
     class. Raises: InputError if the folder can't be written."""
     path, layer = paths_of(out, scene)
@@ -248,10 +192,9 @@ def write(
         layer, values, geometries=_squares(found.grid, rows, columns), crs=found.grid.crs,
         style=qml(legend),
     )  # fmt: skip
-    return path, layer
 
 
-def write_presence(out: Path, scene: str, found: TilePresence, legend: Legend) -> tuple[Path, Path]:
+def write_presence(out: Path, scene: str, found: TilePresence, legend: Legend) -> None:
     """Write a raster with a band for each class (1 = the tile has it, 0 = it has not, 255 = no
     image), and a layer with a square for each tile that has an image and two columns for each
     class. Raises: InputError if the folder can't be written."""
@@ -269,7 +212,6 @@ def write_presence(out: Path, scene: str, found: TilePresence, legend: Legend) -
         table[f"has_{name}"] = there[rows, columns].astype(np.int32)
         table[f"p_{name}"] = p[rows, columns]
     write_layer(layer, table, layer=layer.stem, geometries=boxes, crs=found.grid.crs)
-    return path, layer
 
 
 def _squares(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

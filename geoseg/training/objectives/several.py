@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from geoseg.evaluation.accuracy import defined
 from geoseg.geo.legend import IGNORED
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import ALONE, Ranks
@@ -103,14 +104,14 @@ class SeveralScores:
                 "name": name,
                 "there": int(self.there[k]),
                 "found": int(self.found[k]),
-                **{key: _defined(float(values[k])) for key, values in columns.items()},
+                **{key: defined(float(values[k])) for key, values in columns.items()},
             }
             for k, name in enumerate(self.names)
         ]
         return {
             "tiles": self.tiles,
-            "miou": _defined(self.miou),
-            "macro_f1": _defined(_mean(self.f1)),
+            "miou": defined(self.miou),
+            "macro_f1": defined(_mean(self.f1)),
             "error": self.error,
             "classes": classes,
         }
@@ -135,10 +136,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _defined(value: float) -> float | None:
-    return None if np.isnan(value) else value
 
 
 def _text(value: float | None) -> str:

@@ -1,0 +1,1 @@
+"""Write the maps of scenes, whole blocks at a time."""
