@@ -44,9 +44,9 @@ ENOUGH_RIGHT = 0.98
 """Share of the corrected pixels that are right in the end, from which on the way is far enough."""
 PARTS = 20
 """Into which that way is cut."""
-FADED = 2.5
-"""Times `fade` away from the corrections that what learning changes counts for 4 %, and nothing
-beyond is learnt from."""
+FADED = 3.5
+"""Times `fade` away from the corrections what learning changes counts for 0.2 %: what lies further
+is not looked at. Nearer, and what the old map holds is too little: more is spoilt."""
 LOOSE = 0.3
 """Share of the pull that the surroundings of a correction feel, so that what is like it follows."""
 
