@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import shapely
@@ -50,7 +51,7 @@ Scored = dict[str, dict[str, dict[str, float]]]
 """Set → seed → way → mIoU."""
 LOADED = ("hydra", "torch", "albumentations", "geoseg.training.tasks.images")
 FORKS = "forkserver" in multiprocessing.get_all_start_methods()
-CONTEXT = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKS else "spawn")
 
 
 def geoseg(name: str, *arguments: str) -> None:
