@@ -4,26 +4,30 @@
 
 A tenth of the train windows, drawn by chance, gets labels; a network learns from them and maps the
 train scenes. Then as many windows as make up a quarter get labels: those that `geoseg.suggest`
-names, diverse or only the most unsure, or others drawn by chance. Networks that learn from these,
-equally long, are judged on the test split. What is done is kept: started again, it goes on. An
-afternoon; `--epochs 2 --seeds 0` shows in some minutes that it runs.
+names, diverse or only the most unsure, or others drawn by chance. The network goes on learning from
+these, equally long, and is judged on the test split. Each result is kept: stopped and started
+again, it goes on. Some two minutes of one core for each seed and set.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import os
+import runpy
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import shapely
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks.little import geoseg
 from benchmarks.real import BUILDINGS, real_data
 from geoseg.dataset.tiles import Dataset
 from geoseg.evaluation.accuracy import Scores, confusion
@@ -32,6 +36,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import Layer, write_layer
 from geoseg.models import checkpoint
 from geoseg.models.device import choose
+from geoseg.outputs.files import write_json
 from geoseg.samples.tiles import ValTiles
 from geoseg.scenes.scene import Scene
 
@@ -39,8 +44,32 @@ SIDE = 128
 FIRST, THEN = 0.1, 0.25
 WAYS = ("random", "unsure", "suggested")
 SETS = ("buildings", "demo")
+RESULTS = "suggest.json"
 Place = tuple[int, Window]
 """Number of a train scene, and a window of it."""
+Scored = dict[str, dict[str, dict[str, float]]]
+"""Set → seed → way → mIoU."""
+LOADED = ("hydra", "torch", "albumentations", "geoseg.training.tasks.images")
+FORKS = "forkserver" in multiprocessing.get_all_start_methods()
+CONTEXT: Any = multiprocessing.get_context("forkserver" if FORKS else "spawn")
+
+
+def geoseg(name: str, *arguments: str) -> None:
+    """Run a command, quietly, where the libraries are loaded, which would take most of the time.
+
+    Raises: RuntimeError if it fails.
+    """
+    process = CONTEXT.Process(target=_geoseg, args=(name, arguments))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"geoseg.{name} {' '.join(arguments)}: exit status {process.exitcode}")
+
+
+def _geoseg(name: str, arguments: tuple[str, ...]) -> None:
+    sys.argv = [name, *arguments]
+    sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  the process ends with it
+    runpy.run_module(f"geoseg.{name}", run_name="__main__", alter_sys=True)
 
 
 @dataclass(frozen=True)
@@ -104,12 +133,16 @@ def write_area(path: Path, made: Ground, places: list[Place]) -> Path:
     return path
 
 
-def learn(made: Ground, places: list[Place], out: Path, *, epochs: int, seed: int) -> float:
-    """Train on the labels of some windows. Returns: mIoU on the test split."""
+def learn(
+    made: Ground, places: list[Place], out: Path, *, epochs: int, seed: int, start: Path | None
+) -> float:
+    """Train on the labels of some windows, from another run on. Returns: mIoU on the test split."""
     area = write_area(out / "area.gpkg", made, places)
     geoseg("prepare", *made.keys, f"labels.area={area}", f"dataset={out / 'dataset'}")
+    further = [] if start is None else [f"model.weights={start}", "model.keep=network"]
     geoseg("train", f"dataset={out / 'dataset'}", f"run={out / 'run'}", f"fit.epochs={epochs}",
-           f"seed={seed}", "fit.pictures=0", "fit.workers=0", "fit.batch_size=8")  # fmt: skip
+           f"seed={seed}", "fit.pictures=0", "fit.workers=0", "fit.batch_size=8",
+           *further)  # fmt: skip
     return miou(out / "run", made.made)
 
 
@@ -151,36 +184,73 @@ def further(way: str, made: Ground, first: list[Place], out: Path, *, seed: int)
     return [place for place in ranked if place not in first][:count]
 
 
+def run_seed(
+    made: Ground, out: Path, done: dict[str, float], *, epochs: list[int], seed: int
+) -> Iterator[tuple[str, float]]:
+    """mIoU of each way with one seed, as they come; leaves out those that are done."""
+    places = made.places
+    count = max(2, round(FIRST * len(places)))
+    drawn = np.random.default_rng(seed).choice(len(places), count, replace=False)
+    first = [places[int(n)] for n in drawn]
+    if "first" not in done:
+        yield "first", learn(made, first, out / "first", epochs=epochs[0], seed=seed, start=None)
+    for way in WAYS:
+        if way not in done:
+            more = [*first, *further(way, made, first, out, seed=seed)]
+            start = out / "first" / "run"
+            yield way, learn(made, more, out / way, epochs=epochs[1], seed=seed, start=start)
+
+
+def table(found: Scored) -> str:
+    """What came out, in Markdown: means over the seeds that all ways have, and spread."""
+    head = ["mIoU on the test split", "seeds", "first", *WAYS]
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, seeds in found.items():
+        whole = [scores for scores in seeds.values() if len(scores) == 1 + len(WAYS)]
+        if not whole:
+            continue
+        cells = [name, str(len(whole))]
+        for way in ("first", *WAYS):
+            values = [scores[way] for scores in whole]
+            spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{mean(values):.3f}{spread}")
+        lines.append(f"| {' | '.join(cells)} |")
+        for way in WAYS[1:]:
+            gains = [scores[way] - scores["random"] for scores in whole]
+            told = ", ".join(f"{gain:+.3f}" for gain in gains)
+            lines.append(f"| {way} − random, by seed | | {told} |" + " |" * (len(WAYS)))
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("real/suggest"))
     parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument(
+        "--epochs", type=int, nargs=2, default=[6, 3], help="of the first training, of each further"
+    )
     options = parser.parse_args()
-    found: dict[str, dict[str, list[float]]] = {}
-    for name in options.sets:
-        made = ground(name, options.out)
-        places = made.places
-        scores = found[name] = {way: [] for way in ("first", *WAYS)}
-        for seed in options.seeds:
+    if FORKS:
+        CONTEXT.set_forkserver_preload(list(LOADED))
+    note = options.out / RESULTS
+    told = json.loads(note.read_text(encoding="utf-8")) if note.exists() else {}
+    if told and told["epochs"] != options.epochs:
+        parser.error(f"{note}: of --epochs {told['epochs']}; choose another --out")
+    found: Scored = told.get("miou", {})
+    grounds: dict[str, Ground] = {}
+    for seed in options.seeds:
+        for name in options.sets:
+            done = found.setdefault(name, {}).setdefault(str(seed), {})
+            if len(done) == 1 + len(WAYS):
+                continue
+            made = grounds[name] = grounds.get(name) or ground(name, options.out)
             out = options.out / name / str(seed)
-            count = max(2, round(FIRST * len(places)))
-            drawn = np.random.default_rng(seed).choice(len(places), count, replace=False)
-            first = [places[int(n)] for n in drawn]
-            how = {"epochs": options.epochs, "seed": seed}
-            scores["first"].append(learn(made, first, out / "first", **how))
-            for way in WAYS:
-                more = further(way, made, first, out, seed=seed)
-                scores[way].append(learn(made, [*first, *more], out / way, **how))
-            told = ", ".join(f"{way} {values[-1]:.3f}" for way, values in scores.items())
-            print(f"{name}, seed {seed}: {told}", flush=True)
-    (options.out / "suggest.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    print(f"\nmIoU on the test split, mean ± standard deviation; {FIRST:.0%}, then {THEN:.0%}")
-    for name, scores in found.items():
-        for way, values in scores.items():
-            spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-            print(f"{name:<10} {way:<10} {mean(values):.3f}{spread}")
+            for way, score in run_seed(made, out, done, epochs=options.epochs, seed=seed):
+                done[way] = score
+                write_json(note, {"epochs": options.epochs, "miou": found})
+                print(f"{name}, seed {seed}, {way}: {score:.3f}", flush=True)
+    print(f"\n{FIRST:.0%} of the windows with labels, then {THEN:.0%}\n\n{table(found)}")
     return 0
 
 

@@ -52,6 +52,7 @@ def serve(  # noqa: PLR0913 one keyword per key of the command
         session = open_session(inputs, corrections, out, settings=settings, overwrite=overwrite)
         session.state.suggestions = chosen
         _run(session, door)
+        session.look_again()
         if not session.is_unsaved():
             return summary_of(session)
         print("geoseg refine: writing the maps", file=sys.stderr)

@@ -220,6 +220,11 @@ class Session:
                 gains[at] = block_hectares(pictures.old, bands[0], mask, place)
         self._gains[number] = gains
 
+    def look_again(self) -> None:
+        """Read the corrections once more, when nothing is followed any longer: the last one may
+        have been drawn, or saved by QGIS, just before the end. Raises: InputError."""
+        self.corrections = self._read()
+
     def is_unsaved(self) -> bool:
         """Whether the written maps lack corrections, or hold some that were taken back."""
         step = Journal.read(self.out).step

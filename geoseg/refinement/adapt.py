@@ -3,13 +3,15 @@
 It is shown them as channels of its input (models.clicks) if it was trained for that. Else it learns
 from them, and is held to the old map elsewhere, after DISCA (Lenczner et al. 2020, "Interactive
 learning for semantic segmentation in Earth observation"): cross-entropy on what was clicked, and a
-pull toward what the network said before. Only the last layer and the norms of the decoder learn, so
-that a step takes a tenth of a second. Letters of shapes: C bands, K classes, H and W.
+pull toward what the network said before. Only the last layer and the norms of the decoder learn,
+and only on the part of the window that the corrections can change, so that a step takes less than
+a tenth of a second. Letters of shapes: C bands, K classes, H and W; h and w of that part.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,10 +23,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from geoseg.errors import InputError
+from geoseg.geo.grid import Window
 from geoseg.geo.legend import IGNORED
 from geoseg.models.clicks import encode
 from geoseg.models.device import choose
-from geoseg.models.networks.build import HEADS, pixel_path_of
+from geoseg.models.networks.build import HEADS, STRIDE, pixel_path_of
 from geoseg.models.settings import FOREST, OWN
 from geoseg.prediction.forward import Scaling, smoothed
 from geoseg.prediction.network import TrainedNetwork
@@ -41,6 +44,9 @@ ENOUGH_RIGHT = 0.98
 """Share of the corrected pixels that are right in the end, from which on the way is far enough."""
 PARTS = 20
 """Into which that way is cut."""
+FADED = 3.5
+"""Times `fade` away from the corrections what learning changes counts for 0.2 %: what lies further
+is not looked at. Nearer, and what the old map holds is too little: more is spoilt."""
 LOOSE = 0.3
 """Share of the pull that the surroundings of a correction feel, so that what is like it follows."""
 
@@ -103,6 +109,36 @@ def adaptable(network: nn.Module) -> list[nn.Parameter]:
     return list(dict.fromkeys(found))
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """A window as the network sees it."""
+
+    images: Tensor
+    """(1, C, H, W)."""
+    visible: Tensor
+    """(1, H, W) bool."""
+    features: Any
+    """What the encoder made of them."""
+    pixels: Tensor | None = None
+    """What the path of single pixels made of them, (1, F, H, W)."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What a network is to learn in a part of a window."""
+
+    before: Tensor
+    """(1, K, h, w), logits that it is held to."""
+    wanted: Tensor
+    """(h, w) indices of classes, IGNORED where nothing was corrected."""
+    weights: Tensor
+    """(h, w) of these, which add up to 1."""
+    clicked: Tensor
+    """(h, w) bool, without what lies around a correction."""
+    held: Tensor
+    """(h, w), weights of what is to stay."""
+
+
 class Adapter:
     """A network that learns from one window at a time, each time from the same beginning."""
 
@@ -128,7 +164,7 @@ class Adapter:
         torch_ = self._device.torch
         visible = torch.from_numpy(seen)[None].to(torch_)
         images = self._scaling(torch.from_numpy(image)[None].to(torch_), visible).clone()
-        with torch.no_grad(), self._device.autocast():
+        with torch.no_grad(), self._device.autocast(), _noted(self._network) as made:
             before = self._network(images).float()
         steps = 0
         after = before
@@ -136,7 +172,8 @@ class Adapter:
             if self._way != LEARN:
                 after = self._shown(images, corrected, before.shape[1])
             if self._way != CHANNELS and self._settings.steps:
-                after, steps = self._learn(images, before, after, visible, corrected)
+                window = _Seen(images, visible, *made)
+                after, steps = self._learn(window, before, after, corrected)
         shares = [
             smoothed(logits.softmax(dim=1), visible, self._smooth)[0].cpu().numpy()
             for logits in (before, after)
@@ -155,12 +192,7 @@ class Adapter:
         return logits.float()
 
     def _learn(
-        self,
-        images: Tensor,
-        plain: Tensor,
-        before: Tensor,
-        visible: Tensor,
-        corrected: np.ndarray,
+        self, window: _Seen, plain: Tensor, before: Tensor, corrected: np.ndarray
     ) -> tuple[Tensor, int]:
         """Logits after learning, and the number of steps. The network is as before in the end.
 
@@ -169,40 +201,76 @@ class Adapter:
         device = self._device.torch
         index = plain[0].argmax(dim=0).cpu().numpy()
         target = spread(corrected, index, self._settings.radius)
-        shown = before - plain
-        wanted = torch.from_numpy(target.astype(np.int64)).to(device)
-        weights = torch.from_numpy(_weights(target)).to(device)
-        clicked = torch.from_numpy(corrected != IGNORED).to(device)
-        held = self._held(corrected, before, visible, target).to(device)
-        old = before.log_softmax(dim=1)
-        optimizer = torch.optim.Adam(self._learning, lr=self._settings.learning_rate)
-        steps = 0
+        held = self._held(corrected, before, window.visible, target)
+        changing = fading(corrected, self._settings.fade)
+        logits = before.clone()
         try:
             for parameter in self._learning:
                 parameter.requires_grad_(True)
-            with _kept(self._network, images):
-                for steps in range(self._settings.steps + 1):
-                    with self._device.autocast():
-                        logits = self._network(images)
-                    logits = logits.float() + shown
-                    new = logits.log_softmax(dim=1)
-                    given = F.nll_loss(new, wanted[None], reduction="none", ignore_index=IGNORED)
-                    sure = given.detach()[0][clicked].max() < -np.log(ENOUGH)
-                    sure &= steps >= FEWEST * self._settings.steps
-                    if sure or steps == self._settings.steps:
-                        break
-                    moved = (old.exp() * (old - new)).sum(dim=1)
-                    loss = (given[0] * weights).sum() + self._settings.pull * (moved * held).sum()
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
-            change = (logits.detach() - before) * fading(corrected, self._settings.fade).to(device)
-            return before + shortest(before, before + change, wanted) * change, steps
+            with _kept(self._network, window, self._near(corrected)) as (part, where):
+                rows, columns = where
+                wanted = torch.from_numpy(target[where].astype(np.int64)).to(device)
+                task = _Task(
+                    before=before[..., rows, columns],
+                    wanted=wanted,
+                    weights=torch.from_numpy(_weights(target[where])).to(device),
+                    clicked=torch.from_numpy(corrected[where] != IGNORED).to(device),
+                    held=held[where].to(device),
+                )
+                found, steps = self._stepped(part, task)
+            change = (found - task.before) * changing[where].to(device)
+            share = shortest(task.before, task.before + change, wanted)
+            logits[..., rows, columns] += share * change
+            return logits, steps
         finally:
             with torch.no_grad():
                 for parameter, first in zip(self._learning, self._first, strict=True):
                     parameter.requires_grad_(False).copy_(first)
                     parameter.grad = None
+
+    def _near(self, corrected: np.ndarray) -> Window:
+        """What the corrections can change, in whole strides of the network; of all where nothing
+        fades."""
+        height, width = corrected.shape
+        if not self._settings.fade:
+            return Window(0, 0, height, width)
+        away = math.ceil(FADED * self._settings.fade)
+        rows, columns = np.nonzero(corrected != IGNORED)
+        sides = []
+        for places, length in ((rows, height), (columns, width)):
+            first = max(0, int(places.min()) - away) // STRIDE * STRIDE
+            last = math.ceil((int(places.max()) + 1 + away) / STRIDE) * STRIDE
+            # The network sees no less than two strides.
+            last = min(length, max(last, first + 2 * STRIDE))
+            sides.append((max(0, min(first, last - 2 * STRIDE)), last))
+        (top, bottom), (left, right) = sides
+        return Window(top, left, bottom - top, right - left)
+
+    def _stepped(self, images: Tensor, task: _Task) -> tuple[Tensor, int]:
+        """Logits (1, K, h, w) after learning, and the number of steps."""
+        settings = self._settings
+        old = task.before.log_softmax(dim=1)
+        optimizer = torch.optim.Adam(self._learning, lr=settings.learning_rate)
+        first: Tensor | None = None
+        for steps in range(settings.steps + 1):
+            with self._device.autocast():
+                logits = self._network(images)
+            logits = logits.float()
+            # What the part lacks of its surroundings, and corrections as channels say besides.
+            first = task.before - logits.detach() if first is None else first
+            logits = logits + first
+            new = logits.log_softmax(dim=1)
+            given = F.nll_loss(new, task.wanted[None], reduction="none", ignore_index=IGNORED)
+            sure = given.detach()[0][task.clicked].max() < -np.log(ENOUGH)
+            sure &= steps >= FEWEST * settings.steps
+            if sure or steps == settings.steps:
+                break
+            moved = (old.exp() * (old - new)).sum(dim=1)
+            loss = (given[0] * task.weights).sum() + settings.pull * (moved * task.held).sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return logits.detach(), steps
 
     def _held(
         self, corrected: np.ndarray, before: Tensor, visible: Tensor, target: np.ndarray
@@ -248,29 +316,85 @@ def shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:
 
 
 @contextmanager
-def _kept(network: Any, images: Tensor) -> Iterator[None]:
-    """Keep what does not learn, so that each step computes only the rest."""
+def _noted(network: Any) -> Iterator[list[Any]]:
+    """Note what the encoder, and then the path of single pixels, make of the next image."""
     encoder, path = network.network.encoder, pixel_path_of(network)
-    seen: list[Any] = []
-    plain = encoder.forward
+    made: list[Any] = []
 
-    def once(*args: Any) -> Any:
-        if not seen:
-            with torch.no_grad():
-                seen.append(plain(*args))
-        found = seen[0]
-        return list(found) if isinstance(found, list) else found
+    def noting(plain: Any) -> Any:
+        def note(*args: Any) -> Any:
+            made.append(plain(*args))
+            return made[-1]
 
-    encoder.forward = once
+        return note
+
+    encoder.forward = noting(encoder.forward)
     if path is not None:
-        features = path.features(images)
-        path.features = lambda images: features  # type: ignore[method-assign]
+        path.features = noting(path.features)  # type: ignore[method-assign]
     try:
-        yield
+        yield made
     finally:
         del encoder.forward
         if path is not None:
             del path.features
+
+
+@contextmanager
+def _kept(
+    network: Any, window: _Seen, near: Window
+) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
+    """Keep what does not learn, so that each step computes only the rest, of a part of the images.
+
+    The part is all where features are no pictures that can be cut.
+    Returns: images (1, C, h, w) that the network is to be given, and their place.
+    """
+    encoder, path = network.network.encoder, pixel_path_of(network)
+    images, found = window.images, window.features
+    height, width = images.shape[-2:]
+    cut = None
+    if height % STRIDE == 0 and width % STRIDE == 0:
+        cut = _cut(found, near, (height, width))
+    where = (slice(None), slice(None))
+    if cut is not None:
+        where = (slice(near.top, near.bottom), slice(near.left, near.right))
+    features = found if cut is None else cut
+
+    def kept(*args: Any) -> Any:
+        return list(features) if isinstance(features, list) else features
+
+    encoder.forward = kept
+    if path is not None:
+        assert window.pixels is not None
+        pixels = window.pixels[..., where[0], where[1]]
+        path.features = lambda images: pixels  # type: ignore[method-assign]
+    try:
+        yield images[..., where[0], where[1]], where
+    finally:
+        del encoder.forward
+        if path is not None:
+            del path.features
+
+
+def _cut(features: Any, near: Window, shape: tuple[int, int]) -> list[Tensor] | None:
+    """A part of features (1, F, H/s, W/s) of any strides s; None where they are none of that.
+
+    shape: H and W of the image that they are of.
+    """
+    if not isinstance(features, (list, tuple)):
+        return None
+    made = []
+    for one in features:
+        if not isinstance(one, Tensor) or one.ndim != 4:
+            return None
+        sides = []
+        for side, length, first, last in zip(
+            one.shape[-2:], shape, (near.top, near.left), (near.bottom, near.right), strict=True
+        ):
+            if side == 0 or first * side % length or last * side % length:
+                return None
+            sides.append(slice(first * side // length, last * side // length))
+        made.append(one[..., sides[0], sides[1]])
+    return made
 
 
 def spread(corrected: np.ndarray, index: np.ndarray, radius: int) -> np.ndarray:

@@ -106,12 +106,22 @@ class Known:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._used: set[str] = set()
+        self._sound: set[str] = set()
+
+    def has(self, key: str) -> bool:
+        """Whether a window is known. Each is read once, for it may be damaged, and then only looked
+        for: a further click must not cost as much as there are clicks."""
+        self._used.add(f"{key}.npz")
+        if key in self._sound:
+            return (self._folder / f"{key}.npz").exists()
+        return self.get(key) is not None
 
     def get(self, key: str) -> Adapted | None:
         self._used.add(f"{key}.npz")
         try:
             with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
                 pair = file["pair"].astype(np.float32) / 255
+                self._sound.add(key)
                 return Adapted(pair[0], pair[1], int(file["steps"]))
         except (OSError, ValueError, KeyError):
             return None
@@ -121,6 +131,7 @@ class Known:
         pair = np.rint(np.stack([made.before, made.after]) * 255).astype(np.uint8)
         with replacing(self._folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, pair=pair, steps=made.steps)
+        self._sound.add(key)
 
     def prune(self) -> None:
         """Remove what was not asked for."""
@@ -226,11 +237,11 @@ class Patcher:
         """Have the network learn from a window, unless it did before. Returns: the result's key."""
         grid, legend = old.scene.grid, self._network.card.legend
         codes = self._codes(corrections, grid, window)
-        image, valid = reader.read(window)
-        codes[~valid] = 0
         key = self._key(old, window, codes)
-        if self._known.get(key) is None:
+        if not self._known.has(key):
             patch.computed += 1
+            image, valid = reader.read(window)
+            codes[~valid] = 0
             if self._adapter is None:
                 smooth = int(self._how.get("smooth", 0))
                 self._adapter = Adapter(self._network, self._settings, smooth=smooth)

@@ -1,5 +1,9 @@
 """A small network with random weights, its maps of two scenes, and the page over them."""
 
+import re
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -62,3 +66,24 @@ def session(tmp_path, inputs):
     made.start()
     yield made
     made.stop()
+
+
+@pytest.fixture
+def server(place, tmp_path):
+    """The command itself, and the address that it prints."""
+    keys = [f"checkpoint={place / 'best.safetensors'}", f"scenes={place / 'scenes'}"]
+    keys += [f"maps={place / 'maps'}", f"out={tmp_path / 'out'}", "serve=true"]
+    keys += ["refine.steps=2", "refine.device=cpu"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "geoseg.refine", *keys], stdout=subprocess.PIPE, text=True
+    )
+    found = None
+    for line in process.stdout:
+        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
+        if found:
+            break
+    assert found, "no address"
+    yield process, found[0]
+    process.kill()
+    process.wait(60)
+    process.stdout.close()

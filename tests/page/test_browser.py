@@ -1,9 +1,6 @@
 """The page in a real browser: seen, panned, clicked, taken back, reloaded, its server killed."""
 
 import json
-import re
-import subprocess
-import sys
 
 import pytest
 
@@ -20,27 +17,6 @@ MAP = """(async () => {
   const bytes = await Promise.all((await Promise.all(tiles)).map((one) => one.arrayBuffer()));
   return bytes.map((one) => Array.from(new Uint8Array(one)).join()).join(';');
 })()"""
-
-
-@pytest.fixture
-def server(place, tmp_path):
-    """The command itself, and the address that it prints."""
-    keys = [f"checkpoint={place / 'best.safetensors'}", f"scenes={place / 'scenes'}"]
-    keys += [f"maps={place / 'maps'}", f"out={tmp_path / 'out'}", "serve=true"]
-    keys += ["refine.steps=2", "refine.device=cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "geoseg.refine", *keys], stdout=subprocess.PIPE, text=True
-    )
-    found = None
-    for line in process.stdout:
-        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
-        if found:
-            break
-    assert found, "no address"
-    yield process, found[0]
-    process.kill()
-    process.wait(60)
-    process.stdout.close()
 
 
 def test_clicks_in_a_browser(server, tmp_path):

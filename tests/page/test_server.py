@@ -2,7 +2,9 @@
 
 import io
 import json
+import signal
 import sys
+from urllib.request import ProxyHandler, Request, build_opener
 
 import numpy as np
 import pytest
@@ -298,3 +300,18 @@ def test_another_file_of_corrections_is_refused(inputs, tmp_path):
         open_session(inputs, tmp_path / "x.geojson", tmp_path / "out", settings=SETTINGS)
     with pytest.raises(InputError, match="no such file"):
         open_session(inputs, tmp_path / "none.gpkg", tmp_path / "out", settings=SETTINGS)
+
+
+def test_ctrl_c_writes_what_was_drawn_last_and_says_so(server, tmp_path, place):
+    process, address = server
+    code = next(c for c in LEGEND.codes if c != codes_of(place / "maps")[40, 50])
+    body = json.dumps(POINT | {"code": code}).encode()
+    asked = Request(f"{address}add", body, {"content-type": "application/json"})
+    with build_opener(ProxyHandler({})).open(asked, timeout=60) as answer:
+        assert json.load(answer) == {"layer": "points", "id": 1}
+    process.send_signal(signal.SIGINT)  # at once, before the maps can have followed
+    said = process.stdout.read()
+    assert process.wait(120) == 0
+    assert "step 1 of 1 (1 correction)" in said
+    assert codes_of(tmp_path / "out")[40, 50] == code
+    assert len(Corrections.read(tmp_path / "out/corrections.gpkg", LEGEND)) == 1

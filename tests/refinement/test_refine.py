@@ -27,6 +27,7 @@ from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
 from geoseg.refinement.adapt import (
     Adapter,
+    _cut,
     adaptable,
     fading,
     shortest,
@@ -396,3 +397,14 @@ def test_a_network_that_sees_none_is_refused_for_channels(tmp_path, inputs):
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="choose from learn, channels, both"):
         Refining(by="magic")
+
+
+def test_features_are_cut_where_they_are_pictures_of_the_window():
+    near = Window(32, 0, 64, 96)
+    whole = [torch.arange(96 * 128).reshape(1, 1, 96, 128), torch.arange(12).reshape(1, 1, 3, 4)]
+    fine, coarse = _cut(whole, near, (96, 128))
+    assert torch.equal(fine, whole[0][..., 32:96, :96])
+    assert torch.equal(coarse, whole[1][..., 1:3, :3])
+    assert _cut([torch.zeros(1, 1, 5, 7)], near, (96, 128)) is None  # no pixel begins at row 32
+    assert _cut([torch.zeros(1, 13, 8)], near, (96, 128)) is None
+    assert _cut((whole[0], [whole[1]]), near, (96, 128)) is None  # SegNet's, with its maxima
