@@ -37,9 +37,9 @@ def place(tmp_path_factory):
     return here
 
 
-def train(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def train(place: Path, *words: str, programs: bool = False) -> subprocess.CompletedProcess[str]:
     call = [*TRAIN, *QUICK, *words]
-    done = run(*call, cwd=place)
+    done = run(*call, cwd=place, programs=programs)
     assert "Traceback" not in done.stderr
     assert not {p.name for p in place.iterdir()} - {"data", "runs"}, "Hydra left something behind"
     return done
@@ -110,7 +110,7 @@ def test_the_folder_of_a_job_repeats_itself(swept, place):
 def test_joblib_and_a_job_that_is_asked_for_twice(place):
     rates = f"fit.learning_rate={EXPLODES},1e-3,1e-3"
     words = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "fit.workers=1", rates)
-    done = train(place, "-m", *words, "run=runs/joblib")
+    done = train(place, "-m", *words, "run=runs/joblib", programs=True)
     assert done.returncode == 1
     assert done.stderr.count("the loss is nan") == 1
     good, bad = rows(place / "runs/joblib")

@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import pickle
 import runpy
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess, TimeoutExpired
@@ -32,6 +34,8 @@ LOADED = (
     *("albumentations", "cv2", "geopandas", "pyogrio.raw", "pyproj", "jinja2", "shapely"),
     *("scipy.ndimage", "scipy.spatial", "scipy.sparse.csgraph", "scipy.optimize"),
 )
+FAR = 512
+"""Numbers of files from here on are used by nobody."""
 COMMANDS = ("geoseg.train", "geoseg.predict", "geoseg.prepare", "geoseg.evaluate")
 """What these import is loaded too, but not they themselves, which run as __main__."""
 
@@ -45,9 +49,11 @@ class Started:
         cwd: Path | None = None,
         env: dict | None = None,
         forks: bool = False,
+        programs: bool = False,
     ):
         """forks: the processes that it starts in its turn are forks too, which need load nothing;
-        for those that train together, which are spawned otherwise."""
+        for those that train together, which are spawned otherwise.
+        programs: modules that it has the interpreter run are run by a fork of the server."""
         assert words[0] == "-m"
         self.args = [str(word) for word in words]
         self._said = (TemporaryFile(), TemporaryFile())  # noqa: SIM115  (closed when it has ended)
@@ -56,6 +62,7 @@ class Started:
             "cwd": str(cwd or Path.cwd()),
             "env": dict(os.environ if env is None else env),
             "forks": forks,
+            "python": str(python()) if programs else "",
         }
         ear, mouth = os.pipe()
         numbers = [file.fileno() for file in self._said]
@@ -120,10 +127,19 @@ def share() -> None:
     os.environ[DOOR] = str(_started())
 
 
+def python() -> Path:
+    """A program that runs modules as the interpreter does, but in a fork of the server."""
+    return _door().with_name("python")
+
+
+def _door() -> Path:
+    return Path(os.environ.get(DOOR) or _started())
+
+
 @cache
 def _server() -> socket.socket:
     door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    door.connect(os.environ.get(DOOR) or str(_started()))
+    door.connect(str(_door()))
     return door
 
 
@@ -134,6 +150,10 @@ def _started() -> Path:
     path = Path(folder.name) / "door"
     root = Path(__file__).parents[2]
     paths = os.pathsep.join([str(root), *filter(None, [os.environ.get("PYTHONPATH")])])
+    program = path.with_name("python")
+    words = (sys.executable, "-I", "-S", str(Path(__file__).with_name("as_python.py")), str(path))
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+    program.chmod(0o700)
     environment = os.environ | {
         "OMP_NUM_THREADS": "1", "NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONPATH": paths,
         # Torch reads it when it is loaded; what trains in several processes sets it before.
@@ -176,9 +196,9 @@ def serve(listening: int, life: int) -> None:
     _work(*_asked(socket.socket(fileno=listening), life))
 
 
-def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], int, int]:
+def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], list[int]]:
     """Answer requests, each in a process that is forked for it. Returns, there: what is to be done,
-    and where its two outputs go."""
+    and files: where its two outputs go, and what else it was sent."""
     import select
 
     doors: list[socket.socket] = []
@@ -189,7 +209,7 @@ def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], int, int
         if listener in ready:
             doors.append(listener.accept()[0])
         for door in [door for door in doors if door in ready]:
-            message, numbers, *_ = socket.recv_fds(door, 1 << 20, 3)
+            message, numbers, *_ = socket.recv_fds(door, 1 << 20, 64)
             if not message:
                 doors.remove(door)
                 door.close()
@@ -201,19 +221,38 @@ def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], int, int
                 for one in (listener, *doors):
                     one.close()
                 os.close(life)
-                return json.loads(message), *_told(*numbers)
+                out, told, mouth, *others = numbers
+                _tell(mouth)
+                return json.loads(message), [out, told, *others]
 
 
-def _told(out: int, told: int, mouth: int) -> tuple[int, int]:
+def _tell(mouth: int) -> None:
     """Fork once more: the one that works goes on, the other one tells how it ended."""
     worker = os.fork()
-    if worker:
+    if worker == 0:
+        os.close(mouth)
+        return
+    # Who waits for the end of what the worker writes would wait for this one, too.
+    os.closerange(3, mouth)
+    os.closerange(mouth + 1, FAR)
+    with suppress(BrokenPipeError):
         os.write(mouth, f"{worker}\n".encode())
+        _end_with_listener(worker, mouth)
         _, status = os.waitpid(worker, 0)
         os.write(mouth, f"{os.waitstatus_to_exitcode(status)}\n".encode())
-        os._exit(0)
-    os.close(mouth)
-    return out, told
+    os._exit(0)
+
+
+def _end_with_listener(worker: int, mouth: int) -> None:
+    """Wait until a process has ended; it is killed if nobody wants to know of it any more."""
+    import select
+
+    end = os.pidfd_open(worker)
+    poll = select.poll()
+    poll.register(end, select.POLLIN)
+    poll.register(mouth, 0)  # an error: its other end is closed
+    if end not in dict(poll.poll()):
+        os.kill(worker, signal.SIGKILL)
 
 
 def _reap() -> None:
@@ -225,20 +264,33 @@ def _reap() -> None:
         pass
 
 
-def _work(request: dict[str, Any], out: int, told: int) -> None:
+def _work(request: dict[str, Any], numbers: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(out, 1)
-    os.dup2(told, 2)
+    _move(numbers, [1, 2, *request.get("inherited", [])])
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
     time.tzset()
-    if request["forks"]:
+    if request.get("forks"):
         _fork_instead_of_spawning()
+    if request.get("python"):
+        sys.executable = request["python"]
     module, *words = request["words"]
     sys.argv = [module, *words]
     os._exit(_status(module))
+
+
+def _move(numbers: list[int], places: list[int]) -> None:
+    """Give files the numbers that they had where they come from: words may name them."""
+    import fcntl
+
+    far = [fcntl.fcntl(number, fcntl.F_DUPFD, FAR) for number in numbers]
+    for number in numbers:
+        os.close(number)
+    for number, place in zip(far, places, strict=True):
+        os.dup2(number, place)
+        os.close(number)
 
 
 def _fork_instead_of_spawning() -> None:

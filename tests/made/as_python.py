@@ -1,0 +1,63 @@
+"""Be the interpreter for programs that start `python -m …`: let the server fork one for it.
+
+Started by the script beside the socket of the server (tests/made/started.py), with its own words;
+it imports nothing else of the tests, for it must be there at once. What isn't a module is run by
+the real interpreter.
+"""
+
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+
+def main(door: str, words: list[str]) -> int:
+    if not _is_module(words):
+        os.execv(sys.executable, [sys.executable, *words])
+    inherited = [
+        number
+        for number in map(int, os.listdir("/proc/self/fd"))
+        if number > 2 and _is_inherited(number)
+    ]
+    ear, mouth = os.pipe()
+    request = {
+        "words": words[words.index("-m") + 1 :],
+        "cwd": str(Path.cwd()),
+        "env": dict(os.environ),
+        "inherited": inherited,
+    }
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.connect(door)
+        socket.send_fds(server, [json.dumps(request).encode()], [1, 2, mouth, *inherited])
+    for number in (mouth, *inherited):
+        os.close(number)
+    with os.fdopen(ear) as told:
+        pid = int(told.readline())
+        for name in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(name, lambda number, _: os.kill(pid, number))
+        status = int(told.readline())
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    return status
+
+
+def _is_module(words: list[str]) -> bool:
+    """Whether the interpreter is to run one, and not `-c …` or a file; the server does it then."""
+    if "-m" not in words:
+        return False
+    return all(word.startswith("-") for word in words[: words.index("-m")])
+
+
+def _is_inherited(number: int) -> bool:
+    """Of whoever started this; what Python opens itself it closes for those that it starts."""
+    try:
+        return os.get_inheritable(number)
+    except OSError:  # the list's own
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
