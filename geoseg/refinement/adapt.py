@@ -330,13 +330,13 @@ def _noted(network: Any) -> Iterator[list[Any]]:
 
     encoder.forward = noting(encoder.forward)
     if path is not None:
-        path.features = noting(path.features)  # type: ignore[method-assign]
+        path.standardised = noting(path.standardised)  # type: ignore[method-assign]
     try:
         yield made
     finally:
         del encoder.forward
         if path is not None:
-            del path.features
+            del path.standardised
 
 
 @contextmanager
@@ -366,13 +366,13 @@ def _kept(
     if path is not None:
         assert window.pixels is not None
         pixels = window.pixels[..., where[0], where[1]]
-        path.features = lambda images: pixels  # type: ignore[method-assign]
+        path.standardised = lambda images: pixels  # type: ignore[method-assign]
     try:
         yield images[..., where[0], where[1]], where
     finally:
         del encoder.forward
         if path is not None:
-            del path.features
+            del path.standardised
 
 
 def _cut(features: Any, near: Window, shape: tuple[int, int]) -> list[Tensor] | None:

@@ -56,22 +56,26 @@ class PixelPath(nn.Module):
         logits: Tensor = self.layers(features.contiguous(memory_format=torch.channels_last))
         return logits
 
-    def forward(self, images: Tensor) -> Tensor:
+    def standardised(self, images: Tensor) -> Tensor:
+        """Features (B, F, H, W) as the layers take them, in the precision that these compute with:
+        they are made in float32, and rounded at once."""
         device, bands = images.device.type, images.shape[1]
-        # What the layers will compute with: features are made in float32, and rounded at once.
         kind = images.dtype
         if torch.is_autocast_enabled(device):
             kind = torch.get_autocast_dtype(device)
         shift = (-self.mean * self.scale)[:, None, None].split(bands)
         scale = self.scale[:, None, None].split(bands)
         with torch.autocast(device, enabled=False):
-            standard = [
+            made = [
                 torch.addcmul(below, values, by).to(kind)
                 for values, below, by in zip(
                     neighbourhoods(images.float()), shift, scale, strict=True
                 )
             ]
-        return self.classify(torch.cat(standard, dim=1))
+        return torch.cat(made, dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classify(self.standardised(images))
 
 
 def neighbourhoods(images: Tensor) -> Iterator[Tensor]:
