@@ -273,7 +273,7 @@ def _opening(data: TrainingData, session: Session, network: nn.Module, task: Tas
     train: Any = task.train.dataset
     val: Any = task.val.dataset
     model = session.study.model
-    side = sample_side(train.tiles, dataset.tiling.size)
+    side = sample_side(dataset.tiles("train"), dataset.tiling.size)
     squares = f" in squares of {train.side} px" if train.side < side else ""
     lines = [
         f"{model.title}, {size:.1f} million weights, {len(dataset.bands)} bands,"
