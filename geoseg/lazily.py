@@ -1,13 +1,21 @@
-"""Give a package its public names without importing what they need until somebody uses them."""
+"""Import what names of packages need, and torch's compiler, not before somebody uses them."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+COMPILER, ASKED = "torch._dynamo", "torch._dynamo.utils"
+"""The package of torch's compiler, and its module that torchvision imports at its start."""
 
 
 def lazily(package: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
@@ -38,3 +46,98 @@ def _imports(path: Path) -> dict[str, str]:
                 if isinstance(line, ast.ImportFrom) and line.module:
                     found |= {alias.name: line.module for alias in line.names}
     return found
+
+
+class ImportsWithoutCompiler(MetaPathFinder):
+    """Has packages imported without torch's compiler, until something is to be compiled.
+
+    timm and torchvision mark functions for the compiler when they are imported, which loads it,
+    SymPy and Triton: a third of the start and half the end of a process that compiles nothing.
+    """
+
+    PACKAGES = ("timm", "torchvision")
+
+    @classmethod
+    def install(cls) -> None:
+        """Apply to what this process imports from now on."""
+        if not any(isinstance(finder, cls) for finder in sys.meta_path):
+            sys.meta_path.insert(0, cls())
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """What the other finders find, whose code then runs without the compiler."""
+        if fullname not in self.PACKAGES:
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self)
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        loader: Any = spec.loader if spec is not None else None
+        if loader is not None:
+            execute = loader.exec_module
+
+            def without(module: ModuleType) -> None:
+                with _without_compiler():
+                    execute(module)
+
+            loader.exec_module = without
+        return spec
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Let code ask torch's compiler what it asks on import, without loading it."""
+    torch: Any = sys.modules.get("torch")
+    # It is loaded already, or a package further out is being imported; torch comes before both.
+    if torch is None or ASKED in sys.modules:
+        yield
+        return
+    stand_in, disable = _StandIn(ASKED), torch.compiler.disable
+    sys.modules[ASKED] = stand_in
+    torch.compiler.disable = _disable_later(disable)
+    try:
+        yield
+    finally:
+        torch.compiler.disable = disable
+        if sys.modules.get(ASKED) is stand_in:
+            del sys.modules[ASKED]
+
+
+class _StandIn(ModuleType):
+    """Module of the compiler that is loaded when anything is needed of it."""
+
+    def is_compile_supported(self, device: str) -> bool:
+        """Whether torch can compile for a device: what torchvision asks when it detects objects."""
+        answer: bool = self._real().is_compile_supported(device)
+        return answer
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # Python itself asks
+            raise AttributeError(name)
+        return getattr(self._real(), name)
+
+    def _real(self) -> ModuleType:
+        if sys.modules.get(ASKED) is self:
+            del sys.modules[ASKED]
+        return importlib.import_module(ASKED)
+
+
+def _disable_later(disable: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.compiler.disable, which itself loads the compiler, for functions that are defined while
+    it is not loaded."""
+
+    def disable_later(
+        function: Any = None, recursive: bool = True, *, reason: str | None = None
+    ) -> Any:
+        if function is None:
+            return functools.partial(disable_later, recursive=recursive, reason=reason)
+        disabled = functools.cache(lambda: disable(function, recursive, reason=reason))
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            # Where the compiler is not loaded, nothing is being compiled.
+            return (disabled() if COMPILER in sys.modules else function)(*args, **kwargs)
+
+        return call
+
+    return disable_later

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import os
 import sys
@@ -44,6 +45,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         print(help_text(name, source.purpose(schema), source.sections(schema)))
         return
     stopping.watch()
+    atexit.register(stopping.part)
     register(name, schema)
     vrt.trust(sys.argv[1:])
     try:

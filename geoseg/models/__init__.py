@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from geoseg.lazily import lazily
+from geoseg.lazily import ImportsWithoutCompiler, lazily
 
 if TYPE_CHECKING:
     from geoseg.models.card import ModelCard as ModelCard
@@ -16,3 +16,5 @@ if TYPE_CHECKING:
     from geoseg.models.settings import Model as Model
 else:
     __getattr__, __dir__, __all__ = lazily(__name__)
+
+ImportsWithoutCompiler.install()

@@ -1,7 +1,8 @@
-"""Clean up when a person or a batch system ends the command."""
+"""End a command: without delay when it is done, cleaned up when a person or batch system asks."""
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -54,3 +55,12 @@ def end(name: str, stopped: KeyboardInterrupt) -> NoReturn:
             child.kill()
     # All is cleaned up; libraries that say goodbye to each other would keep a person waiting.
     os._exit(128 + getattr(stopped, "number", signal.SIGINT))
+
+
+def part() -> None:
+    """Let a process that ends leave its objects where they are, as the system takes them anyway.
+
+    Python would search all that the libraries made for what refers to each other: seconds.
+    """
+    if "triton" not in sys.modules:  # its bindings would report what stays as leaks
+        gc.freeze()
