@@ -227,5 +227,3 @@ class LabelSource:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-
-

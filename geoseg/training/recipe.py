@@ -33,6 +33,9 @@ CROP = 128
 """Side in pixels of a square that is learnt from at least, where it is chosen."""
 CROPPED = ("unet", "unetplusplus", "segnet")
 """Networks whose layers look at what is near: they learn the same from parts of a tile."""
+FINE = 2.0
+"""Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
+objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
 LABELLED = 0.5
 """Share of the train tiles' pixels from which on nearly every square has labels to learn from."""
 
@@ -54,7 +57,8 @@ def _crop(study: TrainingSettings, dataset: Dataset, *, on_cpu: bool) -> int:
     size, fit = dataset.tiling.size, study.fit
     if fit.crop is not None:
         return min(fit.crop, size)
-    if not on_cpu or dataset.reference is not None or study.model.name not in CROPPED:
+    fine = dataset.pixel_size_m <= FINE and dataset.reference is None
+    if not (on_cpu and fine and study.model.name in CROPPED):
         return size
     tiles = dataset.tiles("train")
     labelled = sum(sum(tile.counts) for tile in tiles)

@@ -46,13 +46,13 @@ def test_a_validation_takes_a_small_part_of_an_epoch(tmp_path):
     assert least == max(128, min(7 * val, 4 * train))
 
 
-def crop(dataset, size, *, share=1.0, of="unet", fit=None, **options):
+def crop(dataset, size, *, share=1.0, of="unet", fit=None, metres=1.0, **options):
     """The squares that are chosen for tiles of some size with a share of labelled pixels."""
     tiles = [
         replace(tile, counts=2 * (round(share * tile.window.height * tile.window.width / 2),))
         for tile in dataset.tiles("train")
     ]
-    made = replace(dataset.with_splits(train=tiles), tiling=Tiling(size))
+    made = replace(dataset.with_splits(train=tiles), tiling=Tiling(size), pixel_size_m=metres)
     return recipe.for_images(study(of, fit=fit), made, **options).fit.crop
 
 
@@ -61,6 +61,7 @@ def test_on_a_cpu_squares_of_tiles_are_learnt_from(tmp_path):
     assert [crop(dataset, size) for size in (64, 128, 192, 256, 512)] == [64, 128, 128, 128, 256]
     assert crop(dataset, 256, on_cpu=False) == 256
     assert crop(dataset, 256, share=0.4) == 256  # many a square would have no label
+    assert crop(dataset, 256, metres=30) == 256
     assert crop(dataset, 256, of="pspnet") == 256  # which sums up whole tiles
     assert crop(dataset, 256, fit=Fit(crop=192), on_cpu=False) == 192
     assert crop(dataset, 256, fit=Fit(crop=1024)) == 256
