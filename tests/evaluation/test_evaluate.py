@@ -13,6 +13,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from scipy import ndimage
 
@@ -308,8 +309,14 @@ def test_report_is_one_whole_page_with_all_figures(made, tmp_path):
 
 
 def read_png(uri: str) -> np.ndarray:
+    """Red, green and blue (3, H, W), whether the picture holds them or numbers of a palette."""
     with MemoryFile(base64.b64decode(uri.split(",")[1])) as memory, memory.open() as dataset:
-        return dataset.read()
+        found = dataset.read()
+        if len(found) == 1 and dataset.colorinterp[0] == ColorInterp.palette:
+            colors = dataset.colormap(1)
+            table = np.array([colors.get(n, (0, 0, 0))[:3] for n in range(256)], np.uint8)
+            found = np.moveaxis(table[found[0]], 2, 0)
+        return found
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -37,7 +37,7 @@ def crs_of(dataset: Any, name: str, where: str) -> pyproj.CRS:
         raise InputError(f"{where}: no CRS (coordinate reference system); {REMEDY}")
     first, *others = found.values()
     if any(other != first for other in others):
-        said = ", ".join(f"{label}: {crs.name}" for label, crs in found.items())
+        said = ", ".join(f"{label}: {crs.name}" for label, crs in sorted(found.items()))
         raise InputError(f"{where}: several CRSs ({said}); leave the right one only")
     return first
 
