@@ -8,28 +8,48 @@ To reach: 1.15 times the memory of the smaller scene, and 2 GB.
 `python -m benchmarks.scale scenes [--count 2000]`: a folder of scenes of 512² pixels; milliseconds
 per scene beyond the network's own time, and beyond what as many windows of a large scene take;
 and where they go. To reach: 15 ms.
+
+`python -m benchmarks.scale planning [--counts 1000 10000 100000]`: folders of so many scenes of 16²
+pixels; processor time per scene and peak memory of all that predict does but the network: finding
+them, planning, keeping the record, and finding that all is done. To reach: 1 ms a scene, at 100,000
+as at 1,000.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import multiprocessing
 import resource
+import shutil
 import statistics
+import struct
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import rasterio
 
 from benchmarks import alone, made
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
+from geoseg.geo.tiling import Tiling
 from geoseg.models.card import ModelCard
+from geoseg.outputs.progress import Progress
 from geoseg.outputs.summary import table
+from geoseg.prediction.bands import scenes_for
+from geoseg.prediction.driver import Ledger, MapPrediction
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.prediction.panels import SceneJob
+from geoseg.scenes.scene import SceneFiles
+
+T = TypeVar("T")
 
 CLASSES = 10
 SIDE = 512
@@ -41,13 +61,18 @@ TEXTURES = 8
 ABREAST = 50
 """Small scenes in a row on the ground."""
 IN_LOOP = ("wait", "network", "blend")
+TINY = 16
+"""Height and width of a scene that is only planned."""
+TINY_TILING = Tiling(TINY, TINY // 4)
+"""Windows of these, so that each scene sees the eight around it."""
+PARTS = ("finding", "planning", "recording", "finding all done")
 EMPTY = 16
 """Of so many blocks of the sparse map, one along the diagonal holds data."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", nargs="*", help="memory, scenes; by default both")
+    parser.add_argument("what", nargs="*", help=f"{', '.join(WHAT)}; by default all")
     parser.add_argument("--sides", type=int, nargs="+", default=[4000, 40_000])
     parser.add_argument("--memory", type=float, default=0.05, help="GB for a panel's buffers")
     parser.add_argument("--count", type=int, default=2000, help="small scenes")
@@ -59,10 +84,13 @@ def main() -> None:
     )
     parser.add_argument("--adjoining", action="store_true", help="small scenes that touch")
     parser.add_argument("--runs", type=int, default=3, help="of the small scenes")
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[1000, 10_000, 100_000], help="scenes to plan"
+    )
     options = parser.parse_args()  # fmt: skip
-    if unknown := set(options.what) - {"memory", "scenes"}:
-        parser.error(f"no {', '.join(unknown)}; there are memory and scenes")
-    for name, measure in (("memory", memory), ("scenes", small_scenes)):
+    if unknown := set(options.what) - {*WHAT}:
+        parser.error(f"no {', '.join(unknown)}; there are {', '.join(WHAT)}")
+    for name, measure in WHAT.items():
         if not options.what or name in options.what:
             with tempfile.TemporaryDirectory() as folder:
                 print(measure(Path(folder), options), end="\n\n")
@@ -194,6 +222,105 @@ def write_small(folder: Path, count: int, *, apart: int) -> None:
         top, left = (apart * place for place in divmod(number, ABREAST))
         place: Grid = made.grid(SIDE, SIDE, top=top, left=left)
         made.write(folder / f"scene{number:05}.tif", images[number % TEXTURES], place)
+
+
+def planning(folder: Path, options: argparse.Namespace) -> str:
+    """Table of processor time per scene and peak memory, by the number of scenes."""
+    rows = []
+    for count in options.counts:
+        scenes = folder / f"scenes{count}"
+        write_tiny(scenes, count)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append(pool.apply(planned, (scenes, folder / f"maps{count}")))
+        shutil.rmtree(scenes)
+        shutil.rmtree(folder / f"maps{count}")
+    head = ("scenes", *(f"{part}, ms" for part in PARTS), "peak MB")
+    lines = [
+        (f"{count:,}", *(f"{1e3 * row[part] / count:.2f}" for part in PARTS), f"{row['peak']:.0f}")
+        for count, row in zip(options.counts, rows, strict=True)
+    ]
+    return f"scenes of {TINY}² pixels, processor time per scene\n{table(head, lines)}"
+
+
+def write_tiny(folder: Path, count: int) -> None:
+    """Scenes side by side: one file again and again, with another corner."""
+    folder.mkdir(parents=True)
+    grid, image = made.grid(TINY, TINY), made.texture(TINY, TINY)
+    # In strips: a whole block of geoseg's files would cost the pixels that the scene has not.
+    profile = {"driver": "GTiff", "count": len(image), "dtype": "uint16", "nodata": 0}
+    profile |= {"height": TINY, "width": TINY, "crs": grid.crs, "transform": grid.transform}
+    with rasterio.MemoryFile() as memory_file:
+        with memory_file.open(**profile) as dataset:
+            dataset.write(image)
+            dataset.descriptions = made.BANDS
+        content = bytes(memory_file.getbuffer())
+    corner = struct.pack("<2d", made.LEFT_M, made.TOP_M)
+    assert corner in content
+    for number in range(count):
+        row, column = divmod(number, 1000)
+        step = TINY * made.PIXEL_M
+        place = struct.pack("<2d", made.LEFT_M + column * step, made.TOP_M - row * step)
+        (folder / f"scene{number:06}.tif").write_bytes(content.replace(corner, place))
+
+
+def planned(scenes: Path, out: Path) -> dict[str, float]:
+    """Processor time of each part in seconds, and this process's peak memory in MB."""
+    network = made.pointwise(made.card(), InferenceSettings("cpu", "32"))
+    seconds: dict[str, float] = {}
+    found = clocked(seconds, "finding", lambda: scenes_for(network.card, SceneFiles(scenes)))
+    run = begun(network, out)
+    jobs = clocked(seconds, "planning", lambda: run._plan(found.scenes))
+    assert len(jobs) == len(found.scenes)
+    copy_maps(network, jobs, out)
+    clocked(seconds, "recording", lambda: record_all(run, jobs))
+    run = begun(network, out)
+    left = clocked(seconds, "finding all done", lambda: run._plan(found.scenes))
+    assert not left
+    assert len(run.report.before) == len(jobs)
+    return seconds | {"peak": peak_resident()}
+
+
+def copy_maps(network: TrainedNetwork, jobs: Sequence[SceneJob], out: Path) -> None:
+    """Lay the map of the first scene, with all beside it, where the network would write maps."""
+    first = jobs[0].scene
+    alone_there = out.with_name("first")
+    with contextlib.redirect_stdout(io.StringIO()):
+        predict(network, first.paths[0], alone_there, tiling=TINY_TILING, overwrite=True)
+    for path in (p for p in alone_there.glob("*/*") if p.name.startswith(first.name)):
+        folder = out / path.parent.name
+        folder.mkdir(exist_ok=True)
+        content, end = path.read_bytes(), path.name.removeprefix(first.name)
+        for job in jobs:
+            (folder / f"{job.scene.name}{end}").write_bytes(content)
+
+
+def begun(network: TrainedNetwork, out: Path) -> MapPrediction:
+    """A prediction that takes up its record."""
+    return MapPrediction.begin(
+        network, out, TINY_TILING, {}, products=("predict.json",), overwrite=False
+    )
+
+
+def record_all(run: MapPrediction, jobs: Sequence[SceneJob]) -> None:
+    """Note each scene as done, as if its maps had just been written."""
+    run.record.backend = "torch"
+    with contextlib.redirect_stdout(io.StringIO()), Progress(len(jobs), 1) as progress:
+        ledger = Ledger(run.record, run.report, progress)
+        ledger.expect(jobs)
+        for job in jobs:
+            ledger.done(job.scene, 1.0)
+    run.record.save()
+
+
+def clocked(seconds: dict[str, float], part: str, work: Callable[[], T]) -> T:
+    """What work returns; its processor time is noted."""
+    start = time.process_time()
+    result = work()
+    seconds[part] = time.process_time() - start
+    return result
+
+
+WHAT = {"memory": memory, "scenes": small_scenes, "planning": planning}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Metres and map units live only here and in `ground`; everything above works in w
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -237,6 +238,31 @@ class Grid:
     def from_dict(cls, values: dict[str, Any]) -> Grid:
         transform = Affine(*values["transform"])
         return cls(values["crs"], transform, values["height"], values["width"])
+
+
+def offsets(
+    grids: Sequence[Grid], own: np.ndarray, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Grid.offset` of many pairs of grids at once, which are taken to be in one CRS.
+
+    own, other: numbers (P,) of the two grids of each pair.
+    Returns: rows and columns (P, 2) int64 of the others' corners, and whether pixels coincide (P,).
+    """
+    numbers = np.array([(*g.transform[:6], g.height, g.width) for g in grids]).reshape(-1, 8)
+    a, b, c, d, e, f = numbers[own, :6].T
+    left, x_step, _, _, y_step, top = numbers[other, :6].T[[2, 0, 1, 3, 4, 5]]
+    x_skew, y_skew = numbers[other, 1], numbers[other, 3]
+    height, width = numbers[other, 6:].T
+    right = left + x_step * width + x_skew * height
+    bottom = top + y_skew * width + y_step * height
+    area = a * e - b * d
+    corner, end = (
+        np.stack((a * (y - f) - d * (x - c), e * (x - c) - b * (y - f))) / area
+        for x, y in ((left, top), (right, bottom))
+    )
+    begin = np.rint(corner)
+    misfits = np.abs(np.concatenate((corner - begin, end - begin - [height, width])))
+    return begin.T.astype(np.int64), (misfits <= ALIGNMENT_TOLERANCE).all(axis=0)
 
 
 def _areas(grid: Grid, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -10,14 +10,13 @@ from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
 import shapely
 
 from geoseg.errors import InputError
-from geoseg.geo.grid import Grid, Window, same_crs
+from geoseg.geo.grid import Grid, Window, offsets, same_crs
 from geoseg.geo.open_files import OpenFiles
 from geoseg.geo.tiling import Tiling
 from geoseg.scenes.dated import AnyScene
@@ -97,10 +96,11 @@ def _near(grids: Sequence[Grid], reach: int) -> list[dict[int, tuple[int, int]]]
             bounds[:, 2] + sides[:, 0], bounds[:, 3] + sides[:, 1],
         )  # fmt: skip
         tree = shapely.STRtree(shapely.box(*bounds.T))
-        for a, b in zip(*tree.query(wide, predicate="intersects"), strict=True):
-            one, other = members[a], members[b]
-            if one != other and (offset := grids[other].offset(grids[one])) is not None:
-                near[one][other] = offset
+        pairs = tree.query(wide, predicate="intersects")
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        at, fits = offsets([grids[g] for g in members], pairs[1], pairs[0])
+        for (a, b), offset in zip(pairs[:, fits].T.tolist(), at[fits].tolist(), strict=True):
+            near[members[a]][members[b]] = offset[0], offset[1]
     # Rounding may let one see the other, but not the other way round.
     return [{o: at for o, at in mine.items() if n in near[o]} for n, mine in enumerate(near)]
 
@@ -179,6 +179,8 @@ class Dates:
 
     def likest(self, name: str) -> AnyScene:
         """The scene whose name shares most letters at its beginning and end with this one."""
+        if len(self._forward) == 1:
+            return self._scenes[self._forward[0]]
         # Names that begin alike lie side by side, and those that end alike, too, read backwards.
         found = set(_around(self._forward, name))
         found |= {other[::-1] for other in _around(self._backward, name[::-1])}
@@ -196,7 +198,10 @@ def _likeness(a: str, b: str) -> int:
 
 
 def _shared(a: str, b: str) -> int:
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False)))
+    for count, (one, other) in enumerate(zip(a, b, strict=False)):
+        if one != other:
+            return count
+    return min(len(a), len(b))
 
 
 OPEN_SCENES = 32

@@ -1,11 +1,12 @@
 import math
 
+import numpy as np
 import pytest
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geoseg.geo.grid import Grid, Window, same_crs
+from geoseg.geo.grid import Grid, Window, offsets, same_crs
 
 UTM = Grid("EPSG:32632", Affine(0.5, 0, 600_000, 0, -0.5, 5_200_000), 100, 200)
 
@@ -47,6 +48,21 @@ def test_offset_of_aligned_grids():
 def test_no_offset_where_pixels_differ(other):
     assert UTM.offset(other) is None
     assert not UTM.coincides(other)
+
+
+def test_offsets_of_many_pairs_are_those_of_each():
+    shifted = Affine(0.5, 0, 600_000.2, 0, -0.5, 5_200_000)
+    coarser = Affine(0.51, 0, 600_000, 0, -0.5, 5_200_000)
+    skewed = Affine(0.5, 0.1, 600_000, 0.1, -0.5, 5_200_000)
+    grids = [UTM, UTM.crop(Window(3, -4, 10, 20)), UTM.crop(Window(-90, 40, 7, 9))]
+    grids += [Grid(UTM.crs, t, 100, 200) for t in (shifted, coarser, skewed)]
+    grids.append(grids[-1].crop(Window(5, 6, 7, 8)))
+    own, other = np.indices((len(grids),) * 2).reshape(2, -1)
+    at, fits = offsets(grids, own, other)
+    one_by_one = [grids[a].offset(grids[b]) for a, b in zip(own, other, strict=True)]
+    found = [tuple(a) if fit else None for a, fit in zip(at.tolist(), fits, strict=True)]
+    assert found == one_by_one
+    assert (5, 6) in found
 
 
 def test_pixel_size_in_metres():
