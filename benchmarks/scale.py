@@ -65,7 +65,8 @@ TINY = 16
 """Height and width of a scene that is only planned."""
 TINY_TILING = Tiling(TINY, TINY // 4)
 """Windows of these, so that each scene sees the eight around it."""
-PARTS = ("finding", "planning", "recording", "finding all done")
+OPENING = "rasterio alone: open, read"
+PARTS = (OPENING, "finding", "planning", "recording", "finding all done")
 EMPTY = 16
 """Of so many blocks of the sparse map, one along the diagonal holds data."""
 
@@ -267,6 +268,8 @@ def planned(scenes: Path, out: Path) -> dict[str, float]:
     """Processor time of each part in seconds, and this process's peak memory in MB."""
     network = made.pointwise(made.card(), InferenceSettings("cpu", "32"))
     seconds: dict[str, float] = {}
+    paths = sorted(scenes.iterdir())
+    clocked(seconds, OPENING, lambda: [open_and_read(path) for path in paths])
     found = clocked(seconds, "finding", lambda: scenes_for(network.card, SceneFiles(scenes)))
     run = begun(network, out)
     jobs = clocked(seconds, "planning", lambda: run._plan(found.scenes))
@@ -278,6 +281,12 @@ def planned(scenes: Path, out: Path) -> dict[str, float]:
     assert not left
     assert len(run.report.before) == len(jobs)
     return seconds | {"peak": peak_resident()}
+
+
+def open_and_read(path: Path) -> None:
+    """What cannot be done without."""
+    with rasterio.open(path) as dataset:
+        dataset.read()
 
 
 def copy_maps(network: TrainedNetwork, jobs: Sequence[SceneJob], out: Path) -> None:
