@@ -43,8 +43,9 @@ from geoseg.models.card import ModelCard
 from geoseg.outputs.progress import Progress
 from geoseg.outputs.summary import table
 from geoseg.prediction.bands import scenes_for
-from geoseg.prediction.driver import Ledger, MapPrediction
+from geoseg.prediction.driver import Ledger, Prediction
 from geoseg.prediction.images import predict
+from geoseg.prediction.maps import Maps
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.panels import SceneJob
 from geoseg.scenes.scene import SceneFiles
@@ -269,24 +270,25 @@ def planned(scenes: Path, out: Path) -> dict[str, float]:
     network = made.pointwise(made.card(), InferenceSettings("cpu", "32"))
     seconds: dict[str, float] = {}
     paths = sorted(scenes.iterdir())
-    clocked(seconds, OPENING, lambda: [open_and_read(path) for path in paths])
+    clocked(seconds, OPENING, lambda: open_and_read(paths))
     found = clocked(seconds, "finding", lambda: scenes_for(network.card, SceneFiles(scenes)))
     run = begun(network, out)
-    jobs = clocked(seconds, "planning", lambda: run._plan(found.scenes))
+    jobs = clocked(seconds, "planning", lambda: run.product.plan(list(found.scenes), run))
     assert len(jobs) == len(found.scenes)
     copy_maps(network, jobs, out)
     clocked(seconds, "recording", lambda: record_all(run, jobs))
     run = begun(network, out)
-    left = clocked(seconds, "finding all done", lambda: run._plan(found.scenes))
+    left = clocked(seconds, "finding all done", lambda: run.product.plan(list(found.scenes), run))
     assert not left
     assert len(run.report.before) == len(jobs)
     return seconds | {"peak": peak_resident()}
 
 
-def open_and_read(path: Path) -> None:
+def open_and_read(paths: Sequence[Path]) -> None:
     """What cannot be done without."""
-    with rasterio.open(path) as dataset:
-        dataset.read()
+    for path in paths:
+        with rasterio.open(path) as dataset:
+            dataset.read()
 
 
 def copy_maps(network: TrainedNetwork, jobs: Sequence[SceneJob], out: Path) -> None:
@@ -303,19 +305,17 @@ def copy_maps(network: TrainedNetwork, jobs: Sequence[SceneJob], out: Path) -> N
             (folder / f"{job.scene.name}{end}").write_bytes(content)
 
 
-def begun(network: TrainedNetwork, out: Path) -> MapPrediction:
+def begun(network: TrainedNetwork, out: Path) -> Prediction:
     """A prediction that takes up its record."""
-    return MapPrediction.begin(
-        network, out, TINY_TILING, {}, products=("predict.json",), overwrite=False
-    )
+    maps = Maps(network, TINY_TILING)
+    return maps.begin(out, {}, products=("predict.json",), overwrite=False)
 
 
-def record_all(run: MapPrediction, jobs: Sequence[SceneJob]) -> None:
+def record_all(run: Prediction, jobs: Sequence[SceneJob]) -> None:
     """Note each scene as done, as if its maps had just been written."""
     run.record.backend = "torch"
     with contextlib.redirect_stdout(io.StringIO()), Progress(len(jobs), 1) as progress:
-        ledger = Ledger(run.record, run.report, progress)
-        ledger.expect(jobs)
+        ledger = Ledger(run, progress, {job.scene.name: job.stamp for job in jobs})
         for job in jobs:
             ledger.done(job.scene, 1.0)
     run.record.save()
