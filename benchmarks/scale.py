@@ -13,6 +13,12 @@ and where they go. To reach: 15 ms.
 pixels; processor time per scene and peak memory of all that predict does but the network: finding
 them, planning, keeping the record, and finding that all is done. To reach: 1 ms a scene, at 100,000
 as at 1,000.
+
+`python -m benchmarks.scale vrt [--vrt-sides 10000 100000]`: one VRT of 400 sparse files; processor
+time and memory of finding and planning it. To reach: memory that does not grow.
+
+`python -m benchmarks.scale parcels [--parcels 10000 100000 1000000]`: so many parcels of 4² pixels
+on three dates; processor time per parcel and peak memory of reading and preparing them.
 """
 
 from __future__ import annotations
@@ -21,11 +27,9 @@ import argparse
 import contextlib
 import io
 import multiprocessing
-import resource
 import shutil
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -36,6 +40,8 @@ import numpy as np
 import rasterio
 
 from benchmarks import alone, made
+from benchmarks.plans import many_parcels, virtual
+from benchmarks.resident import peak_resident
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.tiling import Tiling
@@ -89,6 +95,13 @@ def main() -> None:
     parser.add_argument(
         "--counts", type=int, nargs="+", default=[1000, 10_000, 100_000], help="scenes to plan"
     )
+    parser.add_argument(
+        "--vrt-sides", type=int, nargs="+", default=[10_000, 100_000], help="of the VRT"
+    )
+    parser.add_argument("--files-across", type=int, default=20, help="of the VRT")
+    parser.add_argument(
+        "--parcels", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="how many"
+    )
     options = parser.parse_args()  # fmt: skip
     if unknown := set(options.what) - {*WHAT}:
         parser.error(f"no {', '.join(unknown)}; there are {', '.join(WHAT)}")
@@ -130,16 +143,6 @@ def peak_of(path: Path, out: Path, panel: float) -> tuple[float, float]:
     for map_file in out.rglob(f"{path.stem}*"):
         map_file.unlink()
     return peak_resident(), seconds
-
-
-def peak_resident() -> float:
-    """Highest resident memory of this process, MB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # getrusage's peak would begin with that of the process that started it
-        lines = status.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def write_full(path: Path, side: int) -> None:
@@ -329,7 +332,13 @@ def clocked(seconds: dict[str, float], part: str, work: Callable[[], T]) -> T:
     return result
 
 
-WHAT = {"memory": memory, "scenes": small_scenes, "planning": planning}
+WHAT = {
+    "memory": memory,
+    "scenes": small_scenes,
+    "planning": planning,
+    "vrt": virtual,
+    "parcels": many_parcels,
+}
 
 
 if __name__ == "__main__":

@@ -76,6 +76,17 @@ def test_scale_of_small_scenes(monkeypatch, capsys, more):
     assert "3 scenes of 512²" in text
 
 
+def test_scale_without_the_network(monkeypatch, capsys):
+    text, _ = run(
+        monkeypatch, capsys, "scale", "planning", "vrt", "parcels", "--counts", 4, "--vrt-sides",
+        600, "--files-across", 2, "--parcels", 30,
+    )  # fmt: skip
+    assert "4       " in text.split("finding all done")[1]
+    assert "600²" in text
+    assert "one VRT of 4 files" in text
+    assert "30 " in text.split("prepare_series")[-1]
+
+
 @pytest.mark.usefixtures("small_windows")
 @pytest.mark.filterwarnings("default")  # the peers warn of their own
 def test_peers(monkeypatch, capsys):
