@@ -104,11 +104,13 @@ def why_not(method: str, made: Set) -> str | None:
     return None
 
 
-def whole_epochs(made: Set, dataset: Path, steps: int) -> tuple[int, int, int]:
+def whole_epochs(
+    made: Set, dataset: Path, steps: int, network: str = "unet"
+) -> tuple[int, int, int]:
     """Epochs of geoseg that come nearest to so many steps, the steps that they have, and the
     samples of a step: of squares as many as cover the tiles of the others' steps."""
     batch, parts = BATCH[made.kind], 1
-    usual = TrainingSettings(Model(), Loss(), Fit(batch_size=batch), SeriesSamples(), 0)
+    usual = TrainingSettings(Model(network), Loss(), Fit(batch_size=batch), SeriesSamples(), 0)
     if made.kind == "images":
         images = Dataset.load(dataset)
         count, usual = len(images.tiles("train")), recipe.for_images(usual, images)
@@ -182,7 +184,7 @@ def _geoseg(
     if limit.steps is None:
         keys.append(f"fit.max_minutes={limit.minutes}")
     else:
-        epochs, _, batch = whole_epochs(made, place.dataset, limit.steps)
+        epochs, _, batch = whole_epochs(made, place.dataset, limit.steps, network)
         keys += [f"fit.epochs={epochs}", f"fit.batch_size={batch}"]
     began = time.monotonic()
     _call(place, "geoseg.train", *keys)
@@ -219,7 +221,8 @@ def trained_for(made: Set, dataset: Path, run: Path, seconds: float) -> dict[str
     left_open, parts = learnseries.BATCH, 1
     if made.kind == "images":
         images = Dataset.load(dataset)
-        usual = TrainingSettings(Model(), Loss(), Fit(), SeriesSamples(), 0)
+        network = Model(config["model"]["name"])
+        usual = TrainingSettings(network, Loss(), Fit(), SeriesSamples(), 0)
         crop = config["fit"]["crop"] or recipe.for_images(usual, images).fit.crop
         parts = learn.parts_of(images, crop)
         left_open = learn.fuller(crop or images.tiling.size) * learn.CPU_BATCH

@@ -45,7 +45,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         print(help_text(name, source.purpose(schema), source.sections(schema)))
         return
     stopping.watch()
-    atexit.register(stopping.part)
+    atexit.register(stopping.leave_objects)
     register(name, schema)
     vrt.trust(sys.argv[1:])
     try:

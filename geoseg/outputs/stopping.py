@@ -57,7 +57,7 @@ def end(name: str, stopped: KeyboardInterrupt) -> NoReturn:
     os._exit(128 + getattr(stopped, "number", signal.SIGINT))
 
 
-def part() -> None:
+def leave_objects() -> None:
     """Let a process that ends leave its objects where they are, as the system takes them anyway.
 
     Python would search all that the libraries made for what refers to each other: seconds.

@@ -47,7 +47,7 @@ class TrainConfig:
 
 
 LABELS_ONLY = (
-    *("balance", "hard", "freeze", "train_share", "baseline"),
+    *("balance", "crop", "hard", "freeze", "train_share", "baseline"),
     *("unlabelled", "unlabelled_weight", "confidence", "remember"),
 )
 """Settings of the training loop that are of labels, or of weights that are there already."""

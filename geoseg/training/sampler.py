@@ -49,10 +49,10 @@ class Shuffle(Sampler[Draw]):
 
         parts: how many draws make up a sample.
         """
-        chances = balanced(counts, fit.balance)
+        samples, chances = len(np.asarray(counts)), balanced(counts, fit.balance)
         return cls(
-            len(np.asarray(counts)),
-            least=parts * max(fit.least, len(np.asarray(counts))),
+            samples,
+            least=parts * max(fit.least, samples),
             batch=fit.batch_size,
             seed=seed,
             chances=chances,

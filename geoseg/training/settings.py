@@ -196,10 +196,11 @@ class Fit:
     jitter: bool = True
     """Move each train tile at random by up to half its size, within its part of the split."""
     crop: int | None = None
-    """Side in pixels of the squares that are learnt from, cut out of train tiles at random. By
-    default, for U-Nets and SegNet on a CPU and pixels of 2 m and less, half of a tile, but 128 px
-    at least: a step of four times as many squares costs the same and shows four times as many
-    places. Else, and where less than half of the ground is labelled, whole tiles."""
+    """Side in pixels, rounded up to 32, of the squares that are learnt from, cut out of train tiles
+    at random; smaller tiles stay whole. By default, for U-Nets and SegNet on a CPU and pixels of
+    2 m and less, half of a tile, but 128 px at least: a step of four times as many squares costs
+    the same and shows four times as many places. Else, and where less than half of the ground is
+    labelled, whole tiles."""
     epoch_tiles: int | None = None
     """Tiles drawn per epoch at least: few tiles are drawn several times between validations. By
     default so many that a validation takes about a twentieth of an epoch, and 128 or more; of
