@@ -112,8 +112,8 @@ def _classes(card: ModelCard) -> list[dict[str, Any]]:
     names = item.short_names(legend.names, legend.codes)
     return [
         {
-            "value": channel, "name": short, "title": c.name,
-            "description": f"{c.name} (code {c.code} in maps)",
+            # No "title": stac-model, which reads such items, knows none.
+            "value": channel, "name": short, "description": f"{c.name} (code {c.code} in maps)",
         }
         for channel, (c, short) in enumerate(zip(legend.classes, names, strict=True))
     ]  # fmt: skip

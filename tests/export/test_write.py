@@ -245,7 +245,11 @@ def test_a_catalog_can_name_the_model(padded, tmp_path):
     assert (taken.input.shape, given.result.shape) == ([-1, 3, -1, -1], [-1, 3, -1, -1])
     assert taken.input.dim_order == ["batch", "bands", "height", "width"]
     assert [c.value for c in given.classes] == [0, 1, 2]
-    assert [c.properties["title"] for c in given.classes] == LEGEND.names
+    pairs = zip(LEGEND.names, LEGEND.codes, strict=True)
+    said = [f"{name} (code {code} in maps)" for name, code in pairs]
+    assert [c.description for c in given.classes] == said
+    # What stac-model knows of a class; another key would keep it from reading the item.
+    assert {key for c in given.classes for key in c.to_dict()} == {"value", "name", "description"}
     asset = made.assets["model"]
     assert "mlm:model" in asset.roles
     assert asset.extra_fields["mlm:artifact_type"] == "onnx"
