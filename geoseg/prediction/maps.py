@@ -22,7 +22,7 @@ from geoseg.prediction.record import Record
 from geoseg.prediction.report import PredictionReport
 from geoseg.prediction.writer.scene_writer import finishing, going_on, sweep
 from geoseg.scenes.dated import AnyScene
-from geoseg.scenes.neighbours import places
+from geoseg.scenes.neighbours import places, wide_enough
 
 if TYPE_CHECKING:
     from geoseg.prediction.backends.choice import Choice
@@ -89,6 +89,7 @@ class Maps:
         for scene, place in zip(scenes, layouts, strict=True):
             if scene.name in report.failed:
                 continue
+            scene = wide_enough(scene, place)
             stamp = run.record.stamp(scene, place)
             if run.record.is_done(scene, stamp):
                 report.before.append(scene.name)

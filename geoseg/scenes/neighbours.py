@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from geoseg.geo.grid import Grid, Window, offsets, same_crs
 from geoseg.geo.open_files import OpenFiles
 from geoseg.geo.tiling import Tiling
 from geoseg.scenes.dated import AnyScene
+from geoseg.scenes.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -158,15 +159,24 @@ def _touching(starts: Sequence[int], begin: int, length: int, size: int) -> tupl
 def _neighbours(
     scene: AnyScene, beside: Sequence[tuple[AnyScene, tuple[int, int]]]
 ) -> tuple[Neighbour, ...]:
-    """Those that show pixels which the scene does not have, in values that it can hold."""
+    """Those that show pixels which the scene does not have."""
     found = []
     for other, offset in beside:
         inside = Window(*offset, scene.grid.height, scene.grid.width)
         hidden = other.grid.window.intersect(inside) == other.grid.window
-        if other.adjoins and not hidden and np.can_cast(other.dtype, scene.dtype):
+        if other.adjoins and not hidden:
             found.append(Neighbour(other, offset))
     found.sort(key=lambda n: (-_likeness(n.scene.name, scene.name), n.scene.name))
     return tuple(found)
+
+
+def wide_enough(scene: AnyScene, place: WindowLayout) -> AnyScene:
+    """The scene in a data type that holds the values of its neighbours, too."""
+    dtype = np.result_type(scene.dtype, *(one.scene.dtype for one in place.neighbours))
+    dtype = np.dtype("float32") if dtype.itemsize > 4 else dtype
+    if dtype == scene.dtype or not isinstance(scene, Scene):
+        return scene
+    return replace(scene, dtype=str(dtype))
 
 
 class Dates:

@@ -13,7 +13,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.maps.joint_grid import joint_grid
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
-from geoseg.scenes.neighbours import HaloReader, OpenScenes, places
+from geoseg.scenes.neighbours import HaloReader, OpenScenes, places, wide_enough
 from geoseg.scenes.scene import Scene, Source, find_scenes
 from tests.made.scenes import CARD, LEGEND, Context, grid, plain, with_bands, write
 
@@ -84,9 +84,11 @@ def test_who_is_no_neighbour():
     beside = scene("b", part(here, 0, 50, 50, 50))
     assert places([scene("a", here), beside], tiling)[0].neighbours
     assert places([scene("a", here), beside], tiling, halo=False)[0] == alone
-    wide = scene("b", part(here, 0, 50, 50, 50), "uint16")
-    assert not places([scene("a", here), wide], tiling)[0].neighbours
-    assert places([wide, scene("a", here)], tiling)[0].neighbours
+    for other, both in (("uint16", "uint16"), ("int8", "int16"), ("float64", "float32")):
+        pair = [scene("a", here), scene("b", beside.grid, other)]
+        found = zip(pair, places(pair, tiling), strict=True)
+        assert [wide_enough(*one).dtype for one in found] == [both, both]
+    assert wide_enough(pair[0], alone) is pair[0]
 
 
 def test_of_several_dates_the_likest_name_is_the_neighbour():
@@ -183,6 +185,20 @@ def test_maps_of_adjoining_files_are_the_map_of_their_merge(
                 got = read(folder / "maps" / kind / f"{name}.tif")
                 there = expected[top : top + got.shape[0], left : left + got.shape[1]]
                 assert (got == there).all()
+
+
+def test_maps_of_files_of_two_types_are_the_map_of_their_merge(tmp_path):
+    whole = grid(60, 100)
+    image = np.random.default_rng(0).integers(1, 256, (60, 100)).astype(np.uint16)
+    image[:, 50:] += 300
+    write(tmp_path / "merge.tif", image)
+    write(tmp_path / "parts/a.tif", image[:, :50].astype(np.uint8), grid=part(whole, 0, 0, 60, 50))
+    write(tmp_path / "parts/b.tif", image[:, 50:], grid=part(whole, 0, 50, 60, 50))
+    assert predict(network(), tmp_path / "merge.tif", tmp_path / "expected").done
+    assert predict(network(), tmp_path / "parts", tmp_path / "maps").done == ["a", "b"]
+    for kind in ("landcover", "confidence"):
+        got = [read(tmp_path / "maps" / kind / f"{name}.tif") for name in "ab"]
+        assert (np.hstack(got) == read(tmp_path / "expected" / kind / "merge.tif")).all()
 
 
 def test_without_halo_edges_differ_and_that_is_another_output(tmp_path):
