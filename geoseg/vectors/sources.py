@@ -100,6 +100,8 @@ def opened(source: Source, height: int) -> Iterator[Strips]:
                     f" classes are {', '.join(map(str, sorted(source.map.legend.codes)))}: make"
                     " this map anew"
                 )
+            if not source.map.leaves_open:  # then 255 is no decision, but no class at all
+                found[found == UNLABELLED] = NODATA
             return found
 
         confidence = stack.enter_context(_Confidence(source)) if source.pairs else None

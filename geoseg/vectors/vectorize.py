@@ -68,14 +68,14 @@ def vectorize(
     faults = Faults()
     with faults.collect():
         check_suffix(out)
+        beside = next((p for p in map(out.with_suffix, (".tif", ".tiff")) if p.exists()), None)
+        if beside is not None and out.suffix.lower() != ".gpkg":
+            raise InputError(
+                f"out={out}: its style would replace that of {beside}, which has the same name;"
+                " choose another name, or .gpkg, which holds its style inside"
+            )
     if out.is_dir():
         faults.add(f"out={out}: is a folder; give the name of the file to write")
-    beside = next((p for p in map(out.with_suffix, (".tif", ".tiff")) if p.exists()), None)
-    if beside is not None and out.suffix.lower() != ".gpkg":
-        faults.add(
-            f"out={out}: its style would replace that of {beside}, which has the same name; choose"
-            " another name, or .gpkg, which holds its style inside"
-        )
     source = None
     with faults.collect():
         source = find_source(str(map_), None if maps is None else str(maps))

@@ -81,15 +81,17 @@ def burnt(shapes, codes, shape):
     return rasterio.features.rasterize(pairs, out_shape=shape, dtype="uint8")
 
 
-def write_map(folder: Path, codes, *, at=None, confidence=None, tags=True, name="town") -> Path:
+TAGS = landcover.tags(LEGEND, "abcdef0123456789", undecided="threshold")
+
+
+def write_map(folder: Path, codes, *, at=None, confidence=None, tags=TAGS, name="town") -> Path:
     path = folder / "landcover" / f"{name}.tif"
     at = at or grid(*codes.shape)
-    kinds = landcover.tags(LEGEND, "abcdef0123456789") if tags else {}
     pairs = [(path, codes)]
     if confidence is not None:
         pairs.append((folder / "confidence" / path.name, confidence))
     for where, pixels in pairs:
-        with raster.create(where, at, dtype="uint8", nodata=0, tags=kinds) as writer:
+        with raster.create(where, at, dtype="uint8", nodata=0, tags=tags) as writer:
             writer.write(pixels, at.window)
     return path
 
@@ -466,7 +468,7 @@ def test_other_settings_are_refused_until_overwritten(tmp_path):
 def test_faults_leave_nothing_behind(tmp_path):
     codes = patches(7)
     path = write_map(tmp_path, codes)
-    bare = write_map(tmp_path, codes, tags=False, name="bare")
+    bare = write_map(tmp_path, codes, tags={}, name="bare")
     strange = codes.copy()
     strange[3, 3], strange[50, 3] = 77, 78
     odd = write_map(tmp_path, strange, name="odd")
@@ -475,7 +477,7 @@ def test_faults_leave_nothing_behind(tmp_path):
         (bare, out, {}, "no tag GEOSEG_LEGEND"),
         (odd, out, {}, "codes 77, 78, which its legend does not know"),
         (path, path.with_suffix(".fgb"), {}, "would replace that of"),
-        (path, out.with_suffix(".shp"), {}, "must end in .gpkg"),
+        (path, path.with_suffix(".shp"), {}, "must end in .gpkg"),
         (path, out, {"minimum_m2": 1e9}, "larger than the whole map"),
         (path, out, {"minimum_m2": {"lake": 5}}, "vector.minimum_m2: class 'lake'"),
         (path, out, {"lines": ["street"]}, "vector.lines: class 'street'"),
@@ -483,8 +485,9 @@ def test_faults_leave_nothing_behind(tmp_path):
         (path.parent, out, {}, "is a folder; give one of its maps"),
     ]
     for given_, where, options, message in cases:
-        with pytest.raises(InputError, match=message):
+        with pytest.raises(InputError, match=message) as caught:
             vectorize(given_, where, settings=VectorSettings(**options))
+        assert len(caught.value.faults) == 1
         found = [f.name for f in out.parent.glob("*")] if out.parent.exists() else []
         assert [name for name in found if "json" not in name] == []
 
@@ -509,6 +512,15 @@ def test_a_map_without_any_class_gives_an_empty_layer(tmp_path):
     path = write_map(tmp_path, np.zeros((5, 5), np.uint8))
     vectorize(path, tmp_path / "a.gpkg", settings=VectorSettings(lines=["road"]))
     assert len(_read(tmp_path / "a.gpkg")) == 0
+
+
+def test_255_of_a_map_that_leaves_nothing_open_is_no_class(tmp_path):
+    codes = np.full((4, 4), 1, np.uint8)
+    codes[:, 3] = 255
+    vectorize(write_map(tmp_path, codes, tags=landcover.tags(LEGEND, None)), tmp_path / "a.gpkg")
+    layer = _read(tmp_path / "a.gpkg")
+    assert layer.name.tolist() == ["forest"]
+    assert layer.area.tolist() == [12]
 
 
 def test_the_command_takes_minima_by_class(tmp_path, capsys):
