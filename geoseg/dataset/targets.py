@@ -24,7 +24,7 @@ from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.alpha import said_of_alpha
 from geoseg.scenes.dated import MEMORY, AnyScene, DatedReader, DatedScene
-from geoseg.scenes.inspection import Inspection, said_of_frames, said_of_units
+from geoseg.scenes.inspection import Inspection, said_of_clouds, said_of_frames, said_of_units
 from geoseg.scenes.scene import Scene, said_of_changes
 
 STRIP = 1024
@@ -66,7 +66,7 @@ def burn(planned: Dataset, source: LabelSource, summary: Summary) -> None:
     for look in looks:
         for text in look.said(looks):
             summary.warn(text)
-    for text in (*said_of_frames(looks), *said_of_units(looks)):
+    for text in (*said_of_frames(looks), *said_of_units(looks), *said_of_clouds(scenes)):
         summary.warn(text)
     images = [scene for scene in scenes if isinstance(scene, Scene)]
     summary.notes(said_of_changes(images, "most scenes"))

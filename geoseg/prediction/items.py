@@ -13,6 +13,7 @@ from geoseg.maps.stac_item import write_map_item
 from geoseg.prediction.record import Record
 from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.dated import AnyScene
+from geoseg.scenes.scene import Scene
 from geoseg.series import dates
 from geoseg.stac.item import Times, path_of
 
@@ -50,9 +51,12 @@ def describe(
 
 
 def times_of(scene: AnyScene) -> Times | None:
-    """When the images of a scene were taken: by its dates, the tag of a file, or a file's name."""
+    """When the images of a scene were taken: by its dates, its STAC item, the tag of a file, or a
+    file's name."""
     if scene.dates:
         return Times.of([datetime.combine(day, time()) for day in scene.dates])
+    if isinstance(scene, Scene) and scene.taken is not None:
+        return Times.of(scene.taken)
     first = scene.paths[0]
     when = dates.parse(raster.tags(first).get(_TIME_TAG, "")) or dates.find(Path(first).stem)
     return None if when is None else Times.of([when])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class DatedScene:
     """Fewest clear dates of a pixel that gets a class."""
 
     adjoins = False
+    unheeded: ClassVar[tuple[str, ...]] = ()
 
     @property
     def name(self) -> str:
@@ -160,6 +161,10 @@ class AnyScene(Protocol):
     @property
     def dates(self) -> tuple[date, ...]:
         """Empty for a scene without dates."""
+
+    @property
+    def unheeded(self) -> tuple[str, ...]:
+        """What its source has to tell clouds by, which nothing looks at."""
 
     @property
     def days(self) -> tuple[int, ...]:

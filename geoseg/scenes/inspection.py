@@ -139,6 +139,20 @@ def said_of_frames(looks: Sequence[Inspection]) -> list[str]:
     return [frame_note(value, shares) for value, shares in sorted(found.items())]
 
 
+def said_of_clouds(scenes: Sequence[AnyScene]) -> list[str]:
+    """What a person must know of scenes whose sources tell clouds, which nothing looks at."""
+    found = [scene for scene in scenes if scene.unheeded]
+    if not found:
+        return []
+    names = ", ".join(scene.name for scene in found[:SHOWN])
+    names += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    what = ", ".join(dict.fromkeys(key for scene in found for key in scene.unheeded))
+    return [
+        f"{names}: {what} would tell clouds, but single images are taken as they are, clouds"
+        " included; leave cloudy ones out, or give all as a series (series.path=)"
+    ]
+
+
 def said_of_units(looks: Sequence[Inspection]) -> list[str]:
     """What a person must know of scenes whose values are of other units than those of most.
 

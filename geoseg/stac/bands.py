@@ -28,6 +28,8 @@ NO_IMAGES = {
     *("incidence-angle", "azimuth", "sun-azimuth", "sun-elevation", "terrain-shadow"),
 }
 """Roles of assets that no network looks at, unless they are asked for by name."""
+CLOUDS = {"cloud", "cloud-shadow"}
+"""Roles of assets that say where the ground is not seen."""
 CLASSES = "classification:classes"
 SCENE_CLASSES = "scl"
 """Key, or name, of Sentinel-2's scene classes, in small letters."""
@@ -167,6 +169,15 @@ def cloud_mask(item: Item) -> str | None:
     if not found:
         return None
     return item.path_of(min(found, key=lambda band: band.rank).href)
+
+
+def cloud_assets(item: Item) -> list[str]:
+    """Keys of the assets that say where clouds are."""
+    return [
+        key
+        for key, asset in item.assets.items()
+        if key.casefold() == SCENE_CLASSES or _roles(asset) & CLOUDS
+    ]
 
 
 def offset_is_applied(item: Item) -> bool:

@@ -68,21 +68,34 @@ class Item:
 
     def when(self) -> datetime:
         """Of the acquisition, in UTC; of a period its start. Raises: InputError."""
-        for key in ("datetime", "start_datetime"):
-            text = self.properties.get(key)
-            if text is None:
-                continue
-            try:
-                found = datetime.fromisoformat(str(text))
-            except ValueError:
-                raise InputError(
-                    f"{self.name}: {key} {shown(text)} is no time; expected YYYY-MM-DDTHH:MM:SSZ"
-                ) from None
-            return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
-        raise InputError(
-            f"{self.name}: says no datetime, nor a start_datetime, and of a cube there is no time"
-            " coordinate; a series needs dates"
-        )
+        found = self._time("datetime") or self._time("start_datetime")
+        if found is None:
+            raise InputError(
+                f"{self.name}: says no datetime, nor a start_datetime, and of a cube there is no"
+                " time coordinate; a series needs dates"
+            )
+        return found
+
+    def period(self) -> tuple[datetime, datetime] | None:
+        """From when to when, in UTC; None if it says no time, or one that is none."""
+        try:
+            start = self.when()
+            end = None if self._time("datetime") else self._time("end_datetime")
+        except InputError:
+            return None
+        return (start, end) if end is not None and end >= start else (start, start)
+
+    def _time(self, key: str) -> datetime | None:
+        text = self.properties.get(key)
+        if text is None:
+            return None
+        try:
+            found = datetime.fromisoformat(str(text))
+        except ValueError:
+            raise InputError(
+                f"{self.name}: {key} {shown(text)} is no time; expected YYYY-MM-DDTHH:MM:SSZ"
+            ) from None
+        return found if found.tzinfo is None else found.astimezone(UTC).replace(tzinfo=None)
 
 
 def is_catalog(path: Any) -> bool:

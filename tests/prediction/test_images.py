@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
+import pystac
 import pytest
 import torch
 from hypothesis import given, settings
@@ -687,10 +688,17 @@ def test_scenes_of_a_catalog_are_found_by_the_network_s_bands(tmp_path, monkeypa
         write(files["nir"], images[name] * 0 + 99)
         when = datetime(2021, 5, 4, 10, 20, 30)
         images[name, "item"] = sentinel(tmp_path, name, when, files)
+    images["a", "item"].add_asset("SCL", pystac.Asset("SCL.tif", media_type=pystac.MediaType.COG))
     path = catalogued(tmp_path / "cat", [images["a", "item"], images["b", "item"]])
     monkeypatch.setenv("GEOSEG_FOLDERS", str(tmp_path))
-    report = predict(identity(), str(path), tmp_path / "maps")
+    report = predict(identity(), str(path), tmp_path / "maps", stac=True)
     assert sorted(report.done) == ["a", "b"]
     for name in report.done:
         codes, _ = read(tmp_path / f"maps/landcover/{name}.tif")
         assert (codes == CODES[images[name]]).all()
+        made = checked(tmp_path / f"maps/landcover/{name}.stac.json")
+        assert made.properties["datetime"] == "2021-05-04T10:20:30Z"
+        assert "description" not in made.properties
+    (note,) = read_json(tmp_path / "maps/predict.json")["scenes"]["a"]["notes"]
+    assert note.startswith("a: SCL would tell clouds")
+    assert not read_json(tmp_path / "maps/predict.json")["scenes"]["b"].get("notes")

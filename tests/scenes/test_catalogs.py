@@ -6,12 +6,14 @@ import sys
 from datetime import datetime
 
 import numpy as np
+import pystac
 import pytest
 
 from geoseg.errors import InputError
 from geoseg.outputs.claims import fingerprint
 from geoseg.received import offline
 from geoseg.scenes.bands import Bands
+from geoseg.scenes.inspection import said_of_clouds
 from geoseg.scenes.scene import Scene, find_scenes, harmonize
 from tests.made.scenes import grid, write
 from tests.made.stac import catalogued, sentinel
@@ -66,6 +68,25 @@ def test_scales_that_the_items_say_are_brought_together(tmp_path):
     parts = [item(tmp_path, n, scale) for n, scale in (("a", 1e-4), ("b", 1e-4), ("c", 2e-4))]
     scenes = harmonize(find_scenes(str(catalogued(tmp_path, parts)), Bands(order=["red"])))
     assert [read(scene)[0][0, 5, 5] for scene in scenes] == [5, 5, 10]
+
+
+def test_clouds_that_an_item_tells_are_said_to_count_as_image(tmp_path):
+    cloudy, clear = item(tmp_path, "a"), item(tmp_path, "b")
+    mask = pystac.Asset(cloudy.assets["red"].href, media_type="image/tiff", roles=["cloud"])
+    cloudy.add_asset("qa_pixel", mask)
+    path = str(catalogued(tmp_path, [cloudy, clear]))
+    found = find_scenes(path, Bands(order=["red"]))
+    assert [scene.unheeded for scene in found] == [("qa_pixel",), ()]
+    assert [scene.taken for scene in found] == [(WHEN, WHEN)] * 2
+    (note,) = said_of_clouds(found)
+    assert note.startswith("a: qa_pixel would tell clouds")
+    cloudy.datetime = None
+    cloudy.properties["start_datetime"] = "2021-05-04T00:00:00Z"
+    cloudy.properties["end_datetime"] = "2021-05-06T01:00:00+01:00"
+    path = str(catalogued(tmp_path, [cloudy]))
+    (asked,) = find_scenes(path, Bands(order=["red", "QA_pixel"]))
+    assert said_of_clouds([asked]) == []
+    assert asked.taken == (datetime(2021, 5, 4), datetime(2021, 5, 6))
 
 
 def test_settings_that_contradict_a_catalog(tmp_path):

@@ -25,15 +25,13 @@ from geoseg.outputs.counted import counted
 from geoseg.received.spelling import expanded, matches, once, unfound
 from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene.catalogs import Files, check_settings, files_of_items, told_by
 from geoseg.scenes.scene.image import Scene, Source
 from geoseg.stac import sources as described
-from geoseg.stac.bands import ChosenFile, Said, choose, nodata_for_all
+from geoseg.stac.bands import ChosenFile, Said, nodata_for_all
 from geoseg.stac.catalog import Item
 
 _REAL = "uif"
-_Files = list[tuple[str | ChosenFile | None, str]]
-"""Files of a scene, each with the band that it holds, or with those that a catalog tells of (None:
-as the file says)."""
 _COLORS = ("red", "green", "blue")
 
 
@@ -100,11 +98,14 @@ def find_scenes(
     for path, other in _twice(paths):
         faults.add(f"{path} and {other} are one file: it would be two scenes; give it once")
     groups = _group(paths, bands) if paths else []
-    chosen: list[tuple[str, _Files]] = []
+    chosen: list[tuple[str, Files]] = []
+    items: dict[str, Item] = {}
     if catalogs:
         with faults.collect():
-            _check_settings(bands)
-            chosen = _of_items(described.read_items(catalogs), bands, refused)
+            check_settings(bands)
+            read = described.read_items(catalogs)
+            items = {item.id: item for item in read}
+            chosen = files_of_items(read, bands, refused)
     groups += chosen
     for name, count in Counter(name for name, _ in groups).items():
         if count > 1:
@@ -117,7 +118,8 @@ def find_scenes(
         try:
             if bands.pattern is not None:  # then there is no catalog
                 files = _one_per_band(name, files, wanted)
-            scenes.append(_scene(name, files, bands, extras))
+            scene = _scene(name, files, bands, extras)
+            scenes.append(told_by(items[name], scene, bands) if name in items else scene)
         except InputError as error:
             faults.found.extend(error.faults)
             if refused is not None:
@@ -161,11 +163,11 @@ def _as_number(name: str) -> float | None:
         return None
 
 
-def _group(paths: list[str], bands: Bands) -> list[tuple[str, _Files]]:
+def _group(paths: list[str], bands: Bands) -> list[tuple[str, Files]]:
     """Scene name → its files. Raises: InputError if bands.pattern matches none."""
     if bands.pattern is None:
         return [(Path(path).stem, [(None, path)]) for path in paths]
-    groups: dict[str, _Files] = {}
+    groups: dict[str, Files] = {}
     for path in paths:
         match = re.search(bands.pattern, Path(path).name)
         if match:
@@ -178,41 +180,7 @@ def _group(paths: list[str], bands: Bands) -> list[tuple[str, _Files]]:
     return list(groups.items())
 
 
-def _check_settings(bands: Bands) -> None:
-    """Raises: InputError for settings that contradict a catalog."""
-    faults = Faults()
-    if bands.pattern is not None:
-        faults.add("bands.pattern: a STAC catalog or a cube says which bands it has; leave it out")
-    if bands.names:
-        faults.add("bands.names: a STAC catalog or a cube names its bands; choose with bands.order")
-    faults.raise_if_any()
-
-
-def _of_items(
-    items: Sequence[Item], bands: Bands, refused: dict[str, InputError] | None
-) -> list[tuple[str, _Files]]:
-    """Scene name → its files, of a catalog.
-
-    refused: as of `find_scenes`. Raises: InputError with all faults, if it is None.
-    """
-    faults = Faults()
-    groups: list[tuple[str, _Files]] = []
-    wanted = [band for band in bands.order if band not in bands.extra]
-    for item in items:
-        try:
-            files = choose(item, wanted)
-        except InputError as error:
-            faults.found.extend(error.faults)
-            if refused is not None:
-                refused[item.id] = error
-            continue
-        groups.append((item.id, [(file if file.bands else None, file.path) for file in files]))
-    if refused is None:
-        faults.raise_if_any()
-    return groups
-
-
-def _one_per_band(name: str, files: _Files, wanted: list[str]) -> _Files:
+def _one_per_band(name: str, files: Files, wanted: list[str]) -> Files:
     """The files of the wanted bands. Raises: InputError if one has none, or several."""
     faults = Faults()
     held = Counter(str(band) for band, _ in files)
@@ -226,7 +194,7 @@ def _one_per_band(name: str, files: _Files, wanted: list[str]) -> _Files:
     return [(band, path) for band, path in files if band in wanted]
 
 
-def _scene(name: str, files: _Files, bands: Bands, extras: dict[str, list[str]]) -> Scene:
+def _scene(name: str, files: Files, bands: Bands, extras: dict[str, list[str]]) -> Scene:
     faults = Faults()
     infos = []
     for _, path in files:

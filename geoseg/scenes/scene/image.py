@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,6 +64,11 @@ class Scene:
     resampling: str = "bilinear"
     """How files are warped that are not on the scene's grid; for reading only, data sets don't keep
     it."""
+    taken: tuple[datetime, datetime] | None = None
+    """From when to when, in UTC, as its STAC item or cube says; data sets don't keep it."""
+    unheeded: tuple[str, ...] = ()
+    """What its STAC item or cube has to tell clouds by, which nothing looks at; data sets don't
+    keep it."""
 
     adjoins = True
     dates: ClassVar[tuple[date, ...]] = ()

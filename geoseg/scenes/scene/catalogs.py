@@ -1,0 +1,57 @@
+"""Find the files of scenes that STAC catalogs and cubes describe, and what these say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from geoseg.errors import Faults, InputError
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene.image import Scene
+from geoseg.stac.bands import ChosenFile, choose, cloud_assets
+from geoseg.stac.catalog import Item
+
+Files = list[tuple[str | ChosenFile | None, str]]
+"""Files of a scene, each with the band that it holds, or with those that a catalog tells of (None:
+as the file says)."""
+
+
+def check_settings(bands: Bands) -> None:
+    """Raises: InputError for settings that contradict a catalog."""
+    faults = Faults()
+    if bands.pattern is not None:
+        faults.add("bands.pattern: a STAC catalog or a cube says which bands it has; leave it out")
+    if bands.names:
+        faults.add("bands.names: a STAC catalog or a cube names its bands; choose with bands.order")
+    faults.raise_if_any()
+
+
+def files_of_items(
+    items: Sequence[Item], bands: Bands, refused: dict[str, InputError] | None
+) -> list[tuple[str, Files]]:
+    """Scene name → its files, of a catalog.
+
+    refused: as of `find_scenes`. Raises: InputError with all faults, if it is None.
+    """
+    faults = Faults()
+    groups: list[tuple[str, Files]] = []
+    wanted = [band for band in bands.order if band not in bands.extra]
+    for item in items:
+        try:
+            files = choose(item, wanted)
+        except InputError as error:
+            faults.found.extend(error.faults)
+            if refused is not None:
+                refused[item.id] = error
+            continue
+        groups.append((item.id, [(file if file.bands else None, file.path) for file in files]))
+    if refused is None:
+        faults.raise_if_any()
+    return groups
+
+
+def told_by(item: Item, scene: Scene, bands: Bands) -> Scene:
+    """The scene with what its item says of it beside files and bands."""
+    asked = {name.casefold() for name in bands.order}
+    unheeded = [key for key in cloud_assets(item) if key.casefold() not in asked]
+    return replace(scene, taken=item.period(), unheeded=tuple(unheeded))
