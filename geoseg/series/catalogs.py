@@ -14,7 +14,7 @@ from geoseg.series import safe
 from geoseg.series.dates import some
 from geoseg.series.entry import SILENT, Entries, Entry
 from geoseg.stac import sources
-from geoseg.stac.bands import choose, cloud_mask, nodata_for_all, offset_is_applied
+from geoseg.stac.bands import choose, cloud_assets, cloud_mask, nodata_for_all, offset_is_applied
 from geoseg.stac.catalog import Item
 
 if TYPE_CHECKING:
@@ -40,14 +40,23 @@ def entries_of_catalogs(paths: Sequence[str], series: Series, bands: Bands) -> E
     images: list[Entry] = []
     own_masks = series.masks is None
     applied = set()
+    unread: dict[str, None] = {}
     for item in sources.read_items(paths):
         with faults.collect():
             found = _entries(item, series, bands, masked=own_masks)
             images += found
             if offset_is_applied(item):
                 applied.add(found[0].when.date())
+            if own_masks and found[0].mask is None:
+                unread |= dict.fromkeys(cloud_assets(item))
     faults.raise_if_any()
     notes = []
+    if unread:
+        notes.append(
+            f"assets {', '.join(unread)} would tell clouds, but what their values mean is not known"
+            " here: all that these items show counts as clear; set series.masks=<folder> and"
+            " series.mask_values=[…]"
+        )
     if applied:
         notes.append(
             f"{counted(len(applied), 'date')} whose items say that Sentinel-2's offset has been"

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 import numpy as np
+import pystac
 import pytest
 
 from geoseg.errors import InputError
@@ -94,6 +95,20 @@ def test_masks_that_are_given_count_instead(tmp_path):
     values = whole(stack)
     assert (values[:, :, 19] == MISSING).all()
     assert (values[:, :, :19] != MISSING).all()
+
+
+def test_masks_of_unknown_meaning_are_named(tmp_path):
+    parts = [item(tmp_path, day) for day in DATES]
+    for part in parts:
+        mask = part.assets.pop("scl")
+        part.add_asset("qa_pixel", pystac.Asset(mask.href, roles=["cloud"]))
+    path = catalogued(tmp_path, parts)
+    (stack,) = stacks(path)
+    assert (whole(stack) != MISSING).all()
+    assert any(note.startswith("assets qa_pixel would tell clouds") for note in stack.notes)
+    write(tmp_path / "masks" / "m_20210504.tif", np.zeros((20, 20), np.uint8), grid=grid(20, 20))
+    (stack,) = stacks(path, masks=str(tmp_path / "masks"))
+    assert not any("qa_pixel" in note for note in stack.notes)
 
 
 def test_the_period_is_that_of_the_settings(tmp_path):
