@@ -22,6 +22,9 @@ class MosaicConfig:
     """CRS of the mosaic, as EPSG:…; none = that of most of the mapped area."""
     resolution: float | None = None
     """Side of a pixel in units of the CRS; none = the finest of the maps."""
+    like: str | None = None
+    """Raster whose pixels the mosaic is to have, one for one, such as a scene that was read at
+    another size; in place of crs and resolution."""
     layers: list[str] = field(default_factory=list)
     """Join these rasters beside the maps, too, each into <out>_<layer>.tif: confidence, entropy,
     margin, second, disagreement, novelty; every pixel is of the map that gives its class."""
@@ -41,7 +44,7 @@ def main(cfg: MosaicConfig) -> None:
     if out is None:
         raise InputError("out: none given; set out=<file.tif>")
     made = mosaic(
-        maps, out, crs=cfg.crs, resolution=cfg.resolution, layers=cfg.layers,
+        maps, out, crs=cfg.crs, resolution=cfg.resolution, like=cfg.like, layers=cfg.layers,
         overwrite=cfg.overwrite, stac=cfg.stac, project=cfg.project,
     )  # fmt: skip
     print(made)

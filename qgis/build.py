@@ -35,7 +35,7 @@ FILES = (
     *("labels.path", "labels.area", "legend.path", "area", "points", "parcels", "table"),
     *("model.weights", "corrections"),
 )
-RASTERS, VECTORS = ("map", "before", "after"), ("sample",)
+RASTERS, VECTORS = ("map", "before", "after", "like"), ("sample",)
 """Keys that take a layer of the project."""
 OUTPUTS = {
     "prepare": {"dataset": "out_folder"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ from affine import Affine
 from geoseg.errors import InputError
 from geoseg.geo import extent
 from geoseg.geo.grid import ALIGNMENT_TOLERANCE, Grid, Window, same_crs
-from geoseg.geo.raster import resolution_in
+from geoseg.geo.raster import info, resolution_in
 
 FINER = 0.9
 """Pixels of another CRS count as finer below this share of the side of those at hand: the same
@@ -82,6 +83,16 @@ def joint_grid(
             " coarser resolution"
         )
     return reference.crop(whole)
+
+
+def grid_like(path: str, grids: Sequence[Grid]) -> Grid:
+    """The grid of a raster. Raises: InputError if it has none, or none of the grids touches it."""
+    facts = info(os.path.expanduser(path))
+    if facts.grid is None:
+        raise InputError(f"like: {facts.problem}")
+    if all(place(grid, facts.grid).intersect(facts.grid.window) is None for grid in grids):
+        raise InputError(f"like={path}: no map lies there; give a raster of the same place")
+    return facts.grid
 
 
 def place(grid: Grid, reference: Grid) -> Window:

@@ -18,7 +18,7 @@ from geoseg.maps.cog.write import Running, Tally
 from geoseg.maps.folder import LANDCOVER, confidence_of, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
-from geoseg.maps.joint_grid import joint_grid, parse_crs
+from geoseg.maps.joint_grid import grid_like, joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
 from geoseg.maps.mosaic_layers import (
     drop_stale,
@@ -51,6 +51,7 @@ def mosaic(  # noqa: PLR0913 one keyword per key of the command, as notebooks ca
     *,
     crs: str | None = None,
     resolution: float | None = None,
+    like: str | Path | None = None,
     layers: Sequence[str] = (),
     overwrite: bool = False,
     stac: bool = False,
@@ -59,11 +60,12 @@ def mosaic(  # noqa: PLR0913 one keyword per key of the command, as notebooks ca
     """Join maps into one GeoTIFF with colours; class names and style lie beside it.
 
     maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
-    the mosaic; None = the CRS of most of the area, the finest resolution. layers: names of rasters
-    beside the maps, such as confidence, of which each is joined into <out>_<layer>.tif, every pixel
-    from the map that gives its class. stac: describe it by a STAC item beside it, too. project:
-    write a QGIS project that shows it with the layers beside its maps, too; one that is there
-    stays, for somebody may have changed it, unless `overwrite`.
+    the mosaic; None = the CRS of most of the area, the finest resolution. like: raster whose grid
+    it is to have, in place of these. layers: names of rasters beside the maps, such as confidence,
+    of which each is joined into <out>_<layer>.tif, every pixel from the map that gives its class.
+    stac: describe it by a STAC item beside it, too. project: write a QGIS project that shows it
+    with the layers beside its maps, too; one that is there stays, for somebody may have changed it,
+    unless `overwrite`.
     Returns: what was done, as a text for people.
     Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
     """
@@ -73,7 +75,12 @@ def mosaic(  # noqa: PLR0913 one keyword per key of the command, as notebooks ca
     if out.is_dir():
         raise InputError(f"out={out}: is a folder; give the name of the file to write")
     crs = parse_crs(crs) if crs else None
-    place, names = {"crs": crs, "resolution": resolution}, joinable(layers)
+    place: dict[str, Any] = {"crs": crs, "resolution": resolution}
+    if like is not None:  # named only where it is given, or older mosaics would be others
+        if crs or resolution:
+            raise InputError("like: says CRS and pixels; leave out crs and resolution")
+        place["like"] = str(like)
+    names = joinable(layers)
     with held(out.parent, "mosaic", name=out.name):
         summary = _join(maps, out, place, names, overwrite=overwrite)
         if stac and not path_of(out).is_file():
@@ -112,17 +119,21 @@ def _times(paths: list[str]) -> Times | None:
 def _join(
     maps: Any, out: Path, place: dict[str, Any], layers: Sequence[str], *, overwrite: bool
 ) -> Summary:
-    """place: crs and resolution of the mosaic."""
+    """place: crs and resolution of the mosaic, or the raster that it is to be like."""
     paths = _find(maps, out)
     parts = _read(paths)
     layered = with_layers(parts, layers)
-    grid = joint_grid([part.map.grid for part in parts], **place)
+    grids = [part.map.grid for part in parts]
+    grid = grid_like(place["like"], grids) if "like" in place else joint_grid(grids, **place)
     spec = maps if isinstance(maps, (list, tuple)) else [maps]
     where = [relative(os.path.expanduser(str(part)), out) for part in spec]
     folder = _common_folder(paths)
     summary = Summary()
     inputs = [path for part in parts for path in (part.map.path, part.confidence) if path]
     products = (*(path.name for path in landcover.side_files(out)), path_of(out).name, out.name)
+    if "like" in place:
+        inputs.append(os.path.expanduser(place["like"]))
+        place["like"] = relative(os.path.expanduser(place["like"]), out)
     settings = {"maps": where, **place}
     if begin(out, settings, inputs, products=products, overwrite=overwrite):
         tally = _write(parts, grid, out, folder)

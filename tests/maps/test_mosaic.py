@@ -323,6 +323,43 @@ def test_crs_and_resolution_can_be_given(maps, out):
     assert (pixels(out) == 2).sum() == pytest.approx((141.6 / 2) ** 2, rel=0.03)
 
 
+def test_a_mosaic_has_the_pixels_of_the_raster_that_it_is_to_be_like(maps, out, tmp_path):
+    codes = np.random.default_rng(0).choice([0, 2, 9], (40, 60)).astype(np.uint8)
+    maps.add("a", grid(0, 0, 40, 60), codes, 50)
+    finer = grid(7, 9, 70, 200, side=0.25)
+    like = tmp_path / "scene.tif"
+    with raster.create(like, finer, dtype="uint16"):
+        pass
+    mosaic(maps.folder, out, like=like, layers=["confidence"])
+    assert raster.info(out).grid.coincides(finer)
+    expected = np.zeros((70, 200), np.uint8)
+    rows, columns = (np.arange(70) + 7) // 2, (np.arange(111) + 9) // 2
+    expected[:, :111] = codes[np.ix_(rows, columns)]
+    assert (pixels(out) == expected).all()
+    confidence = pixels(out.with_name(f"{out.stem}_confidence.tif"))
+    assert (confidence == 50 * (expected > 0)).all()
+    before = out.read_bytes()
+    assert "nothing to do" in str(mosaic(maps.folder, out, like=like, layers=["confidence"]))
+    with pytest.raises(InputError, match=r"other settings \(settings.like, inputs\)"):
+        mosaic(maps.folder, out)
+    mosaic(maps.folder, out, like=like, overwrite=True)
+    assert out.read_bytes() == before
+
+
+def test_a_raster_that_says_no_grid_for_the_mosaic(maps, out, tmp_path):
+    maps.add("a", grid(0, 0, 20, 20), 2, 50)
+    far = tmp_path / "far.tif"
+    with raster.create(far, grid(0, 5000, 20, 20), dtype="uint8"):
+        pass
+    with pytest.raises(InputError, match="no map lies there"):
+        mosaic(maps.folder, out, like=far)
+    with pytest.raises(InputError, match="leave out crs and resolution"):
+        mosaic(maps.folder, out, like=far, resolution=2.0)
+    with pytest.raises(InputError, match=r"none\.tif"):
+        mosaic(maps.folder, out, like=tmp_path / "none.tif")
+    assert not out.exists()
+
+
 def test_a_much_coarser_resolution_takes_the_mode(maps, out):
     codes = np.full((80, 80), 9, np.uint8)
     codes[::4, ::4] = 2  # what the nearest would hit again and again
