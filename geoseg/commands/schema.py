@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,6 @@ class Section:
     name: str
     doc: str
     settings: tuple[Setting, ...]
-    choices: tuple[str, ...] = field(default=(), compare=False)
-    """Ready-made files of the group, as in model=unet."""
 
     @property
     def keys(self) -> list[str]:

@@ -86,7 +86,7 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     regions = split.regions(grids, planned.tiling.size, count)
     check_used(regions, split)
     tiles, empty = _tiles(planned, regions)
-    _check_labelled(tiles, labels, planned, split)
+    _check_labelled(tiles, split)
     write_tiles(folder, tiles, scenes, planned.legend)
     made = filled(replace(planned, statistics=measure(planned, summary)))
     made.save()
@@ -117,7 +117,7 @@ def _tiles(made: Dataset, regions: list[Region]) -> tuple[list[Tile], dict[str, 
     return tiles, empty
 
 
-def _check_labelled(tiles: list[Tile], labels: Labels, made: Dataset, split: Split) -> None:
+def _check_labelled(tiles: list[Tile], split: Split) -> None:
     """Raises: InputError if a split that was asked for has no labelled tile."""
     faults = Faults()
     present = {tile.split for tile in tiles}

@@ -69,7 +69,7 @@ def burn(planned: Dataset, source: LabelSource, summary: Summary) -> None:
     for text in (*said_of_frames(looks), *said_of_units(looks)):
         summary.warn(text)
     images = [scene for scene in scenes if isinstance(scene, Scene)]
-    summary.notes(said_of_changes(images, "most scenes"))
+    summary.notes(said_of_changes(images))
     if not planned.settings["bands"].get("names"):
         summary.notes(said_of_alpha((s.name, s.paths[0], s.bands) for s in images))
 

@@ -86,7 +86,7 @@ class LabelSource:
         if area is not None:
             target[~area] = UNLABELLED
         if halo:
-            target = ignore_borders(target, halo, UNLABELLED)
+            target = ignore_borders(target, halo)
         target = target[window.within(wide)]
         if self.corrections is not None:
             corrected = self.corrections.burn(grid, window)

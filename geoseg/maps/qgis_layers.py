@@ -24,11 +24,11 @@ CUT = (2, 98)
 """Percentiles between which images are stretched, all alike, so that no seams are drawn."""
 
 
-def map_layer(found: ClassMap, *, visible: bool = True) -> ProjectLayer:
+def map_layer(found: ClassMap) -> ProjectLayer:
     """The map in its legend's colours."""
     style = found.legend.qml(undecided=found.leaves_open)
     path = Path(found.path)
-    return ProjectLayer(found.path, f"map {path.stem}", found.grid.crs, style, visible=visible)
+    return ProjectLayer(found.path, f"map {path.stem}", found.grid.crs, style)
 
 
 def beside_layers(found: ClassMap, notes: list[str]) -> list[Group]:

@@ -148,7 +148,7 @@ def refine(
     _describe(summary, journal, patches, written, seconds=time.perf_counter() - begin)
     step = journal.step
     if step is not None:
-        summary.notes(training_commands(inputs.network, list(grids), inputs.old, out, step))
+        summary.notes(training_commands(inputs.network, inputs.old, out, step))
     return summary
 
 

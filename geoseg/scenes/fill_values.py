@@ -124,11 +124,9 @@ class FillCensus:
     _step: int = 1
 
     @classmethod
-    def for_pixels(
-        cls, bands: tuple[str, ...], pixels: int, statistics: BandStatistics | None = None
-    ) -> FillCensus:
+    def for_pixels(cls, bands: tuple[str, ...], pixels: int) -> FillCensus:
         """One that looks at each n-th row and column only, where so many pixels are to come."""
-        return cls(bands, statistics, _step=max(1, math.ceil(math.sqrt(pixels / KEPT))))
+        return cls(bands, _step=max(1, math.ceil(math.sqrt(pixels / KEPT))))
 
     def add(self, image: np.ndarray, holds: np.ndarray) -> None:
         """Add a window: image (C, H, W), and (C, H, W) or (H, W), where it holds data."""

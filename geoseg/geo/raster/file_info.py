@@ -54,11 +54,6 @@ class RasterInfo:
     band_tags: tuple[BandTags, ...] = ()
     """Of these bands: nodata, scale and offset, as the file says them of each by itself."""
 
-    @property
-    def nodatas(self) -> tuple[float | None, ...]:
-        """Of these bands."""
-        return tuple(tags.nodata for tags in self.band_tags)
-
 
 def open_file(path: str | Path) -> rasterio.DatasetReader:
     """An open file. Raises: InputError if it isn't a raster."""
