@@ -8,8 +8,8 @@ from html import escape
 
 import numpy as np
 
-from geoseg.evaluation.report import hectares
 from geoseg.geo.legend import LegendClass
+from geoseg.outputs.numbers import hectares
 
 WIDTH, BAR, GAP, MARGIN = 1000, 16, 14, 230
 """Of the drawing, of a class's bar, between bars, and for the names beside them, in units."""

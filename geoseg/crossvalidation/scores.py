@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ from geoseg.dataset.sample_split import NOUNS
 from geoseg.dataset.samples import Samples
 from geoseg.evaluation.accuracy import confusion
 from geoseg.geo.legend import Legend
-from geoseg.outputs.csv_cells import cell
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.summary import table
 
 SAME = 0.005
@@ -189,25 +188,21 @@ def text(ways: Sequence[Judged]) -> str:
 
 def write_predictions(path: Path, samples: Samples, ways: Sequence[Judged], legend: Legend) -> None:
     """Write a CSV with a row per sample and seed: its class, and by each way what it got."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        columns = [f"{way.by}_{what}" for way in ways for what in ("fold", "code", "confidence")]
-        writer.writerow(["id", "seed", "code", *columns])
-        found = [(way.fold, legend.decode(way.predicted), way.confidence) for way in ways]
-        for i, seed in enumerate(ways[0].seeds):
-            by_way = [[part[i].tolist() for part in parts] for parts in found]
-            for j, (name, code) in enumerate(
-                zip(samples.id.tolist(), samples.code.tolist(), strict=True)
-            ):
-                cells = [
-                    value
-                    for fold, own, sure in by_way
-                    for value in (fold[j] + 1, own[j], f"{sure[j]:.4f}")
-                ]
-                writer.writerow([cell(name), seed, code, *cells])
+    write_csv(path, _prediction_rows(samples, ways, legend))
+
+
+def _prediction_rows(
+    samples: Samples, ways: Sequence[Judged], legend: Legend
+) -> Iterator[list[Any]]:
+    columns = [f"{way.by}_{what}" for way in ways for what in ("fold", "code", "confidence")]
+    yield ["id", "seed", "code", *columns]
+    found = [(way.fold, legend.decode(way.predicted), way.confidence) for way in ways]
+    for i, seed in enumerate(ways[0].seeds):
+        by_way = [[part[i].tolist() for part in parts] for parts in found]
+        both = zip(samples.id.tolist(), samples.code.tolist(), strict=True)
+        for j, (name, code) in enumerate(both):
+            cells = [(fold[j] + 1, own[j], f"{sure[j]:.4f}") for fold, own, sure in by_way]
+            yield [name, seed, code, *chain.from_iterable(cells)]
 
 
 def _percent(share: float) -> str:

@@ -101,6 +101,11 @@ class Grid:
     height: int
     width: int
 
+    def shape_within(self, side: int) -> tuple[int, int]:
+        """Height and width of a picture of the whole, its longer side of so many pixels at most."""
+        scale = min(1.0, side / max(self.height, self.width))
+        return max(1, round(self.height * scale)), max(1, round(self.width * scale))
+
     @property
     def window(self) -> Window:
         """The whole grid as a window."""

@@ -152,9 +152,7 @@ def _shown(scene: Scene) -> list[tuple[str, tuple[int, ...], np.ndarray]]:
 def _look(path: str, bands: tuple[int, ...]) -> np.ndarray:
     with Raster(path, bands=bands) as file:
         grid = file.grid
-        scale = min(1.0, LOOK / max(grid.height, grid.width))
-        shape = max(1, round(grid.height * scale)), max(1, round(grid.width * scale))
-        pixels, valid = file.read(grid.window, shape=shape)
+        pixels, valid = file.read(grid.window, shape=grid.shape_within(LOOK))
     return pixels[:, valid]
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from geoseg import __version__
 from geoseg.outputs.page import png_uri, write_page
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.robustness.settings import GRADIENT, PATCH, UNIVERSAL, StressSettings
@@ -56,8 +54,6 @@ def write(path: Path, made: Found) -> None:
     run = next(iter(made.runs.values()))
     card = made.network.card
     content = {
-        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "version": __version__,
         "made": made,
         "clean": made.clean,
         "worst": made.worst_kinds(),
