@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,6 +57,24 @@ class Faults:
 
     def add(self, fault: str) -> None:
         self.found.append(fault)
+
+    def at_least(self, settings: object, room: str, /, **least: float) -> None:
+        """Add those of some settings that are set, and below their least value.
+
+        room: before their names, as "fit.".
+        """
+        for name, bound in least.items():
+            value = getattr(settings, name)
+            if value is not None and value < bound:
+                rule = f"must be at least {bound}" if bound else "must not be negative"
+                self.add(f"{room}{name}={value}: {rule}")
+
+    def one_of(self, settings: object, room: str, /, **choices: Collection[str]) -> None:
+        """Add those of some settings that are none of their choices."""
+        for name, known in choices.items():
+            value = getattr(settings, name)
+            if value not in known:
+                self.add(f"{room}{name}={value}: choose from {', '.join(known)}")
 
     @contextmanager
     def collect(self) -> Iterator[None]:

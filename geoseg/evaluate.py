@@ -63,12 +63,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.tolerance < 0:
-            faults.add(f"tolerance={self.tolerance}: must not be negative")
-        if self.pictures < 0:
-            faults.add(f"pictures={self.pictures}: must not be negative")
-        if self.disagreements < 0:
-            faults.add(f"disagreements={self.disagreements}: must not be negative")
+        faults.at_least(self, "", tolerance=0, pictures=0, disagreements=0)
         faults.raise_if_any()
 
 

@@ -44,8 +44,7 @@ class RefineConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.undo is not None and self.undo < 0:
-            faults.add(f"undo={self.undo}: must not be negative")
+        faults.at_least(self, "", undo=0)
         if self.undo is not None and self.corrections is not None:
             faults.add("undo, corrections: either goes to a step or makes one; give one of them")
         if self.undo is not None and self.serve:

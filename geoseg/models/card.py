@@ -403,9 +403,7 @@ class SeriesCard:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        for name, choice in (("unit", UNITS), ("fill", ("none", "linear"))):
-            if getattr(self, name) not in choice:
-                faults.add(f"series.{name}={getattr(self, name)}: choose from {', '.join(choice)}")
+        faults.one_of(self, "series.", unit=UNITS, fill=("none", "linear"))
         with faults.collect():
             anchor_of(2001, self.reference)
         if not -FARTHEST <= self.first_day <= self.last_day <= FARTHEST:
