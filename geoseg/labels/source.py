@@ -16,6 +16,7 @@ from geoseg.geo.rasterize import burn, ignore_borders
 from geoseg.labels.corrections import Corrections
 from geoseg.labels.raster import RasterLabels
 from geoseg.labels.vector import VectorLabels
+from geoseg.outputs.closing import Closing
 from geoseg.outputs.counted import few
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 LabelFile = VectorLabels | RasterLabels
 
 
-class LabelSource:
+class LabelSource(Closing):
     """Opened labels."""
 
     def __init__(
@@ -221,9 +222,3 @@ class LabelSource:
     def close(self) -> None:
         """Let go of what was read; files are open only while they are read."""
         self._files, self._area, self._by_name = [], [], {}
-
-    def __enter__(self) -> LabelSource:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

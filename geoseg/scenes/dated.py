@@ -17,6 +17,7 @@ import numpy as np
 from geoseg.geo import raster
 from geoseg.geo.band_tags import BandTags, Change
 from geoseg.geo.grid import Grid, Window
+from geoseg.outputs.closing import Closing
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.stack import Stack, observed
 
@@ -178,7 +179,7 @@ class AnyScene(Protocol):
     def to_dict(self, folder: Path) -> dict[str, Any]: ...
 
 
-class DatedReader:
+class DatedReader(Closing):
     """An open DatedScene."""
 
     def __init__(self, scene: DatedScene) -> None:
@@ -196,12 +197,6 @@ class DatedReader:
 
     def close(self) -> None:
         self._reader.close()
-
-    def __enter__(self) -> DatedReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def count_clear(values: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE, BandTags, Change
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.open_files import OpenFiles
+from geoseg.outputs.closing import Closing
 from geoseg.scenes.layers import Image, Layer, Mask, open_limit
 
 MISSING: dict[str, float] = {"uint16": 65535, "int16": -32768, "float32": float("nan")}
@@ -188,7 +189,7 @@ def first_dates(stacks: Sequence[Stack]) -> dict[str, date]:
     return found
 
 
-class StackReader:
+class StackReader(Closing):
     """An open stack."""
 
     def __init__(self, stack: Stack) -> None:
@@ -259,12 +260,6 @@ class StackReader:
 
     def close(self) -> None:
         self._files.close()
-
-    def __enter__(self) -> StackReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class _Plan:

@@ -23,6 +23,7 @@ from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.closing import Closing
 
 SEARCHED = 256
 """Rows that are looked through at once for values and confidences."""
@@ -79,7 +80,7 @@ class Frame:
     where: Where = Where()
 
 
-class Population:
+class Population(Closing):
     """The pixels of a map that have a class, or no decision, within the area that counts."""
 
     def __init__(self, frame: Frame, sampling: Sampling) -> None:
@@ -272,12 +273,6 @@ class Population:
         for file in (self._confidence, self._other):
             if file is not None:
                 file.close()
-
-    def __enter__(self) -> Population:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _code(legend: Legend, name: str, key: str) -> int:
