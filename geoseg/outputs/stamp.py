@@ -61,6 +61,11 @@ def broken(folder: Path, noted: Any) -> list[str]:
     return [name for name, stamp in noted.items() if not is_whole(folder / name, stamp)]
 
 
+def are_whole(folder: Path, noted: Any) -> bool:
+    """Whether some files are noted, and all of them are as they were."""
+    return isinstance(noted, dict) and bool(noted) and not broken(folder, noted)
+
+
 def _rows(path: Path) -> int:
     """Features of all layers of a GeoPackage whose pages are all in order."""
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as file:

@@ -28,7 +28,7 @@ from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import are_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.points.gather import Gathered, gather, grids_of
 from geoseg.points.model_file import PointCard, load, read_card
@@ -109,8 +109,7 @@ def _check(clouds: list[Cloud], legend: Legend, settings: PointNetSettings, out:
 
 
 def _is_done(out: Path, name: str) -> bool:
-    noted = (read_note(out / DONE / f"{name}.json") or {}).get("files")
-    return isinstance(noted, dict) and bool(noted) and not broken(out, noted)
+    return are_whole(out, (read_note(out / DONE / f"{name}.json") or {}).get("files"))
 
 
 def _make(

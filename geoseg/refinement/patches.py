@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -200,31 +200,30 @@ class Patcher:
 
     def __call__(self, old: OldMap, corrections: Corrections) -> Patch:
         """What the corrections change in a map. Raises: InputError if a file is damaged."""
-        grid = old.scene.grid
-        spots = Spots.around(corrections.on(grid), grid, self._size)
-        patch = Patch({}, windows=len(spots.windows))
-        with raster.environment(), old.scene.open() as reader:
-            keys = [self._learn(old, reader, w, corrections, patch) for w in spots.windows]
-            shares = _Shares(self._known, dict(zip(spots.windows, keys, strict=True)))
-            self._blocks(old, corrections, shares, patch)
-        return patch
+        return self._patched(old, corrections, Followed())[0]
 
     def follow(self, old: OldMap, corrections: Corrections, before: Followed) -> Followed:
         """As a call, but computes only the blocks that windows touch which are others than before.
 
         For whoever shows a map while it is corrected. Raises: InputError if a file is damaged.
         """
+        patch, keys, touched = self._patched(old, corrections, before)
+        return Followed(patch.blocks, keys, frozenset(touched))
+
+    def _patched(
+        self, old: OldMap, corrections: Corrections, before: Followed
+    ) -> tuple[Patch, dict[Window, str], set[tuple[int, int]]]:
+        """The patch, the keys of its windows, and the blocks that were computed."""
         grid = old.scene.grid
         spots = Spots.around(corrections.on(grid), grid, self._size)
-        patch = Patch(dict(before.blocks))
+        patch = Patch(dict(before.blocks), windows=len(spots.windows))
         with raster.environment(), old.scene.open() as reader:
             keys = {w: self._learn(old, reader, w, corrections, patch) for w in spots.windows}
             changed = {w for w, _ in before.keys.items() ^ keys.items()}
-            touched = set(_touched(grid.window, list(changed)))
+            touched = _touched(grid.window, changed)
             patch.blocks = {at: patch.blocks[at] for at in patch.blocks if at not in touched}
-            shares = _Shares(self._known, keys)
-            self._blocks(old, corrections, shares, patch, only=touched)
-        return Followed(patch.blocks, keys, frozenset(touched))
+            self._blocks(old, corrections, _Shares(self._known, keys), patch, touched)
+        return patch, keys, touched
 
     def _learn(
         self,
@@ -282,16 +281,13 @@ class Patcher:
         corrections: Corrections,
         shares: _Shares,
         patch: Patch,
-        *,
-        only: set[tuple[int, int]] | None = None,
+        touched: set[tuple[int, int]],
     ) -> None:
         """Fill the patch with all blocks that windows touch; only: of these, None = all."""
         grid = old.scene.grid
         with ExitStack() as stack:
             files = [stack.enter_context(Raster(path)) for path in old.paths]
-            for row, column in _touched(grid.window, list(shares.keys)):
-                if only is not None and (row, column) not in only:
-                    continue
+            for row, column in sorted(touched):
                 place = Window(row * BLOCK, column * BLOCK, BLOCK, BLOCK).intersect(grid.window)
                 assert place is not None
                 near = [w for w in shares.keys if w.intersect(place)]
@@ -373,8 +369,8 @@ class Patcher:
         return Thresholds(tuple(values), "as predicted") if values else None
 
 
-def _touched(whole: Window, windows: list[Window]) -> Iterator[tuple[int, int]]:
-    """Rows and columns of the blocks that windows touch, each once, in order."""
+def _touched(whole: Window, windows: Iterable[Window]) -> set[tuple[int, int]]:
+    """Rows and columns of the blocks that windows touch."""
     found = set()
     for window in windows:
         inside = window.intersect(whole)
@@ -382,7 +378,7 @@ def _touched(whole: Window, windows: list[Window]) -> Iterator[tuple[int, int]]:
             for row in range(inside.top // BLOCK, (inside.bottom - 1) // BLOCK + 1):
                 for column in range(inside.left // BLOCK, (inside.right - 1) // BLOCK + 1):
                     found.add((row, column))
-    yield from sorted(found)
+    return found
 
 
 def _mixed(

@@ -14,7 +14,7 @@ from geoseg.geo.raster import BLOCK, Raster
 from geoseg.maps import landcover
 from geoseg.maps.folder import FILES, NAME, map_paths, write_side_files
 from geoseg.outputs.files import read_note, replacing, write_json
-from geoseg.outputs.stamp import is_whole, stamps
+from geoseg.outputs.stamp import are_whole, stamps
 from geoseg.prediction.writer.map_writer import MapWriter
 from geoseg.refinement.old_maps import OldMap, OldMaps
 from geoseg.refinement.patches import Patch
@@ -78,10 +78,7 @@ def _files(entry: dict[str, object]) -> list[str]:
 
 
 def _is_there(out: Path, entry: dict[str, object]) -> bool:
-    files = entry.get(FILES)
-    if not isinstance(files, dict) or not files:
-        return False
-    return all(is_whole(out / path, stamp) for path, stamp in files.items())
+    return are_whole(out, entry.get(FILES))
 
 
 def _state_of(patch: Path) -> str:

@@ -18,7 +18,7 @@ from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import are_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.scene import Scene, SceneFiles, find_scenes, fit_bands, harmonize
 from geoseg.translation import apply, picture
@@ -139,13 +139,11 @@ def _fitting(scenes: Sequence[Scene], names: tuple[str, ...]) -> Sequence[Scene]
 
 
 def _is_trained(out: Path) -> bool:
-    made = read_made(out, command="translate")
-    return bool(made) and not broken(out, made)
+    return are_whole(out, read_made(out, command="translate"))
 
 
 def _is_done(out: Path, scene: Scene) -> bool:
-    files = (read_note(out / DONE / f"{scene.name}.json") or {}).get("files")
-    return isinstance(files, dict) and bool(files) and not broken(out, files)
+    return are_whole(out, (read_note(out / DONE / f"{scene.name}.json") or {}).get("files"))
 
 
 def _train(
