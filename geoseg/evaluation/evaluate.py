@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +35,7 @@ from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
+from geoseg.outputs.stamp import sha256
 from geoseg.scenes.scene import Scene
 
 REPORT, DISAGREEMENTS, ZONES = "report.html", "disagreements.gpkg", "zones.gpkg"
@@ -169,7 +169,7 @@ def _origin(found: ClassMap, truth: Truth) -> dict[str, Any]:
     """Where the scores come from."""
     return {
         "map": found.path,
-        "map_sha256": _sha256(found.path),
+        "map_sha256": sha256(found.path),
         "model": found.tags.get(MODEL_TAG),
         "map_made_by_geoseg": found.tags.get(VERSION_TAG),
         "evaluated_by_geoseg": __version__,
@@ -268,8 +268,3 @@ def _per_pixel(made: Agreement, found: ClassMap) -> float:
     if not pixels:
         return found.grid.pixel_size_m**2 / HECTARE
     return float(made.hectares.mapped.sum()) / pixels
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,7 +32,7 @@ from geoseg.maps.mosaic_note import begin, key, note, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
 from geoseg.outputs.progress import follow
@@ -266,10 +266,11 @@ def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     others = [name for name in scenes if name in made - have]
     missing = [name for name in scenes if name not in have | made]
     if others:
-        shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
-        summary.note(f"{counted(len(others), 'map')} of {folder} not in this mosaic: {shown}")
+        summary.note(
+            f"{counted(len(others), 'map')} of {folder} not in this mosaic: {first(others)}"
+        )
     if missing:
-        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         summary.warn(
-            f"{counted(len(missing), 'scene', 'have')} no map: {shown}; {folder / RECORD} says why"
+            f"{counted(len(missing), 'scene', 'have')} no map: {first(missing)};"
+            f" {folder / RECORD} says why"
         )

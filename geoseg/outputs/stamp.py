@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import zlib
@@ -39,6 +40,12 @@ def stamp_of(path: str | Path) -> str:
                 file.seek((size - PART) * number // (PARTS - 1))
                 check = zlib.crc32(file.read(PART), check)
     return f"{size} bytes, {check:08x}"
+
+
+def sha256(path: str | Path) -> str:
+    """Of all bytes of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stamps(folder: Path, paths: Iterable[Path]) -> dict[str, str]:

@@ -15,13 +15,13 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.legend import UNLABELLED, Legend, as_text, canonical
-from geoseg.geo.vector import SUFFIXES, Features, Layer
+from geoseg.geo.vector import Features, Layer
+from geoseg.labels.find import files_of
 from geoseg.labels.shapes import LINE, MULTILINE, RING, finite, project
 from geoseg.labels.values import Meaning, encoding_hint
 from geoseg.parcels import points
 from geoseg.parcels.columns import _Roles
-from geoseg.received.spelling import expanded, once
-from geoseg.scenes.scene import find_files
+from geoseg.received.spelling import once
 from geoseg.series import dates
 
 if TYPE_CHECKING:
@@ -146,15 +146,9 @@ def _find(spec: Any) -> list[str]:
     found: list[str] = []
     for part in spec if isinstance(spec, (list, tuple)) else [spec]:
         text = str(part)
-        if text.startswith("/vsi") or text.endswith(".gdb"):
-            found.append(text)
-            continue
-        if text.lower().endswith(raster.SUFFIXES):
+        if text.lower().endswith(raster.SUFFIXES) and not text.startswith("/vsi"):
             raise InputError(f"{text}: a raster; parcels and points come from vector or CSV files")
-        folder = Path(expanded(text))
-        drawn = folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
-        suffixes = SUFFIXES if drawn else (*SUFFIXES, ".csv")
-        found += find_files(part, suffixes, "vector or CSV files")
+        found += files_of(text, (".csv",), "vector or CSV files")
     return once(found)
 
 

@@ -11,7 +11,7 @@ from geoseg.dataset.samples import Collected, Samples, pixels_path, save_array, 
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend, canonical
 from geoseg.labels.settings import Labels
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
 from geoseg.scenes.fill_values import fill_in, said
@@ -128,9 +128,8 @@ def _labels(
     said = [canonical(value) for value in table.attributes[label]]
     mixed = table.varying[label]
     if mixed:
-        shown = ", ".join(mixed[:5]) + (" …" if len(mixed) > 5 else "")
         faults.add(
-            f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {shown}"
+            f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {first(mixed)}"
         )
     lookup = legend.meanings()
     codes = np.array([lookup.get(value, 0) for value in said], np.int64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +13,7 @@ from geoseg.geo.raster import BLOCK, Raster
 from geoseg.maps import landcover
 from geoseg.maps.folder import FILES, NAME, map_paths, write_side_files
 from geoseg.outputs.files import read_note, replacing, write_json
-from geoseg.outputs.stamp import are_whole, stamps
+from geoseg.outputs.stamp import are_whole, sha256, stamps
 from geoseg.prediction.writer.map_writer import MapWriter
 from geoseg.refinement.old_maps import OldMap, OldMaps
 from geoseg.refinement.patches import Patch
@@ -41,7 +40,7 @@ def settle(out: Path, old: OldMaps, journal: Journal, here: dict[str, OldMap]) -
     entries, written = {}, []
     for name, entry in old.entries.items():
         patch = journal.patch_of(name)
-        state = "" if patch is None else _state_of(patch)
+        state = "" if patch is None else sha256(patch)[:16]
         known = before.get(name, {})
         step = journal.step
         if patch is not None and step and step.stamps.get(name) != old.stamp_of(name):
@@ -79,11 +78,6 @@ def _files(entry: dict[str, object]) -> list[str]:
 
 def _is_there(out: Path, entry: dict[str, object]) -> bool:
     return are_whole(out, entry.get(FILES))
-
-
-def _state_of(patch: Path) -> str:
-    with patch.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _copy(source: Path, out: Path, entry: dict[str, object]) -> None:
