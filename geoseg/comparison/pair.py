@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import Faults, InputError
-from geoseg.evaluation.pictures import overlap
 from geoseg.geo import extent, raster
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendClass, composed
 from geoseg.maps.landcover import LEGEND_TAG, ClassMap
@@ -72,7 +71,7 @@ class MapPair:
                 maps.append(ClassMap.read(path, _own_legend(path, legend)))
         faults.raise_if_any()
         classes = _joined(maps[0], maps[1], faults)
-        if not overlap(maps[0].grid, maps[1].grid):
+        if not maps[0].grid.overlaps(maps[1].grid):
             faults.add(_apart(maps[0], maps[1]))
         confidences: list[str] = []
         for found in maps if confidence else ():

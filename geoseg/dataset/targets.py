@@ -122,11 +122,7 @@ def _windows(scene: AnyScene) -> Iterator[Window]:
 
 def strips(grid: Grid) -> Iterator[Window]:
     """Windows of whole blocks, small enough to hold at any width of the grid."""
-    for top in range(0, grid.height, STRIP):
-        for left in range(0, grid.width, 4 * STRIP):
-            yield Window(
-                top, left, min(STRIP, grid.height - top), min(4 * STRIP, grid.width - left)
-            )
+    return grid.window.blocks(STRIP, 4 * STRIP)
 
 
 def counter(made: Dataset) -> Callable[[str, Window], np.ndarray]:

@@ -43,7 +43,7 @@ def open_labels(
         value = getattr(labels, key)
         with faults.collect():
             if value is not None:
-                codes[key] = _code_of(legend, value, f"labels.{key}")
+                codes[key] = legend.code_of(value, f"labels.{key}")
     paths: list[str] = []
     with faults.collect():
         paths = _find(labels.path)
@@ -107,13 +107,6 @@ def _near(path: str, match: str, scenes: Mapping[str, Grid] | None) -> list[Grid
     if match == "location":
         return list(scenes.values())
     return [grid for name, grid in scenes.items() if name == Path(path).stem]
-
-
-def _code_of(legend: Legend, name: str, key: str) -> int:
-    try:
-        return legend.code_of(name)
-    except InputError as error:
-        raise InputError(f"{key}={name}: {error}") from None
 
 
 def _find(spec: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from geoseg.errors import InputError, shown
 from geoseg.geo import raster
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
 from geoseg.maps.layers import BEYOND, CONFIDENCE, LAYERS, NOVELTY
@@ -101,10 +101,8 @@ def novel_share(path: Path) -> float:
     """
     seen = novel = 0
     with raster.environment(), raster.Raster(path) as file:
-        grid = file.grid
-        for top in range(0, grid.height, raster.BLOCK):
-            height = min(raster.BLOCK, grid.height - top)
-            rows = file.read(Window(top, 0, height, grid.width))[0][0]
+        for window in file.grid.window.blocks(raster.BLOCK):
+            rows = file.read(window)[0][0]
             seen += int((rows != LAYERS[NOVELTY].nodata).sum())
             novel += int((rows == BEYOND).sum())
     return novel / max(1, seen)

@@ -254,10 +254,9 @@ class Session:
             found = np.zeros(len(pictures.legend))
             grid = pictures.grid
             with raster.environment(), Raster(pictures.old.paths[0]) as file:
-                for top in range(0, grid.height, STRIP):
+                for window in grid.window.blocks(STRIP):
                     if self._stopped:
                         return
-                    window = Window(top, 0, min(STRIP, grid.height - top), grid.width)
                     codes = file.read(window)[0][0]
                     found += hectares(codes, grid, window, pictures.legend)
             with self._change():

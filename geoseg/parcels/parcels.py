@@ -108,10 +108,8 @@ def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarr
     """
     where = ", ".join(parcels.paths)
     if labels.name is not None:
-        try:
-            return np.full(len(parcels), legend.code_of(labels.name), np.uint8), []
-        except InputError as error:
-            raise InputError(f"labels.name={labels.name}: {error}") from None
+        code = legend.code_of(labels.name, "labels.name")
+        return np.full(len(parcels), code, np.uint8), []
     meaning = Meaning(legend.meanings(), skip_unknown=labels.unknown == "unlabelled")
     codes, unknown = meaning.codes(parcels.value)
     said = [f"{where}: {meaning.describe(unknown, '×')}"] if unknown else []

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.geo.raster import BLOCK, Raster
 from geoseg.maps import landcover
 from geoseg.maps.folder import FILES, NAME, map_paths, write_side_files
@@ -100,8 +99,7 @@ def _write(out: Path, old: OldMap, patch: Patch, state: str) -> None:
         try:
             with ExitStack() as stack:
                 files = [stack.enter_context(Raster(path)) for path in old.paths]
-                for top in range(0, grid.height, STRIP):
-                    window = Window(top, 0, min(STRIP, grid.height - top), grid.width)
+                for window in grid.window.blocks(STRIP):
                     writer.put(patch.apply(old.read(files, window), window), window)
             writer.close()
         except BaseException:

@@ -129,11 +129,7 @@ class Stack:
         """
         pixel = len(self.dates) * len(self.bands) * np.dtype(self.dtype).itemsize
         height, width = _size(self.grid, self.block, max(1, memory_bytes // pixel))
-        for top in range(0, self.grid.height, height):
-            for left in range(0, self.grid.width, width):
-                bottom = min(top + height, self.grid.height)
-                right = min(left + width, self.grid.width)
-                yield Window(top, left, bottom - top, right - left)
+        return self.grid.window.blocks(height, width)
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """JSON values; paths relative to `folder`, so that a project can move as a whole."""
