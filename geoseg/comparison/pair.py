@@ -10,6 +10,7 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.geo import extent, raster
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendClass, composed
+from geoseg.maps.folder import check_beside
 from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 from geoseg.maps.layers import CONFIDENCE
 
@@ -127,12 +128,7 @@ def _confidence_of(found: ClassMap) -> str:
             f"{found.path}: no confidence beside it, expected {beside}; compare the maps of single"
             " scenes, in the folders that geoseg.predict wrote, or leave confidence=… out"
         )
-    facts = raster.info(beside)
-    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(found.grid)):
-        raise InputError(
-            f"{beside}: not the confidence of {found.path}: expected uint8 on the same grid;"
-            " predict anew"
-        )
+    check_beside(beside, CONFIDENCE, found.path, found.grid)
     return str(beside)
 
 

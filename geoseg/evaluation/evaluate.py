@@ -27,9 +27,9 @@ from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import Legend
 from geoseg.labels.zones import Zones
-from geoseg.maps.folder import beside_of, confidence_of
+from geoseg.maps.folder import beside_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
-from geoseg.maps.layers import NOVELTY
+from geoseg.maps.layers import CONFIDENCE, NOVELTY
 from geoseg.maps.qgis_layers import beside_layers, image_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_project
 from geoseg.outputs.claims import claim
@@ -140,7 +140,7 @@ def evaluate(
 
                 made = compare(
                     found, truth, tolerance=showing.tolerance, take=take,
-                    confidence=confidence_of(found.path, found.grid),
+                    confidence=beside_of(found.path, found.grid, CONFIDENCE),
                     novelty=beside_of(found.path, found.grid, NOVELTY),
                 )  # fmt: skip
             if not made.pixels[COMPARED]:

@@ -72,11 +72,6 @@ def map_paths(out: Path, scene: str, layers: Sequence[str] = (CONFIDENCE,)) -> t
     return tuple(out / folder / f"{scene}.tif" for folder in (LANDCOVER, *layers))
 
 
-def confidence_of(path: str | Path, grid: Grid) -> Path | None:
-    """The confidence that lies beside a class map of predict; None without. Raises: InputError."""
-    return beside_of(path, grid, CONFIDENCE)
-
-
 def beside_of(path: str | Path, grid: Grid, layer: str) -> Path | None:
     """The layer that lies beside a class map of predict; None without.
 
@@ -86,12 +81,17 @@ def beside_of(path: str | Path, grid: Grid, layer: str) -> Path | None:
     beside = path.parent.parent / layer / path.name
     if path.parent.name != LANDCOVER or not beside.exists():
         return None
+    check_beside(beside, layer, path, grid)
+    return beside
+
+
+def check_beside(beside: Path, layer: str, path: str | Path, grid: Grid) -> None:
+    """Raises: InputError if a raster can't be the layer of a map."""
     facts = raster.info(beside)
     if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(grid)):
         raise InputError(
             f"{beside}: not the {layer} of {path}: expected uint8 on the same grid; predict anew"
         )
-    return beside
 
 
 def novel_share(path: Path) -> float:

@@ -15,11 +15,12 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
-from geoseg.maps.folder import LANDCOVER, confidence_of, entries
+from geoseg.maps.folder import LANDCOVER, beside_of, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.maps.mosaic_layers import (
     drop_stale,
     join_layer,
@@ -188,7 +189,7 @@ def _read(paths: list[str]) -> list[Part]:
 
 def _read_part(path: str) -> Part:
     found = ClassMap.read(path)
-    beside = confidence_of(path, found.grid)
+    beside = beside_of(path, found.grid, CONFIDENCE)
     return Part(found, None if beside is None else str(beside))
 
 
