@@ -448,7 +448,7 @@ def test_it_learns_what_only_time_tells(made, tmp_path):
     assert "6 epochs are done" in text
     assert "dates up to" in text
     card = ModelCard.read(tmp_path / "run" / "best.safetensors")
-    assert card.scores["miou"] > 0.9
+    assert card.scores["miou"] > 0.8  # not half of that without time, at any epoch
     assert card.series.unit == "map"
     assert (card.series.reference, card.series.first_day, card.series.last_day) == ("01-01", 3, 290)
     assert card.tiling == made.tiling
@@ -464,7 +464,7 @@ def test_it_learns_what_only_time_tells(made, tmp_path):
     windows = torch.from_numpy(scene.see(image, made.statistics))[None]
     with torch.inference_mode():
         found = CubeWindows(network, 2)(windows).argmax(dim=1)[0].numpy()
-    assert (found == np.where(CODES == 5, 0, 1)[:40, :56]).mean() > 0.9
+    assert (found == np.where(CODES == 5, 0, 1)[:40, :56]).mean() > 0.85
 
 
 def test_a_finished_or_stopped_training_goes_on(made, tmp_path):
