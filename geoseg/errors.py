@@ -58,6 +58,12 @@ class Faults:
     def add(self, fault: str) -> None:
         self.found.append(fault)
 
+    def need(self, given: object, **examples: str) -> None:
+        """Add those keys that a configuration lacks, with what to set them to."""
+        for name, example in examples.items():
+            if getattr(given, name) is None:
+                self.add(f"{name}: none given; set {name}={example}")
+
     def at_least(self, settings: object, room: str, /, **least: float) -> None:
         """Add those of some settings that are set, and below their least value.
 
@@ -88,3 +94,10 @@ class Faults:
         """Raises: InputError with every fault found so far."""
         if self.found:
             raise InputError(*self.found)
+
+
+def require(given: object, **examples: str) -> None:
+    """Raises: InputError for keys that a configuration lacks; as `Faults.need`."""
+    faults = Faults()
+    faults.need(given, **examples)
+    faults.raise_if_any()

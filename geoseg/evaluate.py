@@ -97,10 +97,7 @@ def main(cfg: EvaluateConfig) -> None:
 def _open(cfg: EvaluateConfig) -> tuple[ClassMap, Truth, list[Scene], list[str]]:
     """Map, truth, images, and notes on the images. Raises: InputError with all faults."""
     faults = Faults()
-    if cfg.map is None:
-        faults.add("map: none given; set map=<file.tif>")
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
+    faults.need(cfg, map="<file.tif>", out="<folder>")
     if cfg.labels.path is None and cfg.dataset is None and cfg.corrections is None:
         faults.add(
             "labels: none given; set labels.path=<file …>, dataset=<folder of prepare> or"
