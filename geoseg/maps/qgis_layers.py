@@ -46,7 +46,8 @@ def beside_layers(found: ClassMap, notes: list[str]) -> list[Group]:
         styled = []
         for path in paths:
             try:
-                styled.append(_beside(path, layer.style(found.legend), name))
+                title, style = f"{name} {path.stem}", layer.style(found.legend)
+                styled.append(ProjectLayer(str(path), title, _crs_of(path), style))
             except InputError as error:
                 notes.append(f"not in the QGIS project: {error}")
         if styled:
@@ -122,10 +123,6 @@ def _maps(folder: Path, found: ClassMap) -> list[Path]:
         path = folder / Path(found.path).name
         return [path] if path.is_file() else []
     return sorted(p for p in folder.glob("*.tif") if not p.name.startswith("."))
-
-
-def _beside(path: Path, style: str, name: str) -> ProjectLayer:
-    return ProjectLayer(str(path), f"{name} {path.stem}", _crs_of(path), style)
 
 
 def _crs_of(path: str | Path) -> str:

@@ -167,8 +167,9 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
     layer = Layer(path, **options, columns=tuple(chosen.values()))
     features = Features.joined(list(layer.scan(keep=0)))
     table = {
-        role: features.columns[name] if role in ("start", "end") else _objects(features, name)
+        role: column if role in ("start", "end") else column.astype(object)
         for role, name in chosen.items()
+        for column in [features.columns[name]]
     }
     table["geometry"] = features.geometries
     if "id" in chosen:
@@ -177,10 +178,6 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
     kind = "row, from 0" if layer.driver == "GeoParquet" else "feature id (FID)"
     said = f"{path}: no attribute id, so samples are called by their {kind}; samples.id=… names one"
     return table, layer.crs, [said]
-
-
-def _objects(features: Features, name: str) -> np.ndarray:
-    return features.columns[name].astype(object)
 
 
 def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]) -> Parcels:

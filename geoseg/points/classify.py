@@ -84,7 +84,8 @@ def classify(
     }  # fmt: skip
     claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
     device.place(network)
-    todo = [name for name in grids if not _is_done(out, name)]
+    notes = {name: read_note(out / DONE / f"{name}.json") or {} for name in grids}
+    todo = [name for name, note in notes.items() if not are_whole(out, note.get("files"))]
     by_name = dict(zip(grids, clouds, strict=True))
     for name in follow(todo, "pointnet"):
         with enough_memory("pointnet.batch", settings.batch):
@@ -106,10 +107,6 @@ def _check(clouds: list[Cloud], legend: Legend, settings: PointNetSettings, out:
                 f" pointnet.classification=false: the codes are in {LANDCOVER} then"
             )
     faults.raise_if_any()
-
-
-def _is_done(out: Path, name: str) -> bool:
-    return are_whole(out, (read_note(out / DONE / f"{name}.json") or {}).get("files"))
 
 
 def _make(

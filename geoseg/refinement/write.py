@@ -48,7 +48,7 @@ def settle(out: Path, old: OldMaps, journal: Journal, here: dict[str, OldMap]) -
                 f" {step.number}; refine again with corrections={out / step.corrections}"
             )
         same = patch is not None or known.get("stamp") == entry.get("stamp")
-        if same and known.get(STATE) == state and _is_there(out, known):
+        if same and known.get(STATE) == state and are_whole(out, known.get(FILES)):
             entries[name] = known
             continue
         if patch is None:
@@ -73,10 +73,6 @@ def _files(entry: dict[str, object]) -> list[str]:
     """Class map and layers of a scene, relative to the output."""
     files = entry.get(FILES)
     return list(files) if isinstance(files, dict) else []
-
-
-def _is_there(out: Path, entry: dict[str, object]) -> bool:
-    return are_whole(out, entry.get(FILES))
 
 
 def _copy(source: Path, out: Path, entry: dict[str, object]) -> None:

@@ -309,7 +309,8 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
     if not scenes:
         return []
     lines = [
-        f"{counted(len(scenes), 'unlabelled scene')} of {sum(_size(s) for s in scenes):.1f} Mpx"
+        f"{counted(len(scenes), 'unlabelled scene')} of"
+        f" {sum(scene.grid.window.area for scene in scenes) / 1e6:.1f} Mpx"
     ]
     crs = dataset.scenes[0].grid.crs
     grids = {scene.name: scene.grid for scene in dataset.scenes}
@@ -331,7 +332,3 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
             " well this ground is mapped, not how well other ground would be"
         )
     return lines
-
-
-def _size(scene: Scene) -> float:
-    return scene.grid.height * scene.grid.width / 1e6

@@ -77,7 +77,7 @@ def translate(
     weights = source.checkpoint
     if card is None:
         weights = out / NAME
-        if not _is_trained(out):
+        if not are_whole(out, read_made(out, command="translate")):
             archives = Archive.of("scenes", found), Archive.of("like", others)
             with enough_memory("translate.batch", settings.batch):
                 _train(archives, out, settings, device=device, seed=seed)
@@ -136,10 +136,6 @@ def _fitting(scenes: Sequence[Scene], names: tuple[str, ...]) -> Sequence[Scene]
             found.append(fit_bands(scene, names))
     faults.raise_if_any()
     return found
-
-
-def _is_trained(out: Path) -> bool:
-    return are_whole(out, read_made(out, command="translate"))
 
 
 def _is_done(out: Path, scene: Scene) -> bool:

@@ -132,12 +132,10 @@ def info_of(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         block=dataset.block_shapes[0],
         compressed=dataset.compression is not None or dataset.driver.startswith("JP2"),
         tags=dict(dataset.tags()),
-        band_tags=tuple(_band_tags(dataset, i) for i in bands),
+        band_tags=tuple(
+            BandTags(dataset.nodatavals[i], dataset.scales[i], dataset.offsets[i]) for i in bands
+        ),
     )
-
-
-def _band_tags(dataset: rasterio.DatasetReader, place: int) -> BandTags:
-    return BandTags(dataset.nodatavals[place], dataset.scales[place], dataset.offsets[place])
 
 
 def tags(path: str | Path) -> dict[str, str]:
