@@ -21,7 +21,8 @@ from geoseg.labels.correction_file import CorrectionFile
 from geoseg.labels.corrections import Corrections
 from geoseg.outputs.counted import counted
 from geoseg.page.layers import Pictures, block_hectares, hectares
-from geoseg.refinement.patches import Followed, Known, Patcher
+from geoseg.refinement.patch import Known
+from geoseg.refinement.patches import Followed, Patcher
 from geoseg.refinement.refine import FORM, WINDOWS, Inputs, patcher_of, refine
 from geoseg.refinement.settings import Refining
 from geoseg.refinement.steps import Journal, marks

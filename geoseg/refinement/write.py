@@ -15,7 +15,7 @@ from geoseg.outputs.files import read_note, replacing, write_json
 from geoseg.outputs.stamp import are_whole, sha256, stamps
 from geoseg.prediction.writer.map_writer import MapWriter
 from geoseg.refinement.old_maps import OldMap, OldMaps
-from geoseg.refinement.patches import Patch
+from geoseg.refinement.patch import Patch
 from geoseg.refinement.steps import Journal
 
 TAG = "GEOSEG_REFINED"
