@@ -33,6 +33,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.outputs.claims import claim
+from geoseg.outputs.counted import first
 from geoseg.outputs.files import clearing, read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
@@ -63,8 +64,7 @@ def is_made(folder: Path, summary: Summary) -> bool:
     if not lost:
         summary.note(f"{folder}: already made with these settings; nothing to do")
         return True
-    names = ", ".join(lost[:5]) + (" …" if len(lost) > 5 else "")
-    summary.note(f"{names}: gone, cut short or changed since; made again")
+    summary.note(f"{first(lost)}: gone, cut short or changed since; made again")
     for name in lost:
         (folder / name).unlink(missing_ok=True)
     description.unlink(missing_ok=True)

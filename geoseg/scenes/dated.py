@@ -215,5 +215,5 @@ def write_clear(stack: Stack, path: Path) -> None:
         stack.open() as reader,
         raster.create(path, stack.grid, dtype="uint16", names=("clear dates",)) as writer,
     ):
-        for window in reader.windows(MEMORY):
+        for window in reader.stack.windows(MEMORY):
             writer.write(count_clear(reader.read(window)), window)

@@ -201,10 +201,6 @@ class StackReader(Closing):
         self._ragged = list(range(len(stack.dates))) if stack.partial else _ragged(stack)
         self._held = self._some = 0
 
-    def windows(self, memory_bytes: int) -> Iterator[Window]:
-        """As Stack.windows."""
-        return self.stack.windows(memory_bytes)
-
     def read(self, window: Window) -> np.ndarray:
         """Values (T, C, height, width) of a window in the stack's dtype, `missing` where not clear.
 
