@@ -18,7 +18,7 @@ from scipy import ndimage
 from geoseg.errors import Faults, InputError
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA, Legend
-from geoseg.heights.cloud import LANDCOVER, Cloud, find_clouds, write_codes
+from geoseg.heights.cloud import LANDCOVER, Cloud, find_clouds, understood, write_codes
 from geoseg.heights.settings import GAP_M
 from geoseg.maps import landcover
 from geoseg.maps.folder import LANDCOVER as MAPS
@@ -90,7 +90,9 @@ def classify(
     for name in follow(todo, "pointnet"):
         with enough_memory("pointnet.batch", settings.batch):
             _make(out, name, by_name[name], network, card=card, settings=settings)
-    return _summary(out, list(grids), card.legend)
+    summary = _summary(out, list(grids), card.legend)
+    summary.notes(understood(clouds, given.crs, key="pointnet.crs"))
+    return summary
 
 
 def _check(clouds: list[Cloud], legend: Legend, settings: PointNetSettings, out: Path) -> None:

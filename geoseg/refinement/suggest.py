@@ -15,7 +15,7 @@ from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults, InputError, shown
 from geoseg.geo import extent, raster
-from geoseg.geo.grid import Window
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.layer_styles import ranges, write_styled
 from geoseg.geo.legend import NODATA
 from geoseg.geo.raster import Raster
@@ -252,15 +252,30 @@ def _layer(maps: Sequence[ClassMap], wanted: str | None) -> tuple[str, list[Path
     return kind, paths[kind]
 
 
-def _labelled(dataset: Dataset | None) -> dict[str, list[Window]]:
-    """Windows with labels of each scene."""
-    found: dict[str, list[Window]] = {}
+Labelled = dict[str, tuple[Grid, list[Window]]]
+"""Scene → its grid, and the windows of it that have labels."""
+
+
+def _labelled(dataset: Dataset | None) -> Labelled:
     if dataset is None:
-        return found
+        return {}
+    found: Labelled = {scene.name: (scene.grid, []) for scene in dataset.scenes}
     for split in SPLITS:
         for tile in dataset.tiles(split):
-            found.setdefault(tile.scene, []).append(tile.window)
+            found[tile.scene][1].append(tile.window)
     return found
+
+
+def _done(one: ClassMap, labelled: Labelled) -> list[Window]:
+    """Windows of a map that have labels; a scene of its name may be another place."""
+    name = Path(one.path).stem
+    if name not in labelled:
+        return []
+    grid, windows = labelled[name]
+    if one.grid.coincides(grid):
+        return windows
+    boxes = [extent.bounds_in(grid.bounds_of(w), grid.crs, one.grid.crs) for w in windows]
+    return [one.grid.window_of(box) for box in boxes if box is not None]
 
 
 def _measured(
@@ -268,13 +283,13 @@ def _measured(
     beside: list[Path],
     kind: str,
     size: int,
-    labelled: dict[str, list[Window]],
+    labelled: Labelled,
 ) -> Windows:
     """All windows but those that have labels, or hardly a class."""
     of, places, scores, shares, spreads = [], [], [], [], []
     for number in follow(range(len(maps)), "look"):
         one = maps[number]
-        done = labelled.get(Path(one.path).stem, [])
+        done = _done(one, labelled)
         with Raster(one.path) as codes_file, Raster(beside[number]) as layer_file:
             for window in Tiling(size, 0).tiles(one.grid.window):
                 if any(window.intersect(other) for other in done):
