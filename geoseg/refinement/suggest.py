@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -291,21 +293,31 @@ def _measured(
         one = maps[number]
         done = _done(one, labelled)
         with Raster(one.path) as codes_file, Raster(beside[number]) as layer_file:
-            for window in Tiling(size, 0).tiles(one.grid.window):
-                if any(window.intersect(other) for other in done):
-                    continue
-                codes = codes_file.read(window)[0][0]
-                valid = codes != NODATA
-                if valid.sum() < LEAST * size**2:
-                    continue
-                values = layer_file.read(window)[0][0][valid].astype(float)
-                values = 100 - values if kind in SURE_IS_HIGH else values
-                counts = np.bincount(codes[valid], minlength=256)[one.legend.codes]
-                of.append(number)
-                places.append(window)
-                scores.append(values.mean())
-                shares.append(counts / valid.sum())
-                spreads.append(np.histogram(values, BINS)[0] / valid.sum())
+            tiles = [
+                tile
+                for tile in Tiling(size, 0).tiles(one.grid.window)
+                if not any(tile.intersect(other) for other in done)
+            ]
+            # Row by row: a file is read several times as fast as window by window.
+            for top, row in itertools.groupby(tiles, attrgetter("top")):
+                strip = Window(top, 0, min(size, one.grid.height - top), one.grid.width)
+                codes_there, values_there = (
+                    file.read(strip)[0][0] for file in (codes_file, layer_file)
+                )
+                for window in row:
+                    part = window.within(strip)
+                    codes = codes_there[part]
+                    valid = codes != NODATA
+                    if valid.sum() < LEAST * size**2:
+                        continue
+                    values = values_there[part][valid].astype(float)
+                    values = 100 - values if kind in SURE_IS_HIGH else values
+                    counts = np.bincount(codes[valid], minlength=256)[one.legend.codes]
+                    of.append(number)
+                    places.append(window)
+                    scores.append(values.mean())
+                    shares.append(counts / valid.sum())
+                    spreads.append(np.histogram(values, BINS)[0] / valid.sum())
     classes = len(maps[0].legend)
     made = np.array(shares).reshape(-1, classes)
     likeness = np.concatenate([made, np.array(spreads).reshape(-1, len(BINS) - 1)], axis=1)

@@ -514,6 +514,12 @@ def test_scene_classes_without_their_values_are_named(tmp_path):
     assert "series.mask_values=[0,1,3,8,9,10,11]" in text
     (stack,) = find_stacks(replace(masked, mask_values=[0, 1, 3, 8, 9, 10, 11]))
     assert (whole(stack)[:, :, :10] == 65535).mean() > 0.2
+    assert not any("none of these" in note for note in stack.notes)
+    (stack,) = find_stacks(replace(masked, mask_values=[1, 2]))
+    assert any("mask_values=[1,2]: none of these is in the masks" in note for note in stack.notes)
+    late = replace(series, offset=-1000, offset_from="2022-01-25")
+    (note,) = [note for note in find_stacks(late)[0].notes if "offset_from" in note]
+    assert "no date lies on it or after it" in note
     for values in ((0, 1), (0, 255), (0, 1, 2, 3)):
         other = np.zeros((40, 40), np.uint8)
         for row, value in enumerate(values):
