@@ -8,7 +8,7 @@ from typing import Any
 from geoseg.adaptation.adapt import adapt
 from geoseg.adaptation.settings import AdaptSettings
 from geoseg.commands.run import run
-from geoseg.errors import Faults
+from geoseg.errors import require
 from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands
@@ -38,15 +38,10 @@ class AdaptConfig:
 
 
 def main(cfg: AdaptConfig) -> None:
-    faults = Faults()
-    for name, example in (
-        ("checkpoint", "<run folder or .safetensors>"),
-        ("scenes", "<folder, glob or list of GeoTIFFs>"),
-        ("out", "<file.safetensors>"),
-    ):
-        if getattr(cfg, name) is None:
-            faults.add(f"{name}: none given; set {name}={example}")
-    faults.raise_if_any()
+    require(
+        cfg, checkpoint="<run folder or .safetensors>",
+        scenes="<folder, glob or list of GeoTIFFs>", out="<file.safetensors>",
+    )  # fmt: skip
     running = InferenceSettings(device=cfg.device)
     network = TrainedNetwork.open(cfg.checkpoint, running, model=cfg.model.target)
     made = adapt(

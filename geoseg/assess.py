@@ -53,8 +53,7 @@ def main(cfg: AssessConfig) -> None:
     if cfg.sample is None:
         cfg = _demo(cfg)
     faults = Faults()
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
+    faults.need(cfg, out="<folder>")
     file: SampleFile | None = None
     with faults.collect():
         file = SampleFile.read(str(cfg.sample))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.calibration.calibrate import calibrate
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.commands.run import run
-from geoseg.errors import Faults
+from geoseg.errors import require
 from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 
@@ -39,22 +39,16 @@ class CalibrateConfig:
 
 
 def main(cfg: CalibrateConfig) -> None:
-    checkpoint, dataset, out = cfg.checkpoint, cfg.dataset, cfg.out
-    if checkpoint is None and dataset is None:
-        checkpoint, dataset = "runs/demo", "data/demo/dataset"
-        out = out or "runs/demo/calibrated.safetensors"
-    faults = Faults()
-    for name, value, example in (
-        ("checkpoint", checkpoint, "<run folder or .safetensors>"),
-        ("dataset", dataset, "<folder of geoseg.prepare>"),
-        ("out", out, "<file.safetensors>"),
-    ):
-        if value is None:
-            faults.add(f"{name}: none given; set {name}={example}")
-    faults.raise_if_any()
-    network = TrainedNetwork.open(checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
+    if cfg.checkpoint is None and cfg.dataset is None:
+        cfg = replace(cfg, checkpoint="runs/demo", dataset="data/demo/dataset")
+        cfg = replace(cfg, out=cfg.out or "runs/demo/calibrated.safetensors")
+    require(
+        cfg, checkpoint="<run folder or .safetensors>", dataset="<folder of geoseg.prepare>",
+        out="<file.safetensors>",
+    )  # fmt: skip
+    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
     made = calibrate(
-        network, str(dataset), str(out),
+        network, str(cfg.dataset), str(cfg.out),
         split=cfg.split, settings=cfg.calibrate, novelty=cfg.novelty,
         overwrite=cfg.overwrite,
     )  # fmt: skip

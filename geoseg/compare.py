@@ -8,7 +8,7 @@ from geoseg.commands.run import run
 from geoseg.comparison.compare import compare
 from geoseg.comparison.pair import MapPair
 from geoseg.comparison.result import Asked
-from geoseg.errors import Faults
+from geoseg.errors import require
 from geoseg.geo.legend import LegendSettings
 from geoseg.labels.zones import Zones
 
@@ -45,13 +45,7 @@ class CompareConfig:
 
 
 def main(cfg: CompareConfig) -> None:
-    faults = Faults()
-    for key in ("before", "after"):
-        if getattr(cfg, key) is None:
-            faults.add(f"{key}: none given; set {key}=<map.tif>")
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
-    faults.raise_if_any()
+    require(cfg, before="<map.tif>", after="<map.tif>", out="<folder>")
     legend = cfg.legend.load() if cfg.legend.path or cfg.legend.classes else None
     pair = MapPair.open(
         str(cfg.before), str(cfg.after), legend=legend, confidence=cfg.confidence is not None

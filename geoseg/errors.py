@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +58,30 @@ class Faults:
     def add(self, fault: str) -> None:
         self.found.append(fault)
 
+    def need(self, given: object, **examples: str) -> None:
+        """Add those keys that a configuration lacks, with what to set them to."""
+        for name, example in examples.items():
+            if getattr(given, name) is None:
+                self.add(f"{name}: none given; set {name}={example}")
+
+    def at_least(self, settings: object, room: str, /, **least: float) -> None:
+        """Add those of some settings that are set, and below their least value.
+
+        room: before their names, as "fit.".
+        """
+        for name, bound in least.items():
+            value = getattr(settings, name)
+            if value is not None and value < bound:
+                rule = f"must be at least {bound}" if bound else "must not be negative"
+                self.add(f"{room}{name}={value}: {rule}")
+
+    def one_of(self, settings: object, room: str, /, **choices: Collection[str]) -> None:
+        """Add those of some settings that are none of their choices."""
+        for name, known in choices.items():
+            value = getattr(settings, name)
+            if value not in known:
+                self.add(f"{room}{name}={value}: choose from {', '.join(known)}")
+
     @contextmanager
     def collect(self) -> Iterator[None]:
         """Keep an InputError of the block and go on after it."""
@@ -70,3 +94,10 @@ class Faults:
         """Raises: InputError with every fault found so far."""
         if self.found:
             raise InputError(*self.found)
+
+
+def require(given: object, **examples: str) -> None:
+    """Raises: InputError for keys that a configuration lacks; as `Faults.need`."""
+    faults = Faults()
+    faults.need(given, **examples)
+    faults.raise_if_any()

@@ -63,12 +63,7 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.tolerance < 0:
-            faults.add(f"tolerance={self.tolerance}: must not be negative")
-        if self.pictures < 0:
-            faults.add(f"pictures={self.pictures}: must not be negative")
-        if self.disagreements < 0:
-            faults.add(f"disagreements={self.disagreements}: must not be negative")
+        faults.at_least(self, "", tolerance=0, pictures=0, disagreements=0)
         faults.raise_if_any()
 
 
@@ -102,10 +97,7 @@ def main(cfg: EvaluateConfig) -> None:
 def _open(cfg: EvaluateConfig) -> tuple[ClassMap, Truth, list[Scene], list[str]]:
     """Map, truth, images, and notes on the images. Raises: InputError with all faults."""
     faults = Faults()
-    if cfg.map is None:
-        faults.add("map: none given; set map=<file.tif>")
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
+    faults.need(cfg, map="<file.tif>", out="<folder>")
     if cfg.labels.path is None and cfg.dataset is None and cfg.corrections is None:
         faults.add(
             "labels: none given; set labels.path=<file …>, dataset=<folder of prepare> or"

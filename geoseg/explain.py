@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.commands.run import run
-from geoseg.errors import Faults
+from geoseg.errors import require
 from geoseg.explanation.explain import explain
 from geoseg.explanation.settings import ExplainSettings
 from geoseg.models.settings import OwnTarget
@@ -33,22 +33,16 @@ class ExplainConfig:
 
 
 def main(cfg: ExplainConfig) -> None:
-    checkpoint, dataset, out = cfg.checkpoint, cfg.dataset, cfg.out
-    if checkpoint is None and dataset is None:
-        checkpoint, dataset = "runs/demo", "data/demo/dataset"
-        out = out or "reports/demo/explain"
-    faults = Faults()
-    for name, value, example in (
-        ("checkpoint", checkpoint, "<run folder or .safetensors>"),
-        ("dataset", dataset, "<folder of geoseg.prepare or geoseg.prepare_series>"),
-        ("out", out, "<folder>"),
-    ):
-        if value is None:
-            faults.add(f"{name}: none given; set {name}={example}")
-    faults.raise_if_any()
-    network = TrainedNetwork.open(checkpoint, cfg.predict, model=cfg.model.target)
+    if cfg.checkpoint is None and cfg.dataset is None:
+        cfg = replace(cfg, checkpoint="runs/demo", dataset="data/demo/dataset")
+        cfg = replace(cfg, out=cfg.out or "reports/demo/explain")
+    require(
+        cfg, checkpoint="<run folder or .safetensors>",
+        dataset="<folder of geoseg.prepare or geoseg.prepare_series>", out="<folder>",
+    )  # fmt: skip
+    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, model=cfg.model.target)
     made = explain(
-        network, str(dataset), str(out),
+        network, str(cfg.dataset), str(cfg.out),
         split=cfg.split, settings=cfg.explain, overwrite=cfg.overwrite,
     )  # fmt: skip
     print(made)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.commands.run import run
-from geoseg.errors import Faults
+from geoseg.errors import require
 from geoseg.heights.settings import HeightSettings
 
 
@@ -29,18 +29,14 @@ class HeightConfig:
 def main(cfg: HeightConfig) -> None:
     from geoseg.heights.height import height  # brings scipy, which --help needs not
 
-    points, out, scenes = cfg.points, cfg.out, cfg.scenes
-    if points is None and scenes is None:
-        points, scenes = "data/demo/lidar", "data/demo/scenes"
-        out = out or "data/demo/heights"
-    faults = Faults()
-    if points is None:
-        faults.add("points: none given; set points=<folder, glob or list of LAS or LAZ files>")
-    if out is None:
-        faults.add("out: none given; set out=<folder>")
-    faults.raise_if_any()
-    assert out is not None
-    print(height(points, out, scenes=scenes, settings=cfg.height, overwrite=cfg.overwrite))
+    if cfg.points is None and cfg.scenes is None:
+        cfg = replace(cfg, points="data/demo/lidar", scenes="data/demo/scenes")
+        cfg = replace(cfg, out=cfg.out or "data/demo/heights")
+    require(cfg, points="<folder, glob or list of LAS or LAZ files>", out="<folder>")
+    made = height(
+        cfg.points, str(cfg.out), scenes=cfg.scenes, settings=cfg.height, overwrite=cfg.overwrite
+    )
+    print(made)
 
 
 if __name__ == "__main__":

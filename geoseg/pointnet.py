@@ -55,10 +55,7 @@ def main(cfg: PointnetConfig) -> None:
 def _check(cfg: PointnetConfig) -> None:
     """Raises: InputError for what is missing, or given in vain."""
     faults = Faults()
-    if cfg.points is None:
-        faults.add("points: none given; set points=<folder, glob or list of LAS or LAZ files>")
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
+    faults.need(cfg, points="<folder, glob or list of LAS or LAZ files>", out="<folder>")
     if cfg.checkpoint is None and cfg.labels.path is None:
         faults.add(
             "labels: none given; set labels.path=<file …> to train, or checkpoint=<folder of a"

@@ -117,9 +117,7 @@ def _tiles(cfg: PredictConfig) -> PredictionReport:
             f"{key}: {cfg.checkpoint} gives whole tiles of scenes one class, as large as in its"
             f" training; leave {key} out"
         )
-    for name, example in (("scenes", "<folder, glob or list of GeoTIFFs>"), ("out", "<folder>")):
-        if getattr(cfg, name) is None:
-            faults.add(f"{name}: none given; set {name}={example}")
+    faults.need(cfg, scenes="<folder, glob or list of GeoTIFFs>", out="<folder>")
     with faults.collect():
         check_settings(cfg.predict)
     faults.raise_if_any()
@@ -136,9 +134,8 @@ def _images(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport:
     strange = [key for key in ("series.path", "table", "parcels") if _given(cfg)[key]]
     for key in strange:
         faults.add(f"{key}: {cfg.checkpoint} is a network for images; give scenes=…, not {key}")
-    for name, example in (("scenes", "<folder, glob or list of GeoTIFFs>"), ("out", "<folder>")):
-        if getattr(cfg, name) is None and not strange:
-            faults.add(f"{name}: none given; set {name}={example}")
+    if not strange:
+        faults.need(cfg, scenes="<folder, glob or list of GeoTIFFs>", out="<folder>")
     faults.raise_if_any()
     assert cfg.out is not None
     tiling = cfg.tiling.over(network.card.tiling)
@@ -161,8 +158,7 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         )
     elif given["series.path"] == given["table"]:
         faults.add("series.path, table: give one of them, dated images or a table")
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
+    faults.need(cfg, out="<folder>")
     if cfg.stac and (given["table"] or given["parcels"]):
         faults.add("stac: describes maps; of parcels and tables there is none: leave it out")
     faults.raise_if_any()

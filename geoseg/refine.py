@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.commands.run import run
-from geoseg.errors import Faults, InputError
+from geoseg.errors import Faults, InputError, require
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement.settings import Refining
 from geoseg.scenes.bands import Bands
@@ -44,8 +44,7 @@ class RefineConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.undo is not None and self.undo < 0:
-            faults.add(f"undo={self.undo}: must not be negative")
+        faults.at_least(self, "", undo=0)
         if self.undo is not None and self.corrections is not None:
             faults.add("undo, corrections: either goes to a step or makes one; give one of them")
         if self.undo is not None and self.serve:
@@ -65,15 +64,11 @@ def main(cfg: RefineConfig) -> None:
     if cfg.checkpoint is None and cfg.scenes is None and cfg.maps is None:
         cfg = replace(cfg, checkpoint="runs/demo", scenes="data/demo/scenes", maps="maps/demo")
         cfg = replace(cfg, out=cfg.out or "maps/demo_refined")
-    faults = Faults()
-    for name, example in (
-        ("checkpoint", "<run folder or .safetensors>"),
-        ("scenes", "<folder, glob or list of GeoTIFFs>"),
-        *(("maps", "<output folder of geoseg.predict>"), ("out", "<folder>")),
-    ):
-        if getattr(cfg, name) is None:
-            faults.add(f"{name}: none given; set {name}={example}")
-    faults.raise_if_any()
+    require(
+        cfg, checkpoint="<run folder or .safetensors>",
+        scenes="<folder, glob or list of GeoTIFFs>", maps="<output folder of geoseg.predict>",
+        out="<folder>",
+    )  # fmt: skip
     if isinstance(cfg.checkpoint, list):
         raise InputError("checkpoint: refine adapts one network; give one, not a list")
     if cfg.serve:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.commands.run import run
-from geoseg.errors import Faults
+from geoseg.errors import Faults, require
 from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.robustness.settings import StressSettings
@@ -36,29 +36,23 @@ class StressConfig:
 
 
 def main(cfg: StressConfig) -> None:
-    checkpoint, dataset, out = cfg.checkpoint, cfg.dataset, cfg.out
-    if checkpoint is None and dataset is None:
-        checkpoint, dataset = "runs/demo", "data/demo/dataset"
-        out = out or "reports/demo/stress"
-    faults = Faults()
-    for name, value, example in (
-        ("checkpoint", checkpoint, "<run folder or .safetensors>"),
-        ("dataset", dataset, "<folder of geoseg.prepare>"),
-        ("out", out, "<folder>"),
-    ):
-        if value is None:
-            faults.add(f"{name}: none given; set {name}={example}")
-    faults.raise_if_any()
-    network = other = None
+    if cfg.checkpoint is None and cfg.dataset is None:
+        cfg = replace(cfg, checkpoint="runs/demo", dataset="data/demo/dataset")
+        cfg = replace(cfg, out=cfg.out or "reports/demo/stress")
+    require(
+        cfg, checkpoint="<run folder or .safetensors>", dataset="<folder of geoseg.prepare>",
+        out="<folder>",
+    )  # fmt: skip
+    faults, network, other = Faults(), None, None
     with faults.collect():
-        network = TrainedNetwork.open(checkpoint, cfg.predict, model=cfg.model.target)
+        network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, model=cfg.model.target)
     with faults.collect():
         if cfg.against is not None:
             other = TrainedNetwork.open(cfg.against, cfg.predict)
     faults.raise_if_any()
     networks = [one for one in (network, other) if one is not None]
     made = stress(
-        networks, str(dataset), str(out),
+        networks, str(cfg.dataset), str(cfg.out),
         split=cfg.split, settings=cfg.stress, overwrite=cfg.overwrite,
     )  # fmt: skip
     print(made)

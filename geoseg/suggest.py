@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.commands.run import run
-from geoseg.errors import Faults
+from geoseg.errors import require
 from geoseg.refinement.suggest import Suggesting, suggest
 
 
@@ -28,10 +28,7 @@ class SuggestConfig:
 def main(cfg: SuggestConfig) -> None:
     if cfg.maps is None:
         cfg = replace(cfg, maps="maps/demo", out=cfg.out or "maps/demo/next.gpkg")
-    faults = Faults()
-    if cfg.out is None:
-        faults.add("out: none given; set out=<file.gpkg>")
-    faults.raise_if_any()
+    require(cfg, out="<file.gpkg>")
     made = suggest(
         cfg.maps,
         str(cfg.out),

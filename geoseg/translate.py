@@ -34,10 +34,7 @@ class TranslateConfig:
 
 def main(cfg: TranslateConfig) -> None:
     faults = Faults()
-    if cfg.scenes is None:
-        faults.add("scenes: none given; set scenes=<folder, glob or list of GeoTIFFs>")
-    if cfg.out is None:
-        faults.add("out: none given; set out=<folder>")
+    faults.need(cfg, scenes="<folder, glob or list of GeoTIFFs>", out="<folder>")
     if (cfg.like is None) == (cfg.checkpoint is None):
         faults.add(
             "like, checkpoint: give one of both: like=<scenes that these are to look like>, or"

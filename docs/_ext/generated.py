@@ -33,8 +33,6 @@ def command_page(verb: str) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    if not section.settings and not section.choices:
-        return []
     lines = [f"## {section.name}", ""] if section.name else ["## Keys", ""]
     if section.doc and section.name:
         lines += [_text(section.doc), ""]

@@ -26,7 +26,7 @@ from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.bands import bands_for
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.samples.fitted import check_units
+from geoseg.samples.fitted import check_classes, check_units
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.scene import Scene, SceneFiles, find_scenes
 
@@ -147,12 +147,7 @@ def _find(card: ModelCard, files: SceneFiles) -> tuple[list[Scene], list[str]]:
 def _labelled(card: ModelCard, folder: str | Path) -> Dataset:
     """A data set of the network's classes and bands. Raises: InputError."""
     loaded = Dataset.load(folder)
-    own, other = card.legend, loaded.legend
-    if (own.codes, own.names) != (other.codes, other.names):
-        raise InputError(
-            f"dataset={folder}: has the classes {', '.join(other.names)}, the network"
-            f" {', '.join(own.names)}; give labels of the network's classes"
-        )
+    check_classes(card.legend, loaded)
     if loaded.reference is not None:
         raise InputError(f"dataset={folder}: is one of dated maps; give one of images")
     scenes = tuple(suitability.fit(scene, card) for scene in loaded.scenes)

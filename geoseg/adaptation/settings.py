@@ -35,6 +35,5 @@ class AdaptSettings:
             faults.add(f"adapt.parts={self.parts}: a part appears twice")
         if not 0 < self.share <= 1:
             faults.add(f"adapt.share={self.share:g}: must be above 0, and 1 at most")
-        if self.windows < LEAST:
-            faults.add(f"adapt.windows={self.windows}: must be at least {LEAST}")
+        faults.at_least(self, "adapt.", windows=LEAST)
         faults.raise_if_any()

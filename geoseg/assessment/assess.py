@@ -51,7 +51,7 @@ def assess(
     observed = _sample(sample, references, codes)
     done = references.done
     notes = list(references.warnings)
-    measured = _measured(sample, other, zones, labels, notes)
+    measured = _measured(sample, other, zones, labels)
     made = Assessment(
         sample=sample,
         map=str(sample.about["map"]) if other is None else other.path,
@@ -208,7 +208,6 @@ def _measured(
     other: ClassMap | None,
     zones: Zones | None,
     labels: LabelSource | None,
-    notes: list[str],
 ) -> Measured | None:
     """Areas that must be read from rasters; None where the sample knows all there is to know."""
     if other is None and zones is None and labels is None:

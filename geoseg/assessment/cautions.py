@@ -25,8 +25,9 @@ REMEDY = (
 
 def cautions(sample: Sample, file: SampleFile, *, level: float) -> list[str]:
     """What a reader of the figures must know."""
+    looked = "blocks" if file.about["design"] == "cluster" else "points"
     said = [
-        f"{part.name}: {int(seen)} {'blocks' if _blocks(file) else 'points'} were looked at; below"
+        f"{part.name}: {int(seen)} {looked} were looked at; below"
         f" {FEW} an interval may be too narrow: add points there (sample.minimum)"
         for part, seen in zip(file.parts, sample.seen.tolist(), strict=True)
         if seen < min(FEW, part.units)
@@ -79,10 +80,6 @@ def unseen_bound(sample: Sample, places: Sequence[int] | None, level: float) -> 
     chosen = np.arange(len(sample.seen)) if places is None else np.asarray(places)
     weights, n = sample.strata.weights[chosen], np.maximum(sample.seen[chosen], 1)
     return float((weights * (1 - (1 - level) ** (1 / n))).max())
-
-
-def _blocks(file: SampleFile) -> bool:
-    return bool(file.about["design"] == "cluster")
 
 
 def _times(count: int) -> str:

@@ -69,12 +69,6 @@ class Observations:
             np.ones(count),
         )
 
-    @classmethod
-    def of_matrix(cls, counts: np.ndarray) -> Observations:
-        """Observations of an error matrix (H, K) whose rows are strata and map classes in one."""
-        rows, columns = (np.repeat(a.ravel(), counts.ravel()) for a in np.indices(counts.shape))
-        return cls.of_pixels(rows, rows, columns)
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -169,21 +163,19 @@ class Sample:
         decided = (given.mapped >= 0) & inside
         return self.ratio((given.mapped == given.reference) & inside, decided)
 
-    def users(self, index: int, where: np.ndarray | None = None) -> Estimate:
+    def users(self, index: int) -> Estimate:
         """User's accuracy: share of what the map calls a class that is of it."""
-        given, inside = self.observations, self._inside(where)
-        return self.ratio(self._hits(index) & inside, (given.mapped == index) & inside)
+        return self.ratio(self._hits(index), self.observations.mapped == index)
 
-    def producers(self, index: int, where: np.ndarray | None = None) -> Estimate:
+    def producers(self, index: int) -> Estimate:
         """Producer's accuracy: share of a class that the map calls so."""
-        given, inside = self.observations, self._inside(where)
-        return self.ratio(self._hits(index) & inside, (given.reference == index) & inside)
+        return self.ratio(self._hits(index), self.observations.reference == index)
 
-    def f1(self, index: int, where: np.ndarray | None = None) -> Estimate:
+    def f1(self, index: int) -> Estimate:
         """Harmonic mean of both, as one ratio: they are not independent of each other."""
-        given, inside = self.observations, self._inside(where)
+        given = self.observations
         either = 1.0 * (given.mapped == index) + (given.reference == index)
-        return self.ratio(2.0 * (self._hits(index) & inside), either * inside)
+        return self.ratio(2.0 * self._hits(index), either)
 
     def cell(self, mapped: int, reference: int) -> Estimate:
         """Share of the area that the map calls one class, and the reference another, or the same.

@@ -20,7 +20,7 @@ from geoseg.geo.legend import IGNORED, Legend, canonical
 from geoseg.geo.vector import Layer
 from geoseg.labels.shapes import project
 from geoseg.labels.source import LabelSource
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, few
 
 NAMED = 8
 """Points named in a message."""
@@ -260,5 +260,4 @@ def _moved(
 
 
 def _few(numbers: list[int]) -> str:
-    text = ", ".join(map(str, sorted(numbers)[:NAMED]))
-    return f"{text} and {len(numbers) - NAMED} more" if len(numbers) > NAMED else text
+    return few(sorted(numbers), NAMED)

@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from geoseg import __version__
 from geoseg.assessment.figures import NOT_IN, Assessment, ClassFigures, ZoneFigures
 from geoseg.assessment.intervals import Interval
+from geoseg.outputs.numbers import SPACE, number, shade
 from geoseg.outputs.page import write_page
 
-SPACE = "\u202f"
-"""Narrow space that does not break a line: between thousands, and before %."""
 GREEN, RED = (76, 168, 120), (214, 60, 76)
 WIDEST = 4.0
 """Times the counted area up to which the drawing of areas reaches at most."""
@@ -35,8 +32,6 @@ class Report:
         made = self.made
         return {
             "title": Path(made.map).name,
-            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            "version": __version__,
             "level": percent(made.level, digits=0),
             "figures": self._figures(),
             "cautions": made.cautions,
@@ -241,10 +236,6 @@ def say(value: Any) -> str:
     return str(value)
 
 
-def number(count: int) -> str:
-    return f"{count:,}".replace(",", SPACE)
-
-
 def percent(share: float, *, digits: int = 1) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.{digits}f}{SPACE}%"
 
@@ -261,9 +252,3 @@ def plus_minus(one: Interval | None) -> str:
     if one is None or math.isnan(one.value):
         return "–"
     return f"{hectares(one.value)} ± {hectares(one.margin)}"
-
-
-def shade(share: float, color: tuple[int, int, int]) -> str:
-    """White for 0, the colour for 1; by the square root, or small shares would all look white."""
-    weight = math.sqrt(max(0.0, min(1.0, share)))
-    return "#" + "".join(f"{round(255 + (c - 255) * weight):02x}" for c in color)

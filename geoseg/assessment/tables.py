@@ -39,7 +39,7 @@ def write_tables(made: Assessment, out: Path) -> None:
     for c in made.classes:
         a, b = c.area, c.with_map
         line = [c.name, c.code, c.mapped, a.value, a.se, a.margin, a.low, a.high]
-        areas.append([*line, b.value if b else "", b.se if b else "", _or_empty(c.labels)])
+        areas.append([*line, b.value if b else "", b.se if b else "", c.labels])
     tables: dict[str, list[list[Any]]] = {
         "error_matrix_counts.csv": counts,
         "error_matrix_area.csv": shares,
@@ -47,10 +47,6 @@ def write_tables(made: Assessment, out: Path) -> None:
     }
     for name, rows in tables.items():
         write_csv(out / name, rows)
-
-
-def _or_empty(value: float | None) -> float | str:
-    return "" if value is None else value
 
 
 def write_disagreements(made: Assessment, path: Path) -> None:

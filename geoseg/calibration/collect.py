@@ -25,7 +25,7 @@ from geoseg.prediction.layers import Made
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.prediction.panels import Broken, Panel, cut
 from geoseg.prediction.worker import Worker
-from geoseg.samples.fitted import check_units
+from geoseg.samples.fitted import check_classes, check_units
 from geoseg.scenes.neighbours import places
 from geoseg.scenes.scene import Scene
 
@@ -96,7 +96,7 @@ def collect(
     side: of blocks; None = two windows.
     Raises: InputError if nothing is labelled, a file is damaged, scenes do not suit the network.
     """
-    _check_legend(network, dataset)
+    check_classes(network.card.legend, dataset, "calibrate on labels")
     check_units(dataset, network.card)
     size = network.card.tiling.size
     blocks = blocks_of(dataset, split, network, side or 2 * size)
@@ -142,15 +142,6 @@ def _joined(
         group.astype(np.int64),
         made[:, classes:] if made.shape[1] > classes else None,
     )
-
-
-def _check_legend(network: TrainedNetwork, dataset: Dataset) -> None:
-    own, other = network.card.legend, dataset.legend
-    if (own.codes, own.names) != (other.codes, other.names):
-        raise InputError(
-            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
-            f" {', '.join(own.names)}; calibrate on labels of the network's classes"
-        )
 
 
 def _labels(dataset: Dataset, block: Block) -> np.ndarray:

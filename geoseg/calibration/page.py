@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__
 from geoseg.calibration.fit import Judged, Pixels, reliability, scores
 from geoseg.evaluation.reliability import Reliability, diagram
 from geoseg.geo.legend import Legend
@@ -23,8 +21,6 @@ BLOCKS = 60
 def write(path: Path, made: Calibration, pixels: Pixels, judged: Judged, *, legend: Legend) -> None:
     """Write the page. Raises: InputError if it can't be written."""
     content = {
-        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "version": __version__,
         "made": made,
         "judged": judged,
         "temperature": "–" if made.method == VECTOR else f"{made.temperature:.3f}",

@@ -9,6 +9,7 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.errors import InputError
 from geoseg.parcels.classify import Classifier
 from geoseg.prediction.network import TrainedNetwork
+from geoseg.samples.fitted import check_classes
 
 
 def collect_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str) -> Pixels:
@@ -16,12 +17,7 @@ def collect_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str)
 
     Raises: InputError if there are none, or their classes are others than the network's.
     """
-    own, other = network.card.legend, dataset.legend
-    if (own.codes, own.names) != (other.codes, other.names):
-        raise InputError(
-            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
-            f" {', '.join(own.names)}; calibrate on samples of the network's classes"
-        )
+    check_classes(network.card.legend, dataset, "calibrate on samples")
     samples = dataset.samples(split)
     if not len(samples):
         raise InputError(f"split={split}: {dataset.folder} has no samples of it; choose another")
@@ -30,5 +26,5 @@ def collect_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str)
     block = np.unique(samples.group.astype(str), return_inverse=True)[1]
     tile = np.unique(samples.tile.astype(str), return_inverse=True)[1]
     group = tile if tile.max() else block
-    truth = other.encode(samples.code.astype(np.uint8)).astype(np.int64)
+    truth = dataset.legend.encode(samples.code.astype(np.uint8)).astype(np.int64)
     return Pixels(found, truth, block.astype(np.int64), group.astype(np.int64))

@@ -22,10 +22,8 @@ class CalibrationSettings:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.method not in METHODS:
-            faults.add(f"calibrate.method={self.method}: choose from {', '.join(METHODS)}")
+        faults.one_of(self, "calibrate.", method=METHODS)
         if self.block is not None and self.block < 16:
             faults.add(f"calibrate.block={self.block}: must be at least 16 (pixels)")
-        if self.pixels < 1000:
-            faults.add(f"calibrate.pixels={self.pixels}: must be at least 1000")
+        faults.at_least(self, "calibrate.", pixels=1000)
         faults.raise_if_any()

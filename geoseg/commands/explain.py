@@ -129,7 +129,9 @@ def _hydra(text: str) -> str | None:
     if "'hydra/launcher/" in text or "'hydra/sweeper/" in text:
         return f"hydra/launcher, hydra/sweeper: not installed; {SWEEP}"
     first = next((line for line in text.splitlines() if line.strip()), "")
-    return shown(first.rstrip(".,"), 300).strip("'\"") if _plain(first) else None
+    return (
+        shown(first.rstrip(".,"), 300).strip("'\"") if first and not _JARGON.search(first) else None
+    )
 
 
 _JARGON = re.compile(
@@ -138,7 +140,3 @@ _JARGON = re.compile(
     re.IGNORECASE,
 )
 """Words of Hydra that tell a person nothing."""
-
-
-def _plain(text: str) -> bool:
-    return bool(text) and not _JARGON.search(text)

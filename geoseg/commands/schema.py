@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,6 @@ class Section:
     name: str
     doc: str
     settings: tuple[Setting, ...]
-    choices: tuple[str, ...] = field(default=(), compare=False)
-    """Ready-made files of the group, as in model=unet."""
 
     @property
     def keys(self) -> list[str]:
@@ -76,10 +74,14 @@ def read(path: Path, name: str) -> list[Section]:
 
 
 def _purpose(path: Path, name: str) -> str:
+    return ast.get_docstring(_class(path, name)[1]) or ""
+
+
+def _class(path: Path, name: str) -> tuple[Path, ast.ClassDef]:
     found = _find(path, name)
     if found is None or not isinstance(found[1], ast.ClassDef):
         raise LookupError(f"{path}: no class {name}")
-    return ast.get_docstring(found[1]) or ""
+    return found[0], found[1]
 
 
 def _sections(path: Path, name: str, prefix: str, given: dict[str, Any]) -> Iterator[Section]:
@@ -112,10 +114,7 @@ class _Field:
 
 
 def _fields(path: Path, name: str) -> list[_Field]:
-    found = _find(path, name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
-        raise LookupError(f"{path}: no class {name}")
-    path, node = found[0], found[1]
+    path, node = _class(path, name)
     fields: dict[str, _Field] = {}
     for base in node.bases:
         if isinstance(base, ast.Name) and _find(path, base.id):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from geoseg.outputs import summary
-from geoseg.outputs.csv_cells import cell
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
 
 TABLE = "sweep.csv"
 SHOWN = 20
@@ -41,17 +39,12 @@ def write_table(folder: Path, jobs: Sequence[Job]) -> None:
     """One row per job: a column for each setting that is swept, then what came out."""
     keys = _keys(jobs)
     results = ("val_miou", "loss", "minutes", "run", "fault")
-    with (
-        replacing(folder / TABLE) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow([*keys, *results])
-        for job in jobs:
-            values = [getattr(job, name) for name in results]
-            texts = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
-            settings = (job.settings.get(key, "") for key in keys)
-            writer.writerow(map(cell, (*settings, *texts)))
+    rows = []
+    for job in jobs:
+        values = [getattr(job, name) for name in results]
+        texts = [f"{v:.6g}" if isinstance(v, float) else v for v in values]
+        rows.append([*(job.settings.get(key, "") for key in keys), *texts])
+    write_csv(folder / TABLE, [[*keys, *results], *rows], end="\r\n")
 
 
 def report(jobs: Sequence[Job], folder: Path) -> str:

@@ -67,12 +67,8 @@ def compare(
     tables.write_transitions(out / tables.TRANSITIONS, pair.names, made.counts)
     if zones is not None:
         tables.write_zones(out / tables.ZONES, pair.names, zones, made.counts)
-    origin = {
-        "before": pair.before.path,
-        "after": pair.after.path,
-        "zones": zones and zones.settings,
+    origin = settings | {
         "minimum_m2": asked.minimum_m2 or None,
-        "confidence": asked.confidence,
         "compared_by_geoseg": __version__,
     }
     write_json(out / tables.FIGURES, figures(made, origin))

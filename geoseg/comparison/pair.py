@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.errors import Faults, InputError
-from geoseg.evaluation.pictures import overlap
 from geoseg.geo import extent, raster
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendClass, composed
+from geoseg.maps.folder import check_beside
 from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 from geoseg.maps.layers import CONFIDENCE
 
@@ -72,7 +72,7 @@ class MapPair:
                 maps.append(ClassMap.read(path, _own_legend(path, legend)))
         faults.raise_if_any()
         classes = _joined(maps[0], maps[1], faults)
-        if not overlap(maps[0].grid, maps[1].grid):
+        if not maps[0].grid.overlaps(maps[1].grid):
             faults.add(_apart(maps[0], maps[1]))
         confidences: list[str] = []
         for found in maps if confidence else ():
@@ -128,12 +128,7 @@ def _confidence_of(found: ClassMap) -> str:
             f"{found.path}: no confidence beside it, expected {beside}; compare the maps of single"
             " scenes, in the folders that geoseg.predict wrote, or leave confidence=… out"
         )
-    facts = raster.info(beside)
-    if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(found.grid)):
-        raise InputError(
-            f"{beside}: not the confidence of {found.path}: expected uint8 on the same grid;"
-            " predict anew"
-        )
+    check_beside(beside, CONFIDENCE, found.path, found.grid)
     return str(beside)
 
 

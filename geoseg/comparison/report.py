@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__
 from geoseg.comparison.places import Place
 from geoseg.comparison.result import Comparison
 from geoseg.comparison.sankey import sankey
 from geoseg.comparison.tables import zone_entries
 from geoseg.evaluation import pictures
-from geoseg.evaluation.report import (
-    crs_name,
-    hectares,
-    number,
-    percent,
-    say,
-    shade,
-    share,
-    whereabouts,
-)
+from geoseg.evaluation.report import crs_name, whereabouts
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.raster import Raster
+from geoseg.outputs.numbers import hectares, number, percent, say, shade, share
 from geoseg.outputs.page import write_page
 
 OVERVIEW = 1000
@@ -64,8 +54,6 @@ class Report:
         ]
         return {
             "title": f"{Path(pair.before.path).name} → {Path(pair.after.path).name}",
-            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            "version": __version__,
             "lead": (
                 f"Of {hectares(compared)} ha that have a class in both maps, {hectares(changed)} ha"
                 f" ({percent(difference.disagreement)}) changed it."
@@ -191,8 +179,7 @@ class Report:
     def _pictures(self) -> dict[str, Any]:
         pair, legend = self.made.pair, self.made.codes.legend
         grid = pair.before.grid
-        scale = min(1.0, OVERVIEW / max(grid.height, grid.width))
-        shape = (max(1, round(grid.height * scale)), max(1, round(grid.width * scale)))
+        shape = grid.shape_within(OVERVIEW)
         with (
             Raster(self.change, nodata=NODATA) as change,
             Raster(pair.before.path, nodata=NODATA) as before,

@@ -37,8 +37,7 @@ class Asked:
             faults.add(f"minimum_m2={self.minimum_m2}: must be 0 or more square metres")
         if self.confidence is not None and not 0 < self.confidence <= 100:
             faults.add(f"confidence={self.confidence}: must be above 0 and at most 100 percent")
-        if self.pictures < 0:
-            faults.add(f"pictures={self.pictures}: must not be negative")
+        faults.at_least(self, "", pictures=0)
         faults.raise_if_any()
 
 

@@ -8,8 +8,8 @@ from html import escape
 
 import numpy as np
 
-from geoseg.evaluation.report import hectares
 from geoseg.geo.legend import LegendClass
+from geoseg.outputs.numbers import hectares
 
 WIDTH, BAR, GAP, MARGIN = 1000, 16, 14, 230
 """Of the drawing, of a class's bar, between bars, and for the names beside them, in units."""
@@ -50,7 +50,9 @@ def sankey(classes: Sequence[LegendClass], areas: np.ndarray) -> str:
     scale = HEIGHT / total
     left, right = _bars(flows.sum(axis=1) * scale), _bars(flows.sum(axis=0) * scale)
     height = max(bar.top + max(bar.height, LEAST) for bar in (*left.values(), *right.values())) + 4
-    parts = [_flow(classes, flows, place, (left, right), scale) for place in _order(flows)]
+    # From the top of the left side to its bottom, so that flows of a bar do not cross there.
+    order = [(i, j) for i, j in np.argwhere(flows > 0).tolist()]
+    parts = [_flow(classes, flows, place, (left, right), scale) for place in order]
     ends = (flows.sum(axis=1), flows.sum(axis=0))
     for bars, sums, is_left in ((left, ends[0], True), (right, ends[1], False)):
         parts += [_name(classes[b.place], b, float(sums[b.place]), is_left) for b in bars.values()]
@@ -66,11 +68,6 @@ def _bars(heights: np.ndarray) -> dict[int, _Bar]:
         bars[place] = _Bar(place, top, float(heights[place]))
         top += max(float(heights[place]), LEAST) + GAP
     return bars
-
-
-def _order(flows: np.ndarray) -> list[tuple[int, int]]:
-    """From the top of the left side to its bottom, so that flows of a bar do not cross there."""
-    return [(i, j) for i, j in np.argwhere(flows > 0).tolist()]
 
 
 def _flow(

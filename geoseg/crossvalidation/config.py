@@ -65,8 +65,7 @@ class CrossvalidateConfig:
                 f"folds={self.folds}: give at least 2, or 0 with split.by=column for one fold per"
                 " value, or with split.by=scene for one per scene"
             )
-        if self.seeds < 1:
-            faults.add(f"seeds={self.seeds}: must be at least 1")
+        faults.at_least(self, "", seeds=1)
         if self.model.name == "utae":
             faults.add("model.name=utae: not for folds, which are of samples or of single images")
         if self.model.name == CLASSIFY:

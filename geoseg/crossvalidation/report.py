@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from geoseg import __version__
 from geoseg.crossvalidation.scores import Gap
 from geoseg.crossvalidation.tally import Tally
-from geoseg.evaluation.report import number, percent, say, score, shade
+from geoseg.evaluation.report import matrix_rows
 from geoseg.geo.legend import Legend
+from geoseg.outputs.numbers import number, percent, say, score
 from geoseg.outputs.page import write_page
 
-RIGHT, WRONG = (76, 168, 120), (214, 60, 76)
 """Colours of a whole row of right and wrong samples in a confusion matrix."""
 COLUMNS = {
     "samples": ("user’s\naccuracy", "producer’s\naccuracy", "F1"),
@@ -42,8 +40,6 @@ class FoldReport:
         """Write the page. origin: name → where things come from."""
         content = {
             "title": self.title,
-            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            "version": __version__,
             "lead": self._lead(),
             "figures": self._figures(),
             "notes": list(notes),
@@ -122,25 +118,10 @@ class FoldReport:
                 )
                 for one in way.trainings
             ],
-            "matrix": self._matrix(way),
+            "matrix": matrix_rows(way.confusion, self.legend.classes),
             "totals": [number(int(n)) for n in way.confusion.sum(axis=0)],
             "all": number(int(way.confusion.sum())),
         }
-
-    def _matrix(self, way: Tally) -> list[dict[str, Any]]:
-        counts = way.confusion
-        rows, columns = counts.sum(axis=1), counts.sum(axis=0)
-        table = []
-        for i, c in enumerate(self.legend.classes):
-            cells = []
-            for j, count in enumerate(counts[i].tolist()):
-                of_row, of_column = count / max(1, rows[i]), count / max(1, columns[j])
-                shares = f"→ {percent(of_row)} ↓ {percent(of_column)}" if count else ""
-                color = shade(of_row, RIGHT if i == j else WRONG)
-                cells.append({"count": number(count), "shares": shares, "color": color})
-            total = number(int(rows[i]))
-            table.append({"name": c.name, "color": c.color, "cells": cells, "total": total})
-        return table
 
     def _classes(self) -> list[dict[str, Any]]:
         first = self.ways[0]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg.crossvalidation.tally import Tally, shown
+from geoseg.crossvalidation.tally import Tally
 from geoseg.dataset.sample_split import NOUNS
 from geoseg.dataset.samples import Samples
 from geoseg.evaluation.accuracy import confusion
 from geoseg.geo.legend import Legend
-from geoseg.outputs.csv_cells import cell
-from geoseg.outputs.files import replacing
+from geoseg.outputs.csv_cells import write_csv
+from geoseg.outputs.numbers import score
 from geoseg.outputs.summary import table
 
 SAME = 0.005
@@ -181,7 +181,7 @@ def text(ways: Sequence[Judged]) -> str:
         cells: list[Any] = [name, ways[0].scores.truth_pixels[i] // len(ways[0].seeds)]
         for way in ways:
             s = way.scores
-            cells += [shown(v[i]) for v in (s.users_accuracy, s.producers_accuracy, s.f1)]
+            cells += [score(v[i]) for v in (s.users_accuracy, s.producers_accuracy, s.f1)]
         classes.append(cells)
     columns = [f"{what} {way.title}" for way in ways for what in ("user's", "prod.'s", "F1")]
     return f"{table(header, rows)}\n\n{table(('class', 'samples', *columns), classes)}"
@@ -189,25 +189,21 @@ def text(ways: Sequence[Judged]) -> str:
 
 def write_predictions(path: Path, samples: Samples, ways: Sequence[Judged], legend: Legend) -> None:
     """Write a CSV with a row per sample and seed: its class, and by each way what it got."""
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        columns = [f"{way.by}_{what}" for way in ways for what in ("fold", "code", "confidence")]
-        writer.writerow(["id", "seed", "code", *columns])
-        found = [(way.fold, legend.decode(way.predicted), way.confidence) for way in ways]
-        for i, seed in enumerate(ways[0].seeds):
-            by_way = [[part[i].tolist() for part in parts] for parts in found]
-            for j, (name, code) in enumerate(
-                zip(samples.id.tolist(), samples.code.tolist(), strict=True)
-            ):
-                cells = [
-                    value
-                    for fold, own, sure in by_way
-                    for value in (fold[j] + 1, own[j], f"{sure[j]:.4f}")
-                ]
-                writer.writerow([cell(name), seed, code, *cells])
+    write_csv(path, _prediction_rows(samples, ways, legend))
+
+
+def _prediction_rows(
+    samples: Samples, ways: Sequence[Judged], legend: Legend
+) -> Iterator[list[Any]]:
+    columns = [f"{way.by}_{what}" for way in ways for what in ("fold", "code", "confidence")]
+    yield ["id", "seed", "code", *columns]
+    found = [(way.fold, legend.decode(way.predicted), way.confidence) for way in ways]
+    for i, seed in enumerate(ways[0].seeds):
+        by_way = [[part[i].tolist() for part in parts] for parts in found]
+        both = zip(samples.id.tolist(), samples.code.tolist(), strict=True)
+        for j, (name, code) in enumerate(both):
+            cells = [(fold[j] + 1, own[j], f"{sure[j]:.4f}") for fold, own, sure in by_way]
+            yield [name, seed, code, *chain.from_iterable(cells)]
 
 
 def _percent(share: float) -> str:
@@ -262,14 +258,14 @@ class JudgedPixels(Tally):
             (
                 name,
                 *(str(iou[i]), str(f1[i])),
-                *(shown(values[i]) for values in (s.iou, s.f1)),
+                *(score(values[i]) for values in (s.iou, s.f1)),
                 f"{s.truth_pixels[i] // len(self.seeds):,}".replace(",", " "),
                 f"{iou[i].count} of {trainings}",
             )
             for i, name in enumerate(self.names)
         ]
         means = [str(self.over_folds(what)) for what in ("miou", "macro_f1")]
-        whole = [shown(value) for value in (s.miou, s.macro_f1)]
+        whole = [score(value) for value in (s.miou, s.macro_f1)]
         total = f"{self.count:,}".replace(",", " ")
         rows.append(("mean", *means, *whole, total, f"{trainings} of {trainings}"))
         header = ("class", "IoU", "F1", "IoU pooled", "F1 pooled", "pixels", "in folds")
@@ -277,5 +273,5 @@ class JudgedPixels(Tally):
         return (
             f"held out {self.title}: {self.folds} folds × {len(self.seeds)} {seeds},"
             f" mean ± standard deviation over the {trainings} trainings\n{table(header, rows)}\n"
-            f"  overall accuracy {accuracy}, pooled {shown(s.overall_accuracy)}"
+            f"  overall accuracy {accuracy}, pooled {score(s.overall_accuracy)}"
         )

@@ -188,8 +188,3 @@ class Tally:
             "trainings": trainings,
             "confusion": self.confusion.tolist(),
         }
-
-
-def shown(value: float) -> str:
-    """A score for a terminal."""
-    return "–" if math.isnan(value) else f"{value:.3f}"

@@ -128,7 +128,7 @@ def _read(reader: StackReader, pixel: np.ndarray) -> Iterator[tuple[np.ndarray, 
     row, column = np.divmod(pixel, reader.stack.grid.width)
     order = np.argsort(row, kind="stable")
     rows = row[order]
-    for window in reader.windows(MEMORY):
+    for window in reader.stack.windows(MEMORY):
         low, high = np.searchsorted(rows, (window.top, window.bottom))
         chosen = order[low:high]
         inside = (column[chosen] >= window.left) & (column[chosen] < window.right)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.summary import Summary
 
@@ -64,8 +64,7 @@ class Audit:
         for what, (noun, verb, text, warns) in SAID.items():
             ids = self.names.get(what, [])
             if ids:
-                told = f"{counted(len(ids), noun, verb)}{text}: {', '.join(ids[:SHOWN])}"
-                told += " …" if len(ids) > SHOWN else ""
+                told = f"{counted(len(ids), noun, verb)}{text}: {first(ids, SHOWN)}"
                 (summary.warn if warns else summary.note)(told)
         for text in self.warnings:
             summary.warn(text)

@@ -33,6 +33,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.outputs.claims import claim
+from geoseg.outputs.counted import first
 from geoseg.outputs.files import clearing, read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
@@ -63,8 +64,7 @@ def is_made(folder: Path, summary: Summary) -> bool:
     if not lost:
         summary.note(f"{folder}: already made with these settings; nothing to do")
         return True
-    names = ", ".join(lost[:5]) + (" …" if len(lost) > 5 else "")
-    summary.note(f"{names}: gone, cut short or changed since; made again")
+    summary.note(f"{first(lost)}: gone, cut short or changed since; made again")
     for name in lost:
         (folder / name).unlink(missing_ok=True)
     description.unlink(missing_ok=True)
@@ -86,7 +86,7 @@ def finish(planned: Dataset, labels: Labels, split: Split, summary: Summary) -> 
     regions = split.regions(grids, planned.tiling.size, count)
     check_used(regions, split)
     tiles, empty = _tiles(planned, regions)
-    _check_labelled(tiles, labels, planned, split)
+    _check_labelled(tiles, split)
     write_tiles(folder, tiles, scenes, planned.legend)
     made = filled(replace(planned, statistics=measure(planned, summary)))
     made.save()
@@ -117,7 +117,7 @@ def _tiles(made: Dataset, regions: list[Region]) -> tuple[list[Tile], dict[str, 
     return tiles, empty
 
 
-def _check_labelled(tiles: list[Tile], labels: Labels, made: Dataset, split: Split) -> None:
+def _check_labelled(tiles: list[Tile], split: Split) -> None:
     """Raises: InputError if a split that was asked for has no labelled tile."""
     faults = Faults()
     present = {tile.split for tile in tiles}

@@ -14,6 +14,7 @@ from geoseg.dataset.split import BLOCKS, SPLITS, share_out
 from geoseg.errors import Faults, InputError
 from geoseg.geo.ground import ground
 from geoseg.geo.legend import canonical
+from geoseg.outputs.counted import first
 from geoseg.received.keys import NUMERIC
 
 WAYS = ("block", "random", "column")
@@ -244,10 +245,9 @@ def _named(samples: Samples, split: SampleSplit) -> np.ndarray:
     for name in ("val", "test"):
         unknown = [value for value in split.values(name) if value not in present]
         if unknown:
-            more = " …" if len(present) > _SHOWN else ""
             faults.add(
                 f"split.{name}: no {', '.join(unknown)} in {split.column};"
-                f" there are {', '.join(present[:_SHOWN])}{more}"
+                f" there are {first(present, _SHOWN)}"
             )
         part[np.isin(samples.fold_by.astype(str), split.values(name))] = name
     both = sorted(set(split.values("val")) & set(split.values("test")))

@@ -242,10 +242,15 @@ def load_pixels(folder: Path, tile: str) -> tuple[np.ndarray, np.ndarray]:
         ) from None
 
 
+def save_array(path: Path, values: np.ndarray) -> None:
+    """Write an array, whole or not at all."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.save(file, values)
+
+
 def save_days(folder: Path, tile: str, days: np.ndarray) -> None:
     """Write the days of a tile."""
-    with replacing(days_path(folder, tile)) as temporary, temporary.open("wb") as file:
-        np.save(file, days.astype(np.int16))
+    save_array(days_path(folder, tile), days.astype(np.int16))
 
 
 def pixels_path(folder: Path, tile: str) -> Path:

@@ -40,9 +40,6 @@ class SampleSettings:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.tiny not in TINY:
-            faults.add(f"samples.tiny={self.tiny}: choose from {', '.join(TINY)}")
-        for name in ("buffer_m", "max_pixels"):
-            if getattr(self, name) < 0:
-                faults.add(f"samples.{name}={getattr(self, name)}: must not be negative")
+        faults.one_of(self, "samples.", tiny=TINY)
+        faults.at_least(self, "samples.", buffer_m=0, max_pixels=0)
         faults.raise_if_any()

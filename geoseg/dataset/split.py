@@ -64,12 +64,10 @@ class Split:
         shares = self.share("val") + self.share("test")
         if shares >= 1:
             faults.add(f"split.val + split.test = {shares:g}: nothing would be left to train on")
-        if self.by not in WAYS:
-            faults.add(f"split.by={self.by}: choose from {', '.join(WAYS)}")
+        faults.one_of(self, "split.", by=WAYS)
         if self.block_m is not None and self.block_m <= 0:
             faults.add(f"split.block_m={self.block_m}: must be above 0")
-        if self.buffer_m is not None and self.buffer_m < 0:
-            faults.add(f"split.buffer_m={self.buffer_m}: must not be negative")
+        faults.at_least(self, "split.", buffer_m=0)
         faults.raise_if_any()
 
     def share(self, name: str) -> float:

@@ -69,7 +69,7 @@ def burn(planned: Dataset, source: LabelSource, summary: Summary) -> None:
     for text in (*said_of_frames(looks), *said_of_units(looks), *said_of_clouds(scenes)):
         summary.warn(text)
     images = [scene for scene in scenes if isinstance(scene, Scene)]
-    summary.notes(said_of_changes(images, "most scenes"))
+    summary.notes(said_of_changes(images))
     if not planned.settings["bands"].get("names"):
         summary.notes(said_of_alpha((s.name, s.paths[0], s.bands) for s in images))
 
@@ -122,11 +122,7 @@ def _windows(scene: AnyScene) -> Iterator[Window]:
 
 def strips(grid: Grid) -> Iterator[Window]:
     """Windows of whole blocks, small enough to hold at any width of the grid."""
-    for top in range(0, grid.height, STRIP):
-        for left in range(0, grid.width, 4 * STRIP):
-            yield Window(
-                top, left, min(STRIP, grid.height - top), min(4 * STRIP, grid.width - left)
-            )
+    return grid.window.blocks(STRIP, 4 * STRIP)
 
 
 def counter(made: Dataset) -> Callable[[str, Window], np.ndarray]:

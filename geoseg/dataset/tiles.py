@@ -20,7 +20,7 @@ from geoseg.geo.grid import Window
 from geoseg.geo.layer_styles import categories, write_styled
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.received import sqlite_file
@@ -233,9 +233,8 @@ def check_whole(folder: Path, command: str) -> None:
     """Raises: InputError if files of a data set are gone or were changed. command: that made it."""
     found = broken_files(folder)
     if found:
-        names = ", ".join(found[:3]) + (" …" if len(found) > 3 else "")
         raise InputError(
-            f"{folder}: {names}: gone, cut short or changed since {command} made"
+            f"{folder}: {first(found, 3)}: gone, cut short or changed since {command} made"
             f" {'it' if len(found) == 1 else 'them'}; run the same {command} again, which makes"
             " only that anew"
         )

@@ -65,8 +65,7 @@ class DemoConfig:
             )
         with faults.collect():
             demo_series.check(self.series_size)
-        if self.seed < 0:
-            faults.add(f"seed={self.seed}: must not be negative")
+        faults.at_least(self, "", seed=0)
         if self.lidar and (find_spec("laspy") is None or find_spec("lazrs") is None):
             faults.add(
                 "lidar=true: laspy and lazrs, which write LAZ, are not installed;"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from geoseg.evaluation.accuracy import Scores
+from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import replacing
 from geoseg.outputs.summary import table
 
@@ -58,15 +58,11 @@ class ByDate:
 
     def save(self, folder: Path) -> None:
         """Write by_date.csv and by_date.png."""
-        with (
-            replacing(folder / TABLE) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["day", "date", "overall_accuracy", "macro_f1"])
-            columns = (self.days, self.names, self.overall_accuracy, self.macro_f1)
-            for day, name, accuracy, f1 in zip(*columns, strict=True):
-                writer.writerow([day, name, f"{accuracy:.6g}", f"{f1:.6g}"])
+        scores = zip(self.overall_accuracy, self.macro_f1, strict=True)
+        texts = ((f"{accuracy:.6g}", f"{f1:.6g}") for accuracy, f1 in scores)
+        rows = zip(self.days, self.names, texts, strict=True)
+        header = ("day", "date", "overall_accuracy", "macro_f1")
+        write_csv(folder / TABLE, [header, *((day, n, *said) for day, n, said in rows)], end="\r\n")
         self._draw(folder / PICTURE)
 
     def _draw(self, path: Path) -> None:

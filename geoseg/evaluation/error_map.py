@@ -59,9 +59,7 @@ class PairRaster:
     def strips(self) -> Iterator[tuple[Window, np.ndarray]]:
         """All numbers, from top to bottom. Raises: InputError."""
         with Raster(self._path) as file:
-            for top in range(0, self.grid.height, STRIP):
-                height = min(STRIP, self.grid.height - top)
-                window = Window(top, 0, height, self.grid.width)
+            for window in self.grid.window.blocks(STRIP):
                 yield window, file.read(window)[0][0]
 
     def write_map(self, path: Path, codes: PairCodes, tags: dict[str, str]) -> None:

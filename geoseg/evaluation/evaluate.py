@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,14 +27,15 @@ from geoseg.geo.grid import Window
 from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import Legend
 from geoseg.labels.zones import Zones
-from geoseg.maps.folder import beside_of, confidence_of
+from geoseg.maps.folder import beside_of
 from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
-from geoseg.maps.layers import NOVELTY
+from geoseg.maps.layers import CONFIDENCE, NOVELTY
 from geoseg.maps.qgis_layers import beside_layers, image_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_project
 from geoseg.outputs.claims import claim
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
+from geoseg.outputs.stamp import sha256
 from geoseg.scenes.scene import Scene
 
 REPORT, DISAGREEMENTS, ZONES = "report.html", "disagreements.gpkg", "zones.gpkg"
@@ -140,7 +140,7 @@ def evaluate(
 
                 made = compare(
                     found, truth, tolerance=showing.tolerance, take=take,
-                    confidence=confidence_of(found.path, found.grid),
+                    confidence=beside_of(found.path, found.grid, CONFIDENCE),
                     novelty=beside_of(found.path, found.grid, NOVELTY),
                 )  # fmt: skip
             if not made.pixels[COMPARED]:
@@ -169,7 +169,7 @@ def _origin(found: ClassMap, truth: Truth) -> dict[str, Any]:
     """Where the scores come from."""
     return {
         "map": found.path,
-        "map_sha256": _sha256(found.path),
+        "map_sha256": sha256(found.path),
         "model": found.tags.get(MODEL_TAG),
         "map_made_by_geoseg": found.tags.get(VERSION_TAG),
         "evaluated_by_geoseg": __version__,
@@ -268,8 +268,3 @@ def _per_pixel(made: Agreement, found: ClassMap) -> float:
     if not pixels:
         return found.grid.pixel_size_m**2 / HECTARE
     return float(made.hectares.mapped.sum()) / pixels
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,12 +46,9 @@ class Excerpts:
 
     def windows(self) -> list[Window]:
         """Larger windows that partition the grid, each of whole places, row by row."""
-        rows, columns = ([*cuts[:-1][::TOGETHER], cuts[-1]] for cuts in (self._rows, self._columns))
-        return [
-            Window(top, left, bottom - top, right - left)
-            for top, bottom in pairwise(rows)
-            for left, right in pairwise(columns)
-        ]
+        return between(
+            *([*cuts[:-1][::TOGETHER], cuts[-1]] for cuts in (self._rows, self._columns))
+        )
 
     def add(self, window: Window, truth: np.ndarray, predicted: np.ndarray) -> None:
         """Compare indices (H, W) on one of `windows()`; 255 in either is left out."""
@@ -68,11 +65,16 @@ class Excerpts:
     def _inside(self, window: Window) -> list[Window]:
         rows = [r for r in self._rows if window.top <= r <= window.bottom]
         columns = [c for c in self._columns if window.left <= c <= window.right]
-        return [
-            Window(top, left, bottom - top, right - left)
-            for top, bottom in pairwise(rows)
-            for left, right in pairwise(columns)
-        ]
+        return between(rows, columns)
+
+
+def between(rows: Sequence[int], columns: Sequence[int]) -> list[Window]:
+    """The windows that lie between such rows and columns."""
+    return [
+        Window(top, left, bottom - top, right - left)
+        for top, bottom in pairwise(rows)
+        for left, right in pairwise(columns)
+    ]
 
 
 def choose(places: Sequence[Excerpt], each: int) -> list[Excerpt]:

@@ -47,7 +47,7 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
     image: np.ndarray | None = None
     have = np.zeros((grid.height, grid.width), bool)
     for scene in scenes:
-        if not overlap(scene.grid, grid) or have.all():
+        if not scene.grid.overlaps(grid) or have.all():
             continue
         shown = replace(scene.select(shown_bands(scene.bands)), grid=grid)
         with shown.open() as reader:
@@ -68,12 +68,6 @@ def _stretch(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
     span = np.maximum(high - low, 1e-9)
     scaled = (image - low[:, None, None]) / span[:, None, None]
     return (scaled.clip(0, 1) * 255).astype(np.uint8)
-
-
-def overlap(one: Grid, other: Grid) -> bool:
-    """Whether two grids in any CRS have a part in common."""
-    a, b = one.bounds, other.bounds_in(one.crs)
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def uri(pixels: np.ndarray) -> str:

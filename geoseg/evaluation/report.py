@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.evaluation import pictures
 from geoseg.evaluation.agreement import (
@@ -32,9 +29,10 @@ from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
 from geoseg.geo.extent import WGS84
 from geoseg.geo.grid import Grid
-from geoseg.geo.legend import IGNORED, NO_DECISION, NODATA, UNDECIDED_COLOR
+from geoseg.geo.legend import IGNORED, NO_DECISION, NODATA, UNDECIDED_COLOR, LegendClass
 from geoseg.geo.raster import Raster
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.numbers import hectares, mean, number, percent, say, score, shade, share
 from geoseg.outputs.page import write_page
 from geoseg.scenes.scene import Scene
 
@@ -49,8 +47,6 @@ WHY = {
 }
 ZONES = 200
 """Zones that the page lists, those of most disagreement; zones.gpkg has all."""
-SPACE = "\u202f"
-"""Narrow space that does not break a line: between thousands, and before %."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,6 @@ class Report:
         return {
             "title": Path(self.map.path).name,
             "part": f"{split} split of {self.truth.settings['dataset']}" if split else "",
-            "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-            "version": __version__,
             "lead": lead,
             "tolerance": tolerance,
             "figures": [dict(zip(("name", "value", "meaning"), f, strict=True)) for f in figures],
@@ -160,7 +154,7 @@ class Report:
                 "ha": hectares(e["hectares"]),
                 "right": share(e["overall_accuracy"]),
                 "width": 100 * (e["overall_accuracy"] or 0.0),
-                "scores": [_score(e[key]) for key in ("miou", "macro_f1")],
+                "scores": [score(e[key]) for key in ("miou", "macro_f1")],
                 "parts": [share(e["difference"][p]) for p in ("quantity", "exchange", "shift")],
             }
             for e in ranked[:ZONES]
@@ -229,20 +223,9 @@ class Report:
 
     def _matrix(self) -> dict[str, Any]:
         counts = self.agreement.confusion
-        rows, columns = counts.sum(axis=1), counts.sum(axis=0)
-        table = []
-        for i, c in enumerate(self.agreement.legend.classes):
-            cells = []
-            for j, count in enumerate(counts[i].tolist()):
-                of_row, of_column = count / max(1, rows[i]), count / max(1, columns[j])
-                shares = f"→ {percent(of_row)} ↓ {percent(of_column)}" if count else ""
-                color = shade(of_row, (76, 168, 120) if i == j else (214, 60, 76))
-                cells.append({"pixels": number(count), "shares": shares, "color": color})
-            total = number(int(rows[i]))
-            table.append({"name": c.name, "color": c.color, "cells": cells, "total": total})
         return {
-            "matrix": table,
-            "column_totals": [number(int(total)) for total in columns],
+            "matrix": matrix_rows(counts, self.agreement.legend.classes),
+            "column_totals": [number(int(total)) for total in counts.sum(axis=0)],
             "compared": number(int(counts.sum())),
         }
 
@@ -307,8 +290,7 @@ class Report:
 
     def _overview(self, file: Raster) -> dict[str, Any]:
         grid = self.map.grid
-        scale = min(1.0, OVERVIEW / max(grid.height, grid.width))
-        shape = (max(1, round(grid.height * scale)), max(1, round(grid.width * scale)))
+        shape = grid.shape_within(OVERVIEW)
         codes = file.read(grid.window, shape=shape)[0][0]
         image = self._draw(codes)
         return {"image": image, "height": shape[0], "width": shape[1]}
@@ -362,52 +344,20 @@ class Report:
         }
 
 
-def share(value: float | None) -> str:
-    return "–" if value is None else percent(value)
-
-
-def _score(value: float | None) -> str:
-    return "–" if value is None else score(value)
-
-
-def say(value: Any) -> str:
-    """JSON values as people read them."""
-    if isinstance(value, dict):
-        return "; ".join(f"{key}: {say(one)}" for key, one in value.items())
-    return ", ".join(map(say, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def number(count: int) -> str:
-    return f"{count:,}".replace(",", SPACE)
-
-
-def percent(share: float) -> str:
-    if math.isnan(share):
-        return "–"
-    digits = 1 if 0.0005 <= share < 0.9995 else 0
-    few = 0 < share < 0.0005
-    return f"< 0.1{SPACE}%" if few else f"{100 * share:.{digits}f}{SPACE}%"
-
-
-def score(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}"
-
-
-def mean(values: Sequence[float]) -> float:
-    defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
-
-
-def hectares(area: float) -> str:
-    """Hectares as people read them."""
-    text = f"{area:,.0f}" if area >= 1000 else f"{area:.1f}" if area >= 10 else f"{area:.3g}"
-    return text.replace(",", SPACE)
-
-
-def shade(share: float, color: tuple[int, int, int]) -> str:
-    """White for 0, the colour for 1; by the square root, or small shares would all look white."""
-    weight = math.sqrt(share)
-    return "#" + "".join(f"{round(255 + (c - 255) * weight):02x}" for c in color)
+def matrix_rows(counts: np.ndarray, classes: Sequence[LegendClass]) -> list[dict[str, Any]]:
+    """Rows of a page's error matrix (K, K): each cell with its shares of row and column."""
+    rows, columns = counts.sum(axis=1), counts.sum(axis=0)
+    table = []
+    for i, c in enumerate(classes):
+        cells = []
+        for j, count in enumerate(counts[i].tolist()):
+            of_row, of_column = count / max(1, rows[i]), count / max(1, columns[j])
+            shares = f"→ {percent(of_row)} ↓ {percent(of_column)}" if count else ""
+            color = shade(of_row, (76, 168, 120) if i == j else (214, 60, 76))
+            cells.append({"count": number(count), "shares": shares, "color": color})
+        total = number(int(rows[i]))
+        table.append({"name": c.name, "color": c.color, "cells": cells, "total": total})
+    return table
 
 
 def crs_name(grid: Grid) -> str:

@@ -10,7 +10,7 @@ from geoseg import __version__
 from geoseg.dataset import samples as seriesset
 from geoseg.dataset.samples import SAMPLES, SeriesDataset
 from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
-from geoseg.errors import Faults, InputError
+from geoseg.errors import Faults
 from geoseg.explanation import page
 from geoseg.explanation.result import Explanation, draw_bands, draw_dates, write_rows
 from geoseg.explanation.settings import (
@@ -32,7 +32,7 @@ from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.samples.fitted import fitted, some_tiles
+from geoseg.samples.fitted import check_classes, fitted, some_tiles
 
 PAGE, RECORD = "explain.html", "explain.json"
 BAND_TABLE, BAND_CHART, DATE_TABLE, DATE_CHART = "bands.csv", "bands.png", "dates.csv", "dates.png"
@@ -141,12 +141,7 @@ def _opened(
     folder = Path(dataset)
     if network.card.series is not None:
         series = SeriesDataset.load(folder)
-        own, other = network.card.legend, series.legend
-        if (own.codes, own.names) != (other.codes, other.names):
-            raise InputError(
-                f"dataset={dataset}: has the classes {', '.join(other.names)}, the network"
-                f" {', '.join(own.names)}; give samples of the network's classes"
-            )
+        check_classes(network.card.legend, series, "give samples")
         return series, [folder / DESCRIPTION, folder / SAMPLES]
     loaded = Dataset.load(folder)
     fitted(loaded, network.card)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,13 +17,12 @@ from torch import Tensor, nn
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import Scores, confusion
-from geoseg.explanation.importance import Importance, derangement, importance
+from geoseg.explanation.importance import Importance, derangement, importances
 from geoseg.explanation.settings import ExplainSettings
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import IGNORED
 from geoseg.models.card import ModelCard
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.progress import follow
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.samples.fitted import fitted
 from geoseg.samples.tiles import ValTiles
@@ -129,14 +129,9 @@ def band_importance(subject: Subject, settings: ExplainSettings) -> tuple[Scores
 
     with enough_memory("predict.batch_size", subject.batch):
         clean = score([place.image for place in places])
-        groups = list(settings.grouped(subject.card.bands).items())
-        found = [
-            importance(
-                name, clean, lambda random, bands=bands: exchanged(bands, random),  # type: ignore[misc]
-                settings.repeats, settings.seed,
-            )
-            for name, bands in follow(groups, "bands")
-        ]  # fmt: skip
+        groups = settings.grouped(subject.card.bands)
+        judges = [(name, partial(exchanged, bands)) for name, bands in groups.items()]
+        found = importances(clean, judges, settings, "bands")
     return clean, sorted(found, key=lambda one: -one.miou)
 
 

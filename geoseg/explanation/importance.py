@@ -13,6 +13,11 @@ from typing import Any
 import numpy as np
 
 from geoseg.evaluation.accuracy import Scores
+from geoseg.explanation.settings import ExplainSettings
+from geoseg.outputs.progress import follow
+
+Judge = Callable[[np.random.Generator], Scores]
+"""Scores after a shuffle."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +44,11 @@ class Importance:
 def importance(
     name: str,
     clean: Scores,
-    judge: Callable[[np.random.Generator], Scores],
+    judge: Judge,
     repeats: int,
     seed: int,
 ) -> Importance:
-    """judge: scores after a shuffle. seed: the same for all names, so that they meet alike."""
+    """seed: the same for all names, so that they meet alike."""
     falls, by_class = [], []
     for number in range(repeats):
         made = judge(np.random.default_rng([seed, number]))
@@ -55,6 +60,19 @@ def importance(
         float(np.std(falls)),
         tuple(np.mean(by_class, axis=0).tolist()),
     )
+
+
+def importances(
+    clean: Scores,
+    judges: Sequence[tuple[str, Judge]],
+    settings: ExplainSettings,
+    what: str,
+) -> list[Importance]:
+    """Of each thing with its name; what: they are, for the bar."""
+    return [
+        importance(name, clean, judge, settings.repeats, settings.seed)
+        for name, judge in follow(judges, what)
+    ]
 
 
 def derangement(count: int, random: np.random.Generator) -> np.ndarray:

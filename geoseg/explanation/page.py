@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from geoseg import __version__
 from geoseg.evaluation.pictures import uri
 from geoseg.explanation.importance import Importance
 from geoseg.explanation.result import Explained, Explanation
@@ -26,8 +24,6 @@ def write(path: Path, made: Explanation, about: dict[str, Any]) -> None:
     """Write the page beside the charts that it shows. Raises: InputError."""
     folder = path.parent
     content = {
-        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "version": __version__,
         "about": about,
         "made": made,
         "meanings": MEANINGS,

@@ -204,11 +204,9 @@ def draw_dates(found: Sequence[Importance], attended: Sequence[float], path: Pat
 
 
 def _figure(width: float, height: float) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)  # not pyplot: no global state, no display
     return figure, figure.subplots()
 
 

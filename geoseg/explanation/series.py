@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,14 +18,13 @@ from torch import Tensor, nn
 from geoseg.dataset.samples import Samples, SeriesDataset
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import Scores
-from geoseg.explanation.importance import Importance, derangement, importance
+from geoseg.explanation.importance import Importance, derangement, importances
 from geoseg.explanation.settings import ExplainSettings
 from geoseg.models.card import SeriesCard
 from geoseg.models.device import choose
 from geoseg.models.networks.ltae import LightAttention
 from geoseg.models.networks.psetae import TemporalAttention
 from geoseg.models.view import Inputs, view_of
-from geoseg.outputs.progress import follow
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.scenes.calendar import anchor_of
@@ -149,17 +149,13 @@ def band_importance(
 ) -> tuple[Scores, list[Importance]]:
     """The scores of all samples, and how far they fall with each other's bands."""
     clean = subject.scores(lambda given: given)
-    groups = list(settings.grouped(subject.card.bands).items())
-    found = [
-        importance(
-            name, clean,
-            lambda random, bands=bands: subject.scores(  # type: ignore[misc]
-                lambda given: others_bands(given, bands, random)
-            ),
-            settings.repeats, settings.seed,
-        )
-        for name, bands in follow(groups, "bands")
-    ]  # fmt: skip
+
+    def exchanged(bands: list[int], random: np.random.Generator) -> Scores:
+        return subject.scores(lambda given: others_bands(given, bands, random))
+
+    groups = settings.grouped(subject.card.bands)
+    judges = [(name, partial(exchanged, bands)) for name, bands in groups.items()]
+    found = importances(clean, judges, settings, "bands")
     return clean, sorted(found, key=lambda one: -one.miou)
 
 
@@ -170,17 +166,12 @@ def date_importance(
     assert subject.card.series is not None
     parts = periods(subject.card.series, settings.days)
     clean = subject.scores(lambda given: given)
-    found = [
-        importance(
-            period.name, clean,
-            lambda random, period=period: subject.scores(  # type: ignore[misc]
-                lambda given: others_period(given, period, random)
-            ),
-            settings.repeats, settings.seed,
-        )
-        for period in follow(parts, "dates")
-    ]  # fmt: skip
-    return parts, found
+
+    def exchanged(period: Period, random: np.random.Generator) -> Scores:
+        return subject.scores(lambda given: others_period(given, period, random))
+
+    judges = [(period.name, partial(exchanged, period)) for period in parts]
+    return parts, importances(clean, judges, settings, "dates")
 
 
 def attention(subject: SeriesSubject, parts: list[Period]) -> np.ndarray | None:

@@ -51,12 +51,8 @@ class ExplainSettings:
             if kind not in KINDS:
                 options = ", ".join(KINDS)
                 faults.add(f"explain.kinds: {shown(kind)} is unknown; choose from {options}")
-        for name in ("repeats", "days", "places", "square", "steps"):
-            if getattr(self, name) < 1:
-                faults.add(f"explain.{name}={getattr(self, name)}: must be at least 1")
-        for name in ("tiles", "samples", "seed"):
-            if getattr(self, name) < 0:
-                faults.add(f"explain.{name}={getattr(self, name)}: must not be negative")
+        faults.at_least(self, "explain.", repeats=1, days=1, places=1, square=1, steps=1)
+        faults.at_least(self, "explain.", tiles=0, samples=0, seed=0)
         for name, bands in self.groups.items():
             if not isinstance(bands, list | tuple) or not bands:
                 faults.add(

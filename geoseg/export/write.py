@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from geoseg.errors import Faults, InputError
 from geoseg.models.calibration import Calibration
@@ -46,7 +45,8 @@ def export(
     with held(out.parent, "export", name=out.name):
         summary = Summary()
         made = read_made(out.parent, command="export", name=out.name)
-        if _claimed(out) == settings and is_whole(out, made.get(out.name)):
+        before = read_claim(out.parent, command="export", name=out.name)
+        if before == settings and is_whole(out, made.get(out.name)):
             summary.note(f"{out}: already made of this network; nothing to do")
         else:
             products = (path_of(out).name, out.name)
@@ -62,10 +62,6 @@ def export(
 
             summary.note(f"STAC item: {write_model_item(out, network, size)}")
         return summary
-
-
-def _claimed(out: Path) -> dict[str, Any] | None:
-    return read_claim(out.parent, command="export", name=out.name)
 
 
 def _check(network: TrainedNetwork, out: Path, format: str, size: int | None) -> None:

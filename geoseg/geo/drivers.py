@@ -112,11 +112,8 @@ def is_plain(path: str) -> bool:
         if file.read(16).startswith(_MAGIC):
             return True
     try:
-        with env_ctx_if_needed(), DatasetReader(path, driver=[*PLAIN, *_by_name(path)]):
+        by_name = BY_NAME.get(os.path.splitext(path)[1].lower(), ())
+        with env_ctx_if_needed(), DatasetReader(path, driver=[*PLAIN, *by_name]):
             return True
     except RasterioIOError:
         return False
-
-
-def _by_name(path: str) -> tuple[str, ...]:
-    return BY_NAME.get(os.path.splitext(path)[1].lower(), ())

@@ -6,7 +6,7 @@ Metres and map units live only here and in `ground`; everything above works in w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -73,6 +73,14 @@ class Window:
         top, left = self.top - outer.top, self.left - outer.left
         return slice(top, top + self.height), slice(left, left + self.width)
 
+    def blocks(self, height: int, width: int | None = None) -> Iterator[Window]:
+        """Windows of this size at most that partition it, row by row. width: None = its own."""
+        width = self.width if width is None else width
+        for top in range(self.top, self.bottom, height):
+            for left in range(self.left, self.right, width):
+                right = min(left + width, self.right)
+                yield Window(top, left, min(height, self.bottom - top), right - left)
+
 
 @lru_cache(maxsize=64)
 def transformer(source: str, target: str) -> pyproj.Transformer:
@@ -100,6 +108,16 @@ class Grid:
     """Pixel (column, row) to map coordinates; e > 0 and rotation are refused in raster.py."""
     height: int
     width: int
+
+    def overlaps(self, other: Grid) -> bool:
+        """Whether two grids in any CRS have a part in common."""
+        a, b = self.bounds, other.bounds_in(self.crs)
+        return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+    def shape_within(self, side: int) -> tuple[int, int]:
+        """Height and width of a picture of the whole, its longer side of so many pixels at most."""
+        scale = min(1.0, side / max(self.height, self.width))
+        return max(1, round(self.height * scale)), max(1, round(self.width * scale))
 
     @property
     def window(self) -> Window:

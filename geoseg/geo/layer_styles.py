@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from geoseg.geo.legend import NO_DECISION, Legend
 from geoseg.geo.vector import write_layer
 from geoseg.outputs.files import put, unwritable
 
+Draw = Callable[[int, str, bool], str]
+"""A symbol by its number, its colour, and whether it stands for what has no class."""
 GREY = "#d9d9d9"
 """Of what has no decision; hatched, so that it is not taken for a class."""
 NULL = "{2839923C-8B7D-419E-B84B-CA2FE9B80EC7}"
@@ -65,22 +68,35 @@ def qml(legend: Legend, *, points: bool = False, lines: bool = False) -> str:
 
     points, lines: whether the layer holds these, not polygons.
     """
-    # An empty value stands for all that have no category of their own, NULL among them.
-    values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
-    values.append(("", "string", NO_DECISION, GREY))
     draw = _marker if points else _line if lines else _fill
-    entries, symbols = [], []
-    for number, (value, kind, name, color) in enumerate(values):
-        entries.append(
-            f'   <category value="{value}" type="{kind}" symbol="{number}"'
-            f' label={quoteattr(name)} render="true"/>'
-        )
-        symbols.append(draw(number, color, hatched=not value))
-    return _document(
-        ' <renderer-v2 type="categorizedSymbol" attr="code" symbollevels="0" forceraster="0"'
+    return document(by_class("code", legend, draw, (NO_DECISION, GREY)))
+
+
+def by_class(field: str, legend: Legend, draw: Draw, rest: tuple[str, str]) -> str:
+    """Renderer by class codes. rest: name and colour of all without a category of their own."""
+    values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
+    # An empty value stands for these, NULL among them.
+    values.append(("", "string", *rest))
+    return _categorized(
+        field,
+        [(value, kind, name) for value, kind, name, _ in values],
+        [draw(number, value[3], not value[0]) for number, value in enumerate(values)],
+    )
+
+
+def _categorized(field: str, values: Sequence[tuple[str, str, str]], symbols: Sequence[str]) -> str:
+    """values: with type and label of each."""
+    entries = [
+        f'   <category value={quoteattr(value)} type="{kind}" symbol="{number}"'
+        f' label={quoteattr(name)} render="true"/>'
+        for number, (value, kind, name) in enumerate(values)
+    ]
+    return (
+        f' <renderer-v2 type="categorizedSymbol" attr="{field}" symbollevels="0" forceraster="0"'
         ' enableorderby="0">\n'
         "  <categories>\n" + "\n".join(entries) + "\n  </categories>\n"
         "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
+        " </renderer-v2>\n"
     )
 
 
@@ -106,19 +122,8 @@ def categories(field: str, values: dict[str, str]) -> str:
 
     Only outlines, so that the map beneath is seen.
     """
-    entries, symbols = [], []
-    for number, (value, color) in enumerate(values.items()):
-        entries.append(
-            f'   <category value={quoteattr(value)} type="string" symbol="{number}"'
-            f' label={quoteattr(value)} render="true"/>'
-        )
-        symbols.append(_outline(number, color))
-    return _document(
-        f' <renderer-v2 type="categorizedSymbol" attr="{field}" symbollevels="0" forceraster="0"'
-        ' enableorderby="0">\n'
-        "  <categories>\n" + "\n".join(entries) + "\n  </categories>\n"
-        "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
-    )
+    symbols = [_outline(number, color) for number, color in enumerate(values.values())]
+    return document(_categorized(field, [(value, "string", value) for value in values], symbols))
 
 
 def ranges(field: str, bounds: list[tuple[float, float, str, str]]) -> str:
@@ -132,11 +137,12 @@ def ranges(field: str, bounds: list[tuple[float, float, str, str]]) -> str:
         options = {"color": rgba(color), "style": "solid", "outline_color": "80,80,80,255"}
         options |= {"outline_style": "solid", "outline_width": "0.2", "outline_width_unit": "MM"}
         symbols.append(symbol(number, "fill", "SimpleFill", options))
-    return _document(
+    return document(
         f' <renderer-v2 type="graduatedSymbol" attr="{field}" graduatedMethod="GraduatedColor"'
         ' symbollevels="0" forceraster="0" enableorderby="0">\n'
         "  <ranges>\n" + "\n".join(entries) + "\n  </ranges>\n"
         "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
+        " </renderer-v2>\n"
     )
 
 
@@ -146,28 +152,30 @@ def _outline(number: int, color: str) -> str:
     return symbol(number, "fill", "SimpleFill", options)
 
 
-def _document(renderer: str) -> str:
+def document(renderer: str, form: str = "") -> str:
+    """A style of a layer. form: what is said of its fields, line by line."""
+    parts = "Symbology|Fields|Forms" if form else "Symbology"
     return (
         "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        f'<qgis version="3.22" styleCategories="Symbology">\n{renderer} </renderer-v2>\n</qgis>\n'
+        f'<qgis version="3.22" styleCategories="{parts}">\n{renderer}{form}</qgis>\n'
     )
 
 
-def _fill(number: int, color: str, *, hatched: bool) -> str:
+def _fill(number: int, color: str, hatched: bool) -> str:
     options = {"color": rgba(color), "style": "b_diagonal" if hatched else "solid"}
     options |= {"outline_color": "80,80,80,255", "outline_style": "solid"}
     options |= {"outline_width": "0.1", "outline_width_unit": "MM"}
     return symbol(number, "fill", "SimpleFill", options)
 
 
-def _marker(number: int, color: str, *, hatched: bool) -> str:
+def _marker(number: int, color: str, hatched: bool) -> str:
     options = {"name": "cross2" if hatched else "circle", "color": rgba(color)}
     options |= {"outline_color": rgba(color) if hatched else "80,80,80,255"}
     options |= {"outline_style": "solid", "size": "2", "size_unit": "MM"}
     return symbol(number, "marker", "SimpleMarker", options)
 
 
-def _line(number: int, color: str, *, hatched: bool) -> str:
+def _line(number: int, color: str, hatched: bool) -> str:
     # Half as bright as the class, so that it shows on the polygons of its class.
     options = {"line_color": rgba(color, 0.5), "line_style": "dash" if hatched else "solid"}
     options |= {"line_width": "0.6", "line_width_unit": "MM", "capstyle": "round"}

@@ -160,12 +160,14 @@ class Legend:
         faults.raise_if_any()
         return cls(tuple(classes))
 
-    def code_of(self, name: str) -> int:
-        """Code of a class name. Raises: InputError."""
+    def code_of(self, name: str, key: str = "") -> int:
+        """Code of a class name. key: the setting that says it. Raises: InputError."""
         for c in self.classes:
             if c.name == composed(name):
                 return c.code
-        raise InputError(f"class {name!r} is not in the legend; it has {', '.join(self.names)}")
+        said = f"{key}={name}: " if key else ""
+        has = ", ".join(self.names)
+        raise InputError(f"{said}class {name!r} is not in the legend; it has {has}")
 
     def lookup(self) -> dict[str, int]:
         """Canonical source value → code."""

@@ -11,6 +11,7 @@ from rasterio.io import MemoryFile
 from rasterio.vrt import WarpedVRT
 
 from geoseg.geo.grid import Grid, Window, same_crs
+from geoseg.geo.legend import UNLABELLED
 
 STEPS = 1024
 """Vertices snap to this fraction of a pixel: the same on whichever window they are burnt."""
@@ -138,8 +139,8 @@ def resample(
             return warped.read(1)
 
 
-def ignore_borders(codes: np.ndarray, pixels: int, unlabelled: int) -> np.ndarray:
-    """Codes (H, W) with `unlabelled` wherever two classes meet within that many pixels.
+def ignore_borders(codes: np.ndarray, pixels: int) -> np.ndarray:
+    """Codes (H, W) with UNLABELLED wherever two classes meet within that many pixels.
 
     Pixels are counted along rows and columns, diagonally too. The border to unlabelled pixels
     stays. At the array's edge it sees no further: give that many pixels more, and cut them off.
@@ -147,7 +148,7 @@ def ignore_borders(codes: np.ndarray, pixels: int, unlabelled: int) -> np.ndarra
     from scipy.ndimage import maximum_filter, minimum_filter  # half as slow as all of geoseg
 
     size = 2 * pixels + 1
-    labelled = codes != unlabelled
+    labelled = codes != UNLABELLED
     low = minimum_filter(np.where(labelled, codes, 255), size=size, mode="nearest")
     high = maximum_filter(np.where(labelled, codes, 0), size=size, mode="nearest")
-    return np.where(labelled & (low != high), unlabelled, codes).astype(codes.dtype)
+    return np.where(labelled & (low != high), UNLABELLED, codes).astype(codes.dtype)

@@ -153,12 +153,9 @@ def _make(
             _count(tally, {k: v[inside] for k, v in planes.items()}, covered[inside], made)
             tally.empty += int((covered[inside] & np.isnan(made[settings.layers[0]])).sum())
             for name, writer in writers.items():
-                writer.write(_filled(made[name]), window)
+                values = np.where(np.isnan(made[name]), np.float32(NODATA), made[name])
+                writer.write(values, window)
     write_json(out / DONE / f"{sheet.name}.json", asdict(tally))
-
-
-def _filled(values: np.ndarray) -> np.ndarray:
-    return np.where(np.isnan(values), np.float32(NODATA), values)
 
 
 def _count(

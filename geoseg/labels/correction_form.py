@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
 
-from geoseg.geo.layer_styles import add_style, rgba, symbol, text_edit, value_map
+from geoseg.geo.layer_styles import (
+    add_style,
+    by_class,
+    document,
+    rgba,
+    symbol,
+    text_edit,
+    value_map,
+)
 from geoseg.geo.legend import Legend
 from geoseg.geo.vector import Table, write_layers
 from geoseg.labels.corrections import CLASS, WIDTH
@@ -74,34 +83,15 @@ def qml(legend: Legend, layer: str) -> str:
         f'<default field="{name}" expression={quoteattr(text)} applyOnUpdate="0"/>'
         for name, text in DEFAULTS.items()
     )
-    return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.22" styleCategories="Symbology|Fields|Forms">\n'
-        + _renderer(legend, layer)
-        + f" <fieldConfiguration>\n{''.join(widgets)} </fieldConfiguration>\n"
+    return document(
+        by_class(CLASS, legend, partial(_symbol, layer), ("no class yet", OPEN)),
+        f" <fieldConfiguration>\n{''.join(widgets)} </fieldConfiguration>\n"
         f" <aliases>{aliases}</aliases>\n <defaults>{defaults}</defaults>\n"
-        f" <constraints>{constraint}</constraints>\n</qgis>\n"
+        f" <constraints>{constraint}</constraints>\n",
     )
 
 
-def _renderer(legend: Legend, layer: str) -> str:
-    values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
-    # An empty value stands for all that have no category of their own, NULL among them.
-    values.append(("", "string", "no class yet", OPEN))
-    categories = "\n".join(
-        f'   <category value="{value}" type="{kind}" symbol="{number}" label={quoteattr(name)}'
-        ' render="true"/>'
-        for number, (value, kind, name, _) in enumerate(values)
-    )
-    symbols = "\n".join(_symbol(number, layer, color) for number, (*_, color) in enumerate(values))
-    return (
-        f' <renderer-v2 type="categorizedSymbol" attr="{CLASS}" symbollevels="0" forceraster="0"'
-        f' enableorderby="0">\n  <categories>\n{categories}\n  </categories>\n'
-        f"  <symbols>\n{symbols}\n  </symbols>\n </renderer-v2>\n"
-    )
-
-
-def _symbol(number: int, layer: str, color: str) -> str:
+def _symbol(layer: str, number: int, color: str, _: bool) -> str:
     edge = {"outline_color": rgba("#1d2730"), "outline_style": "solid"}
     edge |= {"outline_width": "0.3", "outline_width_unit": "MM"}
     if layer == "points":

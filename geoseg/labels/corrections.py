@@ -17,7 +17,7 @@ from geoseg.geo.legend import Legend, as_text, composed
 from geoseg.geo.rasterize import burn
 from geoseg.geo.vector import Features, Layer, layer_names
 from geoseg.labels.shapes import MULTIPOINT, POINT, POLYGON, explode, finite, mend, project, widen
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, few
 
 CLASS, WIDTH = "class", "width_m"
 """Columns: name or code of the class; metres across a point or line that have it."""
@@ -148,7 +148,7 @@ class Corrections:
             return []
         return [
             f"{self.path}: {len(outside)} of {counted(len(names), 'correction')} lie outside the"
-            f" {what}, and count nowhere here: {_few(outside)}"
+            f" {what}, and count nowhere here: {few(outside, SHOWN)}"
         ]
 
 
@@ -197,11 +197,11 @@ def _codes(features: Features, column: str, legend: Legend, where: str) -> np.nd
     if open_:
         faults.add(
             f"{where}: {len(open_)} of {len(codes)} corrections have no class (feature"
-            f" {_few(open_)}); choose one for each, or delete them"
+            f" {few(open_, SHOWN)}); choose one for each, or delete them"
         )
     if unknown:
         told = ", ".join(
-            f"{shown(value)} (feature {_few(numbers)})"
+            f"{shown(value)} (feature {few(numbers, SHOWN)})"
             for value, numbers in list(unknown.items())[:SHOWN]
         )
         known = ", ".join(f"{c.code} {c.name}" for c in legend.classes)
@@ -225,7 +225,9 @@ def _widths(features: Features, column: str, where: str) -> np.ndarray:
         if not 0 < widths[place] < np.inf:
             bad.append(f"{number}: {shown(value)}")
     if bad:
-        raise InputError(f"{where}: {column} must be metres above 0, or empty; got {_few(bad)}")
+        raise InputError(
+            f"{where}: {column} must be metres above 0, or empty; got {few(bad, SHOWN)}"
+        )
     return widths
 
 
@@ -291,10 +293,6 @@ def _pixels(points: np.ndarray, grid: Grid) -> np.ndarray:
 def _bounds(geometries: np.ndarray) -> extent.Bounds:
     left, bottom, right, top = shapely.total_bounds(geometries).tolist()
     return left, bottom, right, top
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" * (len(names) > SHOWN))
 
 
 def open_corrections(path: Any, legend: Legend) -> Corrections | None:

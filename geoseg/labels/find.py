@@ -43,7 +43,7 @@ def open_labels(
         value = getattr(labels, key)
         with faults.collect():
             if value is not None:
-                codes[key] = _code_of(legend, value, f"labels.{key}")
+                codes[key] = legend.code_of(value, f"labels.{key}")
     paths: list[str] = []
     with faults.collect():
         paths = _find(labels.path)
@@ -109,30 +109,27 @@ def _near(path: str, match: str, scenes: Mapping[str, Grid] | None) -> list[Grid
     return [grid for name, grid in scenes.items() if name == Path(path).stem]
 
 
-def _code_of(legend: Legend, name: str, key: str) -> int:
-    try:
-        return legend.code_of(name)
-    except InputError as error:
-        raise InputError(f"{key}={name}: {error}") from None
-
-
 def _find(spec: Any) -> list[str]:
     """Label files; of a folder its vector files, or where it has none, its rasters."""
     faults = Faults()
-    found: dict[str, None] = {}
+    found: list[str] = []
     for part in spec if isinstance(spec, (list, tuple)) else [spec]:
-        if str(part).startswith("/vsi") or str(part).endswith(".gdb"):
-            found[str(part)] = None
-            continue
-        folder = Path(expanded(str(part)))
-        drawn = folder.is_dir() and any(
-            p.suffix.lower() in vector.SUFFIXES for p in folder.iterdir()
-        )
-        suffixes = vector.SUFFIXES if drawn else vector.SUFFIXES + raster.SUFFIXES
         with faults.collect():
-            found.update(dict.fromkeys(find_files(part, suffixes, "label files")))
+            found += files_of(str(part), raster.SUFFIXES, "label files")
     faults.raise_if_any()
     return once(found)
+
+
+def files_of(part: str, others: tuple[str, ...], what: str) -> list[str]:
+    """Vector files that a part of a spec names, or where a folder has none, its other files.
+
+    Raises: InputError if there are none.
+    """
+    if part.startswith("/vsi") or part.endswith(".gdb"):
+        return [part]
+    folder = Path(expanded(part))
+    drawn = folder.is_dir() and any(p.suffix.lower() in vector.SUFFIXES for p in folder.iterdir())
+    return find_files(part, vector.SUFFIXES if drawn else (*vector.SUFFIXES, *others), what)
 
 
 def _sort(paths: list[str], labels: Labels, faults: Faults) -> tuple[list[str], list[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +16,8 @@ from geoseg.geo.legend import UNLABELLED, canonical
 from geoseg.geo.rasterize import resample
 from geoseg.labels.values import Counts, Meaning
 
+SIDE = 2048
+"""Pixels: side of the windows in which values are looked at."""
 READ = 2**24
 """Pixels of the raster in memory at once."""
 MEASURED = 1000
@@ -62,7 +63,7 @@ class RasterLabels:
             places = [place for grid in near for _, place in self._beneath(grid, grid.window)]
         unknown: Counts = Counter()
         with self._open() as opened:
-            for window in _blocks(self.grid.window):
+            for window in self.grid.window.blocks(SIDE, SIDE):
                 counts = _inside(window, places)
                 if not counts.any():
                     continue
@@ -138,13 +139,6 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _blocks(window: Window, side: int = 2048) -> Iterator[Window]:
-    for top in range(0, window.height, side):
-        for left in range(0, window.width, side):
-            height, width = min(side, window.height - top), min(side, window.width - left)
-            yield Window(top, left, height, width)
 
 
 def _inside(window: Window, places: list[Window] | None) -> np.ndarray:

@@ -60,14 +60,10 @@ class Labels:
                 f"labels.field={self.field} and labels.name={self.name}: give the attribute with"
                 " the class, or the class of every geometry, not both"
             )
-        if self.match not in MATCHES:
-            faults.add(f"labels.match={self.match}: choose from {', '.join(MATCHES)}")
-        if self.unknown not in UNKNOWNS:
-            faults.add(f"labels.unknown={self.unknown}: choose from {', '.join(UNKNOWNS)}")
+        faults.one_of(self, "labels.", match=MATCHES, unknown=UNKNOWNS)
         if self.width_m is not None and not self.width_m > 0:
             faults.add(f"labels.width_m={self.width_m}: must be above 0 metres")
-        if self.ignore_border < 0:
-            faults.add(f"labels.ignore_border={self.ignore_border}: must not be negative")
+        faults.at_least(self, "labels.", ignore_border=0)
         for key in ("area_layer", "area_where"):
             if getattr(self, key) is not None and self.area is None:
                 faults.add(f"labels.{key}={getattr(self, key)}: needs labels.area=<file>")

@@ -17,6 +17,7 @@ from geoseg.geo.rasterize import burn, ignore_borders
 from geoseg.labels.corrections import Corrections
 from geoseg.labels.raster import RasterLabels
 from geoseg.labels.vector import VectorLabels
+from geoseg.outputs.closing import Closing
 from geoseg.outputs.counted import counted, few
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ CLASHES = 5
 """Pairs of rasters that are named if they contradict each other."""
 
 
-class LabelSource:
+class LabelSource(Closing):
     """Opened labels."""
 
     def __init__(
@@ -101,7 +102,7 @@ class LabelSource:
         if area is not None:
             target[~area] = UNLABELLED
         if halo:
-            target = ignore_borders(target, halo, UNLABELLED)
+            target = ignore_borders(target, halo)
         target = target[window.within(wide)]
         if self.corrections is not None:
             corrected = self.corrections.burn(grid, window)
@@ -247,9 +248,3 @@ class LabelSource:
     def close(self) -> None:
         """Let go of what was read; files are open only while they are read."""
         self._files, self._area, self._by_name = [], [], {}
-
-    def __enter__(self) -> LabelSource:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.geo.legend import UNLABELLED, canonical
+from geoseg.outputs.counted import first
 
 SHOWN = 40
 """Values named in a message."""
@@ -67,10 +68,9 @@ class Meaning:
         text = f"{some} that the legend does not know: {', '.join(parts)}{more}"
         if self.skip_unknown:
             return f"{text}; unlabelled"
-        known = ", ".join(list(self.lookup)[:SHOWN]) + (" …" if len(self.lookup) > SHOWN else "")
         return (
-            f"{text}; it knows {known}. Add them to `values` of a class, or set"
-            f" {self.prefix}unknown=unlabelled to leave them out"
+            f"{text}; it knows {first(list(self.lookup), SHOWN)}. Add them to `values` of a class,"
+            f" or set {self.prefix}unknown=unlabelled to leave them out"
         )
 
 

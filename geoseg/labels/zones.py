@@ -59,7 +59,7 @@ class Zones:
         areal = ~np.isin(shapely.get_type_id(parts), (LINE, RING))
         parts, index = parts[areal], index[areal]
         kept = np.array([names[i] is not None for i in index], bool)
-        notes = _notes(path, field, found, names, index)
+        notes = _notes(path, field, names, index)
         parts, index = parts[kept], index[kept]
         if not len(parts):
             raise InputError(
@@ -141,9 +141,7 @@ def _missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and np.isnan(value))
 
 
-def _notes(
-    path: str, field: str, found: Features, names: list[str | None], polygons: np.ndarray
-) -> tuple[str, ...]:
+def _notes(path: str, field: str, names: list[str | None], polygons: np.ndarray) -> tuple[str, ...]:
     count = len(names)
     nameless = sum(name is None for name in names)
     shapeless = count - len(set(polygons.tolist()))

@@ -9,7 +9,7 @@ from typing import Any
 
 from geoseg.errors import InputError, shown
 from geoseg.geo import raster
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
 from geoseg.maps.layers import BEYOND, CONFIDENCE, LAYERS, NOVELTY
@@ -72,11 +72,6 @@ def map_paths(out: Path, scene: str, layers: Sequence[str] = (CONFIDENCE,)) -> t
     return tuple(out / folder / f"{scene}.tif" for folder in (LANDCOVER, *layers))
 
 
-def confidence_of(path: str | Path, grid: Grid) -> Path | None:
-    """The confidence that lies beside a class map of predict; None without. Raises: InputError."""
-    return beside_of(path, grid, CONFIDENCE)
-
-
 def beside_of(path: str | Path, grid: Grid, layer: str) -> Path | None:
     """The layer that lies beside a class map of predict; None without.
 
@@ -86,12 +81,17 @@ def beside_of(path: str | Path, grid: Grid, layer: str) -> Path | None:
     beside = path.parent.parent / layer / path.name
     if path.parent.name != LANDCOVER or not beside.exists():
         return None
+    check_beside(beside, layer, path, grid)
+    return beside
+
+
+def check_beside(beside: Path, layer: str, path: str | Path, grid: Grid) -> None:
+    """Raises: InputError if a raster can't be the layer of a map."""
     facts = raster.info(beside)
     if facts.dtype != "uint8" or not (facts.grid and facts.grid.coincides(grid)):
         raise InputError(
             f"{beside}: not the {layer} of {path}: expected uint8 on the same grid; predict anew"
         )
-    return beside
 
 
 def novel_share(path: Path) -> float:
@@ -101,10 +101,8 @@ def novel_share(path: Path) -> float:
     """
     seen = novel = 0
     with raster.environment(), raster.Raster(path) as file:
-        grid = file.grid
-        for top in range(0, grid.height, raster.BLOCK):
-            height = min(raster.BLOCK, grid.height - top)
-            rows = file.read(Window(top, 0, height, grid.width))[0][0]
+        for window in file.grid.window.blocks(raster.BLOCK):
+            rows = file.read(window)[0][0]
             seen += int((rows != LAYERS[NOVELTY].nodata).sum())
             novel += int((rows == BEYOND).sum())
     return novel / max(1, seen)

@@ -16,6 +16,7 @@ from geoseg.geo.legend import NODATA, UNDECIDED, UNLABELLED
 from geoseg.geo.raster import BLOCK, Raster, environment, most_files
 from geoseg.maps.joint_grid import place
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.closing import Closing
 
 OPEN_MAPS = 128
 """Maps kept open for windows to come; each takes two file handles and 0.2 MB."""
@@ -68,7 +69,7 @@ class Clash:
         self.differ += int(np.count_nonzero(differ))
 
 
-class Join:
+class Join(Closing):
     """Maps on one grid, read by windows, by several threads if need be.
 
     Only maps that touch a window are read for it.
@@ -239,12 +240,6 @@ class Join:
             self._room = 0
             while self._idle:
                 self._idle.popitem()[1].close()
-
-    def __enter__(self) -> Join:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class LayerJoin(Join):

@@ -15,11 +15,12 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
-from geoseg.maps.folder import LANDCOVER, confidence_of, entries
+from geoseg.maps.folder import LANDCOVER, beside_of, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Clash, Join, Part
 from geoseg.maps.joint_grid import grid_like, joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
+from geoseg.maps.layers import CONFIDENCE
 from geoseg.maps.mosaic_layers import (
     drop_stale,
     join_layer,
@@ -32,7 +33,7 @@ from geoseg.maps.mosaic_note import begin, key, note, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
 from geoseg.outputs.progress import follow
@@ -200,7 +201,7 @@ def _read(paths: list[str]) -> list[Part]:
 
 def _read_part(path: str) -> Part:
     found = ClassMap.read(path)
-    beside = confidence_of(path, found.grid)
+    beside = beside_of(path, found.grid, CONFIDENCE)
     return Part(found, None if beside is None else str(beside))
 
 
@@ -296,10 +297,11 @@ def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     others = [name for name in scenes if name in made - have]
     missing = [name for name in scenes if name not in have | made]
     if others:
-        shown = ", ".join(others[:5]) + (" …" if len(others) > 5 else "")
-        summary.note(f"{counted(len(others), 'map')} of {folder} not in this mosaic: {shown}")
+        summary.note(
+            f"{counted(len(others), 'map')} of {folder} not in this mosaic: {first(others)}"
+        )
     if missing:
-        shown = ", ".join(missing[:5]) + (" …" if len(missing) > 5 else "")
         summary.warn(
-            f"{counted(len(missing), 'scene', 'have')} no map: {shown}; {folder / RECORD} says why"
+            f"{counted(len(missing), 'scene', 'have')} no map: {first(missing)};"
+            f" {folder / RECORD} says why"
         )

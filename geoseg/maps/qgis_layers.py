@@ -24,11 +24,11 @@ CUT = (2, 98)
 """Percentiles between which images are stretched, all alike, so that no seams are drawn."""
 
 
-def map_layer(found: ClassMap, *, visible: bool = True) -> ProjectLayer:
+def map_layer(found: ClassMap) -> ProjectLayer:
     """The map in its legend's colours."""
     style = found.legend.qml(undecided=found.leaves_open)
     path = Path(found.path)
-    return ProjectLayer(found.path, f"map {path.stem}", found.grid.crs, style, visible=visible)
+    return ProjectLayer(found.path, f"map {path.stem}", found.grid.crs, style)
 
 
 def beside_layers(found: ClassMap, notes: list[str]) -> list[Group]:
@@ -46,7 +46,8 @@ def beside_layers(found: ClassMap, notes: list[str]) -> list[Group]:
         styled = []
         for path in paths:
             try:
-                styled.append(_beside(path, layer.style(found.legend), name))
+                title, style = f"{name} {path.stem}", layer.style(found.legend)
+                styled.append(ProjectLayer(str(path), title, _crs_of(path), style))
             except InputError as error:
                 notes.append(f"not in the QGIS project: {error}")
         if styled:
@@ -124,10 +125,6 @@ def _maps(folder: Path, found: ClassMap) -> list[Path]:
     return sorted(p for p in folder.glob("*.tif") if not p.name.startswith("."))
 
 
-def _beside(path: Path, style: str, name: str) -> ProjectLayer:
-    return ProjectLayer(str(path), f"{name} {path.stem}", _crs_of(path), style)
-
-
 def _crs_of(path: str | Path) -> str:
     """Raises: InputError if it isn't a raster with a place."""
     facts = raster.info(path)
@@ -152,9 +149,7 @@ def _shown(scene: Scene) -> list[tuple[str, tuple[int, ...], np.ndarray]]:
 def _look(path: str, bands: tuple[int, ...]) -> np.ndarray:
     with Raster(path, bands=bands) as file:
         grid = file.grid
-        scale = min(1.0, LOOK / max(grid.height, grid.width))
-        shape = max(1, round(grid.height * scale)), max(1, round(grid.width * scale))
-        pixels, valid = file.read(grid.window, shape=shape)
+        pixels, valid = file.read(grid.window, shape=grid.shape_within(LOOK))
     return pixels[:, valid]
 
 

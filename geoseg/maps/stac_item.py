@@ -45,7 +45,8 @@ def write_map_item(
         bands = item.bands_of(counts)
         more = {"raster:bands": bands}
         assets["clear"] = Asset(counts, "clear dates", ("data",), item.GEOTIFF, more)
-    properties: dict[str, Any] = {"title": f"Land cover: {path.stem}", "gsd": _gsd(found)}
+    gsd = round(found.grid.pixel_size_m, 6)
+    properties: dict[str, Any] = {"title": f"Land cover: {path.stem}", "gsd": gsd}
     if MODEL_TAG in found.tags:
         properties["geoseg:model"] = found.tags[MODEL_TAG]
     made = item.path_of(path)
@@ -60,8 +61,3 @@ def _layer(name: str, path: Path, classes: list[dict[str, Any]]) -> Asset:
     if not layer.ramp:
         more["classification:classes"] = classes
     return Asset(path, layer.title, ("data",), more=more)
-
-
-def _gsd(found: ClassMap) -> float:
-    """Metres on the ground."""
-    return round(found.grid.pixel_size_m, 6)

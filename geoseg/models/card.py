@@ -5,7 +5,6 @@ Read without torch: a scene that does not fit is refused before anybody waits fo
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
@@ -27,6 +26,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.models.calibration import Calibration
 from geoseg.models.settings import Model, without_unset
 from geoseg.outputs.counted import counted
+from geoseg.outputs.stamp import sha256
 from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
@@ -363,8 +363,7 @@ def find_weights(checkpoint: str | Path) -> Path:
 
 def weights_hash(path: str | Path) -> str:
     """First 16 hexadecimal digits of the SHA-256 of a weights file: names the model in its maps."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256(path)[:16]
 
 
 MARGIN = 30
@@ -403,9 +402,7 @@ class SeriesCard:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        for name, choice in (("unit", UNITS), ("fill", ("none", "linear"))):
-            if getattr(self, name) not in choice:
-                faults.add(f"series.{name}={getattr(self, name)}: choose from {', '.join(choice)}")
+        faults.one_of(self, "series.", unit=UNITS, fill=("none", "linear"))
         with faults.collect():
             anchor_of(2001, self.reference)
         if not -FARTHEST <= self.first_day <= self.last_day <= FARTHEST:

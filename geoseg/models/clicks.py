@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from geoseg.models.networks.smp import convolution
+
 REACH = 64
 """Pixels around a click within which it can change the map."""
 WIDTHS = (16, 32, 48)
@@ -65,11 +67,11 @@ class ClickPath(nn.Module):
         self.down = nn.ModuleList()
         before = bands + 3 * classes
         for width in widths:
-            layers = [*_convolution(before, width), *_convolution(width, width)]
+            layers = [*convolution(before, width), *convolution(width, width)]
             self.down.append(nn.Sequential(*layers))
             before = width
         self.up = nn.ModuleList(
-            nn.Sequential(*_convolution(low + high, high))
+            nn.Sequential(*convolution(low + high, high))
             for low, high in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.last = nn.Conv2d(first, classes, 1)
@@ -95,11 +97,3 @@ class ClickPath(nn.Module):
         weight = (2 * clicks.amax(dim=1, keepdim=True)).clamp(max=1)
         change: Tensor = self.last(x)
         return weight * change
-
-
-def _convolution(before: int, width: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(before, width, 3, padding=1, bias=False),
-        nn.BatchNorm2d(width),
-        nn.ReLU(inplace=True),
-    ]

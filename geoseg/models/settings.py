@@ -157,19 +157,8 @@ class Model:
                 faults.add(
                     f"model.{key}={getattr(self, key)}: unknown; choose from {', '.join(choice)}"
                 )
-        for key in (
-            "detail",
-            "pixels",
-            "season",
-            "width",
-            "layers",
-            "heads",
-            "keys",
-            "trees",
-            "depth",
-        ):
-            if getattr(self, key) < 0:
-                faults.add(f"model.{key}={getattr(self, key)}: must not be negative")
+        faults.at_least(self, "model.", detail=0, pixels=0, season=0, width=0, layers=0)
+        faults.at_least(self, "model.", heads=0, keys=0, trees=0, depth=0)
         for key in ("trees", "depth"):
             if getattr(self, key) and self.name != FOREST:
                 faults.add(

@@ -18,6 +18,7 @@ from geoseg.errors import InputError
 from geoseg.models.networks.transformers import positions
 from geoseg.models.novelty import without
 from geoseg.models.published import dialects
+from geoseg.outputs.counted import few
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "encoder", "backbone", "net", "weights")
 """Keys under which training programs put a state dict among other things."""
@@ -65,8 +66,7 @@ class Loaded:
             parts.append(f"{', '.join(self.adapted)} adapted to the number of bands")
         for label, names in (("still random", self.missing), ("not used", self.unused)):
             if names:
-                more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-                parts.append(f"{label}: {', '.join(names[:3])}{more}")
+                parts.append(f"{label}: {few(names, 3)}")
         if self.heads:
             parts.append(f"{len(self.heads)} of a head left out")
         return "\n".join(["; ".join(parts), *self.said])

@@ -11,7 +11,7 @@ from typing import Any
 
 from geoseg.errors import InputError
 from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_json
-from geoseg.outputs.stamp import broken
+from geoseg.outputs.stamp import are_whole
 from geoseg.outputs.summary import Summary
 
 
@@ -118,8 +118,7 @@ def is_made(folder: Path, settings: dict[str, Any], *, command: str, name: str =
     """Whether an output was made with just these settings, and all its files are whole."""
     if not is_claimed(folder, settings, command=command, name=name):
         return False
-    made = read_made(folder, command=command, name=name)
-    return bool(made) and not broken(folder, made)
+    return are_whole(folder, read_made(folder, command=command, name=name))
 
 
 def nothing_to_do(

@@ -29,3 +29,12 @@ def few(names: Sequence[Any], most: int = 5) -> str:
     """
     text = ", ".join(map(str, names[:most]))
     return f"{text} and {len(names) - most} more" if len(names) > most else text
+
+
+def first(names: Sequence[Any], most: int = 5) -> str:
+    """The first of many names, where how many more there are is said elsewhere or no matter.
+
+    >>> first(["a", "b", "c"], 2)
+    'a, b …'
+    """
+    return ", ".join(map(str, names[:most])) + (" …" if len(names) > most else "")

@@ -26,12 +26,12 @@ def cell(value: Any) -> Any:
     return value
 
 
-def write_csv(path: str | Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Write a table, the header among its rows; None is left empty.
+def write_csv(path: str | Path, rows: Iterable[Iterable[Any]], *, end: str = "\n") -> None:
+    """Write a table, the header among its rows; None is left empty. end: of lines.
 
     Raises: InputError if it can't be written.
     """
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv.writer(file, lineterminator=end)
         for values in rows:
             writer.writerow([cell(value) for value in values])

@@ -160,9 +160,9 @@ def alone(command: str, where: str) -> Callable[[Callable[P, R]], Callable[P, R]
     return decorate
 
 
-def holder(folder: Path, name: str = "") -> Holder | None:
+def holder(folder: Path) -> Holder | None:
     """The living process that writes to an output; None if nobody does."""
-    path = lock_path(folder, name)
+    path = lock_path(folder)
     try:
         found = Holder.read(path)
         return found if found and found.is_alive(_silence(path)) else None

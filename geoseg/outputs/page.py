@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,24 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from geoseg import __version__
 from geoseg.outputs.files import replacing
 
 
 def write_page(path: Path, room: str, name: str, content: dict[str, Any]) -> None:
     """Write the template `name` of a room as a page, whole or not at all.
 
-    content: what the template names, besides `style`, which all pages share.
+    content: what the template names, besides `style`, `date` and `version`, which all pages share.
     Raises: InputError if it can't be written.
     """
-    style = Markup(_read("geoseg.outputs", "page.css"))
+    shared = {
+        "style": Markup(_read("geoseg.outputs", "page.css")),
+        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "version": __version__,
+    }
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_read(room, name))
     with replacing(path) as temporary:
-        temporary.write_text(page.render(content | {"style": style}), encoding="utf-8")
+        temporary.write_text(page.render(content | shared), encoding="utf-8")
 
 
 def _read(room: str, name: str) -> str:

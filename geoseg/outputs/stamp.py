@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import zlib
@@ -41,6 +42,12 @@ def stamp_of(path: str | Path) -> str:
     return f"{size} bytes, {check:08x}"
 
 
+def sha256(path: str | Path) -> str:
+    """Of all bytes of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def stamps(folder: Path, paths: Iterable[Path]) -> dict[str, str]:
     """Stamps of files by their names relative to a folder; of those that are there."""
     return {p.relative_to(folder).as_posix(): stamp_of(p) for p in paths if p.is_file()}
@@ -59,6 +66,11 @@ def broken(folder: Path, noted: Any) -> list[str]:
     if not isinstance(noted, dict):
         return []
     return [name for name, stamp in noted.items() if not is_whole(folder / name, stamp)]
+
+
+def are_whole(folder: Path, noted: Any) -> bool:
+    """Whether some files are noted, and all of them are as they were."""
+    return isinstance(noted, dict) and bool(noted) and not broken(folder, noted)
 
 
 def _rows(path: Path) -> int:

@@ -48,11 +48,6 @@ class Pyramid:
                 )
             return self._held
 
-    def forget(self) -> None:
-        """Read anew what changed."""
-        with self._lock:
-            self._held = None
-
     def read(self, window: Window, level: int) -> tuple[np.ndarray, np.ndarray]:
         """Pixels (C, h, w) and valid (h, w) of a window of a level, inside it."""
         if level < self.level:

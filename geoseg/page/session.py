@@ -21,7 +21,8 @@ from geoseg.labels.correction_file import CorrectionFile
 from geoseg.labels.corrections import Corrections
 from geoseg.outputs.counted import counted
 from geoseg.page.layers import Pictures, block_hectares, hectares
-from geoseg.refinement.patches import Followed, Known, Patcher
+from geoseg.refinement.patch import Known
+from geoseg.refinement.patches import Followed, Patcher
 from geoseg.refinement.refine import FORM, WINDOWS, Inputs, patcher_of, refine
 from geoseg.refinement.settings import Refining
 from geoseg.refinement.steps import Journal, marks
@@ -254,10 +255,9 @@ class Session:
             found = np.zeros(len(pictures.legend))
             grid = pictures.grid
             with raster.environment(), Raster(pictures.old.paths[0]) as file:
-                for top in range(0, grid.height, STRIP):
+                for window in grid.window.blocks(STRIP):
                     if self._stopped:
                         return
-                    window = Window(top, 0, min(STRIP, grid.height - top), grid.width)
                     codes = file.read(window)[0][0]
                     found += hectares(codes, grid, window, pictures.legend)
             with self._change():

@@ -64,8 +64,7 @@ def write_maps(
     tags = landcover.tags(legend, model, undecided=BY if undecided else "")
     writer = MapWriter(paths, grid, legend, tags)
     try:
-        for top in range(0, grid.height, BLOCK):
-            window = Window(top, 0, min(BLOCK, grid.height - top), grid.width)
+        for window in grid.window.blocks(BLOCK):
             found = np.sort(tree.query(shapely.box(*grid.bounds_of(window))))
             number = (shapes.owner[found] + 1).astype(np.int32)
             drawn = burn(shapes.parts[found], number, grid, window=window)
@@ -80,9 +79,5 @@ def write_maps(
 
 def _dot(shapes: Outlines, grid: Grid, window: Window, drawn: np.ndarray) -> None:
     """Set the pixels of points, unless a later polygon covers them."""
-    transform = grid.transform
-    column = np.floor((shapes.points[:, 0] - transform.c) / transform.a).astype(np.int64)
-    row = np.floor((shapes.points[:, 1] - transform.f) / transform.e).astype(np.int64) - window.top
-    inside = (row >= 0) & (row < window.height) & (column >= 0) & (column < window.width)
-    place, number = (row[inside], column[inside]), shapes.point_owner[inside] + 1
-    np.maximum.at(drawn, place, number.astype(drawn.dtype))
+    owner, row, column = shapes.pixels_of_points(grid, window)
+    np.maximum.at(drawn, (row - window.top, column), (owner + 1).astype(drawn.dtype))

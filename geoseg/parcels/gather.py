@@ -16,6 +16,7 @@ from geoseg.dataset.samples import Collected, Samples, load_pixels
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.geo import extent
+from geoseg.outputs.counted import first
 from geoseg.parcels.outlines import footprint, layers, outlines, overlaps, shape_features
 from geoseg.parcels.parcels import Parcels
 from geoseg.parcels.pixel_sets import PixelSets, pixel_sets
@@ -289,12 +290,12 @@ def _check_outside(parcels: Parcels, stacks: list[Stack], audit: Audit) -> None:
     theirs = extent.union(
         extent.bounds_in(stack.grid.bounds, stack.grid.crs, extent.WGS84) for stack in stacks
     )
-    some = ", ".join(outside[:5]) + (" …" if len(outside) > 5 else "")
     swapped = extent.cross(extent.swapped(own), theirs) and not extent.cross(own, theirs)
     hint = "x and y look swapped in the labels" if swapped else "is the CRS of either wrong?"
     raise InputError(
         f"{_where(parcels)}: {len(outside)} of {len(parcels)} samples outside all tiles"
-        f" ({some}): samples at {extent.degrees(own)}; tiles at {extent.degrees(theirs)}; {hint}"
+        f" ({first(outside)}): samples at {extent.degrees(own)}; tiles at"
+        f" {extent.degrees(theirs)}; {hint}"
     )
 
 

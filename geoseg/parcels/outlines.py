@@ -9,7 +9,7 @@ import pyproj
 import shapely
 
 from geoseg.geo import extent
-from geoseg.geo.grid import Grid
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.ground import ground
 from geoseg.labels.shapes import MULTIPOINT, POINT, POLYGON, mend, project
 
@@ -42,6 +42,17 @@ class Outlines:
         inner = shapely.buffer(_laid(self.parts, plane), -distance)
         parts, index = mend(_laid(inner, np.linalg.inv(plane)))
         return Outlines(parts, self.owner[index], self.points, self.point_owner, self.count)
+
+    def pixels_of_points(
+        self, grid: Grid, window: Window
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Owner, row and column of the points in a window of full width."""
+        t = grid.transform
+        column = np.floor((self.points[:, 0] - t.c) / t.a).astype(np.int64)
+        row = np.floor((self.points[:, 1] - t.f) / t.e).astype(np.int64)
+        inside = (row >= window.top) & (row < window.bottom)
+        inside &= (column >= 0) & (column < grid.width)
+        return self.point_owner[inside], row[inside], column[inside]
 
     def take(self, chosen: np.ndarray) -> Outlines:
         """Those parts whose parcel is chosen (N,) bool; the numbers of the parcels stay."""

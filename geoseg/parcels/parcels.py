@@ -15,13 +15,13 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.legend import UNLABELLED, Legend, as_text, canonical
-from geoseg.geo.vector import SUFFIXES, Features, Layer
+from geoseg.geo.vector import Features, Layer
+from geoseg.labels.find import files_of
 from geoseg.labels.shapes import LINE, MULTILINE, RING, finite, project
 from geoseg.labels.values import Meaning, encoding_hint
 from geoseg.parcels import points
 from geoseg.parcels.columns import _Roles
-from geoseg.received.spelling import expanded, once
-from geoseg.scenes.scene import find_files
+from geoseg.received.spelling import once
 from geoseg.series import dates
 
 if TYPE_CHECKING:
@@ -108,10 +108,8 @@ def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarr
     """
     where = ", ".join(parcels.paths)
     if labels.name is not None:
-        try:
-            return np.full(len(parcels), legend.code_of(labels.name), np.uint8), []
-        except InputError as error:
-            raise InputError(f"labels.name={labels.name}: {error}") from None
+        code = legend.code_of(labels.name, "labels.name")
+        return np.full(len(parcels), code, np.uint8), []
     meaning = Meaning(legend.meanings(), skip_unknown=labels.unknown == "unlabelled")
     codes, unknown = meaning.codes(parcels.value)
     said = [f"{where}: {meaning.describe(unknown, '×')}"] if unknown else []
@@ -146,15 +144,9 @@ def _find(spec: Any) -> list[str]:
     found: list[str] = []
     for part in spec if isinstance(spec, (list, tuple)) else [spec]:
         text = str(part)
-        if text.startswith("/vsi") or text.endswith(".gdb"):
-            found.append(text)
-            continue
-        if text.lower().endswith(raster.SUFFIXES):
+        if text.lower().endswith(raster.SUFFIXES) and not text.startswith("/vsi"):
             raise InputError(f"{text}: a raster; parcels and points come from vector or CSV files")
-        folder = Path(expanded(text))
-        drawn = folder.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir())
-        suffixes = SUFFIXES if drawn else (*SUFFIXES, ".csv")
-        found += find_files(part, suffixes, "vector or CSV files")
+        found += files_of(text, (".csv",), "vector or CSV files")
     return once(found)
 
 
@@ -175,8 +167,9 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
     layer = Layer(path, **options, columns=tuple(chosen.values()))
     features = Features.joined(list(layer.scan(keep=0)))
     table = {
-        role: features.columns[name] if role in ("start", "end") else _objects(features, name)
+        role: column if role in ("start", "end") else column.astype(object)
         for role, name in chosen.items()
+        for column in [features.columns[name]]
     }
     table["geometry"] = features.geometries
     if "id" in chosen:
@@ -185,10 +178,6 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
     kind = "row, from 0" if layer.driver == "GeoParquet" else "feature id (FID)"
     said = f"{path}: no attribute id, so samples are called by their {kind}; samples.id=… names one"
     return table, layer.crs, [said]
-
-
-def _objects(features: Features, name: str) -> np.ndarray:
-    return features.columns[name].astype(object)
 
 
 def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]) -> Parcels:

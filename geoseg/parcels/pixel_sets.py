@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +113,7 @@ def _burn_all(outlines: Outlines, grid: Grid, layer: np.ndarray, draw: _Draw) ->
         return
     parts, owner = outlines.parts, outlines.owner
     tree = shapely.STRtree(parts)
-    for window in _windows(grid):
+    for window in grid.window.blocks(SIDE, SIDE):
         found = np.sort(tree.query(shapely.box(*grid.bounds_of(window))))
         for number in np.unique(layer[owner[found]]):
             chosen = found[layer[owner[found]] == number]
@@ -152,13 +151,10 @@ def _within(outlines: Outlines, grid: Grid) -> np.ndarray:
 
 def _place_points(outlines: Outlines, grid: Grid, draw: _Draw) -> None:
     """Add the pixel that each point lies in; points outside the grid have none."""
-    transform = grid.transform
-    column = np.floor((outlines.points[:, 0] - transform.c) / transform.a).astype(np.int64)
-    row = np.floor((outlines.points[:, 1] - transform.f) / transform.e).astype(np.int64)
-    inside = (row >= 0) & (row < grid.height) & (column >= 0) & (column < grid.width)
-    pixel = row[inside] * grid.width + column[inside]
-    owner = outlines.point_owner[inside]
-    both = np.unique(np.stack([owner, pixel], axis=1), axis=0)  # two points in one pixel are one
+    owner, row, column = outlines.pixels_of_points(grid, grid.window)
+    both = np.unique(
+        np.stack([owner, row * grid.width + column], axis=1), axis=0
+    )  # two points in one pixel are one
     draw.add(both[:, 0], both[:, 1])
 
 
@@ -166,10 +162,3 @@ def _flat(place: np.ndarray, window: Window, grid: Grid) -> np.ndarray:
     """Places in a flattened window as places in the flattened grid."""
     row, column = np.divmod(place.astype(np.int64), window.width)
     return (row + window.top) * grid.width + column + window.left
-
-
-def _windows(grid: Grid) -> Iterator[Window]:
-    for top in range(0, grid.height, SIDE):
-        for left in range(0, grid.width, SIDE):
-            height, width = min(SIDE, grid.height - top), min(SIDE, grid.width - left)
-            yield Window(top, left, height, width)

@@ -10,7 +10,7 @@ import pyproj
 import shapely
 
 from geoseg.errors import Faults, InputError
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 
 if TYPE_CHECKING:
     from geoseg.parcels.columns import _Roles
@@ -39,9 +39,11 @@ def read(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str
             chosen |= {"x": x, "y": y}
     for role, name in chosen.items():
         if not name:
-            faults.add(f"{path}: no coordinates; set samples.{role}=<column>: it has {_few(names)}")
+            faults.add(
+                f"{path}: no coordinates; set samples.{role}=<column>: it has {first(names, 20)}"
+            )
         elif name not in names:
-            faults.add(f"{path}: no column {name!r} ({_key(role)}); it has {_few(names)}")
+            faults.add(f"{path}: no column {name!r} ({_key(role)}); it has {first(names, 20)}")
     with faults.collect():
         _check_crs(samples.crs)
     faults.raise_if_any()
@@ -114,7 +116,3 @@ def _key(role: str) -> str:
     if role == "value":
         return "labels.field"
     return "split.column" if role == "column" else f"samples.{role}"
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:20]) + (" …" if len(names) > 20 else "")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from geoseg.dataset.samples import PIXELS, Collected, pixels_path
+from geoseg.dataset.samples import PIXELS, Collected, pixels_path, save_array
 from geoseg.errors import Faults
 from geoseg.geo.layer_styles import add_style, qml
 from geoseg.geo.legend import NODATA, Legend
@@ -240,8 +240,7 @@ class _Job:
                         whole[rows[first : first + len(part)]] = part
                         progress.advance(int(mine.pixels[first : first + len(part)].sum()))
                         first += len(part)
-                    with replacing(path) as temporary, temporary.open("wb") as file:
-                        np.save(file, whole[rows])
+                    save_array(path, whole[rows])
                 self.took[stack.name] = max(time.perf_counter() - begin, 1e-6)
                 speed = len(rows) / self.took[stack.name]
                 progress.scene(stack.name, f"{counted(len(rows), 'parcel')}, {speed:.0f} parcels/s")

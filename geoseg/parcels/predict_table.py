@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geoseg.dataset.samples import Samples, pixels_path, save_days
+from geoseg.dataset.samples import pixels_path, save_array, save_days
 from geoseg.errors import InputError
 from geoseg.geo.legend import NODATA, Legend, canonical
 from geoseg.maps.folder import DONE, NAME
@@ -20,7 +20,7 @@ from geoseg.models import suitability
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.csv_cells import write_csv
-from geoseg.outputs.files import clearing, replacing
+from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
@@ -33,6 +33,7 @@ from geoseg.parcels.classify import (
     settings_of,
 )
 from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
+from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
 from geoseg.prediction.series import settled
 from geoseg.scenes.fill_values import fill_in, said
@@ -206,25 +207,10 @@ def _decide(
     network: TrainedNetwork, table: Observations, folder: Path, *, threshold: float, min_clear: int
 ) -> tuple[Decisions, Dissimilarity | None]:
     """Classes of the samples that were observed, and how dissimilar they are if that is asked."""
-    with replacing(pixels_path(folder, TILE)) as temporary, temporary.open("wb") as file:
-        np.save(file, table.values)
+    save_array(pixels_path(folder, TILE), table.values)
     save_days(folder, TILE, table.days)
-    count = len(table.ids)
     clear = [observed(part).any(axis=2).sum(axis=1) for part in _parts(table.values)]
-    found = Samples(
-        id=table.ids,
-        tile=np.full(count, TILE, object),
-        split=np.full(count, "", object),
-        code=np.zeros(count, np.int64),
-        first=np.arange(count),
-        pixels=np.ones(count, np.int64),
-        group=table.ids,
-        fold_by=table.ids,
-        x=np.full(count, np.nan),
-        y=np.full(count, np.nan),
-        clear=np.concatenate(clear).astype(np.float64),
-        shape=np.zeros((count, 4)),
-    )
+    found = of_table(table.ids, np.concatenate(clear))
     given = np.concatenate(list(Classifier(network).probabilities(folder, found)))
     given[found.clear == 0] = np.nan
     return decide(network, given, found.clear, threshold=threshold, min_clear=min_clear)

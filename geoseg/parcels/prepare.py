@@ -97,8 +97,7 @@ class FromStacks:
         return cls(stacks, parcels, labels, series, samples, bands)
 
     def settings(self) -> dict[str, Any]:
-        rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
-        return _settings(**rooms) | {"bands": self.bands.settings()}
+        return _settings(self)
 
     def inputs(self) -> list[Any]:
         paths = sorted({path for s in self.stacks for path in (*s.paths, *s.masks)})
@@ -129,8 +128,7 @@ class FromTable:
         self.series = self.series.settled()
 
     def settings(self) -> dict[str, Any]:
-        rooms = {"labels": self.labels, "series": self.series, "samples": self.samples}
-        return _settings(**rooms) | {"bands": self.bands.settings()} | {"table": str(self.path)}
+        return _settings(self) | {"table": str(self.path)}
 
     def inputs(self) -> list[Any]:
         return [fingerprint(self.path)]
@@ -145,8 +143,9 @@ class FromTable:
         return collect_table(table, legend, folder, labels=self.labels, column=column)
 
 
-def _settings(**rooms: Any) -> dict[str, Any]:
-    return {name: asdict(room) for name, room in rooms.items()}
+def _settings(source: FromStacks | FromTable) -> dict[str, Any]:
+    rooms = {name: asdict(getattr(source, name)) for name in ("labels", "series", "samples")}
+    return rooms | {"bands": source.bands.settings()}
 
 
 @alone("prepare_series", "dataset")

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from geoseg.dataset.samples import Collected, Samples, pixels_path, save_days
+from geoseg.dataset.samples import Collected, Samples, pixels_path, save_array, save_days
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend, canonical
 from geoseg.labels.settings import Labels
-from geoseg.outputs.counted import counted
-from geoseg.outputs.files import replacing
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
 from geoseg.scenes.fill_values import fill_in, said
@@ -44,11 +44,7 @@ def collect_table(
         summary.warn(text)
     codes, keep = _labels(table, label, legend, path, labels, summary)
     values, days = table.values[keep], table.days[keep]
-    with (
-        replacing(pixels_path(folder, TILE)) as temporary,
-        temporary.open("wb") as file,
-    ):
-        np.save(file, values)
+    save_array(pixels_path(folder, TILE), values)
     save_days(folder, TILE, days)
     found = _samples(table, codes, keep, given=columns, column=column)
     _audit(found, values, days, given.series, summary)
@@ -72,33 +68,37 @@ def _samples(
     column: str | None,
 ) -> Samples:
     """The samples that have a code, one row of pixels each."""
-    count = int(keep.sum())
     ids, values = table.ids[keep], table.values[keep]
     text = np.vectorize(canonical, otypes=[object])
 
-    def number(what: str) -> np.ndarray:
-        if not {"x", "y"} <= set(given):
-            return np.full(count, np.nan)
-        return table.attributes[given[what]][keep].astype(float)
+    known = {"code": codes[keep]}
+    if {"x", "y"} <= set(given):
+        known |= {xy: table.attributes[given[xy]][keep].astype(float) for xy in ("x", "y")}
+    for what, name in (("group", given.get("group")), ("fold_by", column)):
+        if name:
+            known[what] = text(table.attributes[name][keep])
+    return of_table(ids, observed(values).any(axis=2).sum(axis=1), **known)
 
-    def name(what: str | None, otherwise: np.ndarray) -> np.ndarray:
-        return text(table.attributes[what][keep]) if what else otherwise
 
-    place = np.full(count, TILE, dtype=object)
-    return Samples(
+def of_table(ids: np.ndarray, clear: np.ndarray, **known: np.ndarray) -> Samples:
+    """Samples of a table, each a pixel of its own, with what else is known of them."""
+    count, nowhere = len(ids), np.full(len(ids), np.nan)
+    tile = np.full(count, TILE, object)
+    made = Samples(
         id=ids,
-        tile=place,
-        split=np.full(count, "", dtype=object),
-        code=codes[keep],
+        tile=tile,
+        split=np.full(count, "", object),
+        code=np.zeros(count, np.int64),
         first=np.arange(count),
         pixels=np.ones(count, np.int64),
-        group=name(given.get("group"), ids),
-        fold_by=name(column, place),
-        x=number("x"),
-        y=number("y"),
-        clear=observed(values).any(axis=2).sum(axis=1).astype(float),
+        group=ids,
+        fold_by=tile,
+        x=nowhere,
+        y=nowhere,
+        clear=clear.astype(float),
         shape=np.zeros((count, 4)),
     )
+    return replace(made, **known)
 
 
 def _check_places(path: str | Path, x: np.ndarray, y: np.ndarray, crs: str | None) -> None:
@@ -128,9 +128,8 @@ def _labels(
     said = [canonical(value) for value in table.attributes[label]]
     mixed = table.varying[label]
     if mixed:
-        shown = ", ".join(mixed[:5]) + (" …" if len(mixed) > 5 else "")
         faults.add(
-            f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {shown}"
+            f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {first(mixed)}"
         )
     lookup = legend.meanings()
     codes = np.array([lookup.get(value, 0) for value in said], np.int64)

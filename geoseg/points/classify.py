@@ -28,7 +28,7 @@ from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import are_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.points.gather import FEATURES, Gathered, gather, grids_of
 from geoseg.points.model_file import PointCard, load, read_card
@@ -87,7 +87,8 @@ def classify(
     }  # fmt: skip
     claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
     device.place(network)
-    todo = [name for name in grids if not _is_done(out, name)]
+    notes = {name: read_note(out / DONE / f"{name}.json") or {} for name in grids}
+    todo = [name for name, note in notes.items() if not are_whole(out, note.get("files"))]
     by_name = dict(zip(grids, clouds, strict=True))
     for name in follow(todo, "pointnet"):
         with enough_memory("pointnet.batch", settings.batch):
@@ -111,11 +112,6 @@ def _check(clouds: list[Cloud], legend: Legend, settings: PointNetSettings, out:
                 f" pointnet.classification=false: the codes are in {LANDCOVER} then"
             )
     faults.raise_if_any()
-
-
-def _is_done(out: Path, name: str) -> bool:
-    noted = (read_note(out / DONE / f"{name}.json") or {}).get("files")
-    return isinstance(noted, dict) and bool(noted) and not broken(out, noted)
 
 
 def _make(

@@ -58,10 +58,7 @@ class PointNetSettings:
                 f"pointnet.resolution_m={self.resolution_m:g}: must be 0.05 at least, and no more"
                 f" than pointnet.tile_m={self.tile_m:g}"
             )
-        for name, least in (("points", FEWEST), ("width", 8), ("epochs", 1), ("batch", 2)):
-            value = getattr(self, name)
-            if value < least:
-                faults.add(f"pointnet.{name}={value}: must be at least {least}")
+        faults.at_least(self, "pointnet.", points=FEWEST, width=8, epochs=1, batch=2)
         if not 0 < self.learning_rate <= 1:
             faults.add(f"pointnet.learning_rate={self.learning_rate:g}: must be in 0..1, not 0")
         if not 0 < self.val < 1:

@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +28,9 @@ from geoseg.models.networks.build import HEADS, STRIDE, pixel_path_of
 from geoseg.models.settings import FOREST, OWN
 from geoseg.prediction.forward import Scaling, smoothed
 from geoseg.prediction.network import TrainedNetwork
+from geoseg.refinement.features import Seen, kept, noted
 from geoseg.refinement.settings import CHANNELS, LEARN, Refining
+from geoseg.refinement.spread import fading, spread, touched, weights
 from geoseg.refinement.windows import distance
 
 NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
@@ -110,20 +109,6 @@ def adaptable(network: nn.Module) -> list[nn.Parameter]:
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A window as the network sees it."""
-
-    images: Tensor
-    """(1, C, H, W)."""
-    visible: Tensor
-    """(1, H, W) bool."""
-    features: Any
-    """What the encoder made of them."""
-    pixels: Tensor | None = None
-    """What the path of single pixels made of them, (1, F, H, W)."""
-
-
-@dataclass(frozen=True)
 class _Task:
     """What a network is to learn in a part of a window."""
 
@@ -164,7 +149,7 @@ class Adapter:
         torch_ = self._device.torch
         visible = torch.from_numpy(seen)[None].to(torch_)
         images = self._scaling(torch.from_numpy(image)[None].to(torch_), visible).clone()
-        with torch.no_grad(), self._device.autocast(), _noted(self._network) as made:
+        with torch.no_grad(), self._device.autocast(), noted(self._network) as made:
             before = self._network(images).float()
         steps = 0
         after = before
@@ -172,7 +157,7 @@ class Adapter:
             if self._way != LEARN:
                 after = self._shown(images, corrected, before.shape[1])
             if self._way != CHANNELS and self._settings.steps:
-                window = _Seen(images, visible, *made)
+                window = Seen(images, visible, *made)
                 after, steps = self._learn(window, before, after, corrected)
         shares = [
             smoothed(logits.softmax(dim=1), visible, self._smooth)[0].cpu().numpy()
@@ -192,7 +177,7 @@ class Adapter:
         return logits.float()
 
     def _learn(
-        self, window: _Seen, plain: Tensor, before: Tensor, corrected: np.ndarray
+        self, window: Seen, plain: Tensor, before: Tensor, corrected: np.ndarray
     ) -> tuple[Tensor, int]:
         """Logits after learning, and the number of steps. The network is as before in the end.
 
@@ -207,13 +192,13 @@ class Adapter:
         try:
             for parameter in self._learning:
                 parameter.requires_grad_(True)
-            with _kept(self._network, window, self._near(corrected)) as (part, where):
+            with kept(self._network, window, self._near(corrected)) as (part, where):
                 rows, columns = where
                 wanted = torch.from_numpy(target[where].astype(np.int64)).to(device)
                 task = _Task(
                     before=before[..., rows, columns],
                     wanted=wanted,
-                    weights=torch.from_numpy(_weights(target[where])).to(device),
+                    weights=torch.from_numpy(weights(target[where])).to(device),
                     clicked=torch.from_numpy(corrected[where] != IGNORED).to(device),
                     held=held[where].to(device),
                 )
@@ -287,18 +272,6 @@ class Adapter:
         return torch.from_numpy(weight / max(1.0, float(weight.sum())))
 
 
-def fading(corrected: np.ndarray, fade: int) -> Tensor:
-    """Share (H, W) of what learning changes that counts, by the distance to the corrections.
-
-    What tells a corrected object from its surroundings is told of all that looks alike, and what
-    looks alike often touches: without this a click can take the neighbours with it.
-    """
-    if not fade:
-        return torch.ones(corrected.shape)
-    away = distance(corrected != IGNORED).astype(np.float32)
-    return torch.from_numpy(np.exp(-((away / fade) ** 2) / 2))
-
-
 def shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:
     """Share of the way from logits (1, K, H, W) before to those after that is far enough.
 
@@ -313,142 +286,3 @@ def shortest(before: Tensor, after: Tensor, wanted: Tensor) -> float:
 
     enough = ENOUGH_RIGHT * count(1)
     return next((s / PARTS for s in range(PARTS) if count(s / PARTS) >= enough), 1.0)
-
-
-@contextmanager
-def _noted(network: Any) -> Iterator[list[Any]]:
-    """Note what the encoder, and then the path of single pixels, make of the next image."""
-    encoder, path = network.network.encoder, pixel_path_of(network)
-    made: list[Any] = []
-
-    def noting(plain: Any) -> Any:
-        def note(*args: Any) -> Any:
-            made.append(plain(*args))
-            return made[-1]
-
-        return note
-
-    encoder.forward = noting(encoder.forward)
-    if path is not None:
-        path.standardised = noting(path.standardised)  # type: ignore[method-assign]
-    try:
-        yield made
-    finally:
-        del encoder.forward
-        if path is not None:
-            del path.standardised
-
-
-@contextmanager
-def _kept(
-    network: Any, window: _Seen, near: Window
-) -> Iterator[tuple[Tensor, tuple[slice, slice]]]:
-    """Keep what does not learn, so that each step computes only the rest, of a part of the images.
-
-    The part is all where features are no pictures that can be cut.
-    Returns: images (1, C, h, w) that the network is to be given, and their place.
-    """
-    encoder, path = network.network.encoder, pixel_path_of(network)
-    images, found = window.images, window.features
-    height, width = images.shape[-2:]
-    cut = None
-    if height % STRIDE == 0 and width % STRIDE == 0:
-        cut = _cut(found, near, (height, width))
-    where = (slice(None), slice(None))
-    if cut is not None:
-        where = (slice(near.top, near.bottom), slice(near.left, near.right))
-    features = found if cut is None else cut
-
-    def kept(*args: Any) -> Any:
-        return list(features) if isinstance(features, list) else features
-
-    encoder.forward = kept
-    if path is not None:
-        assert window.pixels is not None
-        pixels = window.pixels[..., where[0], where[1]]
-        path.standardised = lambda images: pixels  # type: ignore[method-assign]
-    try:
-        yield images[..., where[0], where[1]], where
-    finally:
-        del encoder.forward
-        if path is not None:
-            del path.standardised
-
-
-def _cut(features: Any, near: Window, shape: tuple[int, int]) -> list[Tensor] | None:
-    """A part of features (1, F, H/s, W/s) of any strides s; None where they are none of that.
-
-    shape: H and W of the image that they are of.
-    """
-    if not isinstance(features, (list, tuple)):
-        return None
-    made = []
-    for one in features:
-        if not isinstance(one, Tensor) or one.ndim != 4:
-            return None
-        sides = []
-        for side, length, first, last in zip(
-            one.shape[-2:], shape, (near.top, near.left), (near.bottom, near.right), strict=True
-        ):
-            if side == 0 or first * side % length or last * side % length:
-                return None
-            sides.append(slice(first * side // length, last * side // length))
-        made.append(one[..., sides[0], sides[1]])
-    return made
-
-
-def spread(corrected: np.ndarray, index: np.ndarray, radius: int) -> np.ndarray:
-    """Corrections (H, W) with the pixels around them for which the network said the same.
-
-    A click in a wrong object tells of that object, not of what lies beside it. index: (H, W) what
-    the network said. Pixels that corrections of two classes claim stay open.
-    """
-    from scipy.ndimage import binary_dilation  # half as slow as all of geoseg
-
-    made = corrected.copy()
-    if not radius:
-        return made
-    side = np.arange(-radius, radius + 1)
-    disk = side[:, None] ** 2 + side**2 <= radius**2
-    claims = np.zeros(corrected.shape, np.uint8)
-    for code in np.unique(corrected[corrected != IGNORED]).tolist():
-        grown = np.zeros(corrected.shape, bool)
-        for said in np.unique(index[corrected == code]).tolist():
-            seeds = (corrected == code) & (index == said)
-            grown |= binary_dilation(seeds, disk) & (index == said)
-        grown &= corrected == IGNORED
-        claims += grown
-        made[grown] = code
-    made[(claims > 1) & (corrected == IGNORED)] = IGNORED
-    return made
-
-
-def touched(before: np.ndarray, after: np.ndarray, corrected: np.ndarray) -> np.ndarray:
-    """Pixels (H, W) bool of another class than before that are one object with a correction.
-
-    before, after: (H, W) indices of classes. An object: pixels that got the class of the correction
-    and touch each other, at corners too.
-    """
-    from scipy.ndimage import label  # half as slow as all of geoseg
-
-    kept = np.zeros(before.shape, bool)
-    for code in np.unique(corrected[corrected != IGNORED]).tolist():
-        parts, _ = label((before != after) & (after == code), np.ones((3, 3)))
-        meant = np.unique(parts[corrected == code])
-        kept |= np.isin(parts, meant[meant > 0])
-    return kept
-
-
-def _weights(target: np.ndarray) -> np.ndarray:
-    """Weights (H, W) float32 that add up to 1: each connected correction counts the same."""
-    from scipy.ndimage import label  # half as slow as all of geoseg
-
-    weights = np.zeros(target.shape, np.float32)
-    count = 0
-    for code in np.unique(target[target != IGNORED]).tolist():
-        parts, found = label(target == code)
-        sizes = np.bincount(parts.ravel())
-        count += found
-        inside = parts > 0
-        weights[inside] = 1 / sizes[parts[inside]]
-    return weights / max(1, count)

@@ -25,11 +25,11 @@ LEGEND = "legend.yaml"
 
 
 def training_commands(
-    network: TrainedNetwork, names: Sequence[str], old: Sequence[OldMap], out: Path, step: Step
+    network: TrainedNetwork, old: Sequence[OldMap], out: Path, step: Step
 ) -> list[str]:
     """What to type for a whole new training; keys of `prepare` as far as the run's data set says.
 
-    names: of the scenes that were refined. Raises: InputError if the legend can't be written.
+    Raises: InputError if the legend can't be written.
     """
     source = network.source
     run = source.parent if isinstance(source, Path) else None

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA, UNDECIDED
@@ -26,139 +23,18 @@ from geoseg.labels.corrections import Corrections
 from geoseg.maps.layers import DISAGREEMENT, NOVELTY, SECOND
 from geoseg.maps.thresholds import Thresholds
 from geoseg.outputs.claims import fingerprint
-from geoseg.outputs.files import replacing
 from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.refinement.adapt import Adapted, Adapter, way_of
 from geoseg.refinement.old_maps import OldMap
+from geoseg.refinement.patch import Known, Patch, Shares
 from geoseg.refinement.settings import CHANNELS, Refining
 from geoseg.refinement.windows import Spots, closeness, influence, inner
 from geoseg.scenes.scene import SceneReader
 
 LEAST = 1e-12
-HELD = 32
-"""Windows that are held in memory at a time."""
 UNCHANGED = (DISAGREEMENT, NOVELTY)
 """Layers that a correction does not change: they tell of the networks that made the map."""
-
-
-@dataclass
-class Patch:
-    """What changes in the rasters of a scene."""
-
-    blocks: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]
-    """By row and column of blocks: where something changes (h, w) bool, and all bands (P, h, w)."""
-    corrected: int = 0
-    """Pixels that were corrected."""
-    learnt: int = 0
-    """Of these, those that the network got right by itself."""
-    changed: int = 0
-    """Pixels of the class map that are others than before."""
-    windows: int = 0
-    computed: int = 0
-    """Of the windows, those that were not known from before."""
-
-    def save(self, path: Path) -> None:
-        """Raises: InputError if it can't be written."""
-        arrays: dict[str, Any] = {"told": np.array([self.corrected, self.learnt, self.changed])}
-        for (row, column), (mask, bands) in self.blocks.items():
-            arrays[f"{row}_{column}_mask"] = np.packbits(mask)
-            arrays[f"{row}_{column}"] = bands * mask
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-
-    @classmethod
-    def load(cls, path: Path) -> Patch:
-        """Raises: InputError if it is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                blocks = {}
-                for name in file.files:
-                    if name == "told" or name.endswith("_mask"):
-                        continue
-                    row, column = map(int, name.split("_"))
-                    bands = file[name]
-                    bits = np.unpackbits(file[f"{name}_mask"], count=bands[0].size)
-                    blocks[row, column] = bits.reshape(bands.shape[1:]).astype(bool), bands
-                corrected, learnt, changed = file["told"].tolist()
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(
-                f"{path}: can't be read ({error}); it is damaged: refine again with overwrite=true"
-            ) from None
-        return cls(blocks, corrected, learnt, changed)
-
-    def apply(self, bands: np.ndarray, window: Window) -> np.ndarray:
-        """Bands (P, h, w) of a window of whole blocks with what changes in them."""
-        for (row, column), (mask, new) in self.blocks.items():
-            place = Window(row * BLOCK, column * BLOCK, *mask.shape)
-            common = place.intersect(window)
-            if common is None:
-                continue
-            inside = (slice(None), *common.within(window))
-            part = common.within(place)
-            bands[inside] = np.where(mask[part], new[(slice(None), *part)], bands[inside])
-        return bands
-
-
-class Known:
-    """Keeps on disk what windows came to, so that a further correction computes only its own."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._used: set[str] = set()
-        self._sound: set[str] = set()
-
-    def has(self, key: str) -> bool:
-        """Whether a window is known. Each is read once, for it may be damaged, and then only looked
-        for: a further click must not cost as much as there are clicks."""
-        self._used.add(f"{key}.npz")
-        if key in self._sound:
-            return (self._folder / f"{key}.npz").exists()
-        return self.get(key) is not None
-
-    def get(self, key: str) -> Adapted | None:
-        self._used.add(f"{key}.npz")
-        try:
-            with np.load(self._folder / f"{key}.npz", allow_pickle=False) as file:
-                pair = file["pair"].astype(np.float32) / 255
-                self._sound.add(key)
-                return Adapted(pair[0], pair[1], int(file["steps"]))
-        except (OSError, ValueError, KeyError):
-            return None
-
-    def put(self, key: str, made: Adapted) -> None:
-        """Raises: InputError if the disk is full."""
-        pair = np.rint(np.stack([made.before, made.after]) * 255).astype(np.uint8)
-        with replacing(self._folder / f"{key}.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, pair=pair, steps=made.steps)
-        self._sound.add(key)
-
-    def prune(self) -> None:
-        """Remove what was not asked for."""
-        for path in self._folder.glob("*.npz") if self._folder.is_dir() else ():
-            if path.name not in self._used:
-                path.unlink(missing_ok=True)
-
-
-class _Shares:
-    """What windows came to, a few of them in memory at a time."""
-
-    def __init__(self, known: Known, keys: dict[Window, str]) -> None:
-        self.keys = keys
-        self._known = known
-        self._held: OrderedDict[Window, Adapted] = OrderedDict()
-
-    def __getitem__(self, window: Window) -> Adapted:
-        """Raises: InputError if somebody removed it meanwhile."""
-        if window not in self._held:
-            found = self._known.get(self.keys[window])
-            if found is None:
-                raise InputError("what windows came to was removed meanwhile; refine again")
-            self._held[window] = found
-            if len(self._held) > HELD:
-                self._held.popitem(last=False)
-        self._held.move_to_end(window)
-        return self._held[window]
 
 
 @dataclass(frozen=True)
@@ -200,31 +76,30 @@ class Patcher:
 
     def __call__(self, old: OldMap, corrections: Corrections) -> Patch:
         """What the corrections change in a map. Raises: InputError if a file is damaged."""
-        grid = old.scene.grid
-        spots = Spots.around(corrections.on(grid), grid, self._size)
-        patch = Patch({}, windows=len(spots.windows))
-        with raster.environment(), old.scene.open() as reader:
-            keys = [self._learn(old, reader, w, corrections, patch) for w in spots.windows]
-            shares = _Shares(self._known, dict(zip(spots.windows, keys, strict=True)))
-            self._blocks(old, corrections, shares, patch)
-        return patch
+        return self._patched(old, corrections, Followed())[0]
 
     def follow(self, old: OldMap, corrections: Corrections, before: Followed) -> Followed:
         """As a call, but computes only the blocks that windows touch which are others than before.
 
         For whoever shows a map while it is corrected. Raises: InputError if a file is damaged.
         """
+        patch, keys, touched = self._patched(old, corrections, before)
+        return Followed(patch.blocks, keys, frozenset(touched))
+
+    def _patched(
+        self, old: OldMap, corrections: Corrections, before: Followed
+    ) -> tuple[Patch, dict[Window, str], set[tuple[int, int]]]:
+        """The patch, the keys of its windows, and the blocks that were computed."""
         grid = old.scene.grid
         spots = Spots.around(corrections.on(grid), grid, self._size)
-        patch = Patch(dict(before.blocks))
+        patch = Patch(dict(before.blocks), windows=len(spots.windows))
         with raster.environment(), old.scene.open() as reader:
             keys = {w: self._learn(old, reader, w, corrections, patch) for w in spots.windows}
             changed = {w for w, _ in before.keys.items() ^ keys.items()}
-            touched = set(_touched(grid.window, list(changed)))
+            touched = _touched(grid.window, changed)
             patch.blocks = {at: patch.blocks[at] for at in patch.blocks if at not in touched}
-            shares = _Shares(self._known, keys)
-            self._blocks(old, corrections, shares, patch, only=touched)
-        return Followed(patch.blocks, keys, frozenset(touched))
+            self._blocks(old, corrections, Shares(self._known, keys), patch, touched)
+        return patch, keys, touched
 
     def _learn(
         self,
@@ -280,18 +155,15 @@ class Patcher:
         self,
         old: OldMap,
         corrections: Corrections,
-        shares: _Shares,
+        shares: Shares,
         patch: Patch,
-        *,
-        only: set[tuple[int, int]] | None = None,
+        touched: set[tuple[int, int]],
     ) -> None:
         """Fill the patch with all blocks that windows touch; only: of these, None = all."""
         grid = old.scene.grid
         with ExitStack() as stack:
             files = [stack.enter_context(Raster(path)) for path in old.paths]
-            for row, column in _touched(grid.window, list(shares.keys)):
-                if only is not None and (row, column) not in only:
-                    continue
+            for row, column in sorted(touched):
                 place = Window(row * BLOCK, column * BLOCK, BLOCK, BLOCK).intersect(grid.window)
                 assert place is not None
                 near = [w for w in shares.keys if w.intersect(place)]
@@ -373,8 +245,8 @@ class Patcher:
         return Thresholds(tuple(values), "as predicted") if values else None
 
 
-def _touched(whole: Window, windows: list[Window]) -> Iterator[tuple[int, int]]:
-    """Rows and columns of the blocks that windows touch, each once, in order."""
+def _touched(whole: Window, windows: Iterable[Window]) -> set[tuple[int, int]]:
+    """Rows and columns of the blocks that windows touch."""
     found = set()
     for window in windows:
         inside = window.intersect(whole)
@@ -382,7 +254,7 @@ def _touched(whole: Window, windows: list[Window]) -> Iterator[tuple[int, int]]:
             for row in range(inside.top // BLOCK, (inside.bottom - 1) // BLOCK + 1):
                 for column in range(inside.left // BLOCK, (inside.right - 1) // BLOCK + 1):
                     found.add((row, column))
-    yield from sorted(found)
+    return found
 
 
 def _mixed(

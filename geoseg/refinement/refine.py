@@ -26,7 +26,8 @@ from geoseg.prediction.network import TrainedNetwork
 from geoseg.refinement.adapt import check, way_of
 from geoseg.refinement.again import training_commands
 from geoseg.refinement.old_maps import OldMap, OldMaps
-from geoseg.refinement.patches import Known, Patch, Patcher
+from geoseg.refinement.patch import Known, Patch
+from geoseg.refinement.patches import Patcher
 from geoseg.refinement.settings import Refining
 from geoseg.refinement.steps import FOLDER, NAME, Journal, Step, keep_copy, marks
 from geoseg.refinement.write import settle
@@ -148,7 +149,7 @@ def refine(
     _describe(summary, journal, patches, written, seconds=time.perf_counter() - begin)
     step = journal.step
     if step is not None:
-        summary.notes(training_commands(inputs.network, list(grids), inputs.old, out, step))
+        summary.notes(training_commands(inputs.network, inputs.old, out, step))
     return summary
 
 

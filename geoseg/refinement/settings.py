@@ -42,20 +42,13 @@ class Refining:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.by not in WAYS:
-            faults.add(f"refine.by={self.by}: choose from {', '.join(WAYS)}")
-        if self.steps < 0:
-            faults.add(f"refine.steps={self.steps}: must not be negative")
+        faults.one_of(self, "refine.", by=WAYS)
+        faults.at_least(self, "refine.", steps=0)
         if not self.learning_rate > 0:
             faults.add(f"refine.learning_rate={self.learning_rate}: must be above 0")
-        if self.pull < 0:
-            faults.add(f"refine.pull={self.pull}: must not be negative")
+        faults.at_least(self, "refine.", pull=0)
         if self.reach is not None and self.reach < 1:
             faults.add(f"refine.reach={self.reach}: must be at least 1 pixel")
-        if self.fade < 0:
-            faults.add(f"refine.fade={self.fade}: must not be negative")
-        if self.radius < 0:
-            faults.add(f"refine.radius={self.radius}: must not be negative")
-        if self.precision not in PRECISIONS:
-            faults.add(f"refine.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
+        faults.at_least(self, "refine.", fade=0, radius=0)
+        faults.one_of(self, "refine.", precision=PRECISIONS)
         faults.raise_if_any()

@@ -67,12 +67,10 @@ class Suggesting:
         faults = Faults()
         if self.by is not None and self.by not in KINDS:
             faults.add(f"suggest.by={shown(self.by)}: choose from {', '.join(KINDS)}")
-        if self.count < 1:
-            faults.add(f"suggest.count={self.count}: must be at least 1")
+        faults.at_least(self, "suggest.", count=1)
         if self.size < 8:
             faults.add(f"suggest.size={self.size}: must be at least 8 pixels")
-        if self.apart_m is not None and self.apart_m < 0:
-            faults.add(f"suggest.apart_m={self.apart_m}: must not be negative")
+        faults.at_least(self, "suggest.", apart_m=0)
         faults.raise_if_any()
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
 from geoseg.geo.raster import BLOCK, Raster
 from geoseg.maps import landcover
 from geoseg.maps.folder import FILES, NAME, map_paths, write_side_files
 from geoseg.outputs.files import read_note, replacing, write_json
-from geoseg.outputs.stamp import is_whole, stamps
+from geoseg.outputs.stamp import are_whole, sha256, stamps
 from geoseg.prediction.writer.map_writer import MapWriter
 from geoseg.refinement.old_maps import OldMap, OldMaps
-from geoseg.refinement.patches import Patch
+from geoseg.refinement.patch import Patch
 from geoseg.refinement.steps import Journal
 
 TAG = "GEOSEG_REFINED"
@@ -41,7 +39,7 @@ def settle(out: Path, old: OldMaps, journal: Journal, here: dict[str, OldMap]) -
     entries, written = {}, []
     for name, entry in old.entries.items():
         patch = journal.patch_of(name)
-        state = "" if patch is None else _state_of(patch)
+        state = "" if patch is None else sha256(patch)[:16]
         known = before.get(name, {})
         step = journal.step
         if patch is not None and step and step.stamps.get(name) != old.stamp_of(name):
@@ -50,7 +48,7 @@ def settle(out: Path, old: OldMaps, journal: Journal, here: dict[str, OldMap]) -
                 f" {step.number}; refine again with corrections={out / step.corrections}"
             )
         same = patch is not None or known.get("stamp") == entry.get("stamp")
-        if same and known.get(STATE) == state and _is_there(out, known):
+        if same and known.get(STATE) == state and are_whole(out, known.get(FILES)):
             entries[name] = known
             continue
         if patch is None:
@@ -77,18 +75,6 @@ def _files(entry: dict[str, object]) -> list[str]:
     return list(files) if isinstance(files, dict) else []
 
 
-def _is_there(out: Path, entry: dict[str, object]) -> bool:
-    files = entry.get(FILES)
-    if not isinstance(files, dict) or not files:
-        return False
-    return all(is_whole(out / path, stamp) for path, stamp in files.items())
-
-
-def _state_of(patch: Path) -> str:
-    with patch.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
 def _copy(source: Path, out: Path, entry: dict[str, object]) -> None:
     """Copy the maps of a scene with what lies beside them, each whole or not at all."""
     for name in _files(entry):
@@ -109,8 +95,7 @@ def _write(out: Path, old: OldMap, patch: Patch, state: str) -> None:
         try:
             with ExitStack() as stack:
                 files = [stack.enter_context(Raster(path)) for path in old.paths]
-                for top in range(0, grid.height, STRIP):
-                    window = Window(top, 0, min(STRIP, grid.height - top), grid.width)
+                for window in grid.window.blocks(STRIP):
                     writer.put(patch.apply(old.read(files, window), window), window)
             writer.close()
         except BaseException:

@@ -44,14 +44,12 @@ def _draw(
     label: str,
     beside: Callable[[Any, list[Row]], None] | None,
 ) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     first = next(iter(runs.values()))
     kinds = [*first.kinds(NATURAL), *first.kinds(ATTACK)]
     lines = max(1, -(-len(kinds) // COLUMNS))
     figure = Figure(figsize=(3.1 * COLUMNS, 2.5 * lines), layout="constrained")
-    FigureCanvasAgg(figure)  # not pyplot: no global state, no display
     grid = figure.subplots(lines, COLUMNS, squeeze=False, sharey=True).ravel()
     for axes, kind in zip(grid, kinds, strict=False):
         if beside is not None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from geoseg import __version__
 from geoseg.outputs.page import png_uri, write_page
-from geoseg.prediction.network import TrainedNetwork
-from geoseg.robustness.settings import GRADIENT, PATCH, UNIVERSAL, StressSettings
-from geoseg.robustness.tally import ATTACK, NATURAL, WORST, Figures, Row
+from geoseg.robustness.result import Stressed
+from geoseg.robustness.settings import GRADIENT, PATCH, UNIVERSAL
+from geoseg.robustness.tally import ATTACK, NATURAL, WORST, Figures
 from geoseg.samples.corruptions import MEANINGS
 
 ATTACKS = {
@@ -25,39 +23,12 @@ ATTACKS = {
 assert set(GRADIENT) < set(ATTACKS)
 
 
-class Found(Protocol):
-    """What the page shows."""
-
-    @property
-    def network(self) -> TrainedNetwork: ...
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def split(self) -> str: ...
-    @property
-    def tiles(self) -> int: ...
-    @property
-    def settings(self) -> StressSettings: ...
-    @property
-    def runs(self) -> dict[str, Figures]: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-    @property
-    def places(self) -> tuple[tuple[str, str], ...]: ...
-    @property
-    def clean(self) -> Row: ...
-    def worst_kinds(self) -> list[tuple[str, Row]]: ...
-    def pairs(self) -> list[dict[str, Any]]: ...
-
-
-def write(path: Path, made: Found) -> None:
+def write(path: Path, made: Stressed) -> None:
     """Write the page beside the pictures that it shows. Raises: InputError."""
     folder = path.parent
     run = next(iter(made.runs.values()))
     card = made.network.card
     content = {
-        "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "version": __version__,
         "made": made,
         "clean": made.clean,
         "worst": made.worst_kinds(),

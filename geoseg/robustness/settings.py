@@ -67,17 +67,12 @@ class StressSettings:
     def __post_init__(self) -> None:
         faults = Faults()
         with faults.collect():
-            check_kinds(self.kinds, "stress.kinds")
+            check_kinds(self.kinds)
         for name in self.wanted:
             if name not in ATTACKS:
                 options = ", ".join((*ATTACKS, ALL))
                 faults.add(f"stress.attacks: {shown(name)} is unknown; choose from {options}")
-        for name in ("strengths", "steps"):
-            if getattr(self, name) < 1:
-                faults.add(f"stress.{name}={getattr(self, name)}: must be at least 1")
-        for name in ("tiles", "seed"):
-            if getattr(self, name) < 0:
-                faults.add(f"stress.{name}={getattr(self, name)}: must not be negative")
+        faults.at_least(self, "stress.", strengths=1, steps=1, tiles=0, seed=0)
         for value in self.epsilon:
             if not 0 < value < float("inf"):
                 faults.add(f"stress.epsilon: {value} must be above 0, in standard deviations")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.evaluation.accuracy import Scores, confusion, defined
 from geoseg.evaluation.reliability import Reliability
 
 CLEAN, NATURAL, ATTACK = "clean", "natural", "attack"
@@ -92,7 +92,7 @@ class Row:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, None where undefined."""
         per_class = {
-            f"iou:{name}": _number(iou)
+            f"iou:{name}": defined(iou)
             for name, iou in zip(self.scores.names, self.scores.iou, strict=True)
         }
         return {
@@ -100,9 +100,9 @@ class Row:
             "kind": self.case.kind,
             "strength": self.case.strength,
             "pixels": self.pixels,
-            "miou": _number(self.scores.miou),
-            "overall_accuracy": _number(self.scores.overall_accuracy),
-            "ece": _number(self.ece),
+            "miou": defined(self.scores.miou),
+            "overall_accuracy": defined(self.scores.overall_accuracy),
+            "ece": defined(self.ece),
             **per_class,
         }
 
@@ -131,7 +131,3 @@ class Figures:
         """The row of the untouched images, and those of a kind by strength."""
         found = [row for row in self.rows if row.case.kind == kind]
         return [self.clean, *sorted(found, key=lambda row: row.case.strength)]
-
-
-def _number(value: float) -> float | None:
-    return None if value != value else float(value)

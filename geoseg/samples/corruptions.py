@@ -325,10 +325,10 @@ MEANINGS = {
 """What each is at its strongest, for people."""
 
 
-def check_kinds(kinds: Sequence[Any], key: str) -> None:
+def check_kinds(kinds: Sequence[Any]) -> None:
     """Raises: InputError for unknown kinds."""
     faults = Faults()
     for kind in kinds:
         if kind not in KINDS:
-            faults.add(f"{key}: {shown(kind)} is unknown; choose from {', '.join(KINDS)}")
+            faults.add(f"stress.kinds: {shown(kind)} is unknown; choose from {', '.join(KINDS)}")
     faults.raise_if_any()

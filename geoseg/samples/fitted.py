@@ -6,11 +6,25 @@ from dataclasses import replace
 
 import numpy as np
 
+from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE
+from geoseg.geo.legend import Legend
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
+
+
+def check_classes(
+    network: Legend, dataset: Dataset | SeriesDataset, remedy: str = "give labels"
+) -> None:
+    """Raises: InputError if a data set has other classes than a network."""
+    other = dataset.legend
+    if (network.codes, network.names) != (other.codes, other.names):
+        raise InputError(
+            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
+            f" {', '.join(network.names)}; {remedy} of the network's classes"
+        )
 
 
 def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -19,12 +33,8 @@ def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
     Raises: InputError with all that does not suit: classes, bands, pixel size, units.
     """
     faults = Faults()
-    own, other = card.legend, dataset.legend
-    if (own.codes, own.names) != (other.codes, other.names):
-        faults.add(
-            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
-            f" {', '.join(own.names)}; give labels of the network's classes"
-        )
+    with faults.collect():
+        check_classes(card.legend, dataset)
     scenes = []
     for scene in dataset.scenes:
         with faults.collect():

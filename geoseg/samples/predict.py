@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +34,11 @@ def predict_samples(
     scores: numbers that the network adds to its logits; they come after the probabilities.
     """
     feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view)
-    loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
     parts = []
     network.eval()
     with torch.inference_mode(), device.autocast():
-        for given, _ in loader:
-            values, valid, days, shape = (part.to(device.torch) for part in given)
-            made = network(values, valid, days, shape).float()
+        for given in _batches(feed, device):
+            made = network(*given).float()
             logits, rest = made[:, : made.shape[1] - scores], made[:, made.shape[1] - scores :]
             parts.append(torch.cat([logits.softmax(dim=1), rest], dim=1).cpu().numpy())
     each = np.concatenate(parts)
@@ -63,10 +61,12 @@ def sample_features(
     network: gives logits and features.
     """
     feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view)
-    loader = DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED))
-    parts = []
     with torch.inference_mode(), device.autocast():
-        for given, _ in loader:
-            values, valid, days, shape = (part.to(device.torch) for part in given)
-            parts.append(network(values, valid, days, shape)[1].float().cpu().numpy())
+        parts = [network(*given)[1].float().cpu().numpy() for given in _batches(feed, device)]
     return np.concatenate(parts), feed.owner
+
+
+def _batches(feed: SeriesBatches, device: Device) -> Iterator[list[Tensor]]:
+    """Values, valid, days and shape of one batch after the other, on a device."""
+    for given, _ in DataLoader(feed, batch_size=None, sampler=InOrder(len(feed), PREDICTED)):
+        yield [part.to(device.torch) for part in given]

@@ -35,16 +35,10 @@ class SeriesSamples:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        for name in ("pixels", "step"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                faults.add(f"series.{name}={value}: must be at least 1")
+        faults.at_least(self, "series.", pixels=1, step=1)
         for name in ("drop_dates", "truncate"):
             if not 0 <= getattr(self, name) <= 1:
                 faults.add(f"series.{name}={getattr(self, name)}: must be in [0, 1]")
-        for name in ("noise", "shift_days"):
-            if getattr(self, name) < 0:
-                faults.add(f"series.{name}={getattr(self, name)}: must not be negative")
-        if self.fill not in FILLS:
-            faults.add(f"series.fill={self.fill}: choose from {', '.join(FILLS)}")
+        faults.at_least(self, "series.", noise=0, shift_days=0)
+        faults.one_of(self, "series.", fill=FILLS)
         faults.raise_if_any()

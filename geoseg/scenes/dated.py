@@ -17,6 +17,7 @@ import numpy as np
 from geoseg.geo import raster
 from geoseg.geo.band_tags import BandTags, Change
 from geoseg.geo.grid import Grid, Window
+from geoseg.outputs.closing import Closing
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.stack import Stack, observed
 
@@ -183,7 +184,7 @@ class AnyScene(Protocol):
     def to_dict(self, folder: Path) -> dict[str, Any]: ...
 
 
-class DatedReader:
+class DatedReader(Closing):
     """An open DatedScene."""
 
     def __init__(self, scene: DatedScene) -> None:
@@ -202,12 +203,6 @@ class DatedReader:
     def close(self) -> None:
         self._reader.close()
 
-    def __enter__(self) -> DatedReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
 
 def count_clear(values: np.ndarray) -> np.ndarray:
     """Number of dates (h, w) uint16 on which any band of values (T, C, h, w) was observed."""
@@ -225,5 +220,5 @@ def write_clear(stack: Stack, path: Path) -> None:
         stack.open() as reader,
         raster.create(path, stack.grid, dtype="uint16", names=("clear dates",)) as writer,
     ):
-        for window in reader.windows(MEMORY):
+        for window in reader.stack.windows(MEMORY):
             writer.write(count_clear(reader.read(window)), window)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.geo.grid import Grid, Window
+from geoseg.outputs.counted import few
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.stack import observed
 
@@ -124,11 +125,9 @@ class FillCensus:
     _step: int = 1
 
     @classmethod
-    def for_pixels(
-        cls, bands: tuple[str, ...], pixels: int, statistics: BandStatistics | None = None
-    ) -> FillCensus:
+    def for_pixels(cls, bands: tuple[str, ...], pixels: int) -> FillCensus:
         """One that looks at each n-th row and column only, where so many pixels are to come."""
-        return cls(bands, statistics, _step=max(1, math.ceil(math.sqrt(pixels / KEPT))))
+        return cls(bands, _step=max(1, math.ceil(math.sqrt(pixels / KEPT))))
 
     def add(self, image: np.ndarray, holds: np.ndarray) -> None:
         """Add a window: image (C, H, W), and (C, H, W) or (H, W), where it holds data."""
@@ -230,9 +229,8 @@ def corners(pixels: np.ndarray, window: Window, grid: Grid) -> int:
 def frame_note(value: float, shares: dict[str, float]) -> str:
     """What is said of one value in all bands of images, up to a corner. shares: by their names."""
     names, most = list(shares), max(shares.values())
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return (
-        f"{', '.join(names[:SHOWN])}{more}: {value:g} stands in all bands of"
+        f"{few(names, SHOWN)}: {value:g} stands in all bands of"
         f" {'up to ' if len(names) > 1 else ''}{_percent(most)} of the pixels, a corner among them:"
         " a frame without data that no file declares? Its pixels count as data; if it means"
         f" nodata, set bands.nodata={value:g} (bands.nodata=none says that it is data)"

@@ -19,6 +19,7 @@ from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window, offsets, same_crs
 from geoseg.geo.open_files import OpenFiles
 from geoseg.geo.tiling import Tiling
+from geoseg.outputs.closing import Closing
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.scene import Scene
 
@@ -221,7 +222,7 @@ OPEN_FILES = 300
 """Files that these may have, more only if a single scene does; systems allow 1,024 or so."""
 
 
-class OpenScenes:
+class OpenScenes(Closing):
     """Open scenes; the one that was longest not asked for is closed first. For one thread."""
 
     def __init__(self) -> None:
@@ -236,12 +237,6 @@ class OpenScenes:
 
     def close(self) -> None:
         self._open.close()
-
-    def __enter__(self) -> OpenScenes:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class HaloReader:

@@ -14,6 +14,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE, BandTags, Change
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.open_files import OpenFiles
+from geoseg.outputs.closing import Closing
 from geoseg.scenes.layers import Image, Layer, Mask, open_limit
 
 MISSING: dict[str, float] = {"uint16": 65535, "int16": -32768, "float32": float("nan")}
@@ -128,11 +129,7 @@ class Stack:
         """
         pixel = len(self.dates) * len(self.bands) * np.dtype(self.dtype).itemsize
         height, width = _size(self.grid, self.block, max(1, memory_bytes // pixel))
-        for top in range(0, self.grid.height, height):
-            for left in range(0, self.grid.width, width):
-                bottom = min(top + height, self.grid.height)
-                right = min(left + width, self.grid.width)
-                yield Window(top, left, bottom - top, right - left)
+        return self.grid.window.blocks(height, width)
 
     def to_dict(self, folder: Path) -> dict[str, Any]:
         """JSON values; paths relative to `folder`, so that a project can move as a whole."""
@@ -188,7 +185,7 @@ def first_dates(stacks: Sequence[Stack]) -> dict[str, date]:
     return found
 
 
-class StackReader:
+class StackReader(Closing):
     """An open stack."""
 
     def __init__(self, stack: Stack) -> None:
@@ -203,10 +200,6 @@ class StackReader:
         self._whole = np.dtype(stack.dtype).kind != "f"
         self._ragged = list(range(len(stack.dates))) if stack.partial else _ragged(stack)
         self._held = self._some = 0
-
-    def windows(self, memory_bytes: int) -> Iterator[Window]:
-        """As Stack.windows."""
-        return self.stack.windows(memory_bytes)
 
     def read(self, window: Window) -> np.ndarray:
         """Values (T, C, height, width) of a window in the stack's dtype, `missing` where not clear.
@@ -259,12 +252,6 @@ class StackReader:
 
     def close(self) -> None:
         self._files.close()
-
-    def __enter__(self) -> StackReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class _Plan:

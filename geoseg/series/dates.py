@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import Faults, InputError
+from geoseg.outputs.counted import first
 
 FORMS = "YYYYMMDD, YYYYDDD, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS"
 _TIME = r"(?:[T _-]?(?P<H>\d\d)[:_-]?(?P<M>\d\d)(?:[:_-]?(?P<S>\d\d)(?:\.\d+)?)?)"
@@ -104,5 +105,4 @@ def listed(spec: Any) -> list[datetime]:
 
 def some(days: Iterable[date], count: int = 5) -> str:
     """The first dates, for a note."""
-    days = sorted(days)
-    return ", ".join(map(str, days[:count])) + (" …" if len(days) > count else "")
+    return first(sorted(days), count)

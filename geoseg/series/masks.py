@@ -15,7 +15,7 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.series import dates, safe
 from geoseg.series.entry import SAME, Entry, share
 from geoseg.series.naming import match, tile_of
@@ -150,8 +150,7 @@ def shares(paths: Sequence[str]) -> dict[int, float]:
 
 def told(found: dict[int, float]) -> str:
     """Values of masks with their shares, for people."""
-    some = [f"{value} ({share:.0%})" for value, share in list(found.items())[:8]]
-    return ", ".join(some) + (" …" if len(found) > 8 else "")
+    return first([f"{value} ({share:.0%})" for value, share in found.items()], 8)
 
 
 def said_of_values(paths: Sequence[str], wanted: Sequence[int]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.received.spelling import expanded, matches, once, unfound
 from geoseg.scenes.bands import Bands
 from geoseg.series import dates, safe
@@ -194,10 +194,8 @@ def _of_bands(files: list[str], series: Series) -> list[Entry]:
     return entries
 
 
-def _few(paths: list[str], count: int = 3) -> str:
-    return ", ".join(Path(path).name for path in paths[:count]) + (
-        " …" if len(paths) > count else ""
-    )
+def _few(paths: list[str]) -> str:
+    return first([Path(path).name for path in paths], 3)
 
 
 PRODUCT = ".safe"

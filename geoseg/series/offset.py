@@ -228,7 +228,8 @@ def _floors(stack: Stack, values: np.ndarray) -> np.ndarray:
 def _values(stack: Stack) -> np.ndarray:
     """(T, C, pixels) of some windows."""
     with stack.open() as reader:
-        parts = [reader.read(window).reshape(*_shape(stack), -1) for window in _spread(stack.grid)]
+        shape = (len(stack.dates), len(stack.bands), -1)
+        parts = [reader.read(window).reshape(shape) for window in _spread(stack.grid)]
     return np.concatenate(parts, axis=2)
 
 
@@ -240,10 +241,6 @@ def _clear(stack: Stack) -> list[np.ndarray]:
 
 def _percentile(clear: np.ndarray, share: int) -> float:
     return float(np.percentile(clear, share)) if clear.size >= FEWEST else float("nan")
-
-
-def _shape(stack: Stack) -> tuple[int, int]:
-    return len(stack.dates), len(stack.bands)
 
 
 def _spread(grid: Grid) -> list[Window]:

@@ -69,8 +69,7 @@ class Series:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.fill not in FILLS:
-            faults.add(f"series.fill={self.fill}: choose from {', '.join(FILLS)}")
+        faults.one_of(self, "series.", fill=FILLS)
         if self.step < 1:
             faults.add(f"series.step={self.step}: must be at least 1 day")
         if self.min_clear is not None and self.min_clear < 1:

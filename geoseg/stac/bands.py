@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from geoseg.errors import Faults, InputError, shown
 from geoseg.geo import raster
 from geoseg.geo.band_tags import UNTAGGED, BandTags
+from geoseg.outputs.counted import first
 from geoseg.stac.catalog import Item
 
 TYPES = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff", "application/geotiff")
@@ -352,5 +353,4 @@ def _nodata(value: Any, where: str) -> float | None:
 
 
 def _keys(item: Item) -> str:
-    names = list(item.assets)
-    return ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+    return first(list(item.assets), 8)

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from geoseg.geo.cubes.cube import CubeBand, open_cube
+from geoseg.geo.cubes.bands import CubeBand
+from geoseg.geo.cubes.cube import open_cube
 from geoseg.received.cube_slices import CubeSlice, is_cube, slices_of_times
 from geoseg.received.fields import plain_name
 from geoseg.stac.bands import SCENE_CLASSES

@@ -17,7 +17,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import ARCHITECTURES, CLASSIFY, FOREST, OWN, SERIES_NETWORKS, Model
 from geoseg.models.suitability import check
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.received import offline
 from geoseg.received.cube_slices import on_disk
 from geoseg.samples.augment import Augment
@@ -236,7 +236,7 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
     missing += [str(p) for s in dataset.scenes if not (p := dataset.target(s.name)).exists()]
     if missing:
         faults.add(
-            f"{dataset.folder}: {len(missing)} of its files are gone ({_first(missing)});"
+            f"{dataset.folder}: {len(missing)} of its files are gone ({first(missing, 3)});"
             " put them back, or run geoseg.prepare again"
         )
     else:
@@ -260,10 +260,6 @@ def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) 
 def _is_there(path: str) -> bool:
     """Of a file on a server it is taken that it is."""
     return offline.is_remote(path) or os.path.exists(on_disk(path))
-
-
-def _first(paths: Sequence[Any]) -> str:
-    return ", ".join(map(str, paths[:3])) + (" …" if len(paths) > 3 else "")
 
 
 def find_unlabelled(
@@ -313,7 +309,8 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
     if not scenes:
         return []
     lines = [
-        f"{counted(len(scenes), 'unlabelled scene')} of {sum(_size(s) for s in scenes):.1f} Mpx"
+        f"{counted(len(scenes), 'unlabelled scene')} of"
+        f" {sum(scene.grid.window.area for scene in scenes) / 1e6:.1f} Mpx"
     ]
     crs = dataset.scenes[0].grid.crs
     grids = {scene.name: scene.grid for scene in dataset.scenes}
@@ -335,7 +332,3 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
             " well this ground is mapped, not how well other ground would be"
         )
     return lines
-
-
-def _size(scene: Scene) -> float:
-    return scene.grid.height * scene.grid.width / 1e6

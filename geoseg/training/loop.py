@@ -24,6 +24,7 @@ from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import Scores
 from geoseg.models.card import LAST
 from geoseg.models.device import enough_memory, laid_out
+from geoseg.outputs.counted import few
 from geoseg.outputs.files import replacing, unwritable
 from geoseg.outputs.threads import prefetch
 from geoseg.samples.draw import Draw
@@ -270,10 +271,9 @@ class Training:
         sampler: Any = self._task.train.sampler
         draws = dict.fromkeys(sampler.batch(number))
         names = list(dict.fromkeys(self._task.title(draw) for draw in draws))
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         raise InputError(
             f"the loss is {loss} in epoch {history.epoch + 1}, batch {number + 1}, of"
-            f" {', '.join(names[:NAMED])}{more}; look whether these hold strange values, lower"
+            f" {few(names, NAMED)}; look whether these hold strange values, lower"
             f" fit.learning_rate ({self._fit.peak:g}) or set fit.precision=32, and start"
             " anew with overwrite=true"
         )

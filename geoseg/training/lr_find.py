@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from itertools import islice
 from pathlib import Path
@@ -12,6 +11,7 @@ from lightning_fabric import Fabric
 
 from geoseg.errors import InputError
 from geoseg.models.device import enough_memory
+from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import replacing
 from geoseg.training.loop import Task, Training, read_well, seed_epoch
 from geoseg.training.optimizer import set_frozen, set_rate
@@ -84,16 +84,11 @@ def _tried(task: Task, fit: Fit, *, fabric: Fabric, seed: int) -> tuple[list[flo
 
 
 def _write(folder: Path, rates: list[float], losses: list[float], best: float) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with replacing(folder / TABLE) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(("learning_rate", "loss"))
-        writer.writerows((f"{a:.4g}", f"{b:.6g}") for a, b in zip(rates, losses, strict=True))
+    rows = ((f"{a:.4g}", f"{b:.6g}") for a, b in zip(rates, losses, strict=True))
+    write_csv(folder / TABLE, [("learning_rate", "loss"), *rows], end="\r\n")
     figure = Figure(figsize=(6, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     axes.plot(rates, losses, color="black")
     axes.axvline(best, color="tab:red", label=f"fit.learning_rate={best:.1g}")

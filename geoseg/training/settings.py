@@ -117,17 +117,12 @@ class Loss:
             )
         if self.label_smoothing is not None and not 0 <= self.label_smoothing < 1:
             faults.add(f"loss.label_smoothing={self.label_smoothing}: must be in [0, 1)")
-        for name in (*(f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta")), "focal_gamma"):
-            if getattr(self, name) < 0:
-                faults.add(f"loss.{name}={getattr(self, name)}: must not be negative")
+        paired = (f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta"))
+        faults.at_least(self, "loss.", **dict.fromkeys(paired, 0), focal_gamma=0)
         for name in PAIRED:
             if getattr(self, f"{name}_alpha") == getattr(self, f"{name}_beta") == 0:
                 faults.add(f"loss.{name}_alpha and {name}_beta are both 0; one must be above 0")
-        if self.bootstrap_target not in BOOTSTRAPS:
-            faults.add(
-                f"loss.bootstrap_target={self.bootstrap_target}: choose from"
-                f" {', '.join(BOOTSTRAPS)}"
-            )
+        faults.one_of(self, "loss.", bootstrap_target=BOOTSTRAPS)
         if self.bootstrap_beta is not None and not 0 < self.bootstrap_beta <= 1:
             faults.add(
                 f"loss.bootstrap_beta={self.bootstrap_beta}: must be in (0, 1]; with none of the"
@@ -290,15 +285,9 @@ class Fit:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        for name in ("epochs", "accumulate", "epoch_tiles", "crop", "nodes"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                faults.add(f"fit.{name}={getattr(self, name)}: must be at least 1")
-        not_negative = ("batch_size", "weight_decay", "clip", "patience", "freeze", "pictures")
-        for name in (*not_negative, "unlabelled_weight", "remember_weight"):
-            if (getattr(self, name) or 0) < 0:
-                faults.add(f"fit.{name}={getattr(self, name)}: must not be negative")
-        if self.devices is not None and self.devices < 1:
-            faults.add(f"fit.devices={self.devices}: must be at least 1")
+        faults.at_least(self, "fit.", epochs=1, accumulate=1, epoch_tiles=1, crop=1, nodes=1)
+        faults.at_least(self, "fit.", batch_size=0, weight_decay=0, clip=0, patience=0, freeze=0)
+        faults.at_least(self, "fit.", pictures=0, unlabelled_weight=0, remember_weight=0, devices=1)
         processes = max(self.devices or 1, 1) * max(self.nodes, 1)
         if self.batch_size % processes:
             faults.add(
@@ -318,8 +307,7 @@ class Fit:
         for name in ("warmup", "average", "swa", "hard"):
             if not 0 <= getattr(self, name) < 1:
                 faults.add(f"fit.{name}={getattr(self, name)}: must be in [0, 1)")
-        if self.adversarial_steps < 1:
-            faults.add(f"fit.adversarial_steps={self.adversarial_steps}: must be at least 1")
+        faults.at_least(self, "fit.", adversarial_steps=1)
         if not 0 < self.epsilon < math.inf:
             faults.add(f"fit.epsilon={self.epsilon}: must be above 0, in standard deviations")
         if self.adversarial and self.unlabelled is not None:
@@ -357,10 +345,7 @@ class Fit:
             faults.add(f"fit.logger={self.logger}: unknown; choose from {', '.join(LOGGERS)}")
         if self.max_minutes is not None and self.max_minutes <= 0:
             faults.add(f"fit.max_minutes={self.max_minutes}: must be above 0")
-        if self.precision not in PRECISIONS:
-            faults.add(f"fit.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
-        if self.baseline not in BASELINES:
-            faults.add(f"fit.baseline={self.baseline}: choose from {', '.join(BASELINES)}")
+        faults.one_of(self, "fit.", precision=PRECISIONS, baseline=BASELINES)
         faults.raise_if_any()
 
 
@@ -446,10 +431,7 @@ class Distilling:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if self.prototypes < 2:
-            faults.add(f"distil.prototypes={self.prototypes}: must be at least 2")
-        if self.crops < 0:
-            faults.add(f"distil.crops={self.crops}: must not be negative")
+        faults.at_least(self, "distil.", prototypes=2, crops=0)
         faults.raise_if_any()
 
 

@@ -18,7 +18,7 @@ from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
-from geoseg.outputs.stamp import broken, stamps
+from geoseg.outputs.stamp import are_whole, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.scene import Scene, SceneFiles, find_scenes, fit_bands, harmonize
 from geoseg.translation import apply, picture
@@ -77,7 +77,7 @@ def translate(
     weights = source.checkpoint
     if card is None:
         weights = out / NAME
-        if not _is_trained(out):
+        if not are_whole(out, read_made(out, command="translate")):
             archives = Archive.of("scenes", found), Archive.of("like", others)
             with enough_memory("translate.batch", settings.batch):
                 _train(archives, out, settings, device=device, seed=seed)
@@ -140,14 +140,8 @@ def _fitting(scenes: Sequence[Scene], names: tuple[str, ...]) -> Sequence[Scene]
     return found
 
 
-def _is_trained(out: Path) -> bool:
-    made = read_made(out, command="translate")
-    return bool(made) and not broken(out, made)
-
-
 def _is_done(out: Path, scene: Scene) -> bool:
-    files = (read_note(out / DONE / f"{scene.name}.json") or {}).get("files")
-    return isinstance(files, dict) and bool(files) and not broken(out, files)
+    return are_whole(out, (read_note(out / DONE / f"{scene.name}.json") or {}).get("files"))
 
 
 def _train(

@@ -40,9 +40,7 @@ class Strips:
     height: int
 
     def windows(self) -> Iterator[Window]:
-        for top in range(0, self.grid.height, self.height):
-            height = min(self.height, self.grid.height - top)
-            yield Window(top, 0, height, self.grid.width)
+        return self.grid.window.blocks(self.height)
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,7 @@ class VectorSettings:
             faults.add(f"vector.unsure={self.unsure}: must be a probability, 0 to 1")
         if self.strip < 1:
             faults.add(f"vector.strip={self.strip}: must be at least 1 row")
-        if self.processes is not None and self.processes < 1:
-            faults.add(f"vector.processes={self.processes}: must be at least 1")
+        faults.at_least(self, "vector.", processes=1)
         faults.raise_if_any()
 
     def processes_for(self, grid: Grid) -> int:

@@ -11,7 +11,10 @@ PIXELS_2014 = np.array([200_000, 150_000, 3_200_000, 6_450_000])
 
 
 def of_matrix(counts, units, *, corrected=False):
-    return Sample(Strata(np.asarray(units, float), corrected), Observations.of_matrix(counts))
+    """Sample of an error matrix (H, K) whose rows are strata and map classes in one."""
+    rows, columns = (np.repeat(a.ravel(), counts.ravel()) for a in np.indices(counts.shape))
+    observations = Observations.of_pixels(rows, rows, columns)
+    return Sample(Strata(np.asarray(units, float), corrected), observations)
 
 
 def values(estimates):

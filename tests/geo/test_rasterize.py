@@ -130,7 +130,7 @@ def test_ignored_borders_equal_a_naive_search(seed, pixels):
         ]
         if codes[row, column] != 255 and len(set(near.ravel()) - {255}) > 1:
             expected[row, column] = 255
-    np.testing.assert_array_equal(ignore_borders(codes, pixels, 255), expected)
+    np.testing.assert_array_equal(ignore_borders(codes, pixels), expected)
 
 
 FINE = Grid("EPSG:32632", Affine(1, 0, 500_000, 0, -1, 6_000_000), 60, 80)

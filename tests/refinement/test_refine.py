@@ -25,19 +25,12 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
-from geoseg.refinement.adapt import (
-    Adapter,
-    _cut,
-    adaptable,
-    fading,
-    shortest,
-    spread,
-    touched,
-    way_of,
-)
-from geoseg.refinement.patches import Patch
+from geoseg.refinement.adapt import Adapter, adaptable, shortest, way_of
+from geoseg.refinement.features import _cut
+from geoseg.refinement.patch import Patch
 from geoseg.refinement.refine import Inputs, refine
 from geoseg.refinement.settings import Refining
+from geoseg.refinement.spread import fading, spread, touched
 from geoseg.refinement.windows import Spots, closeness, influence, inner
 from geoseg.scenes.bands import BandStatistics
 from tests.made.scenes import CARD, LEGEND, grid, with_bands, write

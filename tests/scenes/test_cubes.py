@@ -14,7 +14,7 @@ import xarray
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.cubes import cube as cubes
+from geoseg.geo.cubes import bands as cube_bands
 from geoseg.geo.grid import Grid, Window
 from geoseg.outputs.claims import fingerprint
 from geoseg.received.cube_slices import CubeSlice, is_cube, parse
@@ -311,7 +311,7 @@ def test_a_damaged_chunk_is_a_fault_of_its_rows(tmp_path):
 
 def test_chunks_too_large_to_be_read_are_refused(tmp_path, monkeypatch):
     path = write(tmp_path / "a.zarr", two())
-    monkeypatch.setattr(cubes, "LARGEST", 1000)
+    monkeypatch.setattr(cube_bands, "LARGEST", 1000)
     with pytest.raises(InputError, match="smaller ones"):
         find_scenes(path)
 

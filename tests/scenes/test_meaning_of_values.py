@@ -323,7 +323,7 @@ def test_scenes_whose_tags_differ_are_brought_to_one_unit(tmp_path):
             values, valid = reader.read(scene.grid.window)
         assert valid.all()
         np.testing.assert_allclose(values, base)
-    (text,) = said_of_changes(scenes, "most scenes")
+    (text,) = said_of_changes(scenes)
     assert text.startswith("b: scale and offset")
     assert "− 1000" in text
     as_they_are = harmonize(find_scenes(tmp_path, Bands(tags=False)))

@@ -285,7 +285,7 @@ def test_windows_read_what_the_whole_grid_holds(tmp_path):
     stack = replace(stack_of(dated(tmp_path)), block=(8, 8))
     values = np.zeros(VALUES.shape, np.uint16)
     with stack.open() as reader:
-        windows = list(reader.windows(8 * 8 * 16))
+        windows = list(reader.stack.windows(8 * 8 * 16))
         for window in windows:
             values[(..., *window.within(stack.grid.window))] = reader.read(window)
     assert len(windows) == 12

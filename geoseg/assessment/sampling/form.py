@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import quoteattr
 
-from geoseg.geo.layer_styles import rgba, symbol, text_edit, value_map
+from geoseg.geo.layer_styles import by_class, document, rgba, symbol, text_edit, value_map
 from geoseg.geo.legend import Legend
 
 OPEN = "not yet interpreted"
@@ -35,58 +35,37 @@ def qml(legend: Legend) -> str:
         f'<alias field="{field}" index="0" name={quoteattr(name)}/>'
         for field, name in ALIASES.items()
     )
-    return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.22" styleCategories="Symbology|Fields|Forms">\n'
-        + _renderer(legend)
-        + f" <fieldConfiguration>\n{''.join(widgets)} </fieldConfiguration>\n"
+    return document(
+        _renderer(legend),
+        f" <fieldConfiguration>\n{''.join(widgets)} </fieldConfiguration>\n"
         f" <aliases>{aliases}</aliases>\n"
-        f" <editable>{editable}</editable>\n"
-        "</qgis>\n"
+        f" <editable>{editable}</editable>\n",
     )
 
 
 def classes_qml(legend: Legend) -> str:
     """Style of points in the colours of their reference, without a form."""
-    return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.22" styleCategories="Symbology">\n' + _renderer(legend) + "</qgis>\n"
-    )
+    return document(_renderer(legend))
 
 
 def outline_qml() -> str:
     """Style of the pixels or blocks around the points: an outline only."""
     options = {"color": "0,0,0,0", "style": "no", "outline_color": rgba("#ffd500")}
     options |= {"outline_style": "solid", "outline_width": "0.4", "outline_width_unit": "MM"}
-    return (
-        "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-        '<qgis version="3.22" styleCategories="Symbology">\n'
+    return document(
         ' <renderer-v2 type="singleSymbol" symbollevels="0" forceraster="0" enableorderby="0">\n'
         f"  <symbols>\n{symbol(0, 'fill', 'SimpleFill', options)}\n  </symbols>\n"
-        " </renderer-v2>\n</qgis>\n"
+        " </renderer-v2>\n"
     )
 
 
 def _renderer(legend: Legend) -> str:
-    # An empty value stands for all that have no category of their own, NULL among them.
-    values = [(str(c.code), "long", c.name, c.color) for c in legend.classes]
-    values.append(("", "string", OPEN, "#ff00d4"))
-    categories, symbols = [], []
-    for number, (value, kind, name, color) in enumerate(values):
-        categories.append(
-            f'   <category value="{value}" type="{kind}" symbol="{number}"'
-            f' label={quoteattr(name)} render="true"/>'
-        )
-        hollow = not value
-        options = {"name": "circle", "color": "0,0,0,0" if hollow else rgba(color)}
-        options |= {"outline_color": rgba(color if hollow else "#1d2730")}
-        options |= {"outline_style": "solid", "outline_width": "0.5" if hollow else "0.2"}
-        options |= {"outline_width_unit": "MM", "size": "3", "size_unit": "MM"}
-        symbols.append(symbol(number, "marker", "SimpleMarker", options))
-    return (
-        ' <renderer-v2 type="categorizedSymbol" attr="reference" symbollevels="0" forceraster="0"'
-        ' enableorderby="0">\n'
-        "  <categories>\n" + "\n".join(categories) + "\n  </categories>\n"
-        "  <symbols>\n" + "\n".join(symbols) + "\n  </symbols>\n"
-        " </renderer-v2>\n"
-    )
+    return by_class("reference", legend, _symbol, (OPEN, "#ff00d4"))
+
+
+def _symbol(number: int, color: str, hollow: bool) -> str:
+    options = {"name": "circle", "color": "0,0,0,0" if hollow else rgba(color)}
+    options |= {"outline_color": rgba(color if hollow else "#1d2730")}
+    options |= {"outline_style": "solid", "outline_width": "0.5" if hollow else "0.2"}
+    options |= {"outline_width_unit": "MM", "size": "3", "size_unit": "MM"}
+    return symbol(number, "marker", "SimpleMarker", options)

@@ -23,6 +23,7 @@ from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.closing import Closing
 
 SEARCHED = 256
 """Rows that are looked through at once for values and confidences."""
@@ -79,7 +80,7 @@ class Frame:
     where: Where = Where()
 
 
-class Population:
+class Population(Closing):
     """The pixels of a map that have a class, or no decision, within the area that counts."""
 
     def __init__(self, frame: Frame, sampling: Sampling) -> None:
@@ -192,7 +193,7 @@ class Population:
         return numbers
 
     def _buffer(self, sampling: Sampling) -> None:
-        codes = [_code(self.map.legend, name, "sample.rare") for name in sampling.rare_names]
+        codes = [self.map.legend.code_of(name, "sample.rare") for name in sampling.rare_names]
         number = max(self.strata) + 1 if self._numbers else _free(self.strata)
         names = ", ".join(sampling.rare_names)
         self.strata[number] = Stratum(f"within {sampling.buffer} px of {names}")
@@ -256,35 +257,13 @@ class Population:
 
     def _windows(self) -> list[Window]:
         """The grid in parts that fit into memory."""
-        return [
-            Window(
-                top,
-                left,
-                min(SEARCHED, self.grid.height - top),
-                min(WIDEST, self.grid.width - left),
-            )
-            for top in range(0, self.grid.height, SEARCHED)
-            for left in range(0, self.grid.width, WIDEST)
-        ]
+        return list(self.grid.window.blocks(SEARCHED, WIDEST))
 
     def close(self) -> None:
         self._file.close()
         for file in (self._confidence, self._other):
             if file is not None:
                 file.close()
-
-    def __enter__(self) -> Population:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-
-def _code(legend: Legend, name: str, key: str) -> int:
-    try:
-        return legend.code_of(name)
-    except InputError as error:
-        raise InputError(f"{key}={name}: {error}") from None
 
 
 def _free(taken: dict[int, Stratum]) -> int:

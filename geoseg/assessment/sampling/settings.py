@@ -66,8 +66,7 @@ class Sampling:
         for key in ("reserve", "double"):
             if not 0 <= getattr(self, key) <= 1:
                 faults.add(f"sample.{key}={getattr(self, key)}: must be from 0 to 1")
-        if self.design not in DESIGNS:
-            faults.add(f"sample.design={self.design}: choose from {', '.join(DESIGNS)}")
+        faults.one_of(self, "sample.", design=DESIGNS)
         if self.size is not None and self.size < 4:
             faults.add(f"sample.size={self.size}: must be at least 4 points")
         if self.minimum < 2:
@@ -113,8 +112,7 @@ class Cluster:
         faults = Faults()
         if self.side_m is not None and not self.side_m > 0:
             faults.add(f"cluster.side_m={self.side_m}: must be above 0 metres")
-        if self.points < 1:
-            faults.add(f"cluster.points={self.points}: must be at least 1")
+        faults.at_least(self, "cluster.", points=1)
         faults.raise_if_any()
 
 

@@ -22,7 +22,8 @@ from rasterio import DatasetReader
 from rasterio.io import MemoryFile
 
 from geoseg.errors import InputError
-from geoseg.geo.cubes.cube import Cube, CubeBand, open_cube
+from geoseg.geo.cubes.bands import CubeBand
+from geoseg.geo.cubes.cube import Cube, open_cube
 from geoseg.received.cube_slices import CubeSlice
 
 FILE = "slice.tif"

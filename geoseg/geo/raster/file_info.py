@@ -54,11 +54,6 @@ class RasterInfo:
     band_tags: tuple[BandTags, ...] = ()
     """Of these bands: nodata, scale and offset, as the file says them of each by itself."""
 
-    @property
-    def nodatas(self) -> tuple[float | None, ...]:
-        """Of these bands."""
-        return tuple(tags.nodata for tags in self.band_tags)
-
 
 def open_file(path: str | Path) -> rasterio.DatasetReader:
     """An open file. Raises: InputError if it isn't a raster."""
@@ -137,12 +132,10 @@ def info_of(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         block=dataset.block_shapes[0],
         compressed=dataset.compression is not None or dataset.driver.startswith("JP2"),
         tags=dict(dataset.tags()),
-        band_tags=tuple(_band_tags(dataset, i) for i in bands),
+        band_tags=tuple(
+            BandTags(dataset.nodatavals[i], dataset.scales[i], dataset.offsets[i]) for i in bands
+        ),
     )
-
-
-def _band_tags(dataset: rasterio.DatasetReader, place: int) -> BandTags:
-    return BandTags(dataset.nodatavals[place], dataset.scales[place], dataset.offsets[place])
 
 
 def tags(path: str | Path) -> dict[str, str]:

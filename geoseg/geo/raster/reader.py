@@ -20,13 +20,14 @@ from geoseg.geo.drivers import without_alpha
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.raster.file_info import info_of, open_file
 from geoseg.geo.raster.gdal import READ_ERRORS
+from geoseg.outputs.closing import Closing
 
 NUDGE = 1e-4
 """Pixels, or steps between two values, by which resampling is moved from where two pixels, or two
 values, are equally near: there the last bit decided, which differs from window to window."""
 
 
-class Raster:
+class Raster(Closing):
     """An open raster, read by windows of its own grid or of one that it is warped onto."""
 
     def __init__(
@@ -234,12 +235,6 @@ class Raster:
 
     def close(self) -> None:
         self._stack.close()
-
-    def __enter__(self) -> Raster:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _place(window: Window) -> RioWindow:

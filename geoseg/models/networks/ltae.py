@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from geoseg.models import settings
 from geoseg.models.networks.attention import DatesNorm, attention_weights, encode_days, shared_days
-from geoseg.models.networks.masked import Dense, classifier, in_parts, on_valid
+from geoseg.models.networks.masked import Dense, classifier, on_valid
 from geoseg.models.networks.pixel_set import PixelSet
 from geoseg.models.networks.season import SeriesNetwork
 
@@ -33,12 +33,6 @@ class LTAE(SeriesNetwork):
             width, heads=model.heads or HEADS, keys=model.keys or KEYS, dropout=model.dropout
         )
         self.classifier = classifier(width // 2, classes)
-
-    def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
-        return on_valid(self.parts, valid.flatten(1).any(1), values, valid, days, shape)
-
-    def parts(self, *inputs: Tensor) -> Tensor:
-        return in_parts(self, self.logits, *inputs)
 
     def logits(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """Logits of samples of which each has valid pixels."""

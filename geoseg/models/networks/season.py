@@ -6,12 +6,12 @@ Letters of shapes: B samples of a batch, S pixels, T dates, C bands, G days of a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from geoseg.models.networks.masked import pixel_mean
+from geoseg.models.networks.masked import in_parts, on_valid, pixel_mean
 
 DROPOUT = 0.3
 """On inner folds of three sets 0.5 was no better."""
@@ -82,13 +82,19 @@ class SeasonPath(nn.Module):
 class SeriesNetwork(nn.Module):
     """A network for series of parcels or pixels, with or without a season path beside it."""
 
+    logits: Callable[..., Tensor]
+    """Of samples of which each has valid pixels."""
+
     def __init__(self) -> None:
         super().__init__()
         self.season: SeasonPath | None = None
 
     def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """Logits (B, K) by what the network itself reads, of the arguments of `forward`."""
-        raise NotImplementedError
+        return on_valid(self.parts, valid.flatten(1).any(1), values, valid, days, shape)
+
+    def parts(self, *inputs: Tensor) -> Tensor:
+        return in_parts(self, self.logits, *inputs)
 
     def forward(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:
         """Logits (B, K) of values (B, T, S, C), valid (B, T, S), days (B, T) and shape (B, F).

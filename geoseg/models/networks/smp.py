@@ -121,14 +121,15 @@ def _add_dropout(network: Any, share: float) -> None:
 
 def _add_detail(network: Any, channels: int, classes: int, *, width: int) -> None:
     """Give a detailed U-Net its stem and a last layer that takes it in."""
-    network.stem = nn.Sequential(*_convolution(channels, width), *_convolution(width, width))
+    network.stem = nn.Sequential(*convolution(channels, width), *convolution(width, width))
     before = network.segmentation_head[0]
     network.segmentation_head[0] = nn.Conv2d(
         before.in_channels + width, classes, before.kernel_size, padding=before.padding
     )
 
 
-def _convolution(channels: int, width: int) -> list[nn.Module]:
+def convolution(channels: int, width: int) -> list[nn.Module]:
+    """The layers of a 3 × 3 convolution with norm."""
     return [
         nn.Conv2d(channels, width, 3, padding=1, bias=False),
         nn.BatchNorm2d(width),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from geoseg.models import settings
-from geoseg.models.networks.masked import BatchNorm, Dense, in_parts, on_valid, pixel_mean
+from geoseg.models.networks.masked import BatchNorm, Dense, on_valid, pixel_mean
 from geoseg.models.networks.season import SeriesNetwork
 
 WIDTH, LAYERS, KERNEL = 64, 3, 5
@@ -49,9 +49,6 @@ class TempCNN(SeriesNetwork):
             raise ValueError(f"{values.shape[1]} dates, the network was built for {self.dates}")
         series = pixel_mean(values, valid)
         return on_valid(self.parts, valid.flatten(1).any(1), series, days)
-
-    def parts(self, *inputs: Tensor) -> Tensor:
-        return in_parts(self, self.logits, *inputs)
 
     def logits(self, series: Tensor, days: Tensor) -> Tensor:
         """Logits of series (N, T, C) with days (N, T)."""

@@ -343,7 +343,4 @@ def _names(facts: raster.RasterInfo) -> list[str]:
 
 def _overlap(path: str, grid: Grid) -> bool:
     other = raster.info(path).grid
-    if other is None:
-        return False
-    a, b = grid.bounds, other.bounds_in(grid.crs)
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    return other is not None and grid.overlaps(other)

@@ -33,17 +33,14 @@ def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     return tuple(scene.changed(one) for scene, one in zip(fitted, made, strict=True))
 
 
-def said_of_changes(scenes: Iterable[Scene], whose: str) -> list[str]:
-    """What is to be said of scenes whose numbers are changed, for people.
-
-    whose: scale and offset they get.
-    """
+def said_of_changes(scenes: Iterable[Scene]) -> list[str]:
+    """What is to be said of scenes whose numbers are changed, for people."""
     by_change: dict[tuple[Change, ...], list[str]] = {}
     for scene in scenes:
         if scene.changes:
             by_change.setdefault(scene.changes, []).append(scene.name)
     return [
-        f"{some(names)}: scale and offset in the files are not those of {whose}; the values are"
-        f" brought to these ({', '.join(dict.fromkeys(describe(one) for one in made))})"
+        f"{some(names)}: scale and offset in the files are not those of most scenes; the values"
+        f" are brought to these ({', '.join(dict.fromkeys(describe(one) for one in made))})"
         for made, names in by_change.items()
     ]

@@ -19,6 +19,7 @@ from geoseg.geo.band_tags import (
     Change,
 )
 from geoseg.geo.grid import Grid, Window
+from geoseg.outputs.closing import Closing
 from geoseg.outputs.counted import counted
 from geoseg.received import offline
 from geoseg.received.spelling import relative
@@ -172,7 +173,7 @@ class Scene:
         )
 
 
-class SceneReader:
+class SceneReader(Closing):
     """An open scene."""
 
     def __init__(self, scene: Scene) -> None:
@@ -253,12 +254,6 @@ class SceneReader:
 
     def close(self) -> None:
         self._stack.close()
-
-    def __enter__(self) -> SceneReader:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 def _needed(scene: Scene) -> tuple[list[Source], list[int] | None]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from geoseg.evaluation.accuracy import defined
 from geoseg.geo.legend import IGNORED
+from geoseg.outputs.numbers import score
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.run.history import IOU, Validation
@@ -121,7 +122,7 @@ class SeveralScores:
         width = max(map(len, (*self.names, "class")))
         lines = [f"{'class':<{width}}     F1  precision  recall  tiles with it  found"]
         for entry in self.to_dict()["classes"]:
-            f1, precision, recall = (_text(entry[key]) for key in ("f1", "precision", "recall"))
+            f1, precision, recall = (score(entry[key]) for key in ("f1", "precision", "recall"))
             lines.append(
                 f"{entry['name']:<{width}}  {f1:>5}  {precision:>9}  {recall:>6}"
                 f"  {entry['there']:>13}  {entry['found']:>5}"
@@ -136,10 +137,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
-
-
-def _text(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
 
 
 def best_thresholds(probabilities: np.ndarray, truth: np.ndarray) -> list[float]:

@@ -59,7 +59,7 @@ class Ranks:
         The gradient is that of the own part, as if the other parts were constants: the gradients
         of all processes add up to that of the whole.
         """
-        return part if self.count == 1 else _Total.apply(part)
+        return part if self.count == 1 else Total.apply(part)
 
     def everywhere(self, part: Tensor) -> Tensor:
         """The parts (count, *shape) of all processes, of one shape, without gradient."""
@@ -86,7 +86,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-class _Total(torch.autograd.Function):
+class Total(torch.autograd.Function):
     """Sum over the processes; see `Ranks.total`."""
 
     @staticmethod

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from geoseg.errors import InputError
 from geoseg.models.networks.masked import BatchNorm
 from geoseg.models.networks.smp import LoneBatchNorm2d
+from geoseg.training.processes.ranks import Total
 
 
 class SyncedBatchNorm(_BatchNorm):
@@ -34,10 +35,10 @@ class SyncedBatchNorm(_BatchNorm):
         rest = [d for d in range(x.ndim) if d != 1]
         shape = [-1 if d == 1 else 1 for d in range(x.ndim)]
         values = x.new_tensor([x.numel() // x.shape[1]])
-        *_, count = sums = _total(torch.cat([x.sum(rest), values]))
+        *_, count = sums = _Sum.apply(torch.cat([x.sum(rest), values]))
         mean = sums[:-1] / count
         apart = x - mean.view(shape)
-        variance = _total(apart.square().sum(rest)) / count
+        variance = _Sum.apply(apart.square().sum(rest)) / count
         self._remember(mean.detach(), variance.detach(), count.item())
         scaled = apart * (variance + self.eps).rsqrt().view(shape)
         return (scaled * self.weight.view(shape) + self.bias.view(shape)).to(input.dtype)
@@ -92,21 +93,11 @@ def synchronise(network: nn.Module) -> None:
         module.__class__ = SYNCED[type(module)]
 
 
-class _Sum(torch.autograd.Function):
+class _Sum(Total):
     """Sum over the processes, and of its gradients over all that it is used in."""
-
-    @staticmethod
-    def forward(ctx: Any, part: Tensor) -> Tensor:
-        total = part.detach().clone()
-        dist.all_reduce(total)
-        return total
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         total = grads[0].contiguous().clone()
         dist.all_reduce(total)
         return total
-
-
-def _total(part: Tensor) -> Tensor:
-    return _Sum.apply(part)

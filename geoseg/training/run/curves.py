@@ -22,11 +22,9 @@ def draw_curves(
 
     colors: of classes by name; others get matplotlib's.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(14, 4), layout=LAYOUT)
-    FigureCanvasAgg(figure)  # not pyplot: no global state, no display
     left, middle, right = figure.subplots(1, 3, width_ratios=(2, 3, 2))
     known = {name for row in rows for name in row}
     _draw(left, rows, "loss", label="train", color=BLACK)

@@ -146,11 +146,7 @@ def remembering(config: TrainConfig) -> TrainConfig:
     faults.raise_if_any()
     if model.name == FOREST or model.for_series:
         return config  # refused by the checks of settings
-    return replace(config, model=_started(model, remember))
-
-
-def _started(model: Model, remember: str) -> Model:
-    return replace(model, weights=remember, keep="network")
+    return replace(config, model=replace(model, weights=remember, keep="network"))
 
 
 def _same(weights: str, remember: str) -> bool:
