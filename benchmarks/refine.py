@@ -171,7 +171,9 @@ def main() -> int:
             if row["clicks"] in SHOWN:
                 tell(row, rows[0])
         cpu = [row["cpu_seconds"] for row in rows[1:]]
-        print(f"CPU seconds per click: mean {np.mean(cpu):.2f}, most {np.max(cpu):.2f}\n")
+        wall = [row["seconds"] for row in rows[1:]]
+        print(f"CPU seconds per click: mean {np.mean(cpu):.2f}, most {np.max(cpu):.2f}")
+        print(f"by the clock: median {np.median(wall):.2f}, most {np.max(wall):.2f}\n")
     (options.out / "refine.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     return 0
 

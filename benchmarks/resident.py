@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 
-def peak_resident() -> float:
-    """Highest resident memory of this process, MB."""
-    status = Path("/proc/self/status")
+def peak_resident(process: int | str = "self") -> float:
+    """Highest resident memory of a process, MB; of another one (its number) on Linux only."""
+    status = Path(f"/proc/{process}/status")
     if status.exists():  # getrusage's peak would begin with that of the process that started it
         lines = status.read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3

@@ -16,6 +16,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +138,7 @@ def learn(
     made: Ground, places: list[Place], out: Path, *, epochs: int, seed: int, start: Path | None
 ) -> float:
     """Train on the labels of some windows, from another run on. Returns: mIoU on the test split."""
+    shutil.rmtree(out, ignore_errors=True)  # what was stopped
     area = write_area(out / "area.gpkg", made, places)
     geoseg("prepare", *made.keys, f"labels.area={area}", f"dataset={out / 'dataset'}")
     further = [] if start is None else [f"model.weights={start}", "model.keep=network"]

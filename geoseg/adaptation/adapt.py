@@ -26,6 +26,7 @@ from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.bands import bands_for
 from geoseg.prediction.network import TrainedNetwork
+from geoseg.samples.fitted import check_units
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.scene import Scene, SceneFiles, find_scenes
 
@@ -57,8 +58,9 @@ def adapt(
     with faults.collect():
         _check(network, out, settings)
     suiting: list[Scene] = []
+    notes: list[str] = []
     with faults.collect():
-        suiting = _find(network.card, SceneFiles.of(scenes))
+        suiting, notes = _find(network.card, SceneFiles.of(scenes))
     labelled = None
     with faults.collect():
         labelled = None if dataset is None else _labelled(network.card, dataset)
@@ -77,7 +79,10 @@ def adapt(
         claim(folder, claimed, command="adapt", products=products, overwrite=overwrite, name=name)
         found = _adapt(network, suiting, labelled, settings, out)
         note_made(folder, stamps(folder, (record, out)), command="adapt", name=name)
-    return _summary(found, out, network.card)
+    summary = _summary(found, out, network.card)
+    for note in notes:
+        summary.warn(note)
+    return summary
 
 
 def _check(network: TrainedNetwork, out: Path, settings: AdaptSettings) -> None:
@@ -121,17 +126,22 @@ def _check(network: TrainedNetwork, out: Path, settings: AdaptSettings) -> None:
             )
 
 
-def _find(card: ModelCard, files: SceneFiles) -> list[Scene]:
-    """Scenes that suit the network. Raises: InputError with all that do not."""
+def _find(card: ModelCard, files: SceneFiles) -> tuple[list[Scene], list[str]]:
+    """Scenes that suit the network, and what is to be said of their values.
+
+    Raises: InputError with all that do not suit.
+    """
     faults = Faults()
     found: list[Scene] = []
+    notes: list[str] = []
     for scene in find_scenes(files.spec, bands_for(card, files.bands)):
         with faults.collect():
-            fitting = suitability.check(scene, card).scene
-            assert isinstance(fitting, Scene)
-            found.append(fitting)
+            looked = suitability.check(scene, card)
+            assert isinstance(looked.scene, Scene)
+            found.append(looked.scene)
+            notes += looked.notes
     faults.raise_if_any()
-    return found
+    return found, notes
 
 
 def _labelled(card: ModelCard, folder: str | Path) -> Dataset:
@@ -146,6 +156,7 @@ def _labelled(card: ModelCard, folder: str | Path) -> Dataset:
     if loaded.reference is not None:
         raise InputError(f"dataset={folder}: is one of dated maps; give one of images")
     scenes = tuple(suitability.fit(scene, card) for scene in loaded.scenes)
+    check_units(loaded, card)
     return replace(loaded, scenes=scenes)
 
 
@@ -157,6 +168,8 @@ class Found:
     windows: int
     scenes: int
     confusions: Confusions | None
+    flat: tuple[str, ...] = ()
+    """Bands that do not vary in the windows, and keep the training's scaling."""
 
     def facts(self, names: Sequence[str]) -> dict[str, Any]:
         """As JSON values."""
@@ -202,9 +215,9 @@ def _adapt(
     card = network.card
     device = choose(network.running.device, "32")
     tiles = draw(scenes, card.tiling.size, settings.windows)
-    statistics = card.statistics
+    statistics, flat = card.statistics, np.zeros(len(card.bands), bool)
     if INPUT in settings.parts:
-        statistics = _rescaled(card.statistics, tiles, settings.share)
+        statistics, flat = _rescaled(card.statistics, tiles, settings.share)
     before = device.place(network.load())
     after = copy.deepcopy(before)
     new = Images(tiles, statistics, device)
@@ -218,7 +231,7 @@ def _adapt(
             _confusion(before, replace(labelled, statistics=card.statistics), device),
             _confusion(after, replace(labelled, statistics=statistics), device),
         )
-    found = Found(compared, len(tiles), len(scenes), confusions)
+    found = Found(compared, len(tiles), len(scenes), confusions, tuple(np.array(card.bands)[flat]))
     facts = found.facts(card.legend.names)
     adapted = {"copied_from": network.hash, **asdict(settings), **facts}
     write_json(out.with_suffix(".adapt.json"), adapted | {"names": [s.name for s in scenes]})
@@ -229,10 +242,12 @@ def _adapt(
     return found
 
 
-def _rescaled(old: BandStatistics, tiles: Sequence[SceneTile], share: float) -> BandStatistics:
+def _rescaled(
+    old: BandStatistics, tiles: Sequence[SceneTile], share: float
+) -> tuple[BandStatistics, np.ndarray]:
     """Statistics of the bands in the windows, mixed with those of the training.
 
-    A band that does not vary in them keeps the training's.
+    Returns: also which bands (C,) do not vary in them, and keep the training's.
     """
     new = measure(tiles)
     flat = np.array(new.std) <= 0
@@ -240,7 +255,7 @@ def _rescaled(old: BandStatistics, tiles: Sequence[SceneTile], share: float) -> 
     for name, was in asdict(old).items():
         now = share * np.array(getattr(new, name)) + (1 - share) * np.array(was)
         mixed[name] = np.where(flat, was, now).tolist()
-    return BandStatistics.from_dict(mixed)
+    return BandStatistics.from_dict(mixed), flat
 
 
 def _confusion(network: Any, dataset: Dataset, device: Any) -> np.ndarray:
@@ -281,6 +296,11 @@ def _summary(found: Found, out: Path, card: ModelCard) -> Summary:
                 f" {now.miou:.4f}); go on with the weights of before, or try adapt.share=0.5 or"
                 " adapt.parts=[input]"
             )
+    if found.flat:
+        summary.warn(
+            f"band {', '.join(found.flat)}: one value in all windows, so that nothing could be"
+            " measured, and the training's scaling stays; is it empty in these scenes?"
+        )
     changed = compared.changed_share
     summary.note(
         f"{changed:.1%} of the pixels have another class than before, {1 - changed:.1%} agree"

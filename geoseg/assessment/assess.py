@@ -100,7 +100,7 @@ def _codes_of(other: ClassMap, sample: SampleFile) -> np.ndarray:
     """What another map has at the points, in codes of the sample's legend. Raises: InputError."""
     translate = _translation(other, sample)
     with Raster(other.path, grid=sample.grid, resampling="nearest", nodata=0) as file:
-        codes = at_points(file.codes, sample.key.row, sample.key.column)
+        codes = other.plain(at_points(file.codes, sample.key.row, sample.key.column))
     strange = sorted(set(codes[(translate[codes] == 0) & (codes != NODATA)].tolist()))
     if strange:
         raise InputError(
@@ -222,7 +222,7 @@ def _measured(
             return measure(population, readers, zones=zones.read if zones else None)
         table = _translation(other, sample).astype(np.uint8)
         with Raster(other.path, grid=sample.grid, resampling="nearest", nodata=0) as file:
-            readers["map"] = lambda window: table[file.codes(window)]
+            readers["map"] = lambda window: table[other.plain(file.codes(window))]
             return measure(population, readers, zones=zones.read if zones else None)
 
 

@@ -25,6 +25,7 @@ from geoseg.prediction.layers import Made
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.prediction.panels import Broken, Panel, cut
 from geoseg.prediction.worker import Worker
+from geoseg.samples.fitted import check_units
 from geoseg.scenes.neighbours import places
 from geoseg.scenes.scene import Scene
 
@@ -96,6 +97,7 @@ def collect(
     Raises: InputError if nothing is labelled, a file is damaged, scenes do not suit the network.
     """
     _check_legend(network, dataset)
+    check_units(dataset, network.card)
     size = network.card.tiling.size
     blocks = blocks_of(dataset, split, network, side or 2 * size)
     with raster.environment():

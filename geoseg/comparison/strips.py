@@ -65,7 +65,8 @@ class Reader:
                 stack.enter_context(closing(prefetch(self._file(path), depth=1))) for path in paths
             ]
             for window, *codes in zip(self.windows, *parts, strict=True):
-                yield window, self._numbers(codes[0], codes[1], codes[2:])
+                before, after = pair.before.plain(codes[0]), pair.after.plain(codes[1])
+                yield window, self._numbers(before, after, codes[2:])
 
     def _file(self, path: str) -> Generator[np.ndarray, None, None]:
         with Raster(path, grid=self.grid, resampling="nearest", nodata=NODATA) as file:

@@ -126,7 +126,7 @@ def compare(
             wide = window.grow(boundary.halo).intersect(found.grid.window)
             assert wide is not None
             keep = window.within(wide)
-            codes = file.read(wide)[0][0]
+            codes = found.plain(file.read(wide)[0][0])
             predicted = legend.encode(codes)
             _check_known(codes, predicted, found)
             own = predicted[keep]

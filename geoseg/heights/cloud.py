@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,8 @@ import pyproj
 from pyproj.exceptions import CRSError
 
 from geoseg.errors import Faults, InputError
+from geoseg.geo.grid import same_crs
+from geoseg.outputs.counted import few
 from geoseg.outputs.files import replacing
 from geoseg.scenes.scene import find_files
 
@@ -24,6 +27,10 @@ LANDCOVER = "landcover"
 """Dimension of a point with the code of its class in a legend."""
 STRAY = 0.01
 """Units by which points may lie outside the bounds in the header: its numbers are rounded."""
+VERTICAL_CRS, VERTICAL_UNIT = 4096, 4099
+"""Keys of GeoTIFF (OGC 19-008r4), by which files up to LAS 1.3 say how they count heights."""
+UNITS = {9001: 1.0, 9002: 0.3048, 9003: 1200 / 3937}
+"""Metres of metre, foot and US survey foot by their EPSG codes."""
 AGAIN = "the file is cut short or damaged: fetch it again"
 
 
@@ -82,12 +89,41 @@ def find_clouds(spec: Any, crs: str | None = None, *, key: str = "height.crs") -
             " pip install 'geoseg[lidar]'"
         )
     faults = Faults()
-    clouds = []
+    clouds: list[Cloud] = []
+    same: dict[tuple[Any, ...], str] = {}
     for path in find_files(spec, SUFFIXES, "point clouds"):
         with faults.collect():
-            clouds.append(_read_header(path, crs, key))
+            cloud = _read_header(path, crs, key)
+            clouds.append(cloud)
+            first = same.setdefault((cloud.count, cloud.bounds, cloud.crs), path)
+            if first != path:
+                raise InputError(
+                    f"{path}: has as many points as {first}, within the same bounds; a copy, whose"
+                    " points would count twice? Leave one of them out"
+                )
     faults.raise_if_any()
     return clouds
+
+
+def understood(clouds: Sequence[Cloud], given: str | None, *, key: str = "height.crs") -> list[str]:
+    """What is to be said of how the coordinates of clouds were taken, one sentence each.
+
+    given: CRS of those that do not say theirs, as `find_clouds` was told.
+    """
+    notes = []
+    for unit in sorted({cloud.unit_z for cloud in clouds} - {1.0}):
+        mine = [cloud.path for cloud in clouds if cloud.unit_z == unit]
+        notes.append(f"{few(mine, 3)}: heights taken to be in units of {unit:.7g} m")
+    if given is not None:
+        wanted = _parts(pyproj.CRS.from_user_input(given))[0].to_wkt()
+        others = [cloud.path for cloud in clouds if not same_crs(cloud.crs, wanted)]
+        if others:
+            notes.append(
+                f"{few(others, 3)}: say another CRS than {key}={given}, and their own counts; if it"
+                " is wrong, write the right one into the files (las2las -epsg …, PDAL"
+                " writers.las a_srs)"
+            )
+    return notes
 
 
 def _read_header(path: str, crs: str | None, key: str) -> Cloud:
@@ -102,7 +138,7 @@ def _read_header(path: str, crs: str | None, key: str) -> Cloud:
     across, up = _parts(said)
     return Cloud(
         path, int(header.point_count), (left, bottom, right, top), across.to_wkt(),
-        across.axis_info[0].unit_conversion_factor, up.axis_info[-1].unit_conversion_factor,
+        across.axis_info[0].unit_conversion_factor, _unit_up(header, said, up),
         int(header.point_format.id),
     )  # fmt: skip
 
@@ -150,6 +186,23 @@ def _parts(crs: pyproj.CRS) -> tuple[pyproj.CRS, pyproj.CRS]:
     parts = crs.sub_crs_list if crs.is_compound else [crs]
     across, up = (_unbound(part) for part in (parts[0], parts[-1]))
     return across, up
+
+
+def _unit_up(header: Any, crs: pyproj.CRS, up: pyproj.CRS) -> float:
+    """Metres of one unit up: by the CRS, else by keys that laspy passes over, else as across."""
+    told = {} if crs.is_compound else {
+        int(key.id): int(key.value_offset)
+        for directory in header.vlrs.get("GeoKeyDirectoryVlr")
+        for key in directory.geo_keys
+    }  # fmt: skip
+    if told.get(VERTICAL_UNIT) in UNITS:
+        return UNITS[told[VERTICAL_UNIT]]
+    if VERTICAL_CRS in told:
+        with suppress(CRSError):  # a datum or a number of somebody's own
+            found = pyproj.CRS.from_epsg(told[VERTICAL_CRS])
+            if found.is_vertical:
+                up = found
+    return float(up.axis_info[-1].unit_conversion_factor)
 
 
 def _unbound(crs: pyproj.CRS) -> pyproj.CRS:

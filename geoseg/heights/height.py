@@ -15,7 +15,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.heights.cells import Cells, joined
-from geoseg.heights.cloud import Cloud, find_clouds
+from geoseg.heights.cloud import Cloud, find_clouds, understood
 from geoseg.heights.settings import LAYERS, OF_GROUND, HeightSettings
 from geoseg.heights.sheets import Gathered, Sheet, halo, sheets_of_clouds, sheets_of_scenes
 from geoseg.heights.surface import layers_of
@@ -41,6 +41,8 @@ SPARSE = 0.5
 """Share of pixels with a point of their own below which they are said to be too small."""
 BARE = 0.01
 """Share of pixels without height above which that is said."""
+TALL = 330.0
+"""Metres above the ground that few towers reach, but birds, clouds and echoes do."""
 
 
 @dataclass
@@ -224,6 +226,14 @@ def _summary(
             f"{few(bare, 3)}: more than 1 % of the pixels have no height, as no ground lies within"
             f" height.reach_m={settings.reach_m:g} m; raise it, or fill the gaps in the clouds"
         )
+    tall = [f"{one.name} ({one.highest:.0f} m)" for one in tallies if one.highest > TALL]
+    if tall:
+        summary.warn(
+            f"{few(tall, 3)}: points higher above the ground than {TALL:g} m, mostly noise that is"
+            " not classified as such: have it classified (PDAL: filters.outlier), or name its class"
+            " in height.outlier"
+        )
+    summary.notes(understood(clouds, settings.crs))
     name = settings.layers[0]
     summary.note(
         f"{counted(len(tallies), 'raster')} of each of {', '.join(settings.layers)} out of"

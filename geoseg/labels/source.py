@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,16 @@ from geoseg.geo.rasterize import burn, ignore_borders
 from geoseg.labels.corrections import Corrections
 from geoseg.labels.raster import RasterLabels
 from geoseg.labels.vector import VectorLabels
-from geoseg.outputs.counted import few
+from geoseg.outputs.counted import counted, few
 
 if TYPE_CHECKING:
     from geoseg.labels.settings import Labels
 
 LabelFile = VectorLabels | RasterLabels
+CLASS = 3
+"""What a class is worth where rasters overlap: more than background, and that than no label."""
+CLASHES = 5
+"""Pairs of rasters that are named if they contradict each other."""
 
 
 class LabelSource:
@@ -45,6 +50,9 @@ class LabelSource:
         self._rank = np.zeros(256, np.int16)
         self._rank[legend.codes] = np.arange(1, len(legend) + 1)
         self._extra: list[str] = []
+        self._clashes: Counter[tuple[str, str]] = Counter()
+        """Pixels burnt so far to which two rasters give different classes: the one that counts, the
+        other."""
         self.corrections: Corrections | None = None
         """What a person drew over a map, which counts more than any label, everywhere."""
 
@@ -53,7 +61,14 @@ class LabelSource:
         """What a summary must say: repaired, left out, unlabelled; with file and counts."""
         found = [note for file in (*self._files, *self._area) for note in file.notes]
         corrected = [] if self.corrections is None else self.corrections.notes
-        return [*found, *self._extra, *corrected]
+        clashes = [
+            f"{one} and {other} overlap and give {counted(count, 'pixel')} different classes; those"
+            f" of {one} count"
+            for (one, other), count in self._clashes.most_common(CLASHES)
+        ]
+        if len(self._clashes) > CLASHES:
+            clashes.append(f"and {len(self._clashes) - CLASHES} more pairs of label rasters do so")
+        return [*found, *self._extra, *clashes, *corrected]
 
     @property
     def paths(self) -> list[str]:
@@ -75,7 +90,7 @@ class LabelSource:
         halo = self._labels.ignore_border
         wide = window.grow(halo)
         files = self._files_of(scene)
-        target = self._raster_codes(files, grid, wide)
+        target = self._raster_codes(files, grid, wide, counts=window.within(wide))
         drawn = [file for file in files if isinstance(file, VectorLabels)]
         codes = self._vector_codes(drawn, grid, wide)
         target = np.where(codes > 0, codes, target)
@@ -106,17 +121,28 @@ class LabelSource:
             all_touched=self._labels.all_touched,
         )
 
-    def _raster_codes(self, files: list[LabelFile], grid: Grid, window: Window) -> np.ndarray:
-        """Where rasters overlap, a class beats background, and that unlabelled; else the first."""
+    def _raster_codes(
+        self, files: list[LabelFile], grid: Grid, window: Window, *, counts: tuple[slice, slice]
+    ) -> np.ndarray:
+        """Where rasters overlap, a class beats background, and that unlabelled; else the first.
+
+        counts: part of the window in which contradictions are counted.
+        """
         target = np.zeros((window.height, window.width), np.uint8)
-        worth = np.full(256, 3, np.uint8)
+        worth = np.full(256, CLASS, np.uint8)
         worth[[0, UNLABELLED]] = 0, 1
         if self._background is not None:
             worth[self._background] = 2
-        for file in files:
+        giver = np.zeros(target.shape, np.int32)
+        for number, file in enumerate(files):
             if isinstance(file, RasterLabels):
                 codes = file.codes(grid, window)
-                target = np.where(worth[codes] > worth[target], codes, target)
+                clash = (worth[codes] == CLASS) & (worth[target] == CLASS) & (codes != target)
+                for first in np.unique(giver[counts][clash[counts]]).tolist():
+                    both = files[first].path, file.path
+                    self._clashes[both] += int((clash & (giver == first))[counts].sum())
+                better = worth[codes] > worth[target]
+                target, giver = np.where(better, codes, target), np.where(better, number, giver)
         return target
 
     def _area_mask(self, grid: Grid, window: Window) -> np.ndarray | None:

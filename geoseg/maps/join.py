@@ -26,6 +26,10 @@ COARSER = 1.9
 the nearest."""
 
 
+OPEN_RANK = 1
+"""What no decision has as its rank; a class has more, no map less."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A map that is joined with others."""
@@ -49,6 +53,19 @@ class Files:
         for file in (self.codes, self.confidence, self.layer):
             if file is not None:
                 file.close()
+
+
+@dataclass
+class Clash:
+    """Pixels to which several maps give a class, and those to which they give different ones."""
+
+    twice: int = 0
+    differ: int = 0
+
+    def add(self, twice: np.ndarray, differ: np.ndarray) -> None:
+        """twice, differ: (H, W) bool."""
+        self.twice += int(np.count_nonzero(twice))
+        self.differ += int(np.count_nonzero(differ))
 
 
 class Join:
@@ -77,6 +94,8 @@ class Join:
         self._idle: OrderedDict[int, Files] = OrderedDict()
         self._room = min(OPEN_MAPS, most_files() // HANDLES)
         self._lock = Lock()
+        self.clash = Clash()
+        """Of what was read so far."""
 
     def touching(self, window: Window) -> list[int]:
         """Places in `parts` of the maps that may hold pixels of a window, in order."""
@@ -100,6 +119,7 @@ class Join:
         codes = np.zeros((window.height, window.width), np.uint8)
         best = np.zeros_like(codes)
         values = codes.copy() if self._layered else codes
+        twice, differ = np.zeros(codes.shape, bool), np.zeros(codes.shape, bool)
         for number in numbers:
             inside = self.places[number].intersect(window)
             assert inside is not None
@@ -116,13 +136,20 @@ class Join:
             for part, olds in zip(contested, before, strict=True):
                 for (into, _), old in zip(joined, olds, strict=True):
                     into[part.within(window)] = old
-            for part in contested:
-                here, at = part.within(inside), part.within(window)
-                sure = _rank(found[here], confidence[here])
+            places = [(part.within(inside), part.within(window)) for part in contested]
+            ranks = [(here, at, _rank(found[here], confidence[here])) for here, at in places]
+            # Before any of it is taken over: parts may overlap.
+            for here, at, sure in ranks:
+                both = (sure > OPEN_RANK) & (best[at] > OPEN_RANK)
+                twice[at] |= both
+                differ[at] |= both & (codes[at] != found[here])
+            for here, at, sure in ranks:
                 wins = sure > best[at]
                 for into, new in joined:
                     np.copyto(into[at], new[here], where=wins)
                 np.copyto(best[at], sure, where=wins)
+        with self._lock:
+            self.clash.add(twice, differ)
         return values
 
     def _codes(self, number: int, file: Raster, window: Window) -> np.ndarray:

@@ -16,7 +16,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA, Legend
-from geoseg.geo.raster import Raster, Writer
+from geoseg.geo.raster import Raster, RasterInfo, Writer
 from geoseg.maps.cog import write as cog
 from geoseg.maps.cog.write import RUNNING, Running, Tally
 from geoseg.outputs.files import parse_json, replacing
@@ -157,6 +157,14 @@ class ClassMap:
     grid: Grid
     legend: Legend
     tags: dict[str, str]
+    nodata: int = NODATA
+    """Code that means nodata beside 0, as a map of another program may declare it."""
+
+    def plain(self, codes: np.ndarray) -> np.ndarray:
+        """Codes (…) uint8 of the file, with 0 for all that means nodata."""
+        if self.nodata == NODATA:
+            return codes
+        return np.where(codes == self.nodata, np.uint8(NODATA), codes)
 
     @property
     def leaves_open(self) -> bool:
@@ -187,7 +195,30 @@ class ClassMap:
                     " geoseg.sample) legend.path=<file with its classes>"
                 )
             legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
-        return cls(str(path), facts.grid, legend, found)
+        return cls(str(path), facts.grid, legend, found, _nodata(facts, legend))
+
+
+def _nodata(facts: RasterInfo, legend: Legend) -> int:
+    """The code that means nodata. Raises: InputError if a mask says it, or it is that of a class.
+
+    Codes are read without a mask, which would take as long as reading them.
+    """
+    remedy = "write nodata as code 0: gdalwarp -dstnodata 0 IN.tif OUT.tif"
+    if facts.mask_band:
+        raise InputError(
+            f"{facts.path}: says by an alpha band or a mask where it has no data, which is not read"
+            f" in maps; {remedy}"
+        )
+    for c in legend.classes:
+        if c.code == facts.nodata:
+            raise InputError(
+                f"{facts.path}: declares {c.code} as nodata, which is the code of {c.name} in the"
+                " legend; if it is that class, take the declaration away (gdal_edit.py"
+                f" -unsetnodata FILE); else give the right legend, or {remedy}"
+            )
+    declared = facts.nodata
+    whole = declared is not None and declared % 1 == 0 and 0 <= declared <= 255
+    return int(declared) if whole and declared is not None else NODATA
 
 
 def parse_legend(text: str, source: str) -> Legend:

@@ -17,7 +17,7 @@ from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
 from geoseg.maps.folder import LANDCOVER, confidence_of, entries
 from geoseg.maps.folder import NAME as RECORD
-from geoseg.maps.join import Join, Part
+from geoseg.maps.join import Clash, Join, Part
 from geoseg.maps.joint_grid import joint_grid, parse_crs
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
 from geoseg.maps.mosaic_layers import (
@@ -125,10 +125,11 @@ def _join(
     products = (*(path.name for path in landcover.side_files(out)), path_of(out).name, out.name)
     settings = {"maps": where, **place}
     if begin(out, settings, inputs, products=products, overwrite=overwrite):
-        tally = _write(parts, grid, out, folder)
+        tally, clash = _write(parts, grid, out, folder)
         for gone in drop_stale(out, layers):
             summary.note(f"{gone}: removed, it was of the mosaic before; name it in layers= again")
         _describe(summary, parts, grid, tally)
+        _tell_clash(summary, parts, clash)
         _warn_missing(summary, folder, parts)
         summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
     else:
@@ -207,8 +208,11 @@ def _common_folder(paths: Sequence[str]) -> Path:
     return common.parent if common.name == LANDCOVER else common
 
 
-def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
-    """Write the mosaic and what lies beside it. Returns: what it holds of each code."""
+def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> tuple[Tally, Clash]:
+    """Write the mosaic and what lies beside it.
+
+    Returns: what it holds of each code, and where maps contradict each other.
+    """
     legend = parts[0].map.legend
     models = sorted({part.map.tags.get(MODEL_TAG, "unknown") for part in parts})
     said = {part.map.tags[UNDECIDED_TAG] for part in parts if part.map.leaves_open}
@@ -216,7 +220,8 @@ def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> Tally:
     tags |= {MAPS_TAG: relative(folder, out)}
     with Join(parts, grid) as join:
         running = Running(key=key(out), progress=_progress)
-        return landcover.write(out, grid, legend, join.read, tags=tags, running=running)
+        tally = landcover.write(out, grid, legend, join.read, tags=tags, running=running)
+        return tally, join.clash
 
 
 def _progress(windows: Sequence[Window]) -> Iterable[Window]:
@@ -247,6 +252,20 @@ def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> 
             "hectares: by the unit of the maps' CRS, which is local: nobody knows its place on"
             " Earth, and so how true it is there"
         )
+
+
+def _tell_clash(summary: Summary, parts: list[Part], clash: Clash) -> None:
+    """Say how many pixels maps that overlap give different classes."""
+    if not clash.differ:
+        return
+    bare = [part for part in parts if part.confidence is None]
+    rule = "the surer map counts" + (", those without confidence beside them last" if bare else "")
+    if len(bare) == len(parts):
+        rule = "the first map by name counts, as none has its confidence beside it"
+    summary.note(
+        f"where maps overlap, they give different classes to {counted(clash.differ, 'pixel')} of"
+        f" {clash.twice} ({clash.differ / clash.twice:.1%}); {rule}"
+    )
 
 
 def _is_map(name: str) -> bool:

@@ -26,7 +26,7 @@ from geoseg.scenes.fill_values import (
     said,
     touches_edge,
 )
-from geoseg.scenes.measure_units import BRIGHTER, DARKER, remedy
+from geoseg.scenes.measure_units import BRIGHTER, DARKER, gain, remedy
 from geoseg.scenes.probe import THINNED, probes
 from geoseg.scenes.stack import observed
 
@@ -207,12 +207,14 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         what = "observation" if scene.dates else "pixel"
         notes.append(f"{scene.name}: no {what} with data found: its map is all nodata")
     if valid >= FEWEST:
-        highs = [
-            _high(scene, census.values(place), found.get(band, []))
+        values = [
+            _real(census.values(place), found.get(band, []))
             for place, band in enumerate(card.bands)
         ]
-        if all(high is not None for high in highs):
-            check_units(scene.paths[0], scene.dtype, highs, card)  # type: ignore[arg-type]
+        if all(len(band) for band in values):
+            highs = [scene.highest(band) for band in values]
+            check_units(scene.paths[0], scene.dtype, highs, card)
+            notes += _said_of_light(scene, values, card)
     return Found(scene, tuple(notes), nodata)
 
 
@@ -228,11 +230,25 @@ def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
     ]
 
 
-def _high(scene: AnyScene, values: np.ndarray, fill: list[Suspect]) -> float | None:
-    """The highest value of a band that is no fill, unless all is; None if there is no value."""
+def _real(values: np.ndarray, fill: list[Suspect]) -> np.ndarray:
+    """The values of a band that are no fill, unless all are."""
     real = values[~np.isin(values, [one.value for one in fill])]
-    values = real if len(real) else values
-    return scene.highest(values) if len(values) else None
+    return real if len(real) else values
+
+
+def _said_of_light(scene: AnyScene, values: list[np.ndarray], card: ModelCard) -> list[str]:
+    """What is to be said of a scene that is far brighter or darker in all bands."""
+    known = {n: values[n] for n, band in enumerate(card.bands) if band not in card.extra}
+    factor = gain(known, card.statistics)
+    if factor is None:
+        return []
+    times, how = (factor, "brighter") if factor > 1 else (1 / factor, "darker")
+    adapt = "" if scene.dates else ", or measure the network's scaling anew (geoseg adapt)"
+    return [
+        f"{scene.name}: all bands are about {times:.2g} times {how} than in the training: another"
+        " exposure, level of processing or unit? Then its map is worthless: bring the values to"
+        f" those of the training{adapt}"
+    ]
 
 
 Sample = tuple[np.ndarray, np.ndarray, Window]

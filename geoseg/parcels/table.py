@@ -168,12 +168,22 @@ def load_table(
             _check_header(path)
             known = find_columns(header, samples or SampleSettings())
             verbatim = {known.get("id"), known.get("group"), *text} & set(header)
+            # Rows that end in a comma would be moved by a column, as if they began with a number.
+            width = _fields(path)
+            beyond = [f"Unnamed: {place}" for place in range(len(header), width)]
             table = pd.read_csv(
                 path,
+                header=0,
+                names=[*header, *beyond],
                 dtype=dict.fromkeys(verbatim, str),
                 keep_default_na=False,
-                na_values={name: GAPS for name in header if name not in verbatim},
+                na_values={name: GAPS for name in (*header, *beyond) if name not in verbatim},
             )
+            if table[beyond].notna().any(axis=None):
+                raise InputError(
+                    f"{path}: its rows have {width} fields, and the first line {len(header)} names;"
+                    " name each column"
+                )
         else:
             table = pd.read_parquet(path)
     except UnicodeDecodeError as error:
@@ -190,6 +200,16 @@ def load_table(
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
+
+
+def _fields(path: Path) -> int:
+    """Fields of the first row of a CSV below its header; 0 = there is none."""
+    import pandas as pd
+
+    try:
+        return int(pd.read_csv(path, header=None, skiprows=1, nrows=1).shape[1])
+    except pd.errors.EmptyDataError:
+        return 0
 
 
 def _check_header(path: Path) -> None:

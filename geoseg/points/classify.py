@@ -18,7 +18,7 @@ from scipy import ndimage
 from geoseg.errors import Faults, InputError
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA, Legend
-from geoseg.heights.cloud import LANDCOVER, Cloud, find_clouds, write_codes
+from geoseg.heights.cloud import LANDCOVER, Cloud, find_clouds, understood, write_codes
 from geoseg.heights.settings import GAP_M
 from geoseg.maps import landcover
 from geoseg.maps.folder import LANDCOVER as MAPS
@@ -30,9 +30,9 @@ from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
-from geoseg.points.gather import Gathered, gather, grids_of
+from geoseg.points.gather import FEATURES, Gathered, gather, grids_of
 from geoseg.points.model_file import PointCard, load, read_card
-from geoseg.points.network import PointNet
+from geoseg.points.network import PLACE, PointNet
 from geoseg.points.settings import PointNetSettings
 from geoseg.points.tiles import Tiles
 from geoseg.prediction.writer.scene_writer import no_number
@@ -43,6 +43,9 @@ DONE = ".done"
 PRODUCTS = (CLOUDS, MAPS, DONE)
 SHIFTS = (0.0, 0.5)
 """Shares of a tile by which tiles are moved: each point is seen in the middle of one of them."""
+INTENSITY = 8.0
+"""Factor by which the mean intensity of a cloud may differ from the training's: bytes and 16 bits
+differ by 256."""
 HIGHEST_OLD = 31
 """Class of a point in the formats 0 to 5, at most."""
 FIRST_NEW = 6
@@ -89,7 +92,9 @@ def classify(
     for name in follow(todo, "pointnet"):
         with enough_memory("pointnet.batch", settings.batch):
             _make(out, name, by_name[name], network, card=card, settings=settings)
-    return _summary(out, list(grids), card.legend)
+    summary = _summary(out, list(grids), card.legend)
+    summary.notes(understood(clouds, given.crs, key="pointnet.crs"))
+    return summary
 
 
 def _check(clouds: list[Cloud], legend: Legend, settings: PointNetSettings, out: Path) -> None:
@@ -136,8 +141,22 @@ def _make(
     counts = np.bincount(codes, minlength=256)
     files = stamps(out, (path, there, *landcover.side_files(there)))
     shown = {c.name: int(counts[c.code]) for c in legend.classes}
-    write_json(out / DONE / f"{name}.json", {"points": shown, "left": int(counts[NODATA]),
-                                             "files": files})  # fmt: skip
+    facts = {"points": shown, "left": int(counts[NODATA]), "files": files}
+    write_json(out / DONE / f"{name}.json", facts | {"notes": _odd(name, found, network)})
+
+
+def _odd(name: str, found: Gathered, network: PointNet) -> list[str]:
+    """What is to be said of intensities, which each scanner and program counts in its own way."""
+    column = FEATURES.index("intensity")
+    here = float(found.features[:, column].mean())
+    there = float(network.mean[PLACE + column])
+    if max(here, there) <= INTENSITY * min(here, there):
+        return []
+    return [
+        f"{name}: intensities of {here:.4g} in the mean, the training had {there:.4g}: another"
+        " scale, or none noted? Then its classes are worth little: bring them to the training's, or"
+        " train on such clouds"
+    ]
 
 
 @torch.no_grad()
@@ -200,6 +219,8 @@ def _summary(out: Path, names: list[str], legend: Legend) -> Summary:
         if noted is None:
             raise InputError(f"{out / DONE / name}.json: gone while the command ran; run it again")
         left += noted["left"]
+        for note in noted.get("notes", ()):
+            summary.warn(note)
         for one, count in noted["points"].items():
             total[one] += count
     every = max(1, sum(total.values()))

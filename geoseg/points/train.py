@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import Scores, confusion
 from geoseg.geo.legend import IGNORED, Legend
-from geoseg.heights.cloud import Cloud, find_clouds
+from geoseg.heights.cloud import Cloud, find_clouds, understood
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
@@ -93,7 +93,7 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
             return summary
         rng = np.random.default_rng(seed)
         places = [_labelled(cloud, source, legend, settings, rng) for cloud in clouds]
-        notes = source.notes
+        notes = [*source.notes, *understood(clouds, settings.crs, key="pointnet.crs")]
     counts = _counts(places, len(legend))
     _check(counts, clouds, legend)
     claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite, name=NAME)

@@ -8,6 +8,7 @@ import numpy as np
 
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import Faults, InputError
+from geoseg.geo.band_tags import NO_CHANGE
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 
@@ -29,7 +30,21 @@ def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
         with faults.collect():
             scenes.append(suitability.fit(scene, card))
     faults.raise_if_any()
+    check_units(dataset, card)
     return replace(dataset, scenes=tuple(scenes), statistics=card.statistics)
+
+
+def check_units(dataset: Dataset, card: ModelCard) -> None:
+    """Raises: InputError if the values of a data set, by its statistics, are of other units.
+
+    A data set of other bands is for `suitability.fit` to refuse.
+    """
+    first = dataset.scenes[0]
+    if suitability.changes_for(first.name, first.tags, card) != (NO_CHANGE,) * len(card.bands):
+        return  # its numbers are brought to those of the training, its statistics are not
+    if set(card.bands) <= set(dataset.bands):
+        highs = [dataset.statistics.high[dataset.bands.index(band)] for band in card.bands]
+        suitability.check_units(f"dataset={dataset.folder}", first.dtype, highs, card)
 
 
 def some_tiles(dataset: Dataset, split: str, most: int, seed: int = 0) -> list[Tile]:

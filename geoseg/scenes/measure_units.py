@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from geoseg.scenes.bands import BandStatistics
 
 BRIGHTER, DARKER = 8, 32
 """Factors between value ranges from which on units differ: a scene may hold less than all there is,
@@ -11,6 +16,9 @@ SLACK = 4.0
 """Factor by which the ratio of the values may miss that of the units: a scene may be darker."""
 FACTORS = (10.0, 100.0, 255.0, 256.0, 1000.0, 10_000.0, 65_535.0)
 """Between units that are in use."""
+ALIKE = 4.0
+"""Factor within which the middle or the bright end of some band is that of the training: of 13,800
+pairs of a real scene, or a window of it of 64 pixels or more, and another, none reached 2.7."""
 Values = tuple[float, str]
 """Highest value and data type."""
 
@@ -47,3 +55,22 @@ def remedy(here: Values, there: Values) -> str:
     shown = factor if factor >= 1 else 1 / factor
     number = f"{shown:.10g}" if float(shown).is_integer() else f"{shown:.3g}"
     return f"{'multiply' if factor >= 1 else 'divide'} by {number}"
+
+
+def gain(values: Mapping[int, np.ndarray], statistics: BandStatistics) -> float | None:
+    """By what all bands are brighter than those of the training, below 1 = darker; None if not all.
+
+    values: of each band that counts (n,), none empty, by its place in the statistics. Ground,
+    season and clouds change some bands, or the middle and not the bright end; exposure and units
+    change all. Of a single band, and of numbers around 0 (indices, decibels), that can't be told.
+    """
+    mean, high, low = (
+        np.array(of)[list(values)] for of in (statistics.mean, statistics.p98, statistics.p2)
+    )
+    if len(values) < 2 or mean.min() <= 0 or low.min() < 0:
+        return None
+    here = np.array([(np.median(band), np.percentile(band, 98)) for band in values.values()])
+    ratios = here / np.array([mean, high]).T
+    if ratios.min() < ALIKE and not 0 < ratios.max() <= 1 / ALIKE:
+        return None
+    return float(np.median(ratios))

@@ -6,7 +6,7 @@ their maps agree with its map, and with each other along their edges. Whole numb
 
 from __future__ import annotations
 
-from bisect import bisect
+from bisect import bisect, bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -152,7 +152,8 @@ def _corners(
 
 def _touching(starts: Sequence[int], begin: int, length: int, size: int) -> tuple[int, ...]:
     """The windows of an axis that reach into `length` pixels from `begin`, counted from there."""
-    return tuple(s - begin for s in starts if s + size > begin and s < begin + length)
+    first, last = bisect(starts, begin - size), bisect_left(starts, begin + length)
+    return tuple(start - begin for start in starts[first:last])
 
 
 def _neighbours(

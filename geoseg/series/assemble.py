@@ -67,6 +67,15 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
     faults.raise_if_any()
     if used and not series.mask_values:
         masking.check_values(sorted(used))
+    elif used:
+        notes += masking.said_of_values(sorted(used), series.mask_values)
+    since = series.offset_from
+    last = max(image.when.date() for image in images)
+    if series.offset and since and last < date.fromisoformat(since):
+        notes.append(
+            f"series.offset_from={since}: no date lies on it or after it, so that"
+            f" series.offset={series.offset:g} is added to none"
+        )
     if masks:
         notes += masking.check_match(images, masks, used)
     first = stacks[0]

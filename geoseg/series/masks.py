@@ -154,6 +154,18 @@ def told(found: dict[int, float]) -> str:
     return ", ".join(some) + (" …" if len(found) > 8 else "")
 
 
+def said_of_values(paths: Sequence[str], wanted: Sequence[int]) -> list[str]:
+    """What is to be said of values that mean not clear, if none of them is in the masks."""
+    found = shares(paths)
+    if not found or set(wanted) & set(found):
+        return []
+    values = ",".join(map(str, wanted))
+    return [
+        f"series.mask_values=[{values}]: none of these is in the masks that were looked at, which"
+        f" hold {told(found)}; so all there counts as clear"
+    ]
+
+
 def check_values(paths: Sequence[str]) -> None:
     """Raises: InputError if masks whose values nobody has explained hold scene classes.
 

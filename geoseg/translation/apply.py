@@ -75,9 +75,11 @@ def in_units(scaled: np.ndarray, card: TranslationCard, nodata: float) -> np.nda
     values = np.clip(scaled * std + mean, low, high)
     dtype = np.dtype(card.dtype)
     if dtype.kind == "f":
-        return np.asarray(values.astype(dtype))
-    found = np.rint(values).astype(dtype)
-    moved = nodata + 1 if nodata < np.iinfo(dtype).max else nodata - 1
+        found = values.astype(dtype)
+        moved = float(np.nextafter(dtype.type(nodata), dtype.type(np.inf)))
+    else:
+        found = np.rint(values).astype(dtype)
+        moved = nodata + 1 if nodata < np.iinfo(dtype).max else nodata - 1
     found[found == nodata] = moved
     return found
 

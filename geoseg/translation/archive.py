@@ -11,6 +11,7 @@ from geoseg.dataset.unlabelled import SceneTile, cut, measure
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.scenes.bands import BandStatistics, scale
+from geoseg.scenes.measure_units import BRIGHTER, DARKER
 from geoseg.scenes.neighbours import OpenScenes
 from geoseg.scenes.scene import Scene
 
@@ -77,6 +78,20 @@ class Archive:
 def _read(opened: OpenScenes, place: SceneTile) -> tuple[np.ndarray, np.ndarray]:
     scene, window = place
     return opened.reader(scene).read(window)
+
+
+def check_units(scenes: Sequence[Scene], expected: BandStatistics, whose: str) -> None:
+    """Raises: InputError if the highest values are of other units than those expected."""
+    found = measure(cut(scenes, 256))
+    pairs = zip(found.high, expected.high, strict=True)
+    ratios = [here / there for here, there in pairs if here > 0 and there > 0]
+    if not ratios or 1 / DARKER < np.median(ratios) < BRIGHTER:
+        return
+    raise InputError(
+        f"{scenes[0].paths[0]}: values up to {max(found.high):g}, {whose} has up to"
+        f" {max(expected.high):g}: other units; bring them to those, or train with these scenes"
+        " (like=)"
+    )
 
 
 def check_pixel_size(scenes: Sequence[Scene], expected: float, whose: str) -> None:

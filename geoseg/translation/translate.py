@@ -22,7 +22,7 @@ from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.scene import Scene, SceneFiles, find_scenes, fit_bands, harmonize
 from geoseg.translation import apply, picture
-from geoseg.translation.archive import Archive, check_pixel_size
+from geoseg.translation.archive import Archive, check_pixel_size, check_units
 from geoseg.translation.model_file import NAME, TranslationCard, load, read_card, save
 from geoseg.translation.settings import TranslateSettings
 from geoseg.translation.train import train
@@ -121,6 +121,8 @@ def _open(
     if card is not None:
         with faults.collect():
             check_pixel_size(given["scenes"], card.pixel_size_m, "what the network has seen")
+        with faults.collect():
+            check_units(given["scenes"], card.here, "what the network has seen")
     else:
         sizes = [scene.grid.pixel_size_m for scene in given["scenes"]]
         with faults.collect():

@@ -91,7 +91,7 @@ def opened(source: Source, height: int) -> Iterator[Strips]:
         file = stack.enter_context(Raster(source.map.path, nodata="none"))
 
         def codes(window: Window) -> np.ndarray:
-            found = file.read(window)[0][0]
+            found = source.map.plain(file.read(window)[0][0])
             strangers = np.flatnonzero((np.bincount(found.ravel(), minlength=256) > 0) & ~known)
             if len(strangers):
                 shown = ", ".join(map(str, strangers[:10].tolist()))

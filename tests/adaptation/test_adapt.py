@@ -118,6 +118,17 @@ def test_where_nothing_differs_nothing_changes(tmp_path):
         adapt(trained(tmp_path), scenes, out, settings=AdaptSettings(share=0.5))
 
 
+def test_a_band_of_one_value_and_labels_in_other_units_are_told(tmp_path):
+    scenes, dataset = other_place(tmp_path, gain=0.0, offset=70.0)
+    said = adapt(trained(tmp_path), scenes, tmp_path / "a.safetensors")
+    assert any("band gray: one value in all windows" in text for text in said.warnings)
+    assert ModelCard.read(tmp_path / "a.safetensors").statistics == card().statistics
+    made = Dataset.load(dataset)
+    replace(made, statistics=replace(made.statistics, high=(0.3,))).save()
+    with pytest.raises(InputError, match=r"dataset=.* values up to 0.3.*other units"):
+        adapt(trained(tmp_path), scenes, tmp_path / "b.safetensors", dataset=dataset)
+
+
 def test_what_gets_worse_is_said(tmp_path):
     """A place of one class only, whose statistics say nothing of the sensor."""
     scenes, dataset = other_place(tmp_path, gain=0.2, offset=48.0)

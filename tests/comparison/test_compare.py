@@ -11,6 +11,8 @@ import shapely
 from affine import Affine
 
 from geoseg import compare as command
+from geoseg.assessment.sampling.population import Frame, Population, Where
+from geoseg.assessment.sampling.settings import Sampling
 from geoseg.compare import CompareConfig
 from geoseg.comparison import strips
 from geoseg.comparison.compare import PRODUCTS, compare
@@ -418,6 +420,32 @@ def test_a_map_without_legend_takes_the_given_one(before, tmp_path):
         MapPair.open(one, bare)
     pair = MapPair.open(one, bare, legend=LEGEND)
     assert pair.names == list(NAMES)
+
+
+@pytest.mark.parametrize("declared", [255, 15])
+def test_nodata_that_another_program_declares_is_no_class(before, tmp_path, declared):
+    one, after = write(tmp_path / "a.tif", before), before.copy()
+    after[:3] = declared
+    with raster.create(tmp_path / "b.tif", GRID, dtype="uint8", nodata=declared) as writer:
+        writer.write(after, GRID.window)
+    pair = MapPair.open(one, tmp_path / "b.tif", legend=LEGEND)
+    left = compare(pair, tmp_path / "out").counts.left_out
+    assert {why: found[0] for why, found in left.items()} == {"no class in the map after": 3 * 80}
+    frame = Frame(pair.after, Where())
+    assert set(np.unique(Population(frame, Sampling()).read(GRID.window)[0])) == {0, 1, 4, 9}
+
+
+def test_masks_and_classes_that_are_nodata_are_refused(before, tmp_path):
+    with raster.create(tmp_path / "a.tif", GRID, dtype="uint8", nodata=4) as writer:
+        writer.write(before, GRID.window)
+    with pytest.raises(InputError, match="declares 4 as nodata, which is the code of"):
+        ClassMap.read(tmp_path / "a.tif", LEGEND)
+    masked = write(tmp_path / "b.tif", before)
+    with rasterio.open(masked, "r+") as dataset:
+        dataset.nodata = None
+        dataset.write_mask(np.where(before == 4, 0, 255).astype("uint8"))
+    with pytest.raises(InputError, match=r"by an alpha band or a mask.*gdalwarp -dstnodata 0"):
+        ClassMap.read(masked)
 
 
 def test_the_command_from_files_to_files(before, after, tmp_path):

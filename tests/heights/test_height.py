@@ -211,6 +211,35 @@ def test_feet_up_and_another_crs_across_are_brought_to_metres(tmp_path):
     np.testing.assert_allclose(same, dtm, atol=0.05)
 
 
+@pytest.mark.parametrize("keys", [{4099: 9003}, {4096: 6360}, {4096: 5103, 4099: 9003}])
+def test_feet_that_only_geotiff_keys_tell_are_brought_to_metres(tmp_path, keys):
+    keys = {1024: 1, 3072: 32632} | keys
+    rows = [(1, 1, 0, len(keys)), *((key, 0, 1, value) for key, value in keys.items())]
+    header = laspy.LasHeader(point_format=1, version="1.2")
+    header.vlrs.append(laspy.VLR("LASF_Projection", 34735, "", np.array(rows, "<u2").tobytes()))
+    header.vlrs.append(laspy.VLR("LASF_Projection", 34737, "", b"\0"))
+    cloud = laspy.LasData(header)
+    cloud.x, cloud.y, cloud.z = [EAST], [NORTH], [100.0]
+    cloud.write(tmp_path / "a.las")
+    found = cloud_room.find_clouds(tmp_path / "a.las")
+    (part,) = cloud_room.read(found[0])
+    assert part.z[0] == pytest.approx(100 * 1200 / 3937, abs=0.01)
+    (said,) = cloud_room.understood(found, "EPSG:32632")
+    assert "heights taken to be in units of 0.3048006 m" in said
+
+
+def test_what_is_odd_of_clouds_is_said(tmp_path):
+    x, y, z, code = points(per_m2=2)
+    z[0] = 5000  # a bird
+    path = write(tmp_path / "a.laz", x, y, z, code)
+    said = str(height(path, tmp_path / "out", settings=HeightSettings(crs="EPSG:25832")))
+    assert "points higher above the ground than 330 m, mostly noise" in said
+    assert "say another CRS than height.crs=EPSG:25832, and their own counts" in said
+    (tmp_path / "copy.laz").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="whose points would count twice"):
+        height(tmp_path, tmp_path / "twice")
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -530,6 +530,19 @@ def test_overlapping_rasters_fill_each_others_gaps(tmp_path):
     np.testing.assert_array_equal(burn_raster(str(tmp_path), background="rest"), wanted)
 
 
+def test_rasters_that_contradict_each_other_are_told_once_a_pixel(tmp_path):
+    other = np.full((100, 120), 10, np.uint8)
+    other[10:13, :7] = 30
+    write_raster(tmp_path / "a.tif", np.full((100, 120), 10, np.uint8), GRID)
+    write_raster(tmp_path / "b.tif", other, GRID)
+    labels = Labels(path=str(tmp_path), ignore_border=2)
+    with open_labels(labels, LEGEND, scenes={"s": GRID}) as source:
+        for top in range(0, 100, 11):
+            source.burn(GRID, Window(top, 0, min(11, 100 - top), 120))
+        (note,) = source.notes
+    assert "b.tif overlap and give 21 pixels different classes; those of" in note
+
+
 def test_a_large_raster_is_read_in_parts(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     fine = Grid(GRID.crs, GRID.transform @ Affine.scale(0.25), 400, 480)

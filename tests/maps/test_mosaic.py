@@ -232,6 +232,7 @@ def test_any_windows_and_any_number_of_open_files_give_the_same(maps, out, monke
 def test_a_naive_merge_gives_the_same(maps, out):
     rng = np.random.default_rng(1)
     codes, best = np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8)
+    every = np.zeros((60, 60, 256), int)
     for name in "abcde":
         top, left = map(int, rng.integers(0, 30, 2))
         own, sure = noise(30, 30, ord(name)), rng.integers(1, 101, (30, 30)).astype(np.uint8)
@@ -240,8 +241,11 @@ def test_a_naive_merge_gives_the_same(maps, out):
         part = (slice(top, top + 30), slice(left, left + 30))
         wins = (own > 0) & (sure > best[part])
         codes[part][wins], best[part][wins] = own[wins], sure[wins]
+        every[part] += own[..., None] == np.arange(256)
     maps.add("corners", grid(0, 0, 60, 60), 0, 1)
-    mosaic(maps.folder, out)
+    said = str(mosaic(maps.folder, out))
+    twice, differ = (every[..., 1:].sum(2) > 1).sum(), ((every[..., 1:] > 0).sum(2) > 1).sum()
+    assert f"they give different classes to {differ} pixels of {twice} (" in said
     assert np.array_equal(pixels(out), codes)
 
 

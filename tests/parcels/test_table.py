@@ -266,6 +266,23 @@ def test_row_numbers_are_no_band(tmp_path):
         read(written(tmp_path, rows))
 
 
+def test_rows_that_end_in_a_comma_are_not_moved_by_a_column(tmp_path):
+    plain = read_plain(tmp_path)
+    first, *lines = ROWS.to_csv(index=False).splitlines()
+    path = tmp_path / "comma.csv"
+    for header in (first, f"{first},"):
+        path.write_text("\n".join([header, *(f"{line}," for line in lines)]), encoding="utf-8")
+        table = read(path)
+        assert table.bands == plain.bands
+        np.testing.assert_array_equal(table.values, plain.values)
+    path.write_text(first, encoding="utf-8")
+    with pytest.raises(InputError, match="no rows"):
+        read(path)
+    path.write_text("\n".join([first, *(f"{line},7" for line in lines)]), encoding="utf-8")
+    with pytest.raises(InputError, match="rows have 6 fields, and the first line 5 names"):
+        read(path)
+
+
 def test_numbers_with_commas_are_not_passed_over(tmp_path):
     rows = ROWS.assign(red=["0,3", "0,2", "0,1", "0,25", None])
     with pytest.raises(InputError, match="red=0,3: a comma in a number; write decimal points"):

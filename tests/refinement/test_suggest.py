@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
@@ -118,6 +119,15 @@ def test_windows_with_labels_are_left_out(tmp_path):
             dataset=str(made.folder),
         )  # fmt: skip
     assert covered
+    east = replace(tiles.GRID, transform=tiles.GRID.transform @ Affine.translation(50, 0))
+    for layer, value in (("landcover", 1), ("entropy", 50)):
+        maps.write(tmp_path / f"moved/{layer}/s.tif", codes * value, east)
+    said = suggest(
+        tmp_path / "moved", tmp_path / "next.gpkg", settings=Suggesting(size=40, apart_m=0),
+        dataset=str(made.folder),
+    )  # fmt: skip
+    assert said
+    assert set(read(tmp_path / "next.gpkg").columns["left"]) == {160}
 
 
 def test_what_lacks_is_said(tmp_path):

@@ -430,6 +430,28 @@ def test_the_factor_between_units_is_one_that_is_in_use(here, there, text):
     assert remedy(here, there) == text
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (lambda red, nir: (red // 10, nir // 10), "times darker"),
+        (lambda red, nir: (red * 5, nir * 5), "times brighter"),
+        (lambda red, nir: (red // 10, nir // 3), ""),  # as water and snow have it
+        (lambda red, nir: (red, nir), ""),
+    ],
+)
+def test_a_scene_that_is_far_darker_in_all_bands_is_told(tmp_path, image, said):
+    usual = RANDOM.integers(400, 3000, (2, 64, 64))
+    mean, high = usual.mean((1, 2)), np.percentile(usual, 98, axis=(1, 2))
+    statistics = BandStatistics(tuple(mean), (700.0,) * 2, (450.0,) * 2, tuple(high),
+                                (400.0,) * 2, (3000.0,) * 2)  # fmt: skip
+    card = with_bands(CARD, *RED_NIR, dtype="uint16")
+    card = replace(card, statistics=statistics)
+    write(tmp_path / "a.tif", np.stack(image(*usual)).astype("uint16"), names=RED_NIR)
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands())
+    notes = "; ".join(check_values(scene, card).notes)
+    assert (said in notes) if said else not notes
+
+
 def test_dates_in_other_units_are_refused_by_name(tmp_path):
     images = [land(n) if n < 4 else (land(n) / 1e4).astype("float32") for n in range(6)]
     series = dated(tmp_path, images, nodata=None)
@@ -492,6 +514,12 @@ def test_scene_classes_without_their_values_are_named(tmp_path):
     assert "series.mask_values=[0,1,3,8,9,10,11]" in text
     (stack,) = find_stacks(replace(masked, mask_values=[0, 1, 3, 8, 9, 10, 11]))
     assert (whole(stack)[:, :, :10] == 65535).mean() > 0.2
+    assert not any("none of these" in note for note in stack.notes)
+    (stack,) = find_stacks(replace(masked, mask_values=[1, 2]))
+    assert any("mask_values=[1,2]: none of these is in the masks" in note for note in stack.notes)
+    late = replace(series, offset=-1000, offset_from="2022-01-25")
+    (note,) = [note for note in find_stacks(late)[0].notes if "offset_from" in note]
+    assert "no date lies on it or after it" in note
     for values in ((0, 1), (0, 255), (0, 1, 2, 3)):
         other = np.zeros((40, 40), np.uint8)
         for row, value in enumerate(values):

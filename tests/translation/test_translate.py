@@ -1,6 +1,6 @@
 """Translation of made-up scenes: another sensor, whose numbers and edges are known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -105,6 +105,9 @@ def test_a_few_steps_train_and_a_network_serves_other_scenes(archives):
     one, two = (read(folder / name / "scenes" / "a.tif")[0] for name in ("out", "again"))
     np.testing.assert_array_equal(one, two)
     assert not (folder / "again" / NAME).exists()
+    scene(folder / "shares" / "e.tif", 4, camera=Camera(1e-4, 0, "float32", -9999))
+    with pytest.raises(InputError, match=r"e\.tif: values up to 0\.\d+, .* other units"):
+        translate(folder / "shares", folder / "no", Source(checkpoint=folder / "out"))
 
 
 def test_a_call_that_goes_on_does_not_train_again(archives):
@@ -167,6 +170,9 @@ def test_no_value_becomes_nodata(archives_card, nodata):
     values = apply.in_units(np.linspace(-4, 4, 300).reshape(3, 10, 10), archives_card, nodata)
     assert values.dtype == np.uint16
     assert not (values == nodata).any()
+    low = max(archives_card.there.low)
+    real = apply.in_units(np.full((3, 1, 1), -9.0), replace(archives_card, dtype="float32"), low)
+    assert not (real == low).any()
 
 
 @pytest.fixture(scope="module")

@@ -242,7 +242,7 @@ class Population:
         return numbers, codes
 
     def _codes(self, window: Window) -> np.ndarray:
-        return self._file.codes(window)
+        return self.map.plain(self._file.codes(window))
 
     def check(self, code: int) -> None:
         """Raises: InputError for a code that the legend does not know."""
