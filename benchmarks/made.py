@@ -23,6 +23,7 @@ from geoseg.scenes.bands import BandStatistics
 BANDS = ("red", "green", "blue", "nir")
 CLASSES = 6
 TILING = Tiling(256, 64)
+MODEL = Model("unet", "resnet18")
 PIXEL_M = 0.5
 LEFT_M, TOP_M = 500_000.0, 5_000_000.0
 STRIPE = 512
@@ -82,7 +83,7 @@ def card(
     values = {name: (value * scale,) * len(bands) for name, value in usual.items()}
     legend = [{"code": k, "name": f"class {k}", "color": "#000000"} for k in range(1, classes + 1)]
     return ModelCard(
-        model=Model("unet", "resnet18"),
+        model=MODEL,
         bands=bands,
         statistics=BandStatistics(**values),
         dtype=dtype,
@@ -96,7 +97,7 @@ def card(
 
 
 def unet(path: Path) -> Path:
-    """Weights file of a U-Net resnet18 with random weights; four bands, six classes."""
+    """Weights file of MODEL, a U-Net, with random weights; four bands, six classes."""
     torch.manual_seed(0)
     mine = card()
     return save(path, models.build(mine.model, len(mine.bands), len(mine.legend)), mine)

@@ -34,14 +34,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         started.share()
         return
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 
     from tests.made.hurry import hurry
 
     hurry()
+    # On a machine that does much else at the same time, anything may take long.
+    patient = settings(suppress_health_check=[HealthCheck.too_slow])
     if hasattr(config, "workerinput"):
-        settings.register_profile("all", settings(max_examples=EXAMPLES))
-        settings.load_profile("all")
+        patient = settings(patient, max_examples=EXAMPLES)
+    settings.register_profile("tests", patient)
+    settings.load_profile("tests")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from nbclient import NotebookClient
 
 from geoseg.maps.landcover import ClassMap
+from tests.made import started
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 FIRST_MAP = NOTEBOOKS / "01_first_map.ipynb"
@@ -24,6 +25,13 @@ ALL = os.environ.get("GEOSEG_NOTEBOOKS") == "all"
 """Whether each of them runs (`make notebooks`); else one of the quickest stands for the rest."""
 QUICK = NOTEBOOKS / "04_convolution_by_hand.ipynb"
 MOST_KB = 400
+BEGIN = """
+import os, matplotlib
+matplotlib.use(os.environ["MPLBACKEND"])  # it may be loaded already, and not know of this
+matplotlib.rcParams["figure.dpi"] = 30
+del os, matplotlib
+"""
+"""What each kernel does before its notebook."""
 
 
 def pictures(cell: nbformat.NotebookNode) -> int:
@@ -43,17 +51,23 @@ def code_of(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 
 
 def executed(path, tmp_path, monkeypatch):
-    """A notebook after all its cells have run, and these."""
+    """A notebook after all its cells have run, and these; its pictures are small."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))  # not the user's own profile
     # The kernel imports this geoseg with this interpreter, whatever is installed.
     paths = [str(NOTEBOOKS.parent), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    begin = tmp_path / "ipython" / "profile_default" / "startup" / "small.py"
+    begin.parent.mkdir(parents=True)
+    begin.write_text(BEGIN)
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(tmp_path)}}
-    client = NotebookClient(notebook, timeout=300, kernel_name="python3", resources=resources)
+    client = NotebookClient(
+        notebook, timeout=300, startup_timeout=300, kernel_name="python3", resources=resources
+    )
     client.create_kernel_manager()
-    client.km.kernel_spec.argv[0] = sys.executable
+    # A fork has loaded all, but fits its pixels in haste: not for lessons that train.
+    client.km.kernel_spec.argv[0] = sys.executable if ALL else str(started.python())
     client.execute()
     return code_of(notebook)
 
@@ -61,9 +75,6 @@ def executed(path, tmp_path, monkeypatch):
 def test_the_first_map_is_made(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOSEG_NOTEBOOK_QUICK", "1")
     monkeypatch.setenv("GEOSEG_NOTEBOOK_FOLDER", str(tmp_path / "first"))
-    begin = tmp_path / "ipython" / "profile_default" / "startup" / "hurry.py"
-    begin.parent.mkdir(parents=True)
-    begin.write_text("from tests.made.hurry import hurry\nhurry()\ndel hurry\n")
     code = executed(FIRST_MAP, tmp_path, monkeypatch)
     assert all(cell.execution_count for cell in code)
     assert [text for cell in code for text in complaints(cell)] == []

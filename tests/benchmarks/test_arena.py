@@ -18,6 +18,7 @@ from benchmarks.arena.results import Result
 from benchmarks.arena.sets import SETS, inner_images, split_series
 from geoseg.dataset.samples import SeriesDataset, write_samples
 from geoseg.dataset.tiles import Dataset, write_tiles
+from tests.made import started
 from tests.made.samples import made_dataset
 from tests.made.tiles import make_dataset
 
@@ -355,6 +356,7 @@ def test_inner_tables_speak_of_no_test_part():
 @pytest.mark.real
 def test_a_stopped_arena_goes_on(real_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GEOSEG_REAL_DATA", str(real_data))
+    monkeypatch.setattr(sys, "executable", str(started.python()))  # its processes load nothing
     told = ["quality", "--sets", "formosat", "--methods", "majority", "nosuch", "--seeds", "1",
             "--out", str(tmp_path), "--looks", str(tmp_path / "looks.csv")]  # fmt: skip
     monkeypatch.setattr(sys, "argv", told)

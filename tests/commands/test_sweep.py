@@ -23,7 +23,7 @@ QUICK = (
     *("dataset=data/dataset", "model=pspnet", "model.encoder=tu-tf_mobilenetv3_small_minimal_100"),
     *("fit.epochs=1", "fit.epoch_tiles=4", "fit.batch_size=4", "fit.workers=0", "fit.precision=32"),
     # What ends by the clock isn't the same twice.
-    *("fit.device=cpu", "fit.max_minutes=null", "model.pixels=0"),
+    *("fit.device=cpu", "fit.max_minutes=null", "model.pixels=0", "fit.pictures=0"),
 )
 EXPLODES = "1e30"
 
@@ -156,7 +156,7 @@ def test_nothing_is_searched_without_validation(place):
 
 def test_submitit_sends_jobs_to_a_queue(place):
     run = "run=runs/queue/${model.name}"
-    done = train(place, "-m", "hydra/launcher=submitit_local", "seed=0,1", run)
+    done = train(place, "-m", "hydra/launcher=submitit_local", "seed=0,1", run, programs=True)
     assert done.returncode == 0, done.stderr
     folders = {f"runs/queue/pspnet/seed-{seed}" for seed in (0, 1)}
     assert {row["run"] for row in rows(place / "runs/queue")} == folders

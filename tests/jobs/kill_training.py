@@ -27,7 +27,7 @@ from geoseg.training.tasks import images as learn  # noqa: F401  (before the for
 from tests.made.hurry import hurry
 
 QUICK = Fit(
-    epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=2
+    epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
 )
 SEED = 3
 MOST = 0.8
@@ -39,7 +39,7 @@ PATIENCE = 600
 def cases(scenes: str) -> dict[str, Fit]:
     return {
         "accumulate": replace(QUICK, accumulate=2, average=0.9, train_share=0.7),
-        "balance": replace(QUICK, balance=0.7, hard=0.5, average=0.0),
+        "balance": replace(QUICK, balance=0.7, hard=0.5, average=0.0, pictures=2),
         "swa": replace(QUICK, swa=0.5, hard=0.3),
         # A worker, as by default: its loader must draw nothing that dropout would miss.
         "unlabelled": replace(QUICK, unlabelled=[scenes], confidence=0.5, balance=0.5, workers=1),

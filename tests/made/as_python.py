@@ -12,6 +12,9 @@ import socket
 import sys
 from pathlib import Path
 
+OWN = ("submitit.local._local",)
+"""Modules that need a process of their own: its number is the name of what they do."""
+
 
 def main(door: str, words: list[str]) -> int:
     if not _is_module(words):
@@ -48,7 +51,9 @@ def _is_module(words: list[str]) -> bool:
     """Whether the interpreter is to run one, and not `-c …` or a file; the server does it then."""
     if "-m" not in words:
         return False
-    return all(word.startswith("-") for word in words[: words.index("-m")])
+    place = words.index("-m")
+    named = all(word.startswith("-") for word in words[:place])
+    return named and words[place + 1] not in OWN
 
 
 def _is_inherited(number: int) -> bool:

@@ -101,6 +101,12 @@ class Started:
         if self.poll() is None:
             os.kill(self.pid, number)
 
+    def printed(self) -> str:
+        """What it has written to its output so far."""
+        number = self._said[0].fileno()
+        # Not read(): that would move the place where it writes.
+        return os.pread(number, os.fstat(number).st_size, 0).decode(errors="ignore")
+
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         self.wait(timeout)
         texts = []
@@ -191,9 +197,20 @@ def serve(listening: int, life: int) -> None:
     for name in COMMANDS:
         delattr(sys.modules["geoseg"], sys.modules.pop(name).__name__.rpartition(".")[2])
     hurry()
+    _warm_up()
     gc.collect()
     gc.freeze()
     _work(*_asked(socket.socket(fileno=listening), life))
+
+
+def _warm_up() -> None:
+    """Do once what Hydra would do in each command: look for plugins, and learn its grammar."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()
+    words = ["a=b", "a.b=-1.5e-3", "++a.b={c: 'd', e: [1, x]}", "+a=${b}", "~a", "a=b,c"]
+    OverridesParser.create().parse_overrides(words)
 
 
 def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], list[int]]:

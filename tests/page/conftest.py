@@ -1,8 +1,7 @@
 """A small network with random weights, its maps of two scenes, and the page over them."""
 
 import re
-import subprocess
-import sys
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement.refine import Inputs
 from geoseg.refinement.settings import Refining
 from tests.made.scenes import CARD, grid, with_bands, write
+from tests.made.started import Started
 
 SIZE = 64
 HEIGHT, WIDTH = 150, 300
@@ -33,7 +33,7 @@ def place(tmp_path_factory):
     for name, left in (("a", 500_000.0), ("b", 600_000.0)):
         write(folder / f"scenes/{name}.tif", image, grid=grid(HEIGHT, WIDTH, left=left))
     torch.manual_seed(0)
-    card = with_bands(CARD, "gray", model=Model("unet", "resnet18"), tiling=Tiling(SIZE, 16))
+    card = with_bands(CARD, "gray", model=Model("unet", "tu-lcnet_050"), tiling=Tiling(SIZE, 16))
     statistics = card.statistics.__class__((128.0,), (70.0,), (10.0,), (245.0,), (1.0,), (254.0,))
     card = card.__class__(**{**card.__dict__, "statistics": statistics})
     checkpoint.save(folder / "best.safetensors", models.build(card.model, 1, 3), card)
@@ -74,16 +74,8 @@ def server(place, tmp_path):
     keys = [f"checkpoint={place / 'best.safetensors'}", f"scenes={place / 'scenes'}"]
     keys += [f"maps={place / 'maps'}", f"out={tmp_path / 'out'}", "serve=true"]
     keys += ["refine.steps=2", "refine.device=cpu"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "geoseg.refine", *keys], stdout=subprocess.PIPE, text=True
-    )
-    found = None
-    for line in process.stdout:
-        found = re.search(r"http://127\.0\.0\.1:\d+/\S+/", line)
-        if found:
-            break
-    assert found, "no address"
-    yield process, found[0]
-    process.kill()
-    process.wait(60)
-    process.stdout.close()
+    with Started("-m", "geoseg.refine", *keys) as process:
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+/\S+/", process.printed())):
+            assert process.poll() is None, "no address"
+            time.sleep(0.02)
+        yield process, found[0]

@@ -1,6 +1,7 @@
 """The page in a real browser: seen, panned, clicked, taken back, reloaded, its server killed."""
 
 import json
+import signal
 
 import pytest
 
@@ -36,13 +37,13 @@ def test_clicks_in_a_browser(server, tmp_path):
         one.ask("map.getView().setResolution(0.5)")
         one.drag((300, 300), (340, 320))
         one.wait(f"map.getView().getCenter()[0] !== {centre[0]}")
-        one.press("2")
-        assert one.ask("info.classes[chosen].name") == LEGEND.names[1]
+        one.press("3")
+        assert one.ask("info.classes[chosen].name") == LEGEND.names[2]
         one.click(300, 340)
         one.wait(f"{DRAWN} === 1")
         drawn = Corrections.read(file, LEGEND).drawn
         assert sum(len(part.codes) for part in drawn) == 1
-        assert next(p.codes[0] for p in drawn if len(p.codes)) == LEGEND.codes[1]
+        assert next(p.codes[0] for p in drawn if len(p.codes)) == LEGEND.codes[2]
         one.wait(f"state.tiles[0] > 1 && {IDLE}")
         changed = one.ask(MAP)
         assert changed != before
@@ -66,7 +67,7 @@ def test_clicks_in_a_browser(server, tmp_path):
         # Its server is killed: what was drawn is there, and the page says what happened.
         one.click(300, 340)
         one.wait(f"{DRAWN} === 1")
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.wait(60)
         one.wait("!document.getElementById('alarm').hidden")
         assert "does not answer" in one.ask("document.getElementById('alarm').textContent")

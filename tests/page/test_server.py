@@ -310,8 +310,8 @@ def test_ctrl_c_writes_what_was_drawn_last_and_says_so(server, tmp_path, place):
     with build_opener(ProxyHandler({})).open(asked, timeout=60) as answer:
         assert json.load(answer) == {"layer": "points", "id": 1}
     process.send_signal(signal.SIGINT)  # at once, before the maps can have followed
-    said = process.stdout.read()
-    assert process.wait(120) == 0
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
     assert "step 1 of 1 (1 correction)" in said
     assert codes_of(tmp_path / "out")[40, 50] == code
     assert len(Corrections.read(tmp_path / "out/corrections.gpkg", LEGEND)) == 1

@@ -62,6 +62,7 @@ class Always(Context):
 def _workers_load_once():
     """Workers are forks of one process that has loaded torch, instead of ten that load it."""
     loaded = ["distributed", "torch", "geoseg.prediction.worker", "tests.prediction.test_images"]
+    loaded += ["segmentation_models_pytorch"]  # of real weights
     settings = {"distributed.worker.multiprocessing-method": "forkserver"}
     multiprocessing.get_context("forkserver").set_forkserver_preload(loaded)
     with pytest.MonkeyPatch.context() as patched, dask.config.set(settings):
@@ -109,7 +110,7 @@ def test_workers_that_are_started_here_run_real_weights(tmp_path, monkeypatch):
     """Relative names, one worker that dies, and one bytes for all."""
     monkeypatch.chdir(tmp_path)
     scenes(Path("scenes"))
-    card = replace(CARD, model=Model(encoder="tu-lcnet_050"))
+    card = replace(CARD, model=Model("pspnet", "tu-lcnet_050"))
     torch.manual_seed(0)
     checkpoint.save("run/best.safetensors", models.build(card.model, 1, 3), card)
     trained = TrainedNetwork.open("run", NARROW)
@@ -194,19 +195,6 @@ def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, mo
     assert [job.panels[0].number for job in wide] == [0, 1, 2]
     assert {job.scene.name for job in wide} == {"wide"}
     assert sum(job.pixels for piece in got for job in piece) == 3 * 70 * 60 + 120 * 700
-
-
-class Slow(Context):
-    """Says when it begins, and takes its time."""
-
-    def __init__(self, note: Path) -> None:
-        super().__init__(3)
-        self.note = str(note)
-
-    def forward(self, image):
-        Path(self.note).touch()
-        time.sleep(0.02)
-        return super().forward(image)
 
 
 def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):

@@ -496,7 +496,7 @@ def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
 def run_folder(tmp_path_factory):
     """A run with a real network of random weights, whose encoder is small."""
     folder = tmp_path_factory.mktemp("run")
-    card = replace(CARD, model=Model(encoder="tu-lcnet_050"))
+    card = replace(CARD, model=Model("pspnet", "tu-lcnet_050"))
     torch.manual_seed(0)
     checkpoint.save(folder / "best.safetensors", models.build(card.model, 1, len(LEGEND)), card)
     return folder

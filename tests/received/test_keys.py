@@ -1,6 +1,8 @@
 """What is typed as key=value arrives as it was typed, in every form that the docs show."""
 
 import re
+from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -249,12 +251,19 @@ def alternatives(word):
     return [f"{key}={value.rstrip('.,:')}"] if value else []
 
 
+@cache
+def known_of(name):
+    """Key and kind of each setting of a command; finding them takes a while."""
+    return dict(keys.settings(schema_of(name)))
+
+
+@cache
 def commands_of(key):
     """Commands that have a key as a setting, an entry of one, or a group."""
     key = key.lstrip("+")
     found = []
     for name in SCHEMAS:
-        known = dict(keys.settings(schema_of(name)))
+        known = known_of(name)
         rooms = {part.partition(".")[0] for part in known if "." in part}
         group = key in GROUPS and (key in rooms or (key == "experiment" and name in OF_EXPERIMENT))
         entry = any(key.startswith(f"{k}.") for k, v in known.items() if v in keys.DICTS)
@@ -284,11 +293,12 @@ def test_every_documented_form_of_every_key_is_taken():
     assert not strange
     assert sum(len(forms) for by_key in seen.values() for forms in by_key.values()) > 120
     for name, by_key in seen.items():
-        # Many at once, each key once: composing takes a while.
-        most = max(len(forms) for forms in by_key.values())
-        for turn in range(most):
-            words = [list(forms)[turn] for forms in by_key.values() if turn < len(forms)]
-            told_words(name, words)
+        # All at once, for composing takes a while: each value is checked when it is set, whatever
+        # is set after it. Only of a group no command takes two.
+        groups = [list(forms) for key, forms in by_key.items() if key in GROUPS]
+        others = [form for key, forms in by_key.items() if key not in GROUPS for form in forms]
+        for turn, chosen in enumerate(zip_longest(*groups, fillvalue="")):
+            told_words(name, [*filter(None, chosen), *(others if turn == 0 else ())])
 
 
 def told_words(name, words):

@@ -53,7 +53,7 @@ def place(tmp_path_factory):
     for name, left in (("a", 500_000.0), ("b", 600_000.0)):
         write(folder / f"scenes/{name}.tif", image.astype(np.uint8), grid=grid(150, 300, left=left))
     torch.manual_seed(0)
-    card = with_bands(CARD, "gray", model=Model("unet", "resnet18"), tiling=Tiling(SIZE, 16))
+    card = with_bands(CARD, "gray", model=Model("unet", "tu-lcnet_050"), tiling=Tiling(SIZE, 16))
     statistics = card.statistics.__class__((128.0,), (70.0,), (10.0,), (245.0,), (1.0,), (254.0,))
     card = card.__class__(**{**card.__dict__, "statistics": statistics})
     network = models.build(card.model, 1, 3)

@@ -12,7 +12,6 @@ from matplotlib import image
 from geoseg.evaluation.accuracy import confusion as by_numpy
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes import launch
-from geoseg.training.run import curves
 from geoseg.training.run.curves import draw_curves
 from geoseg.training.run.history import History, write_metrics
 from geoseg.training.run.recorder import _line
@@ -28,13 +27,6 @@ def rows(count):
         | {"val_loss": 1 / n, "val_miou": 0.5, "val_iou_water": 0.3 + n / 100}
         for n in range(1, count + 1)
     ]
-
-
-@pytest.fixture(autouse=True)
-def _as_for_people(monkeypatch):
-    """Not as small as tests of trainings draw them."""
-    monkeypatch.setattr(curves, "LAYOUT", "constrained")
-    monkeypatch.setattr(curves, "DPI", 110)
 
 
 @pytest.mark.parametrize("count", [1, 5])

@@ -164,7 +164,7 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
     """With batch norms, one of them over a lone value, layers that are not used, uneven labels,
     accumulated steps and a validation in two parts."""
     settings = ("fit.epochs=2", "fit.epoch_tiles=12", "fit.batch_size=4", "fit.accumulate=2")
-    settings += ("fit.learning_rate=1e-4", "model=pspnet", "model.dropout=0")
+    settings += ("fit.learning_rate=1e-4", "model=pspnet", "model.dropout=0", "fit.pictures=0")
     call = command(
         dataset.folder, tmp_path / "two", *settings, "augment=none", "seed=3", start=TORCHRUN
     )
@@ -176,7 +176,7 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
     loss = Loss(terms={"cross_entropy": 1.0, "dice": 1.0})
     fit = Fit(
         epochs=2, epoch_tiles=12, batch_size=4, accumulate=2, learning_rate=1e-4, device="cpu",
-        precision="32", workers=0,
+        precision="32", workers=0, pictures=0,
     )  # fmt: skip
     train(dataset, tmp_path / "one", model=Model("pspnet"), loss=loss, fit=fit, seed=3)
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
