@@ -15,6 +15,9 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 ENOUGH = 1.0
 """Seconds that processes get to end before they are killed."""
 
+ANEW = ("assess", "compare", "evaluate", "export", "sample", "suggest", "vectorize")
+"""Commands that keep nothing unfinished."""
+
 
 class Stopped(KeyboardInterrupt):
     """What a signal raises, so that it is met wherever Ctrl-C is."""
@@ -43,7 +46,7 @@ def watch() -> None:
 
 def end(name: str, stopped: KeyboardInterrupt) -> NoReturn:
     """End the process of a command that has cleaned up, with those that it started."""
-    print(f"geoseg {name}: stopped; the same command goes on from here", file=sys.stderr)
+    print(said(name), file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()
     children = multiprocessing.active_children()
@@ -55,6 +58,12 @@ def end(name: str, stopped: KeyboardInterrupt) -> NoReturn:
             child.kill()
     # All is cleaned up; libraries that say goodbye to each other would keep a person waiting.
     os._exit(128 + getattr(stopped, "number", signal.SIGINT))
+
+
+def said(name: str) -> str:
+    """What a command that was stopped says."""
+    again = "begins anew" if name in ANEW else "goes on from here"
+    return f"geoseg {name}: stopped; the same command {again}"
 
 
 def leave_objects() -> None:
