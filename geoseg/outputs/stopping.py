@@ -54,8 +54,9 @@ def end(name: str, stopped: KeyboardInterrupt) -> NoReturn:
         child.terminate()
     for child in children:
         child.join(ENOUGH)
-        if child.is_alive():
+        if child.is_alive():  # a signal in the moment of its fork is lost
             child.kill()
+            child.join(ENOUGH)
     # All is cleaned up; libraries that say goodbye to each other would keep a person waiting.
     os._exit(128 + getattr(stopped, "number", signal.SIGINT))
 
