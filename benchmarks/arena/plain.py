@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.arena.arrays import Images, Series
+from geoseg.models.device import choose
 
 IMAGE_BATCH, SERIES_BATCH = 8, 64
 IGNORED = 255
@@ -70,11 +71,12 @@ def train_unet(data: Images, budget: Budget, seed: int) -> nn.Module:
     dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORED)
     pieces = [filled(image, target, data.side) for image, target in data.train]
     network.train()
+    device = choose("cpu", "auto")  # bfloat16 where the processor has it: it is slow where not
     for share in budget.progress():
         cosine(optimizer, 1e-3, share)
         image, target = crops(pieces, data.side, random)
         budget.samples += len(image)
-        with torch.autocast("cpu", torch.bfloat16):
+        with device.autocast():
             logits = network(image.to(memory_format=torch.channels_last))
         logits = logits.float()
         loss = F.cross_entropy(logits, target, ignore_index=IGNORED) + dice(logits, target)
@@ -134,11 +136,11 @@ def map_scene(network: nn.Module, image: np.ndarray, side: int, classes: int) ->
     """Indices (H, W) uint8 of a scene, by windows that share half and are averaged."""
     height, width = image.shape[1:]
     image, _ = filled(image, np.zeros((height, width), np.uint8), side)
-    sums = torch.zeros(classes, *image.shape[1:])
+    sums, device = torch.zeros(classes, *image.shape[1:]), choose("cpu", "auto")
     for top in starts(image.shape[1], side):
         for left in starts(image.shape[2], side):
             window = torch.from_numpy(image[None, :, top : top + side, left : left + side])
-            with torch.autocast("cpu", torch.bfloat16):
+            with device.autocast():
                 logits = network(window.to(memory_format=torch.channels_last))
             probabilities = logits.float().softmax(dim=1)[0]
             sums[:, top : top + side, left : left + side] += probabilities
