@@ -42,6 +42,7 @@ RENDERED = """new Promise((done) => {
 PAN = "map.getView().setCenter([map.getView().getCenter()[0] + 1400, map.getView().getCenter()[1]])"
 IDLE = "document.body.dataset.version && !document.body.dataset.busy"
 STRIPE = 512
+SMALLEST = 16_384
 
 
 def mirrored(source: Path, path: Path, side: int, *, overviews: bool) -> None:
@@ -71,6 +72,62 @@ def timed(tab: Tab, act: Callable[[], object]) -> float:
     return time.perf_counter() - begin
 
 
+def measured(keys: list[str], clicks: int, pictures: Path | None) -> dict[str, float]:
+    """Seconds of each thing that a person waits for, and the server's memory.
+
+    keys: of the command. pictures: folder for what the browser shows.
+    """
+    begin = time.perf_counter()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "geoseg.refine", *keys], stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    try:
+        found = (re.search(r"http://127\.0\.0\.1:\d+/\S+/", line) for line in server.stdout)
+        address = next(at[0] for at in found if at)
+        seconds = {"start until the address": time.perf_counter() - begin}
+        with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as opened:
+            seconds |= looked(opened.tab(), address, clicks, pictures)
+        return seconds | {"server's memory, MB": peak_resident(server.pid)}
+    finally:
+        server.kill()
+        server.wait()
+
+
+def looked(tab: Tab, address: str, clicks: int, pictures: Path | None) -> dict[str, float]:
+    """Seconds of the first view, of moving, and of clicks at full resolution."""
+    tab.size(1400, 900)
+    begin = time.perf_counter()
+    tab.go(address)
+    tab.wait(IDLE)
+    tab.ask(RENDERED)
+    seconds = {"first view": time.perf_counter() - begin}
+    if pictures is not None:
+        tab.picture(pictures / "whole.png")
+    seconds["jump to full resolution"] = timed(
+        tab, lambda: tab.ask("map.getView().setResolution(1)")
+    )
+    pans = [timed(tab, lambda: tab.ask(PAN)) for _ in range(5)]
+    seconds["pan by a view (median of 5)"] = median(pans)
+    waits = []
+    for number in range(clicks):
+        tab.press("12"[number % 2])
+        version = tab.ask("state.tiles[0]")
+        begin = time.perf_counter()
+        tab.click(500 + 60 * number, 300 + 40 * number)
+        tab.wait(f"state.tiles[0] > {version} && {IDLE}")
+        tab.ask(RENDERED)
+        waits.append(time.perf_counter() - begin)
+    seconds |= {"first click": waits[0], "later click (median)": median(waits[1:])}
+    if pictures is not None:
+        tab.picture(pictures / "clicked.png")
+        tab.size(800, 900)
+        tab.ask(RENDERED)
+        tab.picture(pictures / "narrow.png")
+    assert tab.faults == [], tab.faults
+    return seconds
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, (SCENE,))
@@ -82,6 +139,10 @@ def main() -> int:
     options = parser.parse_args()
     if CHROMIUM is None:
         parser.error("no Chromium on the path")
+    if options.side < SMALLEST:
+        parser.error(f"--side: at least {SMALLEST}: five views to the right of the middle are seen")
+    if options.clicks < 2:
+        parser.error("--clicks: at least 2, as the first is told apart")
     run, _ = chosen(parser, options, (SCENE,))
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -92,55 +153,8 @@ def main() -> int:
     geoseg("predict", f"checkpoint={run}", f"scenes={scene}", f"out={maps}",
            "predict.layers=[confidence,entropy]")  # fmt: skip
     shutil.rmtree(made, ignore_errors=True)
-    begin = time.perf_counter()
     keys = [f"checkpoint={run}", f"scenes={scene}", f"maps={maps}", f"out={made}", "serve=true"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "geoseg.refine", *keys], stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    found: dict[str, float] = {}
-    try:
-        address = next(
-            at[0]
-            for line in server.stdout
-            if (at := re.search(r"http://127\.0\.0\.1:\d+/\S+/", line))
-        )
-        found["start until the address"] = time.perf_counter() - begin
-        with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as opened:
-            tab = opened.tab()
-            tab.size(1400, 900)
-            begin = time.perf_counter()
-            tab.go(address)
-            tab.wait(IDLE)
-            tab.ask(RENDERED)
-            found["first view"] = time.perf_counter() - begin
-            if options.pictures:
-                tab.picture(out / "whole.png")
-            found["jump to full resolution"] = timed(
-                tab, lambda: tab.ask("map.getView().setResolution(1)")
-            )
-            pans = [timed(tab, lambda: tab.ask(PAN)) for _ in range(5)]
-            found["pan by a view (median of 5)"] = median(pans)
-            clicks = []
-            for number in range(options.clicks):
-                tab.press("12"[number % 2])
-                version = tab.ask("state.tiles[0]")
-                begin = time.perf_counter()
-                tab.click(500 + 60 * number, 300 + 40 * number)
-                tab.wait(f"state.tiles[0] > {version} && {IDLE}")
-                tab.ask(RENDERED)
-                clicks.append(time.perf_counter() - begin)
-            found["first click"], found["later click (median)"] = clicks[0], median(clicks[1:])
-            if options.pictures:
-                tab.picture(out / "clicked.png")
-                tab.size(800, 900)
-                tab.ask(RENDERED)
-                tab.picture(out / "narrow.png")
-            assert tab.faults == [], tab.faults
-        found["server's memory, MB"] = peak_resident(server.pid)
-    finally:
-        server.kill()
-        server.wait()
+    found = measured(keys, options.clicks, out if options.pictures else None)
     for name, value in found.items():
         print(f"{name:32}{value:10.2f}" if "MB" not in name else f"{name:32}{value:10.0f}")
     (out / "page.json").write_text(json.dumps(found, indent=1), encoding="utf-8")

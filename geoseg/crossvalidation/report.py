@@ -14,7 +14,6 @@ from geoseg.geo.legend import Legend
 from geoseg.outputs.numbers import number, percent, say, score
 from geoseg.outputs.page import write_page
 
-"""Colours of a whole row of right and wrong samples in a confusion matrix."""
 COLUMNS = {
     "samples": ("user’s\naccuracy", "producer’s\naccuracy", "F1"),
     "pixels": (
