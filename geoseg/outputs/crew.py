@@ -24,6 +24,10 @@ _START = (
 """Not by multiprocessing, which would run a person's script once more in each process."""
 
 
+class WorkerEndedError(InputError):
+    """A process was ended before its work was done; what the others did is true."""
+
+
 def cores() -> int:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -39,7 +43,8 @@ def in_processes(
     work: what pickle finds by its name, as it does the items and results. With one process the
     work is done in this one. key: the setting of their number, for messages.
     The processes end with this one, however it ends.
-    Raises: what the work raises, where its result would have come; InputError if a process ends.
+    Raises: what the work raises, where its result would have come; WorkerEndedError if a process
+    ends.
     """
     if processes < 2:
         yield from map(work, items)
@@ -88,12 +93,12 @@ class _Worker:
             raise value
         return value
 
-    def _gone(self) -> InputError:
+    def _gone(self) -> WorkerEndedError:
         status = self._process.wait()
         how = f"status {status}"
         if status < 0:
             how = f"{signal.Signals(-status).name} (is there too little memory?)"
-        return InputError(
+        return WorkerEndedError(
             f"{self._setting}: one of these processes ended with {how}; {self._key}=1 does the work"
             " in the command's own process"
         )

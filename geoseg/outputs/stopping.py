@@ -15,7 +15,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasat
 ENOUGH = 1.0
 """Seconds that processes get to end before they are killed."""
 
-ANEW = ("assess", "compare", "evaluate", "export", "sample", "suggest", "vectorize")
+ANEW = ("assess", "compare", "evaluate", "export", "sample", "suggest")
 """Commands that keep nothing unfinished."""
 
 

@@ -142,7 +142,7 @@ def _of_groups(name: str, values: np.ndarray, group: np.ndarray, count: int) -> 
 
 @dataclass
 class Components:
-    """All connected areas of a map."""
+    """All connected areas of a map, or the regions that they have become by merging."""
 
     code: np.ndarray
     """(N,) code of each."""
@@ -150,7 +150,10 @@ class Components:
     bottom: np.ndarray
     """(N,) row after its last."""
     parts: list[np.ndarray] = field(default_factory=list)
-    """For each strip: number of each of its areas from 1, (A + 1,) with 0 for nodata."""
+    """For each strip: number of each of its own areas from 1, (A + 1,) with 0 for nodata."""
+
+    def __len__(self) -> int:
+        return len(self.code)
 
 
 def on_map(corners: np.ndarray, grid: Grid) -> np.ndarray:
@@ -297,3 +300,24 @@ def _narrow(values: np.ndarray) -> np.ndarray:
     """In the smallest type that holds them: of millions of areas most are of a few pixels."""
     most = int(values.max(initial=0))
     return values.astype(np.min_scalar_type(most) if most < 1 << 32 else np.int64)
+
+
+def label_rows(strips: Strips, found: Components, height: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Numbers (height, W) of the areas, 0 for nodata, each with its first row; the last is lower.
+
+    Whatever the height of the strips.
+    """
+    top, waiting, count = 0, [], 0
+    for window, part in zip(strips.windows(), found.parts, strict=True):
+        waiting.append(runs(strips.codes(window)).paint(part))
+        count += window.height
+        if count < height:
+            continue
+        rows = np.concatenate(waiting)
+        whole = count - count % height
+        for begin in range(0, whole, height):
+            yield top, rows[begin : begin + height]
+            top += height
+        waiting, count = [rows[whole:].copy()], count - whole
+    if count:
+        yield top, np.concatenate(waiting)

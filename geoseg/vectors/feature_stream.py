@@ -24,9 +24,6 @@ GEOMETRY = "geometry"
 WRITTEN = "1970-01-01T00:00:00.000Z"
 """Time in a GeoPackage: always the same, so that the file is."""
 
-Batch = tuple[np.ndarray, Mapping[str, Any]]
-"""Geometries (N,) and the (N,) values of each column."""
-
 
 @dataclass(frozen=True)
 class LayerKind:
@@ -38,6 +35,51 @@ class LayerKind:
     columns: Mapping[str, str]
     """Name → Arrow type (int32, int64, float64, string)."""
     crs: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Some features of a layer, as they are written."""
+
+    table: Any
+    """Arrow record batch of all columns, geometries as WKB."""
+    bounds: list[float]
+    """Of the geometries: least x and y, largest x and y."""
+
+    @classmethod
+    def of(cls, kind: LayerKind, geometries: np.ndarray, columns: Mapping[str, Any]) -> Features:
+        """geometries: (N,). columns: (N,) values of each."""
+        import pyarrow
+
+        fields = schema(kind)
+        arrays = [
+            pyarrow.array(columns[f.name], type=f.type, from_pandas=True) for f in list(fields)[:-1]
+        ]
+        wkb = pyarrow.array(shapely.to_wkb(geometries, flavor="iso"), type=pyarrow.binary())
+        table = pyarrow.RecordBatch.from_arrays([*arrays, wkb], schema=fields)
+        return cls(table, shapely.total_bounds(geometries).tolist())
+
+    @classmethod
+    def unpacked(cls, content: bytes, bounds: list[float]) -> Features:
+        """What was packed."""
+        import pyarrow
+
+        with pyarrow.ipc.open_stream(content) as reader:
+            return cls(reader.read_next_batch(), bounds)
+
+    def packed(self) -> bytes:
+        """The table, compressed."""
+        import pyarrow
+
+        sink = pyarrow.BufferOutputStream()
+        options = pyarrow.ipc.IpcWriteOptions(compression="lz4")
+        with pyarrow.ipc.new_stream(sink, self.table.schema, options=options) as writer:
+            writer.write_batch(self.table)
+        return bytes(sink.getvalue())
+
+    def values(self, column: str) -> np.ndarray:
+        """Numbers (N,) of a column."""
+        return np.asarray(self.table.column(column).to_numpy(zero_copy_only=False))
 
 
 def check_suffix(path: Path) -> str:
@@ -55,15 +97,15 @@ def growing(path: Path) -> Path:
     return partial(path).with_suffix(path.suffix)
 
 
-def write_stream(temporary: Path, kind: LayerKind, batches: Iterable[Batch]) -> int:
+def write_stream(temporary: Path, kind: LayerKind, features: Iterable[Features]) -> int:
     """Write a layer to a file, or add it to a GeoPackage.
 
-    Returns: how many features it has. Raises: InputError if it can't be written; what `batches`
-    raises.
+    Returns: how many features it has. Raises: InputError if it can't be written; what
+    `features` raises.
     """
     import pyarrow
 
-    stream = _Stream(kind, batches, schema(kind))
+    stream = _Stream(features, schema(kind))
     driver = check_suffix(temporary)
     try:
         if driver == "Parquet":
@@ -90,27 +132,19 @@ def schema(kind: LayerKind) -> Any:
 class _Stream:
     """Record batches of a layer; keeps the fault that ends them, which Arrow would reword."""
 
-    def __init__(self, kind: LayerKind, batches: Iterable[Batch], schema: Any) -> None:
-        self.kind, self.batches, self.schema = kind, batches, schema
+    def __init__(self, features: Iterable[Features], schema: Any) -> None:
+        self.features, self.schema = features, schema
         self.count = 0
         self.bounds = np.array([np.inf, np.inf, -np.inf, -np.inf])
         self.fault: BaseException | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        import pyarrow
-
         try:
-            for geometries, columns in self.batches:
-                self.count += len(geometries)
-                low, high = shapely.total_bounds(geometries).reshape(2, 2)
-                self.bounds[:2] = np.fmin(self.bounds[:2], low)
-                self.bounds[2:] = np.fmax(self.bounds[2:], high)
-                arrays = [
-                    pyarrow.array(columns[f.name], type=f.type, from_pandas=True)
-                    for f in list(self.schema)[:-1]
-                ]
-                wkb = pyarrow.array(shapely.to_wkb(geometries, flavor="iso"), type=pyarrow.binary())
-                yield pyarrow.RecordBatch.from_arrays([*arrays, wkb], schema=self.schema)
+            for part in self.features:
+                self.count += part.table.num_rows
+                self.bounds[:2] = np.fmin(self.bounds[:2], part.bounds[:2])
+                self.bounds[2:] = np.fmax(self.bounds[2:], part.bounds[2:])
+                yield part.table
         except BaseException as error:
             self.fault = error
             raise

@@ -36,6 +36,14 @@ def measured(polygons: np.ndarray, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(shapely.area(flat)), _perimeters(polygons, own.ellipsoid)
 
 
+def lengths(lines: np.ndarray, crs: str) -> np.ndarray:
+    """Metres on the ground of lines (N,) in map coordinates."""
+    coordinates, owner = shapely.get_coordinates(lines, return_index=True)
+    steps = ground(crs).distance(coordinates[:-1], coordinates[1:])
+    within = owner[1:] == owner[:-1]
+    return np.bincount(owner[1:][within], weights=steps[within], minlength=len(lines))
+
+
 def _perimeters(polygons: np.ndarray, ellipsoid: Ellipsoid) -> np.ndarray:
     """Straight from vertex to vertex, which is short of the way by 1 m in 100 km."""
     rings, owner = shapely.get_rings(polygons, return_index=True)

@@ -6,7 +6,7 @@ turns and where three regions meet, so that the polygons of a block are a valid 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,14 @@ class Pieces:
     """(P,) shapely polygons in pixels of the map."""
     region: np.ndarray
     """(P,)"""
+
+    @classmethod
+    def joined(cls, parts: Sequence[Pieces]) -> Pieces:
+        """All of one or more."""
+        return cls(
+            np.concatenate([part.polygons for part in parts]),
+            np.concatenate([part.region for part in parts]),
+        )
 
     def take(self, chosen: np.ndarray | slice) -> Pieces:
         return Pieces(self.polygons[chosen], self.region[chosen])

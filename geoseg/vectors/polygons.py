@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,7 @@ import shapely
 
 from geoseg.geo.grid import Grid
 from geoseg.outputs.crew import in_processes
-from geoseg.vectors.components import Components, Strips
-from geoseg.vectors.label_rows import label_rows
-from geoseg.vectors.merge import Regions
+from geoseg.vectors.components import Components, Strips, label_rows
 from geoseg.vectors.outlines import Frame, Pieces, meeting, simplify, trace
 
 BLOCK = 1024
@@ -98,41 +96,75 @@ class _Outlining:
         return _Outlined(pieces.take(~goes_on), pieces.take(goes_on), end)
 
 
+@dataclass(frozen=True)
+class RowDone:
+    """A row of blocks of which all polygons are made that need nothing from below."""
+
+    end: int
+    """Row of the map after it."""
+    goes_on: Pieces
+    """What it has of regions that go on below."""
+
+
 def polygons(
-    strips: Strips, found: Components, regions: Regions, tolerance: float, processes: int = 1
-) -> Iterator[Pieces]:
-    """Whole polygons of the regions, in groups, each region once.
+    strips: Strips,
+    regions: Components,
+    tolerance: float,
+    *,
+    processes: int = 1,
+    done: Sequence[RowDone] = (),
+) -> Iterator[Pieces | RowDone]:
+    """Whole polygons of the regions, in groups, each region once; after a row of blocks, its end.
 
     tolerance: of the simplification, in pixels. Coordinates are corners of pixels.
-    processes: that outline blocks at once; the polygons do not depend on them.
+    processes: that outline blocks at once; the polygons do not depend on them. done: rows of blocks
+    from above that need not be done again.
     Raises: InputError if one of these processes is ended.
     """
     height, width = strips.grid.height, strips.grid.width
-    bottom = np.zeros(len(regions) + 1, np.int32)
-    np.maximum.at(bottom, regions.of[1:], found.bottom)
+    begin = done[-1].end if done else 0
+    if begin == height:
+        return
     seams = _Seams.empty(height, width)
     open_: dict[int, list[shapely.Polygon]] = {}
-    blocks = _blocks(label_rows(strips, found, BLOCK, regions.of), strips.grid, seams)
+    for row in done:
+        below = regions.bottom[row.goes_on.region - 1] >= begin
+        _open(row.goes_on.take(below), open_)
+    blocks = _blocks(label_rows(strips, regions, BLOCK), strips.grid, seams, begin)
     outlining = _Outlining(tolerance)
+    cut: list[Pieces] = []
     for outlined in in_processes(outlining, blocks, processes=processes, key="vector.processes"):
         yield from _groups(outlined.whole)
-        cut, end = outlined.cut, outlined.end
-        for region, polygon in zip(cut.region.tolist(), cut.polygons, strict=True):
-            open_.setdefault(region, []).append(polygon)
-        if end is None:
+        cut.append(outlined.cut)
+        _open(outlined.cut, open_)
+        if (end := outlined.end) is None:
             continue
         # Where regions end on the line below a row of blocks, those below it must be known.
-        ended = [r for r in sorted(open_) if bottom[r] < end or end == height]
+        ended = [r for r in sorted(open_) if regions.bottom[r - 1] < end or end == height]
         if ended:
             yield _whole([(region, open_.pop(region)) for region in ended], seams)
+        pieces = Pieces.joined(cut)
+        goes_on = (regions.bottom[pieces.region - 1] >= end) & (end < height)
+        yield RowDone(end, pieces.take(goes_on))
+        cut = []
 
 
-def _blocks(rows: Iterable[tuple[int, np.ndarray]], grid: Grid, seams: _Seams) -> Iterator[_Block]:
-    """The blocks of a map, row by row; what lies between them is noted."""
+def _open(pieces: Pieces, open_: dict[int, list[shapely.Polygon]]) -> None:
+    """Add pieces to those of regions that go on."""
+    for region, polygon in zip(pieces.region.tolist(), pieces.polygons, strict=True):
+        open_.setdefault(region, []).append(polygon)
+
+
+def _blocks(
+    rows: Iterable[tuple[int, np.ndarray]], grid: Grid, seams: _Seams, begin: int
+) -> Iterator[_Block]:
+    """The blocks of a map from a row on, row by row; what lies between all blocks is noted."""
     above = np.zeros(grid.width, np.int32)
     for top, labels in rows:
         seams.note(labels, above, top)
         above = labels[-1]
+        if top < begin:
+            continue
         below = top + len(labels) < grid.height
         for left in range(0, grid.width, BLOCK):
             frame = Frame(top > 0, left > 0, below, left + BLOCK < grid.width)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import shapely
 
+from geoseg import __version__
 from geoseg.errors import Faults, InputError
 from geoseg.geo.ground import HECTARE, ground
 from geoseg.geo.layer_styles import add_style, qml
-from geoseg.geo.legend import NO_DECISION as NO_DECISION_NAME
-from geoseg.geo.legend import Legend
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.maps.mosaic_note import relative
 from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
@@ -25,27 +24,17 @@ from geoseg.outputs.files import make_folder, put, replacing, write_json
 from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.outputs.summary import Summary
-from geoseg.vectors.center_lines import center_lines, skeleton
-from geoseg.vectors.components import UNIT, Components, Measures, Strips, components
-from geoseg.vectors.feature_stream import Batch, LayerKind, check_suffix, growing, write_stream
-from geoseg.vectors.label_rows import label_rows
-from geoseg.vectors.measures import measured, placed
-from geoseg.vectors.merge import Regions, merge
-from geoseg.vectors.merging import NO_DECISION
-from geoseg.vectors.outlines import Pieces
-from geoseg.vectors.polygons import BLOCK, polygons
-from geoseg.vectors.regular import squared
+from geoseg.vectors.components import UNIT, Components, Strips, components
+from geoseg.vectors.feature_stream import Features, check_suffix, growing, write_stream
+from geoseg.vectors.layers import BUILDINGS, LAYER, ROADS, Layers
+from geoseg.vectors.merge import NO_DECISION, merge
+from geoseg.vectors.polygons import RowDone, polygons
 from geoseg.vectors.settings import VectorSettings
 from geoseg.vectors.sources import Source, find_source, opened
+from geoseg.vectors.unfinished import Unfinished, unfinished
 
-LAYER, BUILDINGS, ROADS = "landcover", "buildings_regular", "roads"
-"""Layers of the output; beside a file that holds one layer only, files of these names' ends."""
 MOST_POLYGONS = 20_000_000
 """Polygons of one file: about 10 GB in a GeoPackage."""
-_CLASS = {"code": "int32", "name": "string"}
-_POLYGON = {**_CLASS, "area_m2": "float64", "perimeter_m": "float64"}
-_CONFIDENCE = {"confidence": "float64", "confidence_min": "float64", "share_unsure": "float64"}
-_LINE = {**_CLASS, "width_m": "float64", "length_m": "float64"}
 
 
 def vectorize(
@@ -92,20 +81,13 @@ class _Job:
     source: Source
     out: Path
     settings: VectorSettings
-    squares: list[Batch] = field(default_factory=list)
-    """Regular outlines, waiting for their layer."""
     counts: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     areas: np.ndarray = field(default_factory=lambda: np.zeros(256))
     """Polygons and m² of each code."""
     kept_as_drawn: int = 0
 
-    @property
-    def legend(self) -> Legend:
-        return self.source.map.legend
-
-    @property
-    def crs(self) -> str:
-        return self.source.map.grid.crs
+    def __post_init__(self) -> None:
+        self.layers = Layers(self.source, self.settings)
 
     @property
     def report(self) -> Path:
@@ -118,46 +100,50 @@ class _Job:
         return self.out.with_name(f"{self.out.stem}_{layer}{self.out.suffix}")
 
     @property
-    def layers(self) -> list[str]:
-        regular, lines = bool(self.settings.regular), bool(self.settings.lines)
-        return [LAYER, *([BUILDINGS] * regular), *([ROADS] * lines)]
-
-    @property
     def products(self) -> list[Path]:
         """The file itself last: it is what says that all is there."""
-        files = {self.path(layer) for layer in self.layers} - {self.out}
+        files = {self.path(layer) for layer in self.layers.names} - {self.out}
         if self.out.suffix.lower() != ".gpkg":
-            files |= {self.path(layer).with_suffix(".qml") for layer in self.layers}
+            files |= {self.path(layer).with_suffix(".qml") for layer in self.layers.names}
         return [*sorted(files), self.report, self.out]
 
     def run(self, *, overwrite: bool) -> Summary:
         """Make the layers, unless they are made already."""
         summary = Summary()
         folder, name = self.out.parent, self.out.name
-        if not self._claim(overwrite):
+        wanted = self._wanted()
+        if not self._claim(wanted, overwrite):
+            unfinished(self.out).unlink(missing_ok=True)
             summary.note(f"{self.out}: already made of this map with these settings; nothing to do")
             return summary
         make_folder(folder)
         with ExitStack() as stack:
-            growing_ = {self.path(layer): growing(self.path(layer)) for layer in self.layers}
+            key = [wanted, self.settings.strip, __version__, shapely.geos_version_string]
+            kept = stack.enter_context(Unfinished(self.out, json.dumps(key)))
+            self._describe_kept(summary, kept)
+            growing_ = {self.path(n): growing(self.path(n)) for n in self.layers.names}
             for temporary in growing_.values():
-                # What a killed run left is worth nothing: it begins anew.
+                # What a killed run left of a file can't grow on: what is kept is written again.
                 temporary.unlink(missing_ok=True)
                 stack.callback(temporary.unlink, missing_ok=True)
-            told = self._write(growing_)
+            told = self._write(growing_, kept)
             self._style(growing_)
             write_json(self.report, told)
             for path in sorted(growing_, key=lambda path: path == self.out):
                 put(growing_[path], path)
-        note_made(folder, stamps(folder, self.products), command="vectorize", name=name)
+            note_made(folder, stamps(folder, self.products), command="vectorize", name=name)
         self._describe(summary, told)
         return summary
 
-    def _claim(self, overwrite: bool) -> bool:
+    def _wanted(self) -> dict[str, Any]:
+        """What the file is to be made of."""
+        inputs = [[relative(p, self.out), *fingerprint(p)[1:]] for p in self.source.files]
+        wanted = {"settings": self.settings.told(), "inputs": inputs}
+        return dict(json.loads(json.dumps(wanted)))
+
+    def _claim(self, wanted: dict[str, Any], overwrite: bool) -> bool:
         """Note what the file is made of; False if it is already made of just that."""
         folder, name = self.out.parent, self.out.name
-        inputs = [[relative(p, self.out), *fingerprint(p)[1:]] for p in self.source.files]
-        wanted = json.loads(json.dumps({"settings": self.settings.told(), "inputs": inputs}))
         made = read_made(folder, command="vectorize", name=name)
         before = read_claim(folder, command="vectorize", name=name) or {}
         if before == wanted and name in made and not broken(folder, made):
@@ -174,45 +160,54 @@ class _Job:
         )
         return True
 
-    def _write(self, to: dict[Path, Path]) -> dict[str, Any]:
+    def _write(self, to: dict[Path, Path], kept: Unfinished) -> dict[str, Any]:
         """Write the layers. Returns: what vectorize.json tells."""
-        grid = self.source.map.grid
         with opened(self.source, self.settings.strip) as strips:
-            found = components(strips, self.settings.unsure)
-            pixel_m2 = grid.pixel_size_m**2
-            minima = self.settings.minima(self.legend)
-            self._check_minima(minima, found.measures.size.sum() / UNIT * pixel_m2)
-            keep = self.settings.codes("keep", self.legend)
-            regions = merge(strips, found, minima / pixel_m2, keep)
-            self._check_count(found, len(regions))
-            measures = found.measures.summed(regions.of[1:] - 1, len(regions))
-            batches = self._polygons(strips, found, regions, measures)
-            layers = {LAYER: self._stream(LAYER, _polygon_columns(self.source), batches, to)}
-            if BUILDINGS in self.layers:
-                squares = iter(self.squares)
-                columns = {**_POLYGON, "regular": "bool"}
-                layers[BUILDINGS] = self._stream(BUILDINGS, columns, squares, to)
-            if ROADS in self.layers:
-                layers[ROADS] = self._stream(ROADS, _LINE, self._roads(strips, found, regions), to)
+            regions, areas = kept.regions() or self._regions(strips, kept)
+            made = {
+                LAYER: self._polygons(strips, regions, kept),
+                BUILDINGS: kept.features(BUILDINGS),
+                ROADS: self._roads(strips, regions, kept),
+            }
+            layers = {}
+            for name in self.layers.names:
+                kind = self.layers.kind(name)
+                features = self._counted(name, made[name])
+                layers[name] = write_stream(to[self.path(name)], kind, features)
+        codes = np.flatnonzero(self.counts)
+        names = self.layers.class_names(codes).tolist()
         return {
             "map": relative(self.source.map.path, self.out),
             "model": self.source.map.tags.get(MODEL_TAG, "unknown"),
             "settings": self.settings.told(),
-            "areas_in_map": len(found.code),
+            "areas_in_map": areas,
             "layers": layers,
             "classes": [
                 {
                     "code": code,
-                    "name": self._name(code),
+                    "name": name,
                     "polygons": int(self.counts[code]),
                     "hectares": round(float(self.areas[code]) / HECTARE, 4),
                 }
-                for code in np.flatnonzero(self.counts).tolist()
+                for code, name in zip(codes.tolist(), names, strict=True)
             ],
         }
 
+    def _regions(self, strips: Strips, kept: Unfinished) -> tuple[Components, int]:
+        """The regions of the map, and of how many areas they are made."""
+        found = components(strips, self.settings.unsure)
+        areas, tiny = len(found), int((found.measures.pixels == 1).sum())
+        pixel_m2 = strips.grid.pixel_size_m**2
+        minima = self.settings.minima(self.layers.legend)
+        self._check_minima(minima, found.measures.size.sum() / UNIT * pixel_m2)
+        keep = self.settings.codes("keep", self.layers.legend)
+        regions = merge(strips, found, minima / pixel_m2, keep)
+        self._check_count(len(regions), tiny)
+        kept.add_regions(regions, areas)
+        return regions, areas
+
     def _check_minima(self, minima: np.ndarray, total: float) -> None:
-        used = {code: float(minima[code]) for code in (*self.legend.codes, NO_DECISION)}
+        used = {code: float(minima[code]) for code in (*self.layers.legend.codes, NO_DECISION)}
         larger = sorted({value for value in used.values() if value > total})
         if larger and total:
             raise InputError(
@@ -220,121 +215,77 @@ class _Job:
                 f" {total:.6g} m² with a class; give the least area of a polygon in m²"
             )
 
-    def _check_count(self, found: Components, count: int) -> None:
+    def _check_count(self, count: int, tiny: int) -> None:
         """Before hours are spent on polygons that nobody can open."""
         if count <= MOST_POLYGONS:
             return
-        tiny = int((found.measures.pixels == 1).sum())
         raise InputError(
             f"{self.source.map.path}: {count:,} polygons, of at most {MOST_POLYGONS:,} that one"
             f" file may have; {tiny:,} of the map's areas are single pixels: merge small ones"
             " (vector.minimum_m2=…), smooth the map first (a mode filter), or cut it"
         )
 
-    def _stream(
-        self, layer: str, columns: dict[str, str], batches: Iterator[Batch], to: dict[Path, Path]
-    ) -> int:
-        kind = LayerKind(layer, "LineString" if layer == ROADS else "Polygon", columns, self.crs)
-        return write_stream(to[self.path(layer)], kind, batches)
-
-    def _name(self, code: int) -> str:
-        return str(self._names(np.array([code]))[0])
-
-    def _names(self, codes: np.ndarray) -> np.ndarray:
-        """Names (N,) of classes."""
-        names = np.full(256, NO_DECISION_NAME, object)
-        for known in self.legend.classes:
-            names[known.code] = known.name
-        return np.asarray(names[codes])
-
     def _polygons(
-        self, strips: Strips, found: Components, regions: Regions, measures: Measures
-    ) -> Iterator[Batch]:
-        grid = strips.grid
-        tolerance = self.settings.simplify_m / grid.pixel_size_m
-        square = self.settings.codes("regular", self.legend)
-        processes = self.settings.processes_for(grid)
-        for pieces in polygons(strips, found, regions, tolerance, processes):
-            index = pieces.region - 1
-            codes = regions.code[index]
-            on_map = placed(pieces.polygons, grid)
-            area, perimeter = measured(on_map, grid)
-            np.add.at(self.counts, codes, 1)
-            np.add.at(self.areas, codes, area)
-            chosen = square[codes]
-            if chosen.any():
-                self._square(Pieces(on_map[chosen], codes[chosen]))
-            columns = {
-                "code": codes,
-                "name": self._names(codes),
-                "area_m2": area,
-                "perimeter_m": perimeter,
-            }
-            if self.source.pairs:
-                columns |= _confidences(measures, index)
-            if self.source.scene is not None:
-                columns["scene"] = [self.source.scene] * len(codes)
-            yield on_map, columns
-
-    def _square(self, buildings: Pieces) -> None:
-        """Keep the regular outlines of buildings; the region of each is its code here."""
-        grid = self.source.map.grid
-        pixel = grid.pixel_size_m
-        own = ground(grid.crs)
-        centers = shapely.get_coordinates(shapely.centroid(buildings.polygons))
-        planes = own.plane(centers)
-        made, regular = [], []
-        for polygon, center, plane in zip(buildings.polygons, centers, planes, strict=True):
-            square = None
-            if np.isfinite(plane).all():
-                local = shapely.transform(polygon, lambda c, o=center, p=plane: (c - o) @ p.T)
-                square = squared(local, pixel)
-            regular.append(square is not None)
-            if square is None:
-                made.append(polygon)
+        self, strips: Strips, regions: Components, kept: Unfinished
+    ) -> Iterator[Features]:
+        """Features of the land cover; regular outlines, of a layer of their own, are kept."""
+        yield from kept.features(LAYER)
+        tolerance = self.settings.simplify_m / strips.grid.pixel_size_m
+        processes = self.settings.processes_for(strips.grid)
+        for part in polygons(strips, regions, tolerance, processes=processes, done=kept.rows()):
+            if isinstance(part, RowDone):
+                kept.add_row(part)
                 continue
-            back = np.linalg.inv(plane)
-            made.append(shapely.transform(square, lambda c, o=center, p=back: c @ p.T + o))
-        self.kept_as_drawn += regular.count(False)
-        outlines = np.array(made, object)
-        area, perimeter = measured(outlines, grid)
-        codes = buildings.region
-        columns = {"code": codes, "name": self._names(codes), "area_m2": area}
-        columns |= {"perimeter_m": perimeter, "regular": np.array(regular, bool)}
-        self.squares.append((outlines, columns))
+            for layer, features in self.layers.polygons(part, regions):
+                kept.add(layer, features)
+                if layer == LAYER:
+                    yield features
 
-    def _roads(self, strips: Strips, found: Components, regions: Regions) -> Iterator[Batch]:
-        grid = strips.grid
-        side = grid.pixel_size_m
-        for code in np.flatnonzero(self.settings.codes("lines", self.legend)).tolist():
-            is_road = np.r_[False, regions.code == code]
-            rows = label_rows(strips, found, BLOCK, regions.of)
-            blocks = ((top, is_road[labels]) for top, labels in rows)
-            lines, widths = center_lines(skeleton(blocks), grid.width)
-            if not len(lines):
-                continue
-            lines = shapely.simplify(lines, max(self.settings.simplify_m / side, 0.0))
-            on_map = placed(lines, grid)
-            yield (
-                on_map,
-                {
-                    "code": np.full(len(lines), code),
-                    "name": [self._name(code)] * len(lines),
-                    "width_m": widths * side,
-                    "length_m": _lengths(on_map, self.crs),
-                },
-            )
+    def _roads(self, strips: Strips, regions: Components, kept: Unfinished) -> Iterator[Features]:
+        yield from kept.features(ROADS)
+        chosen = self.settings.codes("lines", self.layers.legend)
+        chosen[kept.lines()] = False
+        for code in np.flatnonzero(chosen).tolist():
+            features = self.layers.center_lines(strips, regions, code)
+            if features is not None:
+                kept.add(ROADS, features)
+                yield features
+            kept.add_lines(code)
+
+    def _counted(self, layer: str, features: Iterable[Features]) -> Iterator[Features]:
+        """Features of a layer; what is to be told of them is counted."""
+        for part in features:
+            if layer == LAYER:
+                codes = part.values("code")
+                np.add.at(self.counts, codes, 1)
+                np.add.at(self.areas, codes, part.values("area_m2"))
+            elif layer == BUILDINGS:
+                self.kept_as_drawn += int((~part.values("regular")).sum())
+            yield part
 
     def _style(self, to: dict[Path, Path]) -> None:
         """Style inside a GeoPackage, beside other files."""
-        for layer in self.layers:
-            style = qml(self.legend, lines=layer == ROADS)
+        for layer in self.layers.names:
+            style = qml(self.layers.legend, lines=layer == ROADS)
             path = self.path(layer)
             if self.out.suffix.lower() == ".gpkg":
                 add_style(to[path], layer, style)
                 continue
             with replacing(path.with_suffix(".qml")) as temporary:
                 temporary.write_text(style, encoding="utf-8")
+
+    def _describe_kept(self, summary: Summary, kept: Unfinished) -> None:
+        """Say what of a run that was stopped is gone on with."""
+        if kept.is_void:
+            summary.note(
+                f"{self.out}: what a run that was stopped had done was of other settings, another"
+                " map or another version of geoseg: begun anew"
+            )
+        elif rows := kept.rows():
+            height = self.source.map.grid.height
+            summary.note(f"went on after row {rows[-1].end} of {height}, where a run was stopped")
+        elif kept.has_regions:
+            summary.note("went on after the merging of small areas, where a run was stopped")
 
     def _describe(self, summary: Summary, told: dict[str, Any]) -> None:
         rows = [(c["name"], c["polygons"], f"{c['hectares']:.2f}") for c in told["classes"]]
@@ -346,36 +297,7 @@ class _Job:
                 f"{BUILDINGS}: {counted(self.kept_as_drawn, 'outline', 'are')} like no shape with"
                 " square corners: kept as drawn (regular = false)"
             )
-        if ground(self.crs).is_local:
+        if ground(self.source.map.grid.crs).is_local:
             summary.note("areas: by the unit of the map's CRS, which is tied to no place on Earth")
         others = "".join(f", {n} {layer}" for layer, n in told["layers"].items() if layer != LAYER)
         summary.note(f"polygons: {self.out}{others} (open it in QGIS: it brings its style)")
-
-
-def _polygon_columns(source: Source) -> dict[str, str]:
-    columns = dict(_POLYGON)
-    if source.pairs:
-        columns |= _CONFIDENCE
-    if source.scene is not None:
-        columns["scene"] = "string"
-    return columns
-
-
-def _confidences(measures: Measures, index: np.ndarray) -> dict[str, Any]:
-    """Columns of regions; NaN, which is written as NULL, of those without any confidence."""
-    sure = measures.sure[index]
-    known = sure > 0
-    safe = np.maximum(sure, 1)
-    return {
-        "confidence": np.where(known, measures.confidence[index] / safe / 100, np.nan),
-        "confidence_min": np.where(known, measures.least[index] / 100, np.nan),
-        "share_unsure": np.where(known, measures.unsure[index] / safe, np.nan),
-    }
-
-
-def _lengths(lines: np.ndarray, crs: str) -> np.ndarray:
-    """Metres on the ground of lines (N,) in map coordinates."""
-    coordinates, owner = shapely.get_coordinates(lines, return_index=True)
-    steps = ground(crs).distance(coordinates[:-1], coordinates[1:])
-    within = owner[1:] == owner[:-1]
-    return np.bincount(owner[1:][within], weights=steps[within], minlength=len(lines))

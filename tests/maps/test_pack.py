@@ -63,6 +63,20 @@ def test_another_key_begins_anew(tmp_path):
     assert add(tmp_path / "pack", "", []) == []
 
 
+def test_records_behind_a_place_can_be_forgotten(tmp_path):
+    add(tmp_path / "pack", "a", PARTS)
+    for count in (2, 0):
+        pack = Pack(tmp_path / "pack", "a", owner="map.tif")
+        assert not pack.is_void
+        pack.cut(count)
+        assert len(pack.records) == count
+        pack.close()
+        assert add(tmp_path / "pack", "a", PARTS) == list(zip(PARTS, range(3), strict=True))
+    pack = Pack(tmp_path / "pack", "b", owner="map.tif")
+    assert pack.is_void
+    pack.close()
+
+
 def test_it_goes_with_success_and_with_a_fault(tmp_path):
     with Pack(tmp_path / "pack", "a", owner="map.tif") as pack:
         pack.add([b"x"])

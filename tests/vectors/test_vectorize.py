@@ -27,9 +27,8 @@ from geoseg.vectors import polygons as blocks
 from geoseg.vectors import vectorize as vectorize_
 from geoseg.vectors.components import Strips, components
 from geoseg.vectors.edges import PixelEdges
-from geoseg.vectors.feature_stream import growing
-from geoseg.vectors.merge import merge
-from geoseg.vectors.merging import Rule
+from geoseg.vectors.merge import Rule, merge
+from geoseg.vectors.outlines import Pieces
 from geoseg.vectors.polygons import polygons
 from geoseg.vectors.settings import VectorSettings
 from geoseg.vectors.vectorize import vectorize
@@ -59,13 +58,17 @@ def strips(codes: np.ndarray, height: int = 1000, confidence: np.ndarray | None 
     return Strips(grid(*codes.shape), reader(codes), percent, height)
 
 
+def pieces(parts) -> list[Pieces]:
+    return [part for part in parts if isinstance(part, Pieces)]
+
+
 def made(codes, *, height=1000, minimum=0.0, tolerance=0.0, keep=NONE, confidence=None):
     """Polygons in pixels and their codes."""
     given = strips(codes, height, confidence)
     found = components(given, 0.5)
     minima = np.broadcast_to(np.asarray(minimum, float), 256)
     regions = merge(given, found, minima, keep)
-    parts = list(polygons(given, found, regions, tolerance))
+    parts = pieces(polygons(given, regions, tolerance))
     if not parts:
         return np.zeros(0, object), np.zeros(0, int)
     return (
@@ -177,7 +180,7 @@ def test_other_processes_make_the_same_polygons(small_blocks):
     given = strips(patches(4))
     found = components(given, 0.5)
     regions = merge(given, found, np.zeros(256), NONE)
-    one, two = (list(polygons(given, found, regions, 1.0, n)) for n in (1, 2))
+    one, two = (pieces(polygons(given, regions, 1.0, processes=n)) for n in (1, 2))
     for a, b in zip(one, two, strict=True):
         assert shapely.to_wkb(a.polygons).tolist() == shapely.to_wkb(b.polygons).tolist()
         assert a.region.tolist() == b.region.tolist()
@@ -533,14 +536,3 @@ def test_the_command_takes_minima_by_class(tmp_path, capsys):
     assert (_read(tmp_path / "a.fgb").query("name == 'building'").area_m2 > 19).all()
     with pytest.raises(InputError, match="out: none given"):
         main(VectorizeConfig(map=str(path), out=""))
-
-
-def test_what_a_killed_run_left_is_removed(tmp_path):
-    path, out = write_map(tmp_path, patches(9)), tmp_path / "out" / "a.gpkg"
-    vectorize(path, out)
-    whole = out.read_bytes()
-    out.unlink()
-    growing(out).write_bytes(b"half of it")
-    vectorize(path, out)
-    assert out.read_bytes() == whole
-    assert not growing(out).exists()

@@ -11,7 +11,10 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from geoseg.outputs.crew import WorkerEndedError
 from geoseg.outputs.files import make_folder, unwritable
+
+_KILLED = (WorkerEndedError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -42,14 +45,19 @@ class Pack:
         make_folder(self._path.parent)
         self.records: list[Record] = []
         """What a run before has left."""
+        self.is_void = False
+        """Whether there was something of another key."""
         head = json.dumps({"key": key}).encode() + b"\n"
         try:
             # Unbuffered: what is added is there when the process is killed, and a full disk is
             # reported where it is met.
             self._file = FileIO(self._path, "r+" if self._path.exists() else "w+")
-            if self._file.readline(len(head)) == head:
+            self._begin = len(head)
+            found = self._file.readline(len(head))
+            if found == head:
                 self._end = self._recover(len(head))
             else:
+                self.is_void = bool(found)
                 self._file.seek(0)
                 self._file.truncate()
                 self._end = 0
@@ -76,6 +84,14 @@ class Pack:
         self._file.truncate(end)
         self._file.seek(end)
         return end
+
+    def cut(self, count: int) -> None:
+        """Forget what a run before has left but the first `count` records."""
+        del self.records[count:]
+        last = self.records[-1] if self.records else None
+        self._end = last.offset + sum(last.sizes) if last else self._begin
+        self._file.truncate(self._end)
+        self._file.seek(self._end)
 
     def add(self, parts: Sequence[bytes], note: Any = None) -> Record:
         """Append a record. Raises: InputError if the disk is full."""
@@ -108,9 +124,13 @@ class Pack:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """A fault removes the pack; a kill or Ctrl-C leaves it for the next run to go on."""
+        """A fault removes the pack; a kill or Ctrl-C leaves it for the next run to go on.
+
+        So does what is a kill of a part: of a process that worked for this one, or by too little
+        memory.
+        """
         self.close()
-        if kind is None or issubclass(kind, Exception):
+        if kind is None or (issubclass(kind, Exception) and not issubclass(kind, _KILLED)):
             self._path.unlink(missing_ok=True)
 
 
