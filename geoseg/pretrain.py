@@ -38,7 +38,7 @@ def pretrain(scenes: list[Scene], config: PretrainConfig) -> str:
     Raises: InputError before the first step for anything that could not end well.
     """
     check_logger(config.fit)
-    paths = [path for scene in scenes for path in scene.paths]
+    paths = [path for scene in scenes for path in scene.inputs]
     check_start(config, "pretrain", files=paths)
     with opened(config, "pretrain", PRODUCTS, files=paths):
         launch.announce_torch(config.fit.nodes)

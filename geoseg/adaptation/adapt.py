@@ -66,7 +66,7 @@ def adapt(
         labelled = None if dataset is None else _labelled(network.card, dataset)
     faults.raise_if_any()
     folder, name = out.parent, out.name
-    files = sorted({path for scene in suiting for path in scene.paths})
+    files = sorted({path for scene in suiting for path in scene.inputs})
     inputs = [fingerprint(path) for path in files]
     if dataset is not None:
         inputs.append(fingerprint(Path(dataset) / DESCRIPTION))

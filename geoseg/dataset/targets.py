@@ -24,7 +24,13 @@ from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.alpha import said_of_alpha
 from geoseg.scenes.dated import MEMORY, AnyScene, DatedReader, DatedScene
-from geoseg.scenes.inspection import Inspection, said_of_clouds, said_of_frames, said_of_units
+from geoseg.scenes.inspection import (
+    Inspection,
+    said_of_clouds,
+    said_of_frames,
+    said_of_masks,
+    said_of_units,
+)
 from geoseg.scenes.scene import Scene, said_of_changes
 
 STRIP = 1024
@@ -43,7 +49,7 @@ def labels_of(planned: Dataset, labels: Labels, corrections: str | None = None) 
 
 def made_of(planned: Dataset, source: LabelSource) -> dict[str, Any]:
     """All that a planned data set is made of, to claim its folder by."""
-    paths = [*sorted({path for scene in planned.scenes for path in scene.paths}), *source.paths]
+    paths = [*sorted({path for scene in planned.scenes for path in scene.inputs}), *source.paths]
     inputs = [fingerprint(path) for path in paths]
     return planned.settings | {"legend": planned.legend.to_dict(), "inputs": inputs}
 
@@ -68,6 +74,7 @@ def burn(planned: Dataset, source: LabelSource, summary: Summary) -> None:
             summary.warn(text)
     for text in (*said_of_frames(looks), *said_of_units(looks), *said_of_clouds(scenes)):
         summary.warn(text)
+    summary.notes(said_of_masks(scenes))
     images = [scene for scene in scenes if isinstance(scene, Scene)]
     summary.notes(said_of_changes(images))
     if not planned.settings["bands"].get("names"):

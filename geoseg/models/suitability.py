@@ -26,7 +26,7 @@ from geoseg.scenes.fill_values import (
     said,
     touches_edge,
 )
-from geoseg.scenes.inspection import said_of_clouds
+from geoseg.scenes.inspection import said_of_clouds, said_of_masks
 from geoseg.scenes.measure_units import BRIGHTER, DARKER, gain, remedy
 from geoseg.scenes.probe import THINNED, probes
 from geoseg.scenes.stack import observed
@@ -188,7 +188,7 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
             samples = _samples(scene, everywhere=everywhere)
     except InputError as error:
         raise UnreadableError(*error.faults) from None
-    notes = _said_of_changes(scene, card) + said_of_clouds([scene])
+    notes = _said_of_changes(scene, card) + said_of_clouds([scene]) + said_of_masks([scene])
     samples, nodata = _with_frame(scene, card, samples, notes)
     scene = scene.with_nodata(nodata)
     census = FillCensus(card.bands, card.statistics)

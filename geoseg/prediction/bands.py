@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geoseg.errors import Faults, InputError
@@ -81,4 +81,4 @@ def scenes_for(card: ModelCard, files: SceneFiles, *, resample: bool = False) ->
 
 def told(bands: Bands) -> dict[str, Any]:
     """What the settings say of bands, as JSON values: JSON knows no NaN."""
-    return asdict(bands) | {"nodata": None if bands.nodata is None else str(bands.nodata)}
+    return bands.named() | {"nodata": None if bands.nodata is None else str(bands.nodata)}

@@ -231,12 +231,12 @@ class Record:
 
     def _inputs(self, scene: AnyScene) -> list[list[Any]]:
         """Path, size and time of each file of a scene."""
-        for path in scene.paths:
+        for path in scene.inputs:
             if path not in self._files:
                 # Of a file on a server it is taken that its address tells it.
                 far = offline.is_remote(path)
                 self._files[path] = [path] if far else fingerprint(spelt(path))
-        return [self._files[path] for path in scene.paths]
+        return [self._files[path] for path in scene.inputs]
 
 
 def spelt(path: str) -> str:

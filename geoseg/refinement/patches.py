@@ -143,7 +143,7 @@ class Patcher:
         """Names what a window's result depends on."""
         told = [
             self._network.hash,
-            [fingerprint(path) for path in old.scene.paths],
+            [fingerprint(path) for path in old.scene.inputs],
             [window.top, window.left, window.height],
             asdict(self._settings) | {"device": None},
             self._how.get("smooth", 0),

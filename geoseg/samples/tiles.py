@@ -60,7 +60,7 @@ class OpenScenes:
     def __init__(self, dataset: Dataset) -> None:
         self._dataset = dataset
         self._scenes = {scene.name: scene for scene in dataset.scenes}
-        self._files = {s.name: len(set(s.paths)) + 1 for s in dataset.scenes}
+        self._files = {s.name: len(set(s.inputs)) + 1 for s in dataset.scenes}
         self._open = OpenFiles(neighbours.OPEN_SCENES, neighbours.OPEN_FILES)
 
     def __getitem__(self, scene: str) -> AnyScene:

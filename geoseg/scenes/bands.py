@@ -40,6 +40,9 @@ class Bands:
     sees as 0; none = as in the training, and there not: all bands must have data."""
     tags: bool = True
     """Heed the scale and offset that files say of their numbers, where files differ in them."""
+    masks: bool = True
+    """Take for nodata what the scene classes (scl) that come with STAC items, cubes and .SAFE
+    products call cloud, cirrus, shadow, snow or defective."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -67,7 +70,14 @@ class Bands:
     def settings(self) -> dict[str, Any]:
         """As JSON values, which know no NaN."""
         is_nan = self.nodata is not None and self.nodata != self.nodata
-        return asdict(self) | ({"nodata": "nan"} if is_nan else {})
+        return self.named() | ({"nodata": "nan"} if is_nan else {})
+
+    def named(self) -> dict[str, Any]:
+        """All settings by name; `masks` only where it is off, or older outputs would be others."""
+        every = asdict(self)
+        if self.masks:
+            del every["masks"]
+        return every
 
     def told(self, tags: BandTags) -> BandTags:
         """What files say of a band, as far as these settings heed it."""

@@ -37,6 +37,8 @@ class DatedScene:
 
     adjoins = False
     unheeded: ClassVar[tuple[str, ...]] = ()
+    mask: ClassVar[str | None] = None
+    mask_values: ClassVar[tuple[int, ...]] = ()
 
     @property
     def name(self) -> str:
@@ -78,6 +80,10 @@ class DatedScene:
     @property
     def paths(self) -> tuple[str, ...]:
         return self.stack.paths + self.stack.masks
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.paths
 
     def open(self) -> DatedReader:
         """Open the files. Raises: InputError."""
@@ -154,6 +160,10 @@ class AnyScene(Protocol):
     @property
     def paths(self) -> tuple[str, ...]: ...
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """All files that what it shows depends on."""
+
+    @property
     def tags(self) -> tuple[BandTags, ...]: ...
     @property
     def nodata(self) -> float | str | None: ...
@@ -167,6 +177,12 @@ class AnyScene(Protocol):
     def unheeded(self) -> tuple[str, ...]:
         """What its source has to tell clouds by, which nothing looks at."""
 
+    @property
+    def mask(self) -> str | None:
+        """The mask of clouds of a scene without dates."""
+
+    @property
+    def mask_values(self) -> tuple[int, ...]: ...
     @property
     def days(self) -> tuple[int, ...]:
         """Those of the dates, since the anchor."""

@@ -24,9 +24,13 @@ from geoseg.scenes.fill_values import (
     said,
     touches_edge,
 )
+from geoseg.scenes.layers import Mask
 from geoseg.scenes.measure_units import BRIGHTER, DARKER, remedy
 from geoseg.scenes.stack import observed
+from geoseg.stac.bands import KNOWN
 
+THINNED = 1024
+"""Height and width to which a mask is thinned to tell how much it hides."""
 FEWEST_SCENES = 3
 """Scenes, at least, the others of which tell what is usual."""
 
@@ -148,9 +152,48 @@ def said_of_clouds(scenes: Sequence[AnyScene]) -> list[str]:
     names += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     what = ", ".join(dict.fromkeys(key for scene in found for key in scene.unheeded))
     return [
-        f"{names}: {what} would tell clouds, but single images are taken as they are, clouds"
-        " included; leave cloudy ones out, or give all as a series (series.path=)"
+        f"{names}: {what} would tell clouds, but what its values mean is not known here: these"
+        " images are taken as they are, clouds included; leave cloudy ones out, or give all as a"
+        " series with masks (series.path=, series.masks=)"
     ]
+
+
+def said_of_masks(scenes: Sequence[AnyScene]) -> list[str]:
+    """What a person must know of scenes of which a mask hides something: how much it is."""
+    shares: dict[str, float] = {}
+    hidden = shown = 0
+    strange: dict[int, str] = {}
+    for scene in scenes:
+        if scene.mask is None:
+            continue
+        mask = Mask(scene.mask, scene.grid, scene.mask_values)
+        grid = scene.grid
+        shape = min(grid.height, THINNED), min(grid.width, THINNED)
+        values, inside = mask.thinned(grid.window, shape)
+        there = (values != 0) | ~inside  # without an image there is nothing to hide
+        mine = int((there & ~mask.clear(values, inside)).sum())
+        of = int(there.sum())
+        hidden, shown = hidden + mine, shown + of
+        shares[scene.name] = mine / max(1, of)
+        strange |= {int(v): scene.mask for v in np.unique(values[inside]) if v not in KNOWN}
+    if not shares:
+        return []
+    worst = sorted(shares, key=lambda name: -shares[name])
+    names = ", ".join(f"{name} {shares[name]:.0%}" for name in worst[:SHOWN])
+    names += f" and {len(worst) - SHOWN} more" if len(worst) > SHOWN else ""
+    told = [
+        f"clouds, cirrus, shadow, snow and defects by the scene classes (scl) count as nodata:"
+        f" {hidden / max(1, shown):.0%} of the pixels ({names}); bands.masks=false takes the images"
+        " as they are"
+    ]
+    if strange:
+        value, path = min(strange.items())
+        told.append(
+            f"{path}: holds {value}, which is none of the scene classes (0 to 11), and counts as"
+            " clear like all that are not known; if it is no scene classification, set"
+            " bands.masks=false"
+        )
+    return told
 
 
 def said_of_units(looks: Sequence[Inspection]) -> list[str]:

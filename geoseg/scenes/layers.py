@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affine import Affine
 
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
@@ -125,6 +126,21 @@ class Mask:
     def open(self) -> MaskReader:
         return MaskReader(self)
 
+    def thinned(self, window: Window, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Its nearest values (height, width) in a window, and where it has any."""
+        place, (height, width) = self.grid.crop(window), shape
+        scale = Affine.scale(window.width / width, window.height / height)
+        thin = Grid(place.crs, place.transform @ scale, height, width)
+        with raster.Raster(
+            self.path, bands=(1,), grid=thin, resampling="nearest", nodata="none"
+        ) as file:
+            values, inside = file.read(thin.window)
+        return values[0], inside
+
+    def clear(self, values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+        """Where it is clear, by its values and where it has any: outside the mask it is not."""
+        return inside & (~np.isin(values, self.values) if self.values else values == 0)
+
 
 class MaskReader:
     """An open mask."""
@@ -137,11 +153,7 @@ class MaskReader:
     def read(self, window: Window) -> np.ndarray:
         """Where it is clear, (height, width) bool; outside the mask it is not."""
         data, clear = self._file.read(window)
-        clear = raster.all_bands(clear)
-        if self.mask.values:
-            clear &= ~np.isin(data[0], self.mask.values)
-        else:
-            clear &= data[0] == 0
+        clear = self.mask.clear(data[0], raster.all_bands(clear))
         return self._file.zoom.nearest(clear, window) if self._file.zoom else clear
 
     def close(self) -> None:

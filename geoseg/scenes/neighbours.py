@@ -233,7 +233,7 @@ class OpenScenes(Closing):
     def reader(self, scene: AnyScene) -> Any:
         """Its reader. Raises: InputError if it can't be opened."""
         # A reader holds its scene, and ids of the living are unique.
-        return self._open.get(id(scene), scene.open, len(set(scene.paths)))
+        return self._open.get(id(scene), scene.open, len(set(scene.inputs)))
 
     def close(self) -> None:
         self._open.close()

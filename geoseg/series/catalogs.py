@@ -10,11 +10,17 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.outputs.counted import counted
 from geoseg.scenes.bands import Bands
-from geoseg.series import safe
 from geoseg.series.dates import some
 from geoseg.series.entry import SILENT, Entries, Entry
 from geoseg.stac import sources
-from geoseg.stac.bands import choose, cloud_assets, cloud_mask, nodata_for_all, offset_is_applied
+from geoseg.stac.bands import (
+    NOT_CLEAR,
+    choose,
+    cloud_assets,
+    cloud_mask,
+    nodata_for_all,
+    offset_is_applied,
+)
 from geoseg.stac.catalog import Item
 
 if TYPE_CHECKING:
@@ -38,7 +44,7 @@ def entries_of_catalogs(paths: Sequence[str], series: Series, bands: Bands) -> E
         faults.add("series.mask_pattern: needs series.masks")
     faults.raise_if_any()
     images: list[Entry] = []
-    own_masks = series.masks is None
+    own_masks = series.masks is None and bands.masks
     applied = set()
     unread: dict[str, None] = {}
     for item in sources.read_items(paths):
@@ -65,7 +71,7 @@ def entries_of_catalogs(paths: Sequence[str], series: Series, bands: Bands) -> E
     _check_alike(images)
     start, end = series.period
     inside = [image for image in images if start <= image.when.date() < end]
-    values = safe.NOT_CLEAR if any(image.mask for image in images) else ()
+    values = NOT_CLEAR if any(image.mask for image in images) else ()
     return Entries(images, notes, mask_values=values, nodata=_nodata(inside, bands))
 
 

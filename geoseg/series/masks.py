@@ -16,9 +16,10 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
 from geoseg.outputs.counted import counted, first
-from geoseg.series import dates, safe
+from geoseg.series import dates
 from geoseg.series.entry import SAME, Entry, share
 from geoseg.series.naming import match, tile_of
+from geoseg.stac.bands import NOT_CLEAR
 
 if TYPE_CHECKING:
     from geoseg.series.settings import Series
@@ -178,5 +179,5 @@ def check_values(paths: Sequence[str]) -> None:
         f"series.masks: the masks hold the values {told(found)}, such as the scene classes (SCL) of"
         " Sentinel-2, where 4 is vegetation and 5 bare soil; without series.mask_values all but 0"
         " would count as not clear; set series.mask_values="
-        f"[{','.join(map(str, safe.NOT_CLEAR))}]"
+        f"[{','.join(map(str, NOT_CLEAR))}]"
     )

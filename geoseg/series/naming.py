@@ -20,6 +20,7 @@ from geoseg.series import dates, safe
 from geoseg.series.catalogs import entries_of_catalogs
 from geoseg.series.entry import Entries, Entry
 from geoseg.stac import sources
+from geoseg.stac.bands import NOT_CLEAR
 
 if TYPE_CHECKING:
     from geoseg.series.settings import Series
@@ -57,9 +58,11 @@ def entries_of(series: Series, bands: Bands) -> Entries:
                 f"{counted(len(files), 'raster')} beside the .SAFE folders left out: {_few(files)}"
             )
         images, more = safe.entries_of_products(products, series, bands)
-        if masks:  # instead of the products' own
+        values: tuple[int, ...] = NOT_CLEAR
+        if masks or not bands.masks:  # instead of the products' own
             images = [replace(image, mask=None) for image in images]
-        return Entries(images, notes + more, True, kept, mask_values=safe.NOT_CLEAR, nodata=0.0)
+            values = NOT_CLEAR if masks else ()
+        return Entries(images, notes + more, True, kept, mask_values=values, nodata=0.0)
     files = [path for path in files if path not in set(masks)]
     if not files:
         raise InputError(f"series.path={series.path}: holds nothing but the masks")

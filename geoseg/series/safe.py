@@ -27,8 +27,6 @@ BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
 """Of 10 m and 20 m."""
 ALL = ("B01", *BANDS[:8], "B09", "B10", *BANDS[8:])
 """In the order of the numbers that the metadata give them."""
-NOT_CLEAR = (0, 1, 3, 8, 9, 10, 11)
-"""Scene classes: nodata, defective, shadow, cloud (medium, high), cirrus, snow."""
 QUANTIFICATION = "10000"
 OFFSET = -1000.0
 """Where the metadata of a product with an offset name none."""

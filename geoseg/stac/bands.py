@@ -34,6 +34,11 @@ CLOUDS = {"cloud", "cloud-shadow"}
 CLASSES = "classification:classes"
 SCENE_CLASSES = "scl"
 """Key, or name, of Sentinel-2's scene classes, in small letters."""
+NOT_CLEAR = (0, 1, 3, 8, 9, 10, 11)
+"""Those of them that show no ground: nodata, defective, shadow, cloud (medium, high), cirrus,
+snow."""
+KNOWN = range(12)
+"""All of them."""
 APPLIED = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Properties of items whose values have Sentinel-2's offset taken off already, whatever the raster
 extension goes on saying of it."""

@@ -232,7 +232,7 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
             f"{dataset.folder}: the legend has one class ({dataset.legend.names[0]}): nothing to"
             " tell apart; add a class for the rest and set labels.background to it in prepare"
         )
-    missing = [p for scene in dataset.scenes for p in scene.paths if not _is_there(p)]
+    missing = [p for scene in dataset.scenes for p in scene.inputs if not _is_there(p)]
     missing += [str(p) for s in dataset.scenes if not (p := dataset.target(s.name)).exists()]
     if missing:
         faults.add(

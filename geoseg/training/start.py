@@ -127,7 +127,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
             )
         elif config.augment.style is not None:
             styles = find_styles(config.augment, card_of(dataset, config.model), dataset)
-    files = [path for scene in [*unlabelled, *styles] for path in scene.paths]
+    files = [path for scene in [*unlabelled, *styles] for path in scene.inputs]
     if config.fit.remember is None or earlier is not None:  # else it is no start that was asked for
         with faults.collect():
             _check_start(config, files=files)

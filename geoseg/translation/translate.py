@@ -65,7 +65,7 @@ def translate(
     """
     settings, out = settings or TranslateSettings(), Path(out)
     found, others, card = _open(SceneFiles.of(scenes), source, out)
-    files = sorted({path for scene in (*found, *others) for path in scene.paths})
+    files = sorted({path for scene in (*found, *others) for path in scene.inputs})
     made: dict[str, Any] = {
         "inputs": [fingerprint(path) for path in files],
         "checkpoint": None if card is None else card.hash,

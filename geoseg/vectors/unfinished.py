@@ -24,7 +24,7 @@ REGIONS, ROW, LINES = "regions", "row", "lines"
 
 def unfinished(path: Path) -> Path:
     """The hidden file beside an output in which it is kept."""
-    return path.with_name(f".{path.name}.unfinished")
+    return path.with_name(f".{path.name}.pack")
 
 
 class Unfinished:

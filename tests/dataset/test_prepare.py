@@ -1,6 +1,7 @@
 import hashlib
 import itertools
 import shutil
+from dataclasses import replace
 
 import geopandas
 import numpy as np
@@ -96,6 +97,32 @@ def test_targets_tiles_and_statistics(place):
     assert made.statistics.mean == pytest.approx(np.concatenate(pixels, 1).mean(axis=1))
     assert "class glacier of the legend never occurs" in summary
     assert "train and val pixels are at least 4 m apart" in summary
+
+
+def test_what_a_mask_hides_has_no_target_and_another_mask_is_another_data_set(place):
+    def masked(left):
+        with raster.create(place / "mask.tiff", grid(), dtype="uint8") as writer:
+            writer.write(np.where(np.arange(300) < left, 9, 4)[None].repeat(200, 0), grid().window)
+        scenes = harmonize(find_scenes(str(place / "*.tif")))
+        mask = {"mask": str(place / "mask.tiff"), "mask_values": (8, 9)}
+        scenes = [replace(scene, **mask) for scene in scenes]
+        labels = Labels(path=str(place / "labels.gpkg"), field="class")
+        return str(
+            prepare(scenes, labels, LEGEND, place / "dataset", tiling=TILING, split=WEST_EAST)
+        )
+
+    assert "count as nodata: 17% of the pixels (a 17%)" in masked(50)
+    made = Dataset.load(place / "dataset")
+    with Raster(made.target("a")) as file:
+        target = file.read(grid().window)[0][0]
+    assert (target[:, :50] == 0).all()
+    assert (target[20:, 50:] > 0).all()
+    assert made.scenes[0].mask is not None
+    with pytest.raises(InputError, match="other settings"):
+        masked(60)
+    (place / "mask.tiff").unlink()
+    with pytest.raises(InputError, match=r"gone \(.*mask.tiff\)"):
+        check_dataset(made, Model(name="unet"))
 
 
 def test_tiles_without_labels_are_left_out_and_counted(place):

@@ -688,17 +688,27 @@ def test_scenes_of_a_catalog_are_found_by_the_network_s_bands(tmp_path, monkeypa
         write(files["nir"], images[name] * 0 + 99)
         when = datetime(2021, 5, 4, 10, 20, 30)
         images[name, "item"] = sentinel(tmp_path, name, when, files)
-    images["a", "item"].add_asset("SCL", pystac.Asset("SCL.tif", media_type=pystac.MediaType.COG))
+    scene_classes = np.full((20, 23), 5, np.uint8)
+    scene_classes[:5, :10] = 9  # cloud
+    mask = write(tmp_path / "files/a/SCL.tif", scene_classes, grid=grid(20, 23, pixel=2.0))
+    images["a", "item"].add_asset("SCL", pystac.Asset(str(mask), media_type="image/tiff"))
     path = catalogued(tmp_path / "cat", [images["a", "item"], images["b", "item"]])
     monkeypatch.setenv("GEOSEG_FOLDERS", str(tmp_path))
     report = predict(identity(), str(path), tmp_path / "maps", stac=True)
     assert sorted(report.done) == ["a", "b"]
+    (note,) = read_json(tmp_path / "maps/predict.json")["scenes"]["a"]["notes"]
+    assert "count as nodata: 11% of the pixels (a 11%)" in note
+    images["a"][:10, :20] = 0
     for name in report.done:
         codes, _ = read(tmp_path / f"maps/landcover/{name}.tif")
         assert (codes == CODES[images[name]]).all()
         made = checked(tmp_path / f"maps/landcover/{name}.stac.json")
         assert made.properties["datetime"] == "2021-05-04T10:20:30Z"
         assert "description" not in made.properties
-    (note,) = read_json(tmp_path / "maps/predict.json")["scenes"]["a"]["notes"]
-    assert note.startswith("a: SCL would tell clouds")
+    assert sorted(predict(identity(), str(path), tmp_path / "maps").before) == ["a", "b"]
+    scene_classes[:] = 5
+    write(mask, scene_classes, grid=grid(20, 23, pixel=2.0))
+    assert predict(identity(), str(path), tmp_path / "maps").done == ["a"]
+    codes, _ = read(tmp_path / "maps/landcover/a.tif")
+    assert (codes[:10, :20] > 0).any()
     assert not read_json(tmp_path / "maps/predict.json")["scenes"]["b"].get("notes")

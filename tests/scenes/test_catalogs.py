@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -10,10 +11,11 @@ import pystac
 import pytest
 
 from geoseg.errors import InputError
+from geoseg.geo.grid import Window
 from geoseg.outputs.claims import fingerprint
 from geoseg.received import offline
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.inspection import said_of_clouds
+from geoseg.scenes.inspection import said_of_clouds, said_of_masks
 from geoseg.scenes.scene import Scene, find_scenes, harmonize
 from tests.made.scenes import grid, write
 from tests.made.stac import catalogued, sentinel
@@ -87,6 +89,101 @@ def test_clouds_that_an_item_tells_are_said_to_count_as_image(tmp_path):
     (asked,) = find_scenes(path, Bands(order=["red", "QA_pixel"]))
     assert said_of_clouds([asked]) == []
     assert asked.taken == (datetime(2021, 5, 4), datetime(2021, 5, 6))
+
+
+def clouded(folder, name="a", classes=None, at=None, **values):
+    """As `item`, with scene classes of pixels twice as large: cloud, snow and nodata in corners."""
+    made = item(folder, name, **values)
+    if classes is None:
+        classes = np.full((10, 15), 4, np.uint8)
+        classes[:2, :5], classes[-1, -1], classes[0, -1], classes[5, 5] = 9, 11, 0, 2
+    place = at or grid(*classes.shape, pixel=2.0)
+    path = write(folder / "files" / name / "scl.tif", classes, nodata=0, grid=place)
+    made.add_asset("scl", pystac.Asset(str(path), media_type="image/tiff", roles=["data"]))
+    return made
+
+
+def test_what_an_item_s_scene_classes_hide_is_no_data(tmp_path):
+    path = str(catalogued(tmp_path, [clouded(tmp_path, "a"), item(tmp_path, "b")]))
+    a, b = find_scenes(path, Bands(order=["red", "nir"]))
+    clear = np.ones((20, 30), bool)
+    clear[:4, :10] = clear[-2:, -2:] = clear[:2, -2:] = False
+    image, valid = read(a)
+    np.testing.assert_array_equal(valid, clear)
+    assert (image[0][4:] == 5).all()
+    np.testing.assert_array_equal(read(Scene.from_dict(a.to_dict(tmp_path), tmp_path))[1], clear)
+    with a.open() as reader:
+        window = Window(3, -2, 8, 16)  # reaches out of the scene
+        np.testing.assert_array_equal(
+            reader.read(window)[1], np.pad(clear, ((0, 0), (2, 0)))[3:11, :16]
+        )
+        thin = reader.read(a.grid.window, shape=(5, 5))[1]
+    np.testing.assert_array_equal(thin, clear[2::4, 3::6])
+    assert a.paths == tuple(p for p in a.inputs if not p.endswith("scl.tif"))
+    assert len(a.inputs) == len(a.paths) + 1
+    assert b.inputs == b.paths
+    assert "mask" not in b.to_dict(tmp_path)
+    (note,) = said_of_masks([a, b])
+    assert "7% of the pixels (a 7%)" in note
+    assert said_of_clouds([a, b]) == said_of_masks([b]) == []
+
+
+def test_masks_that_are_not_to_be_heeded_are_not(tmp_path):
+    path = str(catalogued(tmp_path, [clouded(tmp_path)]))
+    (scene,) = find_scenes(path, Bands(order=["red"], masks=False))
+    assert read(scene)[1].sum() == 20 * 30 - 1
+    assert said_of_clouds([scene]) == said_of_masks([scene]) == []
+    assert "masks" not in Bands().settings()
+    assert Bands(masks=False).settings()["masks"] is False
+
+
+def test_a_mask_hides_pixels_of_which_only_some_bands_have_data_too(tmp_path):
+    path = str(catalogued(tmp_path, [clouded(tmp_path)]))
+    (scene,) = find_scenes(path, Bands(order=["red", "nir"], partial=True))
+    valid = read(scene)[1]
+    assert not valid[:4, :10].any()
+    assert valid.sum() == 20 * 30 - 40 - 4 - 4
+
+
+def test_a_mask_on_another_grid_is_brought_to_the_scene_s(tmp_path):
+    classes = np.full((40, 60), 4, np.uint8)
+    classes[:, :22] = 8
+    at = grid(40, 60, pixel=0.5)
+    path = str(catalogued(tmp_path, [clouded(tmp_path, classes=classes, at=at)]))
+    (scene,) = find_scenes(path, Bands(order=["red"]))
+    valid = read(scene)[1]
+    assert not valid[:, :11].any()
+    assert valid[:, 11:].all()
+    resampled = replace(scene, grid=grid(10, 15, pixel=2.0), resampling="average")
+    valid = read(resampled)[1]
+    assert not valid[:, :5].any()
+    assert valid[:, 6:].all()
+
+
+def test_what_a_mask_does_not_reach_is_hidden_and_counted(tmp_path):
+    classes, at = np.full((10, 5), 4, np.uint8), grid(10, 5, pixel=2.0)
+    path = str(catalogued(tmp_path, [clouded(tmp_path, classes=classes, at=at)]))
+    (scene,) = find_scenes(path, Bands(order=["red"]))
+    assert read(scene)[1].sum() == 20 * 10 - 1
+    assert "67% of the pixels" in said_of_masks([scene])[0]
+
+
+def test_odd_masks_are_told_or_refused(tmp_path):
+    classes = np.full((10, 15), 4, np.uint8)
+    classes[3] = 200
+    odd = clouded(tmp_path, "odd", classes=classes)
+    far = clouded(tmp_path, "far", at=grid(10, 15, pixel=2.0, left=9_000))
+    gone = clouded(tmp_path, "gone")
+    path = str(catalogued(tmp_path, [odd, far, gone]))
+    (tmp_path / "files/gone/scl.tif").unlink()
+    refused = {}
+    (scene,) = find_scenes(path, Bands(order=["red"]), refused=refused)
+    assert "holds 200, which is none of the scene classes" in said_of_masks([scene])[1]
+    assert "lies elsewhere than" in str(refused["far"])
+    for name in ("far", "gone"):
+        assert "it is the cloud mask of" in str(refused[name])
+        assert "bands.masks=false" in str(refused[name])
+    assert len(find_scenes(path, Bands(order=["red"], masks=False))) == 3
 
 
 def test_settings_that_contradict_a_catalog(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from geoseg.errors import InputError
 from geoseg.scenes.bands import Bands
 from geoseg.series.find import find_stacks
-from geoseg.series.safe import NOT_CLEAR
 from geoseg.series.settings import Series
+from geoseg.stac.bands import NOT_CLEAR
 from tests.made.scenes import grid, write
 from tests.made.stac import catalogued, sentinel
 
@@ -60,6 +60,14 @@ def test_dates_places_and_clouds_are_those_of_the_items(tmp_path):
     assert (values[:, :, :4, :4] == MISSING).all()  # cloud, in pixels of half the size
     assert (values[:, 0, 4:] == 1000).all()
     assert (values[:, 1, 4:] == 3000).all()
+
+
+def test_clouds_are_ground_where_masks_are_not_heeded(tmp_path):
+    path = str(catalogued(tmp_path, [item(tmp_path, day) for day in DATES]))
+    (stack,) = find_stacks(Series(path=path), Bands(order=["red", "nir"], masks=False))
+    assert stack.masks == stack.mask_values == ()
+    assert not any("clouds" in note or "mask" in note for note in stack.notes)
+    assert (whole(stack)[:, 0] == 1000).all()
 
 
 def test_an_offset_that_begins_at_a_date_is_taken_off(tmp_path):

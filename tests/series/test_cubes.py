@@ -8,8 +8,8 @@ import pytest
 from geoseg.errors import InputError
 from geoseg.scenes.bands import Bands
 from geoseg.series.find import find_stacks
-from geoseg.series.safe import NOT_CLEAR
 from geoseg.series.settings import Series
+from geoseg.stac.bands import NOT_CLEAR
 from tests.made.cubes import DAYS, cube, values, write
 
 MISSING = 65535

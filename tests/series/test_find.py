@@ -14,8 +14,8 @@ from geoseg.geo.grid import Window
 from geoseg.scenes.bands import Bands
 from geoseg.series import dates, offset
 from geoseg.series.find import find_stacks
-from geoseg.series.safe import NOT_CLEAR
 from geoseg.series.settings import Series
+from geoseg.stac.bands import NOT_CLEAR
 from tests.made.scenes import grid, write
 
 DAYS = (date(2020, 1, 10), date(2020, 2, 20), date(2020, 3, 15))
@@ -408,6 +408,8 @@ class TestProducts:
         expected[:4, :4] = True  # nodata in the bands of 20 m
         expected[10:12, 12:14] = True  # cloud
         assert (hidden == expected).all()
+        (stack,) = find_stacks(Series(path=str(tmp_path)), Bands(masks=False))
+        assert stack.masks == stack.mask_values == ()
         assert (values[:, :, 4:10] == 2000).all()
 
     def test_one_product_at_a_time_bands_chosen_own_classes(self, tmp_path):

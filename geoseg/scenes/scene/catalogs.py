@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from geoseg.errors import Faults, InputError
+from geoseg.geo import raster
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene.image import Scene
-from geoseg.stac.bands import ChosenFile, choose, cloud_assets
+from geoseg.stac.bands import NOT_CLEAR, ChosenFile, choose, cloud_assets, cloud_mask
 from geoseg.stac.catalog import Item
 
 Files = list[tuple[str | ChosenFile | None, str]]
@@ -51,7 +52,33 @@ def files_of_items(
 
 
 def told_by(item: Item, scene: Scene, bands: Bands) -> Scene:
-    """The scene with what its item says of it beside files and bands."""
+    """The scene with what its item says of it beside files and bands.
+
+    Raises: InputError if its mask is no raster that lies where the scene does.
+    """
+    scene = replace(scene, taken=item.period())
+    if not bands.masks:
+        return scene
+    try:
+        mask = cloud_mask(item)
+        if mask is not None:
+            _check_mask(mask, scene)
+    except InputError as error:
+        raise InputError(
+            f"{error}; it is the cloud mask of {item.name}: give it, or take the scene without"
+            " (bands.masks=false)"
+        ) from None
+    if mask is not None:
+        return replace(scene, mask=mask, mask_values=NOT_CLEAR)
     asked = {name.casefold() for name in bands.order}
     unheeded = [key for key in cloud_assets(item) if key.casefold() not in asked]
-    return replace(scene, taken=item.period(), unheeded=tuple(unheeded))
+    return replace(scene, unheeded=tuple(unheeded))
+
+
+def _check_mask(path: str, scene: Scene) -> None:
+    """Raises: InputError."""
+    facts = raster.info(path)
+    if facts.problem or facts.grid is None:
+        raise InputError(facts.problem or f"{path}: has no place on Earth")
+    if not scene.grid.overlaps(facts.grid):
+        raise InputError(f"{path}: lies elsewhere than {scene.paths[0]}")

@@ -24,6 +24,7 @@ from geoseg.outputs.counted import counted
 from geoseg.received import offline
 from geoseg.received.spelling import relative
 from geoseg.scenes.bands import in_order, is_nameless
+from geoseg.scenes.layers import Mask, MaskReader
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ class Scene:
     unheeded: tuple[str, ...] = ()
     """What its STAC item or cube has to tell clouds by, which nothing looks at; data sets don't
     keep it."""
+    mask: str | None = None
+    """File that says where clouds and the like hide the ground, as its STAC item or cube names it;
+    there the scene is not valid."""
+    mask_values: tuple[int, ...] = ()
+    """Values of the mask that say so."""
 
     adjoins = True
     dates: ClassVar[tuple[date, ...]] = ()
@@ -85,7 +91,13 @@ class Scene:
 
     @property
     def paths(self) -> tuple[str, ...]:
+        """Files of its bands."""
         return tuple(path for source in self.sources for path in source.paths)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All files that what it shows depends on."""
+        return self.paths if self.mask is None else (*self.paths, self.mask)
 
     def select(self, names: Iterable[str]) -> Scene:
         """The scene with these bands in this order. Raises: InputError, naming what is missing."""
@@ -149,7 +161,13 @@ class Scene:
             "changes": [list(made) for made in self.changes],
             "partial": self.partial,
             "fill": list(self.fill),
-        }
+        } | self._mask_to_dict(folder)
+
+    def _mask_to_dict(self, folder: Path) -> dict[str, Any]:
+        """Nothing of a scene without: older data sets stay what they are."""
+        if self.mask is None:
+            return {}
+        return {"mask": relative(self.mask, folder), "mask_values": list(self.mask_values)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
@@ -170,6 +188,8 @@ class Scene:
             tuple((float(factor), float(add)) for factor, add in values.get("changes", ())),
             values.get("partial", False),
             tuple(values.get("fill", ())),
+            mask=offline.local(values["mask"], folder) if "mask" in values else None,
+            mask_values=tuple(values.get("mask_values", ())),
         )
 
 
@@ -193,6 +213,11 @@ class SceneReader(Closing):
                 )
                 files.append(self._stack.enter_context(opened))
             self._files.append(files)
+        self._mask = Mask(scene.mask, scene.grid, scene.mask_values) if scene.mask else None
+        self._clear: MaskReader | None = None
+        if self._mask is not None:
+            self._clear = self._mask.open()
+            self._stack.callback(self._clear.close)
         self.block_height = max(file.block[0] for files in self._files for file in files)
         """Rows that are read at once best: of the largest block of its files."""
 
@@ -203,6 +228,7 @@ class SceneReader(Closing):
 
         Pixels outside the scene are 0 and not valid. A pixel is valid if all of the scene's bands
         have data there; of a `partial` scene, if any has, and `fill` stands for those that lack.
+        What the scene's mask hides is not valid.
         shape: height and width to decimate to, for windows inside the scene.
         Raises: InputError if a file is damaged.
         """
@@ -250,6 +276,9 @@ class SceneReader(Closing):
         for band, (factor, add) in zip(image, self.scene.changes, strict=False):
             band *= np.float32(factor)
             band += np.float32(add)
+        if self._mask is not None and self._clear is not None:
+            thin = shape and self._mask.clear(*self._mask.thinned(window, shape))
+            holds = holds & (self._clear.read(window) if thin is None else thin)
         return image, holds
 
     def close(self) -> None:
