@@ -162,7 +162,7 @@ def said_of_masks(scenes: Sequence[AnyScene]) -> list[str]:
     """What a person must know of scenes of which a mask hides something: how much it is."""
     shares: dict[str, float] = {}
     hidden = shown = 0
-    strange: dict[int, str] = {}
+    strange: dict[str, str] = {}
     for scene in scenes:
         if scene.mask is None:
             continue
@@ -175,7 +175,8 @@ def said_of_masks(scenes: Sequence[AnyScene]) -> list[str]:
         of = int(there.sum())
         hidden, shown = hidden + mine, shown + of
         shares[scene.name] = mine / max(1, of)
-        strange |= {int(v): scene.mask for v in np.unique(values[inside]) if v not in KNOWN}
+        found = np.unique(values[inside]).tolist()
+        strange |= {f"{v:g}": scene.mask for v in found if v not in KNOWN}
     if not shares:
         return []
     worst = sorted(shares, key=lambda name: -shares[name])
@@ -187,7 +188,7 @@ def said_of_masks(scenes: Sequence[AnyScene]) -> list[str]:
         " as they are"
     ]
     if strange:
-        value, path = min(strange.items())
+        value, path = next(iter(strange.items()))
         told.append(
             f"{path}: holds {value}, which is none of the scene classes (0 to 11), and counts as"
             " clear like all that are not known; if it is no scene classification, set"

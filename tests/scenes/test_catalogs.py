@@ -168,6 +168,19 @@ def test_what_a_mask_does_not_reach_is_hidden_and_counted(tmp_path):
     assert "67% of the pixels" in said_of_masks([scene])[0]
 
 
+def test_a_mask_of_real_numbers_hides_where_it_says_nothing(tmp_path):
+    classes = np.full((10, 15), 4.0, np.float32)
+    classes[:5], classes[5:, :3] = 8.0, np.nan
+    path = str(catalogued(tmp_path, [clouded(tmp_path, classes=classes)]))
+    (scene,) = find_scenes(path, Bands(order=["red"]))
+    valid = read(scene)[1]
+    assert not valid[:10].any()
+    assert not valid[:, :6].any()
+    assert valid[10:, 6:].all()
+    (note,) = said_of_masks([scene])
+    assert "60% of the pixels" in note
+
+
 def test_odd_masks_are_told_or_refused(tmp_path):
     classes = np.full((10, 15), 4, np.uint8)
     classes[3] = 200
