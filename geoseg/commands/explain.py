@@ -121,6 +121,7 @@ def _hydra(text: str) -> str | None:
     if found:
         return f"{found[1]}: write it without + or ~, as {found[1].partition('=')[0]}=<value>"
     found = re.match(r"(\S+) appears more than once", text)
+    found = found or re.match(r"Multiple values for (\S+?)\.", text)
     if found:
         return f"{found[1]}: chosen twice; write it without +"
     found = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text)
