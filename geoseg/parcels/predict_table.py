@@ -32,7 +32,8 @@ from geoseg.parcels.classify import (
     decide,
     settings_of,
 )
-from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
+from geoseg.parcels.observations import TILE, Observations, read_table
+from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
 from geoseg.prediction.series import settled

@@ -13,7 +13,8 @@ from geoseg.geo.legend import Legend, canonical
 from geoseg.labels.settings import Labels
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
-from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
+from geoseg.parcels.observations import TILE, Observations, read_table
+from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
