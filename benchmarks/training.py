@@ -49,10 +49,11 @@ from geoseg.samples.tiles import TrainTiles, gather
 from geoseg.scenes.scene import find_scenes
 from geoseg.training.loop import Task, fit_network, loading
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import start
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.validation import SegmentationValidator
 
 SIDE = made.TILING.size

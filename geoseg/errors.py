@@ -75,6 +75,24 @@ class Faults:
                 rule = f"must be at least {bound}" if bound else "must not be negative"
                 self.add(f"{room}{name}={value}: {rule}")
 
+    def above_zero(self, settings: object, room: str, /, *names: str) -> None:
+        """Add those of some settings that are set, and not above 0."""
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not value > 0:
+                self.add(f"{room}{name}={value}: must be above 0")
+
+    def within(self, settings: object, interval: str, room: str, /, *names: str) -> None:
+        """Add those of some settings that are set, and outside an interval, written as "[0, 1)"."""
+        low, high = map(float, interval[1:-1].split(","))
+        for name in names:
+            value = getattr(settings, name)
+            at_end = (value == low and interval[0] == "(") or (
+                value == high and interval[-1] == ")"
+            )
+            if value is not None and (at_end or not low <= value <= high):
+                self.add(f"{room}{name}={value}: must be in {interval}")
+
     def one_of(self, settings: object, room: str, /, **choices: Collection[str]) -> None:
         """Add those of some settings that are none of their choices."""
         for name, known in choices.items():

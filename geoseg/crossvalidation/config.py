@@ -14,8 +14,9 @@ from geoseg.models.settings import CLASSIFY, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.checks import check_fit
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
 PRODUCTS = (

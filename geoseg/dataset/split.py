@@ -65,8 +65,7 @@ class Split:
         if shares >= 1:
             faults.add(f"split.val + split.test = {shares:g}: nothing would be left to train on")
         faults.one_of(self, "split.", by=WAYS)
-        if self.block_m is not None and self.block_m <= 0:
-            faults.add(f"split.block_m={self.block_m}: must be above 0")
+        faults.above_zero(self, "split.", "block_m")
         faults.at_least(self, "split.", buffer_m=0)
         faults.raise_if_any()
 

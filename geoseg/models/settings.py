@@ -176,8 +176,7 @@ class Model:
             faults.add(f"model.encoder={self.encoder}: not the name of an encoder, as resnet18")
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
-        if not 0 <= self.dropout < 1:
-            faults.add(f"model.dropout={self.dropout}: must be in [0, 1)")
+        faults.within(self, "[0, 1)", "model.", "dropout")
         faults.raise_if_any()
 
     def _check_weights_bands(self, bands: list[str], faults: Faults) -> None:

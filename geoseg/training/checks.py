@@ -23,8 +23,9 @@ from geoseg.received.cube_slices import on_disk
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""

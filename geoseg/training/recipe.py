@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import CLASSIFY, Model
-from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""

@@ -32,10 +32,11 @@ from geoseg.training.checks import (
     find_unlabelled,
 )
 from geoseg.training.config import TrainConfig
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import NOTHING_OWN, Fit, Loss, Own, TrainingSettings
+from geoseg.training.settings import NOTHING_OWN, Fit, Own, TrainingSettings
 from geoseg.training.tasks.earlier import EarlierRun, remembering
 
 SCORES = "scores.json"

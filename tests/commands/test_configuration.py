@@ -15,8 +15,8 @@ from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series
 from geoseg.samples import augment
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import LOSSES
 from geoseg.training.run import folder
-from geoseg.training.settings import LOSSES
 
 SCHEMAS = {
     "demo": "DemoConfig",

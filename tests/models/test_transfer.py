@@ -31,7 +31,8 @@ from geoseg.pretrain import pretrain
 from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.config import PretrainConfig, TrainConfig
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.start import train, train_series
 from geoseg.training.tasks.series import fit_fold
 from tests.made.samples import made_dataset

@@ -25,8 +25,9 @@ from geoseg.training.objectives.distillation import (
     matched,
     view,
 )
+from geoseg.training.objectives.settings import Distilling, Masking
 from geoseg.training.run.folder import _claimed
-from geoseg.training.settings import Distilling, Fit, Masking
+from geoseg.training.settings import Fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 

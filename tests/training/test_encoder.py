@@ -24,7 +24,8 @@ from geoseg.scenes.scene import find_scenes
 from geoseg.training import loop as fit_room
 from geoseg.training.config import PretrainConfig
 from geoseg.training.objectives.reconstruction import Reconstruction, error, hidden
-from geoseg.training.settings import Fit, Masking
+from geoseg.training.objectives.settings import Masking
+from geoseg.training.settings import Fit
 from geoseg.training.start import train
 
 rng = np.random.default_rng

@@ -31,10 +31,11 @@ from geoseg.training.checks import described
 from geoseg.training.config import TrainConfig
 from geoseg.training.objectives import loss as loss_room
 from geoseg.training.objectives.mean_teacher import MeanTeacher, mixed, risen
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.optimizer import Average, learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.training.run.history import History, Validation
 from geoseg.training.sampler import Shuffle, balanced, drawn
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train, train_images
 from tests.made import started
 

@@ -23,10 +23,11 @@ from geoseg.scenes.bands import BandStatistics
 from geoseg.training import loop as fit_room
 from geoseg.training import refit, start
 from geoseg.training.loop import read_well
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.optimizer import learning_rate, optimizer_of
 from geoseg.training.run import curves, folder, recorder
 from geoseg.training.run.history import History, Validation
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from tests.made.started import Started
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")

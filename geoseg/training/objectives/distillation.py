@@ -20,9 +20,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from geoseg.models.networks.transformers.vit import deepest
+from geoseg.training.objectives.settings import Distilling
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.run.history import Validation
-from geoseg.training.settings import Distilling
 from geoseg.training.validation import inputs
 
 LARGE, SMALL = (0.4, 1.0), (0.05, 0.4)

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from geoseg.training.objectives.settings import Masking
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.run.history import Validation
-from geoseg.training.settings import Masking
 from geoseg.training.validation import inputs
 
 

@@ -26,13 +26,14 @@ from geoseg.training.objectives.distillation import (
     Distilled,
 )
 from geoseg.training.objectives.reconstruction import Reconstruction, ReconstructionJudge, hidden
+from geoseg.training.objectives.settings import Masking, Pretext
 from geoseg.training.optimizer import encoder_of
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, loaders, run_training
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Masking, Pretext, TrainingSettings
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH
 
 Sample = tuple[Tensor, Tensor]
