@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+R = TypeVar("R")
 LONGEST = 4000
 """Characters of a fault: what a file holds may be any length."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -47,8 +49,7 @@ class Faults:
 
     >>> faults = Faults()
     >>> for path in paths:
-    ...     with faults.collect():
-    ...         check(path)
+    ...     faults.attempt(check, path)
     >>> faults.raise_if_any()
     """
 
@@ -107,6 +108,12 @@ class Faults:
             yield
         except InputError as error:
             self.found.extend(error.faults)
+
+    def attempt(self, call: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R | None:
+        """What a call returns; None, and the faults kept, if it raises an InputError."""
+        with self.collect():
+            return call(*args, **options)
+        return None
 
     def raise_if_any(self) -> None:
         """Raises: InputError with every fault found so far."""

@@ -57,12 +57,9 @@ class Inputs:
     ) -> Inputs:
         """Raises: InputError with all that does not fit."""
         faults = Faults()
-        with faults.collect():
-            check(network)
+        faults.attempt(check, network)
         found: list[Scene] = []
-        known: OldMaps | None = None
-        with faults.collect():
-            known = OldMaps.read(maps, network)
+        known = faults.attempt(OldMaps.read, maps, network)
         with faults.collect(), raster.environment():
             found = find_scenes(scenes, bands_for(network.card, bands))
         faults.raise_if_any()
