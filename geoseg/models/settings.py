@@ -140,8 +140,7 @@ class Model:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_target("model", self.target, self.options)
+        faults.attempt(check_target, "model", self.target, self.options)
         if self.target is not None:
             self._become_own(faults)
         known = (*ARCHITECTURES, *SERIES_NETWORKS, FOREST, CLASSIFY)
