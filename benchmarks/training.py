@@ -228,10 +228,10 @@ def fitted(dataset: Dataset, device: Device, steps: int, batch: int) -> float:
         judge = SegmentationValidator(dataset.legend.names)
         task = Task(
             network=network(dataset),
-            lesson=Supervised(watch),
+            objective=Supervised(watch),
             train=loader,
             val=nothing,
-            judge=judge,
+            validator=judge,
             folder=Path(folder),
             keep=forget,
         )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import CLASSIFY, Model
+from geoseg.outputs.counted import counted
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, TrainingSettings
 
@@ -131,7 +132,7 @@ def said(study: TrainingSettings) -> str:
     if fit.encoder_scale != 1:
         parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")
     if fit.frozen:
-        parts.append(f"which is frozen for {fit.frozen} epoch{'s' if fit.frozen > 1 else ''}")
+        parts.append(f"which is frozen for {counted(fit.frozen, 'epoch')}")
     return f"recipe: {', '.join(parts)}"
 
 

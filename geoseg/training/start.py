@@ -98,16 +98,11 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
     config = remembering(config)
-    with faults.collect():
-        check_dataset(dataset, config.model)
-    with faults.collect():
-        check_fit(config.fit, config.model, tried=config.lr_find)
-    with faults.collect():
-        check_logger(config.fit, tried=config.lr_find)
-    with faults.collect():
-        check_scene(config.scene, config.model, dataset)
-    with faults.collect():
-        check_several(config.scene, config.loss, config.fit, own.metric)
+    faults.attempt(check_dataset, dataset, config.model)
+    faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
+    faults.attempt(check_logger, config.fit, tried=config.lr_find)
+    faults.attempt(check_scene, config.scene, config.model, dataset)
+    faults.attempt(check_several, config.scene, config.loss, config.fit, own.metric)
     config = replace(config, dataset=str(dataset.folder.absolute()))
     earlier: EarlierRun | None = None
     if config.fit.remember is not None:
@@ -130,8 +125,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
             styles = find_styles(config.augment, card_of(dataset, config.model), dataset)
     files = [path for scene in [*unlabelled, *styles] for path in scene.paths]
     if config.fit.remember is None or earlier is not None:  # else it is no start that was asked for
-        with faults.collect():
-            _check_start(config, files=files)
+        faults.attempt(_check_start, config, files=files)
     faults.raise_if_any()
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
@@ -174,12 +168,9 @@ def train_series(
     Raises: InputError before the first step for anything that could not end well.
     """
     faults = Faults()
-    with faults.collect():
-        check_fit(config.fit, config.model, tried=config.lr_find)
-    with faults.collect():
-        check_logger(config.fit, tried=config.lr_find)
-    with faults.collect():
-        check_own_series(config.fit, config.model, config.augment)
+    faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
+    faults.attempt(check_logger, config.fit, tried=config.lr_find)
+    faults.attempt(check_own_series, config.fit, config.model, config.augment)
     with faults.collect():
         if isinstance(dataset, Dataset):
             check_dataset(dataset, config.model)
@@ -195,8 +186,7 @@ def train_series(
             " prepare the series with unit=pixel"
         )
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    with faults.collect():
-        _check_start(config, but="augment")
+    faults.attempt(_check_start, config, but="augment")
     faults.raise_if_any()
     _check_own(dataset, config, own)
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):

@@ -397,9 +397,9 @@ def test_the_student_learns_from_labels_and_teacher():
     target = torch.full((2, 8, 8), IGNORED)
     other = 9 * torch.randn(2, 1, 8, 8).sign()
     seen = torch.ones(2, 8, 8, dtype=torch.bool)
-    lesson, steps = teacher(), torch.optim.SGD(student.parameters(), 0.5)
+    objective, steps = teacher(), torch.optim.SGD(student.parameters(), 0.5)
     for _ in range(20):
-        loss = lesson(student, Fixed(), ((image, other, other / 9, seen), target), 1.0)
+        loss = objective(student, Fixed(), ((image, other, other / 9, seen), target), 1.0)
         steps.zero_grad()
         loss.backward()
         steps.step()

@@ -157,7 +157,7 @@ def view(image: Tensor, shares: tuple[float, float], side: int) -> Tensor:
     return found * gain.to(image) + shift.to(image) + noise.to(image)
 
 
-class DistillationJudge:
+class DistillationValidator:
     """How well two overlapping parts of a val tile find each other among those of all val tiles.
 
     The loss says little, since an encoder that sees the same in all tiles has a low one. This is

@@ -58,7 +58,7 @@ class Reconstruction(nn.Module):
         return self._ranks.total(error(filled, image, where)) / total
 
 
-class ReconstructionJudge:
+class ReconstructionValidator:
     """Mean absolute error of hidden pixels of val tiles: batches (image, valid, hidden)."""
 
     @torch.inference_mode()

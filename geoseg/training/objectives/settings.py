@@ -80,8 +80,7 @@ class Loss:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_target("loss", self.target, self.options)
+        faults.attempt(check_target, "loss", self.target, self.options)
         if self.target is not None:
             usual: dict[str, Any] = {"terms": {}, "class_weights": "auto", "label_smoothing": None}
             for name, value in usual.items():

@@ -50,7 +50,7 @@ def entropies(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return losses * known, known
 
 
-class SeveralLesson(Supervised):
+class SeveralObjective(Supervised):
     """As its base, without a confusion matrix: of several classes at once there is none."""
 
     def add(self, logits: Tensor, target: Tensor) -> None:

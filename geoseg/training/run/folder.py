@@ -156,8 +156,7 @@ def _said(value: Any) -> str:
 
 def _go_on_longer(run: Path, settings: dict[str, Any], name: str) -> None:
     """Let a training that is to last longer go on, and say what that means."""
-    raised = _longer(run, settings, name)
-    if raised:
+    if raised := _longer(run, settings, name):
         rewrite_claim(run, settings, command=name)
         print(
             f"{run}: goes on ({', '.join(raised)}): the schedule now spans the whole of that, so"

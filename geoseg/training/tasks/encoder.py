@@ -22,10 +22,14 @@ from geoseg.training.cards import card_of_imagery
 from geoseg.training.loop import Task
 from geoseg.training.objectives.distillation import (
     Distillation,
-    DistillationJudge,
+    DistillationValidator,
     Distilled,
 )
-from geoseg.training.objectives.reconstruction import Reconstruction, ReconstructionJudge, hidden
+from geoseg.training.objectives.reconstruction import (
+    Reconstruction,
+    ReconstructionValidator,
+    hidden,
+)
 from geoseg.training.objectives.settings import Masking, Pretext
 from geoseg.training.optimizer import encoder_of
 from geoseg.training.processes.ranks import Session, ready
@@ -120,17 +124,17 @@ def _task(
     shuffle = Shuffle(len(train), least=fit.least, batch=fit.batch_size, seed=study.seed)
     learnt: dict[str, Any] = {
         "network": network,
-        "lesson": Reconstruction(masking, session.ranks),
-        "judge": ReconstructionJudge(),
+        "objective": Reconstruction(masking, session.ranks),
+        "validator": ReconstructionValidator(),
     }
     distilling = pretext.distilling
     if distilling is not None:
         learnt = {
             "network": Distilled(_encoder(network), len(source.bands), distilling.prototypes),
-            "lesson": Distillation(
+            "objective": Distillation(
                 distilling, autocast=session.fabric.autocast, ranks=session.ranks
             ),
-            "judge": DistillationJudge(),
+            "validator": DistillationValidator(),
         }
     return Task(
         **learnt,

@@ -115,10 +115,10 @@ class SeriesLearning:
         spent = (time.monotonic() - began) / 60
         return Task(
             network=network,
-            lesson=Supervised(criterion),
+            objective=Supervised(criterion),
             train=DataLoader(batches, None, sampler=parts, **options),
             val=DataLoader(self._batches(val, None), None, sampler=order, **options),
-            judge=SegmentationValidator(legend.names, study.own.metric),
+            validator=SegmentationValidator(legend.names, study.own.metric),
             folder=folder,
             keep=keep,
             title=batches.title,
