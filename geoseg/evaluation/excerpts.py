@@ -56,8 +56,7 @@ class Excerpts:
         right = compared & (truth == predicted)
         for place in self._inside(window):
             part = place.within(window)
-            count = int(np.count_nonzero(compared[part]))
-            if count:
+            if count := int(np.count_nonzero(compared[part])):
                 classes = np.count_nonzero(np.bincount(truth[part][compared[part]]))
                 hits = int(np.count_nonzero(right[part]))
                 self.found.append(Excerpt(place, count, hits, int(classes)))

@@ -44,9 +44,7 @@ def open_labels(
         with faults.collect():
             if value is not None:
                 codes[key] = legend.code_of(value, f"labels.{key}")
-    paths: list[str] = []
-    with faults.collect():
-        paths = _find(labels.path)
+    paths = faults.attempt(_find, labels.path) or []
     meaning = Meaning(
         legend.meanings(),
         field=labels.field,
@@ -58,22 +56,12 @@ def open_labels(
         encoding=labels.encoding,
     )
     vectors, rasters = _sort(paths, labels, faults)
-    files: list[LabelFile] = []
-    pages, keep = Pages(), vector.KEEP // max(1, len(vectors))
-    for path in vectors:
-        with faults.collect():
-            drawn = VectorLabels(
-                path, meaning, layer=labels.layer, where=labels.where, pages=pages, keep=keep
-            )
-            files.append(drawn)
+    files = _drawn(vectors, labels, meaning, faults)
     for path in rasters:
-        near = _near(path, labels.match, scenes)
         with faults.collect():
-            files.append(RasterLabels(path, meaning, near=near))
+            files.append(RasterLabels(path, meaning, near=_near(path, labels.match, scenes)))
     area = _open_area(labels, faults)
-    corrected = None
-    with faults.collect():
-        corrected = _corrections(corrections, legend, scenes)
+    corrected = faults.attempt(_corrections, corrections, legend, scenes)
     faults.raise_if_any()
     background = codes.get("background")
     source = LabelSource(labels, legend, files, area=area, background=background)
@@ -81,6 +69,19 @@ def open_labels(
     if scenes is not None:
         source.check(scenes)
     return source
+
+
+def _drawn(paths: list[str], labels: Labels, meaning: Meaning, faults: Faults) -> list[LabelFile]:
+    """Vector files, opened; they share what is kept in memory."""
+    files: list[LabelFile] = []
+    pages, keep = Pages(), vector.KEEP // max(1, len(paths))
+    for path in paths:
+        with faults.collect():
+            drawn = VectorLabels(
+                path, meaning, layer=labels.layer, where=labels.where, pages=pages, keep=keep
+            )
+            files.append(drawn)
+    return files
 
 
 def only_corrections(path: Any, legend: Legend, *, scenes: Mapping[str, Grid]) -> LabelSource:

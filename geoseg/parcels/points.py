@@ -44,8 +44,7 @@ def read(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str
             )
         elif name not in names:
             faults.add(f"{path}: no column {name!r} ({_key(role)}); it has {first(names, 20)}")
-    with faults.collect():
-        _check_crs(samples.crs)
+    faults.attempt(_check_crs, samples.crs)
     faults.raise_if_any()
     table = {role: np.array(rows[name], object) for role, name in chosen.items()}
     easting = _numbers(path, table.pop("x"), chosen["x"])

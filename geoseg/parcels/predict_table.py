@@ -111,10 +111,7 @@ def predict_table(
     summary.notes(seen.notes)
     for text in warnings:
         summary.warn(text)
-    made.tell(summary, card.legend, "samples", len(every) - len(made))
-    _say_undecided(summary, made, len(every))
-    if far is not None:
-        far.tell(summary, "samples")
+    _tell(summary, made, far, card.legend, len(every))
     speed = f"{len(every) / seconds:.0f} per second"
     summary.note(f"{counted(len(every), 'sample')} in {seconds:.1f} s ({speed})")
     summary.note(f"classes: {out / CLASSES}")
@@ -248,8 +245,11 @@ def _write(
     write_csv(path, chain([(HEADER[0], *header)], lines))
 
 
-def _say_undecided(summary: Summary, made: Decisions, count: int) -> None:
-    """Say why samples have no class. count: of all, those that were not observed too."""
+def _tell(
+    summary: Summary, made: Decisions, far: Dissimilarity | None, legend: Legend, count: int
+) -> None:
+    """Say what was decided, and why not. count: of all samples, those not observed too."""
+    made.tell(summary, legend, "samples", count - len(made))
     none = count - int((made.code != NODATA).sum())
     if none:
         lost = count - int((made.code2 != NODATA).sum())
@@ -258,3 +258,5 @@ def _say_undecided(summary: Summary, made: Decisions, count: int) -> None:
             " have too few clear dates (series.min_clear) or too little confidence (threshold);"
             " their best guess is in code2"
         )
+    if far is not None:
+        far.tell(summary, "samples")
