@@ -88,8 +88,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         _end(name, explain(error, known))
     except KeyboardInterrupt as stopped:
         stopping.end(name, stopped)
-    fault = terminal.unwritten()
-    if fault:
+    if fault := terminal.unwritten():
         _end(name, fault)
 
 

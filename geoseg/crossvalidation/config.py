@@ -88,6 +88,5 @@ class CrossvalidateConfig:
                 "fit.remember: of single trainings, since the earlier run has seen the tiles that a"
                 " fold holds out; leave it out"
             )
-        with faults.collect():
-            check_fit(self.fit, self.model)
+        faults.attempt(check_fit, self.fit, self.model)
         faults.raise_if_any()

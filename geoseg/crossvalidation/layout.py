@@ -132,8 +132,7 @@ class Layout:
         for i, part in enumerate(self.parts):
             if held[i] or not part.tiles or (part.scene, part.home) in regions:
                 continue
-            window = clear_of(part.window, near[i])
-            if window:
+            if window := clear_of(part.window, near[i]):
                 rest.append((part.scene, window))
         return regions, rest
 

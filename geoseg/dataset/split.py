@@ -192,8 +192,7 @@ def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> li
             continue
         for name, window in parts:
             margin = buffer_px(split, grids[name], tile)
-            kept = _give_way(key, window, drawn, margin)
-            if kept:
+            if kept := _give_way(key, window, drawn, margin):
                 regions.append(Region(name, kept, drawn[key]))
     return regions
 
@@ -231,8 +230,7 @@ def cells_in(
             x1, y1 = ~grid.transform @ (x + (column + 1) * width, y - (row + 1) * height)
             rows, columns = (round(y0), round(y1)), (round(x0), round(x1))
             square = Window(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
-            window = square.intersect(grid.window)
-            if window:
+            if window := square.intersect(grid.window):
                 cells.append((row, column, window))
     return cells
 

@@ -286,8 +286,7 @@ def _is_map(name: str) -> bool:
 
 def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     """Say which scenes predict was given but has no map of, and which maps were left out."""
-    busy = holder(folder)
-    if busy:
+    if busy := holder(folder):
         summary.warn(f"{busy} is still writing to {folder}: maps that come now are not in here")
     if not (folder / RECORD).is_file() or not (folder / LANDCOVER).is_dir():
         return

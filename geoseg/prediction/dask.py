@@ -17,7 +17,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
@@ -211,12 +210,7 @@ class Cluster:
             )
         )  # fmt: skip
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         if error is not None and self._local is not None:
             # Somebody is waiting: closing politely takes longer than killing what is ours.
             for nanny in self._local.workers.values():

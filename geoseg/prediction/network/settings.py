@@ -59,8 +59,7 @@ class InferenceSettings:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            parse(self.layers)
+        faults.attempt(parse, self.layers)
         if self.threshold is not None and self.undecided is not None:
             faults.add(
                 "predict.threshold, predict.undecided: both say where there is no decision; give"
