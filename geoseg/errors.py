@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
-R = TypeVar("R")
+R, T = TypeVar("R"), TypeVar("T")
 LONGEST = 4000
 """Characters of a fault: what a file holds may be any length."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -114,6 +114,14 @@ class Faults:
         with self.collect():
             return call(*args, **options)
         return None
+
+    def each(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """What a call returns for each of some items, but those for which it raises."""
+        found = []
+        for item in items:
+            with self.collect():
+                found.append(call(item))
+        return found
 
     def raise_if_any(self) -> None:
         """Raises: InputError with every fault found so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,9 @@ def open_labels(
         encoding=labels.encoding,
     )
     vectors, rasters = _sort(paths, labels, faults)
-    files = _drawn(vectors, labels, meaning, faults)
-    for path in rasters:
-        with faults.collect():
-            files.append(RasterLabels(path, meaning, near=_near(path, labels.match, scenes)))
+    files: list[LabelFile] = [*_drawn(vectors, labels, meaning, faults)]
+    near = partial(_near, match=labels.match, scenes=scenes)
+    files += faults.each(lambda path: RasterLabels(path, meaning, near=near(path)), rasters)
     area = _open_area(labels, faults)
     corrected = faults.attempt(_corrections, corrections, legend, scenes)
     faults.raise_if_any()
@@ -71,17 +71,13 @@ def open_labels(
     return source
 
 
-def _drawn(paths: list[str], labels: Labels, meaning: Meaning, faults: Faults) -> list[LabelFile]:
+def _drawn(
+    paths: list[str], labels: Labels, meaning: Meaning, faults: Faults
+) -> list[VectorLabels]:
     """Vector files, opened; they share what is kept in memory."""
-    files: list[LabelFile] = []
     pages, keep = Pages(), vector.KEEP // max(1, len(paths))
-    for path in paths:
-        with faults.collect():
-            drawn = VectorLabels(
-                path, meaning, layer=labels.layer, where=labels.where, pages=pages, keep=keep
-            )
-            files.append(drawn)
-    return files
+    opened = partial(VectorLabels, layer=labels.layer, where=labels.where, pages=pages, keep=keep)
+    return faults.each(lambda path: opened(path, meaning), paths)
 
 
 def only_corrections(path: Any, legend: Legend, *, scenes: Mapping[str, Grid]) -> LabelSource:
@@ -172,14 +168,9 @@ def _is_raster(path: str) -> bool:
 
 
 def _open_area(labels: Labels, faults: Faults) -> list[VectorLabels]:
-    files: list[VectorLabels] = []
     if labels.area is None:
-        return files
+        return []
     meaning = Meaning({}, prefix="labels.area_")
-    with faults.collect():
-        for path in find_files(labels.area, vector.SUFFIXES, "vector files"):
-            with faults.collect():
-                files.append(
-                    VectorLabels(path, meaning, layer=labels.area_layer, where=labels.area_where)
-                )
-    return files
+    paths = faults.attempt(find_files, labels.area, vector.SUFFIXES, "vector files") or []
+    opened = partial(VectorLabels, layer=labels.area_layer, where=labels.area_where)
+    return faults.each(lambda path: opened(path, meaning), paths)

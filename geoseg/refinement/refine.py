@@ -64,11 +64,8 @@ class Inputs:
             found = find_scenes(scenes, bands_for(network.card, bands))
         faults.raise_if_any()
         assert known is not None
-        fitting = []
         with raster.environment():
-            for scene in found:
-                with faults.collect():
-                    fitting.append(_fit(scene, network.card, known))
+            fitting = faults.each(lambda scene: _fit(scene, network.card, known), found)
             with faults.collect():
                 old = tuple(known.of(fitting))
         faults.raise_if_any()

@@ -23,7 +23,7 @@ from geoseg.maps.layers import NOVELTY
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import held
 from geoseg.outputs.summary import Summary
-from geoseg.refinement.unsure import KINDS, SURE_IS_HIGH, Windows, find_maps
+from geoseg.refinement.unsure import KINDS, SURE_IS_HIGH, Windows, read_maps
 
 POOL = 8
 """Times as many windows as are wanted, the highest ones, among which unlike ones are chosen."""
@@ -78,7 +78,7 @@ def suggest(
     if out.exists() and not overwrite:
         raise InputError(f"{out}: exists; choose another name, or overwrite=true to replace it")
     faults = Faults()
-    found = faults.attempt(find_maps, maps) or ()
+    found = faults.attempt(read_maps, maps) or ()
     known = None if dataset is None else faults.attempt(Dataset.load, dataset)
     faults.raise_if_any()
     windows = Windows.of_maps(found, settings.by, settings.size, known)

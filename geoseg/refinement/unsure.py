@@ -19,12 +19,11 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import NODATA
 from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
-from geoseg.maps.folder import LANDCOVER, map_paths
+from geoseg.maps.folder import find_maps, map_paths
 from geoseg.maps.landcover import ClassMap
 from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, ENTROPY, MARGIN, NOVELTY
 from geoseg.outputs.counted import few
 from geoseg.outputs.progress import follow
-from geoseg.scenes.scene import find_files
 
 SURE_IS_HIGH = (CONFIDENCE, MARGIN)
 """Layers of which low values are worth a look."""
@@ -89,18 +88,10 @@ class Windows:
         return np.asarray(distance.sum(axis=1))
 
 
-def find_maps(maps: Any) -> tuple[ClassMap, ...]:
+def read_maps(maps: Any) -> tuple[ClassMap, ...]:
     """Class maps of one legend. Raises: InputError."""
-    parts = maps if isinstance(maps, (list, tuple)) else [maps]
-    spec = [
-        str(Path(str(part)) / LANDCOVER) if (Path(str(part)) / LANDCOVER).is_dir() else str(part)
-        for part in parts
-    ]
     faults = Faults()
-    found: list[ClassMap] = []
-    for path in find_files(spec, raster.SUFFIXES, "maps"):
-        with faults.collect():
-            found.append(ClassMap.read(path))
+    found = faults.each(ClassMap.read, find_maps(maps))
     for one in found[1:]:
         if one.legend != found[0].legend:
             faults.add(

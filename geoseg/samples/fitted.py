@@ -56,10 +56,7 @@ def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
     """
     faults = Faults()
     faults.attempt(check_classes, card.legend, dataset)
-    scenes = []
-    for scene in dataset.scenes:
-        with faults.collect():
-            scenes.append(suitability.fit(scene, card))
+    scenes = faults.each(lambda scene: suitability.fit(scene, card), dataset.scenes)
     faults.raise_if_any()
     check_units(dataset, card)
     return replace(dataset, scenes=tuple(scenes), statistics=card.statistics)

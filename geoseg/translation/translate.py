@@ -131,10 +131,8 @@ def _open(
 
 
 def _fitting(scenes: Sequence[Scene], names: tuple[str, ...]) -> Sequence[Scene]:
-    faults, found = Faults(), []
-    for scene in scenes:
-        with faults.collect():
-            found.append(fit_bands(scene, names))
+    faults = Faults()
+    found = faults.each(lambda scene: fit_bands(scene, names), scenes)
     faults.raise_if_any()
     return found
 

@@ -248,11 +248,11 @@ def test_a_refit_trains_on_val_too_and_keeps_the_scores(dataset, tmp_path):
     assert all(torch.equal(saved[name], second[name]) for name in saved)
     assert not all(torch.equal(first[name], again["model"][name]) for name in first)
     before = (tmp_path / "best.safetensors").read_bytes()
-    first_weights = refit.judged(tmp_path)
+    first_weights = refit.judged_weights(tmp_path)
     assert first_weights.read_bytes() != before  # what val judges has not learnt from val
     assert train(dataset, tmp_path, fit=fit, augment=LIGHT) == text
     assert (tmp_path / "best.safetensors").read_bytes() == before
-    assert refit.judged(tmp_path) == first_weights
+    assert refit.judged_weights(tmp_path) == first_weights
 
 
 def test_accumulated_batches_end_the_epoch_with_a_step(dataset, tmp_path):

@@ -196,10 +196,7 @@ def _one_per_band(name: str, files: Files, wanted: list[str]) -> Files:
 
 def _scene(name: str, files: Files, bands: Bands, extras: dict[str, list[str]]) -> Scene:
     faults = Faults()
-    infos = []
-    for _, path in files:
-        with faults.collect():
-            infos.append(image_info(path))
+    infos = faults.each(image_info, (path for _, path in files))
     faults.raise_if_any()
     if not infos:
         raise InputError(f"scene {name}: no file")

@@ -102,7 +102,7 @@ def learn_encoder(
             card=card_of_imagery(source, study.model),
             task=partial(_task, source, session=session, pretext=pretext),
             opening=partial(_opening, source, session),
-            judged=_judged,
+            report=_report,
             keeper=_keeper,
             product=_product,
         ),
@@ -172,7 +172,7 @@ def _opening(source: Imagery, session: Session, network: nn.Module, _: Task) -> 
     )
 
 
-def _judged(_: Path, history: History) -> str:
+def _report(_: Path, history: History) -> str:
     best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
     if "val_match" in best:
         return (

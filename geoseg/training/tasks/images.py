@@ -108,7 +108,7 @@ def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
         if dataset.tiles("val")
         else None,
         opening=partial(_opening, data, session),
-        judged=partial(_judged, dataset, session),
+        report=partial(_report, dataset, session),
     )
 
 
@@ -164,7 +164,7 @@ def _advice(dataset: Dataset, session: Session, folder: Path) -> str:
     val = ValTiles(dataset)
     if not len(val):
         return ""
-    best, _ = checkpoint.load(refit.judged(folder), session.study.network)
+    best, _ = checkpoint.load(refit.judged_weights(folder), session.study.network)
     device = session.device
     miou = advice.compare(device.place(best), val, dataset.legend.names, device)
     return advice.advise(miou, str(folder))
@@ -292,7 +292,7 @@ def _opening(data: TrainingData, session: Session, network: nn.Module, task: Tas
     return "\n".join([*lines, *told])
 
 
-def _judged(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
+def _report(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
     lines = []
     if history.rows and "val_miou" in history.rows[-1]:
         best = history.rows[history.best_epoch - 1]

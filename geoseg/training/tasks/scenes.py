@@ -63,7 +63,7 @@ def learn_scenes(dataset: Dataset, folder: Path, study: TrainingSettings) -> str
             task=partial(learning.task, made),
             again=partial(learning.task, with_val(made)) if made.tiles("val") else None,
             opening=learning.opening,
-            judged=learning.judged,
+            report=learning.report,
         ),
         folder,
     )
@@ -141,11 +141,11 @@ class SceneLearning:
         ]
         return "\n".join([*lines, *self.scenes.said(study.scene)])
 
-    def judged(self, folder: Path, _: History) -> str:
-        """As `TaskBuilder.judged`: scores of all splits, and their errors side by side."""
+    def report(self, folder: Path, _: History) -> str:
+        """As `TaskBuilder.report`: scores of all splits, and their errors side by side."""
         if self.session.study.scene.several:
-            return self._several_judged(folder)
-        best, _card = checkpoint.load(refit.judged(folder), self.session.study.network)
+            return self._several_report(folder)
+        best, _card = checkpoint.load(refit.judged_weights(folder), self.session.study.network)
         network = self.session.device.place(best)
         names = self.scenes.dataset.legend.names
         written, said, errors = {}, [], []
@@ -179,7 +179,7 @@ class SceneLearning:
                 said.append(logits.float().cpu().numpy())
         return np.concatenate(truth), np.concatenate(said)
 
-    def _several_judged(self, folder: Path) -> str:
+    def _several_report(self, folder: Path) -> str:
         """Chooses the thresholds on val, writes them into the card, and scores all splits by
         them."""
         best, card = checkpoint.load(folder / BEST, self.session.study.network)
