@@ -114,7 +114,8 @@ def _hydra(text: str) -> str | None:
         return f"{found[1]}: no such key"
     if found := re.match(r"Could not (?:append to|delete from) config\D*?'([^']+)'", text):
         return f"{found[1]}: write it without + or ~, as {found[1].partition('=')[0]}=<value>"
-    if found := re.match(r"(\S+) appears more than once", text):
+    found = re.match(r"(\S+) appears more than once", text)
+    if found := found or re.match(r"Multiple values for (\S+?)\.", text):
         return f"{found[1]}: chosen twice; write it without +"
     if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text):
         return f"{found[1]}: one value is expected; --multirun trains once for each of several"

@@ -78,7 +78,11 @@ def crossvalidate(
     Raises: InputError before the first training for anything that could not end well.
     """
     of_series = isinstance(dataset, SeriesDataset)
-    config = replace(config, dataset=str(dataset.folder.absolute()))
+    config = replace(
+        config,
+        dataset=str(dataset.folder.absolute()),
+        model=recipe.network_for(config.model, dataset),
+    )
     draw = FoldPlan(
         config.folds,
         tuple(config.seed + i for i in range(config.seeds)),

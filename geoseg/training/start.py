@@ -14,11 +14,11 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
 from geoseg.models.card import BEST, LAST
-from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
+from geoseg.models.settings import AUTO, CLASSIFY, FOREST, OWN, Model
 from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
-from geoseg.training import refit
+from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.checks import (
     check_dataset,
@@ -57,7 +57,8 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
 ) -> str:
     """Train a network into the folder `run`, or go on there, with one process per device.
 
-    model: settings, or a torch module, whose weights are the start; it is left as it is.
+    model: settings, by default those of `recipe.network_for`; or a torch module, whose weights are
+    the start; it is left as it is.
     loss: settings, or a callable (logits, target) → a number, as `OwnLoss`.
     augment: settings, or an albumentations transform, or a callable as `OwnAugmentation`.
     metric: callable of the confusion matrix (K, K) of each validation, rows labels; its number, or
@@ -69,7 +70,7 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
         str(dataset.folder),
         str(run),
         seed,
-        model=_settings_of(model, Model, name=OWN),
+        model=Model(AUTO) if model is None else _settings_of(model, Model, name=OWN),
         loss=_settings_of(loss, Loss),
         augment=_settings_of(augment, Augment),
         fit=fit or Fit(),
@@ -96,6 +97,7 @@ def _settings_of(given: Any, kind: type, **known: Any) -> Any:
 def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
+    config = replace(config, model=recipe.network_for(config.model, dataset))
     config = remembering(config)
     faults.attempt(check_dataset, dataset, config.model)
     faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
@@ -159,6 +161,7 @@ def train_series(
     Raises: InputError before the first step for anything that could not end well.
     """
     faults = Faults()
+    config = replace(config, model=recipe.network_for(config.model, dataset))
     faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
     faults.attempt(check_logger, config.fit, tried=config.lr_find)
     faults.attempt(check_own_series, config.fit, config.model, config.augment)
