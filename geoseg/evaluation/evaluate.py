@@ -19,7 +19,6 @@ from geoseg.evaluation.error_map import PairRaster, error_codes, pair_raster
 from geoseg.evaluation.excerpts import choose
 from geoseg.evaluation.outlines import Outlines
 from geoseg.evaluation.pairs import PairNumbers
-from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
@@ -77,9 +76,15 @@ class Evaluation:
         left_out = ", ".join(
             f"{spaced(count)} {why}" for why, count in pixels.items() if why != COMPARED and count
         )
-        left_open = [left_open_of(made)] if made.leaves_open else []
-        if made.reliability is not None:
-            left_open.append(reliability_of(made.reliability))
+        left_open = []
+        if made.leaves_open:
+            right = made.scores.overall_accuracy
+            left_open = [f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"]
+        if (found := made.reliability) is not None:
+            left_open.append(
+                f"confidence: ECE {found.ece:.3f} ({found.null():.3f} by chance alone), 0 = what is"
+                " 90 % sure is right nine times of ten"
+            )
         if made.by_novelty is not None:
             left_open.append(str(made.by_novelty))
         return "\n".join(
@@ -206,20 +211,6 @@ def _write_project(
         notes.append(
             f"{PROJECT} shows {MOST} images or maps of a kind; {left_out} more are not in it"
         )
-
-
-def left_open_of(made: Agreement) -> str:
-    """What a map leaves open, in words."""
-    right = made.scores.overall_accuracy
-    return f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"
-
-
-def reliability_of(found: Reliability) -> str:
-    """How far confidences are what they say, in words."""
-    return (
-        f"confidence: ECE {found.ece:.3f} ({found.null():.3f} by chance alone), 0 = what is 90 %"
-        " sure is right nine times of ten"
-    )
 
 
 def _left_open(made: Agreement) -> dict[str, Any]:

@@ -78,8 +78,7 @@ def _rows(path: str) -> dict[str, list[str]]:
     if len(lines) < 2:
         raise InputError(f"{path}: no row; expected a line with names, and one per point")
     names = [name.strip() for name in lines[0]]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise InputError(
             f"{path}: {', '.join(twice)}: more than one column of this name; each needs its own"
         )

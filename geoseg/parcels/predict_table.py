@@ -250,8 +250,7 @@ def _tell(
 ) -> None:
     """Say what was decided, and why not. count: of all samples, those not observed too."""
     made.tell(summary, legend, "samples", count - len(made))
-    none = count - int((made.code != NODATA).sum())
-    if none:
+    if none := count - int((made.code != NODATA).sum()):
         lost = count - int((made.code2 != NODATA).sum())
         summary.note(
             f"{none} samples without decision: {lost} were never observed in the period, the others"

@@ -127,8 +127,7 @@ def _labels(
     """Code of each sample, and which samples have one."""
     faults = Faults()
     said = [canonical(value) for value in table.attributes[label]]
-    mixed = table.varying[label]
-    if mixed:
+    if mixed := table.varying[label]:
         faults.add(
             f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {first(mixed)}"
         )
@@ -163,8 +162,7 @@ def _audit(
     if rows < 2:
         raise InputError("each sample has one date: a series needs at least two")
     fewest = series.fewest()
-    short = int((found.clear < fewest).sum())
-    if short:
+    if short := int((found.clear < fewest).sum()):
         summary.warn(
             f"{counted(short, 'sample', 'have')} fewer than series.min_clear={fewest} dates"
         )

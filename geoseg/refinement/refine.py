@@ -201,8 +201,7 @@ def _warn_lost(journal: Journal, summary: Summary) -> None:
     if len(journal.steps) < 2 or journal.step is not journal.steps[-1]:
         return
     before, now = journal.steps[-2:]
-    lost = set(before.drawn) - set(now.drawn)
-    if lost:
+    if lost := set(before.drawn) - set(now.drawn):
         summary.warn(
             f"{counted(len(lost), 'correction')} of step {before.number} "
             f"{'is' if len(lost) == 1 else 'are'} not in the file any more, and no longer in the"

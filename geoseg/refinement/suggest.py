@@ -212,8 +212,7 @@ def _reason(windows: Windows, number: int, chosen: Sequence[int]) -> str:
     if kind == NOVELTY:
         said = said.replace(" %", "", 1).replace("more unsure", "more novel")
     said += f"; mapped as {windows.classes(number) or 'no class'}"
-    before = chosen[: chosen.index(number)]
-    if before:
+    if before := chosen[: chosen.index(number)]:
         said += f"; most like number {int(windows.unlikeness(before, number).argmin()) + 1}"
     return said
 

@@ -21,7 +21,6 @@ from geoseg.models.card.series import SeriesCard
 from geoseg.models.card.values import (
     check_common,
     check_values,
-    parsed,
     read_legend,
     read_settings,
     read_statistics,
@@ -31,6 +30,7 @@ from geoseg.models.card.values import (
     unreadable,
 )
 from geoseg.models.settings import Model, without_unset
+from geoseg.outputs.files import parse_json
 from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
@@ -110,7 +110,7 @@ class ModelCard:
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
-        values: Any = parsed(text)
+        values: Any = parse_json(text)
         if isinstance(values, dict):
             values = OLDER | UNSET | values
             # Networks of before had no path at full resolution, for single pixels or for seasons.
@@ -189,7 +189,7 @@ class EncoderCard:
     @classmethod
     def from_json(cls, text: str) -> EncoderCard:
         """Raises: InputError with all that is wrong; ValueError if it isn't JSON."""
-        values = parsed(text)
+        values = parse_json(text)
         fields.check(cls, values)
         faults = Faults()
         statistics = faults.attempt(read_statistics, values["bands"], values["statistics"])

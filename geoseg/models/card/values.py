@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,14 +35,6 @@ class Listed:
     """A legend in a card."""
 
     classes: list[dict[str, Any]]
-
-
-def parsed(text: Any) -> Any:
-    """Raises: ValueError if it isn't JSON."""
-    try:
-        return json.loads(text)
-    except (TypeError, RecursionError) as error:
-        raise ValueError(str(error)) from None
 
 
 def unreadable(path: str | Path, what: str, error: Exception) -> InputError:

@@ -169,8 +169,7 @@ def _group(paths: list[str], bands: Bands) -> list[tuple[str, Files]]:
         return [(Path(path).stem, [(None, path)]) for path in paths]
     groups: dict[str, Files] = {}
     for path in paths:
-        match = re.search(bands.pattern, Path(path).name)
-        if match:
+        if match := re.search(bands.pattern, Path(path).name):
             groups.setdefault(match["scene"], []).append((match["band"], path))
     if not groups:
         names = ", ".join(Path(path).name for path in paths[:3])
