@@ -36,6 +36,7 @@ from geoseg.parcels.observations import TILE, Observations, read_table
 from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
+from geoseg.prediction.record import Record
 from geoseg.prediction.series import settled
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
@@ -98,15 +99,7 @@ def predict_table(
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
-    record.table = {
-        "status": DONE,
-        "samples": len(every),
-        "seconds": round(seconds, 3),
-        "notes": warnings,
-        "samples_per_second": round(len(every) / seconds, 1),
-    }
-    record.files = stamps(out, [out / CLASSES])
-    record.save()
+    _note(record, len(every), seconds, warnings)
     summary = Summary()
     summary.notes(seen.notes)
     for text in warnings:
@@ -116,6 +109,19 @@ def predict_table(
     summary.note(f"{counted(len(every), 'sample')} in {seconds:.1f} s ({speed})")
     summary.note(f"classes: {out / CLASSES}")
     return summary
+
+
+def _note(record: Record, count: int, seconds: float, warnings: list[str]) -> None:
+    """Record that all is done."""
+    record.table = {
+        "status": DONE,
+        "samples": count,
+        "seconds": round(seconds, 3),
+        "notes": warnings,
+        "samples_per_second": round(count / seconds, 1),
+    }
+    record.files = stamps(record.out, [record.out / CLASSES])
+    record.save()
 
 
 def _as_trained(table: LongTable, card: ModelCard) -> LongTable:
