@@ -14,8 +14,9 @@ from geoseg.models.settings import AUTO, CLASSIFY, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.checks import check_fit
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
 PRODUCTS = (
@@ -87,6 +88,5 @@ class CrossvalidateConfig:
                 "fit.remember: of single trainings, since the earlier run has seen the tiles that a"
                 " fold holds out; leave it out"
             )
-        with faults.collect():
-            check_fit(self.fit, self.model)
+        faults.attempt(check_fit, self.fit, self.model)
         faults.raise_if_any()

@@ -144,8 +144,7 @@ class Model:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_target("model", self.target, self.options)
+        faults.attempt(check_target, "model", self.target, self.options)
         if self.target is not None:
             self._become_own(faults)
         known = (AUTO, *ARCHITECTURES, *SERIES_NETWORKS, FOREST, CLASSIFY)
@@ -180,8 +179,7 @@ class Model:
             faults.add(f"model.encoder={self.encoder}: not the name of an encoder, as resnet18")
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
-        if not 0 <= self.dropout < 1:
-            faults.add(f"model.dropout={self.dropout}: must be in [0, 1)")
+        faults.within(self, "[0, 1)", "model.", "dropout")
         faults.raise_if_any()
 
     def _check_weights_bands(self, bands: list[str], faults: Faults) -> None:

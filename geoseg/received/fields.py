@@ -131,8 +131,7 @@ def said(hint: Any) -> str:
 
 def shown(value: Any) -> str:
     """A wrong value, as far as it fits in a sentence."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    return errors.shown(value, SHOWN)
 
 
 def _name(kind: Any) -> str:

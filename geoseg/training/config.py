@@ -12,15 +12,15 @@ from geoseg.models.settings import ARCHITECTURES, AUTO, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
-from geoseg.training.settings import (
+from geoseg.training.objectives.settings import (
     DISTIL,
     METHODS,
     RECONSTRUCT,
     Distilling,
-    Fit,
     Loss,
     Masking,
 )
+from geoseg.training.settings import Fit
 
 
 @dataclass
@@ -81,8 +81,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if not 0 <= self.val < 1:
-            faults.add(f"val={self.val}: must be in [0, 1)")
+        faults.within(self, "[0, 1)", "", "val")
         if self.model.name not in ARCHITECTURES:
             names = ", ".join(ARCHITECTURES)
             faults.add(f"model={self.model.name}: not for single images; choose from {names}")

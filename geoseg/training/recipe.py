@@ -7,7 +7,9 @@ from dataclasses import replace
 from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import AUTO, CLASSIFY, Model
-from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, Loss, TrainingSettings
+from geoseg.outputs.counted import counted
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -147,7 +149,7 @@ def said(study: TrainingSettings) -> str:
     if fit.encoder_scale != 1:
         parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")
     if fit.frozen:
-        parts.append(f"which is frozen for {fit.frozen} epoch{'s' if fit.frozen > 1 else ''}")
+        parts.append(f"which is frozen for {counted(fit.frozen, 'epoch')}")
     return f"recipe: {', '.join(parts)}"
 
 

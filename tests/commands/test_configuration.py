@@ -16,8 +16,8 @@ from geoseg.models.networks import build_series
 from geoseg.models.settings import AUTO
 from geoseg.samples import augment
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import LOSSES
 from geoseg.training.run import folder
-from geoseg.training.settings import LOSSES
 
 SCHEMAS = {
     "demo": "DemoConfig",

@@ -10,7 +10,8 @@ from geoseg.models.settings import Model
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training import recipe
 from geoseg.training.objectives.loss import class_weights
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
 from tests.made.samples import made_dataset
 from tests.made.tiles import make_dataset
 
