@@ -70,7 +70,8 @@ def _hints(kind: type) -> dict[str, Any]:
 
 
 def _fields(value: Any, source: str, faults: Faults) -> None:
-    hints = _hints(type(value))
+    kind: type = type(value)
+    hints = _hints(kind)
     for field in fields(value):
         _value(getattr(value, field.name), hints[field.name], f"{source}, {field.name}", faults)
 
