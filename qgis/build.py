@@ -19,6 +19,7 @@ from typing import Any
 from geoseg import __version__
 from geoseg.commands import help, schema, verbs
 from geoseg.commands.schema import UNKNOWN, Setting
+from geoseg.outputs.stopping import ANEW
 
 HERE = Path(__file__).parent
 PLUGIN = HERE / "geoseg_tools"
@@ -94,6 +95,7 @@ def command(verb: str) -> dict[str, Any]:
         "group": group,
         "summary": verbs.summary(verb),
         "purpose": purpose,
+        "goes_on": verb not in ANEW,
         "parameters": parameters,
     }
 
@@ -101,7 +103,7 @@ def command(verb: str) -> dict[str, Any]:
 def parameter(verb: str, setting: Setting, *, usual: bool) -> dict[str, Any]:
     """A key as a parameter of Processing."""
     kind = kind_of(verb, setting)
-    is_path = kind not in ("bool", "int", "float", "text")
+    is_path = kind not in ("bool", "int", "float", "text", "list")
     required = setting.key in REQUIRED[verb] or kind.startswith("out")
     meaning = without_demo(setting.doc)
     return {
@@ -131,6 +133,8 @@ def kind_of(verb: str, setting: Setting) -> str:
     if verb == "assess" and key == "map":
         return "raster"
     base = setting.type.removesuffix(" | None")
+    if base.startswith("list"):
+        return "list"
     return base if base in ("bool", "int", "float") and setting.type != "bool | None" else "text"
 
 

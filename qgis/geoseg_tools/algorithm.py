@@ -121,8 +121,8 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         except runner.CommandError as error:
             raise QgsProcessingException(str(error)) from None
         except runner.CancelledError:
-            said = "cancelled; the same command goes on from here"
-            feedback.reportError(f"geoseg {self._name}: {said}")
+            again = "goes on from here" if self._command["goes_on"] else "begins anew"
+            feedback.reportError(f"geoseg {self._name}: cancelled; the same command {again}")
             return {}
         except OSError as error:
             raise QgsProcessingException(
@@ -172,6 +172,8 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         text = self.parameterAsString(parameters, name, context)
         if not text or text == spec["default"]:
             return None
+        if kind == "list" and not text.startswith(("[", "{")):
+            return f"[{text}]"  # as a person types it who sees no command line
         return self._whole(text) if kind in PATHS else text
 
     def _source(self, spec, parameters, context):
@@ -230,6 +232,9 @@ _MAKERS = {
     "int": _number,
     "float": _number,
     "text": lambda spec, names, optional: QgsProcessingParameterString(
+        *names, defaultValue=spec["default"], optional=optional
+    ),
+    "list": lambda spec, names, optional: QgsProcessingParameterString(
         *names, defaultValue=spec["default"], optional=optional
     ),
     "choice": lambda spec, names, optional: QgsProcessingParameterEnum(

@@ -65,6 +65,14 @@ def test_keys_named_by_the_plugin_are_keys():
         assert not [p for p in command["parameters"] if "demo's" in p["help"]], verb
 
 
+def test_the_plugin_knows_lists_and_what_goes_on():
+    commands = build.commands()["commands"]
+    kinds = {p["name"]: p["kind"] for p in commands["vectorize"]["parameters"]}
+    assert (kinds["vector.keep"], kinds["vector.minimum_m2"]) == ("list", "text")
+    assert commands["vectorize"]["goes_on"]
+    assert not commands["evaluate"]["goes_on"]
+
+
 def test_the_zip_is_a_plugin(tmp_path):
     build.pack(tmp_path / "a.zip")
     build.pack(tmp_path / "b.zip")
