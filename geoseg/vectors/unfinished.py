@@ -89,6 +89,12 @@ class Unfinished:
     def add(self, layer: str, features: Features) -> None:
         self._add([features.packed()], {"layer": layer, "bounds": features.bounds})
 
+    @property
+    def end(self) -> int:
+        """Row of the map up to which blocks are done."""
+        rows = self._ends(ROW)
+        return int(rows[-1].note["at"]) if rows else 0
+
     def rows(self) -> list[RowDone]:
         """The rows of blocks that are done, from above."""
         return [RowDone(r.note["at"], self._pieces(r)) for r in self._ends(ROW)]

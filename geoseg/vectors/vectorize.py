@@ -281,9 +281,9 @@ class _Job:
                 f"{self.out}: what a run that was stopped had done was of other settings, another"
                 " map or another version of geoseg: begun anew"
             )
-        elif rows := kept.rows():
+        elif kept.end:
             height = self.source.map.grid.height
-            summary.note(f"went on after row {rows[-1].end} of {height}, where a run was stopped")
+            summary.note(f"went on after row {kept.end} of {height}, where a run was stopped")
         elif kept.has_regions:
             summary.note("went on after the merging of small areas, where a run was stopped")
 
