@@ -21,7 +21,7 @@ from geoseg.parcels.outlines import footprint, layers, outlines, overlaps, shape
 from geoseg.parcels.parcels import Parcels
 from geoseg.parcels.pixel_sets import PixelSets, pixel_sets
 from geoseg.scenes.calendar import anchors
-from geoseg.scenes.fill_values import fill_in, partial_note, said
+from geoseg.scenes.fill_values import census_of, partial_note, said_of_fill
 from geoseg.scenes.stack import Stack, check_stacks, first_dates
 from geoseg.series.masks import shares, told
 
@@ -201,7 +201,7 @@ class _Tile:
                 partial_note(stack.name, share, stack.partial, what="observations")
             )
         pixels, _ = load_pixels(folder, stack.name)
-        audit.warnings += said(stack.name, fill_in(pixels, stack.bands), len(stack.bands))
+        audit.warnings += said_of_fill(stack.name, census_of(pixels, stack.bands))
         clear, asked, seen = count_clear(folder, stack.name, periods, len(stack.dates))
         total = np.bincount(sets.owner, weights=clear, minlength=len(parcels))
         mean = total / np.maximum(counts, 1)

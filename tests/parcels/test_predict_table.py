@@ -203,6 +203,18 @@ def test_what_does_not_suit(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_values_that_are_darker_in_all_bands_are_said(tmp_path):
+    # The network saw values around 500, up to 1000.
+    seen = replace(CARD.statistics, mean=(500.0, 600.0), p98=(900.0, 950.0), p2=(100.0, 200.0))
+    by = network(replace(CARD, statistics=seen))
+    table = rows({"a": 480, "b": 610, "c": 900}).assign(nir=800)
+    told, _ = predict(write(tmp_path, table), by=by)
+    assert "times darker" not in told
+    table[["red", "nir"]] //= 6
+    told, _ = predict(write(tmp_path, table), by=by, overwrite=True)
+    assert "times darker than in the training" in told
+
+
 def test_what_stands_for_nothing_is_said_in_the_settings(tmp_path):
     table = rows()
     table.loc[(table.id == "a") & (table.date == DATES[0]), "red"] = 9999

@@ -271,6 +271,21 @@ def test_reflectance_with_an_offset_that_the_training_did_not_have(tmp_path, tra
     stacks_for(replace(card, dtype="float32"), series(tmp_path))
 
 
+def test_neither_other_units_nor_empty_ground_look_like_that_offset(tmp_path):
+    rng = np.random.default_rng(0)
+    card = replace(CARD, statistics=replace(CARD.statistics, p2=(1100.0, 1300.0)))
+    for name, factor in (("empty", 1.0), ("units", 1e-4)):
+        for day in DATES["east"]:
+            when = date(2021, 1, 1) + timedelta(day)
+            image = rng.integers(1100, 4000, (2, 60, 60)) * factor
+            if name == "empty":
+                image[:, :, :30] = 0
+            values = image.astype("uint16" if factor == 1 else "float32")
+            write(tmp_path / name / f"images/S2_east_{when:%Y%m%d}.tif", values)
+        # What is wrong with them is told by those who look at nodata and units.
+        stacks_for(replace(card, bands=("band_1", "band_2")), series(tmp_path / name))
+
+
 def test_what_does_not_suit(tmp_path):
     write_images(tmp_path)
     with pytest.raises(InputError, match="classifies parcels, not pixels: set parcels="):
