@@ -369,8 +369,8 @@ class _Job:
         undecided = int((self.decisions.code == NODATA).sum()) - nowhere
         if nowhere:
             summary.warn(
-                f"{counted(nowhere, 'parcel', 'have')} no clear pixel on the tiles, which is mostly"
-                " for lying outside: no decision"
+                f"{counted(nowhere, 'parcel', 'have')} no clear pixel on any tile: no decision"
+                " (outside of all, or without data or under clouds on all dates)"
             )
         if undecided:
             few = counted(undecided, "parcel", "have")
