@@ -167,6 +167,27 @@ def test_one_file_per_band_on_the_finest_grid(tmp_path):
     assert valid.sum() == 16
 
 
+def test_files_that_hold_a_band_each_are_no_scenes_of_their_own(tmp_path):
+    for name in ("T1_20210501_B02_10m", "T1_20210501_B03_10m", "T2_20210501_B02_10m"):
+        write(tmp_path / f"{name}.tif", IMAGE[:1])
+    refused = {}
+    with pytest.raises(InputError) as caught:
+        find_scenes(tmp_path, refused=refused)
+    pattern = "(?P<scene>.+?)[_.-]?(?P<band>B02|B03)"
+    assert f"set bands.pattern='{pattern}'" in str(caught.value)
+    assert "T2" not in str(caught.value)
+    assert len(find_scenes(tmp_path, Bands(names=["pan"]))) == 3
+    (tmp_path / "T2_20210501_B02_10m.tif").unlink()
+    (scene,) = find_scenes(tmp_path, Bands(pattern=pattern))
+    assert (scene.name, scene.bands) == ("T1_20210501", ("B02", "B03"))
+    # Elsewhere, or with all their bands, they may be called so.
+    write(tmp_path / "s/red_field.tif", IMAGE[:1])
+    write(tmp_path / "s/green_field.tif", IMAGE[:1], grid=grid(20, 30, left=600_000))
+    write(tmp_path / "s/blue_hill.tif", IMAGE)
+    write(tmp_path / "s/green_hill.tif", IMAGE)
+    assert len(find_scenes(tmp_path / "s")) == 4
+
+
 def test_files_missing_or_too_many_for_a_pattern(tmp_path):
     for name in ("A_B1", "A_B2", "B_B1", "C_B1", "C_B2", "C_B2_copy"):
         write(tmp_path / f"{name}.tif", IMAGE[:1])
