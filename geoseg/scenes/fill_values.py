@@ -23,7 +23,8 @@ LEAST_SHARE = 5e-4
 FEWEST = 16
 """Pixels that it must have: a block of 4 × 4."""
 CODES = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
-"""Numbers that are written for nothing: of these, one pixel is enough, as in a small table."""
+"""Numbers that are written for nothing: of these, one pixel is enough, as in a small table, and
+nearer ones may be more frequent."""
 MOST_VALUES = 4
 """Fill values that are looked for at either end of a band."""
 APART = 1.0
@@ -105,7 +106,9 @@ def _is_far(value: float, count: int, core: np.ndarray, usual: Usual | None) -> 
     else:
         if len(core) < FEWEST or len(np.unique(core[:: max(1, len(core) // 5000)])) < KINDS:
             return False
-        low, inner, outer, high = np.percentile(core, (0.1, 1, 99, 99.9))
+        # A coarser raster that is read on finer pixels holds mixtures along the edge of its fill.
+        ends = (5, 5, 95, 95) if value in CODES else (0.1, 1, 99, 99.9)
+        low, inner, outer, high = np.percentile(core, ends)
         spread = outer - inner
     apart = APART * spread
     if low - apart <= value <= high + apart:

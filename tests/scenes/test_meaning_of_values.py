@@ -58,6 +58,16 @@ def test_mixed_pixels_along_the_edges_of_blocks_hide_no_fill():
     assert [one.value for one in suspects(values)] == [65535]
 
 
+def test_mixtures_of_a_coarse_height_model_hide_no_fill():
+    heights = np.linspace(0, 100, 10_000).astype("float32")
+    heights[:5000] = -9999
+    heights[5000:5200] = np.linspace(-9900, 0, 200)
+    assert [one.value for one in suspects(heights)] == [-9999]
+    water = np.random.default_rng(0).integers(-9999, 9000, 10_000).astype("int16")
+    water[:50] = -9999  # an index × 10,000 that ends there
+    assert suspects(water) == []
+
+
 def test_real_data_is_no_fill():
     photo = RANDOM.integers(60, 120, 10_000)
     photo[:500], photo[500:900] = 255, 0  # bright roofs and shadows

@@ -9,7 +9,7 @@ from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import Scene, find_scenes, fit_bands, match_names
+from geoseg.scenes.scene import Scene, find_scenes, fit_bands, match_names, said_of_names
 from tests.made.scenes import grid, write
 
 RGB = ("red", "green", "blue")
@@ -165,6 +165,17 @@ def test_one_file_per_band_on_the_finest_grid(tmp_path):
     image, valid = read(scene, Window(-4, -4, 8, 8))
     assert valid[4:, 4:].all()
     assert valid.sum() == 16
+
+
+def test_scenes_of_which_some_name_their_bands_are_said(tmp_path):
+    write(tmp_path / "a.tif", IMAGE)
+    write(tmp_path / "b.tif", IMAGE)
+    assert said_of_names(find_scenes(tmp_path)) == []
+    write(tmp_path / "c.tif", IMAGE, names=("blue", "green", "red"))
+    (note,) = said_of_names(find_scenes(tmp_path))
+    assert note.startswith("c: bands called blue, green, red, in a band_1, band_2, band_3: taken")
+    named = find_scenes(tmp_path, Bands(names=["r", "g", "b"]))
+    assert said_of_names(named) == []
 
 
 def test_files_that_hold_a_band_each_are_no_scenes_of_their_own(tmp_path):
