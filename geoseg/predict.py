@@ -70,6 +70,8 @@ class PredictConfig:
     """For a network for series: the dated images, as in prepare_series."""
     parcels: Any = None
     """For a network for series: file with the parcels that get a class each."""
+    parcels_layer: str | None = None
+    """Layer of the file with the parcels, where it has several."""
     table: Any = None
     """For a network for series: CSV or Parquet file with a row per sample and date."""
     samples: SampleSettings = field(default_factory=SampleSettings)
@@ -177,7 +179,8 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     if given["parcels"]:
         from geoseg.parcels.predict import predict_parcels
 
-        parcels = read_parcels(Labels(path=cfg.parcels, name="parcel"), cfg.samples)
+        labels = Labels(path=cfg.parcels, name="parcel", layer=cfg.parcels_layer)
+        parcels = read_parcels(labels, cfg.samples, prefix="parcels_")
         return predict_parcels(
             network, images, parcels, cfg.out, threshold=cfg.threshold, overwrite=cfg.overwrite
         )

@@ -536,6 +536,11 @@ def test_lines_and_rasters_are_refused(place):
     lines = [shapely.LineString(shape.exterior.coords) for shape in squares(GRIDS["west"])]
     write_parcels(place / "parcels.gpkg", lines)
     refused(place, "are lines, which hold no pixel")
+    for layer in ("one", "two"):
+        geopandas.read_file(place / "parcels.gpkg").to_file(place / "layers.gpkg", layer=layer)
+    labels = Labels(path=str(place / "layers.gpkg"), name="parcel")
+    with pytest.raises(InputError, match=r"2 layers \(one, two\); set parcels_layer=…"):
+        read_parcels(labels, prefix="parcels_")
     labels = {"path": str(place / "images" / "S2_west_20210104.tif")}
     refused(place, "a raster; parcels and points come from vector or CSV files", labels=labels)
 
