@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ def open_labels(
         with faults.collect():
             if value is not None:
                 codes[key] = legend.code_of(value, f"labels.{key}")
-    paths: list[str] = []
-    with faults.collect():
-        paths = _find(labels.path)
+    paths = faults.attempt(_find, labels.path) or []
     meaning = Meaning(
         legend.meanings(),
         field=labels.field,
@@ -58,22 +57,11 @@ def open_labels(
         encoding=labels.encoding,
     )
     vectors, rasters = _sort(paths, labels, faults)
-    files: list[LabelFile] = []
-    pages, keep = Pages(), vector.KEEP // max(1, len(vectors))
-    for path in vectors:
-        with faults.collect():
-            drawn = VectorLabels(
-                path, meaning, layer=labels.layer, where=labels.where, pages=pages, keep=keep
-            )
-            files.append(drawn)
-    for path in rasters:
-        near = _near(path, labels.match, scenes)
-        with faults.collect():
-            files.append(RasterLabels(path, meaning, near=near))
+    files: list[LabelFile] = [*_drawn(vectors, labels, meaning, faults)]
+    near = partial(_near, match=labels.match, scenes=scenes)
+    files += faults.each(lambda path: RasterLabels(path, meaning, near=near(path)), rasters)
     area = _open_area(labels, faults)
-    corrected = None
-    with faults.collect():
-        corrected = _corrections(corrections, legend, scenes)
+    corrected = faults.attempt(_corrections, corrections, legend, scenes)
     faults.raise_if_any()
     background = codes.get("background")
     source = LabelSource(labels, legend, files, area=area, background=background)
@@ -81,6 +69,15 @@ def open_labels(
     if scenes is not None:
         source.check(scenes)
     return source
+
+
+def _drawn(
+    paths: list[str], labels: Labels, meaning: Meaning, faults: Faults
+) -> list[VectorLabels]:
+    """Vector files, opened; they share what is kept in memory."""
+    pages, keep = Pages(), vector.KEEP // max(1, len(paths))
+    opened = partial(VectorLabels, layer=labels.layer, where=labels.where, pages=pages, keep=keep)
+    return faults.each(lambda path: opened(path, meaning), paths)
 
 
 def only_corrections(path: Any, legend: Legend, *, scenes: Mapping[str, Grid]) -> LabelSource:
@@ -171,14 +168,9 @@ def _is_raster(path: str) -> bool:
 
 
 def _open_area(labels: Labels, faults: Faults) -> list[VectorLabels]:
-    files: list[VectorLabels] = []
     if labels.area is None:
-        return files
+        return []
     meaning = Meaning({}, prefix="labels.area_")
-    with faults.collect():
-        for path in find_files(labels.area, vector.SUFFIXES, "vector files"):
-            with faults.collect():
-                files.append(
-                    VectorLabels(path, meaning, layer=labels.area_layer, where=labels.area_where)
-                )
-    return files
+    paths = faults.attempt(find_files, labels.area, vector.SUFFIXES, "vector files") or []
+    opened = partial(VectorLabels, layer=labels.area_layer, where=labels.area_where)
+    return faults.each(lambda path: opened(path, meaning), paths)
