@@ -159,6 +159,10 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         )
     elif given["series.path"] == given["table"]:
         faults.add("series.path, table: give one of them, dated images or a table")
+    if given["table"] and given["parcels"]:
+        faults.add("table, parcels: the samples of a table need no outlines; leave one out")
+    if cfg.parcels_layer is not None and not given["parcels"]:
+        faults.add(f"parcels_layer={cfg.parcels_layer}: is for parcels=<file>, which is not given")
     faults.need(cfg, out="<folder>")
     if cfg.stac and (given["table"] or given["parcels"]):
         faults.add("stac: describes maps; of parcels and tables there is none: leave it out")

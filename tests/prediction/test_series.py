@@ -296,6 +296,8 @@ def test_further_bands_without_names_are_said(tmp_path):
     assert found(order=["band_1", "band_2"])[0] == []
     said, values = found(names=["blue", "band_1", "band_2"])
     assert (said, values.tolist()) == ([], [200, 300])
+    with pytest.raises(InputError, match=r"no band red, nir on any .* band_3; if .*bands\.names="):
+        SeriesImages.find(CARD, series(tmp_path))
 
 
 def test_neither_other_units_nor_empty_ground_look_like_that_offset(tmp_path):
