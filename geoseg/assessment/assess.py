@@ -92,6 +92,7 @@ def assess(
     if zones is not None and measured is not None:
         where = at_points(zones.read, sample.key.row, sample.key.column)[done]
         made.zones = _zones(sample, observed, zones, where, measured, level)
+        made.notes += zones.notes
     made.notes += _skipped(sample, references)
     return made
 
