@@ -342,7 +342,7 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
             " networks of one pixel size"
         )
     pairs = [[tags.pair for tags in card.tags] for card in (one, two)]
-    if pairs[0] != pairs[1] and all(pairs):
+    if one.bands == two.bands and pairs[0] != pairs[1] and all(pairs):
         faults.add(
             f"{where}: was trained on values of another scale or offset than {first.source};"
             " average networks that were trained on values of one unit"
