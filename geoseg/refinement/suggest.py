@@ -218,7 +218,7 @@ def _maps(maps: Any) -> tuple[ClassMap, ...]:
         with faults.collect():
             found.append(ClassMap.read(path))
     for one in found[1:]:
-        if one.legend != found[0].legend:
+        if one.legend.meaning != found[0].legend.meaning:
             faults.add(
                 f"{one.path}: another legend than {found[0].path}; suggest for maps of one legend"
             )

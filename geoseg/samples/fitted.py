@@ -20,10 +20,10 @@ def check_classes(
 ) -> None:
     """Raises: InputError if a data set has other classes than a network."""
     other = dataset.legend
-    if (network.codes, network.names) != (other.codes, other.names):
+    if network.meaning != other.meaning:
         raise InputError(
-            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
-            f" {', '.join(network.names)}; {remedy} of the network's classes"
+            f"dataset={dataset.folder}: has the classes {other}, the network {network}; {remedy} of"
+            " the network's classes"
         )
 
 

@@ -325,10 +325,10 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
     faults = Faults()
     one, two = first.card, other.card
     where = f"checkpoint {other.source}"
-    if one.legend != two.legend:
+    if one.legend.meaning != two.legend.meaning:
         faults.add(
-            f"{where}: classes {', '.join(two.legend.names)}, but {first.source} knows"
-            f" {', '.join(one.legend.names)}; average networks of one legend"
+            f"{where}: classes {two.legend}, but {first.source} knows {one.legend}; average"
+            " networks of one legend"
         )
     if one.bands != two.bands:
         faults.add(
