@@ -42,7 +42,8 @@ from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
 from geoseg.training.cards import card_of_samples
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.tasks.series import indices
 
 BATCH, PIXELS = 128, 32

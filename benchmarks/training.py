@@ -49,10 +49,11 @@ from geoseg.samples.tiles import TrainTiles, gather
 from geoseg.scenes.scene import find_scenes
 from geoseg.training.loop import Task, fit_network, loading
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.processes.ranks import start
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.validation import SegmentationValidator
 
 SIDE = made.TILING.size
@@ -227,10 +228,10 @@ def fitted(dataset: Dataset, device: Device, steps: int, batch: int) -> float:
         judge = SegmentationValidator(dataset.legend.names)
         task = Task(
             network=network(dataset),
-            lesson=Supervised(watch),
+            objective=Supervised(watch),
             train=loader,
             val=nothing,
-            judge=judge,
+            validator=judge,
             folder=Path(folder),
             keep=forget,
         )

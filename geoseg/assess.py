@@ -59,17 +59,14 @@ def main(cfg: AssessConfig) -> None:
         cfg = _demo(cfg)
     faults = Faults()
     faults.need(cfg, out="<folder>")
-    file: SampleFile | None = None
-    with faults.collect():
-        file = SampleFile.read(str(cfg.sample))
+    file = faults.attempt(SampleFile.read, str(cfg.sample))
     faults.raise_if_any()
     assert file is not None
-    other = zones = labels = references = None
+    labels = references = other = None
     with faults.collect():
         legend = cfg.legend.load() if cfg.legend.path or cfg.legend.classes else None
         other = ClassMap.read(cfg.map, legend) if cfg.map is not None else None
-    with faults.collect():
-        zones = Zones(cfg.by, file.grid, key="by") if cfg.by is not None else None
+    zones = faults.attempt(Zones, cfg.by, file.grid, key="by") if cfg.by is not None else None
     with faults.collect():
         labels, references = _references(cfg, file)
     faults.raise_if_any()

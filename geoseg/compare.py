@@ -46,7 +46,7 @@ class CompareConfig:
 
 def main(cfg: CompareConfig) -> None:
     require(cfg, before="<map.tif>", after="<map.tif>", out="<folder>")
-    legend = cfg.legend.load() if cfg.legend.path or cfg.legend.classes else None
+    legend = cfg.legend.load_if_given()
     pair = MapPair.open(
         str(cfg.before), str(cfg.after), legend=legend, confidence=cfg.confidence is not None
     )

@@ -8,13 +8,12 @@ from __future__ import annotations
 from geoseg.commands.run import run
 from geoseg.crossvalidation.config import CrossvalidateConfig
 from geoseg.crossvalidation.run import crossvalidate
-from geoseg.dataset import samples as seriesset
-from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.samples import SeriesDataset, holds_samples
 from geoseg.dataset.tiles import Dataset
 
 
 def main(config: CrossvalidateConfig) -> None:
-    of_series = seriesset.unit_of(config.dataset) in ("parcel", "pixel")
+    of_series = holds_samples(config.dataset)
     kind = SeriesDataset if of_series else Dataset
     print(crossvalidate(kind.load(config.dataset), config))
 

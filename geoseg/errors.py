@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 LONGEST = 4000
 """Characters of a fault: what a file holds may be any length."""
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
@@ -47,8 +50,7 @@ class Faults:
 
     >>> faults = Faults()
     >>> for path in paths:
-    ...     with faults.collect():
-    ...         check(path)
+    ...     faults.attempt(check, path)
     >>> faults.raise_if_any()
     """
 
@@ -75,6 +77,24 @@ class Faults:
                 rule = f"must be at least {bound}" if bound else "must not be negative"
                 self.add(f"{room}{name}={value}: {rule}")
 
+    def above_zero(self, settings: object, room: str, /, *names: str) -> None:
+        """Add those of some settings that are set, and not above 0."""
+        for name in names:
+            value = getattr(settings, name)
+            if value is not None and not value > 0:
+                self.add(f"{room}{name}={value}: must be above 0")
+
+    def within(self, settings: object, interval: str, room: str, /, *names: str) -> None:
+        """Add those of some settings that are set, and outside an interval, written as "[0, 1)"."""
+        low, high = map(float, interval[1:-1].split(","))
+        for name in names:
+            value = getattr(settings, name)
+            at_end = (value == low and interval[0] == "(") or (
+                value == high and interval[-1] == ")"
+            )
+            if value is not None and (at_end or not low <= value <= high):
+                self.add(f"{room}{name}={value}: must be in {interval}")
+
     def one_of(self, settings: object, room: str, /, **choices: Collection[str]) -> None:
         """Add those of some settings that are none of their choices."""
         for name, known in choices.items():
@@ -89,6 +109,20 @@ class Faults:
             yield
         except InputError as error:
             self.found.extend(error.faults)
+
+    def attempt(self, call: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R | None:
+        """What a call returns; None, and the faults kept, if it raises an InputError."""
+        with self.collect():
+            return call(*args, **options)
+        return None
+
+    def each(self, call: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """What a call returns for each of some items, but those for which it raises."""
+        found = []
+        for item in items:
+            with self.collect():
+                found.append(call(item))
+        return found
 
     def raise_if_any(self) -> None:
         """Raises: InputError with every fault found so far."""

@@ -104,12 +104,8 @@ def _open(cfg: EvaluateConfig) -> tuple[ClassMap, Truth, list[Scene], list[str]]
             " corrections=<file>"
         )
     faults.raise_if_any()
-    legend = dataset = None
-    with faults.collect():
-        if cfg.legend.path or cfg.legend.classes:
-            legend = cfg.legend.load()
-    with faults.collect():
-        dataset = Dataset.load(cfg.dataset) if cfg.dataset is not None else None
+    legend = faults.attempt(cfg.legend.load_if_given)
+    dataset = faults.attempt(Dataset.load, cfg.dataset) if cfg.dataset is not None else None
     faults.raise_if_any()
     found = _read_map(str(cfg.map), legend)
     truth = None

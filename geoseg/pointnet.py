@@ -67,8 +67,7 @@ def _check(cfg: PointnetConfig) -> None:
             " or a checkpoint to classify; geoseg evaluate compares maps with labels"
         )
     if cfg.checkpoint is None:
-        with faults.collect():
-            cfg.legend.load()
+        faults.attempt(cfg.legend.load)
     faults.raise_if_any()
 
 

@@ -118,8 +118,7 @@ def _tiles(cfg: PredictConfig) -> PredictionReport:
             f" training; leave {key} out"
         )
     faults.need(cfg, scenes="<folder, glob or list of GeoTIFFs>", out="<folder>")
-    with faults.collect():
-        check_settings(cfg.predict)
+    faults.attempt(check_settings, cfg.predict)
     faults.raise_if_any()
     assert cfg.out is not None
     return predict_tiles(

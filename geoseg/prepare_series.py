@@ -17,7 +17,6 @@ from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.parcels.prepare import FromStacks, FromTable, Source, prepare_series
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.stack import Stack
 from geoseg.series.find import find_stacks
 from geoseg.series.settings import DEMO_PARCELS, DEMO_SERIES, Series
 
@@ -74,7 +73,7 @@ def _demo(config: PrepareSeriesConfig) -> PrepareSeriesConfig:
     series = replace(config.series, **DEMO_SERIES)
     labels = replace(config.labels, path=DEMO_PARCELS, field="crop")
     legend = config.legend
-    if not (legend.path or legend.classes):
+    if not legend.is_given:
         legend = LegendSettings(path=str(conf.CONF / "legend" / "crops.yaml"))
     return replace(config, series=series, labels=labels, legend=legend)
 
@@ -89,9 +88,7 @@ def _prepare_map(config: PrepareSeriesConfig) -> None:
                 f"samples.{key}={value}: unit=map has no samples but windows; leave it out"
                 " (labels.ignore_border leaves out the pixels along borders)"
             )
-    stacks: list[Stack] = []
-    with faults.collect():
-        stacks = find_stacks(config.series, config.bands)
+    stacks = faults.attempt(find_stacks, config.series, config.bands) or []
     with faults.collect():
         legend = config.legend.load()
     faults.raise_if_any()

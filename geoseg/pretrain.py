@@ -12,10 +12,11 @@ from geoseg.models.card import ENCODER, LAST
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.scene import Scene, find_scenes
 from geoseg.training.config import PretrainConfig
+from geoseg.training.objectives.settings import DISTIL, Loss, Pretext
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import DISTIL, Loss, Pretext, TrainingSettings
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.start import learn
 
 PRODUCTS = (ENCODER, LAST, METRICS, "curves.png", *LOGS)

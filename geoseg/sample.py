@@ -52,11 +52,8 @@ def main(cfg: SampleConfig) -> None:
     faults = Faults()
     if cfg.out is None and not cfg.plan:
         faults.add("out: none given; set out=<folder>, or plan=true to draw nothing yet")
-    legend = found = None
-    with faults.collect():
-        legend = cfg.legend.load() if cfg.legend.path or cfg.legend.classes else None
-    with faults.collect():
-        found = ClassMap.read(str(cfg.map), legend)
+    legend = faults.attempt(cfg.legend.load_if_given)
+    found = faults.attempt(ClassMap.read, str(cfg.map), legend)
     faults.raise_if_any()
     assert found is not None
     frame = Frame(found, Where(cfg.maps, cfg.area, cfg.exclude))

@@ -43,12 +43,9 @@ def main(cfg: StressConfig) -> None:
         cfg, checkpoint="<run folder or .safetensors>", dataset="<folder of geoseg.prepare>",
         out="<folder>",
     )  # fmt: skip
-    faults, network, other = Faults(), None, None
-    with faults.collect():
-        network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, model=cfg.model.target)
-    with faults.collect():
-        if cfg.against is not None:
-            other = TrainedNetwork.open(cfg.against, cfg.predict)
+    faults, opened = Faults(), TrainedNetwork.open
+    network = faults.attempt(opened, cfg.checkpoint, cfg.predict, model=cfg.model.target)
+    other = None if cfg.against is None else faults.attempt(opened, cfg.against, cfg.predict)
     faults.raise_if_any()
     networks = [one for one in (network, other) if one is not None]
     made = stress(

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from geoseg.commands import sweep
 from geoseg.commands.run import run
-from geoseg.dataset import samples as seriesset
-from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.samples import SeriesDataset, holds_samples
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
 from geoseg.models.card import BEST, ModelCard
@@ -31,7 +30,7 @@ def main(config: TrainConfig) -> float | None:
 def _train(config: TrainConfig) -> str:
     if config.lr_find and sweep.swept():
         raise InputError("lr_find=true: trains nothing to be compared; leave out --multirun")
-    if seriesset.unit_of(config.dataset) in ("parcel", "pixel"):
+    if holds_samples(config.dataset):
         samples = SeriesDataset.load(config.dataset)
         check_scored(len(samples.samples("val")), config.dataset)
         return train_series(samples, config)

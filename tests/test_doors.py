@@ -60,7 +60,7 @@ DOORS = {
     "jinja2": {"outputs.page"},
     "pandas": {
         *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),
-        "assessment.sampling.sample_file",
+        *("parcels.observations", "assessment.sampling.sample_file"),
     },
     "starlette": {"page.server", "page.serve"},
     "uvicorn": {"page.serve"},

@@ -45,9 +45,10 @@ from geoseg.samples.settings import SeriesSamples
 from geoseg.series.find import find_stacks
 from geoseg.series.settings import Series
 from geoseg.training import recipe
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.run.history import METRICS
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.tasks import images as learn
 from geoseg.training.tasks import series as learnseries
 

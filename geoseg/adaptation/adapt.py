@@ -55,15 +55,12 @@ def adapt(
     """
     settings, out = settings or AdaptSettings(), Path(out)
     faults = Faults()
-    with faults.collect():
-        _check(network, out, settings)
+    faults.attempt(_check, network, out, settings)
     suiting: list[Scene] = []
     notes: list[str] = []
     with faults.collect():
         suiting, notes = _find(network.card, SceneFiles.of(scenes))
-    labelled = None
-    with faults.collect():
-        labelled = None if dataset is None else _labelled(network.card, dataset)
+    labelled = None if dataset is None else faults.attempt(_labelled, network.card, dataset)
     faults.raise_if_any()
     folder, name = out.parent, out.name
     files = sorted({path for scene in suiting for path in scene.paths})

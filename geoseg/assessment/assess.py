@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,6 @@ def assess(
     """
     codes = sample.key.code if other is None else _codes_of(other, sample)
     observed = _sample(sample, references, codes)
-    done = references.done
-    notes = list(references.warnings)
     measured = _measured(sample, other, zones, labels)
     made = Assessment(
         sample=sample,
@@ -66,7 +64,6 @@ def assess(
         ],
         interpreters=_interpreters(sample, references, level),
         cautions=cautions(observed, sample, level=level),
-        notes=notes,
         codes=codes,
     )
     none = observed.observations.mapped < 0
@@ -75,26 +72,34 @@ def assess(
         made.undecided = interval(share, level)
     if sample.about["design"] == "cluster":
         made.effective = _effective(made.overall)
-        made.notes.append(
-            "blocks were drawn, not points: the standard errors are those between blocks"
-        )
-    if sample.about["design"] == "systematic":
-        made.notes.append(
+    if zones is not None and measured is not None:
+        where = at_points(zones.read, sample.key.row, sample.key.column)[references.done]
+        made.zones = _zones(sample, observed, zones, where, measured, level)
+    made.notes = [
+        *references.warnings,
+        *_remarks(made, None if other is None else other.path),
+        *(zones.notes if zones is not None else ()),
+        *_skipped(sample, references),
+    ]
+    return made
+
+
+def _remarks(made: Assessment, other: str | None) -> Iterator[str]:
+    """What must be known of the figures. other: path of the map that was not sampled."""
+    design = made.sample.about["design"]
+    if design == "cluster":
+        yield "blocks were drawn, not points: the standard errors are those between blocks"
+    if design == "systematic":
+        yield (
             "the points lie on a grid: the standard errors are those of random points, which is"
             " mostly too large rather than too small"
         )
-    if other is not None and (codes[done] == NODATA).any():
-        bare = int((codes[done] == NODATA).sum())
-        made.notes.append(
-            f"{other.path} has nothing at {bare} of {made.done} interpreted points: its accuracy is"
+    bare = int((made.codes[made.references.done] == NODATA).sum())
+    if other is not None and bare:
+        yield (
+            f"{other} has nothing at {bare} of {made.done} interpreted points: its accuracy is"
             " that of the ground it covers, while areas are of all that was sampled"
         )
-    if zones is not None and measured is not None:
-        where = at_points(zones.read, sample.key.row, sample.key.column)[done]
-        made.zones = _zones(sample, observed, zones, where, measured, level)
-        made.notes += zones.notes
-    made.notes += _skipped(sample, references)
-    return made
 
 
 def _codes_of(other: ClassMap, sample: SampleFile) -> np.ndarray:

@@ -12,6 +12,7 @@ from geoseg.assessment.intervals import Interval
 from geoseg.assessment.references import References
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.geo.legend import Legend
+from geoseg.outputs.counted import spaced
 from geoseg.outputs.summary import Summary
 
 NOT_IN = "no class"
@@ -213,7 +214,7 @@ class Assessment:
 def _ha(value: float | None) -> str:
     if value is None or value != value:
         return "–"
-    return f"{value:,.1f}".replace(",", " ")
+    return spaced(value, 1)
 
 
 def _score(value: Interval | float) -> str:

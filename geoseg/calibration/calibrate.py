@@ -11,10 +11,9 @@ import numpy as np
 from geoseg.calibration import page
 from geoseg.calibration.fit import THRESHOLDS, Judged, Pixels, described, judge, risk
 from geoseg.calibration.settings import CalibrationSettings
-from geoseg.dataset import samples as seriesset
-from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
-from geoseg.errors import Faults, InputError
+from geoseg.dataset.samples import SeriesDataset, holds_samples
+from geoseg.dataset.tiles import Dataset
+from geoseg.errors import Faults
 from geoseg.models.calibration import NONE, VECTOR, Calibration
 from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.models.settings import FOREST
@@ -24,6 +23,7 @@ from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
+from geoseg.samples.fitted import check_kind, files_of
 
 if TYPE_CHECKING:
     from geoseg.calibration.novelty import Found
@@ -125,13 +125,8 @@ def _check(network: TrainedNetwork, out: Path, novelty: bool) -> None:
 
 def _inputs(dataset: str | Path) -> list[Path]:
     """Files that say what the data set is."""
-    folder = Path(dataset)
-    if seriesset.unit_of(folder) in ("parcel", "pixel"):
-        return [folder / DESCRIPTION, folder / seriesset.SAMPLES]
-    loaded = Dataset.load(folder)
-    targets = [loaded.target(scene.name) for scene in loaded.scenes]
-    paths = [folder / DESCRIPTION, folder / TILES, *targets]
-    return [path for path in paths if path.is_file()]
+    kind = SeriesDataset if holds_samples(dataset) else Dataset
+    return [path for path in files_of(kind.load(dataset)) if path.is_file()]
 
 
 def _collect(
@@ -142,15 +137,8 @@ def _collect(
     novelty: bool,
 ) -> tuple[Pixels, Found | None]:
     """Pixels or samples of the split, and what the network knows if that is asked for."""
-    series = network.card.series
-    samples = seriesset.unit_of(dataset) in ("parcel", "pixel")
-    if samples != (series is not None):
-        kind = "series of parcels or pixels" if series is not None else "images"
-        raise InputError(
-            f"dataset={dataset}: the network is one for {kind}, and this data set is not; give"
-            " the one that it was trained on, or one like it"
-        )
-    if samples:
+    check_kind(dataset, network.card)
+    if network.card.series is not None:
         from geoseg.calibration.samples import collect_samples
 
         found = SeriesDataset.load(dataset)

@@ -20,8 +20,7 @@ def explain(error: BaseException, known: Known) -> str:
     where = next((m[1] for c in causes if (m := re.match(r"In '([^']+)'", str(c)))), "")
     override = _override(causes)
     for cause in reversed(causes):
-        text = _sentence(cause, known, override)
-        if text:
+        if text := _sentence(cause, known, override):
             inside = f"{where}: " if where and where != known.name and not override else ""
             return f"{inside}{text}; {known.help}"
     what = override or where or known.name
@@ -37,8 +36,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _override(causes: list[BaseException]) -> str:
     """The word of the command line that an error is about."""
     for cause in causes:
-        found = re.match(r"Error merging override \+*(.*)", str(cause), re.DOTALL)
-        if found:
+        if found := re.match(r"Error merging override \+*(.*)", str(cause), re.DOTALL):
             return found[1]
     return ""
 
@@ -91,11 +89,9 @@ def _missing(text: str) -> str:
 
 
 def _reference(text: str, key: str) -> str:
-    found = re.search(r"Environment variable '([^']+)' not found", text)
-    if found:
+    if found := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{key}: the variable {found[1]} of the environment is not set"
-    found = re.search(r"Interpolation key '([^']+)' not found", text)
-    if found:
+    if found := re.search(r"Interpolation key '([^']+)' not found", text):
         return f"{key}: refers to ${{{found[1]}}}, and there is no such setting"
     return f"{key}: what its ${{…}} refers to gives no value of the right type"
 
@@ -114,17 +110,14 @@ def _wrong(text: str, key: str, known: Known, override: str) -> str:
 
 
 def _hydra(text: str) -> str | None:
-    found = re.match(r"Could not override '([^']+)'", text)
-    if found:
+    if found := re.match(r"Could not override '([^']+)'", text):
         return f"{found[1]}: no such key"
-    found = re.match(r"Could not (?:append to|delete from) config\D*?'([^']+)'", text)
-    if found:
+    if found := re.match(r"Could not (?:append to|delete from) config\D*?'([^']+)'", text):
         return f"{found[1]}: write it without + or ~, as {found[1].partition('=')[0]}=<value>"
     found = re.match(r"(\S+) appears more than once", text)
-    if found:
+    if found := found or re.match(r"Multiple values for (\S+?)\.", text):
         return f"{found[1]}: chosen twice; write it without +"
-    found = re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text)
-    if found:
+    if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'", text):
         return f"{found[1]}: one value is expected; --multirun trains once for each of several"
     if "'hydra/launcher/" in text or "'hydra/sweeper/" in text:
         return f"hydra/launcher, hydra/sweeper: not installed; {SWEEP}"

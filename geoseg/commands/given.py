@@ -137,8 +137,7 @@ def _clean(
     if not isinstance(content, dict):
         return None, None
     package = None
-    header = re.match(r"(?:\s*#.*\n)*?\s*#\s*@package\s+(\S+)", text)
-    if header:
+    if header := re.match(r"(?:\s*#.*\n)*?\s*#\s*@package\s+(\S+)", text):
         package = header[1]
     where = package or group or "_global_"
     top = where == "_global_"
@@ -150,8 +149,7 @@ def _clean(
         if key == "defaults":
             node[key] = _defaults(value, name, fields, left_out)
         elif key == "hydra":
-            kept = _params(value, fields, left_out)
-            if kept:
+            if kept := _params(value, fields, left_out):
                 node["hydra"] = {"sweeper": {"params": kept}}
         elif _is_unsafe(str(key)):
             left_out.append(str(key)[:80])

@@ -54,11 +54,13 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         check(sys.argv[1:], known, sweeps=several)
         told = keys.for_hydra(sys.argv[1:], schema, sweeps=several)
         check_values(told.words, known)
+        sys.argv[1:] = told.words
+        # Of the files of --config-dir settings alone are taken.
+        for note in take(sys.argv, name, schema):
+            print(f"geoseg {name}: {note}", file=sys.stderr)
+        sweep = _sweep(sweeps=sweeps)
     except InputError as error:
         _end(name, *error.faults)
-    sys.argv[1:] = told.words
-    _take_given(name, schema)
-    sweep = _sweep(name, sweeps=sweeps)
 
     def task(cfg: DictConfig) -> Any:
         def job(run: str) -> Any:
@@ -88,8 +90,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         _end(name, explain(error, known))
     except KeyboardInterrupt as stopped:
         stopping.end(name, stopped)
-    fault = terminal.unwritten()
-    if fault:
+    if fault := terminal.unwritten():
         _end(name, fault)
 
 
@@ -105,26 +106,13 @@ def _explained(known: Known) -> Iterator[None]:
         raise InputError(fault) from None
 
 
-def _take_given(name: str, schema: type) -> None:
-    """Take only settings from the files of `--config-dir`; says what else they hold."""
-    try:
-        notes = take(sys.argv, name, schema)
-    except InputError as error:
-        _end(name, *error.faults)
-    for note in notes:
-        print(f"geoseg {name}: {note}", file=sys.stderr)
-
-
-def _sweep(name: str, *, sweeps: bool) -> Sweep | None:
-    """The sweep that the command line asks for, if any; ends the process if it can't be had."""
+def _sweep(*, sweeps: bool) -> Sweep | None:
+    """The sweep that the command line asks for, if any. Raises: InputError if it can't be had."""
     if not asked(sys.argv[1:]):
         return None
     if not sweeps:
-        _end(name, "--multirun: only geoseg.train sweeps; give this command once per setting")
-    try:
-        return Sweep.open(sys.argv)
-    except InputError as error:
-        _end(name, *error.faults)
+        raise InputError("--multirun: only geoseg.train sweeps; give this command once per setting")
+    return Sweep.open(sys.argv)
 
 
 def set_late(cfg: DictConfig, late: Sequence[keys.Late]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class _Making:
             self._look_first()
         grid = self._reader.grid
         with closing(Bands(self._strips(), grid)) as bands:
-            running = Running(progress=_progress, tally=False)
+            running = Running(progress=partial(follow, what="comparing"), tally=False)
             landcover.write_then(path, grid, bands.read, self._describe, running=running)
         assert self._made is not None
         return self._made
@@ -198,7 +199,3 @@ def figures(made: Comparison, origin: dict[str, Any]) -> dict[str, Any]:
         "notes": list(made.notes),
         "origin": origin,
     }
-
-
-def _progress(windows: Sequence[Window]) -> Iterable[Window]:
-    return follow(windows, "comparing")

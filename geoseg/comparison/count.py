@@ -103,8 +103,7 @@ class Counter:
         left_out = {}
         for number, why in REASONS.items():
             place = self._pairs.reason(number) if number else 0
-            count = int(self._pixels[:, place].sum())
-            if count:
+            if count := int(self._pixels[:, place].sum()):
                 left_out[why] = (count, float(self._hectares[:, place].sum()))
         total, areas = pixels.sum(axis=0), hectares.sum(axis=0)
         changed = float(areas.sum() - np.trace(areas))

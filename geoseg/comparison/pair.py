@@ -69,18 +69,13 @@ class MapPair:
         class in common.
         """
         faults = Faults()
-        maps: list[ClassMap] = []
-        for path in (before, after):
-            with faults.collect():
-                maps.append(ClassMap.read(path, _own_legend(path, legend)))
+        paths = (before, after)
+        maps = faults.each(lambda path: ClassMap.read(path, _own_legend(path, legend)), paths)
         faults.raise_if_any()
         classes = _joined(maps[0], maps[1], faults)
         if not maps[0].grid.overlaps(maps[1].grid):
             faults.add(_apart(maps[0], maps[1]))
-        confidences: list[str] = []
-        for found in maps if confidence else ():
-            with faults.collect():
-                confidences.append(_confidence_of(found))
+        confidences = faults.each(_confidence_of, maps if confidence else ())
         faults.raise_if_any()
         pair = cls(maps[0], maps[1], classes, _notes(maps[0], maps[1]))
         if not confidence:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geoseg.evaluation.excerpts import between, cuts
 from geoseg.geo.grid import Grid, Window
-
-SIDE = 400
-"""Side of a place in pixels, about: what fits three times beside each other on a page."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Places:
     """Counts change in squares that partition a grid."""
 
     def __init__(self, grid: Grid) -> None:
-        self._rows, self._columns = _cuts(grid.height), _cuts(grid.width)
+        self._rows, self._columns = np.array(cuts(grid.height)), np.array(cuts(grid.width))
         self._row_of = np.repeat(np.arange(len(self._rows) - 1), np.diff(self._rows))
         self._counts = np.zeros((len(self._rows) - 1) * (len(self._columns) - 1), np.int64)
 
@@ -42,20 +40,7 @@ class Places:
 
     def most(self, count: int) -> list[Place]:
         """The places with the most change, the first one first; none without change."""
-        ranked = np.argsort(-self._counts, kind="stable")[:count]
-        across = len(self._columns) - 1
-        places = []
-        for cell in ranked.tolist():
-            row, column = divmod(cell, across)
-            top, left = int(self._rows[row]), int(self._columns[column])
-            height = int(self._rows[row + 1]) - top
-            width = int(self._columns[column + 1]) - left
-            if self._counts[cell]:
-                places.append(Place(Window(top, left, height, width), int(self._counts[cell])))
-        return places
-
-
-def _cuts(length: int) -> np.ndarray:
-    """Where an axis is cut into parts of about one length."""
-    parts = max(1, round(length / SIDE))
-    return np.array([length * i // parts for i in range(parts + 1)])
+        ranked = np.argsort(-self._counts, kind="stable")[:count].tolist()
+        windows = between(self._rows.tolist(), self._columns.tolist())
+        changed = self._counts.tolist()
+        return [Place(windows[cell], changed[cell]) for cell in ranked if changed[cell]]

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from geoseg.crossvalidation.draw import Folding
 from geoseg.dataset.sample_split import FOLD_WAYS
 from geoseg.errors import Faults
-from geoseg.models.settings import CLASSIFY, Model
+from geoseg.models.settings import AUTO, CLASSIFY, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.checks import check_fit
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 
 SCORES, PREDICTIONS, REPORT = "scores.json", "predictions.csv", "report.html"
 PRODUCTS = (
@@ -52,7 +53,7 @@ class CrossvalidateConfig:
     overwrite: bool = False
     """Replace a run that was made with other settings."""
     split: Folding = field(default_factory=Folding)
-    model: Model = field(default_factory=lambda: Model("ltae"))
+    model: Model = field(default_factory=lambda: Model(AUTO))
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
@@ -87,6 +88,5 @@ class CrossvalidateConfig:
                 "fit.remember: of single trainings, since the earlier run has seen the tiles that a"
                 " fold holds out; leave it out"
             )
-        with faults.collect():
-            check_fit(self.fit, self.model)
+        faults.attempt(check_fit, self.fit, self.model)
         faults.raise_if_any()

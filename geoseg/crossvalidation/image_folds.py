@@ -19,7 +19,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.evaluation.accuracy import Scores
 from geoseg.geo.vector import write_layer
 from geoseg.models.settings import Model
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, spaced
 from geoseg.training.checks import check_dataset
 
 FitTiles = Callable[..., np.ndarray]
@@ -87,11 +87,9 @@ class ImageFolds:
 
     def _said(self, train: Sequence[Tile], found: np.ndarray) -> str:
         scores = Scores.of(found, self.dataset.legend.names)
-        count = f"{int(found.sum()):,}".replace(",", " ")
         return (
             f"trained on {counted(len(train), 'tile')}, {100 * scores.overall_accuracy:.1f} % of"
-            f" {count} pixels"
-            f" held out are right, mIoU {scores.miou:.3f}"
+            f" {spaced(found.sum())} pixels held out are right, mIoU {scores.miou:.3f}"
         )
 
     def judged(self, way: Way, seeds: Sequence[int], results: Sequence[np.ndarray]) -> JudgedPixels:
@@ -194,8 +192,7 @@ def _check_settings(dataset: Dataset, model: Model, draw: FoldPlan) -> None:
             f"{dataset.folder}: scenes of many dates; folds are made of single images"
             " (geoseg.prepare), and of samples (geoseg.prepare_series unit=parcel or unit=pixel)"
         )
-    with faults.collect():
-        check_dataset(dataset, model)
+    faults.attempt(check_dataset, dataset, model)
     if draw.split.by == "column":
         faults.add(
             "split.by=column: images have no columns; set split.by=scene (folds=0: one scene at a"

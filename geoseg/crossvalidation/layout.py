@@ -55,18 +55,18 @@ class Layout:
     def of(cls, dataset: Dataset, tiles: Sequence[Tile], split: Folding) -> Layout:
         """Cut the regions of tiles. split: by block, scene or random (each tile by itself)."""
         told = dataset.settings.get("split") or {}
-        by_random = split.by == "random"
+        buffer_m = told.get("buffer_m") if split.buffer_m is None else split.buffer_m
         rule = Split(
             val=0,
             test=0,
             block_m=split.block_m or told.get("block_m"),
             # Neighbours of what is held out train: that is what a random split does.
-            buffer_m=0 if by_random else _first(split.buffer_m, told.get("buffer_m")),
+            buffer_m=0 if split.by == "random" else buffer_m,
         )
         size = dataset.tiling.size
         grids = {scene.name: scene.grid for scene in dataset.scenes}
         cut = _Cutter(dataset, tiles).cut
-        if by_random:
+        if split.by == "random":
             pieces = [(t.scene, t.window, t.home, number) for number, t in enumerate(tiles)]
         else:
             pieces = list(_pieces(tiles, grids, rule, size, scenes=split.by == "scene"))
@@ -132,8 +132,7 @@ class Layout:
         for i, part in enumerate(self.parts):
             if held[i] or not part.tiles or (part.scene, part.home) in regions:
                 continue
-            window = clear_of(part.window, near[i])
-            if window:
+            if window := clear_of(part.window, near[i]):
                 rest.append((part.scene, window))
         return regions, rest
 
@@ -242,11 +241,6 @@ def clear_of(window: Window, obstacles: Iterable[Window]) -> Window | None:
 
 def _area(window: Window | None) -> int:
     return window.area if window else 0
-
-
-def _first(*values: float | None) -> float | None:
-    """The first that is given."""
-    return next((value for value in values if value is not None), None)
 
 
 def check_units(layout: Layout, count: int) -> None:

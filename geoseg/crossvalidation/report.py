@@ -11,6 +11,7 @@ from geoseg.crossvalidation.scores import Gap
 from geoseg.crossvalidation.tally import Tally
 from geoseg.evaluation.report import matrix_rows
 from geoseg.geo.legend import Legend
+from geoseg.outputs.counted import counted
 from geoseg.outputs.numbers import number, percent, say, score
 from geoseg.outputs.page import write_page
 
@@ -92,12 +93,11 @@ class FoldReport:
         return [dict(zip(("name", "value", "meaning"), f, strict=True)) for f in figures]
 
     def _way(self, way: Tally) -> dict[str, Any]:
-        seeds = len(way.seeds)
         means = [what for what, _ in way.measures]
         return {
             "title": way.title,
             "units": f"{number(way.units)} {way.unit_noun}",
-            "folds": f"{way.folds} × {seeds} seed{'s' if seeds > 1 else ''}",
+            "folds": f"{way.folds} × {counted(len(way.seeds), 'seed')}",
             "measures": [
                 (
                     score(getattr(way.scores, what)),

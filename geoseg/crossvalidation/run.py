@@ -78,7 +78,11 @@ def crossvalidate(
     Raises: InputError before the first training for anything that could not end well.
     """
     of_series = isinstance(dataset, SeriesDataset)
-    config = replace(config, dataset=str(dataset.folder.absolute()))
+    config = replace(
+        config,
+        dataset=str(dataset.folder.absolute()),
+        model=recipe.network_for(config.model, dataset),
+    )
     draw = FoldPlan(
         config.folds,
         tuple(config.seed + i for i in range(config.seeds)),
@@ -161,7 +165,7 @@ def _opening(folds: SeriesFolds | ImageFolds, draw: FoldPlan, config: Crossvalid
     seeds, fit = len(draw.seeds), config.fit
     parts = [f"{way.folds} folds {way.title} of {way.units}" for way in folds.ways]
     count = seeds * sum(way.folds for way in folds.ways)
-    dealt = f"{' and '.join(parts)}, × {seeds} seed{'s' if seeds > 1 else ''}"
+    dealt = f"{' and '.join(parts)}, × {counted(seeds, 'seed')}"
     if config.model.name == FOREST:
         return f"{counted(count, 'forest')}: {dealt}"
     ends = [f"{fit.most} epochs"] if math.isfinite(fit.most) else []

@@ -17,6 +17,7 @@ from geoseg.dataset.sample_split import NOUNS
 from geoseg.dataset.samples import Samples
 from geoseg.evaluation.accuracy import confusion
 from geoseg.geo.legend import Legend
+from geoseg.outputs.counted import counted, spaced
 from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.numbers import score
 from geoseg.outputs.summary import table
@@ -252,26 +253,24 @@ class JudgedPixels(Tally):
     def text(self) -> str:
         """The table for a terminal: by class and on the whole, mean ± deviation and pooled."""
         s, trainings = self.scores, len(self.trainings)
-        seeds = "seed" if len(self.seeds) == 1 else "seeds"
         iou, f1 = self.class_over_folds("iou"), self.class_over_folds("f1")
         rows = [
             (
                 name,
                 *(str(iou[i]), str(f1[i])),
                 *(score(values[i]) for values in (s.iou, s.f1)),
-                f"{s.truth_pixels[i] // len(self.seeds):,}".replace(",", " "),
+                spaced(s.truth_pixels[i] // len(self.seeds)),
                 f"{iou[i].count} of {trainings}",
             )
             for i, name in enumerate(self.names)
         ]
         means = [str(self.over_folds(what)) for what in ("miou", "macro_f1")]
         whole = [score(value) for value in (s.miou, s.macro_f1)]
-        total = f"{self.count:,}".replace(",", " ")
-        rows.append(("mean", *means, *whole, total, f"{trainings} of {trainings}"))
+        rows.append(("mean", *means, *whole, spaced(self.count), f"{trainings} of {trainings}"))
         header = ("class", "IoU", "F1", "IoU pooled", "F1 pooled", "pixels", "in folds")
         accuracy = self.over_folds("overall_accuracy")
         return (
-            f"held out {self.title}: {self.folds} folds × {len(self.seeds)} {seeds},"
+            f"held out {self.title}: {self.folds} folds × {counted(len(self.seeds), 'seed')},"
             f" mean ± standard deviation over the {trainings} trainings\n{table(header, rows)}\n"
             f"  overall accuracy {accuracy}, pooled {score(s.overall_accuracy)}"
         )

@@ -182,13 +182,11 @@ def _check_samples(dataset: SeriesDataset, samples: Samples) -> None:
             f"{dataset.folder}: {len(samples)} samples of {len(np.unique(samples.code))} classes:"
             " nothing to tell apart; prepare a data set with two classes at least"
         )
-    strangers = sorted(set(samples.code.tolist()) - set(dataset.legend.codes))
-    if strangers:
+    if strangers := sorted(set(samples.code.tolist()) - set(dataset.legend.codes)):
         faults.add(
             f"{dataset.folder}: samples of code {', '.join(map(str, strangers))}, which the legend"
             " lacks; run geoseg.prepare_series again"
         )
     for tile in dict.fromkeys(samples.tile.tolist()):
-        with faults.collect():
-            dataset.arrays(tile)
+        faults.attempt(dataset.arrays, tile)
     faults.raise_if_any()

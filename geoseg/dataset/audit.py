@@ -62,8 +62,7 @@ class Audit:
         for tile in self.tiles:
             summary.notes(_worst(tile))
         for what, (noun, verb, text, warns) in SAID.items():
-            ids = self.names.get(what, [])
-            if ids:
+            if ids := self.names.get(what, []):
                 told = f"{counted(len(ids), noun, verb)}{text}: {first(ids, SHOWN)}"
                 (summary.warn if warns else summary.note)(told)
         for text in self.warnings:

@@ -285,8 +285,7 @@ def prepare(  # noqa: PLR0913 one keyword per key of the command, as notebooks c
             summary.notes(said)
         else:
             blocks.remove_copies(planned.folder, scenes)
-        slow = blocks.complaint(scenes, tiling.size)
-        if slow:
+        if slow := blocks.complaint(scenes, tiling.size):
             summary.note(slow)
         finish(replace(planned, scenes=scenes), labels, split, summary)
     return summary

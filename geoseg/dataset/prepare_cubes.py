@@ -85,8 +85,7 @@ def prepare_map(
     folder, settings = Path(dataset), settings or MapSettings()
     products = (*PRODUCTS, AUDIT)
     faults = Faults()
-    with faults.collect():
-        check_stacks(list(stacks))
+    faults.attempt(check_stacks, list(stacks))
     with faults.collect():
         split = settings.split_of_windows()
     if settings.series.fill != "none":

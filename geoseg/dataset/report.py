@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from geoseg.dataset.split import SPLITS, Region, leakage_m
@@ -14,6 +16,7 @@ from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.geo.raster import Raster
 from geoseg.outputs.counted import few
 from geoseg.outputs.summary import Summary
+from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.dated import AnyScene
 
 SLIVER = 8
@@ -73,14 +76,18 @@ def summarize(made: Dataset, tiles: list[Tile], empty: dict[str, int], summary: 
         for i, c in enumerate(made.legend.classes)
     ]
     summary.table("Share of the labelled pixels", ["code", "class", *counts], rows)
-    s = made.statistics
-    columns = zip(made.bands, s.mean, s.std, s.p2, s.p98, strict=True)
-    summary.table(
-        "Bands over the train tiles",
-        ["band", "mean", "std", "2 %", "98 %"],
-        [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns],
-    )
+    tell_bands(made.bands, made.statistics, "train tiles", summary)
     _warn(made, counts, present, summary)
+
+
+def tell_bands(
+    bands: Sequence[str], statistics: BandStatistics, where: str, summary: Summary
+) -> None:
+    """Add the table of what the bands hold."""
+    s = statistics
+    columns = zip(bands, s.mean, s.std, s.p2, s.p98, strict=True)
+    rows = [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns]
+    summary.table(f"Bands over the {where}", ["band", "mean", "std", "2 %", "98 %"], rows)
 
 
 def _scene_table(made: Dataset, summary: Summary) -> None:

@@ -23,6 +23,7 @@ from geoseg.geo.drivers import open_dataset
 from geoseg.geo.grid import Grid
 from geoseg.geo.raster import BLOCK, LEVEL
 from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, replacing
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.scene import Scene, Source
@@ -97,7 +98,7 @@ def complaint(scenes: Sequence[AnyScene], side: int) -> str | None:
     are = "is" if len(slow) == 1 else "are"
     what = f"{are} striped" if worst.striped else f"{are} stored in large blocks"
     return (
-        f"{len(slow)} of {len(scenes)} scene{'s' * (len(scenes) > 1)} {what} ({worst}): a random"
+        f"{len(slow)} of {counted(len(scenes), 'scene')} {what} ({worst}): a random"
         f" window decompresses {worst.times:.0f} times what it shows; run prepare again with"
         " retile=true"
     )
@@ -131,7 +132,7 @@ def retile(scenes: Sequence[Scene], folder: Path, side: int) -> tuple[tuple[Scen
     size = sum(target.stat().st_size for target in copies.values())
     said = []
     if copies:
-        files = f"{len(copies)} file{'s' * (len(copies) > 1)}"
+        files = counted(len(copies), "file")
         said.append(f"retile: {files} copied in tiles to {folder / COPIES} ({size / 1e6:.0f} MB)")
     if count < len(scenes):
         left = len(scenes) - count

@@ -159,8 +159,7 @@ class SampleSplit:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_way(self.by, self.block_m)
+        faults.attempt(check_way, self.by, self.block_m)
         if self.by == "column" and self.column is None:
             faults.add("split.by=column: set split.column=<attribute>, or split.column=tile")
         for name in ("val", "test"):
@@ -250,8 +249,7 @@ def _named(samples: Samples, split: SampleSplit) -> np.ndarray:
                 f" there are {first(present, _SHOWN)}"
             )
         part[np.isin(samples.fold_by.astype(str), split.values(name))] = name
-    both = sorted(set(split.values("val")) & set(split.values("test")))
-    if both:
+    if both := sorted(set(split.values("val")) & set(split.values("test"))):
         faults.add(f"{split.column} {', '.join(both)} is in split.val and split.test")
     faults.raise_if_any()
     return part

@@ -231,6 +231,11 @@ def unit_of(folder: str | Path) -> str | None:
     return read_json(path).get("unit") if path.is_file() else None
 
 
+def holds_samples(folder: str | Path) -> bool:
+    """Whether a data set is one of parcels or pixels. Raises: InputError."""
+    return unit_of(folder) in ("parcel", "pixel")
+
+
 def load_pixels(folder: Path, tile: str) -> tuple[np.ndarray, np.ndarray]:
     """Pixels (P, T, C), memory-mapped, and days (T,) or (P, T) of a tile. Raises: InputError."""
     paths = [pixels_path(folder, tile), days_path(folder, tile)]

@@ -65,8 +65,7 @@ class Split:
         if shares >= 1:
             faults.add(f"split.val + split.test = {shares:g}: nothing would be left to train on")
         faults.one_of(self, "split.", by=WAYS)
-        if self.block_m is not None and self.block_m <= 0:
-            faults.add(f"split.block_m={self.block_m}: must be above 0")
+        faults.above_zero(self, "split.", "block_m")
         faults.at_least(self, "split.", buffer_m=0)
         faults.raise_if_any()
 
@@ -193,8 +192,7 @@ def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> li
             continue
         for name, window in parts:
             margin = buffer_px(split, grids[name], tile)
-            kept = _give_way(key, window, drawn, margin)
-            if kept:
+            if kept := _give_way(key, window, drawn, margin):
                 regions.append(Region(name, kept, drawn[key]))
     return regions
 
@@ -232,8 +230,7 @@ def cells_in(
             x1, y1 = ~grid.transform @ (x + (column + 1) * width, y - (row + 1) * height)
             rows, columns = (round(y0), round(y1)), (round(x0), round(x1))
             square = Window(rows[0], columns[0], rows[1] - rows[0], columns[1] - columns[0])
-            window = square.intersect(grid.window)
-            if window:
+            if window := square.intersect(grid.window):
                 cells.append((row, column, window))
     return cells
 

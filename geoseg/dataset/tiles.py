@@ -162,8 +162,7 @@ class Dataset:
         if not self.scenes:
             faults.add(f"{source}: no scenes")
         for scene in self.scenes:
-            with faults.collect():
-                plain_name(scene.name, f"{source}, name of a scene")
+            faults.attempt(plain_name, scene.name, f"{source}, name of a scene")
             if min(scene.grid.height, scene.grid.width) < 1:
                 faults.add(f"{source}: {scene.name}: {scene.grid.height} × {scene.grid.width}")
         if self.scenes and len(self.statistics.mean) != len(self.bands):
@@ -231,8 +230,7 @@ def broken_files(folder: Path) -> list[str]:
 
 def check_whole(folder: Path, command: str) -> None:
     """Raises: InputError if files of a data set are gone or were changed. command: that made it."""
-    found = broken_files(folder)
-    if found:
+    if found := broken_files(folder):
         raise InputError(
             f"{folder}: {first(found, 3)}: gone, cut short or changed since {command} made"
             f" {'it' if len(found) == 1 else 'them'}; run the same {command} again, which makes"

@@ -63,8 +63,7 @@ class DemoConfig:
             faults.add(
                 f"size={self.size}: must be at least 256, or there is no room for all classes"
             )
-        with faults.collect():
-            demo_series.check(self.series_size)
+        faults.attempt(demo_series.check, self.series_size)
         faults.at_least(self, "", seed=0)
         if self.lidar and (find_spec("laspy") is None or find_spec("lazrs") is None):
             faults.add(

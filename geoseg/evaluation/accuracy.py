@@ -89,23 +89,23 @@ class Scores:
             raise ValueError(f"a confusion matrix {confusion.shape} for {len(names)} classes")
         counts = confusion.astype(np.float64)
         hits, truth, mapped = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-        iou = _ratio(hits, truth + mapped - hits)
-        f1 = _ratio(2 * hits, truth + mapped)
+        iou = ratio(hits, truth + mapped - hits)
+        f1 = ratio(2 * hits, truth + mapped)
         total = counts.sum()
-        agreement = float(_ratio(hits.sum(), total))
-        by_chance = float(_ratio(truth @ mapped, total * total))
+        agreement = float(ratio(hits.sum(), total))
+        by_chance = float(ratio(truth @ mapped, total * total))
         return cls(
             names=tuple(names),
             truth_pixels=tuple(int(n) for n in truth),
             map_pixels=tuple(int(n) for n in mapped),
             iou=_floats(iou),
             f1=_floats(f1),
-            users_accuracy=_floats(_ratio(hits, mapped)),
-            producers_accuracy=_floats(_ratio(hits, truth)),
-            miou=_mean(iou),
-            macro_f1=_mean(f1),
+            users_accuracy=_floats(ratio(hits, mapped)),
+            producers_accuracy=_floats(ratio(hits, truth)),
+            miou=mean_of(iou),
+            macro_f1=mean_of(f1),
             overall_accuracy=agreement,
-            kappa=float(_ratio(agreement - by_chance, 1 - by_chance)),
+            kappa=float(ratio(agreement - by_chance, 1 - by_chance)),
         )
 
     def to_dict(self) -> Table:
@@ -210,26 +210,26 @@ class BoundaryF1:
     @property
     def precision(self) -> tuple[float, ...]:
         """By class, the share of the map's boundary that the labels have too."""
-        return _floats(_ratio(self.counts[3], self.counts[2]))
+        return _floats(ratio(self.counts[3], self.counts[2]))
 
     @property
     def recall(self) -> tuple[float, ...]:
         """By class, the share of the labels' boundary that the map has too."""
-        return _floats(_ratio(self.counts[1], self.counts[0]))
+        return _floats(ratio(self.counts[1], self.counts[0]))
 
     @property
     def f1(self) -> tuple[float, ...]:
         """By class; NaN without boundary on either side, 0 with boundary on one side only."""
         precision = np.nan_to_num(np.array(self.precision))
         recall = np.nan_to_num(np.array(self.recall))
-        f1 = np.nan_to_num(_ratio(2 * precision * recall, precision + recall))
+        f1 = np.nan_to_num(ratio(2 * precision * recall, precision + recall))
         f1[self.counts[[0, 2]].sum(axis=0) == 0] = np.nan
         return _floats(f1)
 
     @property
     def mean(self) -> float:
         """Mean F1 over the classes with boundary in the labels or in the map."""
-        return _mean(np.array(self.f1))
+        return mean_of(np.array(self.f1))
 
     def to_dict(self, names: Sequence[str]) -> Table:
         """Tolerance, mean F1, and precision, recall and F1 by class; None where undefined."""
@@ -256,14 +256,14 @@ def _edges(indices: np.ndarray) -> np.ndarray:
     return edges
 
 
-def _ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
+def ratio(part: np.ndarray | float, whole: np.ndarray | float) -> np.ndarray:
     """part / whole, NaN for 0 / 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     nothing = np.full(np.broadcast_shapes(part.shape, whole.shape), np.nan)
     return np.divide(part, whole, out=nothing, where=whole != 0)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of(values: np.ndarray) -> float:
     """Mean of the defined values; NaN if there are none."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")

@@ -22,6 +22,7 @@ from geoseg.geo.ground import HECTARE
 from geoseg.geo.legend import IGNORED, NODATA, UNDECIDED, UNLABELLED, Legend
 from geoseg.geo.raster import Raster
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.closing import Closing
 from geoseg.outputs.progress import follow
 
 COMPARED = "compared"
@@ -112,16 +113,10 @@ def compare(
     map's grid. novelty: raster of ranks on it.
     Raises: InputError if a file is damaged, or the map holds codes that the legend does not know.
     """
-    legend, size = found.legend, len(found.legend)
-    places = Excerpts(found.grid)
-    boundary = BoundaryF1(size, tolerance)
-    counts, pairs = _Counts(found.grid, size), PairNumbers(size)
-    reliability = None if confidence is None else Reliability()
-    by_novelty = None if novelty is None else ByNovelty()
-    with ExitStack() as stack:
-        file = stack.enter_context(Raster(found.path, nodata=NODATA))
-        sure = None if confidence is None else stack.enter_context(Raster(str(confidence)))
-        novel = None if novelty is None else stack.enter_context(Raster(str(novelty)))
+    legend = found.legend
+    counts, pairs = _Counts(found.grid, len(legend)), PairNumbers(len(legend))
+    places, boundary = Excerpts(found.grid), BoundaryF1(len(legend), tolerance)
+    with Raster(found.path, nodata=NODATA) as file, _Beside(confidence, novelty) as beside:
         for window in follow(places.windows(), "comparing"):
             wide = window.grow(boundary.halo).intersect(found.grid.window)
             assert wide is not None
@@ -140,13 +135,7 @@ def compare(
             target, inside = target[keep], inside[keep]
             counts.add(window, target, own, inside, undecided)
             places.add(window, target, own)
-            compared = (target != IGNORED) & (own != IGNORED)
-            if sure is not None and reliability is not None and compared.any():
-                percent = sure.read(window)[0][0][compared]
-                reliability.add(percent / 100, (target == own)[compared])
-            if novel is not None and by_novelty is not None and compared.any():
-                ranks = novel.read(window)[0][0][compared]
-                by_novelty.add(ranks, (target == own)[compared])
+            beside.add(window, target, own)
             if take:
                 take(pairs.of_indices(target, own), window)
     return Agreement(
@@ -158,9 +147,36 @@ def compare(
         places.found,
         counts.hectares,
         found.leaves_open,
-        reliability,
-        by_novelty,
+        beside.reliability,
+        beside.by_novelty,
     )
+
+
+class _Beside(Closing):
+    """Rasters beside a map, whose values are counted with whether the map is right there."""
+
+    def __init__(self, confidence: str | Path | None, novelty: str | Path | None) -> None:
+        self.reliability = None if confidence is None else Reliability()
+        self.by_novelty = None if novelty is None else ByNovelty()
+        self._stack = ExitStack()
+        self._confidence, self._novelty = (
+            None if path is None else self._stack.enter_context(Raster(str(path)))
+            for path in (confidence, novelty)
+        )
+
+    def add(self, window: Window, target: np.ndarray, own: np.ndarray) -> None:
+        """Count a window: indices (H, W) of labels and map."""
+        compared = (target != IGNORED) & (own != IGNORED)
+        if not compared.any():
+            return
+        right = (target == own)[compared]
+        if self._confidence is not None and self.reliability is not None:
+            self.reliability.add(self._confidence.read(window)[0][0][compared] / 100, right)
+        if self._novelty is not None and self.by_novelty is not None:
+            self.by_novelty.add(self._novelty.read(window)[0][0][compared], right)
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 class _Counts:

@@ -15,11 +15,10 @@ from geoseg.evaluation.accuracy import write_confusion_csv
 from geoseg.evaluation.agreement import COMPARED, LEFT_OPEN, Agreement, compare
 from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.disagreements import largest, write_disagreements
-from geoseg.evaluation.error_map import error_codes, pair_raster
+from geoseg.evaluation.error_map import PairRaster, error_codes, pair_raster
 from geoseg.evaluation.excerpts import choose
 from geoseg.evaluation.outlines import Outlines
 from geoseg.evaluation.pairs import PairNumbers
-from geoseg.evaluation.reliability import Reliability
 from geoseg.evaluation.report import Report
 from geoseg.evaluation.truth import Truth
 from geoseg.evaluation.zone_scores import ZoneScores
@@ -33,6 +32,7 @@ from geoseg.maps.layers import CONFIDENCE, NOVELTY
 from geoseg.maps.qgis_layers import beside_layers, image_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_project
 from geoseg.outputs.claims import claim
+from geoseg.outputs.counted import spaced
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import sha256
@@ -74,13 +74,17 @@ class Evaluation:
     def __str__(self) -> str:
         made, pixels = self.agreement, self.agreement.pixels
         left_out = ", ".join(
-            f"{count:,} {why}".replace(",", " ")
-            for why, count in pixels.items()
-            if why != COMPARED and count
+            f"{spaced(count)} {why}" for why, count in pixels.items() if why != COMPARED and count
         )
-        left_open = [left_open_of(made)] if made.leaves_open else []
-        if made.reliability is not None:
-            left_open.append(reliability_of(made.reliability))
+        left_open = []
+        if made.leaves_open:
+            right = made.scores.overall_accuracy
+            left_open = [f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"]
+        if (found := made.reliability) is not None:
+            left_open.append(
+                f"confidence: ECE {found.ece:.3f} ({found.null():.3f} by chance alone), 0 = what is"
+                " 90 % sure is right nine times of ten"
+            )
         if made.by_novelty is not None:
             left_open.append(str(made.by_novelty))
         return "\n".join(
@@ -90,7 +94,7 @@ class Evaluation:
                 *left_open,
                 f"boundary F1 {made.boundary.mean:.3f} (within {made.boundary.tolerance} pixels)",
                 "",
-                f"compared: {pixels[COMPARED]:,} pixels".replace(",", " ")
+                f"compared: {spaced(pixels[COMPARED])} pixels"
                 + (f"; left out: {left_out}" if left_out else ""),
                 f"report: {self.out / REPORT} (open it in a browser)",
                 f"map of errors: {self.out / 'errors.tif'} (open it in QGIS)",
@@ -123,28 +127,14 @@ def evaluate(
     out, showing = Path(out), showing or Showing()
     zones = showing.zones
     settings = {"map": found.path, **truth.settings, "tolerance": showing.tolerance}
-    if zones is not None:
-        settings["zones"] = zones.settings
+    settings |= {} if zones is None else {"zones": zones.settings}
     pairs = PairNumbers(len(found.legend))
     by_zone = None if zones is None else ZoneScores(zones, found.grid, pairs, found.legend.names)
     with clearing(out, PRODUCTS):
         claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
         tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
         with pair_raster(out / "errors.tif", found.grid, pairs) as plain:
-            with plain.writing() as writer:
-
-                def take(numbers: np.ndarray, window: Window) -> None:
-                    writer.write(numbers, window)
-                    if by_zone is not None:
-                        by_zone.add(numbers, window)
-
-                made = compare(
-                    found, truth, tolerance=showing.tolerance, take=take,
-                    confidence=beside_of(found.path, found.grid, CONFIDENCE),
-                    novelty=beside_of(found.path, found.grid, NOVELTY),
-                )  # fmt: skip
-            if not made.pixels[COMPARED]:
-                raise InputError(_nothing(found, made))
+            made = _compared(found, truth, showing.tolerance, plain, by_zone)
             codes = error_codes(found.legend, made.confusion)
             plain.write_map(out / "errors.tif", codes, tags)
             worst = largest(plain, showing.disagreements)
@@ -163,6 +153,31 @@ def evaluate(
     page = Report(found, truth, made, chosen, tuple(scenes), by_zone, showing.outlines)
     page.write(out / REPORT, origin=origin, notes=notes)
     return Evaluation(made, out)
+
+
+def _compared(
+    found: ClassMap, truth: Truth, tolerance: int, plain: PairRaster, by_zone: ZoneScores | None
+) -> Agreement:
+    """Compare, and note each pixel's pair and zone. Raises: InputError if nothing is compared."""
+    with plain.writing() as writer:
+
+        def take(numbers: np.ndarray, window: Window) -> None:
+            writer.write(numbers, window)
+            if by_zone is not None:
+                by_zone.add(numbers, window)
+
+        made = compare(
+            found, truth, tolerance=tolerance, take=take,
+            confidence=beside_of(found.path, found.grid, CONFIDENCE),
+            novelty=beside_of(found.path, found.grid, NOVELTY),
+        )  # fmt: skip
+    if made.pixels[COMPARED]:
+        return made
+    reasons = ", ".join(f"{count} {why}" for why, count in made.pixels.items() if count)
+    raise InputError(
+        f"{found.path}: no pixel has a class both in the map and in the labels ({reasons});"
+        " give labels of the mapped place"
+    )
 
 
 def _origin(found: ClassMap, truth: Truth) -> dict[str, Any]:
@@ -192,33 +207,10 @@ def _write_project(
     parts.append(ProjectLayer(str(out / "errors.tif"), "errors", crs, errors.qml()))
     parts += [*beside_layers(found, notes), map_layer(found), image_layers(scenes, notes)]
     title = f"evaluation of {Path(found.path).name}"
-    left_out = write_project(out / PROJECT, title, found.grid, parts)
-    if left_out:
+    if left_out := write_project(out / PROJECT, title, found.grid, parts):
         notes.append(
             f"{PROJECT} shows {MOST} images or maps of a kind; {left_out} more are not in it"
         )
-
-
-def _nothing(found: ClassMap, made: Agreement) -> str:
-    reasons = ", ".join(f"{count} {why}" for why, count in made.pixels.items() if count)
-    return (
-        f"{found.path}: no pixel has a class both in the map and in the labels ({reasons});"
-        " give labels of the mapped place"
-    )
-
-
-def left_open_of(made: Agreement) -> str:
-    """What a map leaves open, in words."""
-    right = made.scores.overall_accuracy
-    return f"left undecided: {made.share_open:.1%}; of the rest {right:.1%} right"
-
-
-def reliability_of(found: Reliability) -> str:
-    """How far confidences are what they say, in words."""
-    return (
-        f"confidence: ECE {found.ece:.3f} ({found.null():.3f} by chance alone), 0 = what is 90 %"
-        " sure is right nine times of ten"
-    )
 
 
 def _left_open(made: Agreement) -> dict[str, Any]:

@@ -40,14 +40,14 @@ class Excerpts:
     """The places of a grid: they partition it."""
 
     def __init__(self, grid: Grid) -> None:
-        self._rows, self._columns = _cuts(grid.height), _cuts(grid.width)
+        self._rows, self._columns = cuts(grid.height), cuts(grid.width)
         self.found: list[Excerpt] = []
         """Those with labels."""
 
     def windows(self) -> list[Window]:
         """Larger windows that partition the grid, each of whole places, row by row."""
         return between(
-            *([*cuts[:-1][::TOGETHER], cuts[-1]] for cuts in (self._rows, self._columns))
+            *([*ends[:-1][::TOGETHER], ends[-1]] for ends in (self._rows, self._columns))
         )
 
     def add(self, window: Window, truth: np.ndarray, predicted: np.ndarray) -> None:
@@ -56,8 +56,7 @@ class Excerpts:
         right = compared & (truth == predicted)
         for place in self._inside(window):
             part = place.within(window)
-            count = int(np.count_nonzero(compared[part]))
-            if count:
+            if count := int(np.count_nonzero(compared[part])):
                 classes = np.count_nonzero(np.bincount(truth[part][compared[part]]))
                 hits = int(np.count_nonzero(right[part]))
                 self.found.append(Excerpt(place, count, hits, int(classes)))
@@ -109,7 +108,7 @@ def _name(number: int, count: int) -> str:
     return ("worst", "median", "best")[min(2, 3 * number // count)] if count > 1 else "only"
 
 
-def _cuts(length: int) -> list[int]:
+def cuts(length: int) -> list[int]:
     """Where an axis is cut into parts of about one length."""
     parts = max(1, round(length / SIDE))
     return [length * i // parts for i in range(parts + 1)]

@@ -66,8 +66,7 @@ class Outlines:
                 continue
             code = int(found.columns[CODE][place])
             rings = shapely.get_rings(shapely.get_parts(cut[place]))
-            text = "".join(_path(ring, (left, top), pixel) for ring in rings)
-            if text:
+            if text := "".join(_path(ring, (left, top), pixel) for ring in rings):
                 drawn.append({"color": colors.get(code, UNDECIDED_COLOR), "d": text})
         return drawn
 

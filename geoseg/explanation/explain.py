@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import __version__
-from geoseg.dataset import samples as seriesset
-from geoseg.dataset.samples import SAMPLES, SeriesDataset
-from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
+from geoseg.dataset.samples import SeriesDataset
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults
 from geoseg.explanation import page
 from geoseg.explanation.result import Explanation, draw_bands, draw_dates, write_rows
@@ -32,7 +31,7 @@ from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.samples.fitted import check_classes, fitted, some_tiles
+from geoseg.samples.fitted import check_classes, check_kind, files_of, fitted, some_tiles
 
 PAGE, RECORD = "explain.html", "explain.json"
 BAND_TABLE, BAND_CHART, DATE_TABLE, DATE_CHART = "bands.csv", "bands.png", "dates.csv", "dates.png"
@@ -118,18 +117,11 @@ def _kinds(
             f"explain.classes: no class {', '.join(unknown)}; choose from"
             f" {', '.join(card.legend.names)}"
         )
-    with faults.collect():
-        settings.grouped(card.bands)
+    faults.attempt(settings.grouped, card.bands)
     if split not in ("train", "val", "test"):
         faults.add(f"split={split}: choose from train, val, test")
-    unit = seriesset.unit_of(dataset)
-    if not faults.found and (unit in ("parcel", "pixel")) != (card.series is not None):
-        kind = "images" if card.series is None else "series of parcels or pixels"
-        faults.add(
-            f"dataset={dataset}: the network is one for {kind}, and this data set is not; give the"
-            " one that it was trained on, or one like it"
-        )
     faults.raise_if_any()
+    check_kind(dataset, card)
     left = [k for k in possible if not (forest and k in BY_GRADIENT)]
     return [kind for kind in left if not settings.kinds or kind in settings.kinds]
 
@@ -138,16 +130,13 @@ def _opened(
     network: TrainedNetwork, dataset: str | Path, split: str, settings: ExplainSettings
 ) -> tuple[Dataset | SeriesDataset, list[Path]]:
     """The data set, and files that say what it is. Raises: InputError."""
-    folder = Path(dataset)
     if network.card.series is not None:
-        series = SeriesDataset.load(folder)
+        series = SeriesDataset.load(dataset)
         check_classes(network.card.legend, series, "give samples")
-        return series, [folder / DESCRIPTION, folder / SAMPLES]
-    loaded = Dataset.load(folder)
+        return series, files_of(series)
+    loaded = Dataset.load(dataset)
     fitted(loaded, network.card)
-    tiles = some_tiles(loaded, split, settings.tiles, settings.seed)
-    targets = [loaded.target(name) for name in sorted({tile.scene for tile in tiles})]
-    return loaded, [folder / DESCRIPTION, folder / TILES, *targets]
+    return loaded, files_of(loaded, some_tiles(loaded, split, settings.tiles, settings.seed))
 
 
 def _of_images(

@@ -27,8 +27,7 @@ def explain_places(
     with enough_memory("predict.batch_size", subject.batch):
         for number in follow(list(images.mixed(tiles, settings.places)), "places"):
             place, w = subject.place(number), tiles[number].window
-            some = images.goals(subject, place, settings.classes)
-            if some:
+            if some := images.goals(subject, place, settings.classes):
                 stem = f"{tiles[number].scene}_{w.top}_{w.left}"
                 made.append(_explained(subject, place, some, stem, (kinds, settings)))
     return made

@@ -167,14 +167,14 @@ def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     write_csv(path, [rows[0], *(row.values() for row in rows)])
 
 
+BARS: dict[str, Any] = {"color": "#14606b", "ecolor": "0.4", "capsize": 3}
+
+
 def draw_bands(found: Sequence[Importance], path: Path) -> None:
     """Draw the fall of the mean IoU by band, the largest on top."""
     figure, axes = _figure(7, 0.8 + 0.36 * len(found))
     places = range(len(found))
-    axes.barh(
-        places, [one.miou for one in found], xerr=[one.spread for one in found], color="#14606b",
-        ecolor="0.4", capsize=3,
-    )  # fmt: skip
+    axes.barh(places, [one.miou for one in found], xerr=[one.spread for one in found], **BARS)
     axes.set_yticks(places, [one.name for one in found])
     axes.invert_yaxis()
     axes.axvline(0, color="black", linewidth=0.8)
@@ -187,10 +187,7 @@ def draw_dates(found: Sequence[Importance], attended: Sequence[float], path: Pat
     """Draw the fall of the mean IoU by period, and the attention as a line where there is one."""
     figure, axes = _figure(10, 3.6)
     places = range(len(found))
-    axes.bar(
-        places, [one.miou for one in found], yerr=[one.spread for one in found], color="#14606b",
-        ecolor="0.4", capsize=3,
-    )  # fmt: skip
+    axes.bar(places, [one.miou for one in found], yerr=[one.spread for one in found], **BARS)
     axes.set_xticks(places, [one.name for one in found])
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set_ylabel("fall of mIoU", color="#14606b")

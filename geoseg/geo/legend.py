@@ -43,6 +43,14 @@ class LegendSettings:
     classes: list[Any] = field(default_factory=list)
     """Entries {code, name, color, values}; a later class covers an earlier one."""
 
+    @property
+    def is_given(self) -> bool:
+        return bool(self.path or self.classes)
+
+    def load_if_given(self) -> Legend | None:
+        """Raises: InputError if it has faults."""
+        return self.load() if self.is_given else None
+
     def load(self) -> Legend:
         """Raises: InputError if there is no legend or it has faults."""
         if self.path:

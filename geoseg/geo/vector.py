@@ -111,17 +111,7 @@ class Layer:
                 faults.add(f"{self.path}: no attribute {column!r}; {self._offer(column)}")
             else:
                 self._columns[column] = found
-        if not facts["crs"]:
-            faults.add(
-                f"{self.path}: no CRS (coordinate reference system);"
-                " assign the right one: ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
-            )
-        elif is_local(str(facts["crs"])):
-            faults.add(
-                f"{self.path}: its CRS is a local one, of a drawing or an engineer, without a place"
-                " on the Earth; assign that of its coordinates, if they have one:"
-                " ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
-            )
+        faults.attempt(_check_crs, self.path, facts["crs"])
         faults.raise_if_any()
         self.crs = str(facts["crs"])
         self.driver = str(facts["driver"])
@@ -256,6 +246,21 @@ class Layer:
         except (ValueError, RuntimeError) as error:
             hint = f" (where: {self._where})" if self._where and "SQL" in str(error) else ""
             raise InputError(f"{self.path}: can't be read ({_cause(error)}){hint}") from None
+
+
+def _check_crs(path: str, crs: Any) -> None:
+    """Raises: InputError if there is none, or one without a place on the Earth."""
+    if not crs:
+        raise InputError(
+            f"{path}: no CRS (coordinate reference system);"
+            " assign the right one: ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
+        )
+    if is_local(str(crs)):
+        raise InputError(
+            f"{path}: its CRS is a local one, of a drawing or an engineer, without a place"
+            " on the Earth; assign that of its coordinates, if they have one:"
+            " ogr2ogr -a_srs EPSG:… NEW.gpkg FILE"
+        )
 
 
 def _check_encoding(encoding: str | None) -> None:

@@ -54,8 +54,7 @@ def _check_folder(path: str) -> list[str]:
 
 def _check_head(head: bytes, path: str) -> None:
     plain = head.replace(b"\0", b"")  # UTF-16 hides nothing
-    found = _ELSEWHERE.search(plain)
-    if found:
+    if found := _ELSEWHERE.search(plain):
         what = found[0].decode(errors="replace")
         raise InputError(
             f"{path}: describes data that lie elsewhere ({what} …), which are not"

@@ -58,8 +58,7 @@ class HeightSettings:
             codes = getattr(self, name)
             if not all(0 <= code <= 255 for code in codes):
                 faults.add(f"height.{name}={codes}: classes of points are 0..255")
-        both = sorted(set(self.ground) & set(self.outlier))
-        if both:
+        if both := sorted(set(self.ground) & set(self.outlier)):
             faults.add(f"height.ground, height.outlier: {both} can't be both")
         if self.needs_ground and not self.ground:
             faults.add("height.ground=[]: ndsm and dtm need classes of the ground, as [2, 9]")

@@ -45,8 +45,7 @@ def sheets_of_clouds(clouds: Sequence[Cloud], settings: HeightSettings) -> list[
                 f"{cloud.path}: has another CRS than {first.path}; give scenes=… whose grids they"
                 " are to be brought to, or the clouds of one CRS at a time"
             )
-    with faults.collect():
-        names_of(clouds)
+    faults.attempt(names_of, clouds)
     faults.raise_if_any()
     side = settings.resolution_m / first.unit
     grids = [snapped(cloud, side) for cloud in clouds]

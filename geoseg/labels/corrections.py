@@ -45,11 +45,9 @@ class Corrections:
         does not have, no CRS, nothing drawn.
         """
         faults = Faults()
-        drawn: list[Drawn] = []
         notes: list[str] = []
-        for name in layer_names(str(path)):
-            with faults.collect():
-                drawn.append(_read_layer(str(path), name, legend, notes))
+        names = layer_names(str(path))
+        drawn = faults.each(lambda name: _read_layer(str(path), name, legend, notes), names)
         faults.raise_if_any()
         drawn = [part for part in drawn if len(part.codes)]
         if not drawn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,7 @@ def open_labels(
         with faults.collect():
             if value is not None:
                 codes[key] = legend.code_of(value, f"labels.{key}")
-    paths: list[str] = []
-    with faults.collect():
-        paths = _find(labels.path)
+    paths = faults.attempt(_find, labels.path) or []
     meaning = Meaning(
         legend.meanings(),
         field=labels.field,
@@ -58,22 +57,11 @@ def open_labels(
         encoding=labels.encoding,
     )
     vectors, rasters = _sort(paths, labels, faults)
-    files: list[LabelFile] = []
-    pages, keep = Pages(), vector.KEEP // max(1, len(vectors))
-    for path in vectors:
-        with faults.collect():
-            drawn = VectorLabels(
-                path, meaning, layer=labels.layer, where=labels.where, pages=pages, keep=keep
-            )
-            files.append(drawn)
-    for path in rasters:
-        near = _near(path, labels.match, scenes)
-        with faults.collect():
-            files.append(RasterLabels(path, meaning, near=near))
+    files: list[LabelFile] = [*_drawn(vectors, labels, meaning, faults)]
+    near = partial(_near, match=labels.match, scenes=scenes)
+    files += faults.each(lambda path: RasterLabels(path, meaning, near=near(path)), rasters)
     area = _open_area(labels, faults)
-    corrected = None
-    with faults.collect():
-        corrected = _corrections(corrections, legend, scenes)
+    corrected = faults.attempt(_corrections, corrections, legend, scenes)
     faults.raise_if_any()
     background = codes.get("background")
     source = LabelSource(labels, legend, files, area=area, background=background)
@@ -89,13 +77,11 @@ def open_area(path: Any, grid: Grid, *, key: str, where: str | None = None) -> L
     key: the setting that names them. where: OGR SQL condition on them.
     Raises: InputError, also where they lie beside the map.
     """
-    faults = Faults()
-    files: list[VectorLabels] = []
-    with faults.collect():
-        for found in find_files(path, vector.SUFFIXES, "vector files"):
-            with faults.collect():
-                meaning = Meaning({}, prefix=f"{key}.")
-                files.append(VectorLabels(found, meaning, where=where))
+    faults, meaning = Faults(), Meaning({}, prefix=f"{key}.")
+    files = faults.each(
+        lambda found: VectorLabels(found, meaning, where=where),
+        find_files(path, vector.SUFFIXES, "vector files"),
+    )
     faults.raise_if_any()
     one = Legend.parse([{"code": 1, "name": "inside", "color": "#000000"}], key)
     source = LabelSource(Labels(), one, list(files), area=[], background=None)
@@ -109,6 +95,15 @@ def open_area(path: Any, grid: Grid, *, key: str, where: str | None = None) -> L
             else f"{key}={path}: holds no polygon"
         )
     return source
+
+
+def _drawn(
+    paths: list[str], labels: Labels, meaning: Meaning, faults: Faults
+) -> list[VectorLabels]:
+    """Vector files, opened; they share what is kept in memory."""
+    pages, keep = Pages(), vector.KEEP // max(1, len(paths))
+    opened = partial(VectorLabels, layer=labels.layer, where=labels.where, pages=pages, keep=keep)
+    return faults.each(lambda path: opened(path, meaning), paths)
 
 
 def only_corrections(path: Any, legend: Legend, *, scenes: Mapping[str, Grid]) -> LabelSource:
@@ -199,14 +194,9 @@ def _is_raster(path: str) -> bool:
 
 
 def _open_area(labels: Labels, faults: Faults) -> list[VectorLabels]:
-    files: list[VectorLabels] = []
     if labels.area is None:
-        return files
+        return []
     meaning = Meaning({}, prefix="labels.area_")
-    with faults.collect():
-        for path in find_files(labels.area, vector.SUFFIXES, "vector files"):
-            with faults.collect():
-                files.append(
-                    VectorLabels(path, meaning, layer=labels.area_layer, where=labels.area_where)
-                )
-    return files
+    paths = faults.attempt(find_files, labels.area, vector.SUFFIXES, "vector files") or []
+    opened = partial(VectorLabels, layer=labels.area_layer, where=labels.area_where)
+    return faults.each(lambda path: opened(path, meaning), paths)

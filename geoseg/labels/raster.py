@@ -145,8 +145,7 @@ def _inside(window: Window, places: list[Window] | None) -> np.ndarray:
     """Which pixels of a window lie in any of the places: (height, width) bool; None = all do."""
     inside = np.full((window.height, window.width), places is None)
     for place in places or ():
-        common = place.intersect(window)
-        if common:
+        if common := place.intersect(window):
             inside[common.within(window)] = True
     return inside
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from geoseg.geo.legend import UNLABELLED, canonical
-from geoseg.outputs.counted import first
+from geoseg.outputs.counted import counted, few, first
 
 SHOWN = 40
 """Values named in a message."""
@@ -60,12 +60,10 @@ class Meaning:
     def describe(self, unknown: Counts, unit: str) -> str:
         """The sentence, fault or note, on values that the legend doesn't know."""
         parts = [
-            f"{value or '(no value)'} ({count} {unit})"
-            for value, count in unknown.most_common(SHOWN)
+            f"{value or '(no value)'} ({count} {unit})" for value, count in unknown.most_common()
         ]
-        more = f" and {len(unknown) - SHOWN} more" if len(unknown) > SHOWN else ""
-        some = "1 value" if len(unknown) == 1 else f"{len(unknown)} values"
-        text = f"{some} that the legend does not know: {', '.join(parts)}{more}"
+        some = counted(len(unknown), "value")
+        text = f"{some} that the legend does not know: {few(parts, SHOWN)}"
         if self.skip_unknown:
             return f"{text}; unlabelled"
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from geoseg.geo.legend import Legend
 from geoseg.maps import landcover
 from geoseg.maps.layers import BEYOND, CONFIDENCE, LAYERS, NOVELTY
 from geoseg.outputs.files import parse_json
+from geoseg.scenes.scene import find_files
 from geoseg.stac.item import path_of
 
 NAME = "predict.json"
@@ -30,6 +32,18 @@ def journal_of(record: str) -> str:
 
 
 JOURNAL = journal_of(NAME)
+
+
+def find_maps(maps: Any) -> list[str]:
+    """Files of class maps. maps: output folders of predict, folders, globs or files; or a list.
+
+    Raises: InputError if there is none.
+    """
+    spec = []
+    for part in maps if isinstance(maps, (list, tuple)) else [maps]:
+        inside = Path(os.path.expanduser(str(part))) / LANDCOVER
+        spec.append(str(inside) if inside.is_dir() else str(part))
+    return find_files(spec, raster.SUFFIXES, "maps")
 
 
 def entries(record: dict[str, Any], path: Path) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from geoseg.geo.legend import NODATA, Legend
 from geoseg.geo.raster import Raster, RasterInfo, Writer
 from geoseg.maps.cog import write as cog
 from geoseg.maps.cog.write import RUNNING, Running, Tally
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import parse_json, replacing
 
 LEGEND_TAG = "GEOSEG_LEGEND"
@@ -197,7 +198,7 @@ class ClassMap:
             count = len(facts.bands)
             remedy = f"; if it holds codes of 1 to 254: {AS_BYTES}" * (count == 1)
             raise InputError(
-                f"{path}: {count} band{'s' * (count != 1)} of {facts.dtype}, not a map; expected"
+                f"{path}: {counted(count, 'band')} of {facts.dtype}, not a map; expected"
                 " one band of uint8 class codes, as geoseg.predict and geoseg.mosaic write it"
                 f"{remedy}"
             )

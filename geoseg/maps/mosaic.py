@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
-from geoseg.maps.folder import LANDCOVER, beside_of, entries
+from geoseg.maps.folder import LANDCOVER, beside_of, entries, find_maps
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Clash, Join, Part
 from geoseg.maps.joint_grid import grid_like, joint_grid, parse_crs
@@ -39,11 +40,11 @@ from geoseg.outputs.lock import held, holder
 from geoseg.outputs.progress import follow
 from geoseg.outputs.summary import Summary
 from geoseg.outputs.threads import in_order
-from geoseg.scenes.scene import find_files
 from geoseg.stac.item import Times, path_of
 
 HEADERS = 4
 """Headers that are read at once: a disk far away takes long to answer."""
+FOLLOW = partial(follow, what="joining maps")
 
 
 def mosaic(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
@@ -150,18 +151,14 @@ def _join(
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
     note(out)
     for name, own in layered.items():
-        made = join_layer(own, grid, out, name, overwrite=overwrite, progress=_progress)
+        made = join_layer(own, grid, out, name, overwrite=overwrite, progress=FOLLOW)
         summary.note(f"{name}: {made}")
     return summary
 
 
 def _find(maps: Any, out: Path) -> list[str]:
     """Files of the maps by name, for ties go to the first; never the mosaic itself."""
-    spec = []
-    for part in maps if isinstance(maps, (list, tuple)) else [maps]:
-        folder = Path(os.path.expanduser(str(part)))
-        spec.append(str(folder / LANDCOVER) if (folder / LANDCOVER).is_dir() else str(part))
-    paths = find_files(spec, raster.SUFFIXES, "maps")
+    paths = find_maps(maps)
     own = {path.resolve() for path in (out, *side_paths(out))}
     paths = sorted(
         (p for p in paths if Path(p).resolve() not in own), key=lambda p: (Path(p).name, p)
@@ -223,13 +220,9 @@ def _write(parts: list[Part], grid: Grid, out: Path, folder: Path) -> tuple[Tall
     tags = landcover.tags(legend, ",".join(models), undecided="; ".join(sorted(said)))
     tags |= {MAPS_TAG: relative(folder, out)}
     with Join(parts, grid) as join:
-        running = Running(key=key(out), progress=_progress)
+        running = Running(key=key(out), progress=FOLLOW)
         tally = landcover.write(out, grid, legend, join.read, tags=tags, running=running)
         return tally, join.clash
-
-
-def _progress(windows: Sequence[Window]) -> Iterable[Window]:
-    return follow(windows, "joining maps")
 
 
 def _describe(summary: Summary, parts: list[Part], grid: Grid, tally: Tally) -> None:
@@ -278,8 +271,7 @@ def _is_map(name: str) -> bool:
 
 def _warn_missing(summary: Summary, folder: Path, parts: list[Part]) -> None:
     """Say which scenes predict was given but has no map of, and which maps were left out."""
-    busy = holder(folder)
-    if busy:
+    if busy := holder(folder):
         summary.warn(f"{busy} is still writing to {folder}: maps that come now are not in here")
     if not (folder / RECORD).is_file() or not (folder / LANDCOVER).is_dir():
         return

@@ -13,6 +13,7 @@ from torch import nn
 
 from geoseg.errors import Faults, InputError
 from geoseg.models.settings import PRECISIONS
+from geoseg.outputs.counted import counted
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DType = torch.dtype  # a name of its own: within Device, torch is a property
@@ -142,7 +143,7 @@ def _check_present(name: str) -> None:
         raise InputError(f"device={name}: expected a number after the colon, as in cuda:0")
     if int(number or 0) >= count:
         raise InputError(
-            f"device={name}: torch sees {count} {kind} device{'s' * (count != 1)} here; take"
+            f"device={name}: torch sees {counted(count, f'{kind} device')} here; take"
             " device=auto or cpu, or install a torch that supports yours"
         )
 

@@ -240,10 +240,8 @@ def check(model: Model, run: Path | None = None) -> None:
                 check_name(model)
             source = published(model.weights)
             if source is not None:
-                with faults.collect():
-                    source.check(model)
-                with faults.collect():
-                    fetch.check(source)
+                faults.attempt(source.check, model)
+                faults.attempt(fetch.check, source)
         faults.raise_if_any()
 
 

@@ -29,6 +29,8 @@ ARCHITECTURES = (
 SERIES_NETWORKS = ("lstm", "tempcnn", "psetae", "ltae", "utae")
 PROBE = "probe"
 """The light decoder whose encoder stays as its weights made it."""
+AUTO = "auto"
+"""What the data set is for: see training.recipe."""
 FOREST = "forest"
 """Decision trees, for images and for series of parcels or pixels: no network, but used like one."""
 CLASSIFY = "classify"
@@ -56,9 +58,11 @@ class Model:
     """A network for images or series; each file of conf/model is one."""
 
     name: str = "unet"
-    """For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer, upernet, dpt (on vision
-    transformers), probe (a light decoder on an encoder that stays as it is) or segnet; for series
-    lstm, tempcnn, psetae, ltae or utae; for both forest. classify gives each tile one class."""
+    """auto is unet for images, tempcnn for series of parcels or pixels, utae for windows through
+    time. For images unet, unetplusplus, fpn, pspnet, deeplabv3plus, segformer, upernet, dpt (on
+    vision transformers), probe (a light decoder on an encoder that stays as it is) or segnet; for
+    series lstm, tempcnn, psetae, ltae or utae; for both forest. classify gives each tile one
+    class."""
     encoder: str = "resnet18"
     """Any encoder of segmentation-models-pytorch, or tu-<name> of timm; SegNet's is vgg16_bn (or
     vgg11_bn, 13, 19), DPT's a plain vision transformer, as tu-vit_small_patch16_224; classify:
@@ -140,11 +144,10 @@ class Model:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_target("model", self.target, self.options)
+        faults.attempt(check_target, "model", self.target, self.options)
         if self.target is not None:
             self._become_own(faults)
-        known = (*ARCHITECTURES, *SERIES_NETWORKS, FOREST, CLASSIFY)
+        known = (AUTO, *ARCHITECTURES, *SERIES_NETWORKS, FOREST, CLASSIFY)
         if self.name == OWN and self.target is None:
             faults.add(
                 "model.name=own: an own network is named by model.target=module:attribute; a run's"
@@ -176,8 +179,7 @@ class Model:
             faults.add(f"model.encoder={self.encoder}: not the name of an encoder, as resnet18")
         if self.norm not in NORMS:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
-        if not 0 <= self.dropout < 1:
-            faults.add(f"model.dropout={self.dropout}: must be in [0, 1)")
+        faults.within(self, "[0, 1)", "model.", "dropout")
         faults.raise_if_any()
 
     def _check_weights_bands(self, bands: list[str], faults: Faults) -> None:

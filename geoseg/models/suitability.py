@@ -61,8 +61,7 @@ def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
         scene = scene.select_bands(card.bands)
         scene = scene.changed(changes_for(scene.name, scene.tags, card))
         scene = scene.filled(card.statistics.mean)
-    with faults.collect():
-        _check_pixel_size(scene, card)
+    faults.attempt(_check_pixel_size, scene, card)
     with faults.collect():
         if days and scene.dates and card.series is not None:
             dates = np.array(scene.dates, "datetime64[D]")

@@ -21,6 +21,15 @@ def counted(count: int, noun: str, verb: str = "") -> str:
     return f"1 {noun} {SINGULAR.get(verb, verb)}".rstrip()
 
 
+def spaced(value: float, digits: int = 0) -> str:
+    """A number with spaces between its thousands.
+
+    >>> spaced(12345.67, 1)
+    '12 345.7'
+    """
+    return f"{value:,.{digits}f}".replace(",", " ")
+
+
 def few(names: Sequence[Any], most: int = 5) -> str:
     """The first of many names, and how many more there are.
 

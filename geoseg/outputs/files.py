@@ -131,12 +131,14 @@ def write_json(path: str | Path, values: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: Any) -> Any:
     """Raises: ValueError if it isn't JSON, or nested so deeply that nobody meant it."""
     try:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except TypeError as error:
+        raise ValueError(str(error)) from None
 
 
 def read_json(path: str | Path) -> Any:

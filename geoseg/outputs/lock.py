@@ -117,7 +117,8 @@ def held(folder: str | Path, command: str, *, name: str = "") -> Iterator[None]:
     """
     folder = Path(folder)
     new = _first_missing(folder)
-    make_folder_if(folder)
+    if not folder.is_dir():  # else it may be one where nobody may write
+        make_folder(folder)
     path, mine = lock_path(folder, name), Holder.here(command)
     if not _take(path, mine, folder / name):
         yield  # who can't write here is in nobody's way
@@ -168,12 +169,6 @@ def holder(folder: Path) -> Holder | None:
         return found if found and found.is_alive(_silence(path)) else None
     except OSError:  # given back meanwhile, or out of reach, as then what it writes is
         return None
-
-
-def make_folder_if(folder: Path) -> None:
-    """Make a folder, unless it is there already, where perhaps nobody may write."""
-    if not folder.is_dir():
-        make_folder(folder)
 
 
 def _take(path: Path, mine: Holder, output: Path) -> bool:

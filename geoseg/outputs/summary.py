@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from geoseg.outputs.counted import spaced
+
 
 class Summary:
     """Collects what is to be said; `str()` gives the text, warnings last, where they are seen."""
@@ -60,7 +62,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _text(value: Any) -> str:
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
+    return spaced(value) if isinstance(value, int) else str(value)
 
 
 def _is_text(text: str) -> bool:

@@ -195,8 +195,7 @@ class _Tile:
             audit.notes.append(f"{stack.name}: no sample lies on this tile")
             return self._samples(features, counts, counts.astype(float), np.empty(0, np.int64))
         periods = when.spread(of, found, counts)
-        share = write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype)
-        if share:
+        if share := write_arrays(folder, stack, sets.pixel, periods=periods, dtype=dtype):
             audit.warnings.append(
                 partial_note(stack.name, share, stack.partial, what="observations")
             )

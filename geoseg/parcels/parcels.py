@@ -85,11 +85,8 @@ def read_parcels(
     """
     samples = samples or SampleSettings()
     faults = Faults()
-    with faults.collect():
-        _refuse(labels)
-    paths: list[str] = []
-    with faults.collect():
-        paths = _find(labels.path)
+    faults.attempt(_refuse, labels)
+    paths = faults.attempt(_find, labels.path) or []
     read = []
     for path in paths:
         with faults.collect():

@@ -44,8 +44,7 @@ def read(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str
             )
         elif name not in names:
             faults.add(f"{path}: no column {name!r} ({_key(role)}); it has {first(names, 20)}")
-    with faults.collect():
-        _check_crs(samples.crs)
+    faults.attempt(_check_crs, samples.crs)
     faults.raise_if_any()
     table = {role: np.array(rows[name], object) for role, name in chosen.items()}
     easting = _numbers(path, table.pop("x"), chosen["x"])
@@ -79,8 +78,7 @@ def _rows(path: str) -> dict[str, list[str]]:
     if len(lines) < 2:
         raise InputError(f"{path}: no row; expected a line with names, and one per point")
     names = [name.strip() for name in lines[0]]
-    twice = sorted({name for name in names if name and names.count(name) > 1})
-    if twice:
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise InputError(
             f"{path}: {', '.join(twice)}: more than one column of this name; each needs its own"
         )

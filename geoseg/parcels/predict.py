@@ -122,8 +122,7 @@ def _suited(
     """
     assert card.series is not None
     faults = Faults()
-    with faults.collect():
-        check_asked(card.series, threshold, "leave out parcels=… to get maps")
+    faults.attempt(check_asked, card.series, threshold, "leave out parcels=… to get maps")
     suited: list[Stack] = []
     said: list[str] = []
     scenes = dated_scenes(stacks, card, series)
@@ -133,8 +132,7 @@ def _suited(
             suited.append(fits.scene.stack)  # type: ignore[attr-defined]
             said += fits.notes
     if parcels.own_periods:
-        with faults.collect():
-            When(stacks, series, parcels, card.series).check(parcels)
+        faults.attempt(When(stacks, series, parcels, card.series).check, parcels)
     faults.raise_if_any()
     check_stacks(suited)
     suitability.say_doubts(scenes, card)

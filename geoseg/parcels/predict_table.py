@@ -32,9 +32,11 @@ from geoseg.parcels.classify import (
     decide,
     settings_of,
 )
-from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
+from geoseg.parcels.observations import TILE, Observations, read_table
+from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
+from geoseg.prediction.record import Record
 from geoseg.prediction.series import settled
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
@@ -97,27 +99,29 @@ def predict_table(
     finally:
         shutil.rmtree(out / WORK, ignore_errors=True)
     seconds = time.perf_counter() - begin
-    record.table = {
-        "status": DONE,
-        "samples": len(every),
-        "seconds": round(seconds, 3),
-        "notes": warnings,
-        "samples_per_second": round(len(every) / seconds, 1),
-    }
-    record.files = stamps(out, [out / CLASSES])
-    record.save()
+    _note(record, len(every), seconds, warnings)
     summary = Summary()
     summary.notes(seen.notes)
     for text in warnings:
         summary.warn(text)
-    made.tell(summary, card.legend, "samples", len(every) - len(made))
-    _say_undecided(summary, made, len(every))
-    if far is not None:
-        far.tell(summary, "samples")
+    _tell(summary, made, far, card.legend, len(every))
     speed = f"{len(every) / seconds:.0f} per second"
     summary.note(f"{counted(len(every), 'sample')} in {seconds:.1f} s ({speed})")
     summary.note(f"classes: {out / CLASSES}")
     return summary
+
+
+def _note(record: Record, count: int, seconds: float, warnings: list[str]) -> None:
+    """Record that all is done."""
+    record.table = {
+        "status": DONE,
+        "samples": count,
+        "seconds": round(seconds, 3),
+        "notes": warnings,
+        "samples_per_second": round(count / seconds, 1),
+    }
+    record.files = stamps(record.out, [record.out / CLASSES])
+    record.save()
 
 
 def _as_trained(table: LongTable, card: ModelCard) -> LongTable:
@@ -247,13 +251,17 @@ def _write(
     write_csv(path, chain([(HEADER[0], *header)], lines))
 
 
-def _say_undecided(summary: Summary, made: Decisions, count: int) -> None:
-    """Say why samples have no class. count: of all, those that were not observed too."""
-    none = count - int((made.code != NODATA).sum())
-    if none:
+def _tell(
+    summary: Summary, made: Decisions, far: Dissimilarity | None, legend: Legend, count: int
+) -> None:
+    """Say what was decided, and why not. count: of all samples, those not observed too."""
+    made.tell(summary, legend, "samples", count - len(made))
+    if none := count - int((made.code != NODATA).sum()):
         lost = count - int((made.code2 != NODATA).sum())
         summary.note(
             f"{none} samples without decision: {lost} were never observed in the period, the others"
             " have too few clear dates (series.min_clear) or too little confidence (threshold);"
             " their best guess is in code2"
         )
+    if far is not None:
+        far.tell(summary, "samples")

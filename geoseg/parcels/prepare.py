@@ -11,7 +11,7 @@ import numpy as np
 
 from geoseg.dataset.audit import AUDIT
 from geoseg.dataset.prepare import is_made
-from geoseg.dataset.report import warn_absent
+from geoseg.dataset.report import tell_bands, warn_absent
 from geoseg.dataset.sample_split import SampleSplit, assign, has_places
 from geoseg.dataset.samples import PRODUCTS, Collected, Samples, SeriesDataset, write_samples
 from geoseg.dataset.settings import SampleSettings
@@ -261,13 +261,7 @@ def _summarize(made: SeriesDataset, samples: Samples, summary: Summary) -> None:
             for i, c in enumerate(made.legend.classes)
         ],
     )
-    s = made.statistics
-    columns = zip(made.bands, s.mean, s.std, s.p2, s.p98, strict=True)
-    summary.table(
-        "Bands over the train samples",
-        ["band", "mean", "std", "2 %", "98 %"],
-        [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns],
-    )
+    tell_bands(made.bands, made.statistics, "train samples", summary)
     summary.note(
         f"days {made.days[0]} to {made.days[1]}, counted from {made.reference} (month-day)"
     )

@@ -1,36 +1,26 @@
-"""Read long tables of dated observations as pixel arrays."""
+"""Read the rows of long tables: files, columns, bands and dates."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
-from geoseg.geo.legend import as_text
 from geoseg.outputs.counted import counted
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.calendar import anchors
-from geoseg.scenes.fill_values import partial_note
-from geoseg.scenes.stack import MISSING, observed
-from geoseg.series import units as unitmix
 from geoseg.series.settings import Series
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TILE = "table"
-"""Name of the arrays that a table's observations become."""
 GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 """What stands for no value in a CSV."""
-SEASON = np.timedelta64(183, "D")
-"""Samples whose seasons seem to begin further apart are of different years."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 NAMELESS = re.compile(r"Unnamed: \d+(\.\d+)?")
 """What pandas calls a column without a name: most often the row numbers that it wrote itself."""
@@ -49,25 +39,6 @@ KNOWN = {
     "group": ("group",),
 }
 """What columns are called where the settings do not say it."""
-
-
-@dataclass(frozen=True)
-class Observations:
-    """The observations of N samples, each with dates of its own."""
-
-    ids: np.ndarray
-    """(N,) text, in the order in which they come in the table."""
-    values: np.ndarray
-    """(N, T, C) uint16 or float32, MISSING where there is none; a sample's dates come first."""
-    days: np.ndarray
-    """(N, T) int16 since each sample's anchor."""
-    bands: tuple[str, ...]
-    attributes: dict[str, np.ndarray]
-    """(N,) of each column that was asked for, from a sample's first row."""
-    reference: str
-    notes: tuple[str, ...]
-    varying: dict[str, tuple[str, ...]]
-    """Of each column that was asked for, the samples in which it changes."""
 
 
 def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str]:
@@ -103,15 +74,24 @@ class LongTable:
     """bands.order: the columns that are bands; by default all other columns of numbers."""
 
 
-def read_table(
-    table: LongTable, frame: pd.DataFrame | None = None, *, wanted: Sequence[str] = ()
-) -> Observations:
-    """Read the observations of a table.
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table that count: bands are numbers, dates are days within the period."""
 
-    frame: its rows, where they were read before. wanted: further columns, for `attributes`.
-    Raises: InputError with all faults: no such column, dates that are none, no band …
-    """
-    path, samples, series, bands = table.path, table.samples, table.series, table.bands
+    frame: pd.DataFrame
+    columns: dict[str, str]
+    """What is known → the column that holds it."""
+    bands: tuple[str, ...]
+    """The columns that are bands."""
+    notes: tuple[str, ...]
+
+    def column(self, what: str) -> pd.Series:
+        return self.frame[self.columns[what]]
+
+
+def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str]) -> Rows:
+    """The rows of a table, checked. frame, wanted: as in `read_table`. Raises: InputError."""
+    path, samples = table.path, table.samples
     frame = load_table(path, samples) if frame is None else frame
     names = [str(name) for name in frame.columns]
     faults = Faults()
@@ -127,24 +107,18 @@ def read_table(
         if name not in names:
             faults.add(f"{path}: no column {name}; it has {', '.join(names)}")
     faults.raise_if_any()
-    chosen, values = _bands(frame, path, bands, [*columns.values(), *wanted])
+    chosen, values = _bands(frame, path, table.bands, [*columns.values(), *wanted])
     frame = frame.assign(**dict(zip(chosen, values, strict=True)))
     unnamed = frame[columns["id"]].isna() | (frame[columns["id"]] == "")
     if unnamed.any():
         row = int(np.flatnonzero(unnamed)[0]) + 1
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
-    frame = _within(_dated(frame, path, columns), path, series, columns)
-    if not bands.order:
+    frame = _within(_dated(frame, path, columns), path, table.series, columns)
+    if not table.bands.order:
         _check_bands(frame, path, columns["id"], chosen)
-    try:
-        made = _observations(frame, columns, chosen, bands=bands, series=series, wanted=wanted)
-    except OverflowError as error:
-        raise InputError(f"{path}: {error}") from None
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
-    if nameless:
-        note = f"{path}: {counted(nameless, 'column')} without a name left out"
-        made = replace(made, notes=(*made.notes, note))
-    return made
+    left_out = f"{path}: {counted(nameless, 'column')} without a name left out"
+    return Rows(frame, columns, chosen, (left_out,) if nameless else ())
 
 
 def load_table(
@@ -164,26 +138,7 @@ def load_table(
         raise InputError(f"{path}: no such file")
     try:
         if path.suffix.lower() == ".csv":
-            header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
-            _check_header(path)
-            known = find_columns(header, samples or SampleSettings())
-            verbatim = {known.get("id"), known.get("group"), *text} & set(header)
-            # Rows that end in a comma would be moved by a column, as if they began with a number.
-            width = _fields(path)
-            beyond = [f"Unnamed: {place}" for place in range(len(header), width)]
-            table = pd.read_csv(
-                path,
-                header=0,
-                names=[*header, *beyond],
-                dtype=dict.fromkeys(verbatim, str),
-                keep_default_na=False,
-                na_values={name: GAPS for name in (*header, *beyond) if name not in verbatim},
-            )
-            if table[beyond].notna().any(axis=None):
-                raise InputError(
-                    f"{path}: its rows have {width} fields, and the first line {len(header)} names;"
-                    " name each column"
-                )
+            table = _read_csv(path, samples or SampleSettings(), text)
         else:
             table = pd.read_parquet(path)
     except UnicodeDecodeError as error:
@@ -199,6 +154,32 @@ def load_table(
             raise InputError(f"{path}: fields are parted by {name}; expected commas")
     if table.empty:
         raise InputError(f"{path}: no rows")
+    return table
+
+
+def _read_csv(path: Path, samples: SampleSettings, text: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
+    _check_header(path)
+    known = find_columns(header, samples)
+    verbatim = {known.get("id"), known.get("group"), *text} & set(header)
+    # Rows that end in a comma would be moved by a column, as if they began with a number.
+    width = _fields(path)
+    beyond = [f"Unnamed: {place}" for place in range(len(header), width)]
+    table = pd.read_csv(
+        path,
+        header=0,
+        names=[*header, *beyond],
+        dtype=dict.fromkeys(verbatim, str),
+        keep_default_na=False,
+        na_values={name: GAPS for name in (*header, *beyond) if name not in verbatim},
+    )
+    if table[beyond].notna().any(axis=None):
+        raise InputError(
+            f"{path}: its rows have {width} fields, and the first line {len(header)} names;"
+            " name each column"
+        )
     return table
 
 
@@ -361,159 +342,3 @@ def _within(
     if not keep.any():
         raise InputError(f"{path}: no row lies within its period; check series.start, series.end")
     return frame[keep]
-
-
-def _observations(
-    frame: pd.DataFrame,
-    columns: dict[str, str],
-    chosen: tuple[str, ...],
-    *,
-    bands: Bands,
-    series: Series,
-    wanted: Sequence[str],
-) -> Observations:
-    import pandas as pd
-
-    notes = []
-    numbers, ids = pd.factorize(frame[columns["id"]])
-    dates = frame[columns["date"]].to_numpy("datetime64[D]")
-    order = np.lexsort((np.arange(len(frame)), dates, numbers))
-    numbers, dates, frame = numbers[order], dates[order], frame.iloc[order]
-    values = frame[list(chosen)].to_numpy()
-    values = _coded(values, bands.nodata)
-    same = (numbers[1:] == numbers[:-1]) & (dates[1:] == dates[:-1])
-    if same.any():
-        notes.append(
-            f"{int(same.sum())} rows repeat a sample's date: the first counts, its gaps are filled"
-        )
-        values = _merge(values, same)
-        keep = np.concatenate([[True], ~same])
-        values, numbers, dates, frame = values[keep], numbers[keep], dates[keep], frame[keep]
-    counts = np.bincount(numbers, minlength=len(ids))
-    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    place = np.arange(len(numbers)) - firsts[numbers]
-    values, said = _whole(values, bands)
-    notes += said
-    if series.check:
-        unitmix.check(*_brightness(values, dates), values.dtype.name)
-    cube = np.full((len(ids), counts.max(), len(chosen)), MISSING[values.dtype.name], values.dtype)
-    cube[numbers, place] = values
-    if "start" in columns:
-        starts = frame[columns["start"]].to_numpy("datetime64[D]")[firsts]
-    elif series.start is not None:
-        starts = np.full(len(ids), series.start, "datetime64[D]")
-    else:
-        starts = _starts(dates, firsts, counts)
-    reference = series.reference or str(starts.min())[5:]
-    days = np.zeros(cube.shape[:2], np.int16)
-    days[numbers, place] = _since(dates, starts, numbers, reference)
-    attributes = {name: frame[name].to_numpy()[firsts] for name in wanted}
-    varying = {name: _varying(frame[name], firsts, numbers, ids) for name in wanted}
-    return Observations(
-        np.array([as_text(i) for i in ids], dtype=object),
-        cube,
-        days,
-        chosen,
-        attributes,
-        reference,
-        tuple(notes),
-        varying,
-    )
-
-
-def _since(
-    dates: np.ndarray, starts: np.ndarray, numbers: np.ndarray, reference: str
-) -> np.ndarray:
-    """Days (n,) of dates since the reference day of the period of their sample.
-
-    starts: of each sample's period. numbers: of each date's sample.
-    Raises: OverflowError for a century.
-    """
-    zeros = anchors({start.item() for start in np.unique(starts)}, reference)
-    zero = np.array([zeros[start.item()] for start in starts], "datetime64[D]")
-    since: np.ndarray = (dates - zero[numbers]).astype(np.int64)
-    if np.abs(since).max() > np.iinfo(np.int16).max:
-        raise OverflowError(
-            f"dates from {dates.min()} to {dates.max()}: a series may span 80 years at most"
-        )
-    return since
-
-
-def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:
-    """Rows (n, C) that count: those with all bands, or with any, and what is to be said."""
-    seen = observed(values)
-    some = seen.any(axis=1) & ~seen.all(axis=1)
-    if not some.any():
-        return values, []
-    if not bands.partial:
-        values = values.copy()
-        values[some] = MISSING[values.dtype.name]
-    share = some.sum() / seen.any(axis=1).sum()
-    return values, [partial_note("table", share, bool(bands.partial), what="rows")]
-
-
-def _brightness(values: np.ndarray, dates: np.ndarray) -> tuple[list[str], list[date], np.ndarray]:
-    """Of each date among rows (n, C): what it is called, its day and how bright it is."""
-    days, place = np.unique(dates, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    parts = np.split(values[order], np.cumsum(np.bincount(place))[:-1])
-    bright = [unitmix.levels(part.T[None], ~observed(part).T[None])[0] for part in parts]
-    return [TILE] * len(days), days.tolist(), np.array(bright)
-
-
-def _starts(dates: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The day on which the season of each sample began, (N,) datetime64.
-
-    Not a sample's first date: that may come late, after months of clouds. All seasons being as
-    long as most are, the middle of a sample's dates says when its season began; those that seem
-    to begin within half a year of each other began on the first date of them all.
-    """
-    lasts = firsts + counts - 1
-    length = np.median((dates[lasts] - dates[firsts]).astype(np.int64))
-    middle = dates[firsts] + (dates[lasts] - dates[firsts]) // 2
-    guess = middle - np.timedelta64(int(length / 2), "D")
-    order = np.argsort(guess)
-    found = np.empty_like(guess)
-    begin = 0
-    for end in range(1, len(order) + 1):
-        if end == len(order) or guess[order[end]] - guess[order[begin]] > SEASON:
-            season = order[begin:end]
-            found[season] = dates[firsts[season]].min()
-            begin = end
-    return found
-
-
-def _varying(
-    column: pd.Series, firsts: np.ndarray, numbers: np.ndarray, ids: np.ndarray
-) -> tuple[str, ...]:
-    """The samples in which a column holds more than one value."""
-    import pandas as pd
-
-    codes, _ = pd.factorize(column)
-    other = np.unique(numbers[codes != codes[firsts][numbers]])
-    return tuple(as_text(ids[number]) for number in other)
-
-
-def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
-    """Values (n, C) as uint16 where they are whole and fit, else float32; MISSING for nodata."""
-    exact = values.astype(np.float64)
-    if nodata is None:
-        # What 16-bit products write for nothing; among real numbers it is a number.
-        whole_bands = (np.isnan(exact) | (exact == np.rint(exact))).all(axis=0)
-        exact[(exact == MISSING["uint16"]) & whole_bands] = np.nan
-    elif nodata != "none":
-        exact[exact == nodata] = np.nan
-    here = exact[np.isfinite(exact)]
-    whole = not len(here) or (
-        here.min() >= 0 and here.max() < MISSING["uint16"] and np.array_equal(here, np.rint(here))
-    )
-    dtype = "uint16" if whole else "float32"
-    return np.where(np.isfinite(exact), exact, MISSING[dtype]).astype(dtype)
-
-
-def _merge(values: np.ndarray, same: np.ndarray) -> np.ndarray:
-    """Rows with the gaps filled from those that follow and repeat their sample and date."""
-    for row in np.flatnonzero(same)[::-1]:
-        gap = ~observed(values[row])
-        values[row, gap] = values[row + 1, gap]
-    return values

@@ -13,7 +13,8 @@ from geoseg.geo.legend import Legend, canonical
 from geoseg.labels.settings import Labels
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
-from geoseg.parcels.table import TILE, LongTable, Observations, find_columns, load_table, read_table
+from geoseg.parcels.observations import TILE, Observations, read_table
+from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.scenes.fill_values import fill_in, said
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
@@ -126,8 +127,7 @@ def _labels(
     """Code of each sample, and which samples have one."""
     faults = Faults()
     said = [canonical(value) for value in table.attributes[label]]
-    mixed = table.varying[label]
-    if mixed:
+    if mixed := table.varying[label]:
         faults.add(
             f"{path}: {counted(len(mixed), 'sample', 'have')} more than one {label}: {first(mixed)}"
         )
@@ -162,8 +162,7 @@ def _audit(
     if rows < 2:
         raise InputError("each sample has one date: a series needs at least two")
     fewest = series.fewest()
-    short = int((found.clear < fewest).sum())
-    if short:
+    if short := int((found.clear < fewest).sum()):
         summary.warn(
             f"{counted(short, 'sample', 'have')} fewer than series.min_clear={fewest} dates"
         )

@@ -67,13 +67,9 @@ def classify(
     Raises: InputError for a file that is none of such a network, clouds without CRS, damaged ones …
     """
     out, faults = Path(out), Faults()
-    card: PointCard | None = None
-    with faults.collect():
-        card = read_card(checkpoint)
+    card = faults.attempt(read_card, checkpoint)
     given = settings or PointNetSettings()
-    clouds: list[Cloud] = []
-    with faults.collect():
-        clouds = find_clouds(points, given.crs, key="pointnet.crs")
+    clouds = faults.attempt(find_clouds, points, given.crs, key="pointnet.crs") or []
     faults.raise_if_any()
     assert card is not None
     settings = card.settings(given)

@@ -17,7 +17,6 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from geoseg import __version__
@@ -56,7 +55,7 @@ class Outcome:
     """By what they were spent on."""
 
 
-class _Ears:
+class _OutcomeListener:
     """Gathers what a worker's jobs tell."""
 
     def __init__(self) -> None:
@@ -83,10 +82,10 @@ def perform(
 ) -> Outcome:
     """Do jobs in a process of the cluster."""
     with _one_at_a_time:
-        ears = _Ears()
+        listener = _OutcomeListener()
         worker = _worker(network, where)
-        ears.outcome.seconds = worker.do(jobs, out, ears, backend=backend)
-        return ears.outcome
+        listener.outcome.seconds = worker.do(jobs, out, listener, backend=backend)
+        return listener.outcome
 
 
 def decide(network: TrainedNetwork, jobs: Sequence[SceneJob], where: Site) -> Choice:
@@ -211,12 +210,7 @@ class Cluster:
             )
         )  # fmt: skip
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         if error is not None and self._local is not None:
             # Somebody is waiting: closing politely takes longer than killing what is ours.
             for nanny in self._local.workers.values():
@@ -233,7 +227,7 @@ class Cluster:
         return choice
 
     def do(
-        self, jobs: Sequence[SceneJob], out: Path, told: Listener, *, backend: str
+        self, jobs: Sequence[SceneJob], out: Path, listener: Listener, *, backend: str
     ) -> dict[str, float]:
         """Make maps. Returns: seconds that all workers spent, by what on.
 
@@ -244,7 +238,7 @@ class Cluster:
             self._client.submit, perform, self._network, out=out, where=self._site,
             backend=backend, pure=False,
         )  # fmt: skip
-        return _Round(self._client, call, out, told).run(jobs)
+        return _Round(self._client, call, out, listener).run(jobs)
 
     def _check(self, out: Path) -> None:
         self._client.wait_for_workers(1)
@@ -258,10 +252,10 @@ class _Round:
     """Jobs on their way through a cluster."""
 
     def __init__(
-        self, client: Client, call: Callable[..., Future], out: Path, told: Listener
+        self, client: Client, call: Callable[..., Future], out: Path, listener: Listener
     ) -> None:
         self._client, self._call = client, call
-        self._out, self._told = out, told
+        self._out, self._listener = out, listener
         self._wholes: dict[str, SceneJob] = {}
         self._left: Counter[str] = Counter()
         """Panels of divided scenes that are not there yet."""
@@ -314,13 +308,13 @@ class _Round:
             name = job.scene.name
             if name in self._failed:
                 continue
-            self._told.advance(job.pixels)
+            self._listener.advance(job.pixels)
             if name in outcome.reasons:
                 self._fail(job, outcome.reasons[name])
                 continue
             self._took[name] += outcome.done.get(name, 0.0)
             if job.joins:
-                self._told.done(job.scene, self._took[name])
+                self._listener.done(job.scene, self._took[name])
 
     def _lose(self, piece: list[SceneJob], error: BaseException | None) -> None:
         """A piece whose workers died, again and again. Raises: any other error."""
@@ -330,7 +324,7 @@ class _Round:
             assert error is not None
             raise error
         for job in piece:
-            self._told.advance(job.pixels)
+            self._listener.advance(job.pixels)
             self._fail(
                 job,
                 f"{job.scene.paths[0]}: each worker that had it died, the last one being"
@@ -343,7 +337,7 @@ class _Round:
         if name not in self._failed:
             self._failed.add(name)
             discard(self._out, self._wholes[name])
-            self._told.failed(job.scene, reason)
+            self._listener.failed(job.scene, reason)
 
     def _to_join(self, piece: list[SceneJob]) -> Iterator[SceneJob]:
         """Divided scenes of which the last panel has come."""

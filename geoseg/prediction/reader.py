@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import cycle
-from types import TracebackType
 
 import numpy as np
 import torch
@@ -95,14 +94,14 @@ def batches(
     panels: Sequence[Panel],
     *,
     batch_size: int,
-    see: Transform | None = None,
+    transform: Transform | None = None,
     pin: bool = False,
     readers: int = 1,
     wanted: Callable[[Panel], bool] = lambda panel: True,
 ) -> Generator[Batch, None, None]:
     """Batches over panels, one panel after the other; a batch may hold windows of several.
 
-    see: makes of each window what the network gets; by default the pixels as they are.
+    transform: makes of each window what the network gets; by default the pixels as they are.
     pin: lay them in page-locked memory, from where they reach a GPU while it computes.
     readers: threads that read. wanted: asked before each row whether a panel still matters.
     """
@@ -111,7 +110,7 @@ def batches(
         for panel in panels:
             for step, image, seen in steps(panel, opened, wanted):
                 if image is not None and seen is not None:
-                    image = image if see is None else see(panel, image)
+                    image = image if transform is None else transform(panel, image)
                     if not filling.takes(image):
                         yield filling.batch()
                         filling = _Filling(batch_size, pin)
@@ -169,12 +168,7 @@ class Readers:
     def __enter__(self) -> Readers:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, *_: object) -> None:
         for thread, scenes in zip(self._threads, self._scenes, strict=False):
             thread.submit(scenes.close)
             thread.shutdown(wait=error is None)

@@ -10,7 +10,7 @@ from geoseg.errors import InputError
 from geoseg.maps.folder import LANDCOVER, NAME, NOVEL_SHARE
 from geoseg.maps.layers import NOVELTY
 from geoseg.models.novelty import LARGEST_SHARE
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.prediction.record import Record
 
 
@@ -54,7 +54,7 @@ class PredictionReport:
         if self.before:
             text += f", {len(self.before)} were done before"
         if self.others:
-            text += f", {len(self.others)} more are of earlier calls ({_some(self.others)})"
+            text += f", {len(self.others)} more are of earlier calls ({first(self.others)})"
         text += f"; {self.made}: {self.out / self.folder}, record: {self.out / self.record}"
         return f"{text}\n{self._novel()}" if self.novel else text
 
@@ -68,7 +68,7 @@ class PredictionReport:
         if far:
             text += (
                 f"\nWARNING: {len(far)} of {len(self.novel)} scenes show much that the network"
-                f" does not know ({_some(far)}): more than {LARGEST_SHARE:.0%} of their pixels are"
+                f" does not know ({first(far)}): more than {LARGEST_SHARE:.0%} of their pixels are"
                 f" beyond that; look at {self.out / NOVELTY} before you trust their maps"
             )
         return text
@@ -82,7 +82,7 @@ class PredictionReport:
     def raise_if_incomplete(self) -> None:
         """Raises: InputError if a scene that was asked for has no map; the reasons were given."""
         parts = [
-            f"{len(scenes)} {what} ({_some(list(scenes))})"
+            f"{len(scenes)} {what} ({first(list(scenes))})"
             for what, scenes in (("refused", self.refused), ("failed", self.failed))
             if scenes
         ]
@@ -90,7 +90,3 @@ class PredictionReport:
             lack = "map" if self.made == "maps" else self.made
             text = f"scenes without {lack}: {', '.join(parts)}; see {self.out / self.record}"
             raise InputError(text)
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (" …" if len(names) > 5 else "")

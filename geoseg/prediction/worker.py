@@ -50,7 +50,7 @@ class Worker:
             self.device.place(member.for_windows(scored=member is network.knowing))
             for member in network.members
         ]
-        self.see = see_of(network)
+        self.transform = transform_of(network)
         self._forward: dict[tuple[str, int], Forward] = {}
 
     def decide(self, jobs: Sequence[SceneJob]) -> Choice:
@@ -68,7 +68,10 @@ class Worker:
         if wanted is not None or windows < WORTH_A_LOOK or self.network.wants_novelty:
             return Choice(wanted or TORCH)
         reading = batches(
-            panels, batch_size=self.batch_size(panels[0].size), see=self.see, readers=self.readers
+            panels,
+            batch_size=self.batch_size(panels[0].size),
+            transform=self.transform,
+            readers=self.readers,
         )
         with closing(reading):
             # Where there is nothing but nodata, nobody shall read it twice to find that out.
@@ -104,7 +107,7 @@ class Worker:
 
     def batch_size(self, size: int) -> int:
         """Windows of that height and width per forward pass."""
-        if self.see is not None:
+        if self.transform is not None:
             return 1  # windows of several places have dates of their own
         kind = self.device.torch.type
         return self.network.running.batch_size or max(1, BATCH_PIXELS[kind] // size**2)
@@ -114,7 +117,7 @@ class Worker:
         return self.network.running.readers or READERS[self.device.torch.type]
 
     def do(
-        self, jobs: Sequence[SceneJob], out: Path, told: Listener, *, backend: str
+        self, jobs: Sequence[SceneJob], out: Path, listener: Listener, *, backend: str
     ) -> dict[str, float]:
         """Make maps. Returns: seconds spent, by what on.
 
@@ -124,12 +127,12 @@ class Worker:
         card = self.network.card
         for job in jobs:
             if job.joins and not job.panels:  # an earlier call, or other workers, did the rest
-                join(out, job, told, legend=card.legend, model=self.network.hash)
+                join(out, job, listener, legend=card.legend, model=self.network.hash)
         panels = [panel for job in jobs for panel in job.panels]
         seconds: defaultdict[str, float] = defaultdict(float)
         if not panels:
             return seconds
-        collector = Collector(out, jobs, told, legend=card.legend, model=self.network.hash)
+        collector = Collector(out, jobs, listener, legend=card.legend, model=self.network.hash)
         with BackgroundWriter(collector.close) as behind:
             self.blend(
                 panels,
@@ -176,7 +179,7 @@ class Worker:
         reading = batches(
             panels,
             batch_size=size,
-            see=self.see,
+            transform=self.transform,
             pin=self.device.torch.type == "cuda",
             readers=self.readers,
             wanted=wanted,
@@ -201,14 +204,14 @@ def _margin(member: TrainedNetwork, module: nn.Module) -> int:
     return 0 if member.card.model.name == OWN else int(getattr(module, "margin", 0))
 
 
-def see_of(network: TrainedNetwork) -> Transform | None:
+def transform_of(network: TrainedNetwork) -> Transform | None:
     """What a network for series gets of a window; those for images get pixels as they are."""
     if network.card.series is None:
         return None
     statistics = network.card.statistics
 
-    def see(panel: Panel, image: np.ndarray) -> np.ndarray:
+    def transform(panel: Panel, image: np.ndarray) -> np.ndarray:
         assert isinstance(panel.scene, DatedScene)
         return panel.scene.see(image, statistics)
 
-    return see
+    return transform

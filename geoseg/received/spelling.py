@@ -19,8 +19,7 @@ def expanded(text: str) -> str:
 
 def matches(text: str) -> list[str]:
     """Paths that a glob finds, sorted; folders that exist may have [ ] in their names."""
-    found = sorted(glob.glob(text, recursive=True))
-    if found:
+    if found := sorted(glob.glob(text, recursive=True)):
         return found
     folder = Path(text).parent
     while not folder.exists():

@@ -90,10 +90,7 @@ class OldMaps:
     def of(self, scenes: Sequence[Scene]) -> list[OldMap]:
         """The maps of scenes. Raises: InputError for one without, or with that of another grid."""
         faults = Faults()
-        found = []
-        for scene in scenes:
-            with faults.collect():
-                found.append(self._one(scene))
+        found = faults.each(self._one, scenes)
         faults.raise_if_any()
         return found
 

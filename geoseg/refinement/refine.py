@@ -57,21 +57,15 @@ class Inputs:
     ) -> Inputs:
         """Raises: InputError with all that does not fit."""
         faults = Faults()
-        with faults.collect():
-            check(network)
+        faults.attempt(check, network)
         found: list[Scene] = []
-        known: OldMaps | None = None
-        with faults.collect():
-            known = OldMaps.read(maps, network)
+        known = faults.attempt(OldMaps.read, maps, network)
         with faults.collect(), raster.environment():
             found = find_scenes(scenes, bands_for(network.card, bands))
         faults.raise_if_any()
         assert known is not None
-        fitting = []
         with raster.environment():
-            for scene in found:
-                with faults.collect():
-                    fitting.append(_fit(scene, network.card, known))
+            fitting = faults.each(lambda scene: _fit(scene, network.card, known), found)
             with faults.collect():
                 old = tuple(known.of(fitting))
         faults.raise_if_any()
@@ -207,8 +201,7 @@ def _warn_lost(journal: Journal, summary: Summary) -> None:
     if len(journal.steps) < 2 or journal.step is not journal.steps[-1]:
         return
     before, now = journal.steps[-2:]
-    lost = set(before.drawn) - set(now.drawn)
-    if lost:
+    if lost := set(before.drawn) - set(now.drawn):
         summary.warn(
             f"{counted(len(lost), 'correction')} of step {before.number} "
             f"{'is' if len(lost) == 1 else 'are'} not in the file any more, and no longer in the"

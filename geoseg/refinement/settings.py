@@ -44,8 +44,7 @@ class Refining:
         faults = Faults()
         faults.one_of(self, "refine.", by=WAYS)
         faults.at_least(self, "refine.", steps=0)
-        if not self.learning_rate > 0:
-            faults.add(f"refine.learning_rate={self.learning_rate}: must be above 0")
+        faults.above_zero(self, "refine.", "learning_rate")
         faults.at_least(self, "refine.", pull=0)
         if self.reach is not None and self.reach < 1:
             faults.add(f"refine.reach={self.reach}: must be at least 1 pixel")

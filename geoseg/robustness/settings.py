@@ -66,8 +66,7 @@ class StressSettings:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_kinds(self.kinds)
+        faults.attempt(check_kinds, self.kinds)
         for name in self.wanted:
             if name not in ATTACKS:
                 options = ", ".join((*ATTACKS, ALL))

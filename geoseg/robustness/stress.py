@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg import __version__
-from geoseg.dataset import samples as seriesset
-from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset
+from geoseg.dataset.samples import unit_of
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
@@ -25,7 +25,7 @@ from geoseg.robustness.result import AGAINST, RUN, Stressed
 from geoseg.robustness.settings import StressSettings
 from geoseg.robustness.tally import ATTACK, NATURAL, Figures
 from geoseg.samples.corruptions import SEVERAL_BANDS
-from geoseg.samples.fitted import fitted, some_tiles
+from geoseg.samples.fitted import files_of, fitted, some_tiles
 
 REPORT, RECORD, TABLE = "stress.html", "stress.json", "stress.csv"
 CURVES, CALIBRATION, PLACES = "curves.png", "calibration.png", "places"
@@ -54,18 +54,15 @@ def stress(
     loaded = Dataset.load(dataset)
     faults = Faults()
     for one in networks:
-        with faults.collect():
-            fitted(loaded, one.card)
+        faults.attempt(fitted, loaded, one.card)
     faults.raise_if_any()
     tiles = some_tiles(loaded, split, settings.tiles, settings.seed)
-    files = [Path(dataset) / DESCRIPTION, Path(dataset) / TILES]
-    files += [loaded.target(name) for name in sorted({tile.scene for tile in tiles})]
     claimed = {
         "networks": [one.hash for one in networks],
         "dataset": str(dataset),
         "split": split,
         "stress": asdict(settings),
-        "inputs": [fingerprint(path) for path in files if path.is_file()],
+        "inputs": [fingerprint(path) for path in files_of(loaded, tiles) if path.is_file()],
     }
     if done := nothing_to_do(out, folder, claimed, command="stress"):
         return done
@@ -98,7 +95,7 @@ def _check(
                 f"stress.attacks: {network.source} is a forest, which has no gradients to attack it"
                 " by; leave them out"
             )
-    if not faults.found and seriesset.unit_of(dataset) is not None:
+    if not faults.found and unit_of(dataset) is not None:
         faults.add(
             f"dataset={dataset}: one of series; give the folder of geoseg.prepare that the network"
             " was trained on, or one like it"
@@ -183,8 +180,7 @@ def summary_of(made: Stressed, folder: Path) -> Summary:
     summary = Summary()
     run = made.runs[RUN]
     shown = f"{made.tiles} tiles of {made.split}"
-    strengths = _strengths(run, NATURAL)
-    if strengths:
+    if strengths := _strengths(run, NATURAL):
         header = ["mIoU by strength", "0", *(f"{value:g}" for value in strengths), "ECE at the end"]
         rows = [_line(run, kind) for kind, _ in made.worst_kinds()]
         summary.table(f"What nature and cameras do, {shown}", header, rows)

@@ -103,8 +103,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            check_target("augment", self.target, self.options)
+        faults.attempt(check_target, "augment", self.target, self.options)
         _check_style(self, faults)
         limits = {
             "rotation": 180.0, "chance": 1.0, "band_dropout": 1.0, "style_chance": 1.0,

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import Dataset, Tile
+from geoseg.dataset.samples import SAMPLES, SeriesDataset, holds_samples
+from geoseg.dataset.tiles import DESCRIPTION, TILES, Dataset, Tile
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE
 from geoseg.geo.legend import Legend
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
+
+
+def check_kind(dataset: str | Path, card: ModelCard) -> None:
+    """Raises: InputError for series and a network for images, or the other way round."""
+    if holds_samples(dataset) != (card.series is not None):
+        kind = "images" if card.series is None else "series of parcels or pixels"
+        raise InputError(
+            f"dataset={dataset}: the network is one for {kind}, and this data set is not; give the"
+            " one that it was trained on, or one like it"
+        )
+
+
+def files_of(dataset: Dataset | SeriesDataset, tiles: Sequence[Tile] | None = None) -> list[Path]:
+    """Files that say what a data set is, with the labels of these tiles, or of all."""
+    if isinstance(dataset, SeriesDataset):
+        return [dataset.folder / DESCRIPTION, dataset.folder / SAMPLES]
+    names = [scene.name for scene in dataset.scenes]
+    names = names if tiles is None else sorted({tile.scene for tile in tiles})
+    targets = [dataset.target(name) for name in names]
+    return [dataset.folder / DESCRIPTION, dataset.folder / TILES, *targets]
 
 
 def check_classes(
@@ -33,12 +55,8 @@ def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
     Raises: InputError with all that does not suit: classes, bands, pixel size, units.
     """
     faults = Faults()
-    with faults.collect():
-        check_classes(card.legend, dataset)
-    scenes = []
-    for scene in dataset.scenes:
-        with faults.collect():
-            scenes.append(suitability.fit(scene, card))
+    faults.attempt(check_classes, card.legend, dataset)
+    scenes = faults.each(lambda scene: suitability.fit(scene, card), dataset.scenes)
     faults.raise_if_any()
     check_units(dataset, card)
     return replace(dataset, scenes=tuple(scenes), statistics=card.statistics)

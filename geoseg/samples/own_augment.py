@@ -97,8 +97,7 @@ class OwnPipeline:
             import albumentations as A
 
             for part in _parts(transform):
-                why = MISPLACED.get(type(part).__name__)
-                if why:
+                if why := MISPLACED.get(type(part).__name__):
                     raise InputError(f"{key}: leave out {type(part).__name__}: {why}")
             one = copy.deepcopy(transform)
             self._transform = one if isinstance(one, A.Compose) else A.Compose([one])

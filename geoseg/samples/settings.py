@@ -36,9 +36,7 @@ class SeriesSamples:
     def __post_init__(self) -> None:
         faults = Faults()
         faults.at_least(self, "series.", pixels=1, step=1)
-        for name in ("drop_dates", "truncate"):
-            if not 0 <= getattr(self, name) <= 1:
-                faults.add(f"series.{name}={getattr(self, name)}: must be in [0, 1]")
+        faults.within(self, "[0, 1]", "series.", "drop_dates", "truncate")
         faults.at_least(self, "series.", noise=0, shift_days=0)
         faults.one_of(self, "series.", fill=FILLS)
         faults.raise_if_any()

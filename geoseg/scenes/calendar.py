@@ -54,8 +54,7 @@ def anchors(begins: Iterable[date], reference: str) -> dict[date, date]:
 
 def month_day(reference: str) -> tuple[int, int]:
     """Month and day of MM-DD. Raises: InputError if there is no such day."""
-    match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", reference)
-    if match:
+    if match := re.fullmatch(r"(\d{1,2})-(\d{1,2})", reference):
         month, day = int(match[1]), int(match[2])
         try:
             date(2000, month, day)

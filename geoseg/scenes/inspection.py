@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.geo.grid import Window
+from geoseg.outputs.counted import few
 from geoseg.scenes.bands import nominal_range
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.fill_values import (
@@ -144,8 +145,7 @@ def said_of_clouds(scenes: Sequence[AnyScene]) -> list[str]:
     found = [scene for scene in scenes if scene.unheeded]
     if not found:
         return []
-    names = ", ".join(scene.name for scene in found[:SHOWN])
-    names += f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    names = few([scene.name for scene in found], SHOWN)
     what = ", ".join(dict.fromkeys(key for scene in found for key in scene.unheeded))
     return [
         f"{names}: {what} would tell clouds, but single images are taken as they are, clouds"

@@ -50,8 +50,7 @@ def find(name: str) -> datetime | None:
                 first = match.start(), when
     if first is None:
         for match in _WITHIN[2].finditer(name):
-            when = _time(match)
-            if when:
+            if when := _time(match):
                 return when
     return first[1] if first else None
 

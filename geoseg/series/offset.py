@@ -54,8 +54,7 @@ def check(stacks: Sequence[Stack], looks: Sequence[np.ndarray]) -> None:
         if _can_tell(stack)
     ]
     for stack, floors in known:
-        with faults.collect():
-            _check_one(stack, floors)
+        faults.attempt(_check_one, stack, floors)
     faults.raise_if_any()
     alike: dict[tuple[str, ...], list[tuple[Stack, np.ndarray]]] = {}
     for stack, floors in known:

@@ -68,10 +68,7 @@ def entries_of_products(
         )
     if bands.names:
         faults.add("bands.names: .SAFE products name their bands; choose with bands.order")
-    products = []
-    for path in paths:
-        with faults.collect():
-            products.append(read_product(Path(path)))
+    products = faults.each(read_product, map(Path, paths))
     granules = [
         (product, granule, _tile(granule) or _tile(product.path))
         for product in products

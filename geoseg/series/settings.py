@@ -75,8 +75,7 @@ class Series:
         if self.min_clear is not None and self.min_clear < 1:
             faults.add(f"series.min_clear={self.min_clear}: must be at least 1 date")
         for key in ("pattern", "mask_pattern"):
-            with faults.collect():
-                _check_pattern(key, getattr(self, key))
+            faults.attempt(_check_pattern, key, getattr(self, key))
         for key in ("start", "end", "offset_from"):
             with faults.collect():
                 setattr(self, key, _iso(key, getattr(self, key)))
@@ -88,8 +87,7 @@ class Series:
         if self.offset_from and not self.offset:
             faults.add(f"series.offset_from={self.offset_from}: needs series.offset, say -1000")
         if self.reference is not None:
-            with faults.collect():
-                month_day(self.reference)
+            faults.attempt(month_day, self.reference)
         faults.raise_if_any()
 
     def counted_from(self, begin: date | None = None) -> str:

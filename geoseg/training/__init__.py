@@ -6,8 +6,8 @@ from geoseg.lazily import lazily
 
 if TYPE_CHECKING:
     from geoseg.training.objectives.own import OwnLoss as OwnLoss
+    from geoseg.training.objectives.settings import Loss as Loss
     from geoseg.training.settings import Fit as Fit
-    from geoseg.training.settings import Loss as Loss
     from geoseg.training.settings import TrainingSettings as TrainingSettings
     from geoseg.training.start import train as train
 else:

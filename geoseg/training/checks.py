@@ -23,8 +23,9 @@ from geoseg.received.cube_slices import on_disk
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
@@ -211,8 +212,7 @@ def check_series(dataset: SeriesDataset, model: Model) -> None:
         _check_network(model, names, f"series of one {dataset.unit} each", dataset.folder)
     if len(dataset.legend) < 2:
         faults.add(f"{dataset.folder}: the legend has one class: nothing to tell apart")
-    with faults.collect():
-        check_whole(dataset.folder, "geoseg.prepare_series")
+    faults.attempt(check_whole, dataset.folder, "geoseg.prepare_series")
     faults.raise_if_any()
     if not len(dataset.samples("train")):
         raise InputError(f"{dataset.folder}: no train sample; run geoseg.prepare_series again")

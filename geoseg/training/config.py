@@ -8,19 +8,19 @@ from typing import Any
 from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.geo.tiling import Tiling
-from geoseg.models.settings import ARCHITECTURES, Model
+from geoseg.models.settings import ARCHITECTURES, AUTO, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
-from geoseg.training.settings import (
+from geoseg.training.objectives.settings import (
     DISTIL,
     METHODS,
     RECONSTRUCT,
     Distilling,
-    Fit,
     Loss,
     Masking,
 )
+from geoseg.training.settings import Fit
 
 
 @dataclass
@@ -38,7 +38,7 @@ class TrainConfig:
     """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
     overwrite: bool = False
     """Replace a run that was made with other settings."""
-    model: Model = field(default_factory=Model)
+    model: Model = field(default_factory=lambda: Model(AUTO))
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
@@ -81,8 +81,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        if not 0 <= self.val < 1:
-            faults.add(f"val={self.val}: must be in [0, 1)")
+        faults.within(self, "[0, 1)", "", "val")
         if self.model.name not in ARCHITECTURES:
             names = ", ".join(ARCHITECTURES)
             faults.add(f"model={self.model.name}: not for single images; choose from {names}")

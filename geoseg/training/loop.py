@@ -36,7 +36,7 @@ from geoseg.training.processes.sync_norm import synchronise
 from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep, Pictures, RunRecorder
 from geoseg.training.settings import Fit
-from geoseg.training.validation import Judge
+from geoseg.training.validation import Validator
 
 HARD_EPOCHS = 5
 """Epochs after which the losses of the train samples are measured again (fit.hard)."""
@@ -53,13 +53,13 @@ class Task:
 
     network: nn.Module
     """(inputs …) → logits (B, K, H, W) of images or (B, K) of series."""
-    lesson: Objective
+    objective: Objective
     train: DataLoader[Any]
-    """Batches for the lesson; its sampler has an `epoch`, a `shuffle` and a `batch(number)`.
+    """Batches for the objective; its sampler has an `epoch`, a `shuffle` and a `batch(number)`.
     Of several processes each has its part of every batch."""
     val: DataLoader[Any]
     """Batches (inputs, target). Of several processes each has some; its data set has all."""
-    judge: Judge
+    validator: Validator
     folder: Path
     """Of the run."""
     keep: Keep
@@ -102,9 +102,9 @@ def fit_network(
     history = _resume(task.folder / LAST, training.state, fabric)
     sampler: Any = task.train.sampler
     (val_batches,) = _loaders(fabric, task.val)
-    books = None
+    recorder = None
     if ranks.first:
-        books = RunRecorder(task.folder, fit, task.keep, task.pictures, console or Console())
+        recorder = RunRecorder(task.folder, fit, task.keep, task.pictures, console or Console())
     if not history.minutes:
         history.before = task.spent
     clock = Clock(history.minutes or task.spent, ranks)
@@ -112,7 +112,7 @@ def fit_network(
     def save() -> None:
         _save(task.folder / LAST, training.state, history)
 
-    with enough_memory("fit.batch_size", fit.batch_size), read_well(), books or nullcontext():
+    with enough_memory("fit.batch_size", fit.batch_size), read_well(), recorder or nullcontext():
         while history.finished(fit) is None:
             seed_epoch(seed, history.epoch, ranks)
             sampler.epoch = history.epoch
@@ -120,20 +120,20 @@ def fit_network(
             row = training.epoch(history, clock)
             if row is None:
                 history.minutes = clock.minutes()
-                if books:
-                    books.save(save, history)
+                if recorder:
+                    recorder.save(save, history)
                 break
             network = training.average.network
-            validation = task.judge(network, val_batches, fabric)
+            validation = task.validator(network, val_batches, fabric)
             if task.difficulty and history.epoch % HARD_EPOCHS == 0:
                 history.difficulty = task.difficulty(network)
             better = history.add(row, validation, clock.minutes())
-            if books:
-                books.write(network, history, validation, better=better)
-                books.save(save, history)
+            if recorder:
+                recorder.write(network, history, validation, better=better)
+                recorder.save(save, history)
     ranks.leave()
-    if books:
-        books.close(history)
+    if recorder:
+        recorder.close(history)
     return history
 
 
@@ -158,9 +158,9 @@ class Training:
         self._network = laid_out(network)
         self._model, self._optimizer = fabric.setup(network, optimizer_of(network, fit))
         self.average = Average(network, fit.average)
-        self._lesson: Any = task.lesson
-        if isinstance(self._lesson, nn.Module):
-            self._lesson = self._lesson.to(fabric.device)
+        self._objective: Any = task.objective
+        if isinstance(self._objective, nn.Module):
+            self._objective = self._objective.to(fabric.device)
         (self.batches,) = _loaders(fabric, task.train)
 
     @property
@@ -214,10 +214,10 @@ class Training:
 
     def _learnt(self) -> dict[str, float]:
         """How well the epoch's own samples were told apart, as they were learnt from."""
-        counts = getattr(self._lesson, "counts", None)
+        counts = getattr(self._objective, "counts", None)
         if counts is None:
             return {}
-        self._lesson.counts = None
+        self._objective.counts = None
         total = Ranks.of(self._fabric).total(counts).cpu().numpy()
         return {"train_miou": Scores.of(total, list(map(str, range(len(total))))).miou}
 
@@ -231,7 +231,7 @@ class Training:
         fit, fabric = self._fit, self._fabric
         waiting = nullcontext() if stepping else fabric.no_backward_sync(self._model)
         with waiting:
-            loss = self._lesson(self._model, self.average.network, batch, progress)
+            loss = self._objective(self._model, self.average.network, batch, progress)
             # Each process has its part of the gradient of the whole batch's loss, and the mean
             # over processes is taken where it should be the sum.
             fabric.backward(loss * (fabric.world_size / fit.accumulate))

@@ -59,17 +59,13 @@ def check_own(study: TrainingSettings, card: ModelCard) -> None:
                 logits = torch.randn(trial.expected, requires_grad=True)
                 _gradient(criterion, logits, [logits])
         if network is not None:
-            with faults.collect():
-                _learn(network, criterion, trials(card)[0])
+            faults.attempt(_learn, network, criterion, trials(card)[0])
         if study.augment.target is not None:
-            with faults.collect():
-                _augmentation(study, card)
+            faults.attempt(_augmentation, study, card)
     if study.own.metric is not None:
-        with faults.collect():
-            check_metric(study.own.metric, len(card.legend))
+        faults.attempt(check_metric, study.own.metric, len(card.legend))
     if (study.fit.devices or 1) * study.fit.nodes > 1:
-        with faults.collect():
-            _check_sendable(study)
+        faults.attempt(_check_sendable, study)
     faults.raise_if_any()
 
 
@@ -214,8 +210,7 @@ def check_metric(metric: Any, classes: int) -> None:
     if not callable(metric):
         raise InputError(f"metric: is {metric!r}; expected a function of the confusion matrix")
     found = columns(metric, np.eye(classes, dtype=np.int64) * 3 + 1)
-    taken = sorted(RESERVED & found.keys())
-    if taken:
+    if taken := sorted(RESERVED & found.keys()):
         names = ", ".join(name.removeprefix("val_") for name in taken)
         raise InputError(f"metric: {names}: geoseg's own column has this name; take another")
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset
-from geoseg.models.settings import CLASSIFY, Model
-from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, Loss, TrainingSettings
+from geoseg.models.settings import AUTO, CLASSIFY, Model
+from geoseg.outputs.counted import counted
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, TrainingSettings
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -38,6 +41,22 @@ FINE = 2.0
 objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
 LABELLED = 0.5
 """Share of the train tiles' pixels from which on nearly every square has labels to learn from."""
+
+
+SERIES_DROPOUT = 0.5
+"""Of TempCNN, as published."""
+
+
+def network_for(model: Model, dataset: Dataset | SeriesDataset) -> Model:
+    """A network's settings, auto being what is best by default for what a data set holds.
+
+    By measurement: docs/benchmarks.md.
+    """
+    if model.name != AUTO:
+        return model
+    if isinstance(dataset, SeriesDataset):
+        return replace(model, name="tempcnn", dropout=model.dropout or SERIES_DROPOUT)
+    return replace(model, name="unet" if dataset.reference is None else "utae")
 
 
 def for_images(
@@ -130,7 +149,7 @@ def said(study: TrainingSettings) -> str:
     if fit.encoder_scale != 1:
         parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")
     if fit.frozen:
-        parts.append(f"which is frozen for {fit.frozen} epoch{'s' if fit.frozen > 1 else ''}")
+        parts.append(f"which is frozen for {counted(fit.frozen, 'epoch')}")
     return f"recipe: {', '.join(parts)}"
 
 

@@ -29,7 +29,7 @@ def first(fit: Fit) -> Fit:
     return replace(fit, max_minutes=FIRST * fit.max_minutes)
 
 
-def judged(folder: Path) -> Path:
+def judged_weights(folder: Path) -> Path:
     """The weights of a run's first training, whether the second has taken their place or not."""
     own = folder / FOLDER / JUDGED
     return own if own.exists() and _is_replaced(folder) else folder / BEST

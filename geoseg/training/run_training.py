@@ -44,7 +44,7 @@ class TaskBuilder:
     """The same with the val samples among those of train, for fit.refit; None if there are none."""
     opening: Callable[[nn.Module, Task], str]
     """(network, task) → what is said before the first step."""
-    judged: Callable[[Path, History], str]
+    report: Callable[[Path, History], str]
     """(run folder, history) → what is said of the weights that val has chosen."""
     keeper: Callable[[Path, ModelCard], Keep] = checkpoint.keeper
     """(folder, card) → what saves the best weights."""
@@ -71,7 +71,7 @@ def run_training(builder: TaskBuilder, folder: Path) -> str:
     history = fit_network(task, fit, fabric=session.fabric, seed=study.seed)
     if not session.ranks.first:
         return ""
-    said = [builder.judged(folder, history)]
+    said = [builder.report(folder, history)]
     if fit.refit and builder.again:
         text = refit.second(fit, history, folder, partial(_train_again, builder, card, folder))
         # Below tables stands an empty line.
@@ -109,7 +109,7 @@ def _train_again(
     """Train on train and val together into `folder`, the scores being those of before."""
     assert builder.again is not None
     session, study = builder.session, builder.session.study
-    judged = ModelCard.read(refit.judged(run))
+    judged = ModelCard.read(refit.judged_weights(run))
     network = _new_network(builder.card, study)
     transfer.load(network, study.model, card)
     save = checkpoint.keeper(folder, judged)

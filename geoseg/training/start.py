@@ -14,12 +14,11 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
 from geoseg.models.card import BEST, LAST
-from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
+from geoseg.models.settings import AUTO, CLASSIFY, FOREST, OWN, Model
 from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import Scene
-from geoseg.training import refit
+from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.checks import (
     check_dataset,
@@ -32,10 +31,11 @@ from geoseg.training.checks import (
     find_unlabelled,
 )
 from geoseg.training.config import TrainConfig
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
 from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
 from geoseg.training.run.history import METRICS
-from geoseg.training.settings import NOTHING_OWN, Fit, Loss, Own, TrainingSettings
+from geoseg.training.settings import NOTHING_OWN, Fit, Own, TrainingSettings
 from geoseg.training.tasks.earlier import EarlierRun, remembering
 
 SCORES = "scores.json"
@@ -57,7 +57,8 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
 ) -> str:
     """Train a network into the folder `run`, or go on there, with one process per device.
 
-    model: settings, or a torch module, whose weights are the start; it is left as it is.
+    model: settings, by default those of `recipe.network_for`; or a torch module, whose weights are
+    the start; it is left as it is.
     loss: settings, or a callable (logits, target) → a number, as `OwnLoss`.
     augment: settings, or an albumentations transform, or a callable as `OwnAugmentation`.
     metric: callable of the confusion matrix (K, K) of each validation, rows labels; its number, or
@@ -69,7 +70,7 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
         str(dataset.folder),
         str(run),
         seed,
-        model=_settings_of(model, Model, name=OWN),
+        model=Model(AUTO) if model is None else _settings_of(model, Model, name=OWN),
         loss=_settings_of(loss, Loss),
         augment=_settings_of(augment, Augment),
         fit=fit or Fit(),
@@ -96,48 +97,35 @@ def _settings_of(given: Any, kind: type, **known: Any) -> Any:
 def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
+    config = replace(config, model=recipe.network_for(config.model, dataset))
     config = remembering(config)
-    with faults.collect():
-        check_dataset(dataset, config.model)
-    with faults.collect():
-        check_fit(config.fit, config.model, tried=config.lr_find)
-    with faults.collect():
-        check_logger(config.fit, tried=config.lr_find)
-    with faults.collect():
-        check_scene(config.scene, config.model, dataset)
-    with faults.collect():
-        check_several(config.scene, config.loss, config.fit, own.metric)
+    faults.attempt(check_dataset, dataset, config.model)
+    faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
+    faults.attempt(check_logger, config.fit, tried=config.lr_find)
+    faults.attempt(check_scene, config.scene, config.model, dataset)
+    faults.attempt(check_several, config.scene, config.loss, config.fit, own.metric)
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    earlier: EarlierRun | None = None
-    if config.fit.remember is not None:
-        with faults.collect():
-            earlier = EarlierRun.find(config.fit.remember, dataset, config.model)
-    unlabelled: list[Scene] = []
-    if config.fit.unlabelled is not None:
-        card = card_of(dataset, config.model)
+    fit, style, earlier = config.fit, config.augment.style, None
+    if fit.remember is not None:
+        earlier = faults.attempt(EarlierRun.find, fit.remember, dataset, config.model)
+    card, unlabelled, styles = card_of(dataset, config.model), None, None
+    if fit.unlabelled is not None:
         bands = Bands(**dataset.settings["bands"])
-        with faults.collect():
-            unlabelled = find_unlabelled(config.fit.unlabelled, card, bands)
-    styles: list[Scene] = []
-    with faults.collect():
-        if config.augment.style is not None and config.model.name == FOREST:
-            faults.add(
-                f"augment.style={config.augment.style}: a forest sees each pixel once, as it is;"
-                " leave it out"
-            )
-        elif config.augment.style is not None:
-            styles = find_styles(config.augment, card_of(dataset, config.model), dataset)
-    files = [path for scene in [*unlabelled, *styles] for path in scene.paths]
-    if config.fit.remember is None or earlier is not None:  # else it is no start that was asked for
-        with faults.collect():
-            _check_start(config, files=files)
+        unlabelled = faults.attempt(find_unlabelled, fit.unlabelled, card, bands)
+    if style is not None and config.model.name == FOREST:
+        faults.add(f"augment.style={style}: a forest sees each pixel once, as it is; leave it out")
+    elif style is not None:
+        styles = faults.attempt(find_styles, config.augment, card, dataset)
+    files = [path for scene in (*(unlabelled or ()), *(styles or ())) for path in scene.paths]
+    if fit.remember is None or earlier is not None:  # else it is no start that was asked for
+        faults.attempt(_check_start, config, files=files)
     faults.raise_if_any()
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
         launch.announce_torch(config.fit.nodes)
         if config.model.name == CLASSIFY:
             return _spread(dataset, config, own)
-        return _spread(dataset, config, own, unlabelled=unlabelled, earlier=earlier)
+        return _spread(dataset, config, own, unlabelled=unlabelled or (), earlier=earlier)
 
 
 def _study(config: TrainConfig, own: Own) -> TrainingSettings:
@@ -173,12 +161,10 @@ def train_series(
     Raises: InputError before the first step for anything that could not end well.
     """
     faults = Faults()
-    with faults.collect():
-        check_fit(config.fit, config.model, tried=config.lr_find)
-    with faults.collect():
-        check_logger(config.fit, tried=config.lr_find)
-    with faults.collect():
-        check_own_series(config.fit, config.model, config.augment)
+    config = replace(config, model=recipe.network_for(config.model, dataset))
+    faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
+    faults.attempt(check_logger, config.fit, tried=config.lr_find)
+    faults.attempt(check_own_series, config.fit, config.model, config.augment)
     with faults.collect():
         if isinstance(dataset, Dataset):
             check_dataset(dataset, config.model)
@@ -194,8 +180,7 @@ def train_series(
             " prepare the series with unit=pixel"
         )
     config = replace(config, dataset=str(dataset.folder.absolute()))
-    with faults.collect():
-        _check_start(config, but="augment")
+    faults.attempt(_check_start, config, but="augment")
     faults.raise_if_any()
     _check_own(dataset, config, own)
     with _opened(config, (*PRODUCTS, *SERIES_PRODUCTS), but="augment"):

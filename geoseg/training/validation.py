@@ -23,7 +23,7 @@ from geoseg.training.run.history import IOU, Validation
 
 RESERVED = {"val_loss", "val_miou", "val_miou_clicks", "val_overall_accuracy"}
 """Columns of the history that are geoseg's."""
-Judge = Callable[[nn.Module, Any, Fabric], Validation | None]
+Validator = Callable[[nn.Module, Any, Fabric], Validation | None]
 """(network, val batches of this process, fabric) → its worth, or None without val samples."""
 
 

@@ -101,9 +101,7 @@ def _open(
     Raises: InputError with all that does not fit.
     """
     faults = Faults()
-    card = None
-    with faults.collect():
-        card = None if source.checkpoint is None else read_card(source.checkpoint)
+    card = None if source.checkpoint is None else faults.attempt(read_card, source.checkpoint)
     given: dict[str, Sequence[Scene]] = {"scenes": (), "like": ()}
     specs = {"scenes": files.spec} | ({"like": source.like} if source.checkpoint is None else {})
     for key, spec in specs.items():
@@ -119,23 +117,22 @@ def _open(
         if any(Path(p).resolve().parent == (out / SCENES).resolve() for p in scene.paths):
             faults.add(f"out={out}: {scene.name} lies where it would be written; choose another")
     if card is not None:
-        with faults.collect():
-            check_pixel_size(given["scenes"], card.pixel_size_m, "what the network has seen")
-        with faults.collect():
-            check_units(given["scenes"], card.here, "what the network has seen")
+        faults.attempt(
+            check_pixel_size, given["scenes"], card.pixel_size_m, "what the network has seen"
+        )
+        faults.attempt(check_units, given["scenes"], card.here, "what the network has seen")
     else:
         sizes = [scene.grid.pixel_size_m for scene in given["scenes"]]
-        with faults.collect():
-            check_pixel_size(given["like"], float(np.median(sizes)), f"scenes={files.spec}")
+        faults.attempt(
+            check_pixel_size, given["like"], float(np.median(sizes)), f"scenes={files.spec}"
+        )
     faults.raise_if_any()
     return given["scenes"], given["like"], card
 
 
 def _fitting(scenes: Sequence[Scene], names: tuple[str, ...]) -> Sequence[Scene]:
-    faults, found = Faults(), []
-    for scene in scenes:
-        with faults.collect():
-            found.append(fit_bands(scene, names))
+    faults = Faults()
+    found = faults.each(lambda scene: fit_bands(scene, names), scenes)
     faults.raise_if_any()
     return found
 

@@ -33,8 +33,9 @@ from geoseg.outputs.files import make_folder, replacing, write_json
 from geoseg.prepare import PrepareConfig
 from geoseg.prepare import main as prepare
 from geoseg.training import loop
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.run import history
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train
 from tests.made import started
 from tests.made.scenes import CARD, LEGEND, grid, write

@@ -31,7 +31,8 @@ from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.samples.tiles import TrainTiles
 from geoseg.scenes.scene import find_scenes, harmonize
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.tasks import images
 from tests.crossvalidation.test_run import Page, files, read_strictly
 from tests.made import started

@@ -168,7 +168,7 @@ def test_every_sample_is_judged_once_per_way_by_who_has_not_seen_it(dataset, tmp
             assert set().union(*held) == everything
     assert [call[2] for call in fake.calls] == 2 * (4 * [3] + 4 * [4])
     assert [way.by for way in made_.ways] == ["block", "random"]
-    assert fake.calls[0][3] == "ltae"
+    assert fake.calls[0][3] == "tempcnn"
     first = [way.fold[0] for way in made_.ways]
     assert (first[0] != made_.ways[0].fold[1]).any()
 

@@ -38,7 +38,8 @@ from geoseg.scenes.dated import DatedScene
 from geoseg.series.find import find_stacks
 from geoseg.series.settings import Series
 from geoseg.training.config import TrainConfig
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train, train_series
 from tests.made.scenes import grid
 

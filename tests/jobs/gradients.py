@@ -7,9 +7,9 @@ from geoseg.geo.legend import IGNORED
 from geoseg.models.device import choose
 from geoseg.training.loop import Clock
 from geoseg.training.objectives.loss import build
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes.ranks import ALONE, Ranks, start
 from geoseg.training.processes.sync_norm import synchronise
-from geoseg.training.settings import Loss
 
 LOSSES = {
     "cross_entropy": Loss(terms={"cross_entropy": 1.0}, label_smoothing=0.1),

@@ -21,7 +21,8 @@ from geoseg.samples.augment import Augment
 from geoseg.training import loop as fit
 from geoseg.training import validation  # noqa: F401  (before the fork)
 from geoseg.training.objectives import mean_teacher  # noqa: F401  (before the fork)
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train
 from geoseg.training.tasks import images as learn  # noqa: F401  (before the fork)
 from tests.made.hurry import hurry

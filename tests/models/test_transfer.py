@@ -21,7 +21,7 @@ from geoseg.dataset.statistics import measure
 from geoseg.errors import InputError
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
-from geoseg.models import checkpoint, origin, transfer, weights
+from geoseg.models import checkpoint, ends, origin, transfer, weights
 from geoseg.models.card import EncoderCard, ModelCard, weights_hash
 from geoseg.models.device import choose
 from geoseg.models.origin import Origin
@@ -31,7 +31,8 @@ from geoseg.pretrain import pretrain
 from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.config import PretrainConfig, TrainConfig
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.start import train, train_series
 from geoseg.training.tasks.series import fit_fold
 from tests.made.samples import made_dataset
@@ -145,12 +146,12 @@ def test_with_the_encoder_kept_all_behind_it_is_new(tmp_path, name):
     for key, tensor in network.state_dict().items():
         if key.endswith("num_batches_tracked"):
             continue
-        expected = before if transfer.in_encoder(key) else fresh
+        expected = before if ends.in_encoder(key) else fresh
         assert torch.equal(tensor, expected[key]), key
     assert loaded.missing == loaded.adapted == ()
     # Neither the path of a U-Net at full resolution nor that of single pixels is an encoder's.
-    behind = (transfer.STEM, transfer.PIXELS)
-    assert all(transfer.part_of(key) in behind for key in loaded.unused)
+    behind = (ends.STEM, ends.PIXELS)
+    assert all(ends.part_of(key) in behind for key in loaded.unused)
     assert loaded.heads
     assert "the head is new" in str(loaded)
     assert "bands" not in str(loaded)
@@ -180,8 +181,8 @@ def test_each_band_has_its_own_filter_or_the_mean(before, others, data):
     places = data.draw(st.lists(st.sampled_from([None, *range(before)]), min_size=1, max_size=6))
     weight = torch.rand(4, before + others, 3)
     own = torch.rand(4, len(places) + others, 3)
-    ends = transfer.Ends({"first": others}, frozenset(), frozenset())
-    placed = ends.fit("first", weight, own, places)
+    fitted = ends.Ends({"first": others}, frozenset(), frozenset())
+    placed = fitted.fit("first", weight, own, places)
     for number, place in enumerate(places):
         single = weight[:, :before].mean(1) if place is None else weight[:, place]
         torch.testing.assert_close(placed[:, number], single * before / len(places))

@@ -12,7 +12,8 @@ from geoseg.models.networks.transformers import vit
 from geoseg.training import optimizer, recipe
 from geoseg.training.checks import check_fit
 from geoseg.training.config import PretrainConfig
-from geoseg.training.settings import Fit, Loss, SeriesSamples, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, SeriesSamples, TrainingSettings
 
 SMALL = {"depth": 4, "embed_dim": 48, "num_heads": 3}
 FAMILIES = {

@@ -9,8 +9,9 @@ from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.geo.legend import Legend
 from geoseg.labels.settings import Labels
+from geoseg.parcels.observations import read_table
 from geoseg.parcels.parcels import read_parcels
-from geoseg.parcels.table import LongTable, read_table
+from geoseg.parcels.table import LongTable
 from geoseg.parcels.table_samples import collect_table
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series

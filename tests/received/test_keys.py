@@ -116,7 +116,7 @@ def test_quotes_around_all_of_a_value_may_be_left_or_given():
 
 def test_references_to_other_settings_work():
     config = told("train", "run=runs/${model.name}/${seed}", "seed=3", "dataset=${oc.env:NO,x}/y")
-    assert config.run == "runs/unet/3"
+    assert config.run == "runs/auto/3"
     assert config.dataset == "x/y"
 
 

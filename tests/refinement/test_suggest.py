@@ -16,14 +16,8 @@ from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import Layer
 from geoseg.maps.landcover import ClassMap
 from geoseg.refine import RefineConfig
-from geoseg.refinement.suggest import (
-    Suggesting,
-    Windows,
-    choose,
-    ranked,
-    read_suggestions,
-    suggest,
-)
+from geoseg.refinement.suggest import Suggesting, choose, ranked, read_suggestions, suggest
+from geoseg.refinement.unsure import Windows
 from tests.made import maps, tiles
 
 SIZE = 32
@@ -80,7 +74,8 @@ def test_windows_are_unlike_each_other_and_apart(tmp_path):
     likeness = np.zeros((24, 2))
     likeness[5] = 1, 0  # the only one that is unlike the others
     score = np.linspace(60, 50, 24)
-    windows = Windows((found,), np.zeros(24, int), places, score, np.zeros((24, 3)), likeness)
+    shares = np.zeros((24, 3))
+    windows = Windows("entropy", (found,), np.zeros(24, int), places, score, shares, likeness)
     assert choose(windows, Suggesting(size=SIZE, count=2, apart_m=0)) == [0, 5]
     assert choose(windows, Suggesting(size=SIZE, count=2, apart_m=0, diverse=False)) == [0, 1]
     far = choose(windows, Suggesting(size=SIZE, count=24, apart_m=3 * SIZE * 10, diverse=False))

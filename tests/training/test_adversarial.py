@@ -38,7 +38,7 @@ def batch():
     return image, target
 
 
-def lesson(**fit):
+def objective(**fit):
     return Adversarial(Loss(), Fit(epsilon=EPSILON, **fit), autocast=nullcontext)
 
 
@@ -50,7 +50,7 @@ def state(of):
 def test_tiles_are_moved_within_bounds_so_that_the_loss_grows(steps):
     net, (image, target) = network().train(), batch()
     before = state(net)
-    made = lesson(adversarial=1.0, adversarial_steps=steps).perturbed(net, image, target)
+    made = objective(adversarial=1.0, adversarial_steps=steps).perturbed(net, image, target)
     assert (made - image).abs().max() <= EPSILON + 1e-6
     assert (made[:, :, :2] == 0).all()
     assert all(torch.equal(a, b) for a, b in zip(before, state(net), strict=True))
@@ -63,7 +63,7 @@ def test_tiles_are_moved_within_bounds_so_that_the_loss_grows(steps):
 def test_frozen_parts_stay_frozen():
     net, (image, target) = network().train(), batch()
     net[0].eval()
-    lesson(adversarial=1.0).perturbed(net, image, target)
+    objective(adversarial=1.0).perturbed(net, image, target)
     assert not net[0].training
     assert not net[0][1].training
     assert net[1].training
@@ -83,7 +83,7 @@ def test_a_share_of_the_tiles_is_perturbed():
 
     image, target = batch()
     torch.manual_seed(0)
-    loss = lesson(adversarial=0.5)(Watched(), nn.Identity(), (image, target), 0.0)
+    loss = objective(adversarial=0.5)(Watched(), nn.Identity(), (image, target), 0.0)
     loss.backward()
     moved = (seen[-1] != image).flatten(1).any(1)
     assert int(moved.sum()) == 2
@@ -98,7 +98,7 @@ def test_it_learns_to_withstand_what_a_plain_training_does_not():
     noisy = sign * (2 * (torch.rand(sign.shape, generator=random) > 0.15).float() - 1)
     image = torch.stack([0.1 * sign, noisy], dim=1)
     right = {}
-    for name, made in (("plain", Supervised(Loss())), ("robust", lesson(adversarial=1.0))):
+    for name, made in (("plain", Supervised(Loss())), ("robust", objective(adversarial=1.0))):
         torch.manual_seed(0)
         net = nn.Conv2d(2, 2, 1)
         for _ in range(100):  # by hand: torch's optimizers import its compiler, which takes long
@@ -107,7 +107,7 @@ def test_it_learns_to_withstand_what_a_plain_training_does_not():
             with torch.no_grad():
                 for weights, slope in zip(net.parameters(), slopes, strict=True):
                     weights.sub_(0.2 * slope.sign())
-        attacked = lesson(adversarial=1.0, adversarial_steps=10).perturbed(net, image, target)
+        attacked = objective(adversarial=1.0, adversarial_steps=10).perturbed(net, image, target)
         right[name] = [
             float((net(x).argmax(1) == target).float().mean()) for x in (image, attacked)
         ]

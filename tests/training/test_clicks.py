@@ -83,12 +83,12 @@ def test_what_sees_clicks_learns_and_the_rest_stays_to_the_bit():
     made.still = True
     before = {n: t.clone() for n, t in made.state_dict().items() if "click_path" not in n}
     image = torch.randn(1, 1, 64, 64)
-    lesson = Clicks(criterion, only=True)
+    objective = Clicks(criterion, only=True)
     optimizer = torch.optim.AdamW(made.parameters(), lr=1e-2)
     losses = []
     for _ in range(25):
         set_frozen(made, frozen=False)
-        loss = lesson(made, made, (image, target), 0.0)
+        loss = objective(made, made, (image, target), 0.0)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -96,7 +96,7 @@ def test_what_sees_clicks_learns_and_the_rest_stays_to_the_bit():
     assert np.mean(losses[-5:]) < 0.6 * losses[0]
     after = made.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
-    assert lesson.counts is not None
+    assert objective.counts is not None
     fabric = SimpleNamespace(
         device=torch.device("cpu"), autocast=torch.no_grad, world_size=1, global_rank=0
     )

@@ -73,11 +73,11 @@ def test_training_counts_what_it_learns_from(shape):
     truth, found = target[target != 255].numpy(), logits.argmax(1)[target != 255].numpy()
     expected = by_numpy(truth, found, 3)
     assert (confusion(logits, target).numpy() == expected).all()
-    lesson = Supervised(lambda logits, _: logits.sum())
+    objective = Supervised(lambda logits, _: logits.sum())
     for _ in range(2):
-        lesson(lambda _: logits, torch.nn.Identity(), (torch.zeros(1, 1, 1, 1), target), 0.0)
-    assert (lesson.counts.numpy() == 2 * expected).all()
-    assert not math.isnan(float(lesson.counts.sum()))
+        objective(lambda _: logits, torch.nn.Identity(), (torch.zeros(1, 1, 1, 1), target), 0.0)
+    assert (objective.counts.numpy() == 2 * expected).all()
+    assert not math.isnan(float(objective.counts.sum()))
 
 
 def test_before_torch_loads_a_line_says_so(monkeypatch, capsys):

@@ -19,14 +19,15 @@ from geoseg.training.config import PretrainConfig
 from geoseg.training.objectives import distillation
 from geoseg.training.objectives.distillation import (
     Distillation,
-    DistillationJudge,
+    DistillationValidator,
     Distilled,
     agreement,
     matched,
     view,
 )
+from geoseg.training.objectives.settings import Distilling, Masking
 from geoseg.training.run.folder import _claimed
-from geoseg.training.settings import Distilling, Fit, Masking
+from geoseg.training.settings import Fit
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning")
 
@@ -88,18 +89,18 @@ def test_a_view_is_not_compared_with_itself():
 
 def test_the_centre_follows_the_teacher_and_gradients_reach_all_weights():
     model, teacher = Distilled(Means(3), 3, 16), Distilled(Means(3), 3, 16)
-    lesson = Distillation(Distilling(crops=1), autocast=nullcontext)
+    objective = Distillation(Distilling(crops=1), autocast=nullcontext)
     image, valid = torch.randn(4, 3, 64, 64), torch.ones(4, 64, 64, dtype=torch.bool)
-    loss = lesson(model, teacher, (image, valid), 0.0)
+    loss = objective(model, teacher, (image, valid), 0.0)
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert all(p.grad is None for p in teacher.parameters())
     assert model.center.abs().sum() > 0
     before = model.center.clone()
-    lesson(model, teacher, (image, valid), 0.0)
+    objective(model, teacher, (image, valid), 0.0)
     assert not torch.equal(before, model.center)
     assert "center" in model.state_dict(), "a training that goes on has it"
-    assert float(lesson(model, teacher, (image, ~valid), 0.0).detach()) == 0
+    assert float(objective(model, teacher, (image, ~valid), 0.0).detach()) == 0
 
 
 @pytest.mark.parametrize("batch", [3, 8])
@@ -107,11 +108,11 @@ def test_val_tells_tiles_apart(batch):
     tiles = torch.randn(8, 16, 1, 1) + 0.1 * torch.randn(8, 16, 96, 96)
     fabric = Fabric(accelerator="cpu", devices=1)
     network = Distilled(Means(16), 16, 16)
-    found = DistillationJudge()(network, DataLoader(TensorDataset(tiles), batch), fabric)
+    found = DistillationValidator()(network, DataLoader(TensorDataset(tiles), batch), fabric)
     assert found.columns["val_match_by_chance"] == 1 / 8
     assert 0.9 < found.score <= 1
     one = DataLoader(TensorDataset(tiles[:1]), batch)
-    assert DistillationJudge()(network, one, fabric) is None
+    assert DistillationValidator()(network, one, fabric) is None
 
 
 def test_features_that_are_all_the_same_match_by_chance():

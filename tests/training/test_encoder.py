@@ -24,7 +24,8 @@ from geoseg.scenes.scene import find_scenes
 from geoseg.training import loop as fit_room
 from geoseg.training.config import PretrainConfig
 from geoseg.training.objectives.reconstruction import Reconstruction, error, hidden
-from geoseg.training.settings import Fit, Masking
+from geoseg.training.objectives.settings import Masking
+from geoseg.training.settings import Fit
 from geoseg.training.start import train
 
 rng = np.random.default_rng
@@ -68,10 +69,10 @@ def test_the_error_is_of_hidden_valid_pixels_alone():
             return torch.zeros_like(given)
 
     image = torch.full((1, 1, 2, 1), 5.0)
-    lesson = Reconstruction(Masking(0.5, 1))
+    objective = Reconstruction(Masking(0.5, 1))
     valid = torch.ones(1, 2, 1, dtype=torch.bool)
-    assert float(lesson(Zero(), Zero(), (image, valid), 0.0)) == 5
-    assert float(lesson(Zero(), Zero(), (image, ~valid), 0.0)) == 0
+    assert float(objective(Zero(), Zero(), (image, valid), 0.0)) == 5
+    assert float(objective(Zero(), Zero(), (image, ~valid), 0.0)) == 0
 
 
 def test_tiles_are_kept_aside_and_bands_measured(dataset):

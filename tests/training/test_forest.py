@@ -39,8 +39,9 @@ from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.scene import find_scenes
 from geoseg.training.checks import idle
 from geoseg.training.config import TrainConfig
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.start import train_images, train_series
 from geoseg.training.tasks import forest as learnforest
 from geoseg.training.tasks.forest import beside, fit_samples, fit_tiles, of_samples

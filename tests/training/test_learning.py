@@ -31,10 +31,11 @@ from geoseg.training.checks import described
 from geoseg.training.config import TrainConfig
 from geoseg.training.objectives import loss as loss_room
 from geoseg.training.objectives.mean_teacher import MeanTeacher, mixed, risen
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.optimizer import Average, learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.training.run.history import History, Validation
 from geoseg.training.sampler import Shuffle, balanced, drawn
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train, train_images
 from tests.made import started
 
@@ -396,9 +397,9 @@ def test_the_student_learns_from_labels_and_teacher():
     target = torch.full((2, 8, 8), IGNORED)
     other = 9 * torch.randn(2, 1, 8, 8).sign()
     seen = torch.ones(2, 8, 8, dtype=torch.bool)
-    lesson, steps = teacher(), torch.optim.SGD(student.parameters(), 0.5)
+    objective, steps = teacher(), torch.optim.SGD(student.parameters(), 0.5)
     for _ in range(20):
-        loss = lesson(student, Fixed(), ((image, other, other / 9, seen), target), 1.0)
+        loss = objective(student, Fixed(), ((image, other, other / 9, seen), target), 1.0)
         steps.zero_grad()
         loss.backward()
         steps.step()

@@ -23,10 +23,11 @@ from geoseg.scenes.bands import BandStatistics
 from geoseg.training import loop as fit_room
 from geoseg.training import refit, start
 from geoseg.training.loop import read_well
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.optimizer import learning_rate, optimizer_of
 from geoseg.training.run import curves, folder, recorder
 from geoseg.training.run.history import History, Validation
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from tests.made.started import Started
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
@@ -247,11 +248,11 @@ def test_a_refit_trains_on_val_too_and_keeps_the_scores(dataset, tmp_path):
     assert all(torch.equal(saved[name], second[name]) for name in saved)
     assert not all(torch.equal(first[name], again["model"][name]) for name in first)
     before = (tmp_path / "best.safetensors").read_bytes()
-    first_weights = refit.judged(tmp_path)
+    first_weights = refit.judged_weights(tmp_path)
     assert first_weights.read_bytes() != before  # what val judges has not learnt from val
     assert train(dataset, tmp_path, fit=fit, augment=LIGHT) == text
     assert (tmp_path / "best.safetensors").read_bytes() == before
-    assert refit.judged(tmp_path) == first_weights
+    assert refit.judged_weights(tmp_path) == first_weights
 
 
 def test_accumulated_batches_end_the_epoch_with_a_step(dataset, tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from geoseg.errors import InputError
-from geoseg.training import settings
+from geoseg.training.objectives import settings
 from geoseg.training.objectives.loss import build, class_weights, lovasz_slopes
 
 NAMES = ["field", "forest", "road", "water"]

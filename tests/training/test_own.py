@@ -22,9 +22,10 @@ from geoseg.samples.augment import Augment
 from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.config import PretrainConfig, TrainConfig
 from geoseg.training.objectives.own import Criterion, own_loss
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.own import check_own
 from geoseg.training.run.folder import _claimed
-from geoseg.training.settings import Fit, Loss, Own, TrainingSettings
+from geoseg.training.settings import Fit, Own, TrainingSettings
 from geoseg.training.start import train
 from tests.made.samples import made_dataset
 

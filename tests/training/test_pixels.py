@@ -5,8 +5,8 @@ import torch
 from geoseg.geo.legend import IGNORED
 from geoseg.models.networks.pixels import PixelPath
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.quick import pixels
-from geoseg.training.settings import Loss
 
 NAMES = ["low", "high"]
 

@@ -20,9 +20,10 @@ from geoseg.models.settings import Model
 from geoseg.samples.series import InOrder
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.config import TrainConfig
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
 from geoseg.training.sampler import BatchShuffle, Share, Shuffle
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train, train_series
 from tests.jobs import gradients, processes
 from tests.made import started

@@ -10,8 +10,21 @@ from geoseg.models.settings import Model
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training import recipe
 from geoseg.training.objectives.loss import class_weights
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
+from tests.made.samples import made_dataset
 from tests.made.tiles import make_dataset
+
+
+def test_the_network_suits_what_the_data_set_holds(tmp_path):
+    images, windows = make_dataset(tmp_path / "images"), make_dataset(tmp_path / "windows")
+    windows = replace(windows, reference="01-01")
+    series = made_dataset(tmp_path / "series")
+    for dataset, name in ((images, "unet"), (windows, "utae"), (series, "tempcnn")):
+        assert recipe.network_for(Model("auto"), dataset).name == name
+        assert recipe.network_for(Model("fpn"), dataset) == Model("fpn")
+    assert recipe.network_for(Model("auto"), series).dropout == 0.5
+    assert recipe.network_for(Model("auto", dropout=0.1, width=32), series).dropout == 0.1
 
 
 def study(model="unet", loss=None, fit=None):

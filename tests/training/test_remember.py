@@ -30,7 +30,7 @@ class Loss(nn.Module):
         return F.cross_entropy(logits, target.long(), ignore_index=IGNORED)
 
 
-def lesson(before, **options):
+def objective(before, **options):
     made = {"weight": 3.0, "autocast": nullcontext} | options
     return Remember(Loss(), Earlier(before, [1, 0], OLD), **made)
 
@@ -40,11 +40,11 @@ def test_the_terms_are_those_of_the_paper():
     logits = torch.randn(2, 3, 4, 4, generator=random)
     known = torch.randn(2, 2, 4, 4, generator=random).softmax(1)
     free = torch.rand(2, 4, 4, generator=random) > 0.5
-    made = lesson(nn.Identity(), weight=0.0).forgetting(logits, known, free)
+    made = objective(nn.Identity(), weight=0.0).forgetting(logits, known, free)
     p = logits.softmax(1)
     of_old = p[:, OLD].sum(1)
     assert made == pytest.approx(float(-of_old[free].log().mean()))
-    weighted = lesson(nn.Identity(), weight=1.0).forgetting(logits, known, free) - made
+    weighted = objective(nn.Identity(), weight=1.0).forgetting(logits, known, free) - made
     shares = p[:, OLD] / of_old[:, None]
     divergence = (known * (known / shares).log()).sum(1)
     assert weighted == pytest.approx(float(divergence[free].mean()), rel=1e-5)
@@ -55,7 +55,7 @@ def test_nothing_is_lost_where_all_is_remembered_and_nothing_is_free():
     logits = torch.full((1, 3, 3, 3), -80.0)
     logits[:, OLD] = known.log()
     free = torch.ones(1, 3, 3, dtype=torch.bool)
-    made = lesson(nn.Identity())
+    made = objective(nn.Identity())
     assert made.forgetting(logits, known, free) == pytest.approx(0, abs=1e-6)
     assert made.forgetting(-logits, known, ~free) == 0
 
@@ -89,7 +89,7 @@ def test_old_classes_stay_where_they_are_not_labelled():
     later = truth.where(truth == NEW[0], IGNORED).to(torch.uint8)
     kept = truth[:, 1:] != NEW[0]
     right = {}
-    for name, made in (("without", Supervised(Loss())), ("with", lesson(before))):
+    for name, made in (("without", Supervised(Loss())), ("with", objective(before))):
         torch.manual_seed(1)
         found = trained(made, nn.Conv2d(2, 3, 1), (image, later))
         right[name] = float((found == truth[:, 1:])[kept].float().mean())
@@ -102,7 +102,7 @@ def test_old_classes_stay_where_they_are_not_labelled():
 
 def test_the_earlier_network_is_none_that_is_trained():
     before = nn.Conv2d(2, 2, 1)
-    made = lesson(before)
+    made = objective(before)
     assert not any(weights.requires_grad for weights in made.parameters())
 
 

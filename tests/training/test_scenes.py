@@ -31,7 +31,8 @@ from geoseg.samples.scenes import classes_of as classes_of_targets
 from geoseg.training.cards import card_of
 from geoseg.training.checks import check_fit, check_scene
 from geoseg.training.objectives import loss
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train
 from tests.made.scene_tiles import write_dataset
 from tests.made.scenes import write

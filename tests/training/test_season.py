@@ -4,8 +4,8 @@ import torch
 
 from geoseg.models.networks.season import SeasonPath
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.quick import season
-from geoseg.training.settings import Loss
 
 GRID = range(0, 60, 10)
 

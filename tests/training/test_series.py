@@ -18,7 +18,8 @@ from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.train import main
 from geoseg.training.config import TrainConfig
-from geoseg.training.settings import Fit, Loss, TrainingSettings
+from geoseg.training.objectives.settings import Loss
+from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.start import train_series
 from geoseg.training.tasks import series as learnseries
 from geoseg.training.tasks.series import fit_fold, indices

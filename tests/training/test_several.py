@@ -21,8 +21,9 @@ from geoseg.prediction.tile_classes.predict import predict_tiles
 from geoseg.samples.scenes import SceneSamples, presence_of
 from geoseg.training.checks import check_scene, check_several
 from geoseg.training.config import TrainConfig
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.objectives.several import SeveralLoss, SeveralScores, best_thresholds
-from geoseg.training.settings import Fit, Loss
+from geoseg.training.settings import Fit
 from geoseg.training.start import train_images
 from tests.made.scene_tiles import write_dataset
 from tests.made.scenes import write

@@ -95,8 +95,7 @@ class Population(Closing):
         self._known = np.zeros(256, bool)
         self._known[[NODATA, UNLABELLED, *found.legend.codes]] = True
         faults = Faults()
-        with faults.collect():
-            self._limit(where.area, where.exclude)
+        faults.attempt(self._limit, where.area, where.exclude)
         self.strata: dict[int, Stratum] = {}
         self._numbers: Numbers | None = None
         self._halo = 0

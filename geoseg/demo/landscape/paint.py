@@ -90,12 +90,10 @@ def paint(land: Landscape, window: Window, textures: Textures) -> Ground:
             _parcel(ground, parcel, spot)
     _greens(ground, land)
     for kind, shape in land.waters:
-        found = ground.inside(shape)
-        if found:
+        if found := ground.inside(shape):
             _water(ground, kind, *found)
     for yard in land.yards:
-        found = ground.inside(yard)
-        if found:
+        if found := ground.inside(yard):
             paving = CONCRETE if yard.area > 400 else WORN_ASPHALT
             ground.lay(*found, _mottled(ground, found[0], paving, 0.10))
     _roads(ground, land)
@@ -113,13 +111,11 @@ def _greens(ground: Ground, land: Landscape) -> None:
     """Banks, villages, gardens, and the floor of woods that do not keep to parcels."""
     lawns = [(shape, 0.05) for shape in (land.bank, *land.villages)] + land.plots
     for shape, dryness in lawns:
-        found = ground.inside(shape)
-        if found:
+        if found := ground.inside(shape):
             dry = np.float32(dryness) + 0.06 * ground.middle[found[0]]
             ground.lay(*found, _meadow(ground, found[0], dry))
     for shape in land.woods:
-        found = ground.inside(shape)
-        if found:
+        if found := ground.inside(shape):
             ground.lay(*found, _mottled(ground, found[0], LITTER, 0.2))
 
 

@@ -89,8 +89,7 @@ def _elsewhere(path: str, name: str, other: str) -> InputError:
 
 def _pieces(variable: Any) -> tuple[int, ...]:
     """Sizes of what is read at once of a variable, along each of its dimensions."""
-    chunks = variable.encoding.get("chunksizes")
-    if chunks:
+    if chunks := variable.encoding.get("chunksizes"):
         return tuple(chunks)
     if variable.ndim < 2:
         return tuple(variable.shape)

@@ -60,29 +60,21 @@ class InferenceSettings:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        with faults.collect():
-            parse(self.layers)
+        faults.attempt(parse, self.layers)
         if self.threshold is not None and self.undecided is not None:
             faults.add(
                 "predict.threshold, predict.undecided: both say where there is no decision; give"
                 " one of them"
             )
-        if self.precision not in PRECISIONS:
-            faults.add(f"predict.precision={self.precision}: choose from {', '.join(PRECISIONS)}")
-        if self.backend not in BACKENDS:
-            faults.add(f"predict.backend={self.backend}: choose from {', '.join(BACKENDS)}")
+        faults.one_of(self, "predict.", precision=PRECISIONS, backend=BACKENDS)
         if self.compile and self.backend not in ("auto", "torch", "compile"):
             faults.add(
                 f"predict.compile=true: torch does that; leave out predict.backend={self.backend}"
             )
-        for name in ("batch_size", "readers"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                faults.add(f"predict.{name}={value}: must be at least 1")
+        faults.at_least(self, "predict.", batch_size=1, readers=1)
         if self.smooth < 0 or (self.smooth and self.smooth % 2 == 0):
             faults.add(f"predict.smooth={self.smooth}: must be odd, as 3 or 5, or 0")
-        if not self.memory > 0:
-            faults.add(f"predict.memory={self.memory}: must be above 0")
+        faults.above_zero(self, "predict.", "memory")
         faults.raise_if_any()
 
     @property
@@ -121,10 +113,7 @@ class Engine:
         faults = Faults()
         if self.name not in ENGINES:
             faults.add(f"engine={self.name}: choose from {', '.join(ENGINES)}")
-        if self.workers is not None and self.workers < 1:
-            faults.add(f"engine.workers={self.workers}: must be at least 1")
-        if self.retries < 0:
-            faults.add(f"engine.retries={self.retries}: must not be negative")
+        faults.at_least(self, "engine.", workers=1, retries=0)
         if self.name == "local" and (self.address is not None or self.workers is not None):
             faults.add("engine.address, engine.workers: these are for engine=dask; set that")
         if self.address is not None and self.workers is not None:

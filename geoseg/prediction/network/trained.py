@@ -83,11 +83,9 @@ class TrainedNetwork:
                 if card.model.name == OWN:
                     member.load()  # what can't be imported is to be said now
                 members.append(member)
-        with faults.collect():
-            _check_named([member.card for member in members], checkpoint, model)
+        faults.attempt(_check_named, [member.card for member in members], checkpoint, model)
         for member in members[1:]:
-            with faults.collect():
-                _check_alike(members[0], member)
+            faults.attempt(_check_alike, members[0], member)
         for member in members:
             series = member.card.series
             if tta in TTA[1:] and series is not None and series.unit != "map":
@@ -156,8 +154,7 @@ class TrainedNetwork:
         with faults.collect():
             self.calibration  # noqa: B018
             self.thresholds  # noqa: B018
-        with faults.collect():
-            self.check_novelty()
+        faults.attempt(self.check_novelty)
         if DISAGREEMENT in self.running.chosen_layers and not self.others and self.tta == "none":
             faults.add(
                 "predict.layers: disagreement is that of several networks or turns, and there is"
@@ -288,8 +285,7 @@ class TrainedNetwork:
                 f"predict.layers={self.running.layers}: {what} have their second class and its"
                 f" confidence in the table; leave out {', '.join(others)}"
             )
-        with faults.collect():
-            self.check_novelty()
+        faults.attempt(self.check_novelty)
         if self.running.refuse_novel:
             faults.add(
                 f"predict.refuse_novel=true: is for maps of pixels; {what} have a column that says"

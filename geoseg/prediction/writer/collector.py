@@ -36,11 +36,11 @@ class Collector:
     """Writes the maps of jobs that come one after the other."""
 
     def __init__(
-        self, out: Path, jobs: Sequence[SceneJob], told: Listener, *, legend: Legend, model: str
+        self, out: Path, jobs: Sequence[SceneJob], listener: Listener, *, legend: Legend, model: str
     ) -> None:
         self._out = out
         self._jobs = {job.scene.name: job for job in jobs}
-        self._told = told
+        self._listener = listener
         self._legend = legend
         self._model = model
         self._writer: SceneWriter | None = None
@@ -92,7 +92,7 @@ class Collector:
                 self._writer.finish()
             self._writer = None
             self._pixels = 0
-            self._told.done(job.scene, self._lap())
+            self._listener.done(job.scene, self._lap())
 
     def _fail(self, job: SceneJob, why: str) -> None:
         self._failed.add(job.scene.name)
@@ -103,11 +103,11 @@ class Collector:
         self._lap()
         self._advance(job.pixels - self._pixels)
         self._pixels = 0
-        self._told.failed(job.scene, why)
+        self._listener.failed(job.scene, why)
 
     def _advance(self, pixels: int) -> None:
         self._pixels += pixels
-        self._told.advance(pixels)
+        self._listener.advance(pixels)
 
     def _lap(self) -> float:
         """Seconds since a scene ended last: scenes overlap at their ends, their times do not."""
@@ -123,7 +123,7 @@ def reason(error: InputError | OSError, out: Path) -> str:
     return f"{error.filename or out}: {error.strerror or error}"
 
 
-def join(out: Path, job: SceneJob, told: Listener, *, legend: Legend, model: str) -> None:
+def join(out: Path, job: SceneJob, listener: Listener, *, legend: Legend, model: str) -> None:
     """Make the map of a scene out of its panels, all of them written; faults are told."""
     begin = time.perf_counter()
     writer = SceneWriter(out, job, legend, model)
@@ -132,6 +132,6 @@ def join(out: Path, job: SceneJob, told: Listener, *, legend: Legend, model: str
     except (InputError, OSError) as error:
         writer.abort()
         discard(out, job)
-        told.failed(job.scene, reason(error, out))
+        listener.failed(job.scene, reason(error, out))
     else:
-        told.done(job.scene, time.perf_counter() - begin)
+        listener.done(job.scene, time.perf_counter() - begin)

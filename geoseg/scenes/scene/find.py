@@ -169,8 +169,7 @@ def _group(paths: list[str], bands: Bands) -> list[tuple[str, Files]]:
         return [(Path(path).stem, [(None, path)]) for path in paths]
     groups: dict[str, Files] = {}
     for path in paths:
-        match = re.search(bands.pattern, Path(path).name)
-        if match:
+        if match := re.search(bands.pattern, Path(path).name):
             groups.setdefault(match["scene"], []).append((match["band"], path))
     if not groups:
         names = ", ".join(Path(path).name for path in paths[:3])
@@ -196,10 +195,7 @@ def _one_per_band(name: str, files: Files, wanted: list[str]) -> Files:
 
 def _scene(name: str, files: Files, bands: Bands, extras: dict[str, list[str]]) -> Scene:
     faults = Faults()
-    infos = []
-    for _, path in files:
-        with faults.collect():
-            infos.append(image_info(path))
+    infos = faults.each(image_info, (path for _, path in files))
     faults.raise_if_any()
     if not infos:
         raise InputError(f"scene {name}: no file")
@@ -234,23 +230,15 @@ def _scene(name: str, files: Files, bands: Bands, extras: dict[str, list[str]]) 
                 " count for the rasters of bands.extra too; set bands.nodata, or write it into the"
                 " files"
             )
-    dtypes = [facts.dtype for facts in infos]
     for extra, paths in extras.items():
-        near = [p for p in paths if _overlap(p, grid)]
-        if not near:
-            faults.add(
-                f"scene {name}: none of {len(paths)} rasters of bands.extra.{extra} covers any of"
-                f" it ({paths[0]}{' …' if len(paths) > 1 else ''}); give those that do"
-            )
-            continue
-        sources.append(Source(tuple(near), (1,)))
-        names.append(extra)
-        headers = [raster.info(p) for p in near]
-        dtypes += [facts.dtype for facts in headers]
         with faults.collect():
+            headers = _near(name, extra, paths, grid)
+            sources.append(Source(tuple(facts.path for facts in headers), (1,)))
+            names.append(extra)
+            infos += headers
             tags.append(_tags_of_mosaic(headers, extra))
     faults.raise_if_any()
-    dtype = str(np.result_type(*dtypes))
+    dtype = str(np.result_type(*(facts.dtype for facts in infos)))
     # Networks compute in float32; wider types only cost memory.
     dtype = "float32" if np.dtype(dtype).itemsize > 4 else dtype
     if bands.partial:  # what a mean stands for must be the mean exactly
@@ -270,6 +258,18 @@ def _held(
     if isinstance(band, ChosenFile):
         return band.numbers(facts), list(band.bands)
     return (facts.bands[:1], [band]) if band is not None else bands_of(facts, bands)
+
+
+def _near(name: str, extra: str, paths: list[str], grid: Grid) -> list[raster.RasterInfo]:
+    """Those of an added band's rasters that lie on a scene. Raises: InputError if none does."""
+    headers = map(raster.info, paths)
+    near = [facts for facts in headers if facts.grid is not None and grid.overlaps(facts.grid)]
+    if not near:
+        raise InputError(
+            f"scene {name}: none of {len(paths)} rasters of bands.extra.{extra} covers any of"
+            f" it ({paths[0]}{' …' if len(paths) > 1 else ''}); give those that do"
+        )
+    return near
 
 
 def _tags_of_mosaic(headers: list[raster.RasterInfo], extra: str) -> BandTags:
@@ -339,8 +339,3 @@ def _names(facts: raster.RasterInfo) -> list[str]:
         for name, number in zip(said, numbers, strict=True)
     ]
     return mixed if len(set(mixed)) == len(mixed) else numbers
-
-
-def _overlap(path: str, grid: Grid) -> bool:
-    other = raster.info(path).grid
-    return other is not None and grid.overlaps(other)

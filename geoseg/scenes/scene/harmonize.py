@@ -21,10 +21,7 @@ def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     do not.
     """
     faults = Faults()
-    fitted = []
-    for scene in scenes:
-        with faults.collect():
-            fitted.append(fit_bands(scene, scenes[0].bands))
+    fitted = faults.each(lambda scene: fit_bands(scene, scenes[0].bands), scenes)
     faults.raise_if_any()
     if not all(scene.tags for scene in fitted):
         return tuple(fitted)

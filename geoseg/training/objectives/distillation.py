@@ -20,9 +20,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from geoseg.models.networks.transformers.vit import deepest
+from geoseg.training.objectives.settings import Distilling
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.run.history import Validation
-from geoseg.training.settings import Distilling
 from geoseg.training.validation import inputs
 
 LARGE, SMALL = (0.4, 1.0), (0.05, 0.4)
@@ -157,7 +157,7 @@ def view(image: Tensor, shares: tuple[float, float], side: int) -> Tensor:
     return found * gain.to(image) + shift.to(image) + noise.to(image)
 
 
-class DistillationJudge:
+class DistillationValidator:
     """How well two overlapping parts of a val tile find each other among those of all val tiles.
 
     The loss says little, since an encoder that sees the same in all tiles has a low one. This is

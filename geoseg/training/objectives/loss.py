@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import IGNORED, composed
-from geoseg.training import settings
+from geoseg.training.objectives import settings
 from geoseg.training.processes.ranks import ALONE, Ranks
 
 Term = Callable[[Tensor, Tensor, Tensor], Tensor]

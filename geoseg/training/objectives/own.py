@@ -15,8 +15,9 @@ from geoseg.errors import InputError, shown
 from geoseg.geo.legend import IGNORED
 from geoseg.received.target import called, load_target, what_went_wrong
 from geoseg.training.objectives import loss
+from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes.ranks import ALONE, Ranks
-from geoseg.training.settings import Loss, TrainingSettings
+from geoseg.training.settings import TrainingSettings
 
 
 class OwnLoss(Protocol):

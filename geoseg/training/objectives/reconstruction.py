@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from geoseg.training.objectives.settings import Masking
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.run.history import Validation
-from geoseg.training.settings import Masking
 from geoseg.training.validation import inputs
 
 
@@ -58,7 +58,7 @@ class Reconstruction(nn.Module):
         return self._ranks.total(error(filled, image, where)) / total
 
 
-class ReconstructionJudge:
+class ReconstructionValidator:
     """Mean absolute error of hidden pixels of val tiles: batches (image, valid, hidden)."""
 
     @torch.inference_mode()

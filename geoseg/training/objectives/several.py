@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from geoseg.evaluation.accuracy import defined
+from geoseg.evaluation.accuracy import defined, mean_of, ratio
 from geoseg.geo.legend import IGNORED
 from geoseg.outputs.numbers import score
 from geoseg.training.objectives.supervised import Supervised
@@ -50,7 +50,7 @@ def entropies(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return losses * known, known
 
 
-class SeveralLesson(Supervised):
+class SeveralObjective(Supervised):
     """As its base, without a confusion matrix: of several classes at once there is none."""
 
     def add(self, logits: Tensor, target: Tensor) -> None:
@@ -79,16 +79,16 @@ class SeveralScores:
     @property
     def iou(self) -> np.ndarray:
         """(K,) of the tiles in which the class is or was found, the share where both is so."""
-        return _ratio(self.hits, self.found + self.there - self.hits)
+        return ratio(self.hits, self.found + self.there - self.hits)
 
     @property
     def f1(self) -> np.ndarray:
-        return _ratio(2 * self.hits, self.found + self.there)
+        return ratio(2 * self.hits, self.found + self.there)
 
     @property
     def miou(self) -> float:
         """Over the classes that are somewhere, or were found."""
-        return _mean(self.iou)
+        return mean_of(self.iou)
 
     @property
     def error(self) -> float:
@@ -98,7 +98,7 @@ class SeveralScores:
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values; None where undefined."""
-        precision, recall = _ratio(self.hits, self.found), _ratio(self.hits, self.there)
+        precision, recall = ratio(self.hits, self.found), ratio(self.hits, self.there)
         columns = {"iou": self.iou, "f1": self.f1, "precision": precision, "recall": recall}
         classes = [
             {
@@ -112,7 +112,7 @@ class SeveralScores:
         return {
             "tiles": self.tiles,
             "miou": defined(self.miou),
-            "macro_f1": defined(_mean(self.f1)),
+            "macro_f1": defined(mean_of(self.f1)),
             "error": self.error,
             "classes": classes,
         }
@@ -128,15 +128,6 @@ class SeveralScores:
                 f"  {entry['there']:>13}  {entry['found']:>5}"
             )
         return "\n".join(lines)
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.full(len(below), np.nan), where=below > 0)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def best_thresholds(probabilities: np.ndarray, truth: np.ndarray) -> list[float]:

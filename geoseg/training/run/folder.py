@@ -25,18 +25,10 @@ from geoseg.outputs.claims import claim, is_claimed, read_claim, rewrite_claim
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
 from geoseg.received import keys
+from geoseg.training.objectives.settings import RECONSTRUCT
 from geoseg.training.processes import launch
 from geoseg.training.run import folder as command
-from geoseg.training.settings import (
-    ADVERSARIAL,
-    ANYWHERE,
-    CLICKS,
-    EPOCHS,
-    LENGTHS,
-    RECONSTRUCT,
-    REMEMBER,
-    Fit,
-)
+from geoseg.training.settings import ADVERSARIAL, ANYWHERE, CLICKS, EPOCHS, LENGTHS, REMEMBER, Fit
 
 LOGS = ("tensorboard", "mlruns", "wandb", ".loggers.json")
 """What loggers leave in a run folder, and the note which epochs they were told."""
@@ -164,8 +156,7 @@ def _said(value: Any) -> str:
 
 def _go_on_longer(run: Path, settings: dict[str, Any], name: str) -> None:
     """Let a training that is to last longer go on, and say what that means."""
-    raised = _longer(run, settings, name)
-    if raised:
+    if raised := _longer(run, settings, name):
         rewrite_claim(run, settings, command=name)
         print(
             f"{run}: goes on ({', '.join(raised)}): the schedule now spans the whole of that, so"

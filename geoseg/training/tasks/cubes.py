@@ -48,7 +48,7 @@ def learn_map(dataset: Dataset, folder: Path, study: TrainingSettings) -> str:
             task=partial(task, data),
             again=partial(task, TrainingData(with_val(dataset))) if dataset.tiles("val") else None,
             opening=partial(_opening, dataset, session),
-            judged=partial(_judged, dataset, card, session),
+            report=partial(_report, dataset, card, session),
         ),
         folder,
     )
@@ -84,9 +84,9 @@ def judge(
     return Scores.of(matrix.cpu().numpy(), names)
 
 
-def _judged(dataset: Dataset, card: ModelCard, session: Session, folder: Path, _: History) -> str:
+def _report(dataset: Dataset, card: ModelCard, session: Session, folder: Path, _: History) -> str:
     """Scores of val and test tiles, by class and by date; returns what is to be said."""
-    best, _card = checkpoint.load(refit.judged(folder), session.study.network)
+    best, _card = checkpoint.load(refit.judged_weights(folder), session.study.network)
     device = session.device
     network = device.place(best)
     names, said, written = dataset.legend.names, [], {}

@@ -37,24 +37,8 @@ class EarlierRun:
         Raises: InputError if that is no run of images, of another network, or knows bands or
         classes that the data set has not.
         """
-        try:
-            path = find_weights(remember)
-        except InputError:
-            raise InputError(
-                f"fit.remember={remember}: no such run; give the folder of an earlier run of"
-                " geoseg.train, or its best.safetensors"
-            ) from None
-        card = ModelCard.read(path)
-        tensor_file.check(path)
+        path, card = _read(remember)
         faults = Faults()
-        if card.series is not None:
-            raise InputError(f"fit.remember={remember}: of series; give a run of images")
-        if card.model.name in (FOREST, OWN):
-            what = "a forest" if card.model.name == FOREST else "a network of other code"
-            raise InputError(
-                f"fit.remember={remember}: {what}, from which no network of geoseg can start; give"
-                " the run of one that geoseg built"
-            )
         theirs = (card.model.name, card.model.encoder)
         if theirs != (model.name, model.encoder):
             faults.add(
@@ -70,26 +54,11 @@ class EarlierRun:
                 f" {dataset.folder} has {', '.join(names)}; run geoseg.prepare with all classes of"
                 " the earlier legend, by the same names and in any order, besides the new ones"
             )
-        bands = _bands(card.bands, dataset.bands)
-        gone = [band for band, n in zip(card.bands, bands, strict=True) if n is None]
-        if gone:
-            faults.add(
-                f"fit.remember={remember}: sees {', '.join(card.bands)}, and {dataset.folder} has"
-                f" {', '.join(dataset.bands)}: no {', '.join(gone)}; give scenes with all of them,"
-                " or name the bands in prepare: bands.names"
-            )
-        else:
-            highs = [dataset.statistics.high[n] for n in bands if n is not None]
-            ratio = _units(highs, card.statistics.high)
-            if not 1 / OTHER_UNITS < ratio < OTHER_UNITS:
-                faults.add(
-                    f"fit.remember={remember}: saw {card.dtype} values up to"
-                    f" {max(card.statistics.high):g}, and those of {dataset.folder} go up to"
-                    f" {max(highs):g}; give scenes in the units of that run, whose scaling is kept"
-                )
+        bands: tuple[int, ...] = ()
+        with faults.collect():
+            bands = _bands(remember, card, dataset)
         faults.raise_if_any()
-        places = tuple(n for n in bands if n is not None)
-        return cls(path, card, places, tuple(map(names.index, card.legend.names)))
+        return cls(path, card, bands, tuple(map(names.index, card.legend.names)))
 
     def scaled(self, dataset: Dataset) -> Dataset:
         """The data set with the scaling of this run, so that both networks see the same."""
@@ -111,17 +80,56 @@ class EarlierRun:
         ]
 
 
-def _units(highs: Sequence[float], before: Sequence[float]) -> float:
-    """How many times larger the values are now; both by band."""
-    ratios = [nominal_range(b) / nominal_range(a) for a, b in zip(before, highs, strict=True)]
-    return float(np.median(ratios))
+def _read(remember: str) -> tuple[Path, ModelCard]:
+    """Weights and card of a run. Raises: InputError for one from which no training can start."""
+    try:
+        path = find_weights(remember)
+    except InputError:
+        raise InputError(
+            f"fit.remember={remember}: no such run; give the folder of an earlier run of"
+            " geoseg.train, or its best.safetensors"
+        ) from None
+    card = ModelCard.read(path)
+    tensor_file.check(path)
+    if card.series is not None:
+        raise InputError(f"fit.remember={remember}: of series; give a run of images")
+    if card.model.name in (FOREST, OWN):
+        what = "a forest" if card.model.name == FOREST else "a network of other code"
+        raise InputError(
+            f"fit.remember={remember}: {what}, from which no network of geoseg can start; give"
+            " the run of one that geoseg built"
+        )
+    return path, card
 
 
-def _bands(before: Sequence[str], now: Sequence[str]) -> list[int | None]:
-    """Where each band of before is now: by name, or as they come where either has none."""
+def _bands(remember: str, card: ModelCard, dataset: Dataset) -> tuple[int, ...]:
+    """Where each band of the run is in the data set: by name; in order where either has no names.
+
+    Raises: InputError for bands that the data set has not, or has in other units.
+    """
+    before, now = card.bands, dataset.bands
     if in_order(before, now) or all(map(is_nameless, before)) or all(map(is_nameless, now)):
-        return [n if n < len(now) else None for n in range(len(before))]
-    return [now.index(band) if band in now else None for band in before]
+        gone = before[len(now) :]
+        places = tuple(range(len(before)))
+    else:
+        gone = tuple(band for band in before if band not in now)
+        places = tuple(now.index(band) for band in before if band in now)
+    if gone:
+        raise InputError(
+            f"fit.remember={remember}: sees {', '.join(before)}, and {dataset.folder} has"
+            f" {', '.join(now)}: no {', '.join(gone)}; give scenes with all of them,"
+            " or name the bands in prepare: bands.names"
+        )
+    theirs, highs = card.statistics.high, [dataset.statistics.high[n] for n in places]
+    pairs = zip(theirs, highs, strict=True)
+    ratio = float(np.median([nominal_range(high) / nominal_range(old) for old, high in pairs]))
+    if not 1 / OTHER_UNITS < ratio < OTHER_UNITS:
+        raise InputError(
+            f"fit.remember={remember}: saw {card.dtype} values up to"
+            f" {max(theirs):g}, and those of {dataset.folder} go up to"
+            f" {max(highs):g}; give scenes in the units of that run, whose scaling is kept"
+        )
+    return places
 
 
 def remembering(config: TrainConfig) -> TrainConfig:

@@ -22,17 +22,22 @@ from geoseg.training.cards import card_of_imagery
 from geoseg.training.loop import Task
 from geoseg.training.objectives.distillation import (
     Distillation,
-    DistillationJudge,
+    DistillationValidator,
     Distilled,
 )
-from geoseg.training.objectives.reconstruction import Reconstruction, ReconstructionJudge, hidden
+from geoseg.training.objectives.reconstruction import (
+    Reconstruction,
+    ReconstructionValidator,
+    hidden,
+)
+from geoseg.training.objectives.settings import Masking, Pretext
 from geoseg.training.optimizer import encoder_of
 from geoseg.training.processes.ranks import Session, ready
 from geoseg.training.run.history import History
 from geoseg.training.run.recorder import Keep
 from geoseg.training.run_training import TaskBuilder, loaders, run_training
 from geoseg.training.sampler import Shuffle
-from geoseg.training.settings import Masking, Pretext, TrainingSettings
+from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.images import CPU_BATCH, GPU_BATCH
 
 Sample = tuple[Tensor, Tensor]
@@ -97,7 +102,7 @@ def learn_encoder(
             card=card_of_imagery(source, study.model),
             task=partial(_task, source, session=session, pretext=pretext),
             opening=partial(_opening, source, session),
-            judged=_judged,
+            report=_report,
             keeper=_keeper,
             product=_product,
         ),
@@ -119,17 +124,17 @@ def _task(
     shuffle = Shuffle(len(train), least=fit.least, batch=fit.batch_size, seed=study.seed)
     learnt: dict[str, Any] = {
         "network": network,
-        "lesson": Reconstruction(masking, session.ranks),
-        "judge": ReconstructionJudge(),
+        "objective": Reconstruction(masking, session.ranks),
+        "validator": ReconstructionValidator(),
     }
     distilling = pretext.distilling
     if distilling is not None:
         learnt = {
             "network": Distilled(_encoder(network), len(source.bands), distilling.prototypes),
-            "lesson": Distillation(
+            "objective": Distillation(
                 distilling, autocast=session.fabric.autocast, ranks=session.ranks
             ),
-            "judge": DistillationJudge(),
+            "validator": DistillationValidator(),
         }
     return Task(
         **learnt,
@@ -167,7 +172,7 @@ def _opening(source: Imagery, session: Session, network: nn.Module, _: Task) -> 
     )
 
 
-def _judged(_: Path, history: History) -> str:
+def _report(_: Path, history: History) -> str:
     best = history.rows[history.best_epoch - 1] if history.best_epoch else {}
     if "val_match" in best:
         return (

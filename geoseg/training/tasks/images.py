@@ -58,7 +58,7 @@ from geoseg.training.run_training import TaskBuilder, loaders, run_training, tra
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.earlier import EarlierRun
-from geoseg.training.validation import Difficulty, Judge, SegmentationValidator, count
+from geoseg.training.validation import Difficulty, SegmentationValidator, Validator, count
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Tiles per step where the settings leave it open, of 256 px and more."""
@@ -108,7 +108,7 @@ def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
         if dataset.tiles("val")
         else None,
         opening=partial(_opening, data, session),
-        judged=partial(_judged, dataset, session),
+        report=partial(_report, dataset, session),
     )
 
 
@@ -164,7 +164,7 @@ def _advice(dataset: Dataset, session: Session, folder: Path) -> str:
     val = ValTiles(dataset)
     if not len(val):
         return ""
-    best, _ = checkpoint.load(refit.judged(folder), session.study.network)
+    best, _ = checkpoint.load(refit.judged_weights(folder), session.study.network)
     device = session.device
     miou = advice.compare(device.place(best), val, dataset.legend.names, device)
     return advice.advise(miou, str(folder))
@@ -174,63 +174,37 @@ def make_task(
     data: TrainingData, network: nn.Module, session: Session, *, folder: Path, keep: Keep
 ) -> Task:
     """What is to be learnt from tiles, with dates or without. folder, keep: as of `Task`."""
-    dataset, unlabelled, earlier = data.dataset, data.unlabelled, data.earlier
-    study, ranks, fabric = session.study, session.ranks, session.fabric
-    fit, augment, names = study.fit, study.augment, dataset.legend.names
+    dataset, study, fabric = data.dataset, session.study, session.fabric
+    fit, names, is_dated = study.fit, dataset.legend.names, dataset.reference is not None
     tiles = train_tiles(dataset, fit.train_share, study.seed)
-    train: Any
-    val: Any
-    together: Any
-    if dataset.reference is None:
-        train = TrainTiles(
-            dataset, augmentation(study), style=styles_of(dataset, study, tiles), jitter=fit.jitter,
-            tiles=tiles, crop=fit.crop,
-        )  # fmt: skip
-        val, together, shown = ValTiles(dataset), gather, fit.pictures
-    else:
-        train = TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles, crop=fit.crop)
-        val, together, shown = ValCubes(dataset), collate, 0
     counts = [tile.counts for tile in tiles]
-    part = ranks.share(fit.batch_size)
-    criterion = criterion_of(study, counts, names=names, ranks=ranks)
+    train: Any = _train_samples(dataset, study, tiles)
+    val: Any = ValCubes(dataset) if is_dated else ValTiles(dataset)
+    criterion = criterion_of(study, counts, names=names, ranks=session.ranks)
     began = time.monotonic()
     # What goes on has its weights yet to come; a search of the rate never goes on.
     if study.lr_find or not (folder / LAST).exists():
         pixels.begin(network, train, val, study, counts, names)
     spent = (time.monotonic() - began) / 60
-    lesson: Objective = Supervised(criterion)
-    if fit.adversarial:
-        lesson = Adversarial(criterion, fit, autocast=fabric.autocast)
-    if earlier is not None:
-        lesson = _remember(earlier, criterion, session)
-    judge: Judge = SegmentationValidator(names, study.own.metric)
-    if isinstance(network, Clicked):
-        network.still = fit.clicks_only
-        lesson = Clicks(criterion, only=fit.clicks_only)
-        judge = ClicksValidator(names, study.own.metric, only=fit.clicks_only)
-    if unlabelled:
-        if part < 2:
-            raise InputError(
-                f"fit.unlabelled: each process gets {part} tile of fit.batch_size={fit.batch_size},"
-                " and boxes of one tile are laid over another: 2 at least; raise fit.batch_size"
-            )
+    objective, validator = _objective(data, network, criterion, session)
+    if data.unlabelled:
         statistics = dataset.statistics
-        train = PairedTiles(train, unlabelled, augment=augment, statistics=statistics)
-        lesson = MeanTeacher(criterion, fit, autocast=fabric.autocast, ranks=ranks)
+        train = PairedTiles(train, data.unlabelled, augment=study.augment, statistics=statistics)
     difficulty = pictures = None
     if fit.hard:
         options = loading(fit, fabric.device) | {"collate_fn": gather}
+        part = session.ranks.share(fit.batch_size)
         difficulty = Difficulty(
             ValTiles(dataset, tiles=tiles), part, fabric=fabric, options=options
         )
-    if shown and len(val):
+    if fit.pictures and not is_dated and len(val):
         pictures = TilePictures(dataset, ValTiles(dataset), fabric)
     shuffle = Shuffle.of(counts, fit, study.seed, parts=parts_of(dataset, fit.crop))
     return Task(
         network=network,
-        lesson=lesson,
-        **loaders(session, train, val, shuffle, collate_fn=together),
-        judge=judge,
+        objective=objective,
+        **loaders(session, train, val, shuffle, collate_fn=collate if is_dated else gather),
+        validator=validator,
         folder=folder,
         keep=keep,
         title=train.title,
@@ -240,15 +214,45 @@ def make_task(
     )
 
 
-def _remember(earlier: EarlierRun, criterion: nn.Module, session: Session) -> Remember:
-    before, _ = checkpoint.load(earlier.path)
-    return Remember(
-        criterion,
-        Earlier(before, earlier.bands, earlier.classes),
-        weight=session.study.fit.remember_weight,
-        autocast=session.fabric.autocast,
-        ranks=session.ranks,
-    )
+def _train_samples(
+    dataset: Dataset, study: TrainingSettings, tiles: list[Tile]
+) -> TrainTiles | TrainCubes:
+    fit = study.fit
+    if dataset.reference is not None:
+        return TrainCubes(dataset, study.series, jitter=fit.jitter, tiles=tiles, crop=fit.crop)
+    return TrainTiles(
+        dataset, augmentation(study), style=styles_of(dataset, study, tiles), jitter=fit.jitter,
+        tiles=tiles, crop=fit.crop,
+    )  # fmt: skip
+
+
+def _objective(
+    data: TrainingData, network: nn.Module, criterion: nn.Module, session: Session
+) -> tuple[Objective, Validator]:
+    """How batches are learnt from, and how the network is judged. Raises: InputError."""
+    study, ranks, autocast = session.study, session.ranks, session.fabric.autocast
+    fit, names = study.fit, data.dataset.legend.names
+    if isinstance(network, Clicked):
+        network.still = fit.clicks_only
+        validator = ClicksValidator(names, study.own.metric, only=fit.clicks_only)
+        return Clicks(criterion, only=fit.clicks_only), validator
+    plain = SegmentationValidator(names, study.own.metric)
+    if data.unlabelled:
+        part = ranks.share(fit.batch_size)
+        if part < 2:
+            raise InputError(
+                f"fit.unlabelled: each process gets {part} tile of fit.batch_size={fit.batch_size},"
+                " and boxes of one tile are laid over another: 2 at least; raise fit.batch_size"
+            )
+        return MeanTeacher(criterion, fit, autocast=autocast, ranks=ranks), plain
+    if data.earlier is not None:
+        before, _ = checkpoint.load(data.earlier.path)
+        earlier = Earlier(before, data.earlier.bands, data.earlier.classes)
+        weight = fit.remember_weight
+        return Remember(criterion, earlier, weight=weight, autocast=autocast, ranks=ranks), plain
+    if fit.adversarial:
+        return Adversarial(criterion, fit, autocast=autocast), plain
+    return Supervised(criterion), plain
 
 
 def augmentation(study: TrainingSettings) -> Augmentation:
@@ -288,7 +292,7 @@ def _opening(data: TrainingData, session: Session, network: nn.Module, task: Tas
     return "\n".join([*lines, *told])
 
 
-def _judged(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
+def _report(dataset: Dataset, session: Session, folder: Path, history: History) -> str:
     lines = []
     if history.rows and "val_miou" in history.rows[-1]:
         best = history.rows[history.best_epoch - 1]

@@ -30,8 +30,8 @@ from geoseg.training.loop import Task
 from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.several import (
     HALF,
-    SeveralLesson,
     SeveralLoss,
+    SeveralObjective,
     SeveralScores,
     SeveralValidator,
     best_thresholds,
@@ -44,7 +44,7 @@ from geoseg.training.run_training import TaskBuilder, loaders, run_training
 from geoseg.training.sampler import Shuffle
 from geoseg.training.settings import TrainingSettings
 from geoseg.training.tasks.images import augmentation, styles_of, with_val
-from geoseg.training.validation import Judge, SegmentationValidator, inputs
+from geoseg.training.validation import SegmentationValidator, Validator, inputs
 
 CPU_BATCH, GPU_BATCH = 16, 64
 """Tiles per step where the settings leave it open: each is one sample, not thousands of pixels."""
@@ -63,7 +63,7 @@ def learn_scenes(dataset: Dataset, folder: Path, study: TrainingSettings) -> str
             task=partial(learning.task, made),
             again=partial(learning.task, with_val(made)) if made.tiles("val") else None,
             opening=learning.opening,
-            judged=learning.judged,
+            report=learning.report,
         ),
         folder,
     )
@@ -101,21 +101,21 @@ class SceneLearning:
             jitter=study.fit.jitter,
         )
         val = self._samples(dataset.tiles("val"))
-        lesson: Supervised
-        judge: Judge
+        objective: Supervised
+        validator: Validator
         if study.scene.several:
             counts = study.scene.presence(tiles).astype(float)
-            lesson, judge = SeveralLesson(SeveralLoss(ranks)), SeveralValidator(names)
+            objective, validator = SeveralObjective(SeveralLoss(ranks)), SeveralValidator(names)
         else:
             counts = np.eye(len(names))[classes_of(tiles)]
-            lesson = Supervised(criterion_of(study, counts, names=names, ranks=ranks))
-            judge = SegmentationValidator(names, study.own.metric)
+            objective = Supervised(criterion_of(study, counts, names=names, ranks=ranks))
+            validator = SegmentationValidator(names, study.own.metric)
         shuffle = Shuffle.of(counts, study.fit, study.seed)
         return Task(
             network=network,
-            lesson=lesson,
+            objective=objective,
             **loaders(self.session, train, val, shuffle, collate_fn=gather),
-            judge=judge,
+            validator=validator,
             folder=folder,
             keep=keep,
             title=train.title,
@@ -141,11 +141,11 @@ class SceneLearning:
         ]
         return "\n".join([*lines, *self.scenes.said(study.scene)])
 
-    def judged(self, folder: Path, _: History) -> str:
-        """As `TaskBuilder.judged`: scores of all splits, and their errors side by side."""
+    def report(self, folder: Path, _: History) -> str:
+        """As `TaskBuilder.report`: scores of all splits, and their errors side by side."""
         if self.session.study.scene.several:
-            return self._several_judged(folder)
-        best, _card = checkpoint.load(refit.judged(folder), self.session.study.network)
+            return self._several_report(folder)
+        best, _card = checkpoint.load(refit.judged_weights(folder), self.session.study.network)
         network = self.session.device.place(best)
         names = self.scenes.dataset.legend.names
         written, said, errors = {}, [], []
@@ -153,7 +153,8 @@ class SceneLearning:
             tiles = self.scenes.dataset.tiles(split)
             if not tiles:
                 continue
-            truth, found = self._found(network, tiles)
+            truth, logits = self._seen(network, tiles)
+            found = logits.argmax(1)
             matrix = confusion(truth, found, len(names))
             scores = Scores.of(matrix, names)
             by_scene = _by_scene(tiles, truth, found)
@@ -164,12 +165,6 @@ class SceneLearning:
                 said.append(f"{split}: {counted(len(tiles), 'tile')}\n{scores.table('tile')}")
         write_json(folder / SCORES, written)
         return "\n\n".join([*said, f"error: {', '.join(errors)}"])
-
-    @torch.inference_mode()
-    def _found(self, network: nn.Module, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
-        """Class index (N,) of each tile, by its labels and by the network."""
-        truth, logits = self._seen(network, tiles)
-        return truth, logits.argmax(1)
 
     @torch.inference_mode()
     def _seen(self, network: nn.Module, tiles: list[Tile]) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +179,7 @@ class SceneLearning:
                 said.append(logits.float().cpu().numpy())
         return np.concatenate(truth), np.concatenate(said)
 
-    def _several_judged(self, folder: Path) -> str:
+    def _several_report(self, folder: Path) -> str:
         """Chooses the thresholds on val, writes them into the card, and scores all splits by
         them."""
         best, card = checkpoint.load(folder / BEST, self.session.study.network)

@@ -60,7 +60,7 @@ def learn_series(dataset: SeriesDataset, folder: Path, study: TrainingSettings) 
             task=partial(learning.task, train, val),
             again=partial(learning.task, both, _none_of(both)) if len(val) else None,
             opening=partial(learning.opening, train, val),
-            judged=learning.judged,
+            report=learning.report,
         ),
         folder,
     )
@@ -115,10 +115,10 @@ class SeriesLearning:
         spent = (time.monotonic() - began) / 60
         return Task(
             network=network,
-            lesson=Supervised(criterion),
+            objective=Supervised(criterion),
             train=DataLoader(batches, None, sampler=parts, **options),
             val=DataLoader(self._batches(val, None), None, sampler=order, **options),
-            judge=SegmentationValidator(legend.names, study.own.metric),
+            validator=SegmentationValidator(legend.names, study.own.metric),
             folder=folder,
             keep=keep,
             title=batches.title,
@@ -143,10 +143,10 @@ class SeriesLearning:
             f"{recipe.said(study)}"
         )
 
-    def judged(self, folder: Path, _: History) -> str:
-        """As `TaskBuilder.judged`."""
+    def report(self, folder: Path, _: History) -> str:
+        """As `TaskBuilder.report`."""
         named, device = self.session.study.network, self.session.device
-        best, _card = checkpoint.load(refit.judged(folder), named)
+        best, _card = checkpoint.load(refit.judged_weights(folder), named)
         return judge_splits(self.dataset, device.place(best), self.card, device, folder=folder)
 
 

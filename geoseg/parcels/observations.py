@@ -1,0 +1,207 @@
+"""The observations of a table's samples as one array of values and one of days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.geo.legend import as_text
+from geoseg.parcels.table import LongTable, Rows, read_rows
+from geoseg.scenes.bands import Bands
+from geoseg.scenes.calendar import anchors
+from geoseg.scenes.fill_values import partial_note
+from geoseg.scenes.stack import MISSING, observed
+from geoseg.series import units as unitmix
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TILE = "table"
+"""Name of the arrays that a table's observations become."""
+SEASON = np.timedelta64(183, "D")
+"""Samples whose seasons seem to begin further apart are of different years."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The observations of N samples, each with dates of its own."""
+
+    ids: np.ndarray
+    """(N,) text, in the order in which they come in the table."""
+    values: np.ndarray
+    """(N, T, C) uint16 or float32, MISSING where there is none; a sample's dates come first."""
+    days: np.ndarray
+    """(N, T) int16 since each sample's anchor."""
+    bands: tuple[str, ...]
+    attributes: dict[str, np.ndarray]
+    """(N,) of each column that was asked for, from a sample's first row."""
+    reference: str
+    notes: tuple[str, ...]
+    varying: dict[str, tuple[str, ...]]
+    """Of each column that was asked for, the samples in which it changes."""
+
+
+def read_table(
+    table: LongTable, frame: pd.DataFrame | None = None, *, wanted: Sequence[str] = ()
+) -> Observations:
+    """Read the observations of a table.
+
+    frame: its rows, where they were read before. wanted: further columns, for `attributes`.
+    Raises: InputError with all faults: no such column, dates that are none, no band …
+    """
+    rows = read_rows(table, frame, wanted)
+    try:
+        return _observations(rows, table, wanted)
+    except OverflowError as error:
+        raise InputError(f"{table.path}: {error}") from None
+
+
+def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observations:
+    import pandas as pd
+
+    series, notes = table.series, []
+    numbers, ids = pd.factorize(rows.column("id"))
+    dates = rows.column("date").to_numpy("datetime64[D]")
+    order = np.lexsort((np.arange(len(dates)), dates, numbers))
+    same = (np.diff(numbers[order]) == 0) & (dates[order][1:] == dates[order][:-1])
+    values = _coded(rows.frame[list(rows.bands)].to_numpy()[order], table.bands.nodata)
+    if same.any():
+        notes.append(
+            f"{int(same.sum())} rows repeat a sample's date: the first counts, its gaps are filled"
+        )
+        values = _merge(values, same)
+        first_of_date = np.concatenate([[True], ~same])
+        values, order = values[first_of_date], order[first_of_date]
+    numbers, dates, frame = numbers[order], dates[order], rows.frame.iloc[order]
+    counts = np.bincount(numbers, minlength=len(ids))
+    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    place = np.arange(len(numbers)) - firsts[numbers]
+    values, said = _whole(values, table.bands)
+    if series.check:
+        unitmix.check(*_brightness(values, dates), values.dtype.name)
+    cube = np.full(
+        (len(ids), counts.max(), values.shape[1]), MISSING[values.dtype.name], values.dtype
+    )
+    cube[numbers, place] = values
+    if "start" in rows.columns:
+        starts = frame[rows.columns["start"]].to_numpy("datetime64[D]")[firsts]
+    elif series.start is not None:
+        starts = np.full(len(ids), series.start, "datetime64[D]")
+    else:
+        starts = _starts(dates, firsts, counts)
+    reference = series.reference or str(starts.min())[5:]
+    days = np.zeros(cube.shape[:2], np.int16)
+    days[numbers, place] = _since(dates, starts, numbers, reference)
+    return Observations(
+        np.array([as_text(i) for i in ids], dtype=object),
+        cube,
+        days,
+        rows.bands,
+        {name: frame[name].to_numpy()[firsts] for name in wanted},
+        reference,
+        (*notes, *said, *rows.notes),
+        {name: _varying(frame[name], firsts, numbers, ids) for name in wanted},
+    )
+
+
+def _since(
+    dates: np.ndarray, starts: np.ndarray, numbers: np.ndarray, reference: str
+) -> np.ndarray:
+    """Days (n,) of dates since the reference day of the period of their sample.
+
+    starts: of each sample's period. numbers: of each date's sample.
+    Raises: OverflowError for a century.
+    """
+    zeros = anchors({start.item() for start in np.unique(starts)}, reference)
+    zero = np.array([zeros[start.item()] for start in starts], "datetime64[D]")
+    since: np.ndarray = (dates - zero[numbers]).astype(np.int64)
+    if np.abs(since).max() > np.iinfo(np.int16).max:
+        raise OverflowError(
+            f"dates from {dates.min()} to {dates.max()}: a series may span 80 years at most"
+        )
+    return since
+
+
+def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:
+    """Rows (n, C) that count: those with all bands, or with any, and what is to be said."""
+    seen = observed(values)
+    some = seen.any(axis=1) & ~seen.all(axis=1)
+    if not some.any():
+        return values, []
+    if not bands.partial:
+        values = values.copy()
+        values[some] = MISSING[values.dtype.name]
+    share = some.sum() / seen.any(axis=1).sum()
+    return values, [partial_note("table", share, bool(bands.partial), what="rows")]
+
+
+def _brightness(values: np.ndarray, dates: np.ndarray) -> tuple[list[str], list[date], np.ndarray]:
+    """Of each date among rows (n, C): what it is called, its day and how bright it is."""
+    days, place = np.unique(dates, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    parts = np.split(values[order], np.cumsum(np.bincount(place))[:-1])
+    bright = [unitmix.levels(part.T[None], ~observed(part).T[None])[0] for part in parts]
+    return [TILE] * len(days), days.tolist(), np.array(bright)
+
+
+def _starts(dates: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The day on which the season of each sample began, (N,) datetime64.
+
+    Not a sample's first date: that may come late, after months of clouds. All seasons being as
+    long as most are, the middle of a sample's dates says when its season began; those that seem
+    to begin within half a year of each other began on the first date of them all.
+    """
+    lasts = firsts + counts - 1
+    length = np.median((dates[lasts] - dates[firsts]).astype(np.int64))
+    middle = dates[firsts] + (dates[lasts] - dates[firsts]) // 2
+    guess = middle - np.timedelta64(int(length / 2), "D")
+    order = np.argsort(guess)
+    found = np.empty_like(guess)
+    begin = 0
+    for end in range(1, len(order) + 1):
+        if end == len(order) or guess[order[end]] - guess[order[begin]] > SEASON:
+            season = order[begin:end]
+            found[season] = dates[firsts[season]].min()
+            begin = end
+    return found
+
+
+def _varying(
+    column: pd.Series, firsts: np.ndarray, numbers: np.ndarray, ids: np.ndarray
+) -> tuple[str, ...]:
+    """The samples in which a column holds more than one value."""
+    import pandas as pd
+
+    codes, _ = pd.factorize(column)
+    other = np.unique(numbers[codes != codes[firsts][numbers]])
+    return tuple(as_text(ids[number]) for number in other)
+
+
+def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
+    """Values (n, C) as uint16 where they are whole and fit, else float32; MISSING for nodata."""
+    exact = values.astype(np.float64)
+    if nodata is None:
+        # What 16-bit products write for nothing; among real numbers it is a number.
+        whole_bands = (np.isnan(exact) | (exact == np.rint(exact))).all(axis=0)
+        exact[(exact == MISSING["uint16"]) & whole_bands] = np.nan
+    elif nodata != "none":
+        exact[exact == nodata] = np.nan
+    here = exact[np.isfinite(exact)]
+    whole = not len(here) or (
+        here.min() >= 0 and here.max() < MISSING["uint16"] and np.array_equal(here, np.rint(here))
+    )
+    dtype = "uint16" if whole else "float32"
+    return np.where(np.isfinite(exact), exact, MISSING[dtype]).astype(dtype)
+
+
+def _merge(values: np.ndarray, same: np.ndarray) -> np.ndarray:
+    """Rows with the gaps filled from those that follow and repeat their sample and date."""
+    for row in np.flatnonzero(same)[::-1]:
+        gap = ~observed(values[row])
+        values[row, gap] = values[row + 1, gap]
+    return values
