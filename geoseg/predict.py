@@ -70,6 +70,8 @@ class PredictConfig:
     """For a network for series: the dated images, as in prepare_series."""
     parcels: Any = None
     """For a network for series: file with the parcels that get a class each."""
+    parcels_layer: str | None = None
+    """Layer of the file with the parcels, where it has several."""
     table: Any = None
     """For a network for series: CSV or Parquet file with a row per sample and date."""
     samples: SampleSettings = field(default_factory=SampleSettings)
@@ -157,6 +159,10 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         )
     elif given["series.path"] == given["table"]:
         faults.add("series.path, table: give one of them, dated images or a table")
+    if given["table"] and given["parcels"]:
+        faults.add("table, parcels: the samples of a table need no outlines; leave one out")
+    if cfg.parcels_layer is not None and not given["parcels"]:
+        faults.add(f"parcels_layer={cfg.parcels_layer}: is for parcels=<file>, which is not given")
     faults.need(cfg, out="<folder>")
     if cfg.stac and (given["table"] or given["parcels"]):
         faults.add("stac: describes maps; of parcels and tables there is none: leave it out")
@@ -176,7 +182,8 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     if given["parcels"]:
         from geoseg.parcels.predict import predict_parcels
 
-        parcels = read_parcels(Labels(path=cfg.parcels, name="parcel"), cfg.samples)
+        labels = Labels(path=cfg.parcels, name="parcel", layer=cfg.parcels_layer)
+        parcels = read_parcels(labels, cfg.samples, prefix="parcels_")
         return predict_parcels(
             network, images, parcels, cfg.out, threshold=cfg.threshold, overwrite=cfg.overwrite
         )

@@ -13,7 +13,7 @@ from geoseg.geo.legend import LegendSettings
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import find_scenes, harmonize
+from geoseg.scenes.scene import find_scenes, harmonize, said_of_names
 
 
 @dataclass
@@ -43,7 +43,8 @@ def main(config: PrepareConfig) -> None:
         config = _demo(config)
     faults = Faults()
     with faults.collect():
-        scenes = harmonize(find_scenes(config.scenes, config.bands))
+        found = find_scenes(config.scenes, config.bands)
+        scenes = harmonize(found)
     with faults.collect():
         legend = config.legend.load()
     faults.raise_if_any()
@@ -59,6 +60,7 @@ def main(config: PrepareConfig) -> None:
         retile=config.retile,
         corrections=config.corrections,
     )
+    summary.notes(said_of_names(found))
     print(summary)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from geoseg.dataset.samples import Samples
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.summary import Summary
@@ -53,6 +54,15 @@ class Audit:
     def add(self, what: str, ids: Sequence[str]) -> None:
         self.names.setdefault(what, []).extend(ids)
 
+    def settle(self, samples: Samples) -> None:
+        """Forget what one tile lacks of samples that another shows; say everything once."""
+        held = set(samples.id.tolist())
+        for what, ids in self.names.items():
+            lost = what in LOST
+            self.names[what] = [i for i in dict.fromkeys(ids) if not (lost and i in held)]
+        for tile in self.tiles:
+            tile.samples = int((samples.tile == tile.name).sum())
+
     def report(self, summary: Summary, samples: int) -> None:
         """Put tables, notes and warnings into the summary."""
         summary.notes(self.notes)
@@ -80,6 +90,8 @@ class Audit:
         write_csv(folder / AUDIT, rows)
 
 
+LOST = ("outside", "dropped", "blind", "dateless")
+"""Of SAID, what leaves a sample out."""
 SAID = {
     "outside": ("sample", "", " outside all tiles: left out", True),
     "dropped": ("parcel", "", " without a pixel's centre: left out (samples.tiny=drop)", False),

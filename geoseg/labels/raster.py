@@ -51,6 +51,11 @@ class RasterLabels:
         self.path, self.grid, self.crs = str(path), facts.grid, facts.grid.crs
         self.bounds: Bounds | None = facts.grid.bounds
         self.notes: list[str] = []
+        if nodata_is_class:
+            self.notes.append(
+                f"{path}: declares {canonical(facts.nodata)} as nodata, which is a value of the"
+                " legend: these pixels count as that class"
+            )
         self._check(near)
 
     def _open(self) -> raster.Raster:

@@ -200,6 +200,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         some += int((any_ & ~every).sum())
     found = census.found()
     notes += said(scene.name, found, len(card.bands))
+    if scene.dates:
+        notes += census.said_of_zeros(scene.name)
     if some:
         what = "observations" if scene.dates else "pixels with data"
         notes.append(partial_note(scene.name, some / held, scene.partial, what=what))
@@ -214,7 +216,7 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         if all(len(band) for band in values):
             highs = [scene.highest(band) for band in values]
             check_units(scene.paths[0], scene.dtype, highs, card)
-            notes += _said_of_light(scene, values, card)
+            notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
     return Found(scene, tuple(notes), nodata)
 
 
@@ -236,16 +238,21 @@ def _real(values: np.ndarray, fill: list[Suspect]) -> np.ndarray:
     return real if len(real) else values
 
 
-def _said_of_light(scene: AnyScene, values: list[np.ndarray], card: ModelCard) -> list[str]:
-    """What is to be said of a scene that is far brighter or darker in all bands."""
+def said_of_light(
+    name: str, values: Sequence[np.ndarray], card: ModelCard, *, adapts: bool = False
+) -> list[str]:
+    """What is to be said of a scene or table that is far brighter or darker in all bands.
+
+    values: of each band (n,). adapts: whether `geoseg adapt` is for such data.
+    """
     known = {n: values[n] for n, band in enumerate(card.bands) if band not in card.extra}
     factor = gain(known, card.statistics)
     if factor is None:
         return []
     times, how = (factor, "brighter") if factor > 1 else (1 / factor, "darker")
-    adapt = "" if scene.dates else ", or measure the network's scaling anew (geoseg adapt)"
+    adapt = ", or measure the network's scaling anew (geoseg adapt)" if adapts else ""
     return [
-        f"{scene.name}: all bands are about {times:.2g} times {how} than in the training: another"
+        f"{name}: all bands are about {times:.2g} times {how} than in the training: another"
         " exposure, level of processing or unit? Then its map is worthless: bring the values to"
         f" those of the training{adapt}"
     ]

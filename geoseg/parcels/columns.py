@@ -21,6 +21,8 @@ class _Roles:
     labels: Labels
     samples: SampleSettings
     column: str | None
+    prefix: str = "labels."
+    """How the names of the settings begin in messages."""
 
     def of(self, names: list[str]) -> dict[str, str]:
         """Role → attribute, for a file with these attributes; named ones may not be there."""

@@ -16,18 +16,22 @@ from geoseg.dataset.samples import Collected, Samples, load_pixels
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.geo import extent
-from geoseg.outputs.counted import first
+from geoseg.outputs.counted import counted, first
 from geoseg.parcels.outlines import footprint, layers, outlines, overlaps, shape_features
 from geoseg.parcels.parcels import Parcels
 from geoseg.parcels.pixel_sets import PixelSets, pixel_sets
 from geoseg.scenes.calendar import anchors
-from geoseg.scenes.fill_values import fill_in, partial_note, said
+from geoseg.scenes.fill_values import census_of, partial_note, said_of_fill
 from geoseg.scenes.stack import Stack, check_stacks, first_dates
 from geoseg.series.masks import shares, told
 
 if TYPE_CHECKING:
     from geoseg.models.card import SeriesCard
     from geoseg.series.settings import Series
+
+
+SAME = 1e-3
+"""Of a parcel's area: footprints are drawn to some metres, a difference below decides nothing."""
 
 
 def collect(
@@ -47,23 +51,33 @@ def collect(
     """
     check_stacks(stacks)
     audit = Audit(notes=[note for stack in stacks for note in stack.notes] + parcels.notes)
-    tile = _tiles(parcels, stacks)
+    tile, others = _tiles(parcels, stacks)
     audit.add("outside", parcels.id[tile < 0].tolist())
     _check_outside(parcels, stacks, audit)
     dtype = common_dtype({stack.dtype for stack in stacks})
     when = When(stacks, series, parcels, card)
     parts, rows = [], []
+    best, clear = tile.copy(), np.zeros(len(parcels))
     for number, stack in enumerate(stacks):
-        chosen = np.flatnonzero(tile == number)
+        # Tiles overlap, and one may be empty where another is not: at the edge of a swath.
+        again = others[number][clear[others[number]] < series.fewest()]
+        chosen = np.union1d(np.flatnonzero(tile == number), again)
         job = _Tile(stack, parcels.take(chosen), codes[chosen], parcels.samples)
         found, used = job.collect(folder, when, dtype, audit)
+        mine = chosen[used]
+        better = found.clear > clear[mine]
+        best[mine[better]], clear[mine[better]] = number, found.clear[better]
         parts.append(found)
-        rows.append(chosen[used])
+        rows.append(mine)
+    whole, index = _joined(parts, rows, best)
+    audit.settle(whole)
+    moved = int((best != tile).sum())
+    if moved:
+        audit.notes.append(
+            f"{counted(moved, 'sample')} taken from another tile that holds them: the first one"
+            f" shows them on fewer than {counted(series.fewest(), 'clear date')}"
+        )
     _check_outside(parcels, stacks, audit)
-    index = np.concatenate(rows)
-    whole = Samples(
-        **{name: np.concatenate([vars(part)[name] for part in parts]) for name in vars(parts[0])}
-    )
     if not len(whole):
         raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; {_why_blind(stacks)}")
     audit.add("short", whole.id[whole.clear < series.fewest()].tolist())
@@ -83,6 +97,22 @@ def collect(
     if max(sizes) > 1.2 * min(sizes):
         made.summary.warn(f"pixel sizes differ: {min(sizes):.3g} to {max(sizes):.3g} m")
     return made
+
+
+def _joined(
+    parts: list[Samples], rows: list[np.ndarray], best: np.ndarray
+) -> tuple[Samples, np.ndarray]:
+    """The samples of all tiles, each from its best, and the number of the parcel of each.
+
+    rows: of each tile's samples, the numbers of their parcels. best: (N,) tile of each parcel.
+    """
+    kept = [best[mine] == number for number, mine in enumerate(rows)]
+    chosen = [part.take(use) for part, use in zip(parts, kept, strict=True)]
+    index = np.concatenate([mine[use] for mine, use in zip(rows, kept, strict=True)])
+    columns = {
+        name: np.concatenate([vars(part)[name] for part in chosen]) for name in vars(parts[0])
+    }
+    return Samples(**columns), index
 
 
 def _why_blind(stacks: list[Stack]) -> str:
@@ -200,7 +230,7 @@ class _Tile:
                 partial_note(stack.name, share, stack.partial, what="observations")
             )
         pixels, _ = load_pixels(folder, stack.name)
-        audit.warnings += said(stack.name, fill_in(pixels, stack.bands), len(stack.bands))
+        audit.warnings += said_of_fill(stack.name, census_of(pixels, stack.bands))
         clear, asked, seen = count_clear(folder, stack.name, periods, len(stack.dates))
         total = np.bincount(sets.owner, weights=clear, minlength=len(parcels))
         mean = total / np.maximum(counts, 1)
@@ -250,14 +280,20 @@ def _keep(sets: PixelSets, chosen: np.ndarray) -> PixelSets:
     return PixelSets(sets.owner[use], sets.pixel[use], sets.touched, sets.unbuffered)
 
 
-def _tiles(parcels: Parcels, stacks: list[Stack]) -> np.ndarray:
-    """The tile (N,) that holds most of each parcel, of equals the first; -1 = none."""
+def _tiles(parcels: Parcels, stacks: list[Stack]) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The tile (N,) that holds most of each parcel, of equals the first; -1 = none.
+
+    Returns: also, of each tile, the parcels that it holds as well as their tile does, which comes
+    before it.
+    """
     best = np.zeros(len(parcels))
     tile = np.full(len(parcels), -1, np.int64)
     tree = shapely.STRtree(parcels.geometry)
+    shares: list[tuple[np.ndarray, np.ndarray]] = []
     for number, stack in enumerate(stacks):
         outline = footprint(stack.grid, parcels.crs)
         if outline is None:
+            shares.append((np.empty(0, np.int64), np.empty(0)))
             continue
         near = np.sort(tree.query(outline, predicate="intersects"))
         share = np.ones(len(near))
@@ -267,11 +303,15 @@ def _tiles(parcels: Parcels, stacks: list[Stack]) -> np.ndarray:
         areas = shapely.area(mended)
         shared = shapely.area(shapely.intersection(mended, outline))
         share[cut] = np.where(areas > 0, shared / np.where(areas > 0, areas, 1), 1)
-        # Footprints are drawn to some metres: a difference below that decides nothing.
-        better = (share > best[near] + 1e-3) | ((tile[near] < 0) & (share > 0))
+        better = (share > best[near] + SAME) | ((tile[near] < 0) & (share > 0))
         tile[near[better]] = number
         best[near[better]] = share[better]
-    return tile
+        shares.append((near, share))
+    others = [
+        near[(share >= best[near] - SAME) & (tile[near] >= 0) & (tile[near] < number)]
+        for number, (near, share) in enumerate(shares)
+    ]
+    return tile, others
 
 
 def _prepared(outline: shapely.Geometry) -> shapely.Geometry:

@@ -19,6 +19,7 @@ from geoseg.geo.vector import Features, Layer
 from geoseg.labels.find import files_of
 from geoseg.labels.shapes import LINE, MULTILINE, RING, finite, project
 from geoseg.labels.values import Meaning, encoding_hint
+from geoseg.outputs.counted import counted, first
 from geoseg.parcels import points
 from geoseg.parcels.columns import _Roles
 from geoseg.received.spelling import once
@@ -75,11 +76,16 @@ _ARRAYS = tuple(item.name for item in fields(Parcels))[:7]
 
 
 def read_parcels(
-    labels: Labels, samples: SampleSettings | None = None, *, column: str | None = None
+    labels: Labels,
+    samples: SampleSettings | None = None,
+    *,
+    column: str | None = None,
+    prefix: str = "labels.",
 ) -> Parcels:
     """Read all parcels of the label files, in their order.
 
-    column: attribute that a split goes by; `tile` needs none.
+    column: attribute that a split goes by; `tile` needs none. prefix: how the names of the settings
+    begin in messages.
     Raises: InputError with all faults: settings that parcels don't have, no such attribute,
     ids that stand twice, lines …
     """
@@ -91,7 +97,7 @@ def read_parcels(
     for path in paths:
         with faults.collect():
             by = points.read if path.lower().endswith(".csv") else _read_layer
-            table, crs, notes = by(path, _Roles(labels, samples, column))
+            table, crs, notes = by(path, _Roles(labels, samples, column, prefix))
             read.append(_parcels(path, table, crs, notes))
     faults.raise_if_any()
     whole = _one(read if len(read) == 1 else [_of_file(parcels) for parcels in read])
@@ -159,6 +165,7 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
         "name": labels.layer,
         "where": labels.where,
         "encoding": labels.encoding,
+        "prefix": roles.prefix,
     }
     chosen = roles.of(Layer(path, **options).fields)
     layer = Layer(path, **options, columns=tuple(chosen.values()))
@@ -187,7 +194,7 @@ def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]
     if lines.any():
         faults.add(
             f"{path}: {lines.sum()} of {count} geometries are lines, which hold no pixel; give"
-            " polygons or points, or leave the lines out with labels.where"
+            " polygons or points, without the lines (prepare_series: labels.where)"
         )
     if not use.all():
         notes = [*notes, f"{path}: {(~use).sum()} of {count} geometries empty or broken: left out"]
@@ -246,13 +253,13 @@ def _one(read: list[Parcels]) -> Parcels:
             f"{', '.join(paths)}: no geometry; check labels.where, or give files that hold some"
         )
     ids = columns["id"]
-    twice = [(name, n) for name, n in Counter(ids.tolist()).most_common(SHOWN) if n > 1]
+    twice = [(name, n) for name, n in Counter(ids.tolist()).most_common() if n > 1]
     if twice:
-        some = ", ".join(f"{name} ({n} times)" for name, n in twice)
-        total = len(ids) - len(set(ids.tolist()))
+        some = first([f"{name} ({n} times)" for name, n in twice], SHOWN)
         raise InputError(
-            f"{', '.join(paths)}: {total} ids stand more than once: {some} …; each parcel needs"
-            " its own: mend them, or choose another attribute: samples.id=…"
+            f"{', '.join(paths)}: {counted(len(twice), 'id', 'stand')} more than once:"
+            f" {some}; each parcel needs its own: mend them, or"
+            " choose another attribute: samples.id=…"
         )
     columns["group"] = np.where(columns["group"] == None, ids, columns["group"])  # noqa: E711
     return replace(parts[0], **columns, crs=crs, paths=paths, notes=notes)

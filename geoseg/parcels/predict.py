@@ -44,7 +44,7 @@ from geoseg.parcels.parcels import Parcels
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record, spelt
-from geoseg.prediction.series import SeriesImages, dated_scenes, settled, unmasked
+from geoseg.prediction.series import SeriesImages, dated_scenes, said_of_images, settled
 from geoseg.scenes.stack import Stack, check_stacks
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def predict_parcels(
     assert card.series is not None
     series = settled(images.series, card)
     stacks, said = _suited(images.stacks, card, series, parcels, threshold)
+    said += said_of_images(card, images)
     kept = {"buffer_m": card.series.buffer_m, "max_pixels": card.series.max_pixels}
     samples = replace(parcels.samples, **kept)  # type: ignore[arg-type]
     parcels = replace(parcels, samples=samples)
@@ -344,9 +345,8 @@ class _Job:
         summary, made = Summary(), self.decisions
         count = len(made)
         made.tell(summary, self.legend, "parcels")
-        for warning in (*self.said, unmasked(self.network.card, self.stacks)):
-            if warning:
-                summary.warn(warning)
+        for warning in self.said:
+            summary.warn(warning)
         notes = [note for stack in self.stacks for note in stack.notes]
         summary.notes(dict.fromkeys([*notes, *self.parcels.notes]))
         self._explain(summary)
@@ -367,8 +367,8 @@ class _Job:
         undecided = int((self.decisions.code == NODATA).sum()) - nowhere
         if nowhere:
             summary.warn(
-                f"{counted(nowhere, 'parcel', 'have')} no clear pixel on the tiles, which is mostly"
-                " for lying outside: no decision"
+                f"{counted(nowhere, 'parcel', 'have')} no clear pixel on any tile: no decision"
+                " (outside of all, or without data or under clouds on all dates)"
             )
         if undecided:
             few = counted(undecided, "parcel", "have")

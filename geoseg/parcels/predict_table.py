@@ -38,7 +38,7 @@ from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record
 from geoseg.prediction.series import settled
-from geoseg.scenes.fill_values import fill_in, said
+from geoseg.scenes.fill_values import census_of, said_of_fill
 from geoseg.scenes.stack import observed
 
 if TYPE_CHECKING:
@@ -192,19 +192,20 @@ def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list
 
     Raises: InputError if they are in other units than those of the training.
     """
-    fill = fill_in(table.values, table.bands, card.statistics)
-    notes = said(str(path), fill, len(table.bands))
-    highs = []
+    census = census_of(table.values, table.bands, card.statistics)
+    fill, notes = census.found(), said_of_fill(str(path), census)
+    held = []
     for band in range(len(table.bands)):
         values = table.values[..., band]
         none = [one.value for one in fill.get(table.bands[band], ())]
         seen = values[observed(values) & ~np.isin(values, none)]
         if not len(seen):
             return notes
-        # Not the largest: clouds that nobody has left out are brighter than any field.
-        highs.append(float(np.percentile(seen, 98)))
+        held.append(seen)
+    # Not the largest: clouds that nobody has left out are brighter than any field.
+    highs = [float(np.percentile(seen, 98)) for seen in held]
     suitability.check_units(str(path), table.values.dtype.name, highs, card)
-    return notes
+    return notes + suitability.said_of_light(str(path), held, card)
 
 
 def _decide(

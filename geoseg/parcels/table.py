@@ -115,7 +115,7 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
     frame = _within(_dated(frame, path, columns), path, table.series, columns)
     if not table.bands.order:
-        _check_bands(frame, path, columns["id"], chosen)
+        _check_bands(frame, path, columns, chosen)
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
     left_out = f"{path}: {counted(nameless, 'column')} without a name left out"
     return Rows(frame, columns, chosen, (left_out,) if nameless else ())
@@ -141,6 +141,8 @@ def load_table(
             table = _read_csv(path, samples or SampleSettings(), text)
         else:
             table = pd.read_parquet(path)
+            if any(table.index.names):  # as of df.set_index("id")
+                table = table.reset_index()
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: the text is not UTF-8 ({error.reason} at byte {error.start}); save the table"
@@ -149,9 +151,6 @@ def load_table(
     except (ValueError, OSError) as error:
         cause = " ".join(str(error).split())
         raise InputError(f"{path}: can't be read as a table ({cause})") from None
-    for mark, name in SEPARATORS.items():
-        if len(table.columns) == 1 and mark in str(table.columns[0]):
-            raise InputError(f"{path}: fields are parted by {name}; expected commas")
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
@@ -161,7 +160,7 @@ def _read_csv(path: Path, samples: SampleSettings, text: Sequence[str]) -> pd.Da
     import pandas as pd
 
     header = [str(name) for name in pd.read_csv(path, nrows=0).columns]
-    _check_header(path)
+    _check_header(path, header)
     known = find_columns(header, samples)
     verbatim = {known.get("id"), known.get("group"), *text} & set(header)
     # Rows that end in a comma would be moved by a column, as if they began with a number.
@@ -193,10 +192,15 @@ def _fields(path: Path) -> int:
         return 0
 
 
-def _check_header(path: Path) -> None:
-    """Raises: InputError for a CSV in which two columns have one name."""
+def _check_header(path: Path, header: list[str]) -> None:
+    """Raises: InputError for a CSV of other separators, or in which two columns have one name."""
     import pandas as pd
 
+    for mark, name in SEPARATORS.items():
+        if len(header) == 1 and mark in header[0]:
+            raise InputError(
+                f"{path}: fields are parted by {name}; expected commas, and points in numbers"
+            )
     written = pd.read_csv(path, header=None, nrows=1, dtype=str).iloc[0].dropna()
     twice = written[written.duplicated()].unique()
     if len(twice):
@@ -272,20 +276,26 @@ def _is_numeric(column: pd.Series) -> bool:
     return bool(len(numbers)) and float(numbers.notna().mean()) > 0.5
 
 
-def _check_bands(frame: pd.DataFrame, path: str | Path, name: str, chosen: Sequence[str]) -> None:
-    """Raises: InputError for columns that say something of a sample, not of a date."""
-    groups = frame.groupby(name, sort=False)
+def _check_bands(
+    frame: pd.DataFrame, path: str | Path, columns: dict[str, str], chosen: Sequence[str]
+) -> None:
+    """Raises: InputError for columns that say something of a sample, or only which date it is."""
+    groups = frame.groupby(columns["id"], sort=False)
     if groups.size().max() < 2:
         return
     counts = groups[list(chosen)].nunique()
     fixed = [column for column in chosen if counts[column].max() < 2]
     counters = [column for column in chosen if _counts_rows(frame[column])]
-    rest = ",".join(column for column in chosen if column not in fixed + counters)
+    calendar = [c for c in chosen if _tells_date(frame[c], frame[columns["date"]])]
+    odd = {"never change within a sample": fixed, "number the rows": counters}
+    if len(calendar) < len(chosen):
+        odd["tell the date"] = [column for column in calendar if column not in fixed]
+    rest = ",".join(column for column in chosen if not any(column in some for some in odd.values()))
     faults = Faults()
-    for columns, why in ((fixed, "never change within a sample"), (counters, "number the rows")):
-        if columns:
+    for why, some in odd.items():
+        if some:
             faults.add(
-                f"{path}: {', '.join(columns)} {why}, so they are no bands; name the bands:"
+                f"{path}: {', '.join(some)} {why}, so they are no bands; name the bands:"
                 f" bands.order=[{rest}]"
             )
     faults.raise_if_any()
@@ -294,6 +304,12 @@ def _check_bands(frame: pd.DataFrame, path: str | Path, name: str, chosen: Seque
 def _counts_rows(column: pd.Series) -> bool:
     """Whether each value is one more than that of the row before."""
     return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
+
+
+def _tells_date(column: pd.Series, dates: pd.Series) -> bool:
+    """Whether a column holds the day of the year, the month or the like of each row's date."""
+    parts = (dates.dt.day_of_year, dates.dt.month, dates.dt.year, dates.dt.day)
+    return len(column) >= COUNTED and any((column == part).all() for part in parts)
 
 
 def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.observations import TILE, Observations, read_table
 from geoseg.parcels.table import LongTable, find_columns, load_table
-from geoseg.scenes.fill_values import fill_in, said
+from geoseg.scenes.fill_values import census_of, said_of_fill
 from geoseg.scenes.stack import observed
 from geoseg.series.settings import Series
 
@@ -41,7 +41,7 @@ def collect_table(
     table = read_table(given, frame, wanted=wanted)
     summary = Summary()
     summary.notes(table.notes)
-    for text in said(str(path), fill_in(table.values, table.bands), len(table.bands)):
+    for text in said_of_fill(str(path), census_of(table.values, table.bands)):
         summary.warn(text)
     codes, keep = _labels(table, label, legend, path, labels, summary)
     values, days = table.values[keep], table.days[keep]
@@ -137,8 +137,8 @@ def _labels(
     if unknown and labels.unknown == "error":
         faults.add(
             f"{path}: {label} has {counted(len(unknown), 'value')} that the legend does not know"
-            f" ({', '.join(unknown[:8])}); add them to a class's `values`, or set"
-            " labels.unknown=unlabelled to leave such samples out"
+            f" ({', '.join(value or 'no value' for value in unknown[:8])}); add them to a class's"
+            " `values`, or set labels.unknown=unlabelled to leave such samples out"
         )
     faults.raise_if_any()
     if unknown:

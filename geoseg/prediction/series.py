@@ -10,18 +10,20 @@ from pathlib import Path
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import NO_CHANGE
+from geoseg.geo.raster import info
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import CLEAR, JOURNAL, NAME
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
+from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.driver import Prediction
 from geoseg.prediction.maps import Maps
 from geoseg.prediction.network import Engine, TrainedNetwork
 from geoseg.prediction.report import PredictionReport
-from geoseg.scenes.bands import Bands
+from geoseg.scenes.bands import Bands, is_nameless
 from geoseg.scenes.dated import DatedScene, dated, write_clear
 from geoseg.scenes.stack import Stack, first_dates
 from geoseg.series import offset
@@ -91,12 +93,28 @@ def settled(series: Series, card: ModelCard) -> Series:
     return replace(series, min_clear=fewest)
 
 
-def unmasked(card: ModelCard, stacks: Sequence[Stack]) -> str | None:
-    """What is to be said where the network knows masked images only, and these have no masks."""
+def said_of_images(card: ModelCard, images: SeriesImages) -> list[str]:
+    """What is to be said of images that may be others than those of the training, though they fit.
+
+    Where the network knows masked images only, and these have no masks; where they hold more bands
+    than it knows, and neither these nor those have names.
+    """
     assert card.series is not None
-    if not card.series.masked or any(stack.masks for stack in stacks):
-        return None
-    return "the network was trained with masks of clouds; none are given (series.masks=…)"
+    told = []
+    if card.series.masked and not any(stack.masks for stack in images.stacks):
+        told.append("the network was trained with masks of clouds; none are given (series.masks=…)")
+    given = images.bands is not None and (images.bands.order or images.bands.names)
+    if all(map(is_nameless, card.bands)) and not given and images.stacks:
+        layer = images.stacks[0].layers[0]
+        held = len(info(layer.path).bands)
+        if len(layer.numbers) > 1 and held > len(card.bands):
+            told.append(
+                f"{layer.path}: {counted(held, 'band')}, and the network knows"
+                f" {len(card.bands)} that have no names either: the first are taken for them; if"
+                f" they are, set bands.order=[{','.join(card.bands)}], else name all of the file's"
+                " bands so that these stand where they belong: bands.names=[…]"
+            )
+    return told
 
 
 @alone("predict", "out")
@@ -129,7 +147,7 @@ def predict_series(  # noqa: PLR0913 one keyword per key of the command, as note
     product = Maps(network, tiling or card.tiling, engine or Engine())
     run = product.begin(out, others, products=PRODUCTS, overwrite=overwrite)
     scenes = dated_scenes(images.stacks, card, series)
-    if warning := unmasked(card, images.stacks):
+    for warning in said_of_images(card, images):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)
     run.make(scenes)
     _count_clear(run, scenes)

@@ -22,6 +22,9 @@ LEAST_SHARE = 5e-4
 """Share of the pixels that one number must have."""
 FEWEST = 16
 """Pixels that it must have: a block of 4 × 4."""
+CODES = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
+"""Numbers that are written for nothing: of these, one pixel is enough, as in a small table, and
+nearer ones may be more frequent."""
 MOST_VALUES = 4
 """Fill values that are looked for at either end of a band."""
 APART = 1.0
@@ -82,7 +85,8 @@ def _peeled(order: np.ndarray) -> tuple[np.ndarray, dict[float, int]]:
             value = core[end]
             first = int(np.searchsorted(core, value))
             last = int(np.searchsorted(core, value, side="right"))
-            if last - first < max(FEWEST, LEAST_SHARE * len(order)):
+            fewest = 1 if value in CODES else FEWEST
+            if last - first < max(fewest, LEAST_SHARE * len(order)):
                 break
             ends[float(value)] = last - first
             core = core[:first] if end else core[last:]
@@ -102,7 +106,9 @@ def _is_far(value: float, count: int, core: np.ndarray, usual: Usual | None) -> 
     else:
         if len(core) < FEWEST or len(np.unique(core[:: max(1, len(core) // 5000)])) < KINDS:
             return False
-        low, inner, outer, high = np.percentile(core, (0.1, 1, 99, 99.9))
+        # A coarser raster that is read on finer pixels holds mixtures along the edge of its fill.
+        ends = (5, 5, 95, 95) if value in CODES else (0.1, 1, 99, 99.9)
+        low, inner, outer, high = np.percentile(core, ends)
         spread = outer - inner
     apart = APART * spread
     if low - apart <= value <= high + apart:
@@ -120,6 +126,12 @@ class FillCensus:
     bands: tuple[str, ...]
     statistics: BandStatistics | None = None
     """Of the training, whose range is what is usual; None = the values speak for themselves."""
+    zero: int = 0
+    """Pixels that hold data which is 0 in all bands."""
+    partly_zero: int = 0
+    """Those of which some bands hold 0 and others not, as in deep shadow."""
+    held: int = 0
+    """Pixels of which all bands hold data."""
     _values: list[list[np.ndarray]] = field(default_factory=list)
     _kept: int = 0
     _step: int = 1
@@ -134,7 +146,12 @@ class FillCensus:
         holds = np.broadcast_to(holds, image.shape)
         image, holds = (a[:, :: self._step, :: self._step] for a in (image, holds))
         # 0 is what deep shadow or still water can have in a band, but hardly in all of them.
-        dark = (image == 0) & ~((image == 0) & holds).all(axis=0)
+        black = (image == 0) & holds
+        everywhere = black.all(axis=0)
+        self.held += int(holds.all(axis=0).sum())
+        self.zero += int(everywhere.sum())
+        self.partly_zero += int((black.any(axis=0) & ~everywhere).sum())
+        dark = (image == 0) & ~everywhere
         self._values.append(
             [band[here & ~lone] for band, here, lone in zip(image, holds, dark, strict=True)]
         )
@@ -148,6 +165,25 @@ class FillCensus:
         """The values kept of a band (n,)."""
         parts = [part[place] for part in self._values]
         return np.concatenate(parts) if parts else np.empty(0)
+
+    def said_of_zeros(self, name: str) -> list[str]:
+        """What a person must know of dates on which nothing was imaged, as 0 in all bands tells.
+
+        For series, which have no frame to tell it by. Not of a single band, where 0 may be a
+        measurement, nor of bytes, nor where single bands are 0 as often.
+        """
+        share = self.zero / max(1, self.held)
+        alone = len(self.bands) < 2 or self.partly_zero >= self.zero
+        if not FRAME_SHARE <= share < 1 or alone or self._holds_bytes():
+            return []
+        return [
+            f"{name}: 0 stands in all bands of {_percent(share)} of the observations: nothing was"
+            " imaged there, and no file declares it? They count as data; if 0 means nodata, set"
+            " bands.nodata=0"
+        ]
+
+    def _holds_bytes(self) -> bool:
+        return all(_are_bytes(np.sort(self.values(place))) for place in range(len(self.bands)))
 
     def found(self, usual: Sequence[Usual | None] = ()) -> dict[str, list[Suspect]]:
         """Suspects of each band that has any. usual: of each band; by default the training's."""
@@ -184,15 +220,20 @@ def said(name: str, found: dict[str, list[Suspect]], bands: int) -> list[str]:
     return told
 
 
-def fill_in(
+def census_of(
     values: np.ndarray, bands: tuple[str, ...], statistics: BandStatistics | None = None
-) -> dict[str, list[Suspect]]:
-    """Suspects of each band in the observations (n, T, C) of pixels, or of samples."""
+) -> FillCensus:
+    """What stands in the observations (n, T, C) of pixels, or of samples."""
     census = FillCensus(bands, statistics)
     step = max(1, values.shape[0] * values.shape[1] // KEPT)
     part = np.asarray(values[::step]).reshape(-1, values.shape[2])
     census.add(part.T[:, :, None], observed(part).T[:, :, None])
-    return census.found()
+    return census
+
+
+def said_of_fill(name: str, census: FillCensus) -> list[str]:
+    """Sentences for people on what looks like fill in a series."""
+    return said(name, census.found(), len(census.bands)) + census.said_of_zeros(name)
 
 
 def partial_note(name: str, share: float, partial: bool, what: str = "pixels with data") -> str:

@@ -92,6 +92,8 @@ class Inspection:
         name = self.scene.name
         self.fill = self.census.found(self._usual(others))
         told = said(name, self.fill, len(self.census.bands))
+        if self.scene.dates:
+            told += self.census.said_of_zeros(name)
         if self.some:
             told.append(partial_note(name, self.some / self.held, self.scene.partial))
         share = self.frame / max(1, self.scene.grid.window.area)

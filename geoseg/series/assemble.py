@@ -118,13 +118,15 @@ def _named_bands(images: list[Entry], bands: Bands, *, products: bool) -> tuple[
     return _ordered(safe.BANDS if products and not bands.order else held, held, bands)
 
 
-def _ordered(usual: tuple[str, ...], held: tuple[str, ...], bands: Bands) -> tuple[str, ...]:
+def _ordered(
+    usual: tuple[str, ...], held: tuple[str, ...], bands: Bands, *, remedy: str = ""
+) -> tuple[str, ...]:
     """bands.order, or the usual bands. Raises: InputError if one of them is on no date."""
     missing = [band for band in bands.order if band not in held]
     if missing:
         raise InputError(
             f"bands.order: no band {', '.join(missing)} on any date; the files hold"
-            f" {', '.join(held)}"
+            f" {', '.join(held)}{remedy}"
         )
     return tuple(bands.order) or usual
 
@@ -147,7 +149,8 @@ def _common_bands(
                 f" {len(common)} ({', '.join(common)}); bands must not change between dates: leave"
                 " such files out, or set bands.names if only the names differ"
             )
-    return _ordered(common, common, bands)
+    remedy = "; if these are they, say which: bands.names=[…]"
+    return _ordered(common, common, bands, remedy=remedy)
 
 
 def _check_single(images: list[Entry], facts: dict[str, RasterInfo]) -> None:

@@ -129,28 +129,30 @@ LOOKED = 5
 """Masks that are looked at, spread over all."""
 SIDE = 256
 """Height and width in pixels to which these are thinned out."""
+KINDS = 16
+"""Values besides 0 from which on a mask holds no classes of what is not clear, but a measure."""
 
 
-def shares(paths: Sequence[str]) -> dict[int, float]:
+def shares(paths: Sequence[str]) -> dict[float, float]:
     """Values that masks hold, with their share of the pixels, the most frequent first.
 
     Raises: InputError if a mask is damaged.
     """
     step = max(1, len(paths) // LOOKED)
-    counts: Counter[int] = Counter()
+    counts: Counter[float] = Counter()
     for path in paths[::step]:
         with raster.Raster(path, bands=(1,), nodata="none") as mask:
             shape = min(mask.grid.height, SIDE), min(mask.grid.width, SIDE)
             values, inside = mask.read(mask.grid.window, shape=shape)
         for value, count in zip(*np.unique(values[0][inside], return_counts=True), strict=True):
-            counts[int(value)] += int(count)
+            counts[float(value)] += int(count)
     total = max(1, counts.total())
     return {value: count / total for value, count in counts.most_common()}
 
 
-def told(found: dict[int, float]) -> str:
+def told(found: dict[float, float]) -> str:
     """Values of masks with their shares, for people."""
-    return first([f"{value} ({share:.0%})" for value, share in found.items()], 8)
+    return first([f"{value:.6g} ({share:.0%})" for value, share in found.items()], 8)
 
 
 def said_of_values(paths: Sequence[str], wanted: Sequence[int]) -> list[str]:
@@ -166,11 +168,22 @@ def said_of_values(paths: Sequence[str], wanted: Sequence[int]) -> list[str]:
 
 
 def check_values(paths: Sequence[str]) -> None:
-    """Raises: InputError if masks whose values nobody has explained hold scene classes.
+    """Raises: InputError if masks whose values nobody has explained hold a measure, as how probable
+    clouds are, or scene classes.
 
     All but 0 would be taken as not clear, and that is nearly all there is.
     """
     found = shares(paths)
+    whole = all(value.is_integer() for value in found if value == value)
+    if found and (not whole or len(set(found) - {0.0}) >= KINDS):
+        listed = ", or name those that mean it: series.mask_values=[…]" if whole else ""
+        raise InputError(
+            f"series.masks: the masks hold {len(found)} different values, from {min(found):.6g} to"
+            f" {max(found):.6g}, such as a probability of clouds or flags in single bits; without"
+            " series.mask_values all but 0 would count as not clear; give masks of 1 = not clear"
+            ' and 0 = clear (gdal_calc.py -A CLOUDS.tif --calc="A>40" --outfile=MASK.tif)'
+            f"{listed}"
+        )
     clear = sum(found.get(value, 0.0) for value in CLEAR_CLASSES)
     if not set(found) <= set(SCL) or clear <= found.get(0, 0.0):
         return

@@ -72,9 +72,10 @@ def check_against(stack: Stack, lowest: Sequence[float]) -> None:
         return
     some = _some_bands(stack)
     before = np.array([lowest[stack.bands.index(band)] for band in some.bands])
-    now = np.array([_percentile(values, 2) for values in _clear(some)])
-    if not np.isfinite(now).all():
-        return
+    clear = _clear(some)
+    now = np.array([_percentile(values, 2) for values in clear])
+    if not np.isfinite(now).all() or max(_percentile(values, 98) for values in clear) < GAP:
+        return  # not reflectance × 10,000
     lift = now - before
     up, down = _is_offset(lift), _is_offset(-lift)
     low, high = (before, now) if up else (now, before)
@@ -229,13 +230,15 @@ def _values(stack: Stack) -> np.ndarray:
     with stack.open() as reader:
         shape = (len(stack.dates), len(stack.bands), -1)
         parts = [reader.read(window).reshape(shape) for window in _spread(stack.grid)]
-    return np.concatenate(parts, axis=2)
+    values = np.concatenate(parts, axis=2)
+    # Where all bands are 0 nothing was imaged, whether files say so or not.
+    empty = (values == 0).all(axis=1, keepdims=True)
+    return np.where(empty, stack.missing, values).astype(values.dtype)
 
 
 def _clear(stack: Stack) -> list[np.ndarray]:
     """Clear values of each band, those of all dates together."""
-    values = _values(stack)
-    return [band[band != stack.missing] for band in values.swapaxes(0, 1)]
+    return [band[band != stack.missing] for band in _values(stack).swapaxes(0, 1)]
 
 
 def _percentile(clear: np.ndarray, share: int) -> float:

@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from geoseg.errors import InputError
+from geoseg.outputs.counted import counted
 from geoseg.scenes.measure_units import remedy
 from geoseg.series.dates import some
 
@@ -61,7 +62,7 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
     tiles = sorted({names[place] for place in fewer})
     raise InputError(
         f"series {', '.join(tiles[:3])}: dates differ in units: values reach about {mine[0]:.4g} on"
-        f" {len(fewer)} dates ({some({dates[n] for n in fewer})}) and {other[0]:.4g} on"
+        f" {counted(len(fewer), 'date')} ({some({dates[n] for n in fewer})}) and {other[0]:.4g} on"
         f" {len(rest)} others ({some({dates[n] for n in rest})}); bring the former"
         f" to the unit of the latter ({remedy(mine, other)}?), leave them out, or set"
         " series.check=false if the images really differ so"

@@ -508,6 +508,8 @@ def test_nodata_and_zero_are_background_if_there_is_one(tmp_path):
 def test_a_nodata_value_that_the_legend_knows_is_a_class(tmp_path):
     path = write_raster(tmp_path / "a.tif", np.full((100, 120), 20, np.int16), GRID, nodata=20)
     assert (burn_raster(path) == 4).all()
+    (note,) = open_labels(Labels(path=path), LEGEND, scenes={"a": GRID}).notes
+    assert "declares 20 as nodata, which is a value of the legend" in note
 
 
 def test_a_raster_holds_codes_where_the_legend_has_only_names(tmp_path):

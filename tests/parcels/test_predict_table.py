@@ -14,6 +14,7 @@ from geoseg.parcels import classify
 from geoseg.parcels import predict_table as tablemaps
 from geoseg.parcels.predict_table import HEADER, predict_table
 from geoseg.parcels.table import LongTable
+from geoseg.predict import PredictConfig, _series
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND
@@ -201,6 +202,26 @@ def test_what_does_not_suit(tmp_path):
     with pytest.raises(InputError, match="unit=map"):
         predict(write(tmp_path, rows()), by=network(maps))
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_table_has_no_use_for_is_named(tmp_path):
+    given = {"table": "t.csv", "out": str(tmp_path / "out")}
+    with pytest.raises(InputError, match="the samples of a table need no outlines"):
+        _series(PredictConfig(**given, parcels="p.gpkg"), network())
+    with pytest.raises(InputError, match="parcels_layer=one: is for parcels=<file>"):
+        _series(PredictConfig(**given, parcels_layer="one"), network())
+
+
+def test_values_that_are_darker_in_all_bands_are_said(tmp_path):
+    # The network saw values around 500, up to 1000.
+    seen = replace(CARD.statistics, mean=(500.0, 600.0), p98=(900.0, 950.0), p2=(100.0, 200.0))
+    by = network(replace(CARD, statistics=seen))
+    table = rows({"a": 480, "b": 610, "c": 900}).assign(nir=800)
+    told, _ = predict(write(tmp_path, table), by=by)
+    assert "times darker" not in told
+    table[["red", "nir"]] //= 6
+    told, _ = predict(write(tmp_path, table), by=by, overwrite=True)
+    assert "times darker than in the training" in told
 
 
 def test_what_stands_for_nothing_is_said_in_the_settings(tmp_path):

@@ -262,6 +262,38 @@ def test_overlapping_parcels_share_pixels(place):
     assert " of parcels with an overlap of more than 5 %" in text
 
 
+def test_parcels_are_taken_from_the_tile_that_shows_them(place):
+    """Of two tiles of one ground the first, by name, is empty in its left half on most dates."""
+    before, _ = make(place)
+    where = GRIDS["west"]
+    for count, number in enumerate(DATES["west"]):
+        path = place / "images" / f"S2_also_{date(2021, 1, 1) + timedelta(number):%Y%m%d}.tif"
+        image = np.full((2, where.height, where.width), 3000, np.uint16)
+        image[:, :, : where.width // 2 if count else 0] = 0
+        with raster.create(
+            path, where, dtype="uint16", count=2, nodata=0, names=("place", "day")
+        ) as f:
+            f.write(image, where.window)
+    made, text = make(place, overwrite=True)
+    samples, old = made.samples(), before.samples()
+    assert sorted(samples.id) == sorted(old.id)
+    middle = where.bounds[0] + 10 * where.width / 2
+    for row, name in enumerate(samples.id):
+        x = samples.x[row]
+        shown = "east" if x > where.bounds[2] else "west" if x < middle - 50 else "also"
+        assert samples.tile[row] == shown or abs(x - middle) < 50, (name, x)
+        if samples.tile[row] == "west":
+            (same,) = np.flatnonzero(old.id == name)
+            pixels, first, first_before = samples.pixels[row], samples.first[row], old.first[same]
+            assert np.array_equal(
+                made.arrays("west")[0][first : first + pixels],
+                before.arrays("west")[0][first_before : first_before + pixels],
+            )
+    moved = int((samples.tile == "west").sum())
+    assert f"{moved} samples taken from another tile that holds them" in text
+    assert "never observed clearly" not in text
+
+
 def test_rings_that_cross_are_mended(place):
     left, _, _, top = GRIDS["west"].bounds
     corners = [(10, 10), (110, 110), (110, 10), (10, 110)]
@@ -504,6 +536,11 @@ def test_lines_and_rasters_are_refused(place):
     lines = [shapely.LineString(shape.exterior.coords) for shape in squares(GRIDS["west"])]
     write_parcels(place / "parcels.gpkg", lines)
     refused(place, "are lines, which hold no pixel")
+    for layer in ("one", "two"):
+        geopandas.read_file(place / "parcels.gpkg").to_file(place / "layers.gpkg", layer=layer)
+    labels = Labels(path=str(place / "layers.gpkg"), name="parcel")
+    with pytest.raises(InputError, match=r"2 layers \(one, two\); set parcels_layer=…"):
+        read_parcels(labels, prefix="parcels_")
     labels = {"path": str(place / "images" / "S2_west_20210104.tif")}
     refused(place, "a raster; parcels and points come from vector or CSV files", labels=labels)
 

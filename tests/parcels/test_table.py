@@ -213,6 +213,12 @@ def test_semicolons_and_days_of_the_year(tmp_path):
     ROWS.to_csv(tmp_path / "semi.csv", sep=";", index=False)
     with pytest.raises(InputError, match="parted by semicolons"):
         read(tmp_path / "semi.csv")
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        ROWS.assign(red=ROWS.red / 7).to_csv(
+            tmp_path / "de.csv", sep=mark, decimal=",", index=False
+        )
+        with pytest.raises(InputError, match=f"parted by {name}; expected commas, and points"):
+            read(tmp_path / "de.csv")
     rows = ROWS.assign(date=[2022060, 2022032, 2022015, 2022125, 2022152])
     assert list(read(written(tmp_path, rows)).days[0]) == [0, 45, 137]
 
@@ -265,6 +271,9 @@ def test_row_numbers_are_no_band(tmp_path):
     rows = many.assign(fid=np.arange(len(many)) + 7)
     with pytest.raises(InputError, match=r"fid number the rows.* bands\.order=\[red,nir\]"):
         read(written(tmp_path, rows))
+    rows = many.assign(month=pd.to_datetime(many.date).dt.month)
+    with pytest.raises(InputError, match=r"month tell the date.* bands\.order=\[red,nir\]"):
+        read(written(tmp_path, rows))
 
 
 def test_rows_that_end_in_a_comma_are_not_moved_by_a_column(tmp_path):
@@ -296,6 +305,11 @@ def test_nullable_numbers_of_a_parquet_file(tmp_path):
     table = read(written(tmp_path, rows, "table.parquet"))
     np.testing.assert_array_equal(table.values[0, :, 0], [100, 300, 65535])
     np.testing.assert_array_equal(table.values[1, :, 0], [65535, 250, 65535])
+
+
+def test_the_index_of_a_parquet_file_is_a_column(tmp_path):
+    path = written(tmp_path, ROWS.set_index("id"), "table.parquet")
+    assert read(path).ids.tolist() == ["a", "b"]
 
 
 def test_headers_and_letters_that_can_not_be_read(tmp_path):

@@ -9,13 +9,20 @@ import torch
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
+from geoseg.geo.grid import Window
 from geoseg.geo.tiling import Tiling
 from geoseg.maps.mosaic import mosaic
 from geoseg.models.settings import Model
 from geoseg.models.view import View
 from geoseg.outputs.files import read_json
 from geoseg.prediction.network import InferenceSettings
-from geoseg.prediction.series import SeriesImages, dated_scenes, predict_series, stacks_for
+from geoseg.prediction.series import (
+    SeriesImages,
+    dated_scenes,
+    predict_series,
+    said_of_images,
+    stacks_for,
+)
 from geoseg.prediction.windows import PixelWindows, unfold
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchor
@@ -269,6 +276,43 @@ def test_reflectance_with_an_offset_that_the_training_did_not_have(tmp_path, tra
     for other in ((float(now),) * 2, (float(trained_at), float(now)), (950.0, 950.0)):
         stacks_for(replace(CARD, statistics=replace(low, p2=other)), series(tmp_path))
     stacks_for(replace(card, dtype="float32"), series(tmp_path))
+
+
+def test_further_bands_without_names_are_said(tmp_path):
+    for day in DATES["east"]:
+        when = date(2021, 1, 1) + timedelta(day)
+        values = np.stack([np.full((20, 20), value, np.uint16) for value in (100, 200, 300)])
+        write(tmp_path / f"images/S2_east_{when:%Y%m%d}.tif", values)
+    card = replace(CARD, bands=("band_1", "band_2"))
+
+    def found(**bands):
+        images = SeriesImages.find(card, series(tmp_path), Bands(**bands))
+        with images.stacks[0].open() as reader:
+            return said_of_images(card, images), reader.read(Window(0, 0, 1, 1))[0, :, 0, 0]
+
+    (note,), values = found()
+    assert "3 bands, and the network knows 2 that have no names either" in note
+    assert values.tolist() == [100, 200]
+    assert found(order=["band_1", "band_2"])[0] == []
+    said, values = found(names=["blue", "band_1", "band_2"])
+    assert (said, values.tolist()) == ([], [200, 300])
+    with pytest.raises(InputError, match=r"no band red, nir on any .* band_3; if .*bands\.names="):
+        SeriesImages.find(CARD, series(tmp_path))
+
+
+def test_neither_other_units_nor_empty_ground_look_like_that_offset(tmp_path):
+    rng = np.random.default_rng(0)
+    card = replace(CARD, statistics=replace(CARD.statistics, p2=(1100.0, 1300.0)))
+    for name, factor in (("empty", 1.0), ("units", 1e-4)):
+        for day in DATES["east"]:
+            when = date(2021, 1, 1) + timedelta(day)
+            image = rng.integers(1100, 4000, (2, 60, 60)) * factor
+            if name == "empty":
+                image[:, :, :30] = 0
+            values = image.astype("uint16" if factor == 1 else "float32")
+            write(tmp_path / name / f"images/S2_east_{when:%Y%m%d}.tif", values)
+        # What is wrong with them is told by those who look at nodata and units.
+        stacks_for(replace(card, bands=("band_1", "band_2")), series(tmp_path / name))
 
 
 def test_what_does_not_suit(tmp_path):

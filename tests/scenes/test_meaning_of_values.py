@@ -18,7 +18,7 @@ from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands, BandStatistics
 from geoseg.scenes.dated import DatedScene
-from geoseg.scenes.fill_values import FillCensus, fill_in, said, suspects
+from geoseg.scenes.fill_values import FillCensus, census_of, said, said_of_fill, suspects
 from geoseg.scenes.inspection import Inspection, said_of_frames, said_of_units
 from geoseg.scenes.measure_units import remedy
 from geoseg.scenes.scene import Scene, find_scenes, harmonize, said_of_changes
@@ -56,6 +56,16 @@ def test_mixed_pixels_along_the_edges_of_blocks_hide_no_fill():
     values[:1000] = 65535
     values[1000:1050] = np.linspace(5000, 60000, 50)
     assert [one.value for one in suspects(values)] == [65535]
+
+
+def test_mixtures_of_a_coarse_height_model_hide_no_fill():
+    heights = np.linspace(0, 100, 10_000).astype("float32")
+    heights[:5000] = -9999
+    heights[5000:5200] = np.linspace(-9900, 0, 200)
+    assert [one.value for one in suspects(heights)] == [-9999]
+    water = np.random.default_rng(0).integers(-9999, 9000, 10_000).astype("int16")
+    water[:50] = -9999  # an index × 10,000 that ends there
+    assert suspects(water) == []
 
 
 def test_real_data_is_no_fill():
@@ -471,7 +481,7 @@ def test_clouds_and_dark_winters_are_no_other_units():
     unitmix.check(names, days, bright, "uint16")
     unitmix.check(names, days, bright / 1e4, "float32")
     unitmix.check(names, days, np.full(6, np.nan), "uint16")
-    with pytest.raises(InputError, match=r"0.3 on 1 dates \(2021-01-01\) and 3050 on 4 others"):
+    with pytest.raises(InputError, match=r"0.3 on 1 date \(2021-01-01\) and 3050 on 4 others"):
         unitmix.check(names, days, np.where(np.arange(6) == 0, 0.3, bright), "float32")
 
 
@@ -484,12 +494,22 @@ def test_tables_follow_the_same_rules(tmp_path):
     ]
     frame = pandas.DataFrame(rows)
     table = read(written(tmp_path, frame))
-    assert fill_in(table.values, table.bands) == {}
+    assert census_of(table.values, table.bands).found() == {}
     fill = frame.copy()
     fill.loc[fill.index[:30], "nir"] = -9999
     table = read(written(tmp_path, fill))
-    found = fill_in(table.values, table.bands)
+    found = census_of(table.values, table.bands).found()
     assert [(one.value, round(one.share, 3)) for one in found["nir"]] == [(-9999, 0.094)]
+    once = frame.copy()
+    once.loc[7, "nir"] = -9999
+    table = read(written(tmp_path, once))
+    assert list(census_of(table.values, table.bands).found()) == ["nir"]
+    for columns, told in ((["red", "nir"], 1), (["red"], 0)):
+        empty = frame.copy()
+        empty.loc[empty.index % 5 == 0, columns] = 0
+        table = read(written(tmp_path, empty))
+        notes = said_of_fill("t", census_of(table.values, table.bands))
+        assert sum("0 stands in all bands of 20.0% of the observations" in n for n in notes) == told
     mixed = frame.astype({"red": float, "nir": float})
     mixed.loc[mixed.date > "2022-06-15", ["red", "nir"]] /= 1e4
     with pytest.raises(InputError, match=r"dates differ in units.*2022-07-01, 2022-08-01"):
@@ -538,3 +558,6 @@ def test_a_series_frame_of_the_trainings_nodata_is_missing(tmp_path):
     assert found.nodata == 0
     assert (whole(found.scene.stack)[:, :, :6] == 65535).all()
     assert "bands.nodata=0" in found.notes[0]
+    silent = replace(card(), tags=(BandTags(),) * 2)
+    notes = check_values(DatedScene(stack, (0, 31, 59), 1), silent).notes
+    assert any("0 stands in all bands of 15.0% of the observations" in note for note in notes)

@@ -9,7 +9,7 @@ from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
-from geoseg.scenes.scene import Scene, find_scenes, fit_bands, match_names
+from geoseg.scenes.scene import Scene, find_scenes, fit_bands, match_names, said_of_names
 from tests.made.scenes import grid, write
 
 RGB = ("red", "green", "blue")
@@ -165,6 +165,38 @@ def test_one_file_per_band_on_the_finest_grid(tmp_path):
     image, valid = read(scene, Window(-4, -4, 8, 8))
     assert valid[4:, 4:].all()
     assert valid.sum() == 16
+
+
+def test_scenes_of_which_some_name_their_bands_are_said(tmp_path):
+    write(tmp_path / "a.tif", IMAGE)
+    write(tmp_path / "b.tif", IMAGE)
+    assert said_of_names(find_scenes(tmp_path)) == []
+    write(tmp_path / "c.tif", IMAGE, names=("blue", "green", "red"))
+    (note,) = said_of_names(find_scenes(tmp_path))
+    assert note.startswith("c: bands called blue, green, red, in a band_1, band_2, band_3: taken")
+    named = find_scenes(tmp_path, Bands(names=["r", "g", "b"]))
+    assert said_of_names(named) == []
+
+
+def test_files_that_hold_a_band_each_are_no_scenes_of_their_own(tmp_path):
+    for name in ("T1_20210501_B02_10m", "T1_20210501_B03_10m", "T2_20210501_B02_10m"):
+        write(tmp_path / f"{name}.tif", IMAGE[:1])
+    refused = {}
+    with pytest.raises(InputError) as caught:
+        find_scenes(tmp_path, refused=refused)
+    pattern = "(?P<scene>.+?)[_.-]?(?P<band>B02|B03)"
+    assert f"set bands.pattern='{pattern}'" in str(caught.value)
+    assert "T2" not in str(caught.value)
+    assert len(find_scenes(tmp_path, Bands(names=["pan"]))) == 3
+    (tmp_path / "T2_20210501_B02_10m.tif").unlink()
+    (scene,) = find_scenes(tmp_path, Bands(pattern=pattern))
+    assert (scene.name, scene.bands) == ("T1_20210501", ("B02", "B03"))
+    # Elsewhere, or with all their bands, they may be called so.
+    write(tmp_path / "s/red_field.tif", IMAGE[:1])
+    write(tmp_path / "s/green_field.tif", IMAGE[:1], grid=grid(20, 30, left=600_000))
+    write(tmp_path / "s/blue_hill.tif", IMAGE)
+    write(tmp_path / "s/green_hill.tif", IMAGE)
+    assert len(find_scenes(tmp_path / "s")) == 4
 
 
 def test_files_missing_or_too_many_for_a_pattern(tmp_path):

@@ -307,6 +307,23 @@ def test_masks_that_do_not_match(tmp_path):
     assert "lies elsewhere than the image of its date" in fault(Series(path=images, masks=far))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+def test_masks_that_hold_a_probability(tmp_path, dtype):
+    images, whole_numbers = files(tmp_path / "i"), dtype == "uint8"
+    likely = np.linspace(0, 90 if whole_numbers else 0.9, 600).reshape(1, 20, 30).astype(dtype)
+    likely[0, :10] = 0
+    masks = tmp_path / "m"
+    for day in DAYS:
+        write(masks / f"M_{day:%Y%m%d}.tif", likely)
+    text = fault(Series(path=images, masks=str(masks)))
+    assert "such as a probability of clouds" in text
+    assert ("series.mask_values=[…]" in text) == whole_numbers
+    if whole_numbers:
+        named = Series(path=images, masks=str(masks), mask_values=[*range(60, 101)])
+        (stack,) = find_stacks(named)
+        assert ((whole(stack)[:, 0] == 65535) == (likely[0] >= 60)).all()
+
+
 def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     files(tmp_path)
     chosen = find_stacks(Series(path=str(tmp_path)), Bands(order=["b"]))[0]

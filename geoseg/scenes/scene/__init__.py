@@ -8,7 +8,7 @@ from geoseg.scenes.scene.find import (
     image_info,
     match_names,
 )
-from geoseg.scenes.scene.harmonize import harmonize, said_of_changes
+from geoseg.scenes.scene.harmonize import harmonize, said_of_changes, said_of_names
 from geoseg.scenes.scene.image import Scene, SceneReader, Source, fit_bands
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "image_info",
     "match_names",
     "said_of_changes",
+    "said_of_names",
 ]

@@ -25,6 +25,7 @@ from geoseg.outputs.counted import counted
 from geoseg.received.spelling import expanded, matches, once, unfound
 from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
+from geoseg.scenes.scene.band_files import said_of_lone_bands
 from geoseg.scenes.scene.catalogs import Files, check_settings, files_of_items, told_by
 from geoseg.scenes.scene.image import Scene, Source
 from geoseg.stac import sources as described
@@ -97,6 +98,9 @@ def find_scenes(
     faults = Faults()
     for path, other in _twice(paths):
         faults.add(f"{path} and {other} are one file: it would be two scenes; give it once")
+    if bands.pattern is None and not bands.names:
+        faults.found.extend(said_of_lone_bands(paths))
+        faults.raise_if_any()
     groups = _group(paths, bands) if paths else []
     chosen: list[tuple[str, Files]] = []
     items: dict[str, Item] = {}

@@ -11,6 +11,7 @@ from geoseg.geo.band_tags import (
     describe,
     some,
 )
+from geoseg.scenes.bands import in_order, is_nameless
 from geoseg.scenes.scene.image import Scene, fit_bands
 
 
@@ -28,6 +29,26 @@ def harmonize(scenes: Sequence[Scene]) -> tuple[Scene, ...]:
     names = [scene.name for scene in fitted]
     _, made = changes(names, [scene.tags for scene in fitted], what="scenes")
     return tuple(scene.changed(one) for scene, one in zip(fitted, made, strict=True))
+
+
+def said_of_names(scenes: Sequence[Scene]) -> list[str]:
+    """What is to be said of scenes, as they are found, of which some name their bands."""
+    first = scenes[0]
+    others = [
+        scene
+        for scene in scenes[1:]
+        if scene.bands != first.bands
+        and in_order(scene.bands, first.bands)
+        and not all(map(is_nameless, (*scene.bands, *first.bands)))
+    ]
+    if not others:
+        return []
+    names = some([scene.name for scene in others])
+    return [
+        f"{names}: bands called {', '.join(others[0].bands)}, in {first.name}"
+        f" {', '.join(first.bands)}: taken for each other as they come; name them by bands.names,"
+        " or reorder the files, if their order is another"
+    ]
 
 
 def said_of_changes(scenes: Iterable[Scene]) -> list[str]:

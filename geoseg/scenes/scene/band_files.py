@@ -1,0 +1,54 @@
+"""Notice files that seem to hold one band each of one scene."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from geoseg.errors import InputError
+from geoseg.geo import raster
+
+_BAND = re.compile(
+    r"(?<![a-z0-9])(b\d{1,2}a?|band[_-]?\d{1,2}|red|green|blue|nir|swir[_-]?\d?|vv|vh)(?![a-z0-9])",
+    re.IGNORECASE,
+)
+"""What bands are called in names of files."""
+
+
+def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
+    """Faults: files that seem to be the bands of one scene, and would be a scene each."""
+    alike: dict[tuple[str, str], dict[str, str]] = {}
+    for path in paths:
+        folder, name = os.path.split(path)
+        stem = Path(name).stem
+        if found := list(_BAND.finditer(stem)):
+            at = found[-1]
+            rest = f"{stem[: at.start()]}*{stem[at.end() :]}"
+            alike.setdefault((folder, rest), {})[at[0]] = path
+    told = []
+    for (_, rest), files in alike.items():
+        if len(files) < 2 or not _share_ground(*list(files.values())[:2]):
+            continue
+        names = "|".join(files)
+        remedy = f"set bands.pattern='(?P<scene>.+?)[_.-]?(?P<band>{names})'"
+        if rest.startswith("*"):
+            remedy = "join them in one file (gdal_merge.py -separate -o SCENE.tif …)"
+        told.append(
+            f"{', '.join(Path(path).name for path in files.values())}: they look like the bands of"
+            f" one scene, and each would be a scene of its own; {remedy}, or bands.names=[…] if"
+            " each is one"
+        )
+    return told
+
+
+def _share_ground(path: str, other: str) -> bool:
+    """Whether two files hold one band each, of ground that they have in common."""
+    try:
+        one, two = raster.info(path), raster.info(other)
+    except InputError:  # damaged, which is told where it is opened as a scene
+        return False
+    if one.grid is None or two.grid is None:
+        return False
+    return len(one.bands) == len(two.bands) == 1 and one.grid.overlaps(two.grid)
