@@ -13,6 +13,7 @@ from geoseg.assessment.write import write
 from geoseg.assessment.zones import Zones
 from geoseg.commands.run import run
 from geoseg.errors import Faults
+from geoseg.geo.legend import LegendSettings
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels, given
 from geoseg.labels.source import LabelSource
@@ -31,7 +32,8 @@ class AssessConfig:
     """File with the filled points, where they came back in one of their own: a vector file or CSV
     with `id` and `reference`."""
     map: str | None = None
-    """Another map of the same ground and classes, to be assessed with the same sample."""
+    """Another map of the same ground and classes, to be assessed with the same sample; one of
+    another program needs `legend.path`."""
     by: str | None = None
     """Zones to report besides: <vector file>:<attribute with the zone's name>."""
     level: float = 0.95
@@ -39,6 +41,7 @@ class AssessConfig:
     overwrite: bool = False
     """Replace an assessment of other settings."""
     labels: Labels = field(default_factory=Labels)
+    legend: LegendSettings = field(default_factory=LegendSettings)
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -46,6 +49,8 @@ class AssessConfig:
             faults.add(f"level={self.level}: must be from 0.5 to below 1, as 0.95")
         if self.points is not None and self.labels.path is not None:
             faults.add("points and labels.path: references come from one of them, not both")
+        if self.map is None and (self.legend.path or self.legend.classes):
+            faults.add("legend: is that of map=, which is not given; the sample has its own")
         faults.raise_if_any()
 
 
@@ -57,8 +62,10 @@ def main(cfg: AssessConfig) -> None:
     file = faults.attempt(SampleFile.read, str(cfg.sample))
     faults.raise_if_any()
     assert file is not None
-    labels = references = None
-    other = faults.attempt(ClassMap.read, cfg.map) if cfg.map is not None else None
+    labels = references = other = None
+    with faults.collect():
+        legend = cfg.legend.load() if cfg.legend.path or cfg.legend.classes else None
+        other = ClassMap.read(cfg.map, legend) if cfg.map is not None else None
     zones = faults.attempt(Zones, cfg.by, file.grid, key="by") if cfg.by is not None else None
     with faults.collect():
         labels, references = _references(cfg, file)
@@ -89,7 +96,8 @@ def _references(cfg: AssessConfig, file: SampleFile) -> tuple[LabelSource | None
 
 def _settings(cfg: AssessConfig) -> dict[str, Any]:
     keys = ("sample", "points", "map", "by", "level")
-    return {key: getattr(cfg, key) for key in keys} | {"labels": given(cfg.labels)}
+    legend = {"legend": cfg.legend.path} if cfg.legend.path else {}
+    return {key: getattr(cfg, key) for key in keys} | {"labels": given(cfg.labels)} | legend
 
 
 if __name__ == "__main__":

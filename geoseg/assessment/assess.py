@@ -78,6 +78,7 @@ def assess(
     made.notes = [
         *references.warnings,
         *_remarks(made, None if other is None else other.path),
+        *(zones.notes if zones is not None else ()),
         *_skipped(sample, references),
     ]
     return made

@@ -18,7 +18,7 @@ from geoseg.errors import Faults, InputError, shown
 from geoseg.geo.grid import Window
 from geoseg.geo.legend import IGNORED, Legend, canonical
 from geoseg.geo.vector import Layer
-from geoseg.labels.shapes import project
+from geoseg.labels.shapes import POINT, explode, project
 from geoseg.labels.source import LabelSource
 from geoseg.outputs.counted import counted, few
 
@@ -26,6 +26,7 @@ NAMED = 8
 """Points named in a message."""
 OPTIONAL = ("reference2", "sure")
 EVERYWHERE = (-np.inf, -np.inf, np.inf, np.inf)
+SHEETS = (".xlsx", ".xls", ".xlsm", ".ods")
 SIDE = 256
 """Of the squares in which points share what is read."""
 
@@ -71,10 +72,10 @@ def read_references(sample: SampleFile, points: str | None = None) -> References
     warnings = []
     strange = ids[at < 0].tolist()
     if strange:
+        known_by = _few([i for i in strange if i >= 0]) or "none"
         warnings.append(
             f"{path}: {counted(len(strange), 'point')} that the sample did not draw (id"
-            f" {_few(strange)}) left out:"
-            " a point that somebody chose is no random one"
+            f" {known_by}) left out: a point that somebody chose is no random one"
         )
     if (at < 0).all():
         raise InputError(f"{path}: none of its points is of {sample.path}; give those drawn there")
@@ -140,6 +141,8 @@ def _read(
     """Columns of the points, their geometries, and the CRS of these. Raises: InputError."""
     if path.lower().endswith(".csv"):
         return _read_csv(path), None, None
+    if path.lower().endswith(SHEETS):
+        raise InputError(f"{path}: a spreadsheet; save it as CSV in UTF-8, and give that")
     name = POINTS if path.lower().endswith((".gpkg", ".sqlite")) else None
     try:
         fields = Layer(path, name=name, prefix="points.").fields
@@ -166,8 +169,13 @@ def _read_csv(path: str) -> dict[str, np.ndarray]:
         head, *lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark)) or [[]]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: can't be read as CSV in UTF-8 ({error})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: its text is not UTF-8 (byte {error.start}); save it anew, in spreadsheets as"
+            ' "CSV UTF-8"'
+        ) from None
+    except (OSError, csv.Error) as error:
+        raise InputError(f"{path}: can't be read as CSV ({error})") from None
     fields = [name.strip() for name in head]
     missing = [name for name in ("id", "reference") if name not in fields]
     if missing:
@@ -242,15 +250,17 @@ def _moved(
     """What is to be said of points that no longer lie in the pixel that was drawn."""
     drawn = at >= 0
     pixel = min(sample.grid.resolution)
-    points, index = project(places[drawn], crs, sample.grid.crs, pixel=pixel, within=EVERYWHERE)
-    kinds = shapely.get_type_id(points) == 0
-    points, of = points[kinds], at[drawn][index[kinds]]
+    points, index = explode(places[drawn])  # some programs know multipoints only
+    of = at[drawn][index]
+    points, index = project(points, crs, sample.grid.crs, pixel=pixel, within=EVERYWHERE)
+    kinds = shapely.get_type_id(points) == POINT
+    points, of = points[kinds], of[index[kinds]]
     x, y = centres(sample.grid, sample.key.row[of], sample.key.column[of])
     height, width = sample.grid.resolution
     off = np.maximum(
         np.abs(shapely.get_x(points) - x) / width, np.abs(shapely.get_y(points) - y) / height
     )
-    moved = sample.key.id[of[off > 0.6]].tolist()
+    moved = sorted(set(sample.key.id[of[off > 0.6]].tolist()))
     if not moved:
         return []
     return [

@@ -12,6 +12,7 @@ from geoseg.geo.legend import canonical
 from geoseg.geo.rasterize import burn
 from geoseg.geo.vector import Layer
 from geoseg.labels.shapes import POLYGON, mend, project
+from geoseg.outputs.counted import counted
 
 MOST = 60_000
 """Zones that fit into the numbers they are burnt with."""
@@ -41,8 +42,9 @@ class Zones:
         parts = list(layer.scan())
         geometries = np.concatenate([part.geometries for part in parts])
         values = np.concatenate([np.asarray(part.columns[field], object) for part in parts])
-        named = np.array([value is not None and value == value for value in values], bool)
-        names = [canonical(value) for value in values[named]]
+        said = ["" if value is None or value != value else canonical(value) for value in values]
+        named = np.array([name != "" for name in said], bool)
+        names = [name for name in said if name]
         self.path, self._grid = path, grid
         self.names = sorted(set(names))
         """Names of the zones; number k on the grid is that at k - 1."""
@@ -54,13 +56,22 @@ class Zones:
         owner = np.array([numbers[name] for name in names], np.uint16)
         self._polygons, index = self._placed(geometries[named], layer.crs)
         self._numbers = owner[index]
-        self.left_out = int((~named).sum())
-        """Features without a name."""
+        self.notes: list[str] = []
+        """What a summary must say."""
+        if not named.all():
+            self.notes.append(
+                f"{path}: {int((~named).sum())} of {counted(len(named), 'feature')} have no {field}"
+                " and count to no zone"
+            )
         self._check()
 
     def _placed(self, geometries: np.ndarray, crs: str) -> tuple[np.ndarray, np.ndarray]:
         """Polygons in the grid's CRS, mended, and which feature each comes from."""
         polygons, index = mend(geometries)
+        areal = shapely.get_type_id(polygons) == POLYGON
+        polygons, index = polygons[areal], index[areal]
+        if not len(polygons):
+            raise InputError(f"{self.path}: none of its features is a polygon; zones are polygons")
         bounds = extent.bounds_in(self._grid.bounds, self._grid.crs, crs)
         within = extent.widen(bounds, 0.5) if bounds else (-np.inf, -np.inf, np.inf, np.inf)
         pixel = min(self._grid.resolution)

@@ -119,7 +119,10 @@ def learn_features(
             _look(worker, module, scaling, block, moments)
             progress.advance(block.window.area)
     if moments.count < 2:
-        raise InputError(f"novelty=true: train of {dataset.folder} shows no image")
+        raise InputError(
+            f"novelty=true: nothing in train of {dataset.folder} fills half of a cell of the"
+            " network's coarsest features; its scenes are too small, or mostly without image"
+        )
     mean, precision, _ = gaussian(moments.count, moments.total, moments.products)
     none = np.zeros(QUANTILES)
     looks_known = _usual_looks(moments)

@@ -13,7 +13,10 @@ from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendClass, 
 from geoseg.maps.folder import check_beside
 from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 from geoseg.maps.layers import CONFIDENCE
+from geoseg.outputs.counted import few
 
+SHOWN = 20
+"""Classes that a message names."""
 MOST = 254
 """Classes of both maps together."""
 COARSER = 1.2
@@ -158,8 +161,11 @@ def check_codes(codes: np.ndarray, table: np.ndarray, found: ClassMap) -> None:
     """Raises: InputError if codes hold something that is no class, nodata or no decision."""
     strange = (table[codes] == IGNORED) & (codes != NODATA) & (codes != UNLABELLED)
     if strange.any():
+        remedy = "the file or its legend is damaged: make the map anew"
+        if LEGEND_TAG not in found.tags:
+            remedy = "set legend.path=<the legend of this map>"
         raise InputError(
             f"{found.path}: holds code {int(codes[strange][0])}, which its legend"
-            f" ({', '.join(f'{c.code} {c.name}' for c in found.legend.classes)}) does not know;"
-            " the file or its legend is damaged: make the map anew"
+            f" ({few([f'{c.code} {c.name}' for c in found.legend.classes], SHOWN)}) does not know;"
+            f" {remedy}"
         )

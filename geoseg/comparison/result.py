@@ -7,13 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from geoseg.comparison.count import Counts
+from geoseg.comparison.count import REASONS, Counts
 from geoseg.comparison.pair import MapPair
 from geoseg.comparison.places import Place
+from geoseg.comparison.strips import UNDECIDED
 from geoseg.errors import Faults
 from geoseg.evaluation.difference import Difference
 from geoseg.evaluation.pairs import PairCodes
 from geoseg.labels.zones import Zones
+from geoseg.maps.landcover import IN_DOUBT
 from geoseg.outputs.summary import Summary
 
 MOST = 20
@@ -65,6 +67,10 @@ class Comparison:
     def notes(self) -> tuple[str, ...]:
         """What a reader must know."""
         said = list(self.pair.notes)
+        if REASONS[UNDECIDED] in self.counts.left_out:
+            both = self.pair.before, self.pair.after
+            if not any(found.leaves_open for found in both):
+                said.append(f"neither map says what its code 255 means; {IN_DOUBT}")
         if self.zones is not None:
             said += self.zones.notes
             if self.counts.overlap:

@@ -112,6 +112,15 @@ class Legend:
     def codes(self) -> list[int]:
         return [c.code for c in self.classes]
 
+    @property
+    def meaning(self) -> list[tuple[int, str]]:
+        """Code and name of each class: legends that share these mean the same, whatever the colours
+        in them and the values in labels."""
+        return list(zip(self.codes, self.names, strict=True))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{code} {name}" for code, name in self.meaning)
+
     @classmethod
     def load(cls, path: str | Path) -> Legend:
         """Read a YAML file (`classes:` with entries) or a CSV file (code,name,color,values).

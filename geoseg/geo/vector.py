@@ -17,6 +17,7 @@ import shapely
 from geoseg.errors import Faults, InputError
 from geoseg.geo import geoparquet, vector_formats
 from geoseg.geo.extent import Bounds, is_local
+from geoseg.outputs.counted import few
 from geoseg.outputs.files import partial, put, unwritable
 from geoseg.received import offline
 
@@ -33,6 +34,10 @@ SHAPE_NAME = 10
 """Letters that a Shapefile keeps of an attribute's name."""
 KEEP = 256 * 2**20
 """Bytes of geometry up to which layers without a spatial index are kept in memory."""
+LABELS = "labels."
+"""How the settings begin by which a layer is chosen and read: labels.layer, labels.area_layer."""
+NAMED = 8
+"""Layers that a message names."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Layer:
         name: str | None = None,
         where: str | None = None,
         columns: tuple[str, ...] = (),
-        prefix: str = "labels.",
+        prefix: str = LABELS,
         encoding: str | None = None,
     ) -> None:
         """Open a layer; `columns` are the attributes that `scan` and `read` return.
@@ -85,13 +90,13 @@ class Layer:
         Raises: InputError if file, layer or attribute is missing, or the layer has no CRS.
         """
         self.path = str(path)
-        self._where, self.encoding = where, encoding
+        self._where, self.encoding, self._prefix = where, encoding, prefix
         self._parquet: geoparquet.GeoParquet | None = None
         _check_encoding(encoding)
         if self.path.lower().endswith(geoparquet.SUFFIXES):
             facts = self._open_parquet(name, prefix)
         else:
-            self.name = _choose_layer(self.path, name, f"{prefix}layer")
+            self.name = _choose_layer(self.path, name, prefix)
             facts = self._ask("read_info", layer=self.name, encoding=encoding)
         self.fields = [str(field) for field in facts["fields"]]
         """Names of all its attributes."""
@@ -232,9 +237,11 @@ class Layer:
                 warnings.simplefilter("ignore")  # of measures dropped, rings closed: no matter here
                 return call(self.path, **options)
         except UnicodeDecodeError as error:
+            remedy = "save it anew in UTF-8: ogr2ogr -oo ENCODING=CP1252 -f GPKG NEW.gpkg FILE"
+            if self._prefix == LABELS:
+                remedy = "set labels.encoding=<that of the file, say CP1252 or UTF-8>"
             raise InputError(
-                f"{self.path}: its text is not {error.encoding}, as the file says; set"
-                " labels.encoding=<that of the file, say CP1252 or UTF-8>"
+                f"{self.path}: its text is not {error.encoding}, as the file says; {remedy}"
             ) from None
         except (ValueError, RuntimeError) as error:
             hint = f" (where: {self._where})" if self._where and "SQL" in str(error) else ""
@@ -268,15 +275,18 @@ def _check_encoding(encoding: str | None) -> None:
         ) from None
 
 
-def _choose_layer(path: str, name: str | None, key: str) -> str:
+def _choose_layer(path: str, name: str | None, prefix: str) -> str:
     """The name of the layer to read. Raises: InputError if it isn't there or none was chosen."""
     layers, _ = _layers(path, name)
     if name is None:
         if len(layers) > 1:
-            raise InputError(f"{path}: {len(layers)} layers ({', '.join(layers)}); set {key}=…")
+            remedy = "give a file with the one that is meant: ogr2ogr -f GPKG NEW.gpkg FILE LAYER"
+            if prefix.startswith(LABELS):
+                remedy = f"set {prefix}layer=…"
+            raise InputError(f"{path}: {len(layers)} layers ({few(layers, NAMED)}); {remedy}")
         return layers[0]
     if name not in layers:
-        raise InputError(f"{path}: {key}={name} is not in it; {_offer(name, layers)}")
+        raise InputError(f"{path}: {prefix}layer={name} is not in it; {_offer(name, layers)}")
     return name
 
 
@@ -296,7 +306,8 @@ def _layers(path: str, name: str | None = None) -> tuple[list[str], list[str]]:
             warnings.simplefilter("ignore")
             listed = pyogrio.list_layers(path)
     except (ValueError, RuntimeError) as error:
-        cause = _cause(error).removesuffix(".")
+        # What GDAL advises then is of no use here: to name its driver.
+        cause = _cause(error).partition("; It might help")[0].removesuffix(".")
         raise InputError(
             f"{path}: can't be opened as a vector file ({cause}); expected GeoPackage,"
             " Shapefile, GeoJSON, FlatGeobuf or GeoParquet: is it cut short or of another format?"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import Legend, as_text, composed
 from geoseg.geo.rasterize import burn
 from geoseg.geo.vector import Features, Layer, layer_names
-from geoseg.labels.shapes import MULTIPOINT, POINT, POLYGON, explode, finite, mend, project, widen
+from geoseg.labels.drawn import Drawn, Placed, placed
+from geoseg.labels.shapes import MULTIPOLYGON, POLYGON, finite
 from geoseg.outputs.counted import counted, few
 
 CLASS, WIDTH = "class", "width_m"
@@ -24,43 +25,6 @@ CLASS, WIDTH = "class", "width_m"
 NAMES_OF_CLASS = (CLASS, "code")
 SHOWN = 5
 """Corrections that a message names."""
-SMALL = 4
-"""Pixels: polygons smaller than that may cover the centre of none, and then count for the pixel
-that they lie in."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """The corrections of one layer."""
-
-    layer: str
-    crs: str
-    geometries: np.ndarray
-    """(N,) shapely, none of them empty."""
-    codes: np.ndarray
-    """(N,) uint8."""
-    widths: np.ndarray
-    """(N,) metres; NaN = none given."""
-    ids: np.ndarray
-    """(N,) numbers of the features in the file."""
-
-    @property
-    def names(self) -> list[str]:
-        """What messages call them."""
-        return [f"{self.layer} {number}" for number in self.ids.tolist()]
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Corrections as polygons on a grid, in the order in which they are burnt."""
-
-    polygons: np.ndarray
-    """(M,) in the grid's CRS; each covers the centre of a pixel at least."""
-    codes: np.ndarray
-    """(M,) uint8."""
-    owners: np.ndarray
-    """(M,) number of the correction that each comes from."""
-    tree: shapely.STRtree
 
 
 @dataclass
@@ -88,8 +52,9 @@ class Corrections:
         drawn = [part for part in drawn if len(part.codes)]
         if not drawn:
             raise InputError(
+                *notes,
                 f"{path}: holds no correction yet; draw points, lines or polygons in QGIS, and"
-                " choose a class for each"
+                " choose a class for each",
             )
         return cls(str(path), tuple(drawn), notes)
 
@@ -104,7 +69,7 @@ class Corrections:
     def on(self, grid: Grid) -> Placed:
         """The corrections on a grid; what lies beside it may be missing."""
         if grid not in self._placed:
-            self._placed[grid] = _placed(self.drawn, grid)
+            self._placed[grid] = placed(self.drawn, grid)
         return self._placed[grid]
 
     def burn(self, grid: Grid, window: Window | None = None) -> np.ndarray:
@@ -137,17 +102,26 @@ class Corrections:
             theirs = extent.union(
                 extent.bounds_in(grid.bounds, grid.crs, extent.WGS84) for grid in grids.values()
             )
+            all_ = f"all {len(names)} corrections lie" if len(names) > 1 else "its correction lies"
             raise InputError(
-                f"{self.path}: all {counted(len(names), 'correction')} lie outside the {what}:"
+                f"{self.path}: {all_} outside the {what}:"
                 f" corrections at {extent.degrees(own)}; {what} at {extent.degrees(theirs)}; is"
                 " the CRS of either wrong?"
             )
-        if not outside:
-            return []
-        return [
-            f"{self.path}: {len(outside)} of {counted(len(names), 'correction')} lie outside the"
-            f" {what}, and count nowhere here: {few(outside, SHOWN)}"
-        ]
+        said = []
+        if outside:
+            said.append(
+                f"{self.path}: {len(outside)} of {counted(len(names), 'correction')} lie outside"
+                f" the {what}, and count nowhere here: {few(outside, SHOWN)}"
+            )
+        pairs = sorted(set().union(*(self.on(grid).contrary(grid) for grid in grids.values())))
+        if pairs:
+            told = few([f"{names[a]} and {names[b]}" for a, b in pairs], SHOWN)
+            said.append(
+                f"{self.path}: {counted(len(pairs), 'pair')} of corrections give the same pixels"
+                f" different classes, those drawn later count: {told}"
+            )
+        return said
 
 
 def _read_layer(path: str, name: str, legend: Legend, notes: list[str]) -> Drawn:
@@ -166,13 +140,28 @@ def _read_layer(path: str, name: str, legend: Legend, notes: list[str]) -> Drawn
     geometries = features.geometries
     there = finite(geometries) & ~shapely.is_empty(geometries)
     if not there.all():
-        notes.append(f"{path}, layer {name}: {int((~there).sum())} features without a geometry")
+        empty = counted(int((~there).sum()), "feature")
+        notes.append(f"{path}, layer {name}: {empty} without a geometry")
     features = features.take(there)
+    flat = _flat(features.geometries)
+    if flat.any():
+        empty = counted(int(flat.sum()), "polygon")
+        notes.append(f"{path}, layer {name}: {empty} without an area, left out")
+        features = features.take(~flat)
     codes = _codes(features, own, legend, f"{path}, layer {name}")
     widths = np.full(len(codes), np.nan)
     if len(wanted) > 1:
         widths = _widths(features, wanted[1], f"{path}, layer {name}")
     return Drawn(name, layer.crs, features.geometries, codes, widths, features.ids)
+
+
+def _flat(geometries: np.ndarray) -> np.ndarray:
+    """Which geometries (N,) are polygons without an area (N,) bool."""
+    flat = np.isin(shapely.get_type_id(geometries), (POLYGON, MULTIPOLYGON))
+    # A figure of eight has none either until it is mended.
+    flat[flat] = shapely.area(geometries[flat]) == 0
+    flat[flat] = shapely.area(shapely.make_valid(geometries[flat])) == 0
+    return flat
 
 
 def _codes(features: Features, column: str, legend: Legend, where: str) -> np.ndarray:
@@ -227,65 +216,6 @@ def _widths(features: Features, column: str, where: str) -> np.ndarray:
             f"{where}: {column} must be metres above 0, or empty; got {few(bad, SHOWN)}"
         )
     return widths
-
-
-def _placed(drawn: Iterable[Drawn], grid: Grid) -> Placed:
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    first = 0
-    for one in drawn:
-        for geometries, index, rank in _on(one, grid):
-            ranks = np.full(len(index), rank)
-            parts.append((geometries, one.codes[index], first + index, ranks))
-        first += len(one.codes)
-    if not parts:
-        empty = np.empty(0, object)
-        return Placed(empty, np.empty(0, np.uint8), np.empty(0, int), shapely.STRtree(empty))
-    polygons, codes, owners, ranks = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = np.lexsort((owners, ranks))
-    polygons = polygons[order]
-    return Placed(polygons, codes[order], owners[order], shapely.STRtree(polygons))
-
-
-def _on(drawn: Drawn, grid: Grid) -> Iterable[tuple[np.ndarray, np.ndarray, int]]:
-    """Polygons (M,) on a grid, what each comes from (M,), and rank: 0 areas, 1 lines, 2 points."""
-    box = extent.bounds_in(grid.bounds_of(grid.window.grow(16)), grid.crs, drawn.crs)
-    if box is None:
-        return
-    kinds = shapely.get_type_id(drawn.geometries)
-    is_point = np.isin(kinds, (POINT, MULTIPOINT))
-    points = np.flatnonzero(is_point)
-    others = np.flatnonzero(~is_point)
-    shapes, index = mend(drawn.geometries[others])
-    spots, place = explode(drawn.geometries[points])
-    shapes = np.concatenate([shapes, spots])
-    index = np.concatenate([others[index], points[place]]).astype(int)
-    pixel = min(grid.resolution)
-    within = extent.widen(box, 0.01)
-    shapes, origin = project(shapes, drawn.crs, grid.crs, pixel=pixel, within=within)
-    index = index[origin]
-    kinds = shapely.get_type_id(shapes)
-    areas = kinds == POLYGON
-    small = areas & (shapely.area(shapes) < SMALL * np.prod(grid.resolution))
-    yield _pixels(shapely.point_on_surface(shapes[small]), grid), index[small], 0
-    yield shapes[areas], index[areas], 0
-    lines = ~areas & (kinds != POINT)
-    # Half a diagonal on either side covers a centre wherever a line runs.
-    widths = np.where(np.isnan(drawn.widths), 1.42 * grid.pixel_size_m, drawn.widths)
-    yield widen(shapes[lines], widths[index[lines]], grid.crs), index[lines], 1
-    spots = kinds == POINT
-    yield _pixels(shapes[spots], grid), index[spots], 2
-    wide = spots & ~np.isnan(drawn.widths[index])
-    yield widen(shapes[wide], drawn.widths[index[wide]], grid.crs), index[wide], 2
-
-
-def _pixels(points: np.ndarray, grid: Grid) -> np.ndarray:
-    """A polygon (N,) for each point that covers the centre of its pixel, and of no other."""
-    x, y = shapely.get_x(points), shapely.get_y(points)
-    t = grid.transform
-    column, row = np.floor((x - t.c) / t.a), np.floor((y - t.f) / t.e)
-    left, right = (t.c + t.a * (column + side) for side in (0.25, 0.75))
-    top, bottom = (t.f + t.e * (row + side) for side in (0.25, 0.75))
-    return np.asarray(shapely.box(left, bottom, right, top))
 
 
 def _bounds(geometries: np.ndarray) -> extent.Bounds:

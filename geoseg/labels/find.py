@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.errors import Faults, InputError
-from geoseg.geo import raster, vector
+from geoseg.geo import extent, raster, vector
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
 from geoseg.labels.corrections import Corrections, open_corrections
@@ -68,6 +68,32 @@ def open_labels(
     source.corrections = corrected
     if scenes is not None:
         source.check(scenes)
+    return source
+
+
+def open_area(path: Any, grid: Grid, *, key: str, where: str | None = None) -> LabelSource:
+    """Polygons that bound a part of a map, which is 1 within them.
+
+    key: the setting that names them. where: OGR SQL condition on them.
+    Raises: InputError, also where they lie beside the map.
+    """
+    faults, meaning = Faults(), Meaning({}, prefix=f"{key}.")
+    files = faults.each(
+        lambda found: VectorLabels(found, meaning, where=where),
+        find_files(path, vector.SUFFIXES, "vector files"),
+    )
+    faults.raise_if_any()
+    one = Legend.parse([{"code": 1, "name": "inside", "color": "#000000"}], key)
+    source = LabelSource(Labels(), one, list(files), area=[], background=None)
+    if not source.touches(grid):
+        own = source.extent_in(extent.WGS84)
+        here = extent.bounds_in(grid.bounds, grid.crs, extent.WGS84)
+        raise InputError(
+            f"{key}={path}: no polygon lies on the map: they are at {extent.degrees(own)}, the map"
+            f" at {extent.degrees(here)}; is the CRS of either wrong?"
+            if own
+            else f"{key}={path}: holds no polygon"
+        )
     return source
 
 

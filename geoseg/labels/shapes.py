@@ -43,6 +43,16 @@ def explode(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return parts, index
 
 
+def unpack(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Geometries (M,) without collections: of these what is in them, and where each comes from."""
+    index = np.arange(len(geometries))
+    while (packed := shapely.get_type_id(geometries) == COLLECTION).any():
+        parts, inner = shapely.get_parts(geometries[packed], return_index=True)
+        index = np.concatenate([index[~packed], index[packed][inner]])
+        geometries = np.concatenate([geometries[~packed], parts])
+    return geometries, index
+
+
 def finite(geometries: np.ndarray) -> np.ndarray:
     """Which geometries (N,) have nothing but finite coordinates: (N,) bool; None has none."""
     coordinates, index = shapely.get_coordinates(geometries, return_index=True)

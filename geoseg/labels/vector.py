@@ -11,7 +11,7 @@ from geoseg.errors import Faults
 from geoseg.geo import extent
 from geoseg.geo.extent import Bounds
 from geoseg.geo.grid import Grid, Window, same_crs
-from geoseg.geo.vector import KEEP, Features, Layer
+from geoseg.geo.vector import KEEP, LABELS, Features, Layer
 from geoseg.labels.shapes import (
     COLLECTION,
     LINE,
@@ -134,15 +134,16 @@ class VectorLabels:
     def _judge(self, seen: Counter[str], unknown: Counts) -> None:
         faults, path, prefix = Faults(), self.path, self._meaning.prefix
         if seen["points"]:
+            chosen = f", or leave the points out with {prefix}where" * prefix.startswith(LABELS)
             faults.add(
                 f"{path}: {seen['points']} of {seen['features']} geometries are points, which cover"
-                f" no pixel; give polygons, or leave the points out with {prefix}where"
+                f" no pixel; give polygons{chosen}"
             )
         if seen["widthless"]:
             faults.add(
                 f"{path}: {seen['widthless']} of {seen['lines']} lines have no width; set"
                 f" {prefix}width_m=<metres> or {prefix}width_field=<attribute with metres>"
-                if prefix == "labels."
+                if prefix == LABELS
                 else f"{path}: {seen['lines']} of {seen['features']} geometries are lines;"
                 " only polygons can bound an area"
             )

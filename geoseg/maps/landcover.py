@@ -29,6 +29,12 @@ MAPS_TAG = "GEOSEG_MAPS"
 """Of a mosaic: the folder of its maps, relative to it; evaluate finds the scenes by it."""
 UNDECIDED_TAG = "GEOSEG_UNDECIDED"
 """Of a map with code 255 where there is no decision: by what. In others 255 means nothing."""
+IN_DOUBT = (
+    "it counts as no decision (if there is no data, declare that: gdal_edit.py -a_nodata 255 FILE)"
+)
+"""What is to be said of 255 in a map that does not say what it means."""
+AS_BYTES = "gdalwarp -ot Byte -dstnodata 0 IN.tif OUT.tif"
+"""Makes class codes of another type bytes, with 0 where there is no data."""
 
 
 def tags(legend: Legend, model: str | None, *, undecided: str = "") -> dict[str, str]:
@@ -172,6 +178,13 @@ class ClassMap:
         """Whether code 255 means that there was no decision."""
         return UNDECIDED_TAG in self.tags
 
+    @property
+    def doubt(self) -> str:
+        """What is to be said where pixels of 255 count as no decision; "" where the map says so."""
+        if self.leaves_open:
+            return ""
+        return f"{self.path}: holds code 255 and does not say what it means; {IN_DOUBT}"
+
     @classmethod
     def read(cls, path: str | Path, legend: Legend | None = None) -> ClassMap:
         """Read the header; `legend` takes the place of the one in the tags.
@@ -183,9 +196,11 @@ class ClassMap:
             raise InputError(str(facts.problem))
         if facts.dtype != "uint8" or len(facts.bands) != 1:
             count = len(facts.bands)
+            remedy = f"; if it holds codes of 1 to 254: {AS_BYTES}" * (count == 1)
             raise InputError(
                 f"{path}: {counted(count, 'band')} of {facts.dtype}, not a map; expected"
                 " one band of uint8 class codes, as geoseg.predict and geoseg.mosaic write it"
+                f"{remedy}"
             )
         found = facts.tags
         if legend is None:
@@ -193,7 +208,7 @@ class ClassMap:
                 raise InputError(
                     f"{path}: no tag {LEGEND_TAG}, so nobody knows what its codes mean; give a map"
                     " of geoseg.predict or geoseg.mosaic, or (to geoseg.evaluate, geoseg.compare,"
-                    " geoseg.sample) legend.path=<file with its classes>"
+                    " geoseg.sample, geoseg.assess) legend.path=<file with its classes>"
                 )
             legend = parse_legend(found[LEGEND_TAG], f"{path}, tag {LEGEND_TAG}")
         return cls(str(path), facts.grid, legend, found, _nodata(facts, legend))

@@ -13,7 +13,7 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
-from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED, Legend
+from geoseg.geo.legend import NO_DECISION, NODATA, UNDECIDED
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running, Tally
 from geoseg.maps.folder import LANDCOVER, beside_of, entries, find_maps
@@ -187,10 +187,10 @@ def _read(paths: list[str]) -> list[Part]:
             parts.append(found)
     for part in parts[1:]:
         first = parts[0].map
-        if _meaning(part.map.legend) != _meaning(first.legend):
+        if sorted(part.map.legend.meaning) != sorted(first.legend.meaning):
             faults.add(
-                f"{part.map.path}: its legend ({_say(part.map.legend)}) differs from that of"
-                f" {first.path} ({_say(first.legend)}); join maps of one legend"
+                f"{part.map.path}: its legend ({part.map.legend}) differs from that of"
+                f" {first.path} ({first.legend}); join maps of one legend"
             )
     faults.raise_if_any()
     return parts
@@ -200,14 +200,6 @@ def _read_part(path: str) -> Part:
     found = ClassMap.read(path)
     beside = beside_of(path, found.grid, CONFIDENCE)
     return Part(found, None if beside is None else str(beside))
-
-
-def _meaning(legend: Legend) -> list[tuple[int, str, str]]:
-    return sorted((c.code, c.name, c.color) for c in legend.classes)
-
-
-def _say(legend: Legend) -> str:
-    return ", ".join(f"{code} {name}" for code, name, _ in _meaning(legend))
 
 
 def _common_folder(paths: Sequence[str]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,8 +50,12 @@ class Thresholds:
 
 
 def _share(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+    try:
+        share = math.nan if isinstance(value, bool) else float(value)  # of a command line: text
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 <= share <= 1:
         raise InputError(
             f"{key}={shown(value)}: expected a probability in 0..1, or {{<class>: <probability>}}"
         )
-    return float(value)
+    return share

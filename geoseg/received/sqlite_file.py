@@ -20,6 +20,19 @@ _SYSTEM = ("gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys", "ge
 """Tables that GDAL asks before it knows of any layer."""
 
 
+def unread(error: Exception, remedy: str) -> str:
+    """Why a file could not be read, and what is to be done.
+
+    remedy: where it may be damaged, which one that another program writes to is not.
+    """
+    if "locked" in str(error) or "busy" in str(error):
+        return (
+            "another program is writing to it (in QGIS: save the edits of its layers, or close it);"
+            " then try again"
+        )
+    return f"can't be read ({error}); {remedy}"
+
+
 @contextmanager
 def reading(path: str | Path, *, patience: float = PATIENCE) -> Iterator[sqlite3.Connection]:
     """Open for reading. Raises: sqlite3.Error, also for a query that takes too long."""
@@ -47,10 +60,8 @@ def select(
             query = f'SELECT {names} FROM main."{table}" {where} ORDER BY fid'
             return connection.execute(query, given).fetchall()
     except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
-        raise InputError(
-            f"{path}: can't be read ({error}); make the data set again with geoseg.prepare or"
-            " geoseg.prepare_series"
-        ) from None
+        remedy = "make the data set again with geoseg.prepare or geoseg.prepare_series"
+        raise InputError(f"{path}: {unread(error, remedy)}") from None
 
 
 def tables(connection: sqlite3.Connection) -> list[str]:
@@ -84,7 +95,7 @@ def check(path: str) -> list[str]:
         with reading(path, patience=10) as connection:
             found = queries(connection)
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: can't be read ({error}); is it cut short?") from None
+        raise InputError(f"{path}: {unread(error, 'is it cut short?')}") from None
     system = [name for name in found if name in _SYSTEM or name.startswith("rtree_")]
     if system:
         raise InputError(

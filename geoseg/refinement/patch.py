@@ -31,6 +31,8 @@ class Patch:
     """Of these, those that the network got right by itself."""
     changed: int = 0
     """Pixels of the class map that are others than before."""
+    blank: int = 0
+    """Pixels that were drawn on, but have no image."""
     windows: int = 0
     computed: int = 0
     """Of the windows, those that were not known from before."""

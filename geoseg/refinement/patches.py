@@ -173,10 +173,13 @@ class Patcher:
                     counts = influence(w, grid, told, self._reach)
                     parts.append((w, counts, closeness(told, self._reach), shares[w]))
                 mixed = _mixed(place, parts, len(self._network.card.legend))
-                if mixed is None:
+                codes = corrections.burn(grid, place)
+                if mixed is None and not codes.any():
                     continue
                 before = old.read(files, place)
-                codes = corrections.burn(grid, place)
+                patch.blank += int(((codes > 0) & (before[0] == NODATA)).sum())
+                if mixed is None:
+                    continue
                 after = self._made(old, mixed, before, codes, patch)
                 mask = (after != before).any(axis=0)
                 if mask.any():

@@ -226,10 +226,17 @@ def _describe(
         summary.table("Refined", header, rows)
         corrected = sum(patch.corrected for patch in patches.values())
         learnt = sum(patch.learnt for patch in patches.values())
-        summary.note(
-            f"corrected pixels: all {corrected} are right in the maps; the network learnt"
-            f" {learnt / max(1, corrected):.1%} of them by itself"
-        )
+        blank = sum(patch.blank for patch in patches.values())
+        if corrected:
+            summary.note(
+                f"corrected pixels: all {corrected} are right in the maps; the network learnt"
+                f" {learnt / corrected:.1%} of them by itself"
+            )
+        if blank:
+            summary.warn(
+                f"{counted(blank, 'corrected pixel', 'have')} no image, and"
+                f" {'stays' if blank == 1 else 'stay'} without a class"
+            )
     step = journal.step
     said = "as predicted" if step is None else f"{counted(step.count, 'correction')}"
     summary.note(

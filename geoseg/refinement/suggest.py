@@ -85,7 +85,7 @@ def suggest(
     if not len(windows):
         raise InputError(
             f"maps={maps}: no window of {settings.size} pixels is left to suggest; the data set"
-            " covers all, or the maps hold no class"
+            " covers all, the maps hold no class, or a smaller suggest.size is needed"
         )
     chosen = choose(windows, settings)
     with held(out.parent, "suggest", name=out.name):

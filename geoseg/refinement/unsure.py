@@ -93,7 +93,7 @@ def read_maps(maps: Any) -> tuple[ClassMap, ...]:
     faults = Faults()
     found = faults.each(ClassMap.read, find_maps(maps))
     for one in found[1:]:
-        if one.legend != found[0].legend:
+        if one.legend.meaning != found[0].legend.meaning:
             faults.add(
                 f"{one.path}: another legend than {found[0].path}; suggest for maps of one legend"
             )

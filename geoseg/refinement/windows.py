@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from geoseg.geo.grid import Grid, Window
-from geoseg.labels.corrections import Placed
+from geoseg.labels.drawn import Placed
 
 NEAREST = 8
 """At this part of the reach a window is asked half as much as on a correction."""

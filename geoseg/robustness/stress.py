@@ -104,11 +104,8 @@ def _check(
         faults.add(f"split={split}: choose from train, val, test")
     if len(networks) > 1:
         one, two = (network.card.legend for network in networks.values())
-        if (one.codes, one.names) != (two.codes, two.names):
-            faults.add(
-                f"against: knows {', '.join(two.names)}, the run {', '.join(one.names)}; compare"
-                " networks of the same classes"
-            )
+        if one.meaning != two.meaning:
+            faults.add(f"against: knows {two}, the run {one}; compare networks of the same classes")
     if not settings.kinds and not settings.wanted:
         faults.add("stress.kinds, stress.attacks: both are empty; nothing is left to be done")
     elif not settings.wanted and set(settings.kinds) <= set(SEVERAL_BANDS):

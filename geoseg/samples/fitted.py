@@ -42,10 +42,10 @@ def check_classes(
 ) -> None:
     """Raises: InputError if a data set has other classes than a network."""
     other = dataset.legend
-    if (network.codes, network.names) != (other.codes, other.names):
+    if network.meaning != other.meaning:
         raise InputError(
-            f"dataset={dataset.folder}: has the classes {', '.join(other.names)}, the network"
-            f" {', '.join(network.names)}; {remedy} of the network's classes"
+            f"dataset={dataset.folder}: has the classes {other}, the network {network}; {remedy} of"
+            " the network's classes"
         )
 
 
@@ -67,12 +67,14 @@ def check_units(dataset: Dataset, card: ModelCard) -> None:
 
     A data set of other bands is for `suitability.fit` to refuse.
     """
-    first = dataset.scenes[0]
-    if suitability.changes_for(first.name, first.tags, card) != (NO_CHANGE,) * len(card.bands):
+    if not set(card.bands) <= set(dataset.bands):
+        return
+    first, order = dataset.scenes[0], [dataset.bands.index(band) for band in card.bands]
+    tags = [first.tags[place] for place in order] if first.tags else []
+    if suitability.changes_for(first.name, tags, card) != (NO_CHANGE,) * len(card.bands):
         return  # its numbers are brought to those of the training, its statistics are not
-    if set(card.bands) <= set(dataset.bands):
-        highs = [dataset.statistics.high[dataset.bands.index(band)] for band in card.bands]
-        suitability.check_units(f"dataset={dataset.folder}", first.dtype, highs, card)
+    highs = [dataset.statistics.high[place] for place in order]
+    suitability.check_units(f"dataset={dataset.folder}", first.dtype, highs, card)
 
 
 def some_tiles(dataset: Dataset, split: str, most: int, seed: int = 0) -> list[Tile]:

@@ -3,11 +3,13 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import shapely
 
+from geoseg.assess import AssessConfig, main
 from geoseg.assessment.assess import assess
 from geoseg.assessment.references import from_labels, read_references
 from geoseg.assessment.sampling.population import Frame
@@ -17,6 +19,8 @@ from geoseg.assessment.sampling.settings import Cluster, Sampling
 from geoseg.assessment.write import PRODUCTS, write
 from geoseg.assessment.zones import Zones
 from geoseg.errors import InputError
+from geoseg.geo import raster
+from geoseg.geo.legend import LegendSettings
 from geoseg.geo.vector import Layer, write_layer
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
@@ -133,7 +137,7 @@ def test_points_of_somebodys_own_choice_are_left_out(filled, tmp_path):
     (tmp_path / "more.csv").write_text("id,reference\n" + "\n".join([*lines, "9999,1", ",2"]))
     references = read_references(file, str(tmp_path / "more.csv"))
     assert references.done.sum() == len(lines)
-    assert "2 points that the sample did not draw" in references.warnings[0]
+    assert "2 points that the sample did not draw (id 9999)" in references.warnings[0]
 
 
 def test_points_that_were_moved_are_told_of(filled, tmp_path):
@@ -147,6 +151,22 @@ def test_points_that_were_moved_are_told_of(filled, tmp_path):
     )  # fmt: skip
     references = read_references(file, str(tmp_path / "moved.gpkg"))
     assert "1 point (id 7) moved out of the pixel" in references.warnings[0]
+    write_layer(
+        tmp_path / "multi.gpkg", dict(features.columns), layer="points",
+        geometries=shapely.multipoints(places[:, None]), crs=file.grid.crs,
+    )  # fmt: skip
+    assert read_references(file, str(tmp_path / "multi.gpkg")).warnings == [
+        references.warnings[0].replace("moved.gpkg", "multi.gpkg")
+    ]
+
+
+def test_tables_that_are_no_csv_in_utf_8(filled, tmp_path):
+    file = SampleFile.read(filled)
+    (tmp_path / "back.csv").write_text("id,reference,note\n1,1,Bäume\n", encoding="cp1252")
+    with pytest.raises(InputError, match='save it anew, in spreadsheets as "CSV UTF-8"'):
+        read_references(file, str(tmp_path / "back.csv"))
+    with pytest.raises(InputError, match="a spreadsheet; save it as CSV in UTF-8"):
+        read_references(file, str(tmp_path / "back.xlsx"))
 
 
 def test_unknown_classes_are_refused_all_at_once(path):
@@ -215,6 +235,22 @@ def test_another_map_of_the_same_ground_is_assessed_with_the_same_sample(home, f
         # Of a map that is right everywhere the area is what it says.
         assert c.with_map.value == pytest.approx(c.mapped)
         assert c.area.margin > 0
+
+
+def test_a_map_of_another_program_is_assessed_with_its_legend(home, filled, tmp_path):
+    with raster.create(tmp_path / "bare.tif", maps.place(300, 320), dtype="uint8") as writer:
+        writer.write(TRUTH * 10, maps.place(300, 320).window)
+    entries = [{"code": 10 * c.code, "name": c.name, "color": c.color} for c in maps.LEGEND.classes]
+    (tmp_path / "legend.yaml").write_text(json.dumps({"classes": entries}), encoding="utf-8")
+    legend = LegendSettings(str(tmp_path / "legend.yaml"))
+    config = AssessConfig(str(filled), str(tmp_path / "out"), map=str(tmp_path / "bare.tif"))
+    with pytest.raises(InputError, match=r"geoseg\.assess\) legend\.path="):
+        main(config)
+    main(replace(config, legend=legend))
+    found = json.loads((tmp_path / "out" / "accuracy.json").read_text(encoding="utf-8"))
+    assert found["overall_accuracy"]["value"] == 1
+    with pytest.raises(InputError, match="legend: is that of map="):
+        replace(config, map=None, legend=legend)
 
 
 def test_a_map_of_another_place_or_other_classes_is_refused(filled, tmp_path):

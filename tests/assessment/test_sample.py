@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -139,6 +140,30 @@ def test_work_of_interpreters_is_never_overwritten(tmp_path, found):
     assert path.read_bytes() == before
 
 
+def test_a_sample_that_is_being_written_to_is_neither_replaced_nor_called_damaged(
+    tmp_path, found, monkeypatch
+):
+    sample(Frame(found), small(), tmp_path / "out")
+    path = tmp_path / "out" / "sample.gpkg"
+    before = path.read_bytes()
+    connect = sqlite3.connect
+    with closing(connect(path, isolation_level=None)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        monkeypatch.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, **k, timeout=0))
+        with pytest.raises(InputError, match="another program is writing to it"):
+            sample(Frame(found), small(size=80), tmp_path / "out", overwrite=True)
+        with pytest.raises(InputError, match="another program is writing to it"):
+            SampleFile.read(path)
+    assert path.read_bytes() == before
+
+
+def test_a_map_that_does_not_say_what_255_means(tmp_path, found):
+    said = "does not say what it means; it counts as no decision"
+    assert said in str(plan_sample(Frame(found), small()))
+    tags = found.tags | {"GEOSEG_UNDECIDED": "threshold"}
+    assert said not in str(plan_sample(Frame(replace(found, tags=tags)), small()))
+
+
 def test_strata_by_confidence(tmp_path, found):
     """Each class has a part of its least confident tenth."""
     random = np.random.default_rng(0)
@@ -215,6 +240,31 @@ def test_zones_elsewhere_are_refused(tmp_path, found):
     zones = boxes(tmp_path / "zones.gpkg", ["far"], [shape])
     with pytest.raises(InputError, match="no zone lies on the map"):
         drawn(tmp_path, found, small(strata=zones))
+
+
+def test_zones_without_a_name_or_an_area(tmp_path, found):
+    shapes = [part_of(found.grid, 0, 0, 300, 100), part_of(found.grid, 0, 100, 300, 200)]
+    zones = boxes(tmp_path / "zones.gpkg", ["west", " "], shapes)
+    said = str(plan_sample(Frame(found), small(strata=zones)))
+    assert "1 of 2 features have no name and count to no zone" in said
+    line = shapely.LineString([(500_000, 4_999_000), (502_000, 4_999_000)])
+    with pytest.raises(InputError, match="zones are polygons"):
+        plan_sample(Frame(found), small(strata=boxes(tmp_path / "line.gpkg", ["a"], [line])))
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        (shapely.box(100, 100, 200, 200), r"area=.*: no polygon lies on the map: they are at"),
+        (shapely.Point(500_100, 4_999_900), "which cover no pixel; give polygons$"),
+        (shapely.LineString([(0, 0), (9, 9)]), "only polygons can bound an area"),
+    ],
+)
+def test_faults_of_an_area_name_no_keys_of_labels(tmp_path, found, shape, words):
+    boxes(tmp_path / "area.gpkg", ["a"], [shape])
+    frame = Frame(found, Where(area=str(tmp_path / "area.gpkg")))
+    with pytest.raises(InputError, match=words):
+        plan_sample(frame, small())
 
 
 def test_a_buffer_around_a_rare_class_is_a_stratum(tmp_path, found):

@@ -422,6 +422,24 @@ def test_a_map_without_legend_takes_the_given_one(before, tmp_path):
     assert pair.names == list(NAMES)
 
 
+def test_what_maps_of_other_programs_do_not_say_is_said(before, tmp_path):
+    """What 255 means, which codes a legend lacks, and that maps are bytes."""
+    one, after = write(tmp_path / "a.tif", before), before.copy()
+    for name, code in (("open", 255), ("strange", 77)):
+        after[:3] = code
+        with raster.create(tmp_path / f"{name}.tif", GRID, dtype="uint8") as writer:
+            writer.write(after, GRID.window)
+    made = compare(MapPair.open(one, tmp_path / "open.tif", legend=LEGEND), tmp_path / "out")
+    assert any("neither map says what its code 255 means" in note for note in made.notes)
+    strange = MapPair.open(one, tmp_path / "strange.tif", legend=LEGEND)
+    with pytest.raises(InputError, match=r"does not know; set legend\.path="):
+        compare(strange, tmp_path / "none")
+    with raster.create(tmp_path / "wide.tif", GRID, dtype="int16", nodata=-1) as writer:
+        writer.write(before.astype(np.int16), GRID.window)
+    with pytest.raises(InputError, match=r"not a map; .* gdalwarp -ot Byte -dstnodata 0"):
+        MapPair.open(one, tmp_path / "wide.tif", legend=LEGEND)
+
+
 @pytest.mark.parametrize("declared", [255, 15])
 def test_nodata_that_another_program_declares_is_no_class(before, tmp_path, declared):
     one, after = write(tmp_path / "a.tif", before), before.copy()

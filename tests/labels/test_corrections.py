@@ -52,6 +52,38 @@ def test_each_kind_is_burnt_where_it_was_drawn(tmp_path):
     assert set(np.unique(codes[31:40])) == {0}
 
 
+def test_all_that_is_in_a_collection_counts(tmp_path):
+    inner = shapely.GeometryCollection([shapely.MultiPoint([at(2.5, 2.5), at(4.5, 2.5)])])
+    parts = [square(10, 10, 5), shapely.LineString([at(0, 40.5), at(79, 40.5)]), inner]
+    path = drawn(tmp_path / "c.gpkg", [shapely.GeometryCollection(parts)], ["field"])
+    codes = Corrections.read(path, maps.LEGEND).burn(GRID)
+    assert (codes[10:15, 10:15] == 2).all()
+    assert (codes[40, :79] == 2).all()
+    assert codes[2, 2] == codes[2, 4] == 2
+    assert not codes[2, 3]
+
+
+def test_what_was_drawn_against_each_other_or_has_no_area_is_said(tmp_path):
+    shapes = [
+        square(10, 10, 20),
+        square(25, 10, 20),  # over the first one, as another class
+        square(45, 10, 10),  # beside it
+        shapely.Point(at(12.2, 12.2)),  # points lie over polygons
+        shapely.Point(at(12.8, 12.8)),
+        shapely.LineString([at(0, 40.5), at(79, 40.5)]),
+        shapely.LineString([at(7.5, 0), at(7.5, 59)]),  # lines may cross
+        shapely.Polygon([at(0, 0), at(9, 9), at(5, 5)]),
+    ]
+    classes = ["forest", "field", "forest", "field", "building", "forest", "field", "forest"]
+    corrections = Corrections.read(drawn(tmp_path / "c.gpkg", shapes, classes), maps.LEGEND)
+    assert corrections.notes == [
+        f"{tmp_path / 'c.gpkg'}, layer drawn: 1 polygon without an area, left out"
+    ]
+    (note,) = corrections.check({"a": GRID})
+    assert "2 pairs of corrections give the same pixels different classes, those drawn" in note
+    assert note.endswith("drawn 1 and drawn 2, drawn 4 and drawn 5")
+
+
 def test_windows_are_parts_of_the_whole(tmp_path):
     random = np.random.default_rng(0)
     points = [shapely.Point(at(*xy)) for xy in random.uniform(0, 60, (30, 2))]
@@ -103,7 +135,7 @@ def test_corrections_outside_are_told_and_all_outside_refused(tmp_path):
     assert "1 of 2 corrections lie outside the maps" in note
     assert "drawn 2" in note
     path = drawn(tmp_path / "d.gpkg", [far], ["field"])
-    with pytest.raises(InputError, match=r"lie outside the maps.*CRS"):
+    with pytest.raises(InputError, match=r"lies outside the maps.*CRS"):
         Corrections.read(path, maps.LEGEND).check({"a": GRID}, "maps")
 
 

@@ -83,3 +83,11 @@ def test_faults(tmp_path):
     away = Grid(GRID.crs, Affine(10, 0, 700_000, 0, -10, 5_000_000), 60, 80)
     with pytest.raises(InputError, match="no zone lies on the map; the zones are at longitude 15"):
         Zones.open(f"{path}:name", away)
+
+
+def test_a_file_of_several_layers_is_told_to_be_one_of_one_layer(tmp_path):
+    given = write(tmp_path / "z.gpkg", HALVES)
+    table = geopandas.GeoDataFrame({"name": ["a"]}, geometry=[shapely.Point(0, 0)], crs=GRID.crs)
+    table.to_file(tmp_path / "z.gpkg", layer="more")
+    with pytest.raises(InputError, match=r"2 layers \(z, more\); give a file with the one"):
+        Zones.open(given, GRID)

@@ -624,6 +624,11 @@ def test_maps_of_other_legends_are_refused(maps, out):
     maps.add("b", grid(0, 0, 20, 20), 1, legend=other)
     with pytest.raises(InputError, match=r"b\.tif: its legend \(1 forest\) differs from that of"):
         mosaic(maps.folder, out)
+    # Other colours are no other classes: those of the first map are taken.
+    recoloured = [c | {"color": "red"} for c in LEGEND.to_dict()["classes"][::-1]]
+    maps.add("b", grid(0, 0, 20, 20), 1, legend=Legend.parse(recoloured, "x"))
+    mosaic(maps.folder, out)
+    assert landcover.ClassMap.read(out).legend == LEGEND
 
 
 def test_faults_of_all_maps_come_at_once(maps, out):

@@ -141,7 +141,10 @@ def test_networks_that_cannot_be_averaged_are_named(tmp_path):
     with pytest.raises(InputError) as caught:
         TrainedNetwork.open(runs, RUNNING, tta="upside down")
     text = str(caught.value)
-    for words in ("tta=upside down", "lower", "the bands red", "pixels of 3 m"):
+    for words in ("tta=upside down", "3 lower", "the bands red", "pixels of 3 m"):
         assert words in text
+    red = Legend.parse([c | {"color": "red"} for c in LEGEND.to_dict()["classes"]], "test")
+    runs.append(save(tmp_path / "c", replace(CARD, legend=red)))
+    TrainedNetwork.open(runs[::2], RUNNING)  # other colours are no other classes
     with pytest.raises(InputError, match="no such file"):
-        TrainedNetwork.open([runs[0], str(tmp_path / "c")], RUNNING)
+        TrainedNetwork.open([runs[0], str(tmp_path / "d")], RUNNING)

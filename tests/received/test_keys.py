@@ -12,6 +12,8 @@ from omegaconf import OmegaConf
 
 from geoseg.commands import conf, help, run, schema
 from geoseg.errors import InputError
+from geoseg.geo.legend import Legend
+from geoseg.maps.thresholds import Thresholds
 from geoseg.received import keys
 from geoseg.training.run import folder
 from tests.commands.test_configuration import GROUPS, SCHEMAS, schema_of
@@ -136,6 +138,14 @@ def test_weights_of_classes_are_taken_in_all_forms():
             words = [sign + form.format(name, n) for n, name in enumerate(names, 1)]
             cfg = composed("train", words)
             assert cfg.loss.class_weights == {name: n for n, name in enumerate(names, 1)}
+
+
+def test_thresholds_are_taken_in_all_forms():
+    legend = Legend.parse([{"code": 1, "name": "forêt", "color": "green"}], "test")
+    for form in ("=0.6", "={forêt: 0.6}", "={forêt:0.6}", ".forêt=0.6"):
+        told_ = told("predict", f"predict.threshold{form}").predict.threshold
+        assert Thresholds.parse(told_, legend).values == (0.6,)
+    assert told("predict", "predict.threshold=null").predict.threshold is None
 
 
 def test_extra_bands_are_taken_in_all_forms():

@@ -27,6 +27,7 @@ from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
 from geoseg.refinement.adapt import Adapter, adaptable, shortest, way_of
 from geoseg.refinement.features import _cut
+from geoseg.refinement.old_maps import OldMap
 from geoseg.refinement.patch import Patch
 from geoseg.refinement.refine import Inputs, refine
 from geoseg.refinement.settings import Refining
@@ -140,6 +141,15 @@ def test_clicks_are_right_far_pixels_unchanged_and_steps_undone_to_the_byte(
     assert (after[seen] == evaluated[seen]).all()
 
 
+def test_clicks_where_there_is_no_image_are_told(tmp_path, inputs, monkeypatch):
+    read_ = OldMap.read
+    monkeypatch.setattr(OldMap, "read", lambda *given: 0 * read_(*given))
+    clicks = corrected(tmp_path / "c.gpkg", [(40, 50)], [3])
+    said = str(refine(inputs, clicks, tmp_path / "out", settings=SETTINGS))
+    assert "WARNING: 1 corrected pixel has no image, and stays without a class" in said
+    assert "are right in the maps" not in said
+
+
 def test_a_further_click_computes_only_its_own_window(tmp_path, inputs, monkeypatch):
     calls = []
     plain = Adapter.__call__
@@ -228,7 +238,7 @@ def test_what_does_not_fit_is_said(tmp_path, place, inputs):
     with pytest.raises(InputError, match="which are kept"):
         refine(inputs, None, place / "maps")
     far = corrected(tmp_path / "f.gpkg", [(9000, 9000)], [3])
-    with pytest.raises(InputError, match="lie outside the maps"):
+    with pytest.raises(InputError, match="lies outside the maps"):
         refine(inputs, far, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match=r"undo=4: there is no such step"):

@@ -17,13 +17,13 @@ from geoseg.dataset.tiles import TILES, Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.legend import NO_DECISION, NODATA, UNLABELLED, Legend
+from geoseg.geo.legend import NO_DECISION, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
-from geoseg.labels.find import open_labels
-from geoseg.labels.settings import Labels
+from geoseg.labels.find import open_area
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.closing import Closing
+from geoseg.outputs.counted import counted
 
 SEARCHED = 256
 """Rows that are looked through at once for values and confidences."""
@@ -122,6 +122,7 @@ class Population(Closing):
             return self._by_confidence(sampling.unsure, maps)
         if is_zones(sampling.strata):
             zones = Zones(sampling.strata, self.grid, key="sample.strata")
+            self.notes += zones.notes
             self.strata = {k: Stratum(name) for k, name in enumerate(zones.names, 1)}
             return lambda codes, window: zones.read(window) * (codes != NODATA)
         return self._by_raster(sampling.strata)
@@ -164,8 +165,8 @@ class Population(Closing):
         facts = raster.info(path)
         if len(facts.bands) != 1 or np.dtype(facts.dtype).kind not in "ui":
             raise InputError(
-                f"sample.strata={path}: {len(facts.bands)} bands of {facts.dtype}; expected one"
-                " band of whole numbers"
+                f"sample.strata={path}: {counted(len(facts.bands), 'band')} of {facts.dtype};"
+                " expected one band of whole numbers"
             )
         file = self._other = Raster(path, grid=self.grid, resampling="nearest")
         values: set[int] = set()
@@ -210,18 +211,18 @@ class Population(Closing):
 
     def _limit(self, area: Any, exclude: str | None) -> None:
         faults = Faults()
-        here = {Path(self.map.path).stem: self.grid}
-        one = Legend.parse([{"code": 1, "name": "inside", "color": "#000000"}], "area")
         if area is not None:
             with faults.collect():
-                self._limits.append(
-                    (open_labels(Labels(path=area, name="inside"), one, scenes=here), True)
-                )
+                found = open_area(area, self.grid, key="area")
+                self._limits.append((found, True))
+                self.notes += found.notes
         if exclude is not None:
             with faults.collect():
-                folder = Dataset.load(exclude).folder
-                tiles = Labels(path=str(folder / TILES), name="inside", where="split = 'train'")
-                self._limits.append((open_labels(tiles, one, scenes=here), False))
+                tiles = Dataset.load(exclude).folder / TILES
+                where = "split = 'train'"
+                self._limits.append(
+                    (open_area(str(tiles), self.grid, key="exclude", where=where), False)
+                )
         faults.raise_if_any()
 
     # Reading

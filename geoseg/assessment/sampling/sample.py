@@ -35,6 +35,7 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.outputs.claims import claim, fingerprint, is_claimed
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamp_of
@@ -97,8 +98,8 @@ def sample(
     main = int((~drawn.reserve).sum())
     spare = f", {len(drawn) - main} in reserve" if len(drawn) > main else ""
     summary.note(
-        f"sample: {out / FILE}: {main} points{spare} (open it in QGIS, layer {POINTS}: the form"
-        " offers the classes; any points from the first on are a sample)"
+        f"sample: {out / FILE}: {counted(main, 'point')}{spare} (open it in QGIS, layer {POINTS}:"
+        " the form offers the classes; any points from the first on are a sample)"
     )
     return summary
 
@@ -109,10 +110,16 @@ def _protect(path: Path) -> None:
         return
     try:
         with sqlite_file.reading(path) as connection:
-            query = f"SELECT count(*) FROM {POINTS} WHERE reference IS NOT NULL"
+            if POINTS not in sqlite_file.tables(connection):
+                return  # no sample of ours
+            query = (
+                f"SELECT count(*) FROM {POINTS}"
+                " WHERE reference IS NOT NULL OR reference2 IS NOT NULL"
+            )
             done = int(connection.execute(query).fetchone()[0])
-    except sqlite3.Error:
-        return  # no sample of ours
+    except sqlite3.Error as error:
+        remedy = "choose another out=, or move this file away"
+        raise InputError(f"{path}: {sqlite_file.unread(error, remedy)}") from None
     if done:
         raise InputError(
             f"{path}: {done} of its points are interpreted already, and it was drawn with other"
@@ -239,6 +246,8 @@ class _Drawing:
     def notes(self) -> list[str]:
         """What a summary must say of the population."""
         notes = list(self._population.notes)
+        if UNLABELLED in self._counts.classes and self._population.map.doubt:
+            notes.append(self._population.map.doubt)
         if self._counts.outside:
             share = self._counts.outside / (self._counts.outside + int(self.plan.pixels.sum()))
             notes.append(

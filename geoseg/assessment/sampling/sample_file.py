@@ -102,10 +102,8 @@ class SampleFile:
             )
             return cls(str(path), grid, legend, Key(*columns), parts, about)
         except (sqlite3.Error, ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f"{path}: can't be read as a sample ({error}); is it damaged? Draw it anew, or"
-                " fetch it again"
-            ) from None
+            remedy = "is it damaged, or no sample of geoseg.sample? Fetch it again"
+            raise InputError(f"{path}: {sqlite_file.unread(error, remedy)}") from None
 
 
 def _select(

@@ -64,6 +64,8 @@ def open_file(path: str | Path) -> rasterio.DatasetReader:
     except READ_ERRORS as error:
         if not Path(path).exists():
             raise InputError(f"{path}: no such file") from None
+        if Path(path).is_dir():
+            raise InputError(f"{path}: a folder; give one raster") from None
         cause = str(error).removesuffix(".")
         raise InputError(
             f"{path}: can't be opened as a raster ({cause}); expected a GeoTIFF or another raster"

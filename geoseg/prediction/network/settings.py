@@ -9,6 +9,7 @@ from typing import Any
 from geoseg.errors import Faults
 from geoseg.maps.layers import CONFIDENCE, NOVELTY, parse
 from geoseg.models.settings import PRECISIONS
+from geoseg.received.keys import WEIGHTS
 
 BACKENDS = ("auto", "torch", "compile", "openvino", "onnx")
 WITH_FEATURES = (None, "torch")
@@ -48,7 +49,7 @@ class InferenceSettings:
     """Rasters beside each class map: confidence, entropy, margin (to the second class), second (its
     code), disagreement (of several networks or turns), probabilities (of all classes), novelty (how
     far the pixel is from what the network knows; needs geoseg.calibrate with novelty=true)."""
-    threshold: Any = None
+    threshold: Any = field(default=None, metadata=WEIGHTS)
     """Probability below which a pixel stays without class (code 255, no decision): a number, or
     {class: number}; none = each gets one."""
     refuse_novel: bool = False

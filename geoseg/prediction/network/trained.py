@@ -321,10 +321,10 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
     faults = Faults()
     one, two = first.card, other.card
     where = f"checkpoint {other.source}"
-    if one.legend != two.legend:
+    if one.legend.meaning != two.legend.meaning:
         faults.add(
-            f"{where}: classes {', '.join(two.legend.names)}, but {first.source} knows"
-            f" {', '.join(one.legend.names)}; average networks of one legend"
+            f"{where}: classes {two.legend}, but {first.source} knows {one.legend}; average"
+            " networks of one legend"
         )
     if one.bands != two.bands:
         faults.add(
@@ -338,7 +338,7 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
             " networks of one pixel size"
         )
     pairs = [[tags.pair for tags in card.tags] for card in (one, two)]
-    if pairs[0] != pairs[1] and all(pairs):
+    if one.bands == two.bands and pairs[0] != pairs[1] and all(pairs):
         faults.add(
             f"{where}: was trained on values of another scale or offset than {first.source};"
             " average networks that were trained on values of one unit"
