@@ -63,11 +63,6 @@ def purpose(schema: type) -> str:
     return inspect.cleandoc(schema.__doc__ or "")
 
 
-def settings(schema: type) -> dict[str, Setting]:
-    """All settings of a dataclass by key."""
-    return {s.key: s for section in sections(schema) for s in section.settings}
-
-
 def read(path: Path, name: str) -> list[Section]:
     """The settings of the dataclass `name` in the file `path`, its own ones first."""
     return list(_sections(path, name, "", {}))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from geoseg.dataset.sample_split import DRAWS, FOLD_WAYS, Units, _check_enough, check_way
-from geoseg.dataset.samples import Samples
 from geoseg.dataset.split import share_out
 from geoseg.errors import InputError
 
@@ -35,21 +34,6 @@ class Folding:
         check_way(self.by, self.block_m, FOLD_WAYS)
         if self.buffer_m is not None and self.buffer_m < 0:
             raise InputError(f"split.buffer_m={self.buffer_m}: must not be negative")
-
-
-def folds(
-    samples: Samples, *, by: str, count: int, block_m: float | None, seed: int, crs: str | None
-) -> np.ndarray:
-    """Draw a fold for each sample so that each fold gets about 1/count of every class.
-
-    by=column with count 0, or with no more values than that: one fold per value, in their order.
-    Returns: (N,) int64, 0..folds-1.
-    Raises: InputError if there are fewer units than folds, in all or of a class.
-    """
-    check_way(by, block_m)
-    return deal(
-        Units.of(samples, by, block_m=block_m, crs=crs), samples.code, count=count, seed=seed
-    )
 
 
 def deal(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,9 +13,9 @@ import numpy as np
 from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import NODATA, Legend
-from geoseg.geo.raster import Raster, RasterInfo, Writer
+from geoseg.geo.raster import RasterInfo
 from geoseg.maps.cog import write as cog
 from geoseg.maps.cog.write import RUNNING, Running, Tally
 from geoseg.outputs.counted import counted
@@ -129,31 +128,6 @@ def complete(path: str | Path, legend: Legend) -> None:
     """
     if not all(beside.is_file() and beside.stat().st_size for beside in side_files(path)):
         write_side_files(path, legend, undecided=UNDECIDED_TAG in raster.tags(path))
-
-
-@contextmanager
-def writing(
-    path: str | Path, grid: Grid, legend: Legend, *, tags: dict[str, str] | None = None
-) -> Iterator[Writer]:
-    """As `write`, for codes that come window by window, in any windows and order.
-
-    Raises: InputError if the folder can't be written or the disk is full.
-    """
-    # Overviews need the whole map, and its blocks their order.
-    plain = Path(path).with_name(f".{Path(path).name}.pixels")
-    try:
-        with raster.create(plain, grid, dtype="uint8", nodata=NODATA) as writer:
-            yield writer
-        with Raster(plain) as file:
-
-            def read(window: Window) -> np.ndarray:
-                with raster.environment():
-                    return file.read(window)[0][0]
-
-            alone = Running(threads=1)  # an open file is read by one thread at a time
-            write(path, grid, legend, read, tags=tags, running=alone)
-    finally:
-        plain.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

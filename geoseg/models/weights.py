@@ -72,20 +72,6 @@ class Loaded:
         return "\n".join(["; ".join(parts), *self.said])
 
 
-def load(
-    encoder: nn.Module,
-    path: Path,
-    *,
-    channels: int,
-    places: Sequence[int | None] | None = None,
-) -> Loaded:
-    """Fill an encoder for that many channels with a file's weights; places as of `load_state`.
-
-    Raises: InputError for a file that cannot be read, or that is not this encoder's.
-    """
-    return load_state(encoder, read(path), channels=channels, source=str(path), places=places)
-
-
 def load_state(
     encoder: nn.Module,
     state: Mapping[str, Tensor],

@@ -5,17 +5,10 @@ import pytest
 
 from geoseg.assessment.estimate import Observations, Sample, Strata
 from geoseg.assessment.intervals import interval, z_of
+from tests.made.observations import of_pixels
 
 OLOFSSON_2014 = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
 PIXELS_2014 = np.array([200_000, 150_000, 3_200_000, 6_450_000])
-
-
-def of_pixels(stratum, mapped, reference, *, area=None):
-    """Observations whose units are single pixels. area: None = all alike."""
-    count = len(stratum)
-    area = np.ones(count) if area is None else area
-    indices = (np.asarray(one, int) for one in (stratum, mapped, reference))
-    return Observations(*indices, area, np.arange(count), np.ones(count))
 
 
 def of_matrix(counts, units, *, corrected=False):

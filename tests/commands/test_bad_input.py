@@ -383,8 +383,8 @@ def test_the_command_predicts_what_it_can(tmp_path, weights):
 
 def class_map(path, codes=3, crs="EPSG:32632", where=HERE):
     codes = np.full((where.height, where.width), codes, np.uint8)
-    with landcover.writing(path, where, LEGEND, tags=landcover.tags(LEGEND, "m")) as writer:
-        writer.write(codes[None], where.window)
+    tags = landcover.tags(LEGEND, "m")
+    landcover.write(path, where, LEGEND, lambda w: codes[w.within(where.window)], tags=tags)
     return path
 
 

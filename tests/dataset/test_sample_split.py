@@ -5,13 +5,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoseg.crossvalidation.draw import Folding, folds
-from geoseg.dataset.sample_split import SampleSplit, Units, assign, centres_m, nearest_m
+from geoseg.crossvalidation.draw import Folding, deal
+from geoseg.dataset.sample_split import SampleSplit, Units, assign, centres_m, check_way, nearest_m
 from geoseg.dataset.samples import Samples
 from geoseg.dataset.split import share_out
 from geoseg.errors import InputError
 
 UTM = "EPSG:32632"
+
+
+def folds(samples, *, by, count, block_m, seed, crs):
+    """A fold for each sample, (N,)."""
+    check_way(by, block_m)
+    units = Units.of(samples, by, block_m=block_m, crs=crs)
+    return deal(units, samples.code, count=count, seed=seed)
 
 
 def made(code, *, group=None, fold_by=None, x=None, y=None, tile=None) -> Samples:

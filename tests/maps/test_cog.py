@@ -233,18 +233,6 @@ def test_without_a_key_a_run_that_was_stopped_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_windows_in_any_order_give_the_same_file(tmp_path):
-    codes = land(1300, 1500)
-    write(tmp_path / "a.tif", codes)
-    with landcover.writing(tmp_path / "b.tif", grid(1300, 1500), LEGEND) as writer:
-        for place in reversed(windows(codes.shape, 400)):
-            writer.write(codes[place.within(grid(1300, 1500).window)], place)
-    assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "a.tif").read_bytes()
-    assert sorted(path.name for path in tmp_path.glob("*b.*")) == [
-        *("b.qml", "b.tif", "b.tif.aux.xml"),
-    ]
-
-
 def test_blocks_are_whole_and_filled_up_with_nodata():
     codes = np.ones((600, 520), np.uint8)
     found = blocks(codes)

@@ -22,6 +22,10 @@ from geoseg.models.published import sources
 from tests.made.scenes import CARD, with_bands
 
 
+def load(network: nn.Module, path: Path, channels: int) -> weights.Loaded:
+    return weights.load_state(network, weights.read(path), channels=channels, source=str(path))
+
+
 def encoder(channels: int = 3) -> nn.Sequential:
     """Names as of any encoder: conv1, bn1, layer1.conv …"""
     inner = nn.Sequential()
@@ -65,7 +69,7 @@ def test_prefixes_are_seen_through(tmp_path, prefix, suffix):
     head = {"fc.weight": torch.rand(5, 8), "decoder.conv.weight": torch.rand(3)}
     named = {prefix + name: tensor for name, tensor in state.items()} | head
     network = encoder()
-    loaded = weights.load(network, write(tmp_path / f"w{suffix}", named), channels=3)
+    loaded = load(network, write(tmp_path / f"w{suffix}", named), channels=3)
     assert equal(network, state)
     assert set(loaded.heads) == set(head)
     assert len(loaded.loaded) == len(state) - 1, "all but the counter of batches"
@@ -82,7 +86,7 @@ def test_prefixes_are_seen_through(tmp_path, prefix, suffix):
 )
 def test_wrappers_are_unpacked(tmp_path, wrap):
     network, state = encoder(), random_state()
-    weights.load(network, write(tmp_path / "w.ckpt", wrap(state)), channels=3)
+    load(network, write(tmp_path / "w.ckpt", wrap(state)), channels=3)
     assert equal(network, state)
 
 
@@ -90,7 +94,7 @@ def test_an_old_pickle_of_tensors_is_read(tmp_path):
     network, state = encoder(), random_state()
     path = tmp_path / "old.pth"
     torch.save(state, path, _use_new_zipfile_serialization=False)
-    weights.load(network, path, channels=3)
+    load(network, path, channels=3)
     assert equal(network, state)
 
 
@@ -101,7 +105,7 @@ def test_what_is_missing_and_unused_is_reported(tmp_path):
     state["layer1.conv.bias"] = torch.rand(5)
     network = encoder()
     bias = network.layer1.conv.bias.clone()
-    loaded = weights.load(network, write(tmp_path / "w.safetensors", state), channels=3)
+    loaded = load(network, write(tmp_path / "w.safetensors", state), channels=3)
     assert loaded.missing == ("bn1.weight", "layer1.conv.bias")
     assert set(loaded.unused) == {"layer9.conv.weight", "layer1.conv.bias"}
     assert torch.equal(network.layer1.conv.bias, bias)
@@ -131,7 +135,7 @@ def test_a_grey_image_gives_the_same_activations_for_any_bands(theirs, ours):
 @pytest.mark.parametrize("channels", [1, 2, 4, 13])
 def test_the_first_layer_is_adapted(tmp_path, channels):
     network, state = encoder(channels), random_state()
-    loaded = weights.load(network, write(tmp_path / "w.pth", state), channels=channels)
+    loaded = load(network, write(tmp_path / "w.pth", state), channels=channels)
     assert loaded.adapted == ("conv1.weight",)
     assert "adapted" in str(loaded)
     expected = weights.spread_bands(state["conv1.weight"], channels)
@@ -263,7 +267,7 @@ def test_a_file_that_is_no_weights_is_refused(tmp_path, capsys, kind, expected):
     network = encoder()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     with pytest.raises(InputError) as raised:
-        weights.load(network, path, channels=3)
+        load(network, path, channels=3)
     message = str(raised.value)
     assert message.startswith(f"{path}: ")
     assert expected in message
