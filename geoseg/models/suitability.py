@@ -110,7 +110,7 @@ def _check_pixel_size(scene: AnyScene, card: ModelCard) -> None:
         return
     size = grid.pixel_size_m
     wanted = grid.resolution[1] * expected / size
-    remedy = "set predict.resample=true to have it read at that size"
+    remedy = "geoseg.predict reads it at that size with predict.resample=true"
     if scene.dates:
         remedy = f"warp it first: rio warp IN.tif OUT.tif --res {wanted:.3g} (in units of its CRS)"
     raise InputError(

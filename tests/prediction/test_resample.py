@@ -123,6 +123,6 @@ def test_a_scene_that_suits_is_left_as_it_is(tmp_path):
 def test_without_the_key_the_refusal_names_it(tmp_path):
     source = write(tmp_path / "a.tif", image(60, 60), grid=place(60, 60, 0.5))
     report = predict(network(replace(RUNNING, resample=False)), source, tmp_path / "maps")
-    assert "set predict.resample=true" in report.refused["a"]
+    assert "with predict.resample=true" in report.refused["a"]
     with pytest.raises(InputError):
         report.raise_if_incomplete()
