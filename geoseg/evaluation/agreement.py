@@ -158,11 +158,12 @@ class _Beside(Closing):
     def __init__(self, confidence: str | Path | None, novelty: str | Path | None) -> None:
         self.reliability = None if confidence is None else Reliability()
         self.by_novelty = None if novelty is None else ByNovelty()
-        self._stack = ExitStack()
-        self._confidence, self._novelty = (
-            None if path is None else self._stack.enter_context(Raster(str(path)))
-            for path in (confidence, novelty)
-        )
+        with ExitStack() as stack:  # if the second can't be opened, the first is closed
+            self._confidence, self._novelty = (
+                None if path is None else stack.enter_context(Raster(str(path)))
+                for path in (confidence, novelty)
+            )
+            self._stack = stack.pop_all()
 
     def add(self, window: Window, target: np.ndarray, own: np.ndarray) -> None:
         """Count a window: indices (H, W) of labels and map."""

@@ -21,7 +21,7 @@ from geoseg import evaluate as command
 from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
 from geoseg.evaluate import EvaluateConfig
-from geoseg.evaluation import excerpts
+from geoseg.evaluation import agreement, excerpts
 from geoseg.evaluation.accuracy import BoundaryF1, confusion
 from geoseg.evaluation.error_map import RIGHT, WRONG
 from geoseg.evaluation.evaluate import PRODUCTS, Showing, evaluate
@@ -622,3 +622,32 @@ def test_the_confidence_beside_a_map_is_judged(tmp_path, made, codes):
     assert [e["overall_accuracy"] for e in scores["novelty"]] == [1.0, None, None, 0.0]
     assert f"right by novelty: 100.0% at 1–50, 0.0% at 100 (novel); {1 - right:.1%}" in said
     assert "Is the map worse where the ground is new?" in page
+
+
+def test_what_is_open_beside_a_map_is_closed_on_a_fault(tmp_path, made, codes, monkeypatch):
+    class Counted(raster.Raster):
+        open_ = 0
+
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            Counted.open_ += 1
+
+        def close(self):
+            super().close()
+            Counted.open_ -= 1
+
+    path = tmp_path / "maps/landcover/m.tif"
+    tags = landcover.tags(LEGEND, "0" * 16)
+    for name in ("landcover", "confidence"):
+        where = tmp_path / "maps" / name / "m.tif"
+        with raster.create(where, GRID, dtype="uint8", nodata=0, tags=tags) as writer:
+            writer.write(codes, GRID.window)
+    found = ClassMap.read(path)
+    truth = from_labels(made[1], found, legend=found.legend)
+    monkeypatch.setattr(agreement, "Raster", Counted)
+    with pytest.raises(InputError, match=r"novel\.tif"):
+        agreement.compare(
+            found, truth, confidence=tmp_path / "maps/confidence/m.tif",
+            novelty=tmp_path / "novel.tif",
+        )  # fmt: skip
+    assert Counted.open_ == 0
