@@ -133,7 +133,8 @@ def _suited(
             suited.append(fits.scene.stack)  # type: ignore[attr-defined]
             said += fits.notes
     if parcels.own_periods:
-        faults.attempt(When(stacks, series, parcels, card.series).check, parcels)
+        with faults.collect():
+            When(stacks, series, parcels, card.series).check(parcels)
     faults.raise_if_any()
     check_stacks(suited)
     suitability.say_doubts(scenes, card)
