@@ -10,7 +10,7 @@ import re
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any
 
-from geoseg.errors import Faults
+from geoseg.errors import Faults, InputError
 from geoseg.received.keys import OPTIONS
 from geoseg.received.target import check_target
 
@@ -206,6 +206,15 @@ class Model:
                 )
             setattr(self, item.name, item.default)
         self.name = OWN
+
+
+def check_chosen(model: Model) -> None:
+    """Raises: InputError for `auto`, which a data set alone can settle."""
+    if model.name == AUTO:
+        raise InputError(
+            "model.name=auto: the network that suits a data set, and there is none here; name one,"
+            " as unet"
+        )
 
 
 @dataclass

@@ -12,6 +12,8 @@ from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import KEY, ModelCard, find_weights, weights_hash
 from geoseg.models.networks import build as models
+from geoseg.models.networks import build_series
+from geoseg.models.settings import Model
 from tests.made.scenes import CARD, with_bands
 
 SMALL = with_bands(CARD, "red", "green", nodata=float("nan"), extra={"height": "dem/*.tif"})
@@ -85,6 +87,9 @@ def test_a_card_of_another_version(tmp_path):
         write_header(path, json.dumps(values | change))
         with pytest.raises(InputError, match=r"new\.safetensors"):
             ModelCard.read(path)
+    write_header(path, json.dumps(values | {"model": values["model"] | {"name": "auto"}}))
+    with pytest.raises(InputError, match=r"model\.name=auto: .* name one"):
+        ModelCard.read(path)
     write_header(path, "{")
     with pytest.raises(InputError, match="can't read"):
         ModelCard.read(path)
@@ -95,6 +100,12 @@ def test_weights_that_do_not_fit_the_card(saved, tmp_path):
     checkpoint.save(path, saved[1], with_bands(CARD, "a", "b", "c"))
     with pytest.raises(InputError, match="do not fit their card"):
         checkpoint.load(path)
+
+
+def test_no_network_is_built_before_one_is_chosen():
+    for build in (models.build, build_series.build):
+        with pytest.raises(InputError, match=r"model\.name=auto: .* name one"):
+            build(Model("auto"), 3, 2)
 
 
 def test_no_weights(tmp_path):

@@ -22,7 +22,7 @@ from geoseg.models.card.values import (
     check_common,
     check_values,
     read_legend,
-    read_settings,
+    read_model,
     read_statistics,
     read_tags,
     read_thresholds,
@@ -119,7 +119,7 @@ class ModelCard:
         fields.check(cls, values)
         reads: dict[str, Callable[[Any], Any]] = {
             "bands": tuple,
-            "model": partial(read_settings, Model, "model"),
+            "model": read_model,
             "statistics": partial(read_statistics, values["bands"]),
             "legend": read_legend,
             "tiling": read_tiling,

@@ -16,6 +16,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.geo.band_tags import BandTags
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
+from geoseg.models.settings import Model, check_chosen
 from geoseg.outputs.counted import counted
 from geoseg.received import fields
 from geoseg.scenes.bands import BandStatistics
@@ -50,6 +51,13 @@ def read_settings(kind: type, where: str, values: Any) -> Any:
     """Settings of a card. Raises: InputError."""
     fields.check(kind, values, where)
     return kind(**values)
+
+
+def read_model(values: Any) -> Model:
+    """Settings of the network that was trained. Raises: InputError."""
+    model: Model = read_settings(Model, "model", values)
+    check_chosen(model)
+    return model
 
 
 def read_tiling(values: Any) -> Tiling:

@@ -24,8 +24,9 @@ def build(model: settings.Model, channels: int, classes: int, *, clicks: bool = 
     clicks: whether it can be shown some. A forest comes without its trees, and for values that are
     not scaled.
 
-    Raises: InputError for an encoder that does not exist or does not fit.
+    Raises: InputError for `auto`, or an encoder that does not exist or does not fit.
     """
+    settings.check_chosen(model)
     if model.name == settings.CLASSIFY:
         from geoseg.models.networks.classifiers import build as classifiers
 

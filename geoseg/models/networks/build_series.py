@@ -38,8 +38,9 @@ def build(
     days (B, T)) gives logits (B, K, H, W). Values count only where valid.
     grid: days to which a season path fills series; None = there is none. filled: whether all series
     come on this grid, as tempcnn needs them; the others take any dates.
-    Raises: InputError for sizes that do not go with the network or with each other.
+    Raises: InputError for `auto`, or sizes that do not go with the network or with each other.
     """
+    settings.check_chosen(model)
     check(model)
     if model.name == "utae":
         return utae.UTAE(model, channels, classes)
