@@ -49,7 +49,7 @@ class AssessConfig:
             faults.add(f"level={self.level}: must be from 0.5 to below 1, as 0.95")
         if self.points is not None and self.labels.path is not None:
             faults.add("points and labels.path: references come from one of them, not both")
-        if self.map is None and (self.legend.path or self.legend.classes):
+        if self.map is None and self.legend.is_given:
             faults.add("legend: is that of map=, which is not given; the sample has its own")
         faults.raise_if_any()
 
@@ -64,7 +64,7 @@ def main(cfg: AssessConfig) -> None:
     assert file is not None
     labels = references = other = None
     with faults.collect():
-        legend = cfg.legend.load() if cfg.legend.path or cfg.legend.classes else None
+        legend = cfg.legend.load_if_given()
         other = ClassMap.read(cfg.map, legend) if cfg.map is not None else None
     zones = faults.attempt(Zones, cfg.by, file.grid, key="by") if cfg.by is not None else None
     with faults.collect():

@@ -1,4 +1,4 @@
-"""The observations of a table's samples as one array of values and one of days."""
+"""Arrange the observations of a table's samples as one array of values and one of days."""
 
 from __future__ import annotations
 

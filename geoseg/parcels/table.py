@@ -90,7 +90,10 @@ class Rows:
 
 
 def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str]) -> Rows:
-    """The rows of a table, checked. frame, wanted: as in `read_table`. Raises: InputError."""
+    """The rows of a table, checked. frame, wanted: as in `observations.read_table`.
+
+    Raises: InputError.
+    """
     path, samples = table.path, table.samples
     frame = load_table(path, samples) if frame is None else frame
     names = [str(name) for name in frame.columns]

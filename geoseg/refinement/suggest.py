@@ -23,7 +23,7 @@ from geoseg.maps.layers import NOVELTY
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import held
 from geoseg.outputs.summary import Summary
-from geoseg.refinement.unsure import KINDS, SURE_IS_HIGH, Windows, read_maps
+from geoseg.refinement.uncertainty import KINDS, SURE_IS_HIGH, Windows, read_maps
 
 POOL = 8
 """Times as many windows as are wanted, the highest ones, among which unlike ones are chosen."""
@@ -178,7 +178,7 @@ def choose(windows: Windows, settings: Suggesting) -> list[int]:
         place = int(np.where(open_, worth, -1).argmax())
         number = int(pool[place])
         chosen.append(number)
-        distance = np.minimum(distance, windows.unlikeness(pool, number))
+        distance = np.minimum(distance, windows.distances(pool, number))
         least = settings.apart_m
         if least is None:
             least = 2 * settings.size * windows.grid(number).pixel_size_m
@@ -213,7 +213,7 @@ def _reason(windows: Windows, number: int, chosen: Sequence[int]) -> str:
         said = said.replace(" %", "", 1).replace("more unsure", "more novel")
     said += f"; mapped as {windows.classes(number) or 'no class'}"
     if before := chosen[: chosen.index(number)]:
-        said += f"; most like number {int(windows.unlikeness(before, number).argmin()) + 1}"
+        said += f"; most like number {int(windows.distances(before, number).argmin()) + 1}"
     return said
 
 

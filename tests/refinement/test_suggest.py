@@ -17,7 +17,7 @@ from geoseg.geo.vector import Layer
 from geoseg.maps.landcover import ClassMap
 from geoseg.refine import RefineConfig
 from geoseg.refinement.suggest import Suggesting, choose, ranked, read_suggestions, suggest
-from geoseg.refinement.unsure import Windows
+from geoseg.refinement.uncertainty import Windows
 from tests.made import maps, tiles
 
 SIZE = 32

@@ -1,4 +1,4 @@
-"""Measure how unsure the windows of maps are, and what each is like."""
+"""Measure the uncertainty of the windows of maps, and what each is like."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Windows:
     """All windows of all maps: N of them, and F numbers that say what each is like."""
 
     kind: str
-    """Of the layer that tells what is unsure."""
+    """Of the layer that tells the uncertainty."""
     maps: tuple[ClassMap, ...]
     of: np.ndarray
     """(N,) which map."""
@@ -82,10 +82,10 @@ class Windows:
         most = np.argsort(-shares, kind="stable")[:3]
         return ", ".join(f"{names[k]} {shares[k]:.0%}" for k in most if shares[k] >= 0.005)
 
-    def unlikeness(self, numbers: Sequence[int] | np.ndarray, other: int) -> np.ndarray:
-        """How far windows are from another one in what they are like."""
-        distance = (self.likeness[numbers] - self.likeness[other]) ** 2
-        return np.asarray(distance.sum(axis=1))
+    def distances(self, numbers: Sequence[int] | np.ndarray, other: int) -> np.ndarray:
+        """Squared distances (n,) of windows from another one, in what they are like."""
+        apart = self.likeness[numbers] - self.likeness[other]
+        return np.asarray((apart**2).sum(axis=1))
 
 
 def read_maps(maps: Any) -> tuple[ClassMap, ...]:
@@ -102,7 +102,7 @@ def read_maps(maps: Any) -> tuple[ClassMap, ...]:
 
 
 def _layer(maps: Sequence[ClassMap], wanted: str | None) -> tuple[str, list[Path]]:
-    """Name of the layer that tells what is unsure, and its file beside each map.
+    """Name of the layer that tells the uncertainty, and its file beside each map.
 
     Raises: InputError if it is not there.
     """
