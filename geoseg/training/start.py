@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,14 +109,15 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     fit, style, earlier = config.fit, config.augment.style, None
     if fit.remember is not None:
         earlier = faults.attempt(EarlierRun.find, fit.remember, dataset, config.model)
-    card, unlabelled, styles = card_of(dataset, config.model), None, None
+    unlabelled, styles = None, None
+    card = partial(card_of, dataset, config.model)
     if fit.unlabelled is not None:
         bands = Bands(**dataset.settings["bands"])
-        unlabelled = faults.attempt(find_unlabelled, fit.unlabelled, card, bands)
+        unlabelled = faults.attempt(find_unlabelled, fit.unlabelled, card(), bands)
     if style is not None and config.model.name == FOREST:
         faults.add(f"augment.style={style}: a forest sees each pixel once, as it is; leave it out")
     elif style is not None:
-        styles = faults.attempt(find_styles, config.augment, card, dataset)
+        styles = faults.attempt(find_styles, config.augment, card(), dataset)
     files = [path for scene in (*(unlabelled or ()), *(styles or ())) for path in scene.inputs]
     if fit.remember is None or earlier is not None:  # else it is no start that was asked for
         faults.attempt(_check_start, config, files=files)

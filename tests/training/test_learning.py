@@ -445,6 +445,12 @@ def test_scenes_that_do_not_suit_are_refused(dataset, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_faults_of_a_damaged_data_set_are_told_before_anything_is_made_of_it(dataset, tmp_path):
+    damaged = replace(dataset, folder=tmp_path / "moved", settings={})
+    with pytest.raises(InputError, match=r"files are gone"):
+        train(damaged, tmp_path / "run", model=QUICK_NETWORK, fit=QUICK)
+
+
 def test_a_training_with_unlabelled_scenes_says_what_it_sees(dataset, tmp_path, capsys):
     fit = Fit(**vars(QUICK) | {"unlabelled": str(dataset.folder.parent / "s.tif")})
     train(dataset, tmp_path / "run", model=QUICK_NETWORK, fit=fit, augment=Augment(flips=True))
