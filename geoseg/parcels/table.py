@@ -140,9 +140,7 @@ def load_table(
         if path.suffix.lower() == ".csv":
             table = _read_csv(path, samples or SampleSettings(), text)
         else:
-            table = pd.read_parquet(path)
-            if any(table.index.names):  # as of df.set_index("id")
-                table = table.reset_index()
+            table = _with_index(pd.read_parquet(path), samples or SampleSettings())
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: the text is not UTF-8 ({error.reason} at byte {error.start}); save the table"
@@ -154,6 +152,19 @@ def load_table(
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
+
+
+def _with_index(table: pd.DataFrame, samples: SampleSettings) -> pd.DataFrame:
+    """The table of a Parquet file with its index as columns, as of df.set_index("id")."""
+    names = [str(name) for name in table.index.names if name is not None]
+    new = [name for name in names if name not in table.columns]
+    known = find_columns([*new, *map(str, table.columns)], samples).values()
+    if len(names) == 1 and set(new) - set(known) and _is_numeric(table.index.to_series()):
+        new = []  # row numbers that have a name
+    left_out = [place for place, name in enumerate(table.index.names) if name not in new]
+    if left_out:
+        table = table.reset_index(level=left_out, drop=True)
+    return table.reset_index() if new else table
 
 
 def _read_csv(path: Path, samples: SampleSettings, text: Sequence[str]) -> pd.DataFrame:
@@ -287,15 +298,16 @@ def _check_bands(
     fixed = [column for column in chosen if counts[column].max() < 2]
     counters = [column for column in chosen if _counts_rows(frame[column])]
     calendar = [c for c in chosen if _tells_date(frame[c], frame[columns["date"]])]
-    odd = {"never change within a sample": fixed, "number the rows": counters}
+    odd = {"constant within each sample": fixed, "row numbers": counters}
     if len(calendar) < len(chosen):
-        odd["tell the date"] = [column for column in calendar if column not in fixed]
+        odd["only a part of the date"] = [c for c in calendar if c not in fixed + counters]
     rest = ",".join(column for column in chosen if not any(column in some for some in odd.values()))
     faults = Faults()
-    for why, some in odd.items():
+    for what, some in odd.items():
         if some:
+            so, are = ("it is no band", "is") if len(some) == 1 else ("they are no bands", "are")
             faults.add(
-                f"{path}: {', '.join(some)} {why}, so they are no bands; name the bands:"
+                f"{path}: {', '.join(some)} {are} {what}, so {so}; name the bands:"
                 f" bands.order=[{rest}]"
             )
     faults.raise_if_any()
