@@ -194,9 +194,21 @@ def test_files_that_hold_a_band_each_are_no_scenes_of_their_own(tmp_path):
     # Elsewhere, or with all their bands, they may be called so.
     write(tmp_path / "s/red_field.tif", IMAGE[:1])
     write(tmp_path / "s/green_field.tif", IMAGE[:1], grid=grid(20, 30, left=600_000))
+    write(tmp_path / "s/sheet_b1.tif", IMAGE[:1])
+    write(tmp_path / "s/sheet_b2.tif", IMAGE[:1], grid=grid(20, 30, left=500_028))
     write(tmp_path / "s/blue_hill.tif", IMAGE)
     write(tmp_path / "s/green_hill.tif", IMAGE)
-    assert len(find_scenes(tmp_path / "s")) == 4
+    assert len(find_scenes(tmp_path / "s")) == 6
+
+
+def test_the_pattern_that_joins_files_of_a_band_each_tells_b1_from_b11(tmp_path):
+    for band in ("B1", "B10", "B11", "B2"):
+        write(tmp_path / f"LC08_{band}.tif", IMAGE[:1])
+    with pytest.raises(InputError) as caught:
+        find_scenes(tmp_path)
+    pattern = str(caught.value).split("bands.pattern='")[1].split("'")[0]
+    (scene,) = find_scenes(tmp_path, Bands(pattern=pattern))
+    assert (scene.name, scene.bands) == ("LC08", ("B1", "B10", "B11", "B2"))
 
 
 def test_files_missing_or_too_many_for_a_pattern(tmp_path):

@@ -15,6 +15,9 @@ _BAND = re.compile(
     re.IGNORECASE,
 )
 """What bands are called in names of files."""
+COMMON = 0.5
+"""Share of the smaller file's ground from which on two files show one scene: sheets of a map, which
+may be called A1, B1, B2 too, have but a rim in common."""
 
 
 def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
@@ -31,7 +34,7 @@ def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
     for (_, rest), files in alike.items():
         if len(files) < 2 or not _share_ground(*list(files.values())[:2]):
             continue
-        names = "|".join(files)
+        names = "|".join(sorted(files, key=lambda band: (-len(band), band)))  # B1 begins B11, too
         remedy = f"set bands.pattern='(?P<scene>.+?)[_.-]?(?P<band>{names})'"
         if rest.startswith("*"):
             remedy = "join them in one file (gdal_merge.py -separate -o SCENE.tif …)"
@@ -44,11 +47,16 @@ def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
 
 
 def _share_ground(path: str, other: str) -> bool:
-    """Whether two files hold one band each, of ground that they have in common."""
+    """Whether two files hold one band each, of about the same ground."""
     try:
         one, two = raster.info(path), raster.info(other)
     except InputError:  # damaged, which is told where it is opened as a scene
         return False
     if one.grid is None or two.grid is None:
         return False
-    return len(one.bands) == len(two.bands) == 1 and one.grid.overlaps(two.grid)
+    if not len(one.bands) == len(two.bands) == 1:
+        return False
+    a, b = one.grid.bounds, two.grid.bounds_in(one.grid.crs)
+    width, height = (min(a[i + 2], b[i + 2]) - max(a[i], b[i]) for i in (0, 1))
+    least = min((box[2] - box[0]) * (box[3] - box[1]) for box in (a, b))
+    return width > 0 and height > 0 and width * height >= COMMON * least
