@@ -269,10 +269,14 @@ def test_row_numbers_are_no_band(tmp_path):
     assert "numbered.csv: 1 column without a name left out" in table.notes[-1]
     many = pd.concat([ROWS.assign(date=f"2022-0{month}-01") for month in range(1, 6)])
     rows = many.assign(fid=np.arange(len(many)) + 7)
-    with pytest.raises(InputError, match=r"fid is row numbers, so it is no band.* bands\.order=\[red,nir\]"):
+    with pytest.raises(
+        InputError, match=r"fid is row numbers, so it is no band.* bands\.order=\[red,nir\]"
+    ):
         read(written(tmp_path, rows))
     rows = many.assign(month=pd.to_datetime(many.date).dt.month)
-    with pytest.raises(InputError, match=r"month is only a part of the date.* bands\.order=\[red,nir\]"):
+    with pytest.raises(
+        InputError, match=r"month is only a part of the date.* bands\.order=\[red,nir\]"
+    ):
         read(written(tmp_path, rows))
 
 

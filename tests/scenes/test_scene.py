@@ -1,5 +1,7 @@
 """Scenes: files found, grouped and named; stacked, warped and masked as one image."""
 
+import itertools
+
 import numpy as np
 import pytest
 import rasterio
@@ -202,13 +204,16 @@ def test_files_that_hold_a_band_each_are_no_scenes_of_their_own(tmp_path):
 
 
 def test_the_pattern_that_joins_files_of_a_band_each_tells_b1_from_b11(tmp_path):
-    for band in ("B1", "B10", "B11", "B2"):
-        write(tmp_path / f"LC08_{band}.tif", IMAGE[:1])
+    bands = ("B1", "B10", "B11", "B2")
+    for scene, band in itertools.product(("LC08", "LC09"), bands):
+        write(tmp_path / f"{scene}_{band}.tif", IMAGE[:1])
     with pytest.raises(InputError) as caught:
         find_scenes(tmp_path)
-    pattern = str(caught.value).split("bands.pattern='")[1].split("'")[0]
-    (scene,) = find_scenes(tmp_path, Bands(pattern=pattern))
-    assert (scene.name, scene.bands) == ("LC08", ("B1", "B10", "B11", "B2"))
+    (fault,) = caught.value.faults
+    assert "(1 more group of files may be, too)" in fault
+    pattern = fault.split("bands.pattern='")[1].split("'")[0]
+    found = find_scenes(tmp_path, Bands(pattern=pattern))
+    assert [(s.name, s.bands) for s in found] == [("LC08", bands), ("LC09", bands)]
 
 
 def test_files_missing_or_too_many_for_a_pattern(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
+from geoseg.outputs.counted import counted
 
 _BAND = re.compile(
     r"(?<![a-z0-9])(b\d{1,2}a?|band[_-]?\d{1,2}|red|green|blue|nir|swir[_-]?\d?|vv|vh)(?![a-z0-9])",
@@ -21,7 +22,10 @@ may be called A1, B1, B2 too, have but a rim in common."""
 
 
 def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
-    """Faults: files that seem to be the bands of one scene, and would be a scene each."""
+    """The fault if files seem to be the bands of one scene, and would be a scene each.
+
+    Of many scenes only the first is looked at and told.
+    """
     alike: dict[tuple[str, str], dict[str, str]] = {}
     for path in paths:
         folder, name = os.path.split(path)
@@ -30,20 +34,22 @@ def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
             at = found[-1]
             rest = f"{stem[: at.start()]}*{stem[at.end() :]}"
             alike.setdefault((folder, rest), {})[at[0]] = path
-    told = []
-    for (_, rest), files in alike.items():
-        if len(files) < 2 or not _share_ground(*list(files.values())[:2]):
+    groups = [(rest, files) for (_, rest), files in alike.items() if len(files) > 1]
+    for rest, files in groups:
+        if not _share_ground(*list(files.values())[:2]):
             continue
-        names = "|".join(sorted(files, key=lambda band: (-len(band), band)))  # B1 begins B11, too
+        bands = {band for _, every in groups for band in every}
+        names = "|".join(sorted(bands, key=lambda band: (-len(band), band)))  # B1 begins B11, too
         remedy = f"set bands.pattern='(?P<scene>.+?)[_.-]?(?P<band>{names})'"
         if rest.startswith("*"):
             remedy = "join them in one file (gdal_merge.py -separate -o SCENE.tif …)"
-        told.append(
+        more = f" ({counted(len(groups) - 1, 'more group')} of files may be, too)"
+        return [
             f"{', '.join(Path(path).name for path in files.values())}: they look like the bands of"
-            f" one scene, and each would be a scene of its own; {remedy}, or bands.names=[…] if"
-            " each is one"
-        )
-    return told
+            f" one scene, and each would be a scene of its own{more * (len(groups) > 1)}; {remedy},"
+            " or bands.names=[…] if each is one"
+        ]
+    return []
 
 
 def _share_ground(path: str, other: str) -> bool:
