@@ -297,7 +297,9 @@ def _check_bands(
     counts = groups[list(chosen)].nunique()
     fixed = [column for column in chosen if counts[column].max() < 2]
     counters = [column for column in chosen if _counts_rows(frame[column])]
-    calendar = [c for c in chosen if _tells_date(frame[c], frame[columns["date"]])]
+    days = frame[columns["date"]].dt
+    parts = (days.day_of_year, days.month, days.year, days.day)
+    calendar = [column for column in chosen if _tells_date(frame[column], parts)]
     odd = {"constant within each sample": fixed, "row numbers": counters}
     if len(calendar) < len(chosen):
         odd["only a part of the date"] = [c for c in calendar if c not in fixed + counters]
@@ -318,9 +320,8 @@ def _counts_rows(column: pd.Series) -> bool:
     return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
 
 
-def _tells_date(column: pd.Series, dates: pd.Series) -> bool:
-    """Whether a column holds the day of the year, the month or the like of each row's date."""
-    parts = (dates.dt.day_of_year, dates.dt.month, dates.dt.year, dates.dt.day)
+def _tells_date(column: pd.Series, parts: Sequence[pd.Series]) -> bool:
+    """Whether a column is one of these parts of each row's date: day of the year, month …"""
     return len(column) >= COUNTED and any((column == part).all() for part in parts)
 
 
