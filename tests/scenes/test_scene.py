@@ -214,6 +214,10 @@ def test_the_pattern_that_joins_files_of_a_band_each_tells_b1_from_b11(tmp_path)
     pattern = fault.split("bands.pattern='")[1].split("'")[0]
     found = find_scenes(tmp_path, Bands(pattern=pattern))
     assert [(s.name, s.bands) for s in found] == [("LC08", bands), ("LC09", bands)]
+    for band, year in itertools.product(("red", "nir"), (2020, 2021)):
+        write(tmp_path / f"dates/x_{band}_{year}.tif", IMAGE[:1])
+    with pytest.raises(InputError, match="join them in one file"):
+        find_scenes(tmp_path / "dates")
 
 
 def test_files_missing_or_too_many_for_a_pattern(tmp_path):

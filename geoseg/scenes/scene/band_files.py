@@ -41,7 +41,9 @@ def said_of_lone_bands(paths: Sequence[str]) -> list[str]:
         bands = {band for _, every in groups for band in every}
         names = "|".join(sorted(bands, key=lambda band: (-len(band), band)))  # B1 begins B11, too
         remedy = f"set bands.pattern='(?P<scene>.+?)[_.-]?(?P<band>{names})'"
-        if rest.startswith("*"):
+        # A scene's name is what stands before the band: a date behind it would be lost.
+        joined = [(rest.partition("*")[0], band) for rest, every in groups for band in every]
+        if rest.startswith("*") or len(set(joined)) < len(joined):
             remedy = "join them in one file (gdal_merge.py -separate -o SCENE.tif …)"
         more = f" ({counted(len(groups) - 1, 'more group')} of files may be, too)"
         return [
