@@ -33,7 +33,10 @@ def scenes_of(found: ClassMap, dataset: Dataset | None = None) -> tuple[list[Sce
         done = [e for e in entries(values, record).values() if e.get("status") == DONE]
         paths = [path for entry in done for path in _followed(entry, record.parent)]
         files = list(dict.fromkeys(map(on_disk, paths)))
-        scenes = find_scenes(files, bands) if paths else []
+        # Items of catalogs have a file for each band, of which a picture shows one.
+        apart = bands.pattern is None and len(paths) > len(done)
+        specs = [[file] for file in files] if apart else [files] * bool(files)
+        scenes = [scene for spec in specs for scene in find_scenes(spec, bands)]
         # Of a cube each time is a scene; the maps may be of some of them.
         return [scene for scene in scenes if {*scene.paths} & {*paths, *files}], []
     except (InputError, KeyError, TypeError, ValueError, AttributeError, OSError) as error:

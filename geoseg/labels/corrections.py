@@ -16,7 +16,7 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import Legend, as_text, composed
 from geoseg.geo.rasterize import burn
 from geoseg.geo.vector import Features, Layer, layer_names
-from geoseg.labels.drawn import Drawn, Placed, placed
+from geoseg.labels.drawn import MOST, Drawn, Placed, placed
 from geoseg.labels.shapes import MULTIPOLYGON, POLYGON, finite
 from geoseg.outputs.counted import counted, few
 
@@ -117,9 +117,10 @@ class Corrections:
         pairs = sorted(set().union(*(self.on(grid).contrary(grid) for grid in grids.values())))
         if pairs:
             told = few([f"{names[a]} and {names[b]}" for a, b in pairs], SHOWN)
+            at_least = "at least " * (len(pairs) >= MOST)
             said.append(
-                f"{self.path}: {counted(len(pairs), 'pair')} of corrections give the same pixels"
-                f" different classes, those drawn later count: {told}"
+                f"{self.path}: {at_least}{counted(len(pairs), 'pair')} of corrections give the same"
+                f" pixels different classes, those drawn later count: {told}"
             )
         return said
 

@@ -26,6 +26,10 @@ LINES = 1
 SHARED = 0.2
 """Pixels that two corrections have in common from which on they tell of the same ones: a point
 stands for a quarter of the one that it lies in."""
+PAIRS = 1 << 12
+"""Pairs of corrections that are looked at at once: what they share is kept in memory."""
+MOST = 1000
+"""Pairs that contradict each other from which on no more are sought: there may be millions."""
 SMALL = 4
 """Pixels: polygons smaller than that may cover the centre of none, and then count for the pixel
 that they lie in."""
@@ -69,12 +73,22 @@ class Placed:
     def contrary(self, grid: Grid) -> set[tuple[int, int]]:
         """Numbers of areas, or of points, that share pixels of a grid and differ in class.
 
-        Lines may cross: that of a river and that of a road are both right.
+        Of MOST or more some may be missing. Lines may cross: that of a river and that of a road
+        are both right.
         """
         near = np.flatnonzero(self.ranks != LINES)
         a, b = near[np.stack(shapely.STRtree(self.polygons[near]).query(self.polygons[near]))]
         wanted = (a < b) & (self.codes[a] != self.codes[b]) & (self.ranks[a] == self.ranks[b])
         a, b = a[wanted], b[wanted]
+        pairs: set[tuple[int, int]] = set()
+        for begin in range(0, len(a), PAIRS):
+            pairs |= self._share(a[begin : begin + PAIRS], b[begin : begin + PAIRS], grid)
+            if len(pairs) >= MOST:
+                break
+        return pairs
+
+    def _share(self, a: np.ndarray, b: np.ndarray, grid: Grid) -> set[tuple[int, int]]:
+        """Those of pairs (N,) of polygons that share pixels, as numbers of corrections."""
         # Moved to another CRS, what was valid may cross itself.
         one, other = (shapely.make_valid(self.polygons[place]) for place in (a, b))
         shared = shapely.area(shapely.intersection(one, other))

@@ -143,9 +143,7 @@ def load_table(
         if path.suffix.lower() == ".csv":
             table = _read_csv(path, samples or SampleSettings(), text)
         else:
-            table = pd.read_parquet(path)
-            if any(table.index.names):  # as of df.set_index("id")
-                table = table.reset_index()
+            table = _with_index(pd.read_parquet(path), samples or SampleSettings())
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: the text is not UTF-8 ({error.reason} at byte {error.start}); save the table"
@@ -157,6 +155,19 @@ def load_table(
     if table.empty:
         raise InputError(f"{path}: no rows")
     return table
+
+
+def _with_index(table: pd.DataFrame, samples: SampleSettings) -> pd.DataFrame:
+    """The table of a Parquet file with its index as columns, as of df.set_index("id")."""
+    names = [str(name) for name in table.index.names if name is not None]
+    new = [name for name in names if name not in table.columns]
+    known = find_columns([*new, *map(str, table.columns)], samples).values()
+    if len(names) == 1 and set(new) - set(known) and _is_numeric(table.index.to_series()):
+        new = []  # row numbers that have a name
+    left_out = [place for place, name in enumerate(table.index.names) if name not in new]
+    if left_out:
+        table = table.reset_index(level=left_out, drop=True)
+    return table.reset_index() if new else table
 
 
 def _read_csv(path: Path, samples: SampleSettings, text: Sequence[str]) -> pd.DataFrame:
@@ -289,16 +300,19 @@ def _check_bands(
     counts = groups[list(chosen)].nunique()
     fixed = [column for column in chosen if counts[column].max() < 2]
     counters = [column for column in chosen if _counts_rows(frame[column])]
-    calendar = [c for c in chosen if _tells_date(frame[c], frame[columns["date"]])]
-    odd = {"never change within a sample": fixed, "number the rows": counters}
+    days = frame[columns["date"]].dt
+    parts = (days.day_of_year, days.month, days.year, days.day)
+    calendar = [column for column in chosen if _tells_date(frame[column], parts)]
+    odd = {"constant within each sample": fixed, "row numbers": counters}
     if len(calendar) < len(chosen):
-        odd["tell the date"] = [column for column in calendar if column not in fixed]
+        odd["only a part of the date"] = [c for c in calendar if c not in fixed + counters]
     rest = ",".join(column for column in chosen if not any(column in some for some in odd.values()))
     faults = Faults()
-    for why, some in odd.items():
+    for what, some in odd.items():
         if some:
+            so, are = ("it is no band", "is") if len(some) == 1 else ("they are no bands", "are")
             faults.add(
-                f"{path}: {', '.join(some)} {why}, so they are no bands; name the bands:"
+                f"{path}: {', '.join(some)} {are} {what}, so {so}; name the bands:"
                 f" bands.order=[{rest}]"
             )
     faults.raise_if_any()
@@ -309,9 +323,8 @@ def _counts_rows(column: pd.Series) -> bool:
     return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
 
 
-def _tells_date(column: pd.Series, dates: pd.Series) -> bool:
-    """Whether a column holds the day of the year, the month or the like of each row's date."""
-    parts = (dates.dt.day_of_year, dates.dt.month, dates.dt.year, dates.dt.day)
+def _tells_date(column: pd.Series, parts: Sequence[pd.Series]) -> bool:
+    """Whether a column is one of these parts of each row's date: day of the year, month …"""
     return len(column) >= COUNTED and any((column == part).all() for part in parts)
 
 

@@ -175,12 +175,14 @@ def check_values(paths: Sequence[str]) -> None:
     All but 0 would be taken as not clear, and that is nearly all there is.
     """
     found = shares(paths)
-    whole = all(value.is_integer() for value in found if value == value)
-    if found and (not whole or len(set(found) - {0.0}) >= KINDS):
+    numbers = {value for value in found if value == value}
+    whole = all(value.is_integer() for value in numbers)
+    if not whole or len(numbers - {0.0}) >= KINDS:
         listed = ", or name those that mean it: series.mask_values=[…]" if whole else ""
         raise InputError(
-            f"series.masks: the masks hold {len(found)} different values, from {min(found):.6g} to"
-            f" {max(found):.6g}, such as a probability of clouds or flags in single bits; without"
+            f"series.masks: the masks hold {len(numbers)} different values, from"
+            f" {min(numbers):.6g} to {max(numbers):.6g}, such as a probability of clouds or flags"
+            " in single bits; without"
             " series.mask_values all but 0 would count as not clear; give masks of 1 = not clear"
             ' and 0 = clear (gdal_calc.py -A CLOUDS.tif --calc="A>40" --outfile=MASK.tif)'
             f"{listed}"

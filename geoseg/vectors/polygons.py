@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,17 +112,18 @@ def polygons(
     tolerance: float,
     *,
     processes: int = 1,
-    done: Sequence[RowDone] = (),
+    begin: int = 0,
+    done: Iterable[RowDone] = (),
 ) -> Iterator[Pieces | RowDone]:
     """Whole polygons of the regions, in groups, each region once; after a row of blocks, its end.
 
     tolerance: of the simplification, in pixels. Coordinates are corners of pixels.
-    processes: that outline blocks at once; the polygons do not depend on them. done: rows of blocks
-    from above that need not be done again.
+    processes: that outline blocks at once; the polygons do not depend on them. begin: row of the
+    map down to which all is done already, by the rows of blocks `done` from above; these are read
+    one by one, as all together may not fit in memory.
     Raises: InputError if one of these processes is ended.
     """
     height, width = strips.grid.height, strips.grid.width
-    begin = done[-1].end if done else 0
     if begin == height:
         return
     seams = _Seams.empty(height, width)

@@ -95,9 +95,9 @@ class Unfinished:
         rows = self._ends(ROW)
         return int(rows[-1].note["at"]) if rows else 0
 
-    def rows(self) -> list[RowDone]:
+    def rows(self) -> Iterator[RowDone]:
         """The rows of blocks that are done, from above."""
-        return [RowDone(r.note["at"], self._pieces(r)) for r in self._ends(ROW)]
+        return (RowDone(r.note["at"], self._pieces(r)) for r in self._ends(ROW))
 
     def add_row(self, row: RowDone) -> None:
         wkb = shapely.to_wkb(row.goes_on.polygons).tolist()

@@ -232,7 +232,10 @@ class _Job:
         yield from kept.features(LAYER)
         tolerance = self.settings.simplify_m / strips.grid.pixel_size_m
         processes = self.settings.processes_for(strips.grid)
-        for part in polygons(strips, regions, tolerance, processes=processes, done=kept.rows()):
+        made = polygons(
+            strips, regions, tolerance, processes=processes, begin=kept.end, done=kept.rows()
+        )
+        for part in made:
             if isinstance(part, RowDone):
                 kept.add_row(part)
                 continue

@@ -12,6 +12,8 @@ from geoseg.evaluate import EvaluateConfig, _open
 from geoseg.geo.grid import Window
 from geoseg.geo.legend import UNLABELLED
 from geoseg.geo.vector import Table, write_layers
+from geoseg.labels import corrections as corrections_
+from geoseg.labels import drawn as drawn_
 from geoseg.labels.correction_form import write_form
 from geoseg.labels.corrections import Corrections
 from geoseg.labels.find import open_labels
@@ -63,7 +65,7 @@ def test_all_that_is_in_a_collection_counts(tmp_path):
     assert not codes[2, 3]
 
 
-def test_what_was_drawn_against_each_other_or_has_no_area_is_said(tmp_path):
+def test_what_was_drawn_against_each_other_or_has_no_area_is_said(tmp_path, monkeypatch):
     shapes = [
         square(10, 10, 20),
         square(25, 10, 20),  # over the first one, as another class
@@ -82,6 +84,12 @@ def test_what_was_drawn_against_each_other_or_has_no_area_is_said(tmp_path):
     (note,) = corrections.check({"a": GRID})
     assert "2 pairs of corrections give the same pixels different classes, those drawn" in note
     assert note.endswith("drawn 1 and drawn 2, drawn 4 and drawn 5")
+    monkeypatch.setattr(drawn_, "PAIRS", 1)
+    assert corrections.check({"a": GRID}) == [note]
+    for module in (drawn_, corrections_):
+        monkeypatch.setattr(module, "MOST", 1)  # of millions, no more are sought
+    (note,) = corrections.check({"a": GRID})
+    assert "at least 1 pair of corrections give" in note
 
 
 def test_windows_are_parts_of_the_whole(tmp_path):

@@ -75,6 +75,10 @@ def test_records_behind_a_place_can_be_forgotten(tmp_path):
     pack = Pack(tmp_path / "pack", "b", owner="map.tif")
     assert pack.is_void
     pack.close()
+    (tmp_path / "pack").write_bytes(b'{"ke')  # killed as it began
+    pack = Pack(tmp_path / "pack", "b", owner="map.tif")
+    assert not pack.is_void
+    pack.close()
 
 
 def test_it_goes_with_success_and_with_a_fault(tmp_path):

@@ -172,7 +172,7 @@ def test_groups_are_groups_and_attributes_are_no_bands(tmp_path):
     assert list(made.samples.group) == ["1", "2"]
     assert made.bands == ("red", "nir")
     rows = ROWS.assign(code=[2, 5, 2, 5, 2])
-    with pytest.raises(InputError, match=r"code never change .* bands\.order=\[red,nir\]"):
+    with pytest.raises(InputError, match=r"code is constant .* bands\.order=\[red,nir\]"):
         collect(written(tmp_path, rows), tmp_path / "e")
 
 
@@ -269,10 +269,14 @@ def test_row_numbers_are_no_band(tmp_path):
     assert "numbered.csv: 1 column without a name left out" in table.notes[-1]
     many = pd.concat([ROWS.assign(date=f"2022-0{month}-01") for month in range(1, 6)])
     rows = many.assign(fid=np.arange(len(many)) + 7)
-    with pytest.raises(InputError, match=r"fid number the rows.* bands\.order=\[red,nir\]"):
+    with pytest.raises(
+        InputError, match=r"fid is row numbers, so it is no band.* bands\.order=\[red,nir\]"
+    ):
         read(written(tmp_path, rows))
     rows = many.assign(month=pd.to_datetime(many.date).dt.month)
-    with pytest.raises(InputError, match=r"month tell the date.* bands\.order=\[red,nir\]"):
+    with pytest.raises(
+        InputError, match=r"month is only a part of the date.* bands\.order=\[red,nir\]"
+    ):
         read(written(tmp_path, rows))
 
 
@@ -310,6 +314,22 @@ def test_nullable_numbers_of_a_parquet_file(tmp_path):
 def test_the_index_of_a_parquet_file_is_a_column(tmp_path):
     path = written(tmp_path, ROWS.set_index("id"), "table.parquet")
     assert read(path).ids.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ROWS.set_index("id", drop=False),
+        ROWS.rename_axis("row"),
+        ROWS.iloc[::-1].rename_axis("row"),
+        ROWS.set_index(["id", "date"]),
+    ],
+    ids=["a column too", "row numbers", "row numbers in another order", "two columns"],
+)
+def test_an_index_adds_no_band_and_no_column_twice(tmp_path, rows):
+    table = read(written(tmp_path, rows, "table.parquet"))
+    assert table.bands == ("red", "nir")
+    assert sorted(table.ids.tolist()) == ["a", "b"]
 
 
 def test_headers_and_letters_that_can_not_be_read(tmp_path):

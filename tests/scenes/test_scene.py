@@ -1,5 +1,7 @@
 """Scenes: files found, grouped and named; stacked, warped and masked as one image."""
 
+import itertools
+
 import numpy as np
 import pytest
 import rasterio
@@ -194,9 +196,28 @@ def test_files_that_hold_a_band_each_are_no_scenes_of_their_own(tmp_path):
     # Elsewhere, or with all their bands, they may be called so.
     write(tmp_path / "s/red_field.tif", IMAGE[:1])
     write(tmp_path / "s/green_field.tif", IMAGE[:1], grid=grid(20, 30, left=600_000))
+    write(tmp_path / "s/sheet_b1.tif", IMAGE[:1])
+    write(tmp_path / "s/sheet_b2.tif", IMAGE[:1], grid=grid(20, 30, left=500_028))
     write(tmp_path / "s/blue_hill.tif", IMAGE)
     write(tmp_path / "s/green_hill.tif", IMAGE)
-    assert len(find_scenes(tmp_path / "s")) == 4
+    assert len(find_scenes(tmp_path / "s")) == 6
+
+
+def test_the_pattern_that_joins_files_of_a_band_each_tells_b1_from_b11(tmp_path):
+    bands = ("B1", "B10", "B11", "B2")
+    for scene, band in itertools.product(("LC08", "LC09"), bands):
+        write(tmp_path / f"{scene}_{band}.tif", IMAGE[:1])
+    with pytest.raises(InputError) as caught:
+        find_scenes(tmp_path)
+    (fault,) = caught.value.faults
+    assert "(1 more group of files may be, too)" in fault
+    pattern = fault.split("bands.pattern='")[1].split("'")[0]
+    found = find_scenes(tmp_path, Bands(pattern=pattern))
+    assert [(s.name, s.bands) for s in found] == [("LC08", bands), ("LC09", bands)]
+    for band, year in itertools.product(("red", "nir"), (2020, 2021)):
+        write(tmp_path / f"dates/x_{band}_{year}.tif", IMAGE[:1])
+    with pytest.raises(InputError, match="join them in one file"):
+        find_scenes(tmp_path / "dates")
 
 
 def test_files_missing_or_too_many_for_a_pattern(tmp_path):

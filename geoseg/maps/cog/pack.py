@@ -57,7 +57,7 @@ class Pack:
             if found == head:
                 self._end = self._recover(len(head))
             else:
-                self.is_void = bool(found)
+                self.is_void = not head.startswith(found)  # else it was killed as it began
                 self._file.seek(0)
                 self._file.truncate()
                 self._end = 0
