@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
+from geoseg.received import offline
+
 MARK = "#"
 METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
 """Files of which a folder with Zarr arrays has one, of its formats 3 and 2."""
@@ -76,6 +78,11 @@ def on_disk(path: str) -> str:
     """The file or folder that holds what a path names: of a slice, its cube."""
     found = parse(path)
     return path if found is None else found.cube
+
+
+def is_there(path: str) -> bool:
+    """Whether what a path names is; of a file on a server it is taken that it is."""
+    return offline.is_remote(path) or os.path.exists(on_disk(path))
 
 
 def slices_of_times(

@@ -154,9 +154,9 @@ def said_of_clouds(scenes: Sequence[AnyScene]) -> list[str]:
     names = few([scene.name for scene in found], SHOWN)
     what = ", ".join(dict.fromkeys(key for scene in found for key in scene.unheeded))
     return [
-        f"{names}: {what} would tell clouds, but what its values mean is not known here: these"
-        " images are taken as they are, clouds included; leave cloudy ones out, or give all as a"
-        " series with masks (series.path=, series.masks=)"
+        f"{names}: {what} would tell clouds, but is not at hand or not understood: these images"
+        " are taken as they are, clouds included; fetch it if it was left out, leave cloudy images"
+        " out, or give all as a series with masks (series.path=, series.masks=)"
     ]
 
 

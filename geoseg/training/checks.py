@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,8 +17,7 @@ from geoseg.models.card import ModelCard
 from geoseg.models.settings import ARCHITECTURES, CLASSIFY, FOREST, OWN, SERIES_NETWORKS, Model
 from geoseg.models.suitability import check
 from geoseg.outputs.counted import counted, first
-from geoseg.received import offline
-from geoseg.received.cube_slices import on_disk
+from geoseg.received.cube_slices import is_there
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
@@ -232,7 +230,7 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
             f"{dataset.folder}: the legend has one class ({dataset.legend.names[0]}): nothing to"
             " tell apart; add a class for the rest and set labels.background to it in prepare"
         )
-    missing = [p for scene in dataset.scenes for p in scene.inputs if not _is_there(p)]
+    missing = [p for scene in dataset.scenes for p in scene.inputs if not is_there(p)]
     missing += [str(p) for s in dataset.scenes if not (p := dataset.target(s.name)).exists()]
     if missing:
         faults.add(
@@ -255,11 +253,6 @@ def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) 
             f"model={model.name}: not for {what}, which {folder} holds; choose from"
             f" {', '.join(name for name in names if name != OWN)}, or an own one by model.target"
         )
-
-
-def _is_there(path: str) -> bool:
-    """Of a file on a server it is taken that it is."""
-    return offline.is_remote(path) or os.path.exists(on_disk(path))
 
 
 def find_unlabelled(

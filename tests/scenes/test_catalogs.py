@@ -190,12 +190,14 @@ def test_odd_masks_are_told_or_refused(tmp_path):
     path = str(catalogued(tmp_path, [odd, far, gone]))
     (tmp_path / "files/gone/scl.tif").unlink()
     refused = {}
-    (scene,) = find_scenes(path, Bands(order=["red"]), refused=refused)
+    scene, without = find_scenes(path, Bands(order=["red"]), refused=refused)
+    assert (without.name, without.mask, without.unheeded) == ("gone", None, ("scl",))
+    assert "fetch it" in said_of_clouds([scene, without])[0]
     assert "holds 200, which is none of the scene classes" in said_of_masks([scene])[1]
     assert "lies elsewhere than" in str(refused["far"])
-    for name in ("far", "gone"):
-        assert "it is the cloud mask of" in str(refused[name])
-        assert "bands.masks=false" in str(refused[name])
+    assert list(refused) == ["far"]
+    assert "it is the cloud mask of" in str(refused["far"])
+    assert "bands.masks=false" in str(refused["far"])
     assert len(find_scenes(path, Bands(order=["red"], masks=False))) == 3
 
 

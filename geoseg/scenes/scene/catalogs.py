@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
+from geoseg.received.cube_slices import is_there
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene.image import Scene
 from geoseg.stac.bands import NOT_CLEAR, ChosenFile, choose, cloud_assets, cloud_mask
@@ -54,21 +56,23 @@ def files_of_items(
 def told_by(item: Item, scene: Scene, bands: Bands) -> Scene:
     """The scene with what its item says of it beside files and bands.
 
+    A mask that was not fetched with the bands is told as one that nobody heeds.
     Raises: InputError if its mask is no raster that lies where the scene does.
     """
     scene = replace(scene, taken=item.period())
     if not bands.masks:
         return scene
-    try:
+    mask = None
+    with suppress(InputError):  # on a server that may not be asked
         mask = cloud_mask(item)
-        if mask is not None:
+    if mask is not None and is_there(mask):
+        try:
             _check_mask(mask, scene)
-    except InputError as error:
-        raise InputError(
-            f"{error}; it is the cloud mask of {item.name}: give it, or take the scene without"
-            " (bands.masks=false)"
-        ) from None
-    if mask is not None:
+        except InputError as error:
+            raise InputError(
+                f"{error}; it is the cloud mask of {item.name}: give a whole one, or take the"
+                " scene without (bands.masks=false)"
+            ) from None
         return replace(scene, mask=mask, mask_values=NOT_CLEAR)
     asked = {name.casefold() for name in bands.order}
     unheeded = [key for key in cloud_assets(item) if key.casefold() not in asked]
