@@ -7,6 +7,7 @@ size it is that of Olofsson et al. (2014, Remote Sens. Environ. 148:42).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,26 @@ class Observations:
 
     def __len__(self) -> int:
         return len(self.stratum)
+
+    @classmethod
+    def of_pixels(
+        cls,
+        stratum: Sequence[int] | np.ndarray,
+        mapped: Sequence[int] | np.ndarray,
+        reference: Sequence[int] | np.ndarray,
+        *,
+        area: np.ndarray | None = None,
+    ) -> Observations:
+        """Observations whose units are single pixels. area: None = all alike."""
+        count = len(stratum)
+        return cls(
+            np.asarray(stratum, int),
+            np.asarray(mapped, int),
+            np.asarray(reference, int),
+            np.ones(count) if area is None else np.asarray(area, float),
+            np.arange(count),
+            np.ones(count),
+        )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,9 @@ SHAPE_NAME = 10
 KEEP = 256 * 2**20
 """Bytes of geometry up to which layers without a spatial index are kept in memory."""
 LABELS = "labels."
-"""How the settings begin by which a layer is chosen and read: labels.layer, labels.area_layer."""
+HAVE_LAYER = (LABELS, "parcels_")
+"""How the settings begin by which a layer is chosen: labels.layer, labels.area_layer,
+parcels_layer."""
 NAMED = 8
 """Layers that a message names."""
 
@@ -281,7 +283,7 @@ def _choose_layer(path: str, name: str | None, prefix: str) -> str:
     if name is None:
         if len(layers) > 1:
             remedy = "give a file with the one that is meant: ogr2ogr -f GPKG NEW.gpkg FILE LAYER"
-            if prefix.startswith(LABELS):
+            if prefix.startswith(HAVE_LAYER):
                 remedy = f"set {prefix}layer=…"
             raise InputError(f"{path}: {len(layers)} layers ({few(layers, NAMED)}); {remedy}")
         return layers[0]

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from geoseg.assessment.estimate import Sample, Strata
+from geoseg.assessment.estimate import Observations, Sample, Strata
 from geoseg.assessment.intervals import interval
 from tests.made import maps
-from tests.made.observations import of_pixels
 
 DRAWS = 1000
 SIZES = {1: 250, 2: 200, 5: 150}
@@ -31,7 +30,7 @@ def drawn():
     values, held = np.empty((DRAWS, 4)), np.empty((DRAWS, 4), bool)
     for number in range(DRAWS):
         at = np.concatenate([c[number] for c in chosen])
-        sample = Sample(strata, of_pixels(stratum, mapped[at], truth[at]))
+        sample = Sample(strata, Observations.of_pixels(stratum, mapped[at], truth[at]))
         for k, one in enumerate((sample.overall(), *(sample.share(i) for i in range(3)))):
             found = interval(one, 0.95)
             values[number, k] = found.value

@@ -5,7 +5,6 @@ import pytest
 
 from geoseg.assessment.estimate import Observations, Sample, Strata
 from geoseg.assessment.intervals import interval, z_of
-from tests.made.observations import of_pixels
 
 OLOFSSON_2014 = np.array([[66, 0, 5, 4], [0, 55, 8, 12], [1, 0, 153, 11], [2, 1, 9, 313]])
 PIXELS_2014 = np.array([200_000, 150_000, 3_200_000, 6_450_000])
@@ -14,7 +13,7 @@ PIXELS_2014 = np.array([200_000, 150_000, 3_200_000, 6_450_000])
 def of_matrix(counts, units, *, corrected=False):
     """Sample of an error matrix (H, K) whose rows are strata and map classes in one."""
     rows, columns = (np.repeat(a.ravel(), counts.ravel()) for a in np.indices(counts.shape))
-    observations = of_pixels(rows, rows, columns)
+    observations = Observations.of_pixels(rows, rows, columns)
     return Sample(Strata(np.asarray(units, float), corrected), observations)
 
 
@@ -97,7 +96,7 @@ def stehman_2014(*, corrected=True):
     mapped = "AAAAAAABBBABBBBBBBBBBBCCCCCCBBDDDDDDDDDD"
     reference = "AAAAACBABCABBBBBAABBCCCCCDDBBADDDDDDDCCB"
     indices = ([ord(letter) - ord("A") for letter in text] for text in (mapped, reference))
-    observations = of_pixels(np.repeat(np.arange(4), 10), *indices)
+    observations = Observations.of_pixels(np.repeat(np.arange(4), 10), *indices)
     return Sample(Strata(np.array([40000, 30000, 20000, 10000]), corrected), observations)
 
 
@@ -149,7 +148,9 @@ def test_pixels_of_unequal_area_weigh_by_it():
     """Two pixels of one hectare and one of two: half of the area is of each class."""
     stratum, none = np.zeros(3, int), np.zeros(3, int)
     area = np.array([1.0, 1.0, 2.0])
-    sample = Sample(Strata(np.array([3])), of_pixels(stratum, none, [0, 0, 1], area=area))
+    sample = Sample(
+        Strata(np.array([3])), Observations.of_pixels(stratum, none, [0, 0, 1], area=area)
+    )
     assert values([sample.share(0), sample.share(1)]) == [0.5, 0.5]
     assert sample.total(np.ones(3)).value == 4.0
     assert sample.share(0).se == 0  # all pixels there are have been seen
@@ -158,7 +159,7 @@ def test_pixels_of_unequal_area_weigh_by_it():
 def test_classes_share_the_area_to_the_last_bit_whatever_the_pixels():
     random = np.random.default_rng(1)
     stratum, mapped, reference = (random.integers(0, 3, 300) for _ in range(3))
-    given = of_pixels(stratum, mapped, reference, area=random.uniform(1, 5, 300))
+    given = Observations.of_pixels(stratum, mapped, reference, area=random.uniform(1, 5, 300))
     sample = Sample(Strata(np.array([1e6, 2e6, 5e5])), given)
     assert sum(sample.share(i).value for i in range(3)) == pytest.approx(1, abs=1e-12)
     cells = [[sample.cell(i, j).value for j in range(3)] for i in range(3)]
@@ -189,7 +190,7 @@ def test_points_of_one_cluster_count_once():
         Strata(np.array([1e4]), corrected=False),
         Observations(zero, zero, reference, one, unit, 10 * one),
     )
-    points = Sample(Strata(np.array([1e6])), of_pixels(zero, zero, reference))
+    points = Sample(Strata(np.array([1e6])), Observations.of_pixels(zero, zero, reference))
     assert blocks.share(0).value == pytest.approx(points.share(0).value)
     assert blocks.share(0).se == pytest.approx(np.sqrt(10) * points.share(0).se, rel=0.02)
 
@@ -199,7 +200,7 @@ def test_the_map_as_auxiliary_takes_the_spread_between_classes_out():
     random = np.random.default_rng(3)
     mapped = random.integers(0, 2, 2000)
     reference = np.where(random.random(2000) < 0.02, 1 - mapped, mapped)
-    sample = Sample(Strata(np.array([1e7])), of_pixels(0 * mapped, mapped, reference))
+    sample = Sample(Strata(np.array([1e7])), Observations.of_pixels(0 * mapped, mapped, reference))
     plain, better = sample.share(0), sample.difference(0, 0.5)
     assert better.value == pytest.approx(0.5, abs=0.01)
     assert better.se < 0.31 * plain.se
@@ -213,7 +214,7 @@ def test_the_map_as_auxiliary_takes_the_spread_between_classes_out():
 
 
 def test_no_class_in_the_map_is_neither_right_nor_wrong():
-    given = of_pixels([0, 0, 0, 0], [0, 0, -1, -1], [0, 1, 0, 1])
+    given = Observations.of_pixels([0, 0, 0, 0], [0, 0, -1, -1], [0, 1, 0, 1])
     sample = Sample(Strata(np.array([1000])), given)
     assert sample.overall().value == 0.5  # of the two that the map decides
     assert sample.producers(0).value == 0.5  # it found one of the two
@@ -221,7 +222,7 @@ def test_no_class_in_the_map_is_neither_right_nor_wrong():
 
 
 def test_a_stratum_with_one_point_has_no_variance():
-    given = of_pixels([0, 0, 1], [0, 0, 1], [0, 0, 1])
+    given = Observations.of_pixels([0, 0, 1], [0, 0, 1], [0, 0, 1])
     with pytest.raises(ValueError, match=r"strata \[1\]"):
         Sample(Strata(np.array([10, 10])), given)
     assert Sample(Strata(np.array([10, 1])), given).share(1).value == pytest.approx(1 / 11)

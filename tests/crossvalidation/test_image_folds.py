@@ -456,7 +456,7 @@ def test_the_command_from_end_to_end(dataset, tmp_path):
     )
     assert again.returncode == 0
     assert "held out are right" not in again.stdout
-    wrong = command(dataset, tmp_path / "other", "folds=2")
+    wrong = command(dataset, tmp_path / "other", "model=ltae", "folds=2")
     assert wrong.returncode == 1
     assert wrong.stderr.startswith("geoseg crossvalidate: model=ltae: not for single images")
     assert not (tmp_path / "other").exists()
