@@ -59,8 +59,10 @@ def train(
         a, b = (_patches(part, settings, rng).to(device) for part in (here, there))
         fake_b, fake_a = to(a), fro(b)
         back_a, back_b = fro(fake_b), to(fake_a)
-        returned = F.l1_loss(back_a, a) + F.l1_loss(back_b, b)
-        kept = F.l1_loss(to(b), b) + F.l1_loss(fro(a), a)
+        # The paper's absolute difference has its steepest point where these networks begin, at no
+        # change at all, and kept them there.
+        returned = F.smooth_l1_loss(back_a, a) + F.smooth_l1_loss(back_b, b)
+        kept = F.smooth_l1_loss(to(b), b) + F.smooth_l1_loss(fro(a), a)
         for part in critics:
             part.requires_grad_(False)
         looks = _squared(of_there(fake_b), 1) + _squared(of_here(fake_a), 1)
@@ -73,8 +75,9 @@ def train(
         _step(optimizers[1], told / 2)
         for schedule in schedules:
             schedule.step()
-        added = float((fake_b.detach() - a).abs().mean())
-        noted.append((float(returned.detach()) / 2, added))
+        with torch.no_grad():
+            lost = (F.l1_loss(back_a, a) + F.l1_loss(back_b, b)) / 2
+            noted.append((float(lost), float(F.l1_loss(fake_b, a))))
     last = noted[-max(1, round(LAST * len(noted))) :] or [(0.0, 0.0)]
     returned_mean, added_mean = np.mean(last, axis=0).tolist()
     return Trained(to.eval(), returned_mean, added_mean)

@@ -223,7 +223,7 @@ def test_a_network_takes_its_own_ground_in_any_crs(tmp_path):
 def test_a_remedy_is_to_resample_or_with_dates_to_warp_to_what_suits(tmp_path, monkeypatch):
     card = with_bands(CARD, "gray", pixel_size_m=0.4)
     scene = scene_in(tmp_path, "EPSG:3857", 0.4, 60.0)
-    with pytest.raises(InputError, match=r"set predict\.resample=true"):
+    with pytest.raises(InputError, match=r"with predict\.resample=true"):
         suitability.fit(scene, card)
     with monkeypatch.context() as dated:
         dated.setattr(type(scene), "dates", ("2024-06-01",))
