@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from geoseg.prediction.network import TrainedNetwork
 from geoseg.refinement.old_maps import OldMap
 from geoseg.refinement.steps import Step
 from geoseg.scenes.bands import Bands
+from geoseg.scenes.dated import AnyScene
 
 LEGEND = "legend.yaml"
 
@@ -70,14 +71,22 @@ def _keys(dataset: Dataset, old: Sequence[OldMap]) -> list[str]:
     """Keys of prepare that made a data set, with further scenes, which go into training."""
     known = {scene.name: scene for scene in dataset.scenes}
     more = [one.scene for one in old if one.scene.name not in known]
-    paths = [str(path) for scene in (*known.values(), *more) for path in scene.paths]
-    keys = [f"scenes=[{','.join(dict.fromkeys(paths))}]"]
+    keys = [scenes_key(dataset.settings, [*known.values(), *more])]
     for name, kind in (("labels", Labels), ("tiling", Tiling), ("split", Split), ("bands", Bands)):
         said = dict(dataset.settings.get(name) or {})
         if name == "split" and isinstance(said.get("train"), list) and said["train"]:
             said["train"] = [*said["train"], *(scene.name for scene in more)]
         keys += _set(name, said, kind())
     return keys
+
+
+def scenes_key(settings: Mapping[str, Any], scenes: Sequence[AnyScene]) -> str:
+    """The files; where a catalog has named one for each band, only it says which are which."""
+    by_pattern = (settings.get("bands") or {}).get("pattern")
+    if not by_pattern and any(len(scene.paths) > 1 for scene in scenes):
+        return "scenes=<as before>"
+    paths = [str(path) for scene in scenes for path in scene.paths]
+    return f"scenes=[{','.join(dict.fromkeys(paths))}]"
 
 
 def _set(group: str, said: dict[str, Any], default: Any) -> list[str]:

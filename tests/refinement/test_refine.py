@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.refinement import refine as engine
 from geoseg.refinement import write as writing
 from geoseg.refinement.adapt import Adapter, adaptable, shortest, way_of
+from geoseg.refinement.again import scenes_key
 from geoseg.refinement.features import _cut
 from geoseg.refinement.old_maps import OldMap
 from geoseg.refinement.patch import Patch
@@ -411,3 +413,16 @@ def test_features_are_cut_where_they_are_pictures_of_the_window():
     assert _cut([torch.zeros(1, 1, 5, 7)], near, (96, 128)) is None  # no pixel begins at row 32
     assert _cut([torch.zeros(1, 13, 8)], near, (96, 128)) is None
     assert _cut((whole[0], [whole[1]]), near, (96, 128)) is None  # SegNet's, with its maxima
+
+
+@pytest.mark.parametrize(
+    ("paths", "pattern", "said"),
+    [
+        ([("a.tif",), ("b.tif",)], None, "scenes=[a.tif,b.tif]"),
+        ([("a_red.tif", "a_nir.tif")], "(?P<band>red|nir)", "scenes=[a_red.tif,a_nir.tif]"),
+        ([("a.tif",), ("b/red.tif", "b/nir.tif")], None, "scenes=<as before>"),
+    ],
+)
+def test_a_new_training_is_told_files_where_they_say_their_bands(paths, pattern, said):
+    scenes = [SimpleNamespace(paths=some) for some in paths]
+    assert scenes_key({"bands": {"pattern": pattern}}, scenes) == said
