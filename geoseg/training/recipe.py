@@ -17,6 +17,8 @@ SERIES = {"cross_entropy": 1.0}
 SERIES_SMOOTHING = 0.05
 """Parcels carry wrong labels, and few of them are shown many times."""
 SERIES_RATE = 2e-3
+SERIES_DROPOUT = 0.5
+"""Of TempCNN, as in conf/model/tempcnn.yaml."""
 FINE_RATE = 3e-4
 """From weights: peak of what is new."""
 CLICKS_RATE = 3e-3
@@ -41,10 +43,6 @@ FINE = 2.0
 objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
 LABELLED = 0.5
 """Share of the train tiles' pixels from which on nearly every square has labels to learn from."""
-
-
-SERIES_DROPOUT = 0.5
-"""Of TempCNN, as published."""
 
 
 def network_for(model: Model, dataset: Dataset | SeriesDataset) -> Model:

@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import yaml
 
+from geoseg.commands.conf import CONF
 from geoseg.geo.tiling import Tiling
 from geoseg.models.settings import Model
 from geoseg.samples.settings import SeriesSamples
@@ -23,7 +25,8 @@ def test_the_network_suits_what_the_data_set_holds(tmp_path):
     for dataset, name in ((images, "unet"), (windows, "utae"), (series, "tempcnn")):
         assert recipe.network_for(Model("auto"), dataset).name == name
         assert recipe.network_for(Model("fpn"), dataset) == Model("fpn")
-    assert recipe.network_for(Model("auto"), series).dropout == 0.5
+    kept = yaml.safe_load((CONF / "model/tempcnn.yaml").read_text(encoding="utf-8"))
+    assert recipe.network_for(Model("auto"), series) == Model(**kept)
     assert recipe.network_for(Model("auto", dropout=0.1, width=32), series).dropout == 0.1
 
 
