@@ -195,8 +195,8 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
 
 def idle(fit: Fit) -> list[str]:
     """Names of the settings of the loop that were given, but have no part in growing a forest."""
-    heeded = ("train_share", "baseline", "devices", "nodes", "device", "precision", "workers")
-    shown = ("logger", "pictures")
+    heeded = ("train_share", "refit", "devices", "nodes", "device", "precision", "workers")
+    shown = ("baseline", "logger", "pictures")
     usual = asdict(Fit())
     given = [k for k, v in asdict(fit).items() if v != usual[k]]
     return [f"fit.{key}" for key in given if key not in (*heeded, *shown)]

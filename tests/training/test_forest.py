@@ -17,7 +17,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.maps import landcover
 from geoseg.maps.mosaic import mosaic
 from geoseg.models import checkpoint, origin
-from geoseg.models.card import BEST, ModelCard
+from geoseg.models.card import BEST, JUDGED, ModelCard
 from geoseg.models.device import choose
 from geoseg.models.networks.forest import (
     WINDOWS,
@@ -393,6 +393,14 @@ def test_a_forest_learns_series(tmp_path, unit):
     for name in ("scores.json", "by_date.csv", "metrics.csv"):
         assert (tmp_path / "run" / name).exists()
     assert "grown already" in train_series(dataset, config)
+    again = replace(config, run=str(tmp_path / "again"), fit=replace(config.fit, refit=True))
+    assert "grown once more on train and val" in train_series(dataset, again)
+    judged, both = (ModelCard.read(tmp_path / "again" / name) for name in (JUDGED, BEST))
+    assert (judged.refit, both.refit) == (False, True)
+    assert judged.scores == both.scores == card.scores
+    weights = (tmp_path / "run" / BEST).read_bytes()
+    assert (tmp_path / "again" / JUDGED).read_bytes() == weights
+    assert (tmp_path / "again" / BEST).read_bytes() != weights
     samples = dataset.samples()
     train, held = (samples.take(samples.split == split) for split in ("train", "test"))
     study = TrainingSettings(SMALL, Loss(), FIT, SeriesSamples(), 0)
