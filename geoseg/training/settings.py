@@ -78,10 +78,11 @@ class Fit:
     """Largest norm of the gradient; 0 = unlimited."""
     patience: int = 0
     """Epochs without a better validation mIoU before an early stop; 0 = never."""
-    refit: bool = False
+    refit: bool | None = None
     """Train once more, on train and val together, for as many epochs as gave the best validation:
     the scores stay those of the first training, the weights are those of the second. Of
-    fit.max_minutes each gets its part."""
+    fit.max_minutes each gets its part. By default true for forests alone, which are grown in
+    seconds."""
     jitter: bool = True
     """Move each train tile at random by up to half its size, within its part of the split."""
     crop: int | None = None

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from geoseg.calibration.calibrate import calibrate
+from geoseg.calibration.judged import judged_by
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import JUDGED, ModelCard
@@ -186,6 +187,12 @@ def test_scores_stay_those_of_what_val_had_not_taught(tmp_path):
     network = TrainedNetwork.open(str(run), InferenceSettings("cpu", "32"))
     with pytest.raises(InputError, match=r"learnt from val too.*refit/judged\.safetensors"):
         calibrate(network, dataset.folder, run / "calibrated.safetensors")
+    assert judged_by(str(run), "test") == (str(run), [])
+    first = str(run / JUDGED)
+    assert judged_by([str(run), first], "val")[0] == [first, first]
+    found, notes = judged_by(str(run / "best.safetensors"), "val")
+    assert found == first
+    assert "calibrated are the weights of before" in notes[0]
     train_series(dataset, settings)  # nothing is left to do
     assert (tmp_path / "run" / "scores.json").read_bytes() == scores
     assert (tmp_path / "run" / "best.safetensors").read_bytes() == weights

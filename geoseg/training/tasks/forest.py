@@ -126,7 +126,7 @@ def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Training
     # Last, since it says that all is done.
     details = validation.details if validation else {}
     card = replace(forest.card, scores=details)
-    if study.fit.refit and validation:
+    if study.fit.refit is not False and validation:
         (folder / JUDGED).parent.mkdir(exist_ok=True)
         checkpoint.save(folder / JUDGED, forest.network, card)
         forest = of_dataset(dataset, study, ("train", "val"))
