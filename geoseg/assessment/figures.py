@@ -40,6 +40,19 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class ZoneClass:
+    """What is estimated of a class in a zone; None = too few points."""
+
+    mapped: float
+    """Hectares in the map."""
+    area: Interval | None
+    """Hectares by the reference."""
+    users: Interval | None
+    producers: Interval | None
+    f1: Interval | None
+
+
+@dataclass(frozen=True)
 class ZoneFigures:
     """What is estimated of a zone."""
 
@@ -48,9 +61,7 @@ class ZoneFigures:
     hectares: float
     overall: Interval | None
     """None = too few points."""
-    areas: tuple[Interval | None, ...]
-    """Hectares of each class."""
-    mapped: tuple[float, ...]
+    classes: tuple[ZoneClass, ...]
 
 
 @dataclass(frozen=True)
@@ -157,10 +168,18 @@ class Assessment:
                 "classes": [
                     {
                         "name": name,
-                        "hectares": one.to_dict() if one else None,
-                        "hectares_in_map": mapped,
+                        "hectares_in_map": c.mapped,
+                        **{
+                            key: found.to_dict() if found else None
+                            for key, found in (
+                                ("hectares", c.area),
+                                ("users_accuracy", c.users),
+                                ("producers_accuracy", c.producers),
+                                ("f1", c.f1),
+                            )
+                        },
                     }
-                    for name, one, mapped in zip(self.legend.names, z.areas, z.mapped, strict=True)
+                    for name, c in zip(self.legend.names, z.classes, strict=True)
                 ],
             }
             for z in self.zones
