@@ -18,7 +18,7 @@ from geoseg.assessment.figures import (
 )
 from geoseg.assessment.intervals import Interval, interval
 from geoseg.assessment.measure import Measured, Read, measure, reopened
-from geoseg.assessment.references import References, at_points
+from geoseg.assessment.references import NAMED, References, at_points
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.zones import Zones
 from geoseg.errors import InputError
@@ -26,6 +26,7 @@ from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.counted import counted, few
 
 COVERED = 0.999
 """Share of the area that labels must cover for their own areas to be shown."""
@@ -81,9 +82,20 @@ def assess(
         *references.warnings,
         *_remarks(made, None if other is None else other.path),
         *(zones.notes if zones is not None else ()),
+        *(_empty(zones, made) if zones is not None else ()),
         *_skipped(sample, references),
     ]
     return made
+
+
+def _empty(zones: Zones, made: Assessment) -> Iterator[str]:
+    """What is to be said of zones that have no figures."""
+    held = {zone.name for zone in made.zones}
+    if without := [name for name in zones.names if name not in held]:
+        yield (
+            f"{zones.path}: nothing of what was sampled lies in {counted(len(without), 'zone')}"
+            f" ({few(without, NAMED)}), of which so nothing is said"
+        )
 
 
 def _remarks(made: Assessment, other: str | None) -> Iterator[str]:

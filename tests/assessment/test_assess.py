@@ -346,14 +346,16 @@ def test_zones_add_up_to_the_whole(filled, tmp_path):
         assert 0 < entry[found]["low"] < entry[found]["value"] < entry[found]["high"] <= 1
 
 
-def test_one_zone_of_all_has_the_figures_of_all(filled, tmp_path):
+def test_one_zone_of_all_has_the_figures_of_all_and_one_elsewhere_is_named(filled, tmp_path):
     file = SampleFile.read(filled)
-    shape = np.array([shapely.box(*file.grid.bounds)])
-    write_layer(
-        tmp_path / "all.gpkg", {"name": ["all"]}, layer="z", geometries=shape, crs=file.grid.crs
-    )
-    made = assessed(filled, zones=Zones(f"{tmp_path / 'all.gpkg'}:name", file.grid, key="by"))
+    x0, y0, x1, y1 = file.grid.bounds
+    shapes = np.array([shapely.box(x0, y0, x1, y1), shapely.box(x1 + 50, y0, x1 + 90, y1)])
+    names = {"name": ["all", "far"]}
+    write_layer(tmp_path / "z.gpkg", names, layer="z", geometries=shapes, crs=file.grid.crs)
+    made = assessed(filled, zones=Zones(f"{tmp_path / 'z.gpkg'}:name", file.grid, key="by"))
     (zone,) = made.zones
+    assert any("nothing of what was sampled lies in 1 zone (far)" in note for note in made.notes)
+    assert "by zone\n" in str(made.summary())
     assert zone.overall == made.overall
     for own, c in zip(zone.classes, made.classes, strict=True):
         assert (own.users, own.producers, own.f1) == (c.users, c.producers, c.f1)

@@ -223,6 +223,10 @@ def test_strata_by_zones_in_another_crs(tmp_path, found):
         {"west": 270 * 100, "middle": 270 * 150}, rel=0.02
     )
     assert made.key.column.max() < 251
+    beyond = [*list(moved), shapely.box(9.5, 45.2, 9.6, 45.3)]
+    wide = boxes(tmp_path / "wide.gpkg", ["west", "middle", "far"], beyond, "EPSG:4326")
+    said = str(plan_sample(Frame(found), small(strata=wide)))
+    assert "no pixel in the map, so no stratum: far" in said
     design = json.loads((tmp_path / "out" / "design.json").read_text())
     assert design["outside"] == pytest.approx(270 * 70, rel=0.02)
 
