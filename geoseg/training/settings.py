@@ -96,7 +96,8 @@ class Fit:
     default so many that a validation takes about a twentieth of an epoch, and 128 or more; of
     series all samples once, and 1280 or more."""
     train_share: float = 1.0
-    """Share of the train tiles that are used, drawn by the seed: for curves of score by labels."""
+    """Share of the train tiles whose labels are seen, drawn by the seed: for curves of score by
+    labels."""
     balance: float = 0.0
     """How often tiles are drawn: 0 = all alike, 1 = so that all classes come up alike, in between
     a mixture."""
