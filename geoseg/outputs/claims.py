@@ -52,8 +52,7 @@ def fingerprint(path: str | Path) -> list[Any]:
     stat = os.stat(own if is_part and os.path.isfile(own) else path)
     found = [str(path), stat.st_size, stat.st_mtime_ns]
     if beside := _beside(own):
-        text = json.dumps(beside, ensure_ascii=False)
-        found.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+        found.append(hashlib.sha256(json.dumps(beside).encode()).hexdigest()[:16])
     return found
 
 
@@ -75,7 +74,9 @@ def _beside(path: str, depth: int = 0) -> list[Any]:
     parts += _in_notes(f"{path}.aux.xml")
     if kind == ".vrt" and depth < DEEPEST:
         for source in _sources(path):
-            parts.append([source, *_stat(source), *_beside(source, depth + 1)])
+            # The folder is that of the VRT, and may move with it.
+            shown = _stat(source) or [os.path.basename(source)]
+            parts.append([*shown, *_beside(source, depth + 1)])
     return parts
 
 
