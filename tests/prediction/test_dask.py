@@ -172,9 +172,9 @@ def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, mo
 def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
     write(tmp_path / "a.tif", classes(2000, 600))
     with started.Started("-m", "tests.jobs.interrupt_dask", tmp_path, programs=True) as process:
-        # The first rows are written then, and there is something to be left behind.
-        while not list((tmp_path / "maps").rglob("*.part")) and process.poll() is None:
+        while not (tmp_path / "began").exists() and process.poll() is None:
             time.sleep(0.05)
+        time.sleep(1.5)  # until the first rows are written
         begin = time.perf_counter()
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
