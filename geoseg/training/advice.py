@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from geoseg.dataset.tiles import Dataset
 from geoseg.evaluation.accuracy import Scores, confusion
 from geoseg.geo.legend import IGNORED
+from geoseg.models import checkpoint
 from geoseg.models.device import Device
 from geoseg.prediction.forward import TURNS, Forward, Member, smoothed
 from geoseg.samples.tiles import ValTiles
+from geoseg.training import refit
 
 TTA = ("none", "flips")
 SMOOTH = (0, 3, 5, 9)
@@ -25,6 +30,19 @@ GAIN = 0.003
 Option = tuple[str, int]
 """Test-time augmentation, and side of the smoothing; USUAL is how predict does it unasked."""
 USUAL: Option = ("none", 0)
+
+
+def on_val(dataset: Dataset, folder: Path, named: Any, device: Device) -> str:
+    """What would gain in prediction, by the best weights of a run on val; "" if nothing does.
+
+    named: as of `checkpoint.build`.
+    """
+    val = ValTiles(dataset)
+    if not len(val):
+        return ""
+    best, _ = checkpoint.load(refit.judged_weights(folder), named)
+    miou = compare(device.place(best), val, dataset.legend.names, device)
+    return advise(miou, str(folder))
 
 
 @torch.inference_mode()

@@ -24,7 +24,6 @@ from geoseg.scenes.scene import find_scenes, harmonize
 from geoseg.training.run.history import History
 from geoseg.training.settings import Fit
 from geoseg.training.start import train
-from geoseg.training.tasks import images as learn
 from tests.made.scenes import grid, write
 from tests.made.started import Started
 
@@ -302,7 +301,6 @@ def test_a_damaged_file_is_said(place):
 
 def test_training_says_it_at_its_start(place, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(History, "finished", lambda self, fit: "enough")
-    monkeypatch.setattr(learn, "_advice", lambda *_: "")  # of weights that are not there
     small = Model(encoder="tu-lcnet_050")
     make(place)
     slow = Dataset.load(place / "dataset")

@@ -9,6 +9,7 @@ import random
 import signal
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,8 +32,9 @@ QUICK = Fit(
     epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
 )
 SEED = 3
-MOST = 0.8
-"""Seconds after which a training is killed at the latest; one takes about 2."""
+LEAST, MOST = 0.025, 0.4
+"""Shares of the time of an undisturbed training after which one is killed: it must not be done
+before on any machine."""
 PATIENCE = 600
 """Seconds that one which is not to be killed may take, on machines however busy."""
 
@@ -76,8 +78,10 @@ def main(folder: Path, case: str) -> None:
     dataset, draw = Dataset.load(folder / "dataset"), random.Random(case)
     how = cases(str(folder / "s.tif"))[case]
     whole, parts = folder / f"{case}_whole", folder / f"{case}_parts"
+    began = time.monotonic()
     killed(dataset, whole, how, PATIENCE)
-    kills = [killed(dataset, parts, how, draw.uniform(0.05, MOST)) for _ in range(6)]
+    took = time.monotonic() - began
+    kills = [killed(dataset, parts, how, took * draw.uniform(LEAST, MOST)) for _ in range(6)]
     killed(dataset, parts, how, PATIENCE)
     last = [torch.load(run / "last.ckpt", weights_only=True) for run in (whole, parts)]
     wrong = [

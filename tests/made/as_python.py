@@ -1,12 +1,13 @@
 """Be the interpreter for programs that start `python -m …`: let the server fork one for it.
 
 Started by the script beside the socket of the server (tests/made/started.py), with its own words;
-it imports nothing else of the tests, for it must be there at once. What isn't a module is run by
-the real interpreter.
+it imports nothing else of the tests, for it must be there at once. What is neither a module nor a
+process that multiprocessing spawns is run by the real interpreter.
 """
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -14,10 +15,12 @@ from pathlib import Path
 
 OWN = ("submitit.local._local",)
 """Modules that need a process of their own: its number is the name of what they do."""
+SPAWN = re.compile(r"from multiprocessing\.spawn .*\(tracker_fd=(\d+), pipe_handle=(\d+)\)")
 
 
 def main(door: str, words: list[str]) -> int:
-    if not _is_module(words):
+    asked = _module(words)
+    if not asked:
         os.execv(sys.executable, [sys.executable, *words])
     inherited = [
         number
@@ -26,7 +29,7 @@ def main(door: str, words: list[str]) -> int:
     ]
     ear, mouth = os.pipe()
     request = {
-        "words": words[words.index("-m") + 1 :],
+        "words": asked,
         "cwd": str(Path.cwd()),
         "env": dict(os.environ),
         "inherited": inherited,
@@ -47,13 +50,15 @@ def main(door: str, words: list[str]) -> int:
     return status
 
 
-def _is_module(words: list[str]) -> bool:
-    """Whether the interpreter is to run one, and not `-c …` or a file; the server does it then."""
-    if "-m" not in words:
-        return False
-    place = words.index("-m")
-    named = all(word.startswith("-") for word in words[:place])
-    return named and words[place + 1] not in OWN
+def _module(words: list[str]) -> list[str]:
+    """The module that the interpreter is to run, and its words; none for other code and files."""
+    if "-m" in words:
+        place = words.index("-m")
+        named = all(word.startswith("-") for word in words[:place])
+        return words[place + 1 :] if named and words[place + 1] not in OWN else []
+    if "-c" in words and (found := SPAWN.fullmatch(words[words.index("-c") + 1])):
+        return ["tests.jobs.spawned", *found.groups()]
+    return []
 
 
 def _is_inherited(number: int) -> bool:

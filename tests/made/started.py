@@ -32,7 +32,7 @@ LOADED = (
     *("torch.utils.tensorboard", "matplotlib.backends.backend_agg", "matplotlib.patheffects"),
     # What commands load only when they need it, which takes each of them seconds.
     *("albumentations", "cv2", "geopandas", "pyogrio.raw", "pyproj", "jinja2", "shapely"),
-    *("scipy.ndimage", "scipy.spatial", "scipy.sparse.csgraph", "scipy.optimize"),
+    *("scipy.ndimage", "scipy.spatial", "scipy.sparse.csgraph", "scipy.optimize", "distributed"),
 )
 FAR = 512
 """Numbers of files from here on are used by nobody."""
@@ -53,7 +53,7 @@ class Started:
     ):
         """forks: the processes that it starts in its turn are forks too, which need load nothing;
         for those that train together, which are spawned otherwise.
-        programs: modules that it has the interpreter run are run by a fork of the server."""
+        programs: what it has the interpreter run or spawns is run by a fork of the server."""
         assert words[0] == "-m"
         self.args = [str(word) for word in words]
         self._said = (TemporaryFile(), TemporaryFile())  # noqa: SIM115  (closed when it has ended)
@@ -293,6 +293,7 @@ def _work(request: dict[str, Any], numbers: list[int]) -> None:
         _fork_instead_of_spawning()
     if request.get("python"):
         sys.executable = request["python"]
+        multiprocessing.set_executable(sys.executable)  # which it has noted already
     module, *words = request["words"]
     sys.argv = [module, *words]
     os._exit(_status(module))

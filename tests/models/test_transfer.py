@@ -369,7 +369,9 @@ def test_starting_does_not_change_what_is_drawn_next(tmp_path):
     assert torch.equal(torch.rand(3), drawn)
 
 
-QUICK = Fit(epochs=1, epoch_tiles=4, batch_size=4, workers=0, precision="32", device="cpu")
+QUICK = Fit(
+    epochs=1, epoch_tiles=4, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
+)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")

@@ -1,13 +1,12 @@
 """Prediction on a Dask cluster: the same bytes as alone, and nothing lost with a worker."""
 
 import multiprocessing
-import os
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
-import dask
 import numpy as np
 import pytest
 import torch
@@ -26,6 +25,7 @@ from geoseg.prediction.panels import SceneJob, cut
 from geoseg.scenes.neighbours import places
 from geoseg.scenes.scene import find_scenes
 from tests.made import started
+from tests.made.deadly import Always, Deadly
 from tests.made.scenes import CARD, Context, grid, write
 from tests.prediction.test_images import classes, corrupt, files_of, noise
 
@@ -34,44 +34,16 @@ NARROW = replace(RUNNING, memory=0.0025)
 """Holds 256 columns and a window on each side."""
 
 
-class Deadly(Context):
-    """Kills the process that runs it, unless another one has died before."""
-
-    def __init__(self, note: Path) -> None:
-        super().__init__(3)
-        self.note = str(note)
-
-    def forward(self, image):
-        try:
-            os.close(os.open(self.note, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            return super().forward(image)
-        return os.kill(os.getpid(), signal.SIGKILL)
-
-
-class Always(Context):
-    """Kills the process whenever it sees the value 200."""
-
-    def forward(self, image):
-        if (image == 200).any():
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().forward(image)
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _workers_load_once():
-    """Workers are forks of one process that has loaded torch, instead of ten that load it."""
-    loaded = ["distributed", "torch", "geoseg.prediction.worker", "tests.prediction.test_images"]
-    loaded += ["segmentation_models_pytorch"]  # of real weights
-    settings = {"distributed.worker.multiprocessing-method": "forkserver"}
-    multiprocessing.get_context("forkserver").set_forkserver_preload(loaded)
-    with pytest.MonkeyPatch.context() as patched, dask.config.set(settings):
-        patched.setattr("distributed.utils._forkserver_preload_set", True)
-        yield
+def _workers_load_nothing():
+    """They are spawned, as they are for users, but by forks of what has loaded all they need."""
+    multiprocessing.set_executable(str(started.python()))
+    yield
+    multiprocessing.set_executable(sys.executable)
 
 
 @pytest.fixture(scope="module")
-def address(_workers_load_once):
+def address(_workers_load_nothing):
     """Of two workers that somebody else has started."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address="127.0.0.1:0"
@@ -199,7 +171,7 @@ def test_pieces_are_panels_of_wide_scenes_and_bundles_of_small_ones(tmp_path, mo
 
 def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
     write(tmp_path / "a.tif", classes(2000, 600))
-    with started.Started("-m", "tests.jobs.interrupt_dask", tmp_path) as process:
+    with started.Started("-m", "tests.jobs.interrupt_dask", tmp_path, programs=True) as process:
         while not (tmp_path / "began").exists() and process.poll() is None:
             time.sleep(0.05)
         time.sleep(1.5)  # until the first rows are written

@@ -20,14 +20,15 @@ from geoseg.models.checkpoint import load
 from geoseg.models.settings import Model
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import BandStatistics
+from geoseg.training import advice, refit, start
 from geoseg.training import loop as fit_room
-from geoseg.training import refit, start
 from geoseg.training.loop import read_well
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.optimizer import learning_rate, optimizer_of
 from geoseg.training.run import curves, folder, recorder
 from geoseg.training.run.history import History, Validation
 from geoseg.training.settings import Fit
+from tests.made.hurry import ON_VAL
 from tests.made.started import Started
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
@@ -94,7 +95,15 @@ def last(run):
 
 
 def test_it_learns_what_a_pixel_value_tells(dataset, tmp_path, monkeypatch):
+    compared, compare = [], advice.compare
+
+    def compare_and_note(*given):
+        compared.append(compare(*given))
+        return compared[-1]
+
     monkeypatch.setattr(recorder, "draw_curves", curves.draw_curves)  # which tests do without
+    monkeypatch.setattr(advice, "on_val", ON_VAL)
+    monkeypatch.setattr(advice, "compare", compare_and_note)
     fit = Fit(epochs=12, epoch_tiles=16, batch_size=4, workers=0, learning_rate=3e-3)
     statistics = BandStatistics(*(2 * (v,) for v in (100.0, 50.0, 0.0, 200.0, 0.0, 200.0)))
     dataset = replace(dataset, statistics=statistics)
@@ -102,6 +111,8 @@ def test_it_learns_what_a_pixel_value_tells(dataset, tmp_path, monkeypatch):
     assert "best validation mIoU" in text
     card = ModelCard.read(tmp_path / "run" / "best.safetensors")
     assert card.scores["miou"] > 0.7
+    # The ways of predicting are compared by the best weights, not the last ones.
+    assert compared[0][advice.USUAL] == pytest.approx(card.scores["miou"], abs=0.01)
     assert card.legend == dataset.legend
     assert card.bands == dataset.bands
     with (tmp_path / "run" / "metrics.csv").open() as file:

@@ -253,7 +253,7 @@ def test_two_processes_with_all_samplers_killed_end_as_undisturbed_ones(dataset,
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     call = command(dataset.folder, tmp_path / "parts", *settings)
-    kill_after_an_epoch(call, tmp_path / "parts", delay=0.3)
+    kill_after_an_epoch(call, tmp_path / "parts", delay=0.15)
     done = called(call)
     assert done.returncode == 0, done.stderr
     two, parts = (

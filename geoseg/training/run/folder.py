@@ -206,7 +206,7 @@ def record(folder: Path, name: str, config: Any) -> None:
     target = folder / ".hydra"
     make_folder(target)
     values = _literal(OmegaConf.to_container(OmegaConf.structured(config)))
-    content = OmegaConf.merge(header, values)
+    content = OmegaConf.create(header | values)
     with replacing(target / "config.yaml") as temporary:
         OmegaConf.save(content, temporary)
     overrides = HydraConfig.get().overrides.task if HydraConfig.initialized() else []

@@ -39,7 +39,7 @@ from geoseg.samples.tiles import (
 )
 from geoseg.samples.unlabelled import PairedTiles
 from geoseg.scenes.scene import Scene
-from geoseg.training import advice, recipe, refit
+from geoseg.training import advice, recipe
 from geoseg.training.cards import card_of
 from geoseg.training.checks import described, find_styles
 from geoseg.training.loop import Task, loading, read_well
@@ -157,17 +157,6 @@ def with_val(dataset: Dataset) -> Dataset:
     """The data set with its val tiles among those of train."""
     train, val, test = map(dataset.tiles, SPLITS)
     return dataset.with_splits(train=train + val, test=test)
-
-
-def _advice(dataset: Dataset, session: Session, folder: Path) -> str:
-    """What would gain in prediction, by the best weights on val; "" if nothing does."""
-    val = ValTiles(dataset)
-    if not len(val):
-        return ""
-    best, _ = checkpoint.load(refit.judged_weights(folder), session.study.network)
-    device = session.device
-    miou = advice.compare(device.place(best), val, dataset.legend.names, device)
-    return advice.advise(miou, str(folder))
 
 
 def make_task(
@@ -299,4 +288,5 @@ def _report(dataset: Dataset, session: Session, folder: Path, history: History) 
         lines.append(f"best validation mIoU {best['val_miou']:.4f} in epoch {history.best_epoch}")
         if "val_miou_clicks" in best:
             lines.append(f"after {JUDGED} clicks into each tile: {best['val_miou_clicks']:.4f}")
-    return "\n".join(filter(None, [*lines, _advice(dataset, session, folder)]))
+    lines.append(advice.on_val(dataset, folder, session.study.network, session.device))
+    return "\n".join(filter(None, lines))
