@@ -3,9 +3,11 @@
     GEOSEG_REAL_DATA=<folder> python -m benchmarks.little [--out real/little] [--epochs 15]
 
 A U-Net learns from 5, 25 and 100 % of the train tiles (kampala_1, catanduanes_0; val kampala_0),
-and is judged on catanduanes_1, which nothing has seen. Pretraining and the mean teacher see the
-pixels of kampala_1, catanduanes_0, nairobi_0 and nairobi_1, never those of val and test. Equal
-numbers of steps, three seeds each. What is done is kept: started again, it goes on.
+and is judged on catanduanes_1, which nothing has seen. Pretraining, by filling in what is hidden
+and by self-distillation, and the mean teacher see the pixels of kampala_1, catanduanes_0, nairobi_0
+and nairobi_1, never those of val and test. Equal numbers of steps, three seeds each; a network that
+starts from a pretraining learns by the defaults for that. What is done is kept: started again, it
+goes on.
 """
 
 from __future__ import annotations
@@ -56,12 +58,15 @@ def building_iou(run: Path, dataset: Path, split: str = "test") -> float:
     return Scores.of(counts, names).iou[names.index("building")]
 
 
-def variants(encoder: Path, unlabelled: str) -> dict[str, tuple[str, ...]]:
-    """Settings of the trainings that are compared."""
-    pretrained = f"model.weights={encoder}"
+METHODS = {"pretrained": "reconstruct", "distilled": "distil"}
+"""Variants that start from an encoder which learnt without labels, and how it did."""
+
+
+def variants(out: Path, unlabelled: str) -> dict[str, tuple[str, ...]]:
+    """Settings of the trainings that are compared. out: where the encoders lie, by variant."""
     return {
         "from scratch": (),
-        "pretrained": (pretrained,),
+        **{name: (f"model.weights={out / name / 'encoder.safetensors'}",) for name in METHODS},
         "mean teacher": (f"fit.unlabelled={unlabelled}",),
     }
 
@@ -81,7 +86,7 @@ def parsed(parser: argparse.ArgumentParser, out: str) -> tuple[argparse.Namespac
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pretraining", type=int, default=80, help="epochs of 128 tiles each")
-    parser.add_argument("--only", nargs="+", help="variants")
+    parser.add_argument("--only", nargs="+", choices=variants(Path(), ""), help="variants")
     options, data = parsed(parser, "real/little")
     out = options.out
     dataset = out / "dataset"
@@ -89,15 +94,18 @@ def main() -> int:
            f"dataset={dataset}")  # fmt: skip
     scenes = ",".join(str(data / "buildings" / f"{name}.tif") for name in UNLABELLED)
     workers = f"fit.workers={options.workers}"
-    encoder = out / "pretrained"
-    geoseg("pretrain", f"scenes=[{scenes}]", f"run={encoder}", f"tiling.size={SIDE}",
-           "fit.batch_size=8", f"fit.epochs={options.pretraining}", workers)  # fmt: skip
-    made = variants(encoder / "encoder.safetensors", f"[{scenes}]")
+    made = variants(out, f"[{scenes}]")
+    wanted = options.only or list(made)
+    for name, method in METHODS.items():
+        if name in wanted:
+            geoseg("pretrain", f"scenes=[{scenes}]", f"run={out / name}", f"tiling.size={SIDE}",
+                   f"method={method}", "fit.batch_size=8", f"fit.epochs={options.pretraining}",
+                   workers)  # fmt: skip
     found: dict[str, dict[str, list[float]]] = {}
     for seed in options.seeds:
         for share in SHARES:
             for name, extra in made.items():
-                if options.only and name not in options.only:
+                if name not in wanted:
                     continue
                 run = out / f"{name.replace(' ', '_')}_{share:g}_{seed}"
                 geoseg("train", f"dataset={dataset}", f"run={run}", f"seed={seed}",

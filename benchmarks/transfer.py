@@ -4,10 +4,13 @@
 
 Each network learns with and without weights, for equally many steps or minutes, with geoseg's
 defaults otherwise, and is judged on a part that nothing has seen. Buildings: a U-Net on lite0 with
-5, 25 and 100 % of the labels, judged on catanduanes_1. Denmark and Slovenia: a U-Net on csmask.
-Place: trained on kampala alone, judged on catanduanes_1, with the looks (augment.style) or the
-normalisation (geoseg.adapt) of catanduanes_0, whose labels nobody sees. Every result is a line of
-results.jsonl at once; started again, it goes on.
+5, 25 and 100 % of the labels, judged on catanduanes_1; beside it the plain script of the arena with
+the same encoder and as many tiles. Denmark and Slovenia: a U-Net on csmask. Place: trained on
+kampala alone, judged on catanduanes_1, with the looks (augment.style) or the normalisation
+(geoseg.adapt) of catanduanes_0, whose labels nobody sees. Light: trained on two scenes of the demo
+that were taken in one flight, judged on one of other ground in the evening's light and haze, with
+looks or normalisation of that one. Every result is a line of results.jsonl at once; started again,
+it goes on. What is chosen is chosen by val_miou: test parts are for the report.
 """
 
 from __future__ import annotations
@@ -30,13 +33,20 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
+from benchmarks.arena.arrays import Images
+from benchmarks.arena.plain import Budget, train_unet
 from benchmarks.little import SHARES, SIDE, geoseg
 from benchmarks.real import BUILDINGS, ROWS, real_data
 from geoseg.dataset.tiles import Dataset
 from geoseg.evaluation.accuracy import Scores
+from geoseg.geo.legend import IGNORED
 from geoseg.models import checkpoint
+from geoseg.models import weights as weights_room
 from geoseg.models.device import choose
-from geoseg.samples.tiles import ValTiles
+from geoseg.models.published import fetch
+from geoseg.models.published.sources import SOURCES
+from geoseg.samples.tiles import OpenScenes, ValTiles, train_tiles
+from geoseg.scenes.bands import scale
 from geoseg.training.run.history import METRICS
 from geoseg.training.validation import count
 
@@ -46,6 +56,19 @@ YEAR = "2016"
 MONTHS = {"winter": "01 02 03", "spring": "04 05 06", "summer": "07 08 09", "autumn": "10 11 12"}
 LITE0 = ("model.encoder=tu-tf_efficientnet_lite0",)
 CSMASK = ("model.encoder=efficientnet-b4",)
+THERE = {
+    "place": "{data}/buildings/catanduanes_0.tif",
+    "light": "{base}/data/demo/scenes/east.tif",
+}
+"""Scenes of the other place or light, of which no labels are seen."""
+DEMO = 700
+"""Height and width of the demo's scenes in pixels."""
+LIGHT = (
+    "scenes=[{demo}/scenes/north_west.tif,{demo}/scenes/north_east.tif,{demo}/scenes/east.tif]",
+    "labels.path={demo}/labels.gpkg", "labels.field=class", "labels.width_field=width_m",
+    "legend=demo", f"tiling.size={SIDE}",
+    "split.train=[north_west]", "split.val=[north_east]", "split.test=[east]",
+)  # fmt: skip
 PLACES = (
     "scenes=[{data}/buildings/kampala_1.tif,{data}/buildings/kampala_0.tif,"
     "{data}/buildings/catanduanes_1.tif]",
@@ -64,8 +87,10 @@ class Job:
     seed: int
     extra: tuple[str, ...]
     """Keys of the training; {data} stands for the folder of real data."""
-    adapted: bool = False
-    """Whether the normalisation of catanduanes_0 is measured anew before it is judged."""
+    adapted: str | None = None
+    """Scenes on which the normalisation is measured anew before it is judged."""
+    plain: bool = False
+    """Whether the arena's plain script trains it, not geoseg."""
 
     @property
     def name(self) -> str:
@@ -79,15 +104,18 @@ class Job:
 
 def jobs(seeds: tuple[int, ...]) -> Iterator[Job]:
     """What is compared, so that whatever is done first can be compared already."""
-    style = "augment.style={data}/buildings/catanduanes_0.tif"
     for seed in seeds:
         for share in SHARES:
             yield Job("buildings", "scratch", share, seed, LITE0)
             yield Job("buildings", "lite0", share, seed, (*LITE0, "model.weights=lite0"))
-        yield Job("place", "plain", 1.0, seed, ())
-        yield Job("place", "adapted", 1.0, seed, (), adapted=True)
-        yield Job("place", "style", 1.0, seed, (style,))
-        yield Job("place", "both", 1.0, seed, (style,), adapted=True)
+            yield Job("buildings", "script", share, seed, (), plain=True)
+            yield Job("buildings", "script lite0", share, seed, ("lite0",), plain=True)
+        for name, there in THERE.items():
+            style = f"augment.style={there}"
+            yield Job(name, "plain", 1.0, seed, ())
+            yield Job(name, "adapted", 1.0, seed, (), adapted=there)
+            yield Job(name, "style", 1.0, seed, (style,))
+            yield Job(name, "both", 1.0, seed, (style,), adapted=there)
         yield Job("denmark", "scratch", 1.0, seed, CSMASK)
         yield Job("denmark", "csmask", 1.0, seed, (*CSMASK, "model.weights=csmask"))
         # No band of csmask's is an NDVI: its filters are taken in their order.
@@ -104,6 +132,10 @@ def prepared(name: str, data: Path, out: Path) -> Path:
     elif name == "denmark":
         row = next(row for row in ROWS if row.name == "denmark")
         keys = (*row.prepare, "bands.names=[red,green,blue]")
+    elif name == "light":
+        demo = out / "data" / "demo"
+        geoseg("demo", f"out={demo}", f"size={DEMO}", "series=false")
+        keys = tuple(key.format(demo=demo) for key in LIGHT)
     else:
         keys = (*(BUILDINGS if name == "buildings" else PLACES), f"tiling.size={SIDE}")
     geoseg("prepare", *(key.format(data=data) for key in keys), f"dataset={folder}")
@@ -163,33 +195,63 @@ def limits(options: argparse.Namespace) -> tuple[str, ...]:
 
 def learn(job: Job, dataset: Path, data: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Train, adapt and judge; what came out."""
-    run = options.out / "runs" / job.run
     began = time.monotonic()
+    if job.plain:
+        return script(job, Dataset.load(dataset), options)
+    run = options.out / "runs" / job.run
+    folders = {"data": data, "base": options.out.parent}
     geoseg("train", f"dataset={dataset}", f"run={run}", f"seed={job.seed}",
            f"fit.train_share={job.share}", f"fit.workers={options.workers}", "fit.pictures=0",
            "fit.logger=none", *limits(options),
-           *(key.format(data=data) for key in job.extra))  # fmt: skip
+           *(key.format(**folders) for key in job.extra))  # fmt: skip
     weights = run / "best.safetensors"
-    if job.adapted:
-        weights = run / "adapted.safetensors"
-        geoseg("adapt", f"checkpoint={run}", f"scenes={data / 'buildings' / 'catanduanes_0.tif'}",
-               f"out={weights}")  # fmt: skip
     with (run / METRICS).open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    told = {"steps": int(rows[-1]["step"]), "training_minutes": float(rows[-1]["minutes"])}
-    return told | judged(weights, dataset) | {"seconds": round(time.monotonic() - began, 1)}
-
-
-def judged(weights: Path, dataset: Path) -> dict[str, Any]:
-    """Scores of a network over the test tiles, each pixel seen with what is around it."""
+    told: dict[str, Any] = {"steps": int(rows[-1]["step"])}
+    told["training_minutes"] = float(rows[-1]["minutes"])
+    told["val_miou"] = max(float(row["val_miou"]) for row in rows)
+    if job.adapted is not None:
+        weights = run / "adapted.safetensors"
+        geoseg("adapt", f"checkpoint={run}", f"scenes={job.adapted.format(**folders)}",
+               f"out={weights}")  # fmt: skip
+        del told["val_miou"]  # which is that of before
     network, card = checkpoint.load(weights)
-    device = choose("auto", "auto")
     # What adaptation measured anew is part of the network: not the data set's scaling counts.
     made = replace(Dataset.load(dataset), statistics=card.statistics)
-    names = card.legend.names
-    batches = DataLoader(ValTiles(made, "test"), 1)
+    return told | judged(network, made) | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def script(job: Job, dataset: Dataset, options: argparse.Namespace) -> dict[str, Any]:
+    """What the arena's plain script makes of as many tiles, in as many steps or minutes."""
+    import segmentation_models_pytorch as smp
+
+    began, opened = time.monotonic(), OpenScenes(dataset)
+    pieces = []
+    for tile in train_tiles(dataset, job.share, job.seed):
+        image, valid, target = opened.read(tile.scene, tile.window)
+        pieces.append((scale(image, valid, dataset.statistics), np.where(valid, target, IGNORED)))
+    data = Images(pieces, {}, len(dataset.legend), dataset.tiling.size)
+    torch.manual_seed(job.seed)
+    network: Any = smp.Unet(
+        LITE0[0].partition("=")[2], encoder_weights=None, in_channels=len(dataset.bands),
+        classes=data.classes,
+    )  # fmt: skip
+    for name in job.extra:
+        state = weights_room.read(fetch.find(SOURCES[name]))
+        weights_room.load_state(network.encoder, state, channels=len(dataset.bands), source=name)
+    steps = options.steps // EPOCHS * EPOCHS if options.minutes is None else None
+    budget = Budget(options.minutes, steps)
+    network = train_unet(data, budget, job.seed, network=network, batch=options.batch)
+    told = {"steps": budget.done, "training_minutes": budget.seconds / 60}
+    return told | judged(network, dataset) | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def judged(network: Any, dataset: Dataset) -> dict[str, Any]:
+    """Scores of a network over the test tiles, each pixel seen with what is around it."""
+    device, names = choose("auto", "auto"), dataset.legend.names
+    batches = DataLoader(ValTiles(dataset, "test"), 1)
     with device.autocast():
-        matrix = count(device.place(network), batches, len(names), device=device.torch)
+        matrix = count(device.place(network.eval()), batches, len(names), device=device.torch)
     scores = Scores.of(matrix.cpu().numpy(), list(names))
     pairs = zip(names, scores.iou, strict=True)
     iou = {name: None if value is None else round(float(value), 4) for name, value in pairs}
@@ -198,7 +260,8 @@ def judged(weights: Path, dataset: Path) -> dict[str, Any]:
 
 def score_of(line: dict[str, Any]) -> float:
     """What a table shows: IoU of building or field, or the mean IoU."""
-    known = [line["iou"][name] for name in ("building", "field") if name in line["iou"]]
+    iou = line["iou"]
+    known = [iou[name] for name in ("building", "field") if name in iou and len(iou) == 2]
     return float(known[0] if known else line["miou"])
 
 
@@ -234,7 +297,7 @@ def parsed() -> argparse.Namespace:
     length.add_argument("--minutes", type=float, help="of each training, in place of steps")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--sets", nargs="+", help="of buildings, place, denmark, slovenia")
+    parser.add_argument("--sets", nargs="+", help="of buildings, place, light, denmark, slovenia")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("real/transfer"))
     parser.add_argument("--report", action="store_true", help="only print what is there")

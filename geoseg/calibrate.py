@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.calibration.calibrate import calibrate
+from geoseg.calibration.judged import judged_by
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.commands.run import run
 from geoseg.errors import require
@@ -46,12 +47,14 @@ def main(cfg: CalibrateConfig) -> None:
         cfg, checkpoint="<run folder or .safetensors>", dataset="<folder of geoseg.prepare>",
         out="<file.safetensors>",
     )  # fmt: skip
-    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
+    checkpoint, notes = judged_by(cfg.checkpoint, cfg.split)
+    network = TrainedNetwork.open(checkpoint, cfg.predict, tta=cfg.tta, model=cfg.model.target)
     made = calibrate(
         network, str(cfg.dataset), str(cfg.out),
         split=cfg.split, settings=cfg.calibrate, novelty=cfg.novelty,
         overwrite=cfg.overwrite,
     )  # fmt: skip
+    made.notes(notes)
     print(made)
 
 

@@ -17,7 +17,7 @@ class HeightConfig:
     points: Any = None
     """Folder, glob or list of LAS or LAZ files; none = the demo's (geoseg demo lidar=true)."""
     out: str | None = None
-    """Folder to write: <layer>/<name>.tif."""
+    """Folder to write: <layer>/<name>.tif, and <layer>.vrt, which joins them."""
     scenes: Any = None
     """Folder, glob or list of GeoTIFFs whose grids the rasters get; none = each cloud has its own
     raster, as far as it reaches."""

@@ -60,6 +60,7 @@ DOORS = {
     "jinja2": {"outputs.page"},
     "pandas": {
         *("geo.vector", "demo.series", "parcels.predict", "parcels.table"),
+        "parcels.band_columns",
         *("parcels.observations", "assessment.sampling.sample_file"),
     },
     "starlette": {"page.server", "page.serve"},

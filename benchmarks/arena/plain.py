@@ -60,13 +60,21 @@ def cosine(optimizer: torch.optim.Optimizer, peak: float, share: float) -> None:
         group["lr"] = peak * (1 + math.cos(math.pi * share)) / 2
 
 
-def train_unet(data: Images, budget: Budget, seed: int) -> nn.Module:
-    """A U-Net of segmentation-models-pytorch on random crops."""
+def train_unet(
+    data: Images,
+    budget: Budget,
+    seed: int,
+    *,
+    network: nn.Module | None = None,
+    batch: int = IMAGE_BATCH,
+) -> nn.Module:
+    """A U-Net of segmentation-models-pytorch on random crops; by default on resnet18."""
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    network = smp.Unet(
+    network = network or smp.Unet(
         "resnet18", encoder_weights=None, in_channels=len(data.train[0][0]), classes=data.classes
-    ).to(memory_format=torch.channels_last)
+    )
+    network = network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, weight_decay=1e-2)
     dice = smp.losses.DiceLoss("multiclass", ignore_index=IGNORED)
     pieces = [filled(image, target, data.side) for image, target in data.train]
@@ -74,7 +82,7 @@ def train_unet(data: Images, budget: Budget, seed: int) -> nn.Module:
     device = choose("cpu", "auto")  # bfloat16 where the processor has it: it is slow where not
     for share in budget.progress():
         cosine(optimizer, 1e-3, share)
-        image, target = crops(pieces, data.side, random)
+        image, target = crops(pieces, data.side, random, batch=batch)
         budget.samples += len(image)
         with device.autocast():
             logits = network(image.to(memory_format=torch.channels_last))
@@ -103,11 +111,12 @@ def crops(
     random: np.random.Generator,
     *,
     vary: bool = True,
+    batch: int = IMAGE_BATCH,
 ) -> tuple[Tensor, Tensor]:
     """A batch of random squares; vary: mirrored and turned, their bands lighter and darker."""
     area = np.array([target.size for _, target in pieces], np.float64)
     images, targets = [], []
-    for number in random.choice(len(pieces), IMAGE_BATCH, p=area / area.sum()):
+    for number in random.choice(len(pieces), batch, p=area / area.sum()):
         image, target = pieces[number]
         top, left = (int(random.integers(length - side + 1)) for length in target.shape)
         image = image[:, top : top + side, left : left + side]

@@ -17,6 +17,7 @@ from geoseg.dataset.unlabelled import SceneTile, measure
 from geoseg.errors import Faults, InputError
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
+from geoseg.models.novelty import Applicability
 from geoseg.models.settings import FOREST
 from geoseg.outputs.claims import claim, fingerprint, note_made, nothing_to_do
 from geoseg.outputs.counted import counted
@@ -90,12 +91,6 @@ def _check(network: TrainedNetwork, out: Path, settings: AdaptSettings) -> None:
         faults.add(f"out={out}: must end in .safetensors; it is a file of weights")
     if network.others:
         faults.add("checkpoint: several networks; adapt one at a time, and predict with all")
-    if card.calibration is not None:
-        faults.add(
-            f"checkpoint {source}: is calibrated, for the place that it was trained on; adapt the"
-            " weights that the training made, and calibrate what comes out on labels of the other"
-            " place"
-        )
     if card.adapted is not None:
         faults.add(
             f"checkpoint {source}: is adapted already, which this would undo; give the weights that"
@@ -177,6 +172,8 @@ class Found:
                 for when, row in zip(WHEN, self.comparison.shares, strict=True)
             },
         }
+        if (novel := self.comparison.novel_shares) is not None:
+            facts["novel"] = dict(zip(WHEN, (round(share, 6) for share in novel), strict=True))
         if self.confusions is not None:
             scores = [s.to_dict() for s in self.scores(names)]
             facts["scores"] = dict(zip(WHEN, scores, strict=True))
@@ -216,7 +213,9 @@ def _adapt(
     if NORM in settings.parts:
         renew(after, (images for images, _ in new), share=settings.share)
     old = Images(tiles, card.statistics, device)
-    compared = compare((before, after), (old, new), len(card.legend))
+    known = network.novelty
+    assert not isinstance(known, Applicability)  # of networks for series, which are refused
+    compared = compare((before, after), (old, new), len(card.legend), known)
     confusions = None
     if labelled is not None:
         confusions = (
@@ -228,9 +227,9 @@ def _adapt(
     adapted = {"copied_from": network.hash, **asdict(settings), **facts}
     write_json(out.with_suffix(".adapt.json"), adapted | {"names": [s.name for s in scenes]})
     scores = facts["scores"]["after"] if labelled is not None else {}
-    checkpoint.save(
-        out, after, replace(card, statistics=statistics, adapted=adapted, scores=scores)
-    )
+    # A calibration, and what a network knows, are of the place that it was trained on.
+    made = replace(card, statistics=statistics, adapted=adapted, scores=scores, calibration=None)
+    checkpoint.save(out, after, made)
     return found
 
 
@@ -269,6 +268,8 @@ def _summary(found: Found, out: Path, card: ModelCard) -> Summary:
     compared, names = found.comparison, card.legend.names
     before, after = compared.confidences
     rows = [["mean confidence", f"{before:.3f}", f"{after:.3f}"]]
+    if compared.novel_shares is not None:
+        rows.append(["novel pixels", *(f"{share:.1%}" for share in compared.novel_shares)])
     rows += [
         [f"share of {name}", f"{was:.1%}", f"{now:.1%}"]
         for name, was, now in zip(names, *compared.shares, strict=True)
@@ -308,6 +309,11 @@ def _summary(found: Found, out: Path, card: ModelCard) -> Summary:
                 " far fewer classes than the training, its statistics say little of the sensor;"
                 " try adapt.share=0.5 or adapt.parts=[input]"
             )
+    if card.calibration is not None:
+        summary.note(
+            "the calibration of the weights of before holds for their own place, and is left out:"
+            " calibrate what came out on labels of the other place (python -m geoseg.calibrate)"
+        )
     summary.note(f"weights: {out}; record: {out.with_suffix('.adapt.json')}")
     return summary
 

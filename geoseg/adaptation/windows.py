@@ -18,6 +18,8 @@ from geoseg.dataset.unlabelled import SceneTile, cut
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.models.device import Device
+from geoseg.models.novelty import FeatureNovelty
+from geoseg.models.scored import ScoredImages
 from geoseg.scenes.bands import BandStatistics, scale
 from geoseg.scenes.neighbours import OpenScenes
 from geoseg.scenes.scene import Scene
@@ -93,6 +95,8 @@ class Comparison:
     changed: int = 0
     confidence: np.ndarray = field(default_factory=lambda: np.zeros(2))
     """Sums, before and after."""
+    novel: np.ndarray | None = None
+    """Pixels beyond all that the network knows, before and after; None = it does not say."""
     counts: np.ndarray = field(init=False)
     """Pixels (2, K) of each class, before and after."""
 
@@ -123,19 +127,41 @@ class Comparison:
         """Of the classes (2, K), before and after."""
         return np.asarray(self.counts / self.pixels)
 
+    @property
+    def novel_shares(self) -> tuple[float, float] | None:
+        """Of the pixels, before and after; None as of `novel`."""
+        if self.novel is None:
+            return None
+        before, after = self.novel / self.pixels
+        return float(before), float(after)
+
 
 @torch.inference_mode()
 def compare(
-    networks: tuple[nn.Module, nn.Module], images: tuple[Images, Images], classes: int
+    networks: tuple[nn.Module, nn.Module],
+    images: tuple[Images, Images],
+    classes: int,
+    known: FeatureNovelty | None = None,
 ) -> Comparison:
-    """What two networks make of the same windows, each scaled as it wants them."""
-    found = Comparison(classes)
+    """What two networks make of the same windows, each scaled as it wants them.
+
+    known: what the first one knows, by which both are told how novel a pixel is.
+    """
+    found = Comparison(classes, novel=None if known is None else np.zeros(2, np.int64))
+    device = images[0].device.torch
+    if known is not None:
+        before, after = (ScoredImages(network, known).to(device).eval() for network in networks)
+        networks = before, after
     for batches in zip(*images, strict=True):
-        made = []
-        for network, (given, _) in zip(networks, batches, strict=True):
-            logits = network(given).float()
+        made, valid = [], batches[0][1]
+        for when, (network, (given, _)) in enumerate(zip(networks, batches, strict=True)):
+            planes = network(given).float()
+            logits, scores = planes[:, :classes], planes[:, classes:]
             if not torch.isfinite(logits).all():
                 raise InputError("scenes: the network gives no number (NaN) on them")
             made.append(torch.softmax(logits, dim=1).cpu().numpy())
-        found.add(made[0], made[1], batches[0][1])
+            if known is not None and found.novel is not None:
+                sums = known.sums(scores.movedim(1, -1).cpu().numpy()[valid])
+                found.novel[when] += int((sums > known.together[-1]).sum())
+        found.add(made[0], made[1], valid)
     return found

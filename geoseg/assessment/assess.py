@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from geoseg.assessment.by_zone import by_zone
 from geoseg.assessment.cautions import cautions, unseen_bound
 from geoseg.assessment.estimate import Estimate, Observations, Sample, Strata
 from geoseg.assessment.figures import (
     Assessment,
     ClassFigures,
     Interpreters,
-    ZoneFigures,
 )
 from geoseg.assessment.intervals import Interval, interval
 from geoseg.assessment.measure import Measured, Read, measure, reopened
-from geoseg.assessment.references import References, at_points
+from geoseg.assessment.references import NAMED, References, at_points
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.zones import Zones
 from geoseg.errors import InputError
@@ -27,6 +26,7 @@ from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
 from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
+from geoseg.outputs.counted import counted, few
 
 COVERED = 0.999
 """Share of the area that labels must cover for their own areas to be shown."""
@@ -74,14 +74,28 @@ def assess(
         made.effective = _effective(made.overall)
     if zones is not None and measured is not None:
         where = at_points(zones.read, sample.key.row, sample.key.column)[references.done]
-        made.zones = _zones(sample, observed, zones, where, measured, level)
+        made.zones = by_zone(
+            observed, zones.names, where=where, measured=measured, codes=sample.legend.codes,
+            level=level,
+        )  # fmt: skip
     made.notes = [
         *references.warnings,
         *_remarks(made, None if other is None else other.path),
         *(zones.notes if zones is not None else ()),
+        *(_empty(zones, made) if zones is not None else ()),
         *_skipped(sample, references),
     ]
     return made
+
+
+def _empty(zones: Zones, made: Assessment) -> Iterator[str]:
+    """What is to be said of zones that have no figures."""
+    held = {zone.name for zone in made.zones}
+    if without := [name for name in zones.names if name not in held]:
+        yield (
+            f"{zones.path}: nothing of what was sampled lies in {counted(len(without), 'zone')}"
+            f" ({few(without, NAMED)}), of which so nothing is said"
+        )
 
 
 def _remarks(made: Assessment, other: str | None) -> Iterator[str]:
@@ -283,43 +297,6 @@ def _counts(given: Observations, classes: int) -> np.ndarray:
     counts = np.zeros((classes + 1, classes), int)
     np.add.at(counts, (rows, given.reference), 1)
     return counts
-
-
-def _zones(
-    sample: SampleFile,
-    observed: Sample,
-    zones: Zones,
-    where: np.ndarray,
-    measured: Measured,
-    level: float,
-) -> list[ZoneFigures]:
-    codes = sample.legend.codes
-    made = []
-    for number, name in enumerate(zones.names, 1):
-        whole = measured.zones.get(number, 0.0)
-        if not whole:
-            continue
-        inside = where == number
-        enough = len(np.unique(observed.observations.unit[inside])) >= 2
-
-        def found(estimate: Callable[[], Any], enough: bool = enough) -> Interval | None:
-            return interval(estimate(), level) if enough else None
-
-        areas = [
-            found(lambda k=k, inside=inside: observed.share(k, inside))  # type: ignore[misc]
-            for k in range(len(codes))
-        ]
-        made.append(
-            ZoneFigures(
-                name,
-                int(inside.sum()),
-                whole,
-                found(lambda inside=inside: observed.overall(inside)),  # type: ignore[misc]
-                tuple(one.times(whole) if one else None for one in areas),
-                tuple(measured.by_zone.get((number, code), 0.0) for code in codes),
-            )
-        )
-    return made
 
 
 def _interpreters(sample: SampleFile, references: References, level: float) -> Interpreters | None:

@@ -163,19 +163,21 @@ class Sample:
         decided = (given.mapped >= 0) & inside
         return self.ratio((given.mapped == given.reference) & inside, decided)
 
-    def users(self, index: int) -> Estimate:
+    def users(self, index: int, where: np.ndarray | None = None) -> Estimate:
         """User's accuracy: share of what the map calls a class that is of it."""
-        return self.ratio(self._hits(index), self.observations.mapped == index)
+        inside = self._inside(where)
+        return self.ratio(self._hits(index) & inside, (self.observations.mapped == index) & inside)
 
-    def producers(self, index: int) -> Estimate:
+    def producers(self, index: int, where: np.ndarray | None = None) -> Estimate:
         """Producer's accuracy: share of a class that the map calls so."""
-        return self.ratio(self._hits(index), self.observations.reference == index)
+        given, inside = self.observations, self._inside(where)
+        return self.ratio(self._hits(index) & inside, (given.reference == index) & inside)
 
-    def f1(self, index: int) -> Estimate:
+    def f1(self, index: int, where: np.ndarray | None = None) -> Estimate:
         """Harmonic mean of both, as one ratio: they are not independent of each other."""
-        given = self.observations
+        given, inside = self.observations, self._inside(where)
         either = 1.0 * (given.mapped == index) + (given.reference == index)
-        return self.ratio(2.0 * self._hits(index), either)
+        return self.ratio(2.0 * self._hits(index) * inside, either * inside)
 
     def cell(self, mapped: int, reference: int) -> Estimate:
         """Share of the area that the map calls one class, and the reference another, or the same.

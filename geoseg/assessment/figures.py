@@ -17,6 +17,8 @@ from geoseg.outputs.summary import Summary
 
 NOT_IN = "no class"
 """Of a map where it has none, or decided on none."""
+MOST = 20
+"""Zones that are listed on a terminal."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,19 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
+class ZoneClass:
+    """What is estimated of a class in a zone; None = too few points."""
+
+    mapped: float
+    """Hectares in the map."""
+    area: Interval | None
+    """Hectares by the reference."""
+    users: Interval | None
+    producers: Interval | None
+    f1: Interval | None
+
+
+@dataclass(frozen=True)
 class ZoneFigures:
     """What is estimated of a zone."""
 
@@ -48,9 +63,7 @@ class ZoneFigures:
     hectares: float
     overall: Interval | None
     """None = too few points."""
-    areas: tuple[Interval | None, ...]
-    """Hectares of each class."""
-    mapped: tuple[float, ...]
+    classes: tuple[ZoneClass, ...]
 
 
 @dataclass(frozen=True)
@@ -157,10 +170,18 @@ class Assessment:
                 "classes": [
                     {
                         "name": name,
-                        "hectares": one.to_dict() if one else None,
-                        "hectares_in_map": mapped,
+                        "hectares_in_map": c.mapped,
+                        **{
+                            key: found.to_dict() if found else None
+                            for key, found in (
+                                ("hectares", c.area),
+                                ("users_accuracy", c.users),
+                                ("producers_accuracy", c.producers),
+                                ("f1", c.f1),
+                            )
+                        },
                     }
-                    for name, one, mapped in zip(self.legend.names, z.areas, z.mapped, strict=True)
+                    for name, c in zip(self.legend.names, z.classes, strict=True)
                 ],
             }
             for z in self.zones
@@ -196,13 +217,20 @@ class Assessment:
             rows.append([*cells, _ha(c.labels)] if truth else cells)
         summary.table("areas", [*header, "labels, ha"] if truth else header, rows)
         accuracy = [
-            [c.name, *(f"{_score(x)} ± {_score(x.margin)}" for x in (c.users, c.producers, c.f1))]
-            for c in self.classes
+            [c.name, *(_plus_minus(x) for x in (c.users, c.producers, c.f1))] for c in self.classes
         ]
         summary.table("accuracy", ["class", "user's", "producer's", "F1"], accuracy)
+        if self.zones:
+            more = f", the first {MOST} of {len(self.zones)}" if len(self.zones) > MOST else ""
+            found = [
+                [z.name, z.points, _ha(z.hectares), _plus_minus(z.overall)]
+                for z in self.zones[:MOST]
+            ]
+            header = ["zone", "points", "ha", "overall accuracy"]
+            summary.table(f"by zone{more}", header, found)
         o = self.overall
         summary.note(
-            f"overall accuracy {_score(o)} ± {_score(o.margin)} ({percent}: {o.low:.3f} –"
+            f"overall accuracy {_plus_minus(o)} ({percent}: {o.low:.3f} –"
             f" {o.high:.3f}), {self.done} of {len(self.sample.key.id)} points interpreted"
         )
         summary.notes(self.notes)
@@ -217,6 +245,7 @@ def _ha(value: float | None) -> str:
     return spaced(value, 1)
 
 
-def _score(value: Interval | float) -> str:
-    number = value.value if isinstance(value, Interval) else value
-    return "–" if number != number else f"{number:.3f}"
+def _plus_minus(one: Interval | None) -> str:
+    if one is None or one.value != one.value:
+        return "–"
+    return f"{one.value:.3f} ± {one.margin:.3f}"

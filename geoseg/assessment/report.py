@@ -194,7 +194,7 @@ class Report:
             "overall": f"{percent(zone.overall.low)} – {percent(zone.overall.high)}"
             if zone.overall and not math.isnan(zone.overall.value)
             else "–",
-            "areas": [plus_minus(one) for one in zone.areas],
+            "areas": [plus_minus(one.area) for one in zone.classes],
         }
 
     def _strata(self) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from geoseg.dataset.samples import SeriesDataset, holds_samples
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults
 from geoseg.models.calibration import NONE, VECTOR, Calibration
+from geoseg.models.card import JUDGED
 from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.models.settings import FOREST
 from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
@@ -68,7 +69,7 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
     made with other settings.
     """
     settings, files = settings or CalibrationSettings(), Outputs(Path(out))
-    _check(network, files.weights, novelty)
+    _check(network, files.weights, split, novelty=novelty)
     claimed = {
         "networks": [member.hash_alone for member in network.members],
         "tta": network.tta,
@@ -93,10 +94,16 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
         made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
         _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
-    return _summary(files, made, judged, pixels, known)
+    summary = _summary(files, made, judged, pixels, known)
+    if split == "train":
+        summary.warn(
+            "split=train: a network is surer of what it has learnt than of other ground; unless it"
+            " was trained on another data set, take val or test"
+        )
+    return summary
 
 
-def _check(network: TrainedNetwork, out: Path, novelty: bool) -> None:
+def _check(network: TrainedNetwork, out: Path, split: str, *, novelty: bool) -> None:
     faults = Faults()
     if novelty and network.card.model.name == FOREST:
         faults.add(
@@ -109,6 +116,12 @@ def _check(network: TrainedNetwork, out: Path, novelty: bool) -> None:
             faults.add(
                 f"checkpoint {member.source}: is calibrated already; give the weights that the"
                 " training made"
+            )
+        if member.card.refit and split == "val":
+            faults.add(
+                f"checkpoint {member.source}: has learnt from val too (fit.refit=true), and is"
+                " surer of its labels than of others; give split=test, or the weights of before,"
+                f" which are {JUDGED} in the run's folder"
             )
         if not isinstance(member.source, Path):
             faults.add("checkpoint: a network that lies in a file can be calibrated, no other")

@@ -17,7 +17,7 @@ from geoseg.dataset.split import Split, block_side, buffer_px, cells_in, leakage
 from geoseg.dataset.targets import counter
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid, Window, known_crs
 
 Count = Callable[[str, Window], np.ndarray]
 """Scene name and window → labelled pixels per class (K,)."""
@@ -132,7 +132,7 @@ class Layout:
         for i, part in enumerate(self.parts):
             if held[i] or not part.tiles or (part.scene, part.home) in regions:
                 continue
-            if window := clear_of(part.window, near[i]):
+            if window := part.window.clear_of(near[i]):
                 rest.append((part.scene, window))
         return regions, rest
 
@@ -201,12 +201,13 @@ def _pieces(
     lattices: dict[str, tuple[float, float, float, float]] = {}
     sides: dict[str, int] = {}
     for grid in grids.values():
-        if grid.crs not in lattices:
-            side = sides[grid.crs] = block_side(rule, grids, grid, size)
+        crs = known_crs(grid.crs, lattices)
+        if crs not in lattices:
+            side = sides[crs] = block_side(rule, grids, grid, size)
             x, y = grid.transform @ (0, 0)
-            lattices[grid.crs] = (x, y, side * grid.resolution[1], side * grid.resolution[0])
+            lattices[crs] = (x, y, side * grid.resolution[1], side * grid.resolution[0])
     for scene, home in dict.fromkeys((tile.scene, tile.home) for tile in tiles):
-        crs = grids[scene].crs
+        crs = known_crs(grids[scene].crs, lattices)
         cells = [
             (row, column, part.shift(home.top, home.left))
             for row, column, part in cells_in(grids[scene].crop(home), lattices[crs])
@@ -216,31 +217,6 @@ def _pieces(
             cells = [(row, column, home)]
         for row, column, part in cells:
             yield scene, part, home, scene if scenes else (crs, row, column)
-
-
-def clear_of(window: Window, obstacles: Iterable[Window]) -> Window | None:
-    """A large rectangle of a window that no obstacle reaches into; None if there is none."""
-    rest = window
-    by_overlap = sorted(obstacles, key=lambda o: -_area(o.intersect(window)))
-    for obstacle in by_overlap:
-        if not obstacle.intersect(rest):
-            continue
-        bottom, right = rest.bottom, rest.right
-        sides = [
-            Window(rest.top, rest.left, obstacle.top - rest.top, rest.width),
-            Window(obstacle.bottom, rest.left, bottom - obstacle.bottom, rest.width),
-            Window(rest.top, rest.left, rest.height, obstacle.left - rest.left),
-            Window(rest.top, obstacle.right, rest.height, right - obstacle.right),
-        ]
-        sides = [side for side in sides if side.height > 0 and side.width > 0]
-        if not sides:
-            return None
-        rest = max(sides, key=lambda side: side.area)
-    return rest
-
-
-def _area(window: Window | None) -> int:
-    return window.area if window else 0
 
 
 def check_units(layout: Layout, count: int) -> None:

@@ -26,7 +26,7 @@ from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, replacing
 from geoseg.scenes.dated import AnyScene
-from geoseg.scenes.scene import Scene, Source
+from geoseg.scenes.scene import Scene
 
 COPIES = "scenes"
 """Folder of a data set that holds the copies."""
@@ -122,7 +122,7 @@ def retile(scenes: Sequence[Scene], folder: Path, side: int) -> tuple[tuple[Scen
         replace(
             scene,
             sources=tuple(
-                Source(tuple(str(copies.get(path, path)) for path in source.paths), source.bands)
+                replace(source, paths=tuple(str(copies.get(path, path)) for path in source.paths))
                 for source in scene.sources
             ),
         )
@@ -177,8 +177,8 @@ def _names(paths: Iterable[str], folder: Path) -> dict[str, Path]:
 
 
 def _origin(path: str) -> str:
-    name, size, changed = fingerprint(path)
-    text = f"{Path(name).name} {size} {changed}"
+    name, *rest = fingerprint(path)
+    text = " ".join(map(str, (Path(name).name, *rest)))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

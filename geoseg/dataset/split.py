@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from geoseg.errors import Faults
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo import extent
+from geoseg.geo.grid import Grid, Window, known_crs, same_crs, transformer
 from geoseg.geo.ground import ground
 from geoseg.received.keys import NUMERIC
 from geoseg.scenes.scene import match_names
@@ -164,17 +165,19 @@ def _strips(split: Split, name: str, grid: Grid, tile: int, count: Count) -> lis
 def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> list[Region]:
     """Cut scenes into squares that lie on one lattice per CRS, and draw a split for each.
 
-    Where scenes overlap they share the square, and so the split.
+    Where scenes of one CRS overlap they share the square, and so the split; where those of two do,
+    the weaker split gives way.
     """
     cells: dict[tuple[str, int, int], list[tuple[str, Window]]] = {}
     lattices: dict[str, tuple[float, float, float, float]] = {}
     for name, grid in grids.items():
-        if grid.crs not in lattices:
+        crs = known_crs(grid.crs, lattices)
+        if crs not in lattices:
             side = block_side(split, grids, grid, tile)
             x, y = grid.transform @ (0, 0)
-            lattices[grid.crs] = (x, y, side * grid.resolution[1], side * grid.resolution[0])
-        for row, column, window in cells_in(grid, lattices[grid.crs]):
-            cells.setdefault((grid.crs, row, column), []).append((name, window))
+            lattices[crs] = (x, y, side * grid.resolution[1], side * grid.resolution[0])
+        for row, column, window in cells_in(grid, lattices[crs]):
+            cells.setdefault((crs, row, column), []).append((name, window))
     counts = {
         key: np.sum([count(name, window) for name, window in parts], axis=0)
         for key, parts in cells.items()
@@ -194,7 +197,32 @@ def _blocks(split: Split, grids: dict[str, Grid], tile: int, count: Count) -> li
             margin = buffer_px(split, grids[name], tile)
             if kept := _give_way(key, window, drawn, margin):
                 regions.append(Region(name, kept, drawn[key]))
-    return regions
+    return regions if len(lattices) == 1 else _apart(split, regions, grids, tile)
+
+
+def _apart(rule: Split, regions: list[Region], grids: dict[str, Grid], tile: int) -> list[Region]:
+    """Regions, less what is within the buffer of a stronger split on a scene of another CRS, whose
+    lattice is another."""
+    import shapely
+
+    kept = []
+    for crs in dict.fromkeys(grid.crs for grid in grids.values()):
+        others = [r for r in regions if not same_crs(grids[r.scene].crs, crs)]
+        placed = [(grids[r.scene].crop(r.window), r.split) for r in others]
+        found = [(extent.bounds_in(g.bounds, g.crs, crs), split) for g, split in placed]
+        beside = [(box, SPLITS.index(split)) for box, split in found if box is not None]
+        tree = shapely.STRtree([shapely.box(*box) for box, _ in beside])
+        for region in regions:
+            grid = grids[region.scene]
+            if grid.crs != crs:
+                continue
+            margin, rank = buffer_px(rule, grid, tile), SPLITS.index(region.split)
+            reach = shapely.box(*grid.bounds_of(region.window.grow(margin + 1)))
+            near = [beside[n] for n in sorted(tree.query(reach))]
+            avoid = [grid.window_of(box).grow(margin) for box, other in near if other > rank]
+            if window := region.window.clear_of(avoid):
+                kept.append(Region(region.scene, window, region.split))
+    return kept
 
 
 def block_side(split: Split, grids: dict[str, Grid], grid: Grid, tile: int) -> int:
@@ -339,11 +367,19 @@ def leakage_m(regions: Mapping[str, list[tuple[Grid, Window]]], a: str, b: str) 
     # What is nearest is found on the map, its axes scaled alike; how far it is, on the ground.
     scale = np.array(grid.pixel_sides_m[::-1]) / grid.resolution[::-1]
 
-    def boxes(split: str) -> np.ndarray:
-        bounds = np.array([g.crop(w).bounds_in(grid.crs) for g, w in regions[split]])
-        return np.asarray(shapely.box(*(bounds * np.tile(scale, 2)).T))
+    def outlines(split: str) -> np.ndarray:
+        found = []
+        for g, w in regions[split]:
+            outline = shapely.box(*g.crop(w).bounds)
+            if not same_crs(g.crs, grid.crs):  # where it is turned, its bounds reach too far
+                sides = shapely.segmentize(outline, outline.length / 32)
+                outline = shapely.transform(
+                    sides, transformer(g.crs, grid.crs).transform, interleaved=False
+                )
+            found.append(outline)
+        return np.asarray(shapely.transform(np.array(found), lambda places: places * scale))
 
-    ones, others = boxes(a), boxes(b)
+    ones, others = outlines(a), outlines(b)
     mine, theirs = shapely.STRtree(ones).query_nearest(others)[::-1]
     lines = shapely.shortest_line(ones[mine], others[theirs])
     ends = shapely.get_coordinates(lines).reshape(-1, 2, 2) / scale

@@ -58,9 +58,12 @@ class WholeNetwork(nn.Module):
 def nodata_of(card: ModelCard) -> list[float]:
     """The value of each band that means nodata; NaN, which no value equals, where none does."""
     nan = float("nan")
-    if card.nodata == "none":
-        return [nan] * len(card.bands)
-    if card.nodata is not None:
-        return [float(card.nodata)] * len(card.bands)
     found = [nan if tags.nodata is None else tags.nodata for tags in card.tags]
-    return found or [nan] * len(card.bands)
+    found = found or [nan] * len(card.bands)
+    if card.nodata is None:
+        return found
+    replaced = nan if card.nodata == "none" else float(card.nodata)
+    # Added rasters keep what they declare, which the tags say.
+    pairs = zip(card.bands, found, strict=True)
+    own = card.extra if card.tags else ()
+    return [mine if band in own else replaced for band, mine in pairs]

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyproj
 from affine import Affine
+from pyproj.aoi import AreaOfInterest
+from pyproj.exceptions import ProjError
+from pyproj.transformer import TransformerGroup
 
 from geoseg.geo.grid import Grid
 
 WGS84 = "EPSG:4326"
 Bounds = tuple[float, float, float, float]
 """Left, bottom, right, top."""
+GEOCENTRIC = 6_378_137.0
+"""Metres: larger half axis of the ellipsoids of datums that lie about the Earth's centre."""
+MODERN_M = 2.0
+"""By which these may differ."""
 
 
 @lru_cache(maxsize=10_000)  # many label files ask for the same scene
@@ -25,6 +35,28 @@ def bounds_in(bounds: Bounds, source: str, target: str) -> Bounds | None:
     if box[0] > box[2]:  # the antimeridian lies within
         return -180.0, box[1], 180.0, box[3]
     return box
+
+
+@lru_cache(maxsize=256)
+def datum_error_m(source: str, target: str, within: Bounds) -> float:
+    """Metres by which places may be off that are taken from one CRS to another; infinity where
+    nothing is known here of how their datums lie, so that the shift between them is left out.
+
+    within: degrees of where the places lie.
+    """
+    one, two = (pyproj.CRS.from_user_input(crs) for crs in (source, target))
+    west, south, east, north = within
+    area: Any = AreaOfInterest(west, max(south, -90.0), east, min(north, 90.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a better way that needs a grid
+        try:
+            best = TransformerGroup(one, two, always_xy=True, area_of_interest=area).transformers[0]
+        except (ProjError, IndexError):
+            return 0.0
+    if "Ballpark" not in best.description:
+        return max(0.0, best.accuracy)
+    axes = {system.ellipsoid.semi_major_metre for system in (one, two) if system.ellipsoid}
+    return MODERN_M if axes == {GEOCENTRIC} else math.inf
 
 
 @lru_cache(maxsize=64)

@@ -6,7 +6,7 @@ Metres and map units live only here and in `ground`; everything above works in w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -68,6 +68,27 @@ class Window:
             self.top - pixels, self.left - pixels, self.height + 2 * pixels, self.width + 2 * pixels
         )
 
+    def clear_of(self, obstacles: Iterable[Window]) -> Window | None:
+        """A large rectangle of it that no obstacle reaches into; None if there is none."""
+        rest = self
+        common = [(obstacle, obstacle.intersect(self)) for obstacle in obstacles]
+        common.sort(key=lambda pair: -(pair[1].area if pair[1] else 0))
+        for obstacle, _ in common:
+            if not obstacle.intersect(rest):
+                continue
+            bottom, right = rest.bottom, rest.right
+            sides = [
+                Window(rest.top, rest.left, obstacle.top - rest.top, rest.width),
+                Window(obstacle.bottom, rest.left, bottom - obstacle.bottom, rest.width),
+                Window(rest.top, rest.left, rest.height, obstacle.left - rest.left),
+                Window(rest.top, obstacle.right, rest.height, right - obstacle.right),
+            ]
+            sides = [side for side in sides if side.height > 0 and side.width > 0]
+            if not sides:
+                return None
+            rest = max(sides, key=lambda side: side.area)
+        return rest
+
     def within(self, outer: Window) -> tuple[slice, slice]:
         """Row and column slices of this window in an array that holds `outer`."""
         top, left = self.top - outer.top, self.left - outer.left
@@ -96,6 +117,11 @@ def crs_of(text: str) -> pyproj.CRS:
 def same_crs(a: str, b: str) -> bool:
     """Whether two CRS texts (WKT or EPSG:n) name the same system, axis order aside."""
     return a == b or bool(crs_of(a).equals(crs_of(b), ignore_axis_order=True))
+
+
+def known_crs(crs: str, known: Iterable[str]) -> str:
+    """The one of some texts that names the same CRS, or the text itself if none does."""
+    return next((other for other in known if same_crs(other, crs)), crs)
 
 
 @dataclass(frozen=True)

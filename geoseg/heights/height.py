@@ -16,6 +16,7 @@ from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.heights.cells import Cells, joined
 from geoseg.heights.cloud import Cloud, find_clouds, understood
+from geoseg.heights.joint import write_joint
 from geoseg.heights.settings import LAYERS, OF_GROUND, HeightSettings
 from geoseg.heights.sheets import Gathered, Sheet, halo, sheets_of_clouds, sheets_of_scenes
 from geoseg.heights.surface import layers_of
@@ -33,7 +34,7 @@ WORK = ".points"
 """Folder of sums that are of use while the command runs."""
 DONE = ".done"
 """Folder with what was found of each sheet that is whole."""
-PRODUCTS = (*LAYERS, RECORD, DONE)
+PRODUCTS = (*LAYERS, *(f"{name}.vrt" for name in LAYERS), RECORD, DONE)
 NODATA = -9999.0
 SIDE = 1024
 """Height and width in pixels of the windows that are made at once."""
@@ -74,6 +75,8 @@ def height(
 ) -> Summary:
     """Make rasters out of point clouds: `out`/<layer>/<name>.tif, float32, for bands.extra.
 
+    Where all of them have one lattice of pixels, `out`/<layer>.vrt joins them.
+
     points: folder, glob or list of LAS or LAZ files. scenes: folder, glob or list of GeoTIFFs on
     whose grids the rasters lie; None = each cloud has one of its own.
     A call that goes on makes only what is missing.
@@ -104,6 +107,9 @@ def height(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     tallies = [tally for s in sheets if (tally := _tally(out, s, settings)) is not None]
+    names, grids = [sheet.name for sheet in sheets], [sheet.grid for sheet in sheets]
+    for name in settings.layers:
+        write_joint(out / f"{name}.vrt", names, grids, nodata=NODATA)
     _note(out, clouds, tallies, settings)
     return _summary(out, clouds, tallies, settings)
 

@@ -44,6 +44,7 @@ class RasterLabels:
             # A raster can't hold names: a legend without numbers means its own codes.
             lookup = {str(code): code for code in lookup.values()} | {"255": UNLABELLED}
         nodata_is_class = facts.nodata is not None and canonical(facts.nodata) in lookup
+        self._zero_is_class = "0" in lookup
         lookup.setdefault("0", meaning.background or UNLABELLED)
         self._meaning = Meaning(lookup, skip_unknown=meaning.skip_unknown)
         self._nothing = meaning.background or UNLABELLED
@@ -67,12 +68,15 @@ class RasterLabels:
         if near is not None:
             places = [place for grid in near for _, place in self._beneath(grid, grid.window)]
         unknown: Counts = Counter()
+        zeros = empty = 0
         with self._open() as opened:
             for window in self.grid.window.blocks(SIDE, SIDE):
                 counts = _inside(window, places)
                 if not counts.any():
                     continue
                 data, valid = opened.read(window)
+                zeros += int(((data[0] == 0) & valid & counts).sum())
+                empty += int((~valid & counts).sum())
                 unknown += self._meaning.codes(data[0][valid & counts])[1]
                 if len(unknown) > MEASURED:
                     some = ", ".join(str(value) for value, _ in unknown.most_common(3))
@@ -80,6 +84,12 @@ class RasterLabels:
                         f"{self.path}: over {MEASURED} values that the legend does not know"
                         f" ({some} …); expected a class per pixel, not a measurement"
                     )
+        if zeros and empty and self._nothing != UNLABELLED and not self._zero_is_class:
+            self.notes.append(
+                f"{self.path}: pixels of 0 ({zeros}) and those without data ({empty}) both count"
+                " as labels.background; if nothing is known of the latter, give them a value that"
+                " the legend does not know, undeclared, and set labels.unknown=unlabelled"
+            )
         if unknown:
             text = f"{self.path}: {self._meaning.describe(unknown, 'px')}"
             if not self._meaning.skip_unknown:

@@ -19,14 +19,20 @@ STRAIGHT = 0.1
 def mend(geometries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Take geometries (N,) apart into valid polygons, and into lines.
 
-    Points fall away, and so do lines in collections: they are what is left of broken polygons.
+    A multipolygon is what any of its parts covers, though these should not overlap. Points fall
+    away, and so do lines in collections: they are what is left of broken polygons.
     Returns: parts (M,) Polygon or LineString, the geometry that each comes from (M,) int.
     """
     geometries = np.array(geometries, dtype=object)
     geometries[~finite(geometries)] = None
     areal = np.isin(shapely.get_type_id(geometries), (POLYGON, MULTIPOLYGON, COLLECTION))
     invalid = areal & ~shapely.is_valid(geometries)
-    geometries[invalid] = shapely.make_valid(geometries[invalid])
+    several = invalid & (shapely.get_type_id(geometries) != POLYGON)
+    for place in np.flatnonzero(several):
+        # As a whole, make_valid would leave out where two parts overlap.
+        found, _ = explode(geometries[[place]])
+        geometries[place] = shapely.union_all(shapely.make_valid(found))
+    geometries[invalid & ~several] = shapely.make_valid(geometries[invalid & ~several])
     parts, index = explode(geometries)
     kinds = shapely.get_type_id(parts)
     use = (kinds == POLYGON) | (np.isin(kinds, (LINE, RING)) & ~areal[index])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from geoseg.errors import InputError
 from geoseg.geo import extent
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid, Window, crs_of, same_crs
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.geo.rasterize import burn, ignore_borders
 from geoseg.labels.corrections import Corrections
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 LabelFile = VectorLabels | RasterLabels
 CLASS = 3
 """What a class is worth where rasters overlap: more than background, and that than no label."""
+NEAR_M = 5.0
+"""Metres by which labels may be off for another datum without a word: those of today are nearer."""
 CLASHES = 5
 """Pairs of rasters that are named if they contradict each other."""
 
@@ -193,8 +196,34 @@ class LabelSource(Closing):
         if not labelled:
             raise InputError(self._missed(scenes))
         self._extra = [f"no labels, wholly unlabelled: {', '.join(bare)}"] if bare else []
+        self._extra += self._said_of_datums(list(scenes.values()))
         self._extra += self.small_objects(list(scenes.values()))
         return labelled
+
+    def _said_of_datums(self, grids: Sequence[Grid]) -> list[str]:
+        """What is to be said of files whose datum is another, if the shift is not known well."""
+        said: dict[tuple[str, str], str] = {}
+        looked: set[tuple[str, str]] = set()
+        for file in (*self._files, *self._area):
+            for grid in grids:
+                pair = file.crs, grid.crs
+                if pair in looked or same_crs(*pair) or not file.overlaps(grid):
+                    continue
+                looked.add(pair)
+                where = extent.bounds_in(grid.bounds, grid.crs, extent.WGS84)
+                off = 0.0 if where is None else extent.datum_error_m(*pair, where)
+                if off <= max(NEAR_M, grid.pixel_size_m):
+                    continue
+                how = "several metres to some hundred metres, as nothing is known here of the shift"
+                how = how if math.isinf(off) else f"{off:.2g} m, as the shift is known"
+                said[pair] = (
+                    f"{file.path}: its CRS ({crs_of(file.crs).name}) has another datum than the"
+                    f" scenes ({crs_of(grid.crs).name}): the labels may be off by {how} between"
+                    " them; look at targets/ over the images, and if they are off, bring the labels"
+                    " into the scenes' CRS with a program that has the grid of the shift (QGIS"
+                    " fetches it)"
+                )
+        return list(said.values())
 
     def small_objects(self, grids: Sequence[Grid]) -> list[str]:
         """What is to be said of polygons smaller than a pixel of the finest of these grids."""

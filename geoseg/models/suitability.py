@@ -335,7 +335,10 @@ def _with_frame(
         f"{said}: nodata in the training, but not declared here; taken as nodata too (say so with"
         f" bands.nodata={value:g}, or bands.nodata=none if these are data)"
     )
-    return [(image, holds & (image != value), window) for image, holds, window in samples], value
+    hidden = np.isin(np.arange(len(card.bands)), places)[:, None, None]
+    return [
+        (image, holds & ((image != value) | ~hidden), window) for image, holds, window in samples
+    ], value
 
 
 def _frames(scene: AnyScene, samples: list[Sample], places: list[int]) -> list[str]:

@@ -16,7 +16,7 @@ from geoseg.models.card import BEST, ModelCard
 from geoseg.models.ends import CLICKS, SEASON, Ends, in_encoder, part_of, without_scaling
 from geoseg.models.origin import SIZES, Origin, check, goes_on, published
 from geoseg.models.published import dialects, fetch
-from geoseg.models.published.sources import RGB
+from geoseg.models.published.sources import RGB, Timm
 from geoseg.models.published.sources import places as find_places
 from geoseg.models.settings import Model
 from geoseg.models.weights import COUNTER, Loaded
@@ -39,11 +39,20 @@ def begin(
     if loaded is None:
         return card, ""
     start = Origin.find(model.weights)
-    source = start.provenance(model.keep) if start else {"name": loaded.source}
-    if (named := published(model.weights)) is not None:
-        source = {"name": named.name, "from": str(named.place), "licence": named.licence}
-        source |= {"hash": named.place.sha256, "kept": model.keep}
+    source = start.provenance(model.keep) if start else _provenance(model, loaded.source)
     return replace(card, started_from=source), f"{loaded}\n"
+
+
+def _provenance(model: Model, name: str) -> dict[str, str]:
+    """What a model card says of published weights."""
+    named = published(model.weights)
+    if named is None or isinstance(named.place, Timm):
+        from geoseg.models.networks import smp
+
+        place, licence = smp.terms(model)
+        return {"name": name, "from": place, "licence": licence, "kept": model.keep}
+    made = {"name": name, "from": str(named.place), "licence": named.licence}
+    return made | {"hash": named.place.sha256, "kept": model.keep}
 
 
 def load(network: Any, model: Model, card: ModelCard) -> Loaded | None:
@@ -69,9 +78,10 @@ def _load_encoder(
     Raises: InputError as `load`.
     """
     before, described = _bands_of(model, start), ""
+    named = None if start is not None else published(model.weights)
     if start is not None:
         source, state = str(start.path), weights.read(start.path)
-    elif (named := published(model.weights)) is not None:
+    elif named is not None and not isinstance(named.place, Timm):
         path = fetch.find(named)
         is_onnx = path.suffix == ".onnx"
         state = dialects.read_onnx(path) if is_onnx else weights.read(path)
@@ -79,7 +89,10 @@ def _load_encoder(
     else:
         from geoseg.models.networks import smp
 
-        source, state = f"{model.encoder} {model.weights}", smp.download(model)
+        state = smp.download(model)
+        source = f"{model.encoder} {model.weights}"
+        described = "{}: {}, licence {}".format(source, *smp.terms(model))
+        described += f"; learnt from {named.learnt}" if named else ""
     places = _places_by_name(before, bands, model) if before else None
     if places is not None:
         _check_count(state, encoder, before, model)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import time
+from collections.abc import Iterator
 from functools import lru_cache
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +18,100 @@ from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_jso
 from geoseg.outputs.stamp import are_whole
 from geoseg.outputs.summary import Summary
 
+READ = ("inputs", "labels", "zones", "corrections")
+"""Keys of settings that name what a command reads."""
+DATABASES = (".gpkg", ".sqlite")
+TABLES = (".csv", ".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gml", ".kml")
+"""Ends of the names of files that hold all that they say."""
+PARTS_OF_SHP = (".dbf", ".prj", ".cpg")
+DEEPEST = 8
+"""VRTs within VRTs."""
+_NOTES = re.compile(
+    r"<PAMRasterBand[^>]*>"
+    r"|<(SRS|GeoTransform|GCPList|NoDataValue|Scale|Offset|ColorInterp|Description)\b.*?</\1>",
+    re.DOTALL,
+)
+_SHOWN = re.compile(r"<Source(?:Filename|Dataset)\b([^>]*)>([^<]*)<")
+
 
 def fingerprint(path: str | Path) -> list[Any]:
     """Name, size and time of an input file: enough to see that it was exchanged.
 
-    Of a file on a server the address: it is taken that this tells it.
+    What belongs to it and lies in other files (the attributes of a Shapefile, the files that a VRT
+    shows) comes as a digest behind these. Of a file on a server the address: it is taken that this
+    tells it.
     """
     if "://" in str(path):
         return [str(path)]
     cube, mark, _ = str(path).rpartition("#")
     is_part = bool(mark) and not os.path.lexists(path)
-    if is_part and os.path.isdir(cube):
-        # A part of a cube (cube.zarr#red@…): its folder is looked through, once a minute at most.
-        return [str(path), *_folder(cube, int(time.monotonic() // 60))]
-    stat = os.stat(cube if is_part and os.path.isfile(cube) else path)
-    return [str(path), stat.st_size, stat.st_mtime_ns]
+    own = cube if is_part else str(path)
+    if os.path.isdir(own):
+        # A part of a cube (cube.zarr#red@…), or a database: looked through once a minute at most.
+        return [str(path), *_folder(own, int(time.monotonic() // 60))]
+    stat = os.stat(own if is_part and os.path.isfile(own) else path)
+    found = [str(path), stat.st_size, stat.st_mtime_ns]
+    if beside := _beside(own):
+        found.append(hashlib.sha256(json.dumps(beside).encode()).hexdigest()[:16])
+    return found
+
+
+def _beside(path: str, depth: int = 0) -> list[Any]:
+    """What belongs to a file and is kept in others: names, sizes and times, or their text."""
+    stem, suffix = os.path.splitext(path)
+    kind = suffix.lower()
+    if kind in DATABASES:
+        # Changes that QGIS has saved may still wait there while the layer is open.
+        return _stat(f"{path}-wal")
+    if kind in TABLES:
+        return []
+    ends: tuple[str, ...] = PARTS_OF_SHP
+    if kind != ".shp":
+        ends = (f"{kind[:2]}{kind[-1:]}w", ".wld")  # .tif has its world file in .tfw
+        ends += () if kind in (".tif", ".tiff") else (".hdr", ".prj")
+    names = [stem + (end.upper() if suffix.isupper() else end) for end in ends]
+    parts: list[Any] = [part for name in (*names, f"{path}.msk") if (part := _stat(name))]
+    parts += _in_notes(f"{path}.aux.xml")
+    if kind == ".vrt" and depth < DEEPEST:
+        for source in _sources(path):
+            # The folder is that of the VRT, and may move with it.
+            shown = _stat(source) or [os.path.basename(source)]
+            parts.append([*shown, *_beside(source, depth + 1)])
+    return parts
+
+
+def _stat(path: str) -> list[Any]:
+    """Size and time of a file that holds something; nothing if it does not, or is not there."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return []
+    return [os.path.basename(path), stat.st_size, stat.st_mtime_ns] if stat.st_size else []
+
+
+def _in_notes(path: str) -> list[str]:
+    """What GDAL's notes beside a raster say of its pixels; statistics, which a program writes when
+    somebody looks at the raster, are not among it."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    found = [match[0] for match in _NOTES.finditer(text)]
+    return found if any(not part.startswith("<PAMRasterBand") for part in found) else []
+
+
+def _sources(path: str) -> list[str]:
+    """Files that a VRT shows."""
+    try:
+        text = Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    folder = os.path.dirname(path)
+    found = dict.fromkeys((mark.lower(), unescape(name)) for mark, name in _SHOWN.findall(text))
+    return [
+        os.path.join(folder if 'relativetovrt="1"' in mark else "", name.strip())
+        for mark, name in found
+    ]
 
 
 @lru_cache(maxsize=64)
@@ -77,9 +160,32 @@ def claim(
             f"{folder / name}: holds an output {why}; choose another one,"
             " or overwrite=true to replace it"
         )
+    _check_kept(folder, present, settings)
     remove(folder, present)
     make_folder(folder)
     write_json(note, settings)
+
+
+def _check_kept(folder: Path, products: list[str], settings: dict[str, Any]) -> None:
+    """Raises: InputError if an input lies where old products are to be removed."""
+    gone = [(folder / product).resolve() for product in products]
+    for text in _texts([settings.get(key) for key in READ]):
+        for name in (text, text.rpartition(":")[0]):  # zones are FILE:ATTRIBUTE
+            path = Path(name).resolve()
+            if name and any(path == one or one in path.parents for one in gone):
+                raise InputError(
+                    f"{folder}: holds {name}, which is read, under a name that is written there,"
+                    " and overwrite=true would remove it; choose another output, or move that file"
+                )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in JSON values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
 
 
 def rewrite_claim(folder: Path, settings: dict[str, Any], *, command: str) -> None:

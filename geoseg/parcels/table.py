@@ -1,8 +1,7 @@
-"""Read the rows of long tables: files, columns, bands and dates."""
+"""Read the rows of long tables: files, columns and dates."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.outputs.counted import counted
+from geoseg.parcels.band_columns import NAMELESS, bands_of, check_bands, is_numeric
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 """What stands for no value in a CSV."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-NAMELESS = re.compile(r"Unnamed: \d+(\.\d+)?")
-"""What pandas calls a column without a name: most often the row numbers that it wrote itself."""
-COUNTED = 16
-"""Rows from which on whole numbers that go up by one from row to row are no accident."""
 ZONE = r"([T ]\d[\d:.,]*) ?(?:Z|[+-]\d\d(?::?\d\d)?)$"
 """Where a written time ends and its time zone begins."""
 SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
@@ -110,7 +106,7 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
         if name not in names:
             faults.add(f"{path}: no column {name}; it has {', '.join(names)}")
     faults.raise_if_any()
-    chosen, values = _bands(frame, path, table.bands, [*columns.values(), *wanted])
+    chosen, values = bands_of(frame, path, table.bands, [*columns.values(), *wanted])
     frame = frame.assign(**dict(zip(chosen, values, strict=True)))
     unnamed = frame[columns["id"]].isna() | (frame[columns["id"]] == "")
     if unnamed.any():
@@ -118,7 +114,7 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
     frame = _within(_dated(frame, path, columns), path, table.series, columns)
     if not table.bands.order:
-        _check_bands(frame, path, columns, chosen)
+        check_bands(frame, path, columns, chosen)
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
     left_out = f"{path}: {counted(nameless, 'column')} without a name left out"
     return Rows(frame, columns, chosen, (left_out,) if nameless else ())
@@ -162,7 +158,7 @@ def _with_index(table: pd.DataFrame, samples: SampleSettings) -> pd.DataFrame:
     names = [str(name) for name in table.index.names if name is not None]
     new = [name for name in names if name not in table.columns]
     known = find_columns([*new, *map(str, table.columns)], samples).values()
-    if len(names) == 1 and set(new) - set(known) and _is_numeric(table.index.to_series()):
+    if len(names) == 1 and set(new) - set(known) and is_numeric(table.index.to_series()):
         new = []  # row numbers that have a name
     left_out = [place for place, name in enumerate(table.index.names) if name not in new]
     if left_out:
@@ -221,111 +217,6 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise InputError(
             f"{path}: {', '.join(twice)}: more than one column of this name; each needs its own"
         )
-
-
-def _bands(
-    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
-) -> tuple[tuple[str, ...], list[pd.Series]]:
-    """Names and values of the columns that are bands, as numbers."""
-    import pandas as pd
-
-    names = _band_names(frame, path, bands, others)
-    faults, values = Faults(), []
-    for name in names:
-        numbers = pd.to_numeric(frame[name], errors="coerce")
-        wrong = np.flatnonzero(numbers.isna() & frame[name].notna())
-        if len(wrong):
-            row = int(wrong[0])
-            faults.add(f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is not a number")
-        # Columns of pandas' own types hold NA, which numpy does not know.
-        plain = numbers.to_numpy(np.float64, na_value=np.nan)
-        values.append(pd.Series(plain, index=frame.index))
-    faults.raise_if_any()
-    return names, values
-
-
-def _band_names(
-    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
-) -> tuple[str, ...]:
-    if bands.order:
-        missing = [name for name in bands.order if name not in frame.columns]
-        if missing:
-            raise InputError(
-                f"{path}: no column {', '.join(missing)}; it has"
-                f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
-            )
-        return tuple(bands.order)
-    rest = [str(n) for n in frame.columns if n not in others and not NAMELESS.fullmatch(str(n))]
-    chosen = [name for name in rest if _is_numeric(frame[name])]
-    faults = Faults()
-    for name in rest:
-        if name not in chosen and _has_commas(frame[name]):
-            faults.add(
-                f"{path}: {name}={frame[name].dropna().iloc[0]}: a comma in a number; write decimal"
-                " points and no thousands separators, or name the columns that are bands with"
-                " bands.order"
-            )
-    faults.raise_if_any()
-    if not chosen:
-        raise InputError(f"{path}: no column of numbers that could be a band; set bands.order")
-    return tuple(chosen)
-
-
-def _has_commas(column: pd.Series) -> bool:
-    """Whether a column of text would hold numbers if commas were decimal points."""
-    return column.dtype.kind == "O" and _is_numeric(
-        column.dropna().astype(str).str.replace(",", ".", n=1, regex=False)
-    )
-
-
-def _is_numeric(column: pd.Series) -> bool:
-    """Whether a column holds numbers, a few wrong cells not counted: they are to be named."""
-    import pandas as pd
-
-    if column.dtype.kind in "iuf":
-        return True
-    if column.dtype.kind in "bmM":
-        return False
-    numbers = pd.to_numeric(column.dropna(), errors="coerce")
-    return bool(len(numbers)) and float(numbers.notna().mean()) > 0.5
-
-
-def _check_bands(
-    frame: pd.DataFrame, path: str | Path, columns: dict[str, str], chosen: Sequence[str]
-) -> None:
-    """Raises: InputError for columns that say something of a sample, or only which date it is."""
-    groups = frame.groupby(columns["id"], sort=False)
-    if groups.size().max() < 2:
-        return
-    counts = groups[list(chosen)].nunique()
-    fixed = [column for column in chosen if counts[column].max() < 2]
-    counters = [column for column in chosen if _counts_rows(frame[column])]
-    days = frame[columns["date"]].dt
-    parts = (days.day_of_year, days.month, days.year, days.day)
-    calendar = [column for column in chosen if _tells_date(frame[column], parts)]
-    odd = {"constant within each sample": fixed, "row numbers": counters}
-    if len(calendar) < len(chosen):
-        odd["only a part of the date"] = [c for c in calendar if c not in fixed + counters]
-    rest = ",".join(column for column in chosen if not any(column in some for some in odd.values()))
-    faults = Faults()
-    for what, some in odd.items():
-        if some:
-            so, are = ("it is no band", "is") if len(some) == 1 else ("they are no bands", "are")
-            faults.add(
-                f"{path}: {', '.join(some)} {are} {what}, so {so}; name the bands:"
-                f" bands.order=[{rest}]"
-            )
-    faults.raise_if_any()
-
-
-def _counts_rows(column: pd.Series) -> bool:
-    """Whether each value is one more than that of the row before."""
-    return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
-
-
-def _tells_date(column: pd.Series, parts: Sequence[pd.Series]) -> bool:
-    """Whether a column is one of these parts of each row's date: day of the year, month …"""
-    return len(column) >= COUNTED and any((column == part).all() for part in parts)
 
 
 def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd.DataFrame:

@@ -111,10 +111,12 @@ class TrainTiles(TorchDataset[Sample]):
     ) -> None:
         """style: looks that samples get before they are augmented.
 
-        tiles: some of the data set's; by default all of its train split. crop: side of a sample in
-        pixels, cut out of a tile at random; by default the tile's.
+        tiles: some of the data set's, whose labels alone are seen; by default all of its train
+        split. crop: side of a sample in pixels, cut out of a tile at random; by default the tile's.
         """
-        self.tiles = dataset.tiles("train") if tiles is None else tiles
+        whole = dataset.tiles("train")
+        self.tiles = whole if tiles is None else tiles
+        self._labelled = _by_scene(self.tiles) if len(self.tiles) < len(whole) else None
         size = dataset.tiling.size
         self.side = sample_side(self.tiles, min(size, crop or size))
         self._channels = len(dataset.bands)
@@ -155,6 +157,8 @@ class TrainTiles(TorchDataset[Sample]):
         """
         tile, window = self.tiles[number], self._window(number, random)
         image, valid, target = self._scenes.read(tile.scene, window)
+        if self._labelled is not None:
+            _hide_beyond(self._labelled[tile.scene], target, window)
         return _look(self._scenes[tile.scene], image, valid, target, _part(tile.home, window))
 
     def title(self, draw: Draw) -> str:
@@ -249,6 +253,30 @@ def train_tiles(dataset: Dataset, share: float, seed: int) -> list[Tile]:
     """The train tiles that a training uses: a share of them, drawn by the seed."""
     tiles = dataset.tiles("train")
     return [tiles[number] for number in part_of(len(tiles), share, seed)]
+
+
+def _by_scene(tiles: list[Tile]) -> dict[str, np.ndarray]:
+    """Top, left, bottom and right (N, 4) of the tiles of each scene."""
+    found: dict[str, list[tuple[int, ...]]] = {}
+    for tile in tiles:
+        w = tile.window
+        found.setdefault(tile.scene, []).append((w.top, w.left, w.bottom, w.right))
+    return {scene: np.array(edges) for scene, edges in found.items()}
+
+
+def _hide_beyond(edges: np.ndarray, target: np.ndarray, window: Window) -> None:
+    """Leave a window's labels (h, w) within some tiles alone.
+
+    edges: of the tiles, as `_by_scene` gives them.
+    """
+    top, left, bottom, right = edges.T
+    near = (top < window.bottom) & (bottom > window.top)
+    near &= (left < window.right) & (right > window.left)
+    hidden = np.ones(target.shape, bool)
+    for first, west, end, east in edges[near].tolist():
+        rows = slice(max(first - window.top, 0), end - window.top)
+        hidden[rows, max(west - window.left, 0) : east - window.left] = False
+    target[hidden] = IGNORED
 
 
 def sample_side(tiles: list[Tile], size: int) -> int:

@@ -34,7 +34,8 @@ class Bands:
     extra: dict[str, str] = field(default_factory=dict)
     """More one-band rasters, warped onto each scene: {height: <file|folder|glob>}."""
     nodata: Any = field(default=None, metadata=NUMERIC)
-    """Value that means nodata, instead of the files' own; `none` = no value does."""
+    """Value that means nodata, instead of the files' own; `none` = no value does. Rasters of
+    `extra` that declare one keep it."""
     partial: bool | None = None
     """Keep pixels of which some bands have no data: the band's mean stands there, which the network
     sees as 0; none = as in the training, and there not: all bands must have data."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from geoseg.models.card import BEST
+from geoseg.models.card import BEST, JUDGED
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import replacing
 from geoseg.training.run.history import History
@@ -16,8 +16,6 @@ from geoseg.training.settings import Fit
 
 FOLDER = "refit"
 """Of the second training, in the run's."""
-JUDGED = "judged.safetensors"
-"""In it, the weights of the first training, which val may judge: the second has learnt from val."""
 FIRST = 0.45
 """Share of fit.max_minutes that the first training gets: the second has more samples."""
 
@@ -31,7 +29,7 @@ def first(fit: Fit) -> Fit:
 
 def judged_weights(folder: Path) -> Path:
     """The weights of a run's first training, whether the second has taken their place or not."""
-    own = folder / FOLDER / JUDGED
+    own = folder / JUDGED
     return own if own.exists() and _is_replaced(folder) else folder / BEST
 
 
@@ -53,7 +51,7 @@ def second(fit: Fit, history: History, folder: Path, train: Callable[[Path, Fit]
     own = replace(fit, epochs=epochs, max_minutes=None, patience=0, logger="none", pictures=0)
     place = folder / FOLDER
     if not _is_replaced(folder):
-        kept = place / JUDGED
+        kept = folder / JUDGED
         if kept.exists() and not filecmp.cmp(kept, folder / BEST, shallow=False):
             shutil.rmtree(place)  # the first training went on, and came to other weights
         place.mkdir(exist_ok=True)

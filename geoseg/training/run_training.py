@@ -112,7 +112,7 @@ def _train_again(
     judged = ModelCard.read(refit.judged_weights(run))
     network = _new_network(builder.card, study)
     transfer.load(network, study.model, card)
-    save = checkpoint.keeper(folder, judged)
+    save = checkpoint.keeper(folder, replace(judged, refit=True))
     task = builder.again(network, folder=folder, keep=lambda best, _: save(best, judged.scores))
     return fit_network(task, fit, fabric=session.fabric, seed=study.seed)
 

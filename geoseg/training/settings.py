@@ -78,10 +78,11 @@ class Fit:
     """Largest norm of the gradient; 0 = unlimited."""
     patience: int = 0
     """Epochs without a better validation mIoU before an early stop; 0 = never."""
-    refit: bool = False
+    refit: bool | None = None
     """Train once more, on train and val together, for as many epochs as gave the best validation:
     the scores stay those of the first training, the weights are those of the second. Of
-    fit.max_minutes each gets its part."""
+    fit.max_minutes each gets its part. By default true for forests alone, which are grown in
+    seconds."""
     jitter: bool = True
     """Move each train tile at random by up to half its size, within its part of the split."""
     crop: int | None = None
@@ -95,7 +96,8 @@ class Fit:
     default so many that a validation takes about a twentieth of an epoch, and 128 or more; of
     series all samples once, and 1280 or more."""
     train_share: float = 1.0
-    """Share of the train tiles that are used, drawn by the seed: for curves of score by labels."""
+    """Share of the train tiles whose labels are seen, drawn by the seed: for curves of score by
+    labels."""
     balance: float = 0.0
     """How often tiles are drawn: 0 = all alike, 1 = so that all classes come up alike, in between
     a mixture."""

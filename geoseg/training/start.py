@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -30,6 +31,7 @@ from geoseg.training.checks import (
     check_several,
     find_styles,
     find_unlabelled,
+    said_of_changes_since,
 )
 from geoseg.training.config import TrainConfig
 from geoseg.training.objectives.settings import Loss
@@ -122,6 +124,8 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     if fit.remember is None or earlier is not None:  # else it is no start that was asked for
         faults.attempt(_check_start, config, files=files)
     faults.raise_if_any()
+    for text in said_of_changes_since(dataset):
+        print(f"geoseg train: WARNING: {text}", file=sys.stderr)
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
         launch.announce_torch(config.fit.nodes)

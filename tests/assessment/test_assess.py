@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 
 from geoseg.assess import AssessConfig, main
 from geoseg.assessment.assess import assess
@@ -20,6 +21,7 @@ from geoseg.assessment.write import PRODUCTS, write
 from geoseg.assessment.zones import Zones
 from geoseg.errors import InputError
 from geoseg.geo import raster
+from geoseg.geo.grid import Grid
 from geoseg.geo.legend import LegendSettings
 from geoseg.geo.vector import Layer, write_layer
 from geoseg.labels.find import open_labels
@@ -158,6 +160,26 @@ def test_points_that_were_moved_are_told_of(filled, tmp_path):
     assert read_references(file, str(tmp_path / "multi.gpkg")).warnings == [
         references.warnings[0].replace("moved.gpkg", "multi.gpkg")
     ]
+
+
+def test_points_may_come_back_and_maps_may_lie_in_another_crs(home, filled, tmp_path):
+    import geopandas
+
+    file, plain = SampleFile.read(filled), assessed(filled)
+    points = geopandas.read_file(filled, layer="points").to_crs("EPSG:4326")
+    points.to_file(tmp_path / "degrees.gpkg", layer="points")
+    references = read_references(file, str(tmp_path / "degrees.gpkg"))
+    assert not references.warnings
+    assert assess(file, references).overall == plain.overall
+    # A map in degrees of pixels a quarter as wide: the nearest one is the pixel that was drawn.
+    west, south, east, north = file.grid.bounds_in("EPSG:4326")
+    rows, columns = 4 * file.grid.height, 4 * file.grid.width
+    step = Affine((east - west) / columns, 0, west, 0, (south - north) / rows, north)
+    fine = Grid("EPSG:4326", step, rows, columns)
+    with raster.Raster(str(home / "map.tif"), grid=fine, resampling="nearest", nodata=0) as map_:
+        codes = map_.codes(fine.window)
+    made = assessed(filled, other=maps.write(tmp_path / "degrees.tif", codes, fine))
+    assert made.overall.value == pytest.approx(plain.overall.value, abs=0.02)
 
 
 def test_tables_that_are_no_csv_in_utf_8(filled, tmp_path):
@@ -308,12 +330,36 @@ def test_zones_add_up_to_the_whole(filled, tmp_path):
     assert [zone.name for zone in made.zones] == ["east", "west"]
     assert sum(z.hectares for z in made.zones) == pytest.approx(file.about["hectares"], rel=1e-9)
     for zone in made.zones:
-        assert sum(a.value for a in zone.areas) == pytest.approx(zone.hectares)
+        assert sum(c.area.value for c in zone.classes) == pytest.approx(zone.hectares)
     part = TRUTH[:, :160]
     west = made.zones[1]
-    assert west.mapped[0] == pytest.approx((part == 1).sum() * 0.01, rel=0.2)
-    for area, code in zip(west.areas, (1, 2, 5), strict=True):
-        assert abs(area.value - (part == code).sum() * 0.01) < 4 * area.se
+    assert west.classes[0].mapped == pytest.approx((part == 1).sum() * 0.01, rel=0.2)
+    for c, code in zip(west.classes, (1, 2, 5), strict=True):
+        assert abs(c.area.value - (part == code).sum() * 0.01) < 4 * c.area.se
+    # Points of the map's own classes are single strata: their accuracy is a plain share.
+    key, truth = file.key, TRUTH[file.key.row, file.key.column]
+    seen = (key.column < 160) & (key.code == 2)
+    entry = next(z for z in made.to_dict()["zones"] if z["name"] == "west")["classes"][1]
+    assert entry["users_accuracy"]["value"] == pytest.approx((truth[seen] == 2).mean())
+    assert entry["users_accuracy"]["low"] < entry["users_accuracy"]["value"]
+    for found in ("producers_accuracy", "f1"):
+        assert 0 < entry[found]["low"] < entry[found]["value"] < entry[found]["high"] <= 1
+
+
+def test_one_zone_of_all_has_the_figures_of_all_and_one_elsewhere_is_named(filled, tmp_path):
+    file = SampleFile.read(filled)
+    x0, y0, x1, y1 = file.grid.bounds
+    shapes = np.array([shapely.box(x0, y0, x1, y1), shapely.box(x1 + 50, y0, x1 + 90, y1)])
+    names = {"name": ["all", "far"]}
+    write_layer(tmp_path / "z.gpkg", names, layer="z", geometries=shapes, crs=file.grid.crs)
+    made = assessed(filled, zones=Zones(f"{tmp_path / 'z.gpkg'}:name", file.grid, key="by"))
+    (zone,) = made.zones
+    assert any("nothing of what was sampled lies in 1 zone (far)" in note for note in made.notes)
+    assert "by zone\n" in str(made.summary())
+    assert zone.overall == made.overall
+    for own, c in zip(zone.classes, made.classes, strict=True):
+        assert (own.users, own.producers, own.f1) == (c.users, c.producers, c.f1)
+        assert own.area.se == pytest.approx(c.area.se)
 
 
 def test_a_map_that_changed_since_is_not_measured(tmp_path):

@@ -156,6 +156,47 @@ def test_pixels_of_unequal_area_weigh_by_it():
     assert sample.share(0).se == 0  # all pixels there are have been seen
 
 
+TYUKAVINA_2025 = {
+    # Stratum: units there are, km² of each, units seen by (share of the class in the map, in the
+    # reference).
+    1: (788889906, 0.000754548, {(0, 0): 132, (0, 1): 2}),
+    2: (781490883, 0.0004261, {(0, 0): 96, (0, 1): 3, (0, 0.1): 1}),
+    3: (1280971777, 0.00073879, {(0, 0): 204, (0, 1): 8, (0.3, 0.1): 1}),
+    4: (859622001, 0.000565682, {(0, 0): 109}),
+    5: (909836775, 0.000736237, {(0, 0): 143, (0, 1): 5, (0.2, 0): 1, (0.2, 0.3): 1}),
+    6: (20652357, 0.000701678,
+        {(1, 0): 44, (1, 1): 53, (0.5, 0): 1, (0.6, 0.7): 1, (0.7, 0.8): 1}),
+    7: (1749051047, 0.000390463,
+        {(1, 0): 27, (1, 1): 123, (0.7, 0.4): 1, (0.5, 0.5): 1, (0.9, 1): 1}),
+    8: (199430534, 0.000740631, {(1, 0): 37, (1, 1): 62, (1, 0.9): 1}),
+    9: (986295412, 0.000420496, {(1, 0): 7, (1, 1): 93}),
+    10: (234157691, 0.000690284, {(1, 0): 37, (1, 1): 62, (0.8, 0.5): 1}),
+}  # fmt: skip
+
+
+def test_tyukavina_2025_units_of_unequal_area_that_hold_a_part_of_a_class():
+    """Their example of A.1.1, counted: 1,259 units in ten strata."""
+    strata = TYUKAVINA_2025.values()
+    units, counts = np.array([one[0] for one in strata]), [len(one[2]) for one in strata]
+    seen = [n for one in strata for n in one[2].values()]
+    stratum = np.repeat(np.repeat(np.arange(10), counts), seen)
+    area = np.array([one[1] for one in strata])[stratum]
+    shares = np.array([pair for one in strata for pair in one[2]])
+    mapped, reference = np.repeat(shares, seen, axis=0).T
+    none = np.zeros(len(area), int)
+    sample = Sample(Strata(units), Observations.of_pixels(stratum, none, none, area=area))
+    assert len(area) == 1259
+    total = sample.total(reference)
+    assert (total.value, total.se) == near((1223902.897388578, 31611.10237731219), 7)
+    both = np.minimum(mapped, reference)
+    right = both + np.minimum(1 - mapped, 1 - reference)
+    overall = sample.ratio(right, np.ones(len(area)))
+    assert (100 * overall.value, 100 * overall.se) == near((92.08917027, 0.70803698), 8)
+    users, producers = sample.ratio(both, mapped), sample.ratio(both, reference)
+    assert (100 * users.value, 100 * users.se) == near((80.69106389, 1.82578495), 8)
+    assert (100 * producers.value, 100 * producers.se) == near((93.62678077, 1.37889538), 8)
+
+
 def test_classes_share_the_area_to_the_last_bit_whatever_the_pixels():
     random = np.random.default_rng(1)
     stratum, mapped, reference = (random.integers(0, 3, 300) for _ in range(3))

@@ -17,7 +17,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.vector import Layer, write_layer
 from geoseg.maps.landcover import ClassMap
-from tests.made import maps
+from tests.made import maps, tiles
 
 
 def small(**settings):
@@ -223,6 +223,10 @@ def test_strata_by_zones_in_another_crs(tmp_path, found):
         {"west": 270 * 100, "middle": 270 * 150}, rel=0.02
     )
     assert made.key.column.max() < 251
+    beyond = [*list(moved), shapely.box(9.5, 45.2, 9.6, 45.3)]
+    wide = boxes(tmp_path / "wide.gpkg", ["west", "middle", "far"], beyond, "EPSG:4326")
+    said = str(plan_sample(Frame(found), small(strata=wide)))
+    assert "no pixel in the map, so no stratum: far" in said
     design = json.loads((tmp_path / "out" / "design.json").read_text())
     assert design["outside"] == pytest.approx(270 * 70, rel=0.02)
 
@@ -295,6 +299,25 @@ def test_points_are_drawn_within_the_area_only(tmp_path, found):
     assert made.key.column.min() >= 60
     assert made.key.column.max() < 200
     assert sum(part.pixels for part in made.parts) == 200 * 140
+
+
+def test_tiles_of_the_training_are_left_out(tmp_path):
+    dataset = tiles.make_dataset(tmp_path / "made")
+    codes = maps.truth(tiles.GRID.height, tiles.GRID.width)
+    known = np.zeros(codes.shape, bool)
+    for tile in dataset.tiles("train"):
+        known[tile.window.within(tiles.GRID.window)] = True
+    found = maps.write(tmp_path / "map.tif", codes, tiles.GRID)
+    where = Where(exclude=str(dataset.folder))
+    made = drawn(tmp_path, found, small(strata="none"), where)
+    assert known.any()
+    assert sum(part.pixels for part in made.parts) == (~known).sum()
+    assert not known[made.key.row, made.key.column].any()
+    assert "% of the mapped pixels are not sampled" in str(
+        plan_sample(Frame(found, where), small())
+    )
+    with pytest.raises(InputError, match=r"no dataset\.json"):
+        plan_sample(Frame(found, Where(exclude=str(tmp_path / "none"))), small())
 
 
 def test_blocks(tmp_path, found):

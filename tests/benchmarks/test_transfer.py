@@ -19,13 +19,16 @@ def test_each_variant_has_one_from_scratch_beside_it():
                         == (one.set, one.share, one.seed, "scratch")]  # fmt: skip
             # The same network but for its weights.
             assert set(other.extra) < set(one.extra)
+        if one.plain:
+            assert one.set == "buildings"
+            assert one.extra in ((), ("lite0",))
 
 
 def test_what_is_adapted_is_a_training_that_is_there_anyway():
     made = list(jobs((0,)))
     for job in made:
-        if job.adapted:
-            (trained,) = [j for j in made if j.run == job.run and not j.adapted]
+        if job.adapted is not None:
+            (trained,) = [j for j in made if j.run == job.run and j.adapted is None]
             assert trained.extra == job.extra
             assert made.index(trained) < made.index(job)
         else:

@@ -236,7 +236,9 @@ def test_samples_of_series_are_calibrated_too(tmp_path):
     network = TrainedNetwork(card, weights_hash(path), path, RUNNING)
     network._loaded = SameForAll()
     out = tmp_path / "calibrated.safetensors"
-    calibrate(network, dataset.folder, out, split="train")
+    assert "surer of what it has learnt" in str(
+        calibrate(network, dataset.folder, out, split="train")
+    )
     made = opened(out, network)
     samples = dataset.samples("train")
     share = float((samples.code == series.LEGEND.codes[0]).mean())

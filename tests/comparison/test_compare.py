@@ -11,7 +11,11 @@ import shapely
 from affine import Affine
 
 from geoseg import compare as command
+from geoseg.assessment.assess import assess
+from geoseg.assessment.references import read_references
 from geoseg.assessment.sampling.population import Frame, Population, Where
+from geoseg.assessment.sampling.sample import sample as drawn
+from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.sampling.settings import Sampling
 from geoseg.compare import CompareConfig
 from geoseg.comparison import strips
@@ -28,6 +32,7 @@ from geoseg.geo.legend import Legend
 from geoseg.labels.zones import Zones
 from geoseg.maps import landcover
 from geoseg.maps.landcover import ClassMap
+from tests.made import maps
 
 NAMES = ("water", "forest", "field & <co>")
 LEGEND = Legend.parse(
@@ -164,6 +169,24 @@ def test_map_of_changes_is_a_map_with_names_and_colours(before, after, tmp_path)
     assert (
         "<Category>water unchanged</Category>" in (path.parent / "change.tif.aux.xml").read_text()
     )
+
+
+def test_areas_of_change_come_from_a_sample_of_the_map_of_changes(before, after, tmp_path):
+    counts = compare(pair_of(tmp_path, before, after), tmp_path / "out").counts
+    change = ClassMap.read(tmp_path / "out" / "change.tif")
+    wanted = f"{NAMES[1]} to {NAMES[0]}"
+    settings = Sampling(rare=[wanted], buffer=1, size=300, minimum=20)
+    drawn(Frame(change), settings, tmp_path / "sample")
+    path = tmp_path / "sample" / "sample.gpkg"
+    key = SampleFile.read(path).key
+    true = pixels(tmp_path / "out" / "change.tif")[key.row, key.column]
+    maps.interpret(path, dict(zip(key.id.tolist(), true.tolist(), strict=True)))
+    file = SampleFile.read(path)
+    made = assess(file, read_references(file))
+    assert any(part.name == f"within 1 px of {wanted}" for part in file.parts)
+    found = next(c for c in made.classes if c.name == wanted)
+    assert found.area.value == pytest.approx(counts.hectares[1, 0])
+    assert made.overall.value == 1
 
 
 def test_the_same_map_twice(before, tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoseg.crossvalidation.draw import Folding, draw_folds
-from geoseg.crossvalidation.layout import Layout, check_units, clear_of
+from geoseg.crossvalidation.layout import Layout, check_units
 from geoseg.dataset.prepare import NOTHING
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset, Tile
@@ -237,7 +237,7 @@ windows = st.builds(
 
 @given(windows, st.lists(windows, max_size=5))
 def test_a_cleared_window_lies_inside_and_meets_no_obstacle(window, obstacles):
-    rest = clear_of(window, obstacles)
+    rest = window.clear_of(obstacles)
     if rest is None:
         assert obstacles
         return
@@ -248,9 +248,9 @@ def test_a_cleared_window_lies_inside_and_meets_no_obstacle(window, obstacles):
 def test_clearing_takes_no_more_than_it_must():
     window = Window(0, 0, 100, 100)
     left, corner = Window(0, -50, 100, 60), Window(-50, -50, 60, 60)
-    assert clear_of(window, []) == window
-    assert clear_of(window, [corner, left]) == Window(0, 10, 100, 90)
-    assert clear_of(window, [window.grow(1)]) is None
+    assert window.clear_of([]) == window
+    assert window.clear_of([corner, left]) == Window(0, 10, 100, 90)
+    assert window.clear_of([window.grow(1)]) is None
 
 
 @settings(deadline=None, max_examples=25)

@@ -22,7 +22,7 @@ from geoseg.labels.settings import Labels
 from geoseg.models.settings import Model
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes, harmonize
-from geoseg.training.checks import check_dataset
+from geoseg.training.checks import check_dataset, said_of_changes_since
 
 LEGEND = Legend.parse(
     [
@@ -185,6 +185,16 @@ def test_what_is_broken_is_made_again_and_only_that(place, harm):
     other = folder / "targets/b.tif"
     assert other.stat().st_mtime_ns == times[other]
     assert "nothing to do" in str(make(place, **options))
+
+
+def test_scenes_that_changed_since_are_said_before_a_training(place):
+    make(place)
+    made = Dataset.load(place / "dataset")
+    (place / "labels.gpkg").touch()  # QGIS does so
+    assert not said_of_changes_since(made)
+    write_scene(place / "a.tif", grid(), seed=1)
+    (said,) = said_of_changes_since(made)
+    assert "a.tif: changed since geoseg.prepare looked at it" in said
 
 
 def test_other_settings_are_refused_until_overwrite(place):

@@ -1,4 +1,5 @@
 import numpy as np
+import pyproj
 import pytest
 from affine import Affine
 from hypothesis import given, settings
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from geoseg.dataset.split import Split, leakage_m
 from geoseg.errors import InputError
-from geoseg.geo.grid import Grid, Window
+from geoseg.geo.grid import Grid, Window, transformer
 
 
 def grid(height=512, width=512, left=0.0, top=0.0, crs="EPSG:32632"):
@@ -112,6 +113,37 @@ def test_overlapping_scenes_agree_on_the_split():
         rows, columns = region.window.within(Window(0, 0, 1000, 1000))
         marks[region.scene][rows, columns] = ["train", "val", "test"].index(region.split)
     assert (marks["a"][200:, 300:] == marks["b"][:800, :700]).all()
+
+
+def areas(scene, window):
+    return np.array([window.area])
+
+
+def test_one_crs_in_two_spellings_is_one():
+    names = "EPSG:32632", pyproj.CRS("EPSG:32632").to_wkt("WKT1_ESRI")
+    grids = {name: grid(1000, 1000, crs=crs) for name, crs in zip("ab", names, strict=True)}
+    grids["b"] = grids["b"].crop(Window(130, 170, 1000, 1000))
+    apart = {name: grid(1000, 1000) for name in grids} | {"b": grid(1000, 1000, left=170, top=130)}
+    split = Split(val=0.2, test=0.2, buffer_m=0)
+    assert split.regions(grids, 64, areas) == split.regions(apart, 64, areas)
+
+
+def test_scenes_of_two_zones_that_overlap_keep_their_splits_apart():
+    east = transformer("EPSG:32632", "EPSG:32633").transform(500_300, 4_999_800)
+    grids = {
+        "a": grid(800, 800),
+        "b": Grid("EPSG:32633", Affine(1, 0, east[0], 0, -1, east[1]), 800, 800),
+    }
+    regions = Split(val=0.2, test=0.2, buffer_m=10).regions(grids, 64, areas)
+    assert {(r.scene, r.split) for r in regions} >= {(s, "train") for s in "ab"}
+    windows = {
+        split: [(grids[r.scene], r.window) for r in regions if r.split == split]
+        for split in ("train", "val", "test")
+    }
+    for a, b in (("train", "test"), ("train", "val"), ("val", "test")):
+        distance = leakage_m(windows, a, b)
+        assert distance is not None
+        assert distance > 5
 
 
 @settings(deadline=None, max_examples=30)

@@ -158,6 +158,8 @@ def test_the_value_of_the_settings_counts_before_the_files():
     assert nodata_of(replace(COLOUR, nodata=7.0)) == [7.0] * 3
     assert np.isnan(nodata_of(replace(COLOUR, nodata="none"))).all()
     assert np.isnan(nodata_of(replace(COLOUR, tags=()))).all()
+    added = replace(COLOUR, nodata=7.0, extra={"blue": "height.tif"})
+    assert nodata_of(added) == [7.0, 7.0, 0.0]
 
 
 def calibrated(**values):

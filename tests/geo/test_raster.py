@@ -116,6 +116,14 @@ def test_rasters_without_a_north_up_grid(tmp_path, place, words):
     assert "rio " in str(caught.value) or "give it one" in str(caught.value)
 
 
+def test_a_turn_by_rounding_alone_is_none(tmp_path):
+    path = save(tmp_path / "a.tif", IMAGE, transform=Affine(1, 1e-12, 500_000, -1e-12, -1, 5e6))
+    grid = raster.info(path).grid
+    assert grid is not None
+    assert grid.transform == Affine(1, 0, 500_000, 0, -1, 5e6)
+    assert (read(path)[0] == IMAGE).all()
+
+
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 def test_a_raster_placed_by_ground_control_points(tmp_path):
     points = [
@@ -315,7 +323,7 @@ def test_real_valid(real_data, name, share):
         ("float.tif", "no CRS"),
         ("rotated.tif", "no CRS"),
         ("RGB.byte.gcp.vrt", "ground control points"),
-        ("RGB.byte.rpc.vrt", "no CRS"),
+        ("RGB.byte.rpc.vrt", "placed by RPCs"),
         ("white-gemini-iv.vrt", "ground control points"),
     ],
 )

@@ -109,6 +109,9 @@ def test_a_cloud_that_is_cut_gives_what_the_whole_gives(tmp_path, monkeypatch):
             top, left = grid.offset(own)
             same = whole[top : top + own.height, left : left + own.width]
             np.testing.assert_array_equal(part, same, err_msg=f"{layer} of {name}")
+        joined, own = read(tmp_path / "two" / f"{layer}.vrt")
+        assert own.coincides(grid)
+        np.testing.assert_array_equal(joined, whole, err_msg=f"{layer} of both")
     assert not (tmp_path / "two" / ".points").exists()
 
 
@@ -125,6 +128,11 @@ def test_rasters_on_the_grid_of_a_scene_are_a_band_of_it(tmp_path):
     height(tmp_path / "in", tmp_path / "out", scenes=tmp_path / "scenes")
     ndsm, own = read(tmp_path / "out" / "ndsm" / "s.tif")
     assert own.coincides(grid)
+    assert (tmp_path / "out" / "ndsm.vrt").is_file()
+    scene(tmp_path / "scenes" / "t.tif", side=0.9)  # pixels of another size
+    height(tmp_path / "in", tmp_path / "apart", scenes=tmp_path / "scenes")
+    assert not list((tmp_path / "apart").glob("*.vrt"))
+    (tmp_path / "scenes" / "t.tif").unlink()
     away, inside = distance_to_walls(grid)
     assert np.abs(ndsm - 6)[inside & (away > 0.8)].max() < 0.15
     bands = Bands(extra={"height": str(tmp_path / "out" / "ndsm")})

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pyogrio import raw
 
 from geoseg.errors import InputError
-from geoseg.geo import raster
+from geoseg.geo import extent, raster
 from geoseg.geo import vector as vector_room
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import UNLABELLED, Legend
@@ -498,6 +498,9 @@ def test_nodata_and_zero_are_background_if_there_is_one(tmp_path):
     np.testing.assert_array_equal(burn_raster(path, unknown="unlabelled"), expected(*parts))
     target = burn_raster(path, unknown="unlabelled", background="rest")
     np.testing.assert_array_equal(target, expected((20, 20, 70, 22, 9), *parts))
+    both = Labels(path=path, unknown="unlabelled", background="rest")
+    note, _ = open_labels(both, LEGEND, scenes={"a": GRID}).notes
+    assert "pixels of 0 (50) and those without data (50) both count" in note
     (fault,) = faults(path)
     assert "1 value that the legend does not know: 77 (50 px)" in fault
     # The part with 77 lies beneath no scene.
@@ -950,3 +953,17 @@ def test_long_numbers_beside_empty_ones_are_not_taken_for_others(tmp_path):
     )  # fmt: skip
     with pytest.raises(InputError, match="kind holds whole numbers of 16 digits and more besides"):
         burn(str(path), unknown="unlabelled")
+
+
+def test_a_datum_whose_shift_is_unknown_is_said(tmp_path):
+    old = pyproj.CRS("+proj=utm +zone=32 +ellps=bessel").to_wkt()  # of no known datum
+    shape = shapely.box(400_000, 5_900_000, 600_000, 6_100_000)
+    for number, crs in enumerate((old, "EPSG:25832")):
+        path = tmp_path / f"{number}.gpkg"
+        write(path, [shape], crs=crs)
+        with open_labels(
+            Labels(path=str(path), field="kind"), LEGEND, scenes={"a": GRID}
+        ) as source:
+            said = [note for note in source.notes if "has another datum" in note]
+        assert len(said) == (crs == old)
+    assert extent.datum_error_m(old, GRID.crs, (8.9, 54.1, 9.1, 54.2)) == np.inf

@@ -26,6 +26,13 @@ def test_mend_takes_all_apart_and_keeps_areas_and_lines():
     assert parts[0].area + parts[1].area == pytest.approx(2)
 
 
+def test_parts_that_overlap_leave_no_hole():
+    given = shapely.MultiPolygon([shapely.box(0, 0, 4, 4), shapely.box(2, 2, 6, 6)])
+    parts, index = mend(np.array([shapely.box(9, 9, 10, 10), given]))
+    assert index.tolist() == [0, 1]
+    assert parts[1].equals(shapely.union(*given.geoms))
+
+
 @pytest.mark.parametrize("pixel", [0.5, 10.0])
 def test_long_edges_stay_true_in_another_crs(pixel):
     degrees = shapely.box(9.0, 45.0, 10.5, 46.5)  # its edges bend by kilometres in UTM

@@ -1,5 +1,7 @@
 """Published weights by name: their files, their bands, and whom they are not for."""
 
+import re
+import socket
 from dataclasses import replace
 from importlib import metadata
 
@@ -11,6 +13,7 @@ from segmentation_models_pytorch import encoders
 from geoseg.errors import InputError
 from geoseg.models import origin, transfer, weights
 from geoseg.models.networks import build as models
+from geoseg.models.networks import smp
 from geoseg.models.published import dialects, fetch, sources
 from geoseg.models.settings import Model
 from geoseg.training.recipe import fine_tuning
@@ -105,6 +108,7 @@ def test_names_of_efficientnet_pytorch_are_timms():
     ("model", "expected"),
     [
         (Model(weights="csmask"), r"for the encoder efficientnet-b4, but this run's is resnet18"),
+        (Model(weights="dinov2"), r"_small_patch14_dinov2 or .* …, but this run's is resnet18"),
         (
             Model(encoder="timm-tf_efficientnet_lite0", weights="lite0"),
             r"set model\.encoder=tu-tf_efficientnet_lite0",
@@ -155,6 +159,58 @@ def test_a_hub_that_is_out_of_reach(monkeypatch):
     origin.check(model)  # asks nobody
     with pytest.raises(InputError, match=r"no route to host.*model\.weights_bands=\[B01,B02"):
         begun(model, ("B02", "B03"))
+
+
+def test_what_timm_has_of_dino_is_called_by_its_name_and_licence():
+    """A tag of timm's says what weights learnt from; the network is the same without it."""
+    for source in (s for s in sources.SOURCES.values() if isinstance(s.place, sources.Timm)):
+        for encoder in source.encoders:
+            told = timm.get_pretrained_cfg(encoder.removeprefix("tu-"))
+            assert told.license.casefold() in source.licence.casefold()
+            assert told.mean == (0.485, 0.456, 0.406)
+            origin.check(Model("upernet", encoder, weights=source.name))
+    satellite = Model("upernet", "tu-vit_large_patch16_dinov3.sat493m", weights="dinov3")
+    origin.check(satellite)
+    with pytest.raises(InputError, match="has no such weights"):
+        origin.check(Model("upernet", "tu-vit_small_patch16_224", weights="dinov4"))
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "expected"),
+    [
+        ("tu-vit_small_patch16_dinov3", "dinov3", "hub timm/.*, licence dinov3-license; learnt"),
+        ("tu-lcnet_050", "imagenet", "hub timm/lcnet_050.*, licence apache-2.0"),
+        ("resnet18", "imagenet", "hub smp-hub/resnet18.imagenet, licence not stated by the lib"),
+    ],
+)
+def test_downloads_show_their_licence_and_the_card_keeps_it(
+    monkeypatch, encoder, weights, expected
+):
+    model = Model("fpn", encoder, weights=weights, pixels=0)
+    network = torch.nn.Module()
+    network.encoder = torch.nn.Conv2d(3, 4, 1)
+    monkeypatch.setattr(smp, "download", lambda _: network.encoder.state_dict())
+    card = replace(with_bands(CARD, "red", "green", "blue"), model=model)
+    card, said = transfer.begin(network, model, card, None)
+    assert re.search(expected, said)
+    assert card.started_from["licence"] in said
+    assert card.started_from["from"] in said
+    assert card.started_from["kept"] == "encoder"
+
+
+def test_nothing_is_downloaded_that_nobody_named(monkeypatch):
+    def asked(*_, **__):
+        raise AssertionError("asks a hub")
+
+    monkeypatch.setattr(socket, "create_connection", asked)
+    monkeypatch.setattr(socket.socket, "connect", asked)
+    for name, encoder in (
+        ("unet", "resnet18"), ("fpn", "tu-lcnet_050"), ("classify", "resnet18"),
+    ):  # fmt: skip
+        model = Model(name, encoder, pixels=0, detail=0)
+        network = models.build(model, 4, 2)
+        card = replace(with_bands(CARD, *"abcd"), model=model)
+        assert transfer.begin(network, model, card, None) == (card, "")
 
 
 def test_names_of_bands_alone_are_refused():

@@ -6,8 +6,10 @@ import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.request import ProxyHandler, Request, build_opener
 
 from websockets.sync.client import connect
@@ -21,7 +23,7 @@ CHROMIUM = next(
 class Tab:
     """One page of the browser."""
 
-    def __init__(self, socket) -> None:
+    def __init__(self, socket: Any) -> None:
         self._socket = socket
         self._numbers = itertools.count(1)
         self.faults: list[str] = []
@@ -29,7 +31,7 @@ class Tab:
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **params):
+    def call(self, method: str, **params: Any) -> Any:
         number = next(self._numbers)
         self._socket.send(json.dumps({"id": number, "method": method, "params": params}))
         while True:
@@ -59,7 +61,7 @@ class Tab:
     def reload(self) -> None:
         self.call("Page.reload")
 
-    def ask(self, script: str):
+    def ask(self, script: str) -> Any:
         """What a script comes to."""
         told = self.call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
@@ -67,7 +69,7 @@ class Tab:
         assert "exceptionDetails" not in told, told["exceptionDetails"]
         return told["result"].get("value")
 
-    def wait(self, script: str, seconds: float = 120):
+    def wait(self, script: str, seconds: float = 120) -> Any:
         """What a script comes to as soon as that is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -79,7 +81,7 @@ class Tab:
             time.sleep(0.1)
         raise AssertionError(f"not within {seconds} s: {script}")
 
-    def mouse(self, kind: str, x: float, y: float, **more) -> None:
+    def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
         self.call("Page.bringToFront")  # a tab behind another one draws nothing
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
@@ -120,13 +122,14 @@ class Browser:
 
 
 @contextmanager
-def browser(folder: Path):
+def browser(folder: Path) -> Iterator[Browser]:
     """Yield a Browser with a profile of its own."""
     options = (
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run"),
         *("--remote-debugging-port=0", f"--user-data-dir={folder}", "--disable-dev-shm-usage"),
         *("--disable-background-networking", "--hide-scrollbars", "--remote-allow-origins=*"),
     )
+    assert CHROMIUM is not None
     process = subprocess.Popen(
         [CHROMIUM, *options, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

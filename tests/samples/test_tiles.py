@@ -37,6 +37,25 @@ def test_no_pixel_of_another_split_is_seen(dataset):
     assert highest <= 120
 
 
+def test_of_a_share_of_the_tiles_no_other_label_is_seen(dataset):
+    """A tile moves over its neighbours, whose images are there, but not their labels."""
+    tiles = dataset.tiles("train")
+    (one,) = [tile for tile in tiles if tile.window == Window(0, 64, 64, 56)]
+    some, every = TrainTiles(dataset, tiles=[one]), TrainTiles(dataset, tiles=tiles)
+    moved = 0
+    for seed in range(30):
+        window, whole = some.window(0, seed), every[tiles.index(one), seed][1]
+        assert window == every.window(tiles.index(one), seed)
+        image, target = some[0, seed]
+        assert torch.equal(image, every[tiles.index(one), seed][0])
+        mine = torch.zeros(64, 64, dtype=torch.bool)
+        mine[: 64 - window.top, 64 - window.left :] = True
+        assert torch.equal(target[mine], whole[mine])
+        assert (target[~mine] == IGNORED).all()
+        moved += int((whole[~mine] != IGNORED).sum())
+    assert moved > 0
+
+
 def test_nodata_is_zero_and_ignored(dataset):
     train = TrainTiles(dataset, jitter=False)
     image, target = train[0, 0]

@@ -1,10 +1,13 @@
 """Scenes: files found, grouped and named; stacked, warped and masked as one image."""
 
 import itertools
+import warnings
 
 import numpy as np
 import pytest
 import rasterio
+import rasterio.rpc
+from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
@@ -253,6 +256,69 @@ def test_added_rasters_are_warped_and_joined(tmp_path):
     far = Bands(extra={"height": str(tmp_path / "dem/far.tif")})
     with pytest.raises(InputError, match=r"none of 1 rasters of bands\.extra\.height covers"):
         find_scenes(tmp_path / "s", far)
+
+
+@pytest.mark.parametrize("nodata", [1.0, "none"])
+def test_the_nodata_of_images_is_not_that_of_added_rasters(tmp_path, nodata):
+    write(tmp_path / "s/a.tif", IMAGE, names=RGB)
+    height = np.full((1, 20, 30), 1, np.float32)  # a metre above the sea
+    height[0, 5] = -9999
+    write(tmp_path / "dem.tif", height, nodata=-9999)
+    bands = Bands(extra={"height": str(tmp_path / "dem.tif")}, nodata=nodata)
+    scene = find_scenes(tmp_path / "s", bands)[0]
+    for again in (scene, Scene.from_dict(scene.to_dict(tmp_path), tmp_path)):
+        _, valid = read(again)
+        hidden = np.zeros((20, 30), bool)
+        hidden[5] = True
+        hidden[0, 0] = nodata != "none"  # the image's first pixel is 1
+        assert (valid == ~hidden).all()
+    assert scene.tags[3].nodata == -9999
+
+
+def test_a_file_for_one_band_that_holds_several_is_refused(tmp_path):
+    write(tmp_path / "s/a.tif", IMAGE, names=RGB)
+    write(tmp_path / "dem.tif", IMAGE[:2].astype(np.float32))
+    extra = Bands(extra={"height": str(tmp_path / "dem.tif")})
+    with pytest.raises(InputError, match=r"dem\.tif: 2 bands; bands\.extra\.height takes"):
+        find_scenes(tmp_path / "s", extra)
+    with pytest.raises(InputError, match=r"a\.tif: 3 bands; bands\.pattern takes"):
+        find_scenes(tmp_path / "s", Bands(pattern=r"(?P<scene>)(?P<band>a)"))
+
+
+def test_an_added_raster_that_cannot_be_placed_is_refused(tmp_path):
+    write(tmp_path / "s/a.tif", IMAGE, names=RGB)
+    for name in ("east", "west"):
+        write(tmp_path / f"dem/{name}.tif", np.full((20, 30), 40, np.float32))
+    with rasterio.open(tmp_path / "dem/west.tif", "r+") as file:
+        file.transform = file.transform @ Affine.rotation(20)
+    with pytest.raises(InputError, match=r"west\.tif: rotated"):
+        find_scenes(tmp_path / "s", Bands(extra={"height": str(tmp_path / "dem")}))
+
+
+def test_a_scene_that_a_camera_model_places_is_told_how_to_place_it(tmp_path):
+    path = write(tmp_path / "a.tif", IMAGE, names=RGB)
+    model = rasterio.rpc.RPC(
+        *(0.0, 1.0, 54.0, 1.0, [1.0] * 20, [1.0] * 20, 10.0, 10.0),
+        *(9.0, 1.0, [1.0] * 20, [1.0] * 20, 15.0, 15.0, 0.0, 0.0),
+    )
+    profile = {"driver": "GTiff", "count": 3, "height": 20, "width": 30, "dtype": "uint16"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with rasterio.open(path, "w", **profile, rpcs=model) as file:
+            file.write(IMAGE)
+    with pytest.raises(InputError, match=r"by RPCs .*, not by a transform; orthorectify it first"):
+        find_scenes(path)
+
+
+def test_a_file_that_was_exchanged_is_never_wrapped_into_the_old_type(tmp_path):
+    path = write(tmp_path / "a.tif", IMAGE.astype(np.uint8), names=RGB)
+    scene = find_scenes(path)[0]
+    write(path, IMAGE, names=RGB)
+    with pytest.raises(InputError, match="is of uint16, and was of uint8 when it was looked at"):
+        scene.open()
+    write(path, IMAGE[:2].astype(np.uint8))
+    with pytest.raises(InputError, match="no band 3, it has 2; has the file changed"):
+        scene.open()
 
 
 def test_a_pixel_needs_data_in_every_file(tmp_path):

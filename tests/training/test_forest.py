@@ -17,7 +17,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.maps import landcover
 from geoseg.maps.mosaic import mosaic
 from geoseg.models import checkpoint, origin
-from geoseg.models.card import BEST, ModelCard
+from geoseg.models.card import BEST, JUDGED, ModelCard
 from geoseg.models.device import choose
 from geoseg.models.networks.forest import (
     WINDOWS,
@@ -393,6 +393,15 @@ def test_a_forest_learns_series(tmp_path, unit):
     for name in ("scores.json", "by_date.csv", "metrics.csv"):
         assert (tmp_path / "run" / name).exists()
     assert "grown already" in train_series(dataset, config)
+    assert "grown once more on train and val" in said
+    judged = ModelCard.read(tmp_path / "run" / JUDGED)
+    assert (judged.refit, card.refit) == (False, True)
+    assert judged.scores == card.scores
+    once = replace(config, run=str(tmp_path / "once"), fit=replace(config.fit, refit=False))
+    assert "once more" not in train_series(dataset, once)
+    weights = (tmp_path / "once" / BEST).read_bytes()
+    assert (tmp_path / "run" / JUDGED).read_bytes() == weights
+    assert (tmp_path / "run" / BEST).read_bytes() != weights
     samples = dataset.samples()
     train, held = (samples.take(samples.split == split) for split in ("train", "test"))
     study = TrainingSettings(SMALL, Loss(), FIT, SeriesSamples(), 0)

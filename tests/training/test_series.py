@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 import torch
 
+from geoseg.calibration.calibrate import calibrate
+from geoseg.calibration.judged import judged_by
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
-from geoseg.models.card import ModelCard
+from geoseg.models.card import JUDGED, ModelCard
 from geoseg.models.device import choose
 from geoseg.models.settings import Model
 from geoseg.models.view import view_of
+from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.train import main
@@ -178,6 +181,18 @@ def test_scores_stay_those_of_what_val_had_not_taught(tmp_path):
     assert "once more on train and val" in text
     scores = (tmp_path / "run" / "scores.json").read_bytes()
     weights = (tmp_path / "run" / "best.safetensors").read_bytes()
+    run = tmp_path / "run"
+    assert ModelCard.read(run / "best.safetensors").refit
+    assert not ModelCard.read(run / JUDGED).refit
+    network = TrainedNetwork.open(str(run), InferenceSettings("cpu", "32"))
+    with pytest.raises(InputError, match=r"learnt from val too.*refit/judged\.safetensors"):
+        calibrate(network, dataset.folder, run / "calibrated.safetensors")
+    assert judged_by(str(run), "test") == (str(run), [])
+    first = str(run / JUDGED)
+    assert judged_by([str(run), first], "val")[0] == [first, first]
+    found, notes = judged_by(str(run / "best.safetensors"), "val")
+    assert found == first
+    assert "calibrated are the weights of before" in notes[0]
     train_series(dataset, settings)  # nothing is left to do
     assert (tmp_path / "run" / "scores.json").read_bytes() == scores
     assert (tmp_path / "run" / "best.safetensors").read_bytes() == weights

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from geoseg.assessment.sampling.count import Counts, Lattice, hectares
 from geoseg.assessment.sampling.population import Source
 from geoseg.geo.grid import Grid, Window
-from geoseg.outputs.threads import prefetch
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,10 @@ def _found(
 ) -> Drawn:
     """The pixels of ranks within cells. wanted: cell → number, ranks, their order in the draw."""
     rows = []
-
-    def read() -> Generator[tuple[int, Window, np.ndarray, np.ndarray], None, None]:
-        for one in sorted(wanted):
-            cell = lattice.cell(*divmod(one, lattice.columns))
-            yield one, cell, *source.read(cell)
-
-    for one, cell, numbers, codes in prefetch(read()):
+    # No thread reads ahead: to pass so many small cells on takes longer than to look at them.
+    for one in sorted(wanted):
+        cell = lattice.cell(*divmod(one, lattice.columns))
+        numbers, codes = source.read(cell)
         for number, local, order in wanted[one]:
             places = np.flatnonzero(numbers.ravel() == number)[local]
             row, column = np.divmod(places, cell.width)

@@ -30,6 +30,7 @@ from geoseg.assessment.sampling.settings import (
     Cluster,
     Sampling,
 )
+from geoseg.assessment.zones import is_zones
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
@@ -254,11 +255,19 @@ class _Drawing:
                 f"{100 * share:.1f} % of the mapped pixels are not sampled (area, exclude, strata):"
                 " what is estimated holds for the rest"
             )
-        present = {one.code for one in self.plan.strata} if self._blocks is None else set()
-        missing = [c.name for c in self._population.map.legend.classes if c.code not in present]
-        if present != {None} and present and missing:
+        if self._blocks is None and (missing := self._without_pixel()):
             notes.append(f"no pixel in the map, so no stratum: {', '.join(missing)}")
         return notes
+
+    def _without_pixel(self) -> list[str]:
+        """Names of classes or zones that could have been strata."""
+        if is_zones(self._sampling.strata):
+            strata = self._population.strata
+            return [one.name for number, one in strata.items() if number not in self.plan.numbers]
+        present = {one.code for one in self.plan.strata}
+        if present == {None}:
+            return []
+        return [c.name for c in self._population.map.legend.classes if c.code not in present]
 
     def warn(self, summary: Summary, drawn: Drawn) -> None:
         for number, one in zip(self.plan.numbers, self.plan.strata, strict=True):

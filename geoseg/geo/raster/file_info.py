@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.warp import calculate_default_transform
@@ -17,7 +18,7 @@ from geoseg.errors import InputError
 from geoseg.geo.band_tags import BandTags
 from geoseg.geo.cubes.virtual_tiff import chunk_of
 from geoseg.geo.drivers import open_dataset
-from geoseg.geo.grid import Grid
+from geoseg.geo.grid import ALIGNMENT_TOLERANCE, Grid
 from geoseg.geo.raster.gdal import READ_ERRORS
 from geoseg.received import cube_slices
 
@@ -77,6 +78,11 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
     gcps, _ = dataset.gcps
     transform = dataset.transform
     remedy = "warp it first: rio warp IN.tif OUT.tif --dst-crs EPSG:…"
+    if transform.is_identity and not gcps and dataset.rpcs:
+        return (
+            "placed by RPCs (a model of the camera), not by a transform; orthorectify it first:"
+            " gdalwarp -rpc -t_srs EPSG:… IN.tif OUT.tif"
+        )
     if dataset.crs is None and not gcps:
         assign = "rio edit-info --crs EPSG:… FILE"
         return f"no CRS (coordinate reference system); assign the right one: {assign}"
@@ -92,12 +98,20 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
         if gcps:
             return f"placed by {len(gcps)} ground control points, not by a transform; {remedy}"
         return "no geotransform: nobody knows where its pixels lie; give it one or a world file"
-    if transform.b or transform.d:
+    if not _is_upright(dataset):
         return f"rotated (transform {tuple(transform)[:6]}), geoseg needs north-up; {remedy}"
     if transform.e > 0 or transform.a < 0:
         side = "south-up" if transform.e > 0 else "mirrored"
         return f"{side} (pixel steps {transform.a:g}, {transform.e:g}); {remedy}"
     return None
+
+
+def _is_upright(dataset: rasterio.DatasetReader) -> bool:
+    """Whether rows and columns run along the axes; what is less than a hair over the whole raster
+    is rounding of the program that wrote it."""
+    t, hair = dataset.transform, ALIGNMENT_TOLERANCE
+    across, down = abs(t.b) * dataset.height, abs(t.d) * dataset.width
+    return across <= hair * abs(t.a) and down <= hair * abs(t.e)
 
 
 def info(path: str | Path) -> RasterInfo:
@@ -114,7 +128,9 @@ def info_of(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
     problem = _problem(dataset)
     # Interned: of a hundred thousand scenes in one CRS, that is one text, not as many.
     crs = sys.intern(dataset.crs.to_wkt()) if dataset.crs else ""
-    grid = None if problem else Grid(crs, dataset.transform, dataset.height, dataset.width)
+    t = dataset.transform
+    upright = Affine(t.a, 0, t.c, 0, t.e, t.f)
+    grid = None if problem else Grid(crs, upright, dataset.height, dataset.width)
     kinds = dataset.colorinterp
     alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
     bands = tuple(i for i in range(dataset.count) if i not in alpha)

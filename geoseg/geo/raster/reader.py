@@ -54,6 +54,11 @@ class Raster(Closing):
         self.path = str(path)
         self.grid = grid or facts.grid
         self.bands = bands or facts.bands
+        if max(self.bands, default=0) > dataset.count:
+            self.close()
+            raise InputError(
+                f"{path}: no band {max(self.bands)}, it has {dataset.count}; has the file changed?"
+            )
         self.block = facts.block
         self._masked = facts.mask_band
         # A window of the same pixels is read straight; anything else goes through a warp.
@@ -91,6 +96,11 @@ class Raster(Closing):
             if found is not None:
                 self._dataset, alpha = one, found
         self._alpha = alpha
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what `read` gives."""
+        return self._dtype
 
     def _alpha_of(self, dataset: rasterio.DatasetReader) -> int | None:
         """Number of the alpha band, if there is one. Raises: InputError if the file is damaged."""

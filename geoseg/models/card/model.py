@@ -35,7 +35,9 @@ from geoseg.received import fields
 from geoseg.received.tensor_file import TensorFile
 from geoseg.scenes.bands import BandStatistics
 
-UNSET: dict[str, Any] = {"calibration": None, "adapted": None, "clicks": False, "thresholds": None}
+UNSET: dict[str, Any] = {
+    "calibration": None, "adapted": None, "clicks": False, "thresholds": None, "refit": False,
+}  # fmt: skip
 """What a card leaves out where it is so: older versions of geoseg do not know it."""
 OLDER: dict[str, Any] = {
     "series": None, "started_from": None, "pixel_size_on": ON_MAP, "tags": [], "partial": False,
@@ -84,6 +86,8 @@ class ModelCard:
     thresholds: tuple[float, ...] | None = None
     """Of a network that says of each class whether it is in a tile: the probability from which on
     it is, by class; None = it gives one class."""
+    refit: bool = False
+    """Whether it has learnt from the val split as well, the scores being those of before."""
 
     @property
     def file_nodata(self) -> float | None:

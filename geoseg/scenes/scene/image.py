@@ -35,6 +35,8 @@ class Source:
     """Files; where several hold data at a pixel, the first one counts."""
     bands: tuple[int, ...]
     """Numbers of the bands to read, from 1."""
+    own_nodata: bool = False
+    """Whether nodata is what the files say, whatever replaces it in the scene's other bands."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ class Scene:
             "grid": self.grid.to_dict(),
             "sources": [
                 {"paths": [relative(p, folder) for p in s.paths], "bands": list(s.bands)}
+                | ({"own_nodata": True} if s.own_nodata else {})
                 for s in self.sources
             ],
             "bands": list(self.bands),
@@ -172,7 +175,11 @@ class Scene:
     @classmethod
     def from_dict(cls, values: dict[str, Any], folder: Path) -> Scene:
         sources = tuple(
-            Source(tuple(offline.local(p, folder) for p in s["paths"]), tuple(s["bands"]))
+            Source(
+                tuple(offline.local(p, folder) for p in s["paths"]),
+                tuple(s["bands"]),
+                s.get("own_nodata", False),
+            )
             for s in values["sources"]
         )
         nodata = values["nodata"]
@@ -209,10 +216,11 @@ class SceneReader(Closing):
                     bands=source.bands,
                     grid=scene.grid,
                     resampling=scene.resampling,
-                    nodata=scene.nodata,
+                    nodata=None if source.own_nodata else scene.nodata,
                 )
                 files.append(self._stack.enter_context(opened))
             self._files.append(files)
+        self._check_type()
         self._mask = Mask(scene.mask, scene.grid, scene.mask_values) if scene.mask else None
         self._clear: MaskReader | None = None
         if self._mask is not None:
@@ -220,6 +228,16 @@ class SceneReader(Closing):
             self._stack.callback(self._clear.close)
         self.block_height = max(file.block[0] for files in self._files for file in files)
         """Rows that are read at once best: of the largest block of its files."""
+
+    def _check_type(self) -> None:
+        """Raises: InputError for numbers that the scene's type can't hold: they would wrap."""
+        for file in (file for files in self._files for file in files):
+            if self.scene.dtype != "float32" and not np.can_cast(file.dtype, self.scene.dtype):
+                self.close()
+                raise InputError(
+                    f"{file.path}: is of {file.dtype}, and was of {self.scene.dtype} when it was"
+                    " looked at; it has changed since: prepare or predict anew"
+                )
 
     def read(
         self, window: Window, *, shape: tuple[int, int] | None = None
@@ -297,7 +315,7 @@ def _needed(scene: Scene) -> tuple[list[Source], list[int] | None]:
         mine = [n for n in range(len(source.bands)) if before + n in scene.order]
         place |= {before + n: len(place) + count for count, n in enumerate(mine)}
         if mine:
-            kept.append(Source(source.paths, tuple(source.bands[n] for n in mine)))
+            kept.append(replace(source, bands=tuple(source.bands[n] for n in mine)))
         before += len(source.bands)
     order = [place[number] for number in scene.order]
     return kept, None if order == list(range(len(place))) else order

@@ -20,7 +20,7 @@ from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.evaluation.accuracy import Scores, confusion
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint
-from geoseg.models.card import BEST, ModelCard
+from geoseg.models.card import BEST, JUDGED, ModelCard
 from geoseg.models.device import choose
 from geoseg.models.networks.forest import LEAST, ImageForest, courses
 from geoseg.models.networks.trees import Trees
@@ -125,7 +125,14 @@ def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Training
     write_metrics(folder / METRICS, [row | (validation.columns if validation else {})])
     # Last, since it says that all is done.
     details = validation.details if validation else {}
-    checkpoint.save(folder / BEST, forest.network, replace(forest.card, scores=details))
+    card = replace(forest.card, scores=details)
+    if study.fit.refit is not False and validation:
+        (folder / JUDGED).parent.mkdir(exist_ok=True)
+        checkpoint.save(folder / JUDGED, forest.network, card)
+        forest = of_dataset(dataset, study, ("train", "val"))
+        card = replace(forest.card, scores=details, refit=True)
+        said.append("\ngrown once more on train and val; scores are of before")
+    checkpoint.save(folder / BEST, forest.network, card)
     return "\n".join([f"grown in {60 * minutes:.0f} s", *said, f"weights: {folder / BEST}"])
 
 
@@ -157,17 +164,22 @@ def fit_samples(
     return _probabilities(dataset, of_samples(dataset, train, study), held_out)
 
 
-def of_dataset(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> Forest:
-    """Grow a forest from the train split."""
+def of_dataset(
+    dataset: Dataset | SeriesDataset, study: TrainingSettings, splits: Sequence[str] = ("train",)
+) -> Forest:
+    """Grow a forest from the train split, or from more; the scaling is always that of train."""
     if isinstance(dataset, SeriesDataset):
-        return of_samples(dataset, dataset.samples("train"), study, measured=True)
+        samples = dataset.samples()
+        samples = samples.take(np.flatnonzero(np.isin(samples.split.astype(str), splits)))
+        return of_samples(dataset, samples, study, measured=True)
     names, fit, seed = dataset.legend.names, study.fit, study.seed
     model = replace(study.model, trees=study.model.trees or TREES)
     model = replace(model, depth=model.depth or DEPTH)
     card = card_of(dataset, model)
     card = replace(card, tiling=Tiling(max(card.tiling.size, WINDOW), OVERLAP))
     network: Any = checkpoint.build(card)
-    tiles = train_tiles(dataset, fit.train_share, seed)
+    together = [tile for split in splits for tile in dataset.tiles(split)]
+    tiles = train_tiles(dataset.with_splits(train=together), fit.train_share, seed)
     rows = Rows(*pixel_rows(dataset, tiles, network, most=MOST, seed=seed))
     how = Growth(model.trees, model.depth, PIXELS_IN_LEAF, few_asked(rows.x.shape[1]))
     loss = rows.teach(network.trees, study, names, how)

@@ -1,0 +1,139 @@
+"""Which columns of a table are bands, and their values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geoseg.errors import Faults, InputError
+from geoseg.scenes.bands import Bands
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAMELESS = re.compile(r"Unnamed: \d+(\.\d+)?")
+"""What pandas calls a column without a name: most often the row numbers that it wrote itself."""
+FIRST = 1000
+"""Rows that are looked at before all are."""
+COUNTED = 16
+"""Rows from which on whole numbers that go up by one from row to row are no accident."""
+
+
+def bands_of(
+    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
+) -> tuple[tuple[str, ...], list[pd.Series]]:
+    """Names and values of the columns that are bands, as numbers."""
+    import pandas as pd
+
+    names = _band_names(frame, path, bands, others)
+    faults, values = Faults(), []
+    for name in names:
+        numbers = pd.to_numeric(frame[name], errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & frame[name].notna())
+        if len(wrong):
+            row = int(wrong[0])
+            faults.add(f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is not a number")
+        # Columns of pandas' own types hold NA, which numpy does not know.
+        plain = numbers.to_numpy(np.float64, na_value=np.nan)
+        values.append(pd.Series(plain, index=frame.index))
+    faults.raise_if_any()
+    return names, values
+
+
+def _band_names(
+    frame: pd.DataFrame, path: str | Path, bands: Bands, others: Sequence[str]
+) -> tuple[str, ...]:
+    if bands.order:
+        missing = [name for name in bands.order if name not in frame.columns]
+        if missing:
+            raise InputError(
+                f"{path}: no column {', '.join(missing)}; it has"
+                f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
+            )
+        return tuple(bands.order)
+    rest = [str(n) for n in frame.columns if n not in others and not NAMELESS.fullmatch(str(n))]
+    chosen = [name for name in rest if is_numeric(frame[name])]
+    faults = Faults()
+    for name in rest:
+        if name not in chosen and _has_commas(frame[name]):
+            faults.add(
+                f"{path}: {name}={frame[name].dropna().iloc[0]}: a comma in a number; write decimal"
+                " points and no thousands separators, or name the columns that are bands with"
+                " bands.order"
+            )
+    faults.raise_if_any()
+    if not chosen:
+        raise InputError(f"{path}: no column of numbers that could be a band; set bands.order")
+    return tuple(chosen)
+
+
+def _has_commas(column: pd.Series) -> bool:
+    """Whether a column of text would hold numbers if commas were decimal points."""
+    return column.dtype.kind == "O" and is_numeric(
+        column.dropna().astype(str).str.replace(",", ".", n=1, regex=False)
+    )
+
+
+def is_numeric(column: pd.Series) -> bool:
+    """Whether a column holds numbers, a few wrong cells not counted: they are to be named."""
+    import pandas as pd
+
+    if column.dtype.kind in "iuf":
+        return True
+    if column.dtype.kind in "bmM":
+        return False
+    numbers = pd.to_numeric(column.dropna(), errors="coerce")
+    return bool(len(numbers)) and float(numbers.notna().mean()) > 0.5
+
+
+def check_bands(
+    frame: pd.DataFrame, path: str | Path, columns: dict[str, str], chosen: Sequence[str]
+) -> None:
+    """Raises: InputError for columns that say something of a sample, or only which date it is."""
+    groups = frame.groupby(columns["id"], sort=False)
+    if groups.size().max() < 2:
+        return
+    counts = groups[list(chosen)].nunique()
+    fixed = [column for column in chosen if counts[column].max() < 2]
+    counters = [column for column in chosen if _counts_rows(frame[column])]
+    calendar = [column for column in chosen if _tells_date(frame, column, columns)]
+    odd = {"constant within each sample": fixed, "row numbers": counters}
+    if len(calendar) < len(chosen):
+        odd["only a part of the date, or days from a start"] = [
+            c for c in calendar if c not in fixed + counters
+        ]
+    rest = ",".join(column for column in chosen if not any(column in some for some in odd.values()))
+    faults = Faults()
+    for what, some in odd.items():
+        if some:
+            so, are = ("it is no band", "is") if len(some) == 1 else ("they are no bands", "are")
+            faults.add(
+                f"{path}: {', '.join(some)} {are} {what}, so {so}; name the bands:"
+                f" bands.order=[{rest}]"
+            )
+    faults.raise_if_any()
+
+
+def _counts_rows(column: pd.Series) -> bool:
+    """Whether each value is one more than that of the row before."""
+    return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
+
+
+def _tells_date(frame: pd.DataFrame, name: str, columns: dict[str, str]) -> bool:
+    """Whether a column is a part of each row's date, or days from a start or a sample's own."""
+    import pandas as pd
+
+    def tells(rows: pd.DataFrame) -> bool:
+        date = rows[columns["date"]]
+        since = (date - date.min()).dt.days
+        parts = (since, date.dt.day_of_year, date.dt.month, date.dt.year, date.dt.day)
+        rests = pd.DataFrame({number: rows[name] - part for number, part in enumerate(parts)})
+        counts = rests.groupby(rows[columns["id"]].to_numpy()).nunique()
+        return bool((counts.max() == 1).any())
+
+    # Bands are told from dates by the first rows.
+    return len(frame) >= COUNTED and tells(frame.head(FIRST)) and tells(frame)
