@@ -10,13 +10,13 @@ from geoseg.assessment.assess import assess
 from geoseg.assessment.references import References, from_labels, read_references
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.assessment.write import write
-from geoseg.assessment.zones import Zones
 from geoseg.commands.run import run
 from geoseg.errors import Faults
 from geoseg.geo.legend import LegendSettings
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels, given
 from geoseg.labels.source import LabelSource
+from geoseg.labels.zones import Zones
 from geoseg.maps.landcover import ClassMap
 
 
@@ -66,7 +66,10 @@ def main(cfg: AssessConfig) -> None:
     with faults.collect():
         legend = cfg.legend.load_if_given()
         other = ClassMap.read(cfg.map, legend) if cfg.map is not None else None
-    zones = faults.attempt(Zones, cfg.by, file.grid, key="by") if cfg.by is not None else None
+    zones = None
+    with faults.collect():
+        if cfg.by is not None:
+            zones = Zones.open(cfg.by, file.grid, key="by", apart=True)
     with faults.collect():
         labels, references = _references(cfg, file)
     faults.raise_if_any()

@@ -20,11 +20,11 @@ from geoseg.assessment.intervals import Interval, interval
 from geoseg.assessment.measure import Measured, Read, measure, reopened
 from geoseg.assessment.references import NAMED, References, at_points
 from geoseg.assessment.sampling.sample_file import SampleFile
-from geoseg.assessment.zones import Zones
 from geoseg.errors import InputError
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
 from geoseg.labels.source import LabelSource
+from geoseg.labels.zones import Zones
 from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.counted import counted, few
 
@@ -73,7 +73,7 @@ def assess(
     if sample.about["design"] == "cluster":
         made.effective = _effective(made.overall)
     if zones is not None and measured is not None:
-        where = at_points(zones.read, sample.key.row, sample.key.column)[references.done]
+        where = at_points(zones.burn, sample.key.row, sample.key.column)[references.done]
         made.zones = by_zone(
             observed, zones.names, where=where, measured=measured, codes=sample.legend.codes,
             level=level,
@@ -238,11 +238,11 @@ def _measured(
         readers["labels"] = lambda window: labels.burn(sample.grid, window, scene=scene)
     with reopened(sample) as population:
         if other is None:
-            return measure(population, readers, zones=zones.read if zones else None)
+            return measure(population, readers, zones=zones.burn if zones else None)
         table = _translation(other, sample).astype(np.uint8)
         with Raster(other.path, grid=sample.grid, resampling="nearest", nodata=0) as file:
             readers["map"] = lambda window: table[other.plain(file.codes(window))]
-            return measure(population, readers, zones=zones.read if zones else None)
+            return measure(population, readers, zones=zones.burn if zones else None)
 
 
 def _mapped(sample: SampleFile, measured: Measured | None) -> dict[int, float]:

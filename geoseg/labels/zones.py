@@ -23,6 +23,14 @@ MOST = 100_000
 """Zones of a file, at most: a field of numbers that are all different is not what was meant."""
 
 
+def is_zones(given: str) -> bool:
+    """Whether a setting names a file and its field: communes.gpkg:name."""
+    path, _, field = given.rpartition(":")
+    # C:\zones.gpkg has a colon, but no field.
+    named = bool(field) and "/" not in field and "\\" not in field
+    return named and len(path) > 1 and not os.path.exists(given)
+
+
 @dataclass(frozen=True)
 class Zones:
     """Named areas, opened for one grid; features of one name are one zone.
@@ -48,9 +56,12 @@ class Zones:
         return len(self.names)
 
     @classmethod
-    def open(cls, given: str, grid: Grid, *, key: str = "zones") -> Zones:
-        """Open <file>:<field>. Raises: InputError if file, field or polygons are missing, or none
-        lies on the grid."""
+    def open(cls, given: str, grid: Grid, *, key: str = "zones", apart: bool = False) -> Zones:
+        """Open <file>:<field>.
+
+        apart: whether zones that overlap by more than a pixel are refused.
+        Raises: InputError if file, field or polygons are missing, or none lies on the grid.
+        """
         path, field = parse(given, key)
         layer = Layer(path, columns=(field,), prefix=f"{key}.")
         found = Features.joined(list(layer.scan()))
@@ -86,6 +97,8 @@ class Zones:
                 f"{key}={given}: no zone lies on the map; the zones are at"
                 f" {extent.degrees(where)}, the map at {extent.degrees(here)}"
             )
+        if apart:
+            zones._check_apart()
         return zones
 
     def burn(self, window: Window) -> np.ndarray:
@@ -98,6 +111,21 @@ class Zones:
     def overlap(self, window: Window, burnt: np.ndarray) -> np.ndarray:
         """Which pixels (h, w) bool lie in several zones; burnt: what `burn` gave."""
         return np.asarray(self._burn(window, self._near(window)) != burnt)
+
+    def _check_apart(self) -> None:
+        a, b = self._tree.query(self._polygons)
+        apart = (a < b) & (self._numbers[a] != self._numbers[b])
+        a, b = a[apart], b[apart]
+        shared = shapely.area(shapely.intersection(self._polygons[a], self._polygons[b]))
+        pixel = float(np.prod(self._grid.resolution))
+        if (shared > pixel).any():
+            worst = int(shared.argmax())
+            one, other = (self.names[self._numbers[side[worst]] - 1] for side in (a, b))
+            raise InputError(
+                f"{self.path}: zones overlap, {one} and {other} by {shared[worst] / pixel:,.0f}"
+                f" pixels of the map ({int((shared > pixel).sum())} such pairs); a place may lie in"
+                " one zone only: mend the layer"
+            )
 
     def _burn(self, window: Window, chosen: np.ndarray) -> np.ndarray:
         if not len(chosen):
@@ -122,9 +150,8 @@ def parse(
 
     Raises: InputError.
     """
-    path, colon, field = given.rpartition(":")
-    # C:\zones.gpkg has a colon, but no field.
-    if not colon or not field or os.path.exists(given) or len(path) == 1:
+    path, _, field = given.rpartition(":")
+    if not is_zones(given):
         raise InputError(
             f"{key}={given}: no field; write {key}=<file>:<attribute with {holds}>, say"
             f" {key}={given.rstrip(':')}:{example}"

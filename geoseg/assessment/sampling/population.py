@@ -12,7 +12,6 @@ import numpy as np
 from geoseg.assessment.sampling import confidence
 from geoseg.assessment.sampling.confidence import Confidence
 from geoseg.assessment.sampling.settings import CLASS, CLASS_CONFIDENCE, NONE, Sampling
-from geoseg.assessment.zones import Zones, is_zones
 from geoseg.dataset.tiles import TILES, Dataset
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
@@ -21,6 +20,7 @@ from geoseg.geo.legend import NO_DECISION, NODATA, UNLABELLED
 from geoseg.geo.raster import Raster
 from geoseg.labels.find import open_area
 from geoseg.labels.source import LabelSource
+from geoseg.labels.zones import Zones, is_zones
 from geoseg.maps.landcover import ClassMap
 from geoseg.outputs.closing import Closing
 from geoseg.outputs.counted import counted
@@ -121,10 +121,10 @@ class Population(Closing):
         if sampling.strata == CLASS_CONFIDENCE:
             return self._by_confidence(sampling.unsure, maps)
         if is_zones(sampling.strata):
-            zones = Zones(sampling.strata, self.grid, key="sample.strata")
+            zones = Zones.open(sampling.strata, self.grid, key="sample.strata", apart=True)
             self.notes += zones.notes
             self.strata = {k: Stratum(name) for k, name in enumerate(zones.names, 1)}
-            return lambda codes, window: zones.read(window) * (codes != NODATA)
+            return lambda codes, window: zones.burn(window) * (codes != NODATA)
         return self._by_raster(sampling.strata)
 
     def _by_confidence(self, unsure: float, maps: str | None) -> Numbers:

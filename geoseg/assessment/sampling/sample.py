@@ -30,10 +30,10 @@ from geoseg.assessment.sampling.settings import (
     Cluster,
     Sampling,
 )
-from geoseg.assessment.zones import is_zones
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
+from geoseg.labels.zones import is_zones
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.outputs.claims import claim, fingerprint, is_claimed
 from geoseg.outputs.counted import counted
