@@ -124,16 +124,15 @@ def _counts_rows(column: pd.Series) -> bool:
 
 
 def _tells_date(frame: pd.DataFrame, name: str, columns: dict[str, str]) -> bool:
-    """Whether a column is a part of each row's date, or days from a start or a sample's own."""
-    import pandas as pd
+    """Whether a column is a part of each row's date, or days from a start or a sample's first."""
 
     def tells(rows: pd.DataFrame) -> bool:
-        date = rows[columns["date"]]
-        since = (date - date.min()).dt.days
-        parts = (since, date.dt.day_of_year, date.dt.month, date.dt.year, date.dt.day)
-        rests = pd.DataFrame({number: rows[name] - part for number, part in enumerate(parts)})
-        counts = rests.groupby(rows[columns["id"]].to_numpy()).nunique()
-        return bool((counts.max() == 1).any())
+        date, column = rows[columns["date"]], rows[name]
+        first = date.groupby(rows[columns["id"]].to_numpy()).transform("min")
+        own = (date - first).dt.days
+        parts = (date.dt.day_of_year, date.dt.month, date.dt.year, date.dt.day, own, own + 1)
+        from_start = column - (date - date.min()).dt.days
+        return from_start.nunique() == 1 or any((column == part).all() for part in parts)
 
     # Bands are told from dates by the first rows.
     return len(frame) >= COUNTED and tells(frame.head(FIRST)) and tells(frame)
