@@ -24,8 +24,6 @@ FILES = "files"
 """Key of the stamps of what was written."""
 NOVEL_SHARE = "novel_share"
 """Key of the share of a scene's pixels that are beyond all that the network knows."""
-NOVEL_MEAN = "novel_mean"
-"""Key of the mean of a scene's novelty raster."""
 
 
 def journal_of(record: str) -> str:
@@ -110,20 +108,18 @@ def check_beside(beside: Path, layer: str, path: str | Path, grid: Grid) -> None
         )
 
 
-def novelty_of(path: Path) -> tuple[float, float]:
-    """Share of the pixels with a class that are beyond all that is known, and the mean of all
-    these, of a novelty raster.
+def novel_share(path: Path) -> float:
+    """Share of the pixels with a class that are beyond all that is known, of a novelty raster.
 
     Raises: InputError if it is damaged.
     """
-    seen = novel = total = 0
+    seen = novel = 0
     with raster.environment(), raster.Raster(path) as file:
         for window in file.grid.window.blocks(raster.BLOCK):
             rows = file.read(window)[0][0]
             seen += int((rows != LAYERS[NOVELTY].nodata).sum())
             novel += int((rows == BEYOND).sum())
-            total += int(rows.sum())  # nodata is 0
-    return novel / max(1, seen), total / max(1, seen)
+    return novel / max(1, seen)
 
 
 def write_side_files(

@@ -29,8 +29,6 @@ LEAST_SPREAD = 0.1
 training would outweigh all others."""
 LARGEST_SHARE = 0.05
 """Of a scene: of more novel pixels people are warned."""
-LARGEST_RANK = 75.0
-"""Mean rank of a scene: of more people are warned; of ground like val's it is about 50."""
 
 S = TypeVar("S", bound="_Stored")
 T = TypeVar("T")

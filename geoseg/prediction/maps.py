@@ -52,8 +52,7 @@ class Maps:
         network = self.network
         settings, layers = self._settings() | others, network.running.chosen_layers
         output = Output(out, network.hash, settings, products, layers=layers)
-        report = PredictionReport(out, ranked=self.card.series is None)
-        return Prediction(self, output.take(overwrite=overwrite), report)
+        return Prediction(self, output.take(overwrite=overwrite), PredictionReport(out))
 
     def _settings(self) -> dict[str, Any]:
         """What decides on the pixels of maps, besides the scenes."""

@@ -15,14 +15,13 @@ from geoseg.maps.folder import (
     DONE,
     FILES,
     NAME,
-    NOVEL_MEAN,
     NOVEL_SHARE,
     REFUSED,
     _entries,
     _journalled,
     journal_of,
     map_paths,
-    novelty_of,
+    novel_share,
     remove_layers,
 )
 from geoseg.maps.layers import CONFIDENCE, LAYERS, NOVELTY
@@ -190,8 +189,7 @@ class Record:
         }
         if f"{NOVELTY}/{scene.name}.tif" in entry[FILES]:
             path = map_paths(self._out, scene.name, (NOVELTY,))[1]
-            share, mean = novelty_of(path)
-            entry |= {NOVEL_SHARE: round(share, 6), NOVEL_MEAN: round(mean, 2)}
+            entry[NOVEL_SHARE] = round(novel_share(path), 6)
         if (nodata := self.nodata.get(scene.name)) is not None:
             entry["nodata"] = nodata
         self._note(scene.name, entry | facts)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from geoseg.errors import InputError
-from geoseg.maps.folder import LANDCOVER, NAME, NOVEL_MEAN, NOVEL_SHARE
+from geoseg.maps.folder import LANDCOVER, NAME, NOVEL_SHARE
 from geoseg.maps.layers import NOVELTY
-from geoseg.models.novelty import LARGEST_RANK, LARGEST_SHARE
+from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.outputs.counted import counted, first
 from geoseg.prediction.record import Record
 
@@ -34,10 +34,6 @@ class PredictionReport:
     """Those of earlier calls whose maps lie in the same folder."""
     novel: dict[str, float] = field(default_factory=dict)
     """Of scenes with novelty: the share of their pixels that is beyond all that is known."""
-    ranked: bool = False
-    """Whether novelty is a rank among val, as that of networks for images."""
-    ranks: dict[str, float] = field(default_factory=dict)
-    """Of these scenes the mean rank, if it is one."""
     tiles: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of networks for whole tiles, by scene: tiles of each class."""
     megapixels: float = 0.0
@@ -75,24 +71,13 @@ class PredictionReport:
                 f" does not know ({first(far)}): more than {LARGEST_SHARE:.0%} of their pixels are"
                 f" beyond that; look at {self.out / NOVELTY} before you trust their maps"
             )
-        strange = [name for name, rank in self.ranks.items() if rank > LARGEST_RANK]
-        if strange := sorted(set(strange) - set(far), key=lambda name: -self.ranks[name]):
-            worst = ", ".join(f"{name} {self.ranks[name]:.0f}" for name in strange[:5])
-            text += (
-                f"\nWARNING: {len(strange)} of {len(self.novel)} scenes are as a whole unlike the"
-                f" ground that the network knows ({worst}{' …' if len(strange) > 5 else ''}): mean"
-                f" rank above {LARGEST_RANK:.0f}, where ground like val's has 50; check their maps"
-                " against labels of that ground before you trust them"
-            )
         return text
 
     def note_novel(self, name: str, record: Record) -> None:
         """Take over how novel a scene is that is done."""
-        entry = record.scenes[name]
-        if entry.get(NOVEL_SHARE) is not None:
-            self.novel[name] = entry[NOVEL_SHARE]
-        if self.ranked and entry.get(NOVEL_MEAN) is not None:
-            self.ranks[name] = entry[NOVEL_MEAN]
+        share = record.scenes[name].get(NOVEL_SHARE)
+        if share is not None:
+            self.novel[name] = share
 
     def raise_if_incomplete(self) -> None:
         """Raises: InputError if a scene that was asked for has no map; the reasons were given."""

@@ -16,7 +16,6 @@ from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
-from geoseg.maps import folder
 from geoseg.maps.landcover import UNDECIDED_TAG, ClassMap
 from geoseg.maps.layers import LAYERS
 from geoseg.models import checkpoint
@@ -28,7 +27,6 @@ from geoseg.outputs.summary import Summary
 from geoseg.parcels.classify import Classifier, Dissimilarity
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
-from geoseg.prediction.report import PredictionReport
 from geoseg.scenes.scene import find_scenes
 from tests.made import samples as series
 from tests.made.scenes import CARD, LEGEND, grid, plain, with_bands, write
@@ -165,20 +163,6 @@ def test_known_ground_swapped_bands_haze_and_a_flat_image(made):
         assert (found >= 99).mean() > (0.6 if name == "swapped" else 0.95), name
         assert share == pytest.approx((found == 100).mean(), abs=1e-5)
     assert "WARNING: 1 of 1 scenes show much that the network does not know (flat)" in said
-    assert "unlike" not in said  # once is enough
-
-
-def test_a_scene_whose_ranks_are_high_throughout_is_named(tmp_path):
-    ranks = np.full((64, 64), 80, np.uint8)
-    ranks[0], ranks[1] = 0, 100
-    write(tmp_path / "far.tif", ranks[None], nodata=0)
-    share, mean = folder.novelty_of(tmp_path / "far.tif")
-    assert share == pytest.approx(1 / 63)
-    assert mean == pytest.approx((62 * 80 + 100) / 63)
-    novel = {"far": share, "near": 0.0}
-    said = PredictionReport(tmp_path, novel=novel, ranks={"far": mean, "near": 52})
-    assert "WARNING: 1 of 2 scenes are as a whole unlike the ground" in str(said)
-    assert "(far 80): mean rank above 75" in str(said)
 
 
 def test_the_class_map_is_the_same_and_so_is_novelty_for_any_panels(made):
