@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.calibration.calibrate import calibrate
-from geoseg.calibration.judged import judged_by
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.commands.run import run
 from geoseg.errors import require
 from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.prediction.network.judged import judged_by
 
 
 @dataclass

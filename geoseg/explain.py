@@ -11,6 +11,7 @@ from geoseg.explanation.explain import explain
 from geoseg.explanation.settings import ExplainSettings
 from geoseg.models.settings import OwnTarget
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.prediction.network.judged import judged_by
 
 
 @dataclass
@@ -40,11 +41,13 @@ def main(cfg: ExplainConfig) -> None:
         cfg, checkpoint="<run folder or .safetensors>",
         dataset="<folder of geoseg.prepare or geoseg.prepare_series>", out="<folder>",
     )  # fmt: skip
-    network = TrainedNetwork.open(cfg.checkpoint, cfg.predict, model=cfg.model.target)
+    checkpoint, notes = judged_by(cfg.checkpoint, cfg.split)
+    network = TrainedNetwork.open(checkpoint, cfg.predict, model=cfg.model.target)
     made = explain(
         network, str(cfg.dataset), str(cfg.out),
         split=cfg.split, settings=cfg.explain, overwrite=cfg.overwrite,
     )  # fmt: skip
+    made.notes(notes)
     print(made)
 
 

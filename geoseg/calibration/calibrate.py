@@ -117,7 +117,8 @@ def _check(network: TrainedNetwork, out: Path, split: str, *, novelty: bool) -> 
                 f"checkpoint {member.source}: is calibrated already; give the weights that the"
                 " training made"
             )
-        if member.card.refit and split == "val":
+        # What was adapted to another place is calibrated on that one's labels.
+        if member.card.refit and member.card.adapted is None and split == "val":
             faults.add(
                 f"checkpoint {member.source}: has learnt from val too (fit.refit=true), and is"
                 " surer of its labels than of others; give split=test, or the weights of before,"

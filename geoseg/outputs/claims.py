@@ -31,6 +31,7 @@ _NOTES = re.compile(
     r"|<(SRS|GeoTransform|GCPList|NoDataValue|Scale|Offset|ColorInterp|Description)\b.*?</\1>",
     re.DOTALL,
 )
+_BAND = "<PAMRasterBand"
 _SHOWN = re.compile(r"<Source(?:Filename|Dataset)\b([^>]*)>([^<]*)<")
 
 
@@ -70,6 +71,7 @@ def _beside(path: str, depth: int = 0) -> list[Any]:
         ends = (f"{kind[:2]}{kind[-1:]}w", ".wld")  # .tif has its world file in .tfw
         ends += () if kind in (".tif", ".tiff") else (".hdr", ".prj")
     names = [stem + (end.upper() if suffix.isupper() else end) for end in ends]
+    names.append(f"{path}w")
     parts: list[Any] = [part for name in (*names, f"{path}.msk") if (part := _stat(name))]
     parts += _in_notes(f"{path}.aux.xml")
     if kind == ".vrt" and depth < DEEPEST:
@@ -97,7 +99,13 @@ def _in_notes(path: str) -> list[str]:
     except OSError:
         return []
     found = [match[0] for match in _NOTES.finditer(text)]
-    return found if any(not part.startswith("<PAMRasterBand") for part in found) else []
+    # A band counts if something is said of it: statistics come with bands of their own.
+    told = [*found, _BAND][1:]
+    return [
+        one
+        for one, after in zip(found, told, strict=True)
+        if not (one.startswith(_BAND) and after.startswith(_BAND))
+    ]
 
 
 def _sources(path: str) -> list[str]:

@@ -258,7 +258,7 @@ def said_of_changes_since(dataset: Dataset) -> list[str]:
         path
         for path, *was in noted
         if was and not path.lower().endswith(DATABASES) and is_there(path)
-        if fingerprint(path)[1:] != was
+        if fingerprint(path)[1 : len(was) + 1] != was  # older versions noted less
     ]
     if not changed:
         return []

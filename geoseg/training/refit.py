@@ -14,7 +14,7 @@ from geoseg.outputs.files import replacing
 from geoseg.training.run.history import History
 from geoseg.training.settings import Fit
 
-FOLDER = "refit"
+FOLDER = Path(JUDGED).parent.name
 """Of the second training, in the run's."""
 FIRST = 0.45
 """Share of fit.max_minutes that the first training gets: the second has more samples."""
@@ -59,6 +59,11 @@ def second(fit: Fit, history: History, folder: Path, train: Callable[[Path, Fit]
     train(place, own)
     _copy(place / BEST, folder / BEST)
     return f"trained once more on train and val: {counted(epochs, 'epoch')}; scores are of before"
+
+
+def below(said: str, text: str) -> str:
+    """What was said, and a text below it: below tables stands an empty line."""
+    return f"{said}\n\n{text}" if "\n\n" in said else f"{said}\n{text}"
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -71,12 +71,11 @@ def run_training(builder: TaskBuilder, folder: Path) -> str:
     history = fit_network(task, fit, fabric=session.fabric, seed=study.seed)
     if not session.ranks.first:
         return ""
-    said = [builder.report(folder, history)]
+    said = builder.report(folder, history)
     if fit.refit and builder.again:
         text = refit.second(fit, history, folder, partial(_train_again, builder, card, folder))
-        # Below tables stands an empty line.
-        said.append("\n" + text if "\n\n" in said[0] else text)
-    lines = [f"{history.finished(fit)}: {spent(history)}", *filter(None, said)]
+        said = refit.below(said, text)
+    lines = [f"{history.finished(fit)}: {spent(history)}", *filter(None, [said])]
     lines += [f"note: {remark}" for remark in history.remarks()]
     return "\n".join([*lines, builder.product(folder)])
 

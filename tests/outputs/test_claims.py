@@ -87,6 +87,12 @@ def test_notes_of_a_raster_count_if_they_say_what_its_pixels_mean(tmp_path):
     assert declared != before
     notes.write_text(band.format("<NoDataValue>9</NoDataValue>"))
     assert fingerprint(path) not in (before, declared)
+    place = "<PAMDataset><SRS>EPSG:32632</SRS>{}</PAMDataset>"
+    notes.write_text(place.format(""))
+    placed = fingerprint(path)
+    assert placed != before
+    notes.write_text(place.format('<PAMRasterBand band="1"><Histograms/></PAMRasterBand>'))
+    assert fingerprint(path) == placed
 
 
 def test_a_vrt_is_another_if_a_file_that_it_shows_changed(tmp_path):

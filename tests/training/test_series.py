@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,6 @@ import pytest
 import torch
 
 from geoseg.calibration.calibrate import calibrate
-from geoseg.calibration.judged import judged_by
 from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import JUDGED, ModelCard
@@ -17,6 +17,7 @@ from geoseg.models.device import choose
 from geoseg.models.settings import Model
 from geoseg.models.view import view_of
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
+from geoseg.prediction.network.judged import judged_by
 from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
 from geoseg.train import main
@@ -192,7 +193,11 @@ def test_scores_stay_those_of_what_val_had_not_taught(tmp_path):
     assert judged_by([str(run), first], "val")[0] == [first, first]
     found, notes = judged_by(str(run / "best.safetensors"), "val")
     assert found == first
-    assert "calibrated are the weights of before" in notes[0]
+    assert "val judges the weights of before" in notes[0]
+    shutil.copy(run / "best.safetensors", run / "adapted.safetensors")
+    assert judged_by(str(run / "adapted.safetensors"), "val") == (
+        str(run / "adapted.safetensors"), [],
+    )  # fmt: skip
     train_series(dataset, settings)  # nothing is left to do
     assert (tmp_path / "run" / "scores.json").read_bytes() == scores
     assert (tmp_path / "run" / "best.safetensors").read_bytes() == weights

@@ -36,7 +36,7 @@ from geoseg.geo.legend import UNLABELLED
 from geoseg.labels.zones import is_zones
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.outputs.claims import claim, fingerprint, is_claimed
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, few
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamp_of
@@ -256,14 +256,15 @@ class _Drawing:
                 " what is estimated holds for the rest"
             )
         if self._blocks is None and (missing := self._without_pixel()):
-            notes.append(f"no pixel in the map, so no stratum: {', '.join(missing)}")
+            notes.append(f"no pixel in the map, so no stratum: {few(missing, 8)}")
         return notes
 
     def _without_pixel(self) -> list[str]:
         """Names of classes or zones that could have been strata."""
         if is_zones(self._sampling.strata):
             strata = self._population.strata
-            return [one.name for number, one in strata.items() if number not in self.plan.numbers]
+            drawn = {*self.plan.numbers}
+            return [one.name for number, one in strata.items() if number not in drawn]
         present = {one.code for one in self.plan.strata}
         if present == {None}:
             return []

@@ -20,7 +20,7 @@ from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
-from geoseg.models.settings import without_unset
+from geoseg.models.settings import FOREST, without_unset
 from geoseg.outputs.claims import claim, is_claimed, read_claim, rewrite_claim
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
@@ -78,6 +78,8 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     for keys_of in (ADVERSARIAL, REMEMBER, CLICKS):  # runs of before knew nothing of them
         if not settings["fit"].get(keys_of[0]):
             settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in keys_of}
+    if settings.get("model", {}).get("name") != FOREST:  # which is grown again unless that is false
+        settings["fit"] |= {"refit": bool(settings["fit"].get("refit"))}
     if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it
         del settings["scene"]
     if settings.get("method") == RECONSTRUCT:  # runs of before knew no other

@@ -32,6 +32,7 @@ from geoseg.samples.draw import part_of
 from geoseg.samples.pixels import pixel_rows, quotas
 from geoseg.samples.series import InOrder, SeriesBatches
 from geoseg.samples.tiles import ValTiles, gather, train_tiles
+from geoseg.training import refit
 from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.checks import idle
 from geoseg.training.objectives.loss import class_weights
@@ -117,23 +118,24 @@ def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Training
     if unused := idle(study.fit):
         print(f"note: a forest is grown in one go, without {', '.join(unused)}")
     validation = _validation(dataset, forest)
-    said = [_said(dataset, validation)] if validation else []
+    said = _said(dataset, validation) if validation else ""
     if isinstance(dataset, SeriesDataset):
-        said = [series.judge_splits(dataset, forest.network, forest.card, CPU, folder=folder)]
+        said = series.judge_splits(dataset, forest.network, forest.card, CPU, folder=folder)
+    details = validation.details if validation else {}
+    card = replace(forest.card, scores=details)
+    if study.fit.refit is not False and validation:
+        (folder / refit.FOLDER).mkdir(exist_ok=True)
+        checkpoint.save(folder / JUDGED, forest.network, card)
+        forest = of_dataset(dataset, study, ("train", "val"))
+        card = replace(forest.card, scores=details, refit=True)
+        said = refit.below(said, "grown once more on train and val; scores are of before")
     minutes = (time.monotonic() - begin) / 60
     row = {"epoch": 1, "step": 1, "loss": forest.loss, "minutes": minutes}
     write_metrics(folder / METRICS, [row | (validation.columns if validation else {})])
     # Last, since it says that all is done.
-    details = validation.details if validation else {}
-    card = replace(forest.card, scores=details)
-    if study.fit.refit is not False and validation:
-        (folder / JUDGED).parent.mkdir(exist_ok=True)
-        checkpoint.save(folder / JUDGED, forest.network, card)
-        forest = of_dataset(dataset, study, ("train", "val"))
-        card = replace(forest.card, scores=details, refit=True)
-        said.append("\ngrown once more on train and val; scores are of before")
     checkpoint.save(folder / BEST, forest.network, card)
-    return "\n".join([f"grown in {60 * minutes:.0f} s", *said, f"weights: {folder / BEST}"])
+    lines = [f"grown in {60 * minutes:.0f} s", said, f"weights: {folder / BEST}"]
+    return "\n".join(filter(None, lines))
 
 
 def beside(dataset: Dataset | SeriesDataset, study: TrainingSettings) -> str:
@@ -191,7 +193,7 @@ def of_samples(
 ) -> Forest:
     """Grow a forest from samples of series.
 
-    measured: whether they are the train split, whose statistics are known.
+    measured: whether the scaling is that of the train split, which is known; else it is theirs.
     """
     model = replace(study.model, trees=study.model.trees or SERIES_TREES)
     study = replace(study, model=model)
