@@ -92,20 +92,23 @@ def is_numeric(column: pd.Series) -> bool:
 
 def check_bands(
     frame: pd.DataFrame, path: str | Path, columns: dict[str, str], chosen: Sequence[str]
-) -> None:
-    """Raises: InputError for columns that say something of a sample, or only which date it is."""
+) -> list[str]:
+    """Refuse columns that say something of a sample, or only which date it is.
+
+    Returns: what is to be said of those that may be meant so. Raises: InputError.
+    """
     groups = frame.groupby(columns["id"], sort=False)
     if groups.size().max() < 2:
-        return
+        return []
     counts = groups[list(chosen)].nunique()
     fixed = [column for column in chosen if counts[column].max() < 2]
     counters = [column for column in chosen if _counts_rows(frame[column])]
-    calendar = [column for column in chosen if _tells_date(frame, column, columns)]
+    days = frame[columns["date"]].dt
+    parts = (days.day_of_year, days.month, days.year, days.day)
+    calendar = [column for column in chosen if _tells_date(frame[column], parts)]
     odd = {"constant within each sample": fixed, "row numbers": counters}
     if len(calendar) < len(chosen):
-        odd["only a part of the date, or days from a start"] = [
-            c for c in calendar if c not in fixed + counters
-        ]
+        odd["only a part of the date"] = [c for c in calendar if c not in fixed + counters]
     rest = ",".join(column for column in chosen if not any(column in some for some in odd.values()))
     faults = Faults()
     for what, some in odd.items():
@@ -116,6 +119,14 @@ def check_bands(
                 f" bands.order=[{rest}]"
             )
     faults.raise_if_any()
+    passed = [column for column in chosen if _counts_days(frame, column, columns)]
+    if not passed or len(passed) == len(chosen):
+        return []
+    rest = ",".join(column for column in chosen if column not in passed)
+    return [
+        f"{path}: {', '.join(passed)} taken as a band, though its values are days from a start; if"
+        f" it is none, name the bands: bands.order=[{rest}]"
+    ]
 
 
 def _counts_rows(column: pd.Series) -> bool:
@@ -123,16 +134,20 @@ def _counts_rows(column: pd.Series) -> bool:
     return len(column) >= COUNTED and bool((np.diff(column.to_numpy()) == 1).all())
 
 
-def _tells_date(frame: pd.DataFrame, name: str, columns: dict[str, str]) -> bool:
-    """Whether a column is a part of each row's date, or days from a start or a sample's first."""
+def _tells_date(column: pd.Series, parts: Sequence[pd.Series]) -> bool:
+    """Whether a column is one of these parts of each row's date: day of the year, month …"""
+    return len(column) >= COUNTED and any((column == part).all() for part in parts)
 
-    def tells(rows: pd.DataFrame) -> bool:
+
+def _counts_days(frame: pd.DataFrame, name: str, columns: dict[str, str]) -> bool:
+    """Whether a column counts days from a start, that of all or each sample's own."""
+
+    def counts(rows: pd.DataFrame) -> bool:
         date, column = rows[columns["date"]], rows[name]
         first = date.groupby(rows[columns["id"]].to_numpy()).transform("min")
-        own = (date - first).dt.days
-        parts = (date.dt.day_of_year, date.dt.month, date.dt.year, date.dt.day, own, own + 1)
-        from_start = column - (date - date.min()).dt.days
-        return from_start.nunique() == 1 or any((column == part).all() for part in parts)
+        own = column - (date - first).dt.days
+        since = column - (date - date.min()).dt.days
+        return bool(since.nunique() == 1 or own.isin((0, 1)).all())
 
-    # Bands are told from dates by the first rows.
-    return len(frame) >= COUNTED and tells(frame.head(FIRST)) and tells(frame)
+    # Bands are told from days by the first rows.
+    return len(frame) >= COUNTED and counts(frame.head(FIRST)) and counts(frame)

@@ -113,11 +113,11 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
         row = int(np.flatnonzero(unnamed)[0]) + 1
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
     frame = _within(_dated(frame, path, columns), path, table.series, columns)
-    if not table.bands.order:
-        check_bands(frame, path, columns, chosen)
+    notes = [] if table.bands.order else check_bands(frame, path, columns, chosen)
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
-    left_out = f"{path}: {counted(nameless, 'column')} without a name left out"
-    return Rows(frame, columns, chosen, (left_out,) if nameless else ())
+    if nameless:
+        notes.append(f"{path}: {counted(nameless, 'column')} without a name left out")
+    return Rows(frame, columns, chosen, tuple(notes))
 
 
 def load_table(
