@@ -95,10 +95,12 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
         _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
     summary = _summary(files, made, judged, pixels, known)
-    if split == "train":
+    # Of refit weights only adapted ones come here with val.
+    learnt = ("train", "val") if any(m.card.refit for m in network.members) else ("train",)
+    if split in learnt:
         summary.warn(
-            "split=train: a network is surer of what it has learnt than of other ground; unless it"
-            " was trained on another data set, take val or test"
+            f"split={split}: a network is surer of what it has learnt than of other ground; unless"
+            " it was trained on another data set, take a split that it has not learnt from"
         )
     return summary
 

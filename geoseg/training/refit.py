@@ -63,6 +63,8 @@ def second(fit: Fit, history: History, folder: Path, train: Callable[[Path, Fit]
 
 def below(said: str, text: str) -> str:
     """What was said, and a text below it: below tables stands an empty line."""
+    if not said:
+        return text
     return f"{said}\n\n{text}" if "\n\n" in said else f"{said}\n{text}"
 
 

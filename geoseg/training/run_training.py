@@ -75,9 +75,9 @@ def run_training(builder: TaskBuilder, folder: Path) -> str:
     if fit.refit and builder.again:
         text = refit.second(fit, history, folder, partial(_train_again, builder, card, folder))
         said = refit.below(said, text)
-    lines = [f"{history.finished(fit)}: {spent(history)}", *filter(None, [said])]
-    lines += [f"note: {remark}" for remark in history.remarks()]
-    return "\n".join([*lines, builder.product(folder)])
+    remarks = [f"note: {remark}" for remark in history.remarks()]
+    lines = [f"{history.finished(fit)}: {spent(history)}", said, *remarks, builder.product(folder)]
+    return "\n".join(filter(None, lines))
 
 
 def spent(history: History) -> str:
