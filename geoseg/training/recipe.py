@@ -20,11 +20,14 @@ SERIES_RATE = 2e-3
 SERIES_DROPOUT = 0.5
 """Of TempCNN, as in conf/model/tempcnn.yaml."""
 FINE_RATE = 3e-4
-"""From weights: peak of what is new."""
+"""Of a whole network from weights, and of a new head on an encoder with attention."""
 CLICKS_RATE = 3e-3
 """Of what sees clicks, where nothing else learns."""
 FINE_SCALE = 0.3
-"""Of it, what the encoder gets."""
+"""Of the rate, what an encoder from weights gets below a new head."""
+ATTENTIVE = ("mit_", "vit", "swin", "former", "eva", "beit", "deit", "hiera", "pvt", "convnext")
+"""Parts of the names of encoders whose layers are normalised one by one (transformers, and what is
+built like them): at the rate of a random head they lose what they know."""
 LONG = 4
 """Epochs of a training from which on the encoder may stand still in the first."""
 SERIES_EPOCH = 1280
@@ -92,15 +95,20 @@ def fine_tuning(fit: Fit, model: Model) -> Fit:
     if model.weights is None or model.for_series or model.frozen:
         return fit
     head_is_new = model.keep == "encoder"
-    rate = CLICKS_RATE if fit.clicks_only else FINE_RATE
+    attentive = any(part in model.encoder for part in ATTENTIVE)
+    rate = fit.learning_rate
+    if fit.clicks_only:
+        rate = rate or CLICKS_RATE
+    elif attentive or not head_is_new:
+        rate = rate or FINE_RATE
     # How many epochs some minutes make nobody knows yet: it may be one.
     epochs = EPOCHS if fit.epochs is None and fit.max_minutes is None else fit.epochs
-    long = epochs is not None and epochs >= LONG
+    wait = attentive and head_is_new and epochs is not None and epochs >= LONG
     return replace(
         fit,
-        learning_rate=fit.learning_rate or rate,
+        learning_rate=rate,
         encoder_lr_scale=fit.encoder_lr_scale or (FINE_SCALE if head_is_new else 1.0),
-        freeze=int(head_is_new and long) if fit.freeze is None else fit.freeze,
+        freeze=int(wait) if fit.freeze is None else fit.freeze,
     )
 
 

@@ -226,10 +226,14 @@ def test_landsats_b4_is_not_sentinels():
 
 def test_what_is_known_is_learnt_further_slowly():
     tuned = fine_tuning(Fit(epochs=9), Model(weights="csmask"))
+    assert (tuned.peak, tuned.encoder_scale, tuned.frozen) == (1e-3, 0.3, 0)
+    vit = Model(encoder="tu-vit_small_patch16_224.dino", weights="dino")
+    tuned = fine_tuning(Fit(epochs=9), vit)
     assert (tuned.peak, tuned.encoder_scale, tuned.frozen) == (3e-4, 0.3, 1)
+    assert fine_tuning(Fit(epochs=2), vit).frozen == 0
     whole = fine_tuning(Fit(), Model(weights="runs/a", keep="network"))
     assert (whole.peak, whole.encoder_scale, whole.frozen) == (3e-4, 1.0, 0)
-    given = Fit(learning_rate=1e-3, encoder_lr_scale=1.0, freeze=0)
-    assert fine_tuning(given, Model(weights="csmask")) == given
-    assert fine_tuning(Fit(epochs=2), Model(weights="csmask")).frozen == 0
+    for model in (vit, Model(weights="csmask")):
+        given = Fit(learning_rate=2e-3, encoder_lr_scale=1.0, freeze=0)
+        assert fine_tuning(given, model) == given
     assert fine_tuning(Fit(), Model()) == Fit()
