@@ -5,7 +5,8 @@
 Each network learns with and without weights, for equally many steps or minutes, with geoseg's
 defaults otherwise, and is judged on a part that nothing has seen. Buildings: a U-Net on lite0 with
 5, 25 and 100 % of the labels, judged on catanduanes_1; beside it the plain script of the arena with
-the same encoder and as many tiles. Denmark and Slovenia: a U-Net on csmask. Place: trained on
+the same encoder and as many tiles. Massachusetts: the same network with 25 and 100 % of one aerial
+photograph, judged on another one. Denmark and Slovenia: a U-Net on csmask. Place: trained on
 kampala alone, judged on catanduanes_1, with the looks (augment.style) or the normalisation
 (geoseg.adapt) of catanduanes_0, whose labels nobody sees. Light: trained on two scenes of the demo
 that were taken in one flight, judged on one of other ground in the evening's light and haze, with
@@ -35,6 +36,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.arena.arrays import Images
 from benchmarks.arena.plain import Budget, train_unet
+from benchmarks.arena.sets import MASSACHUSETTS
 from benchmarks.little import SHARES, SIDE, geoseg
 from benchmarks.real import BUILDINGS, ROWS, real_data
 from geoseg.dataset.tiles import Dataset
@@ -56,6 +58,8 @@ YEAR = "2016"
 MONTHS = {"winter": "01 02 03", "spring": "04 05 06", "summer": "07 08 09", "autumn": "10 11 12"}
 LITE0 = ("model.encoder=tu-tf_efficientnet_lite0",)
 CSMASK = ("model.encoder=efficientnet-b4",)
+AERIAL = (0.25, 1.0)
+"""Shares of the labels of the aerial photograph."""
 THERE = {
     "place": "{data}/buildings/catanduanes_0.tif",
     "light": "{base}/data/demo/scenes/east.tif",
@@ -110,6 +114,9 @@ def jobs(seeds: tuple[int, ...]) -> Iterator[Job]:
             yield Job("buildings", "lite0", share, seed, (*LITE0, "model.weights=lite0"))
             yield Job("buildings", "script", share, seed, (), plain=True)
             yield Job("buildings", "script lite0", share, seed, ("lite0",), plain=True)
+        for share in AERIAL:
+            yield Job("massachusetts", "scratch", share, seed, LITE0)
+            yield Job("massachusetts", "lite0", share, seed, (*LITE0, "model.weights=lite0"))
         for name, there in THERE.items():
             style = f"augment.style={there}"
             yield Job(name, "plain", 1.0, seed, ())
@@ -137,7 +144,8 @@ def prepared(name: str, data: Path, out: Path) -> Path:
         geoseg("demo", f"out={demo}", f"size={DEMO}", "series=false")
         keys = tuple(key.format(demo=demo) for key in LIGHT)
     else:
-        keys = (*(BUILDINGS if name == "buildings" else PLACES), f"tiling.size={SIDE}")
+        base = {"buildings": BUILDINGS, "massachusetts": MASSACHUSETTS, "place": PLACES}[name]
+        keys = (*base, f"tiling.size={SIDE}")
     geoseg("prepare", *(key.format(data=data) for key in keys), f"dataset={folder}")
     return folder
 
@@ -297,7 +305,9 @@ def parsed() -> argparse.Namespace:
     length.add_argument("--minutes", type=float, help="of each training, in place of steps")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--sets", nargs="+", help="of buildings, place, light, denmark, slovenia")
+    parser.add_argument(
+        "--sets", nargs="+", help="of buildings, massachusetts, place, light, denmark, slovenia"
+    )
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("real/transfer"))
     parser.add_argument("--report", action="store_true", help="only print what is there")
