@@ -16,7 +16,7 @@ from geoseg.maps import folder
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.models.resample import resampled
-from geoseg.outputs.claims import claim
+from geoseg.outputs.claims import check_apart, claim
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
@@ -116,6 +116,7 @@ def refine(
     if corrections is not None and undo is None:
         drawn = Corrections.read(corrections, inputs.network.card.legend)
         drawn.notes += drawn.check(grids, "maps")
+    check_apart(out, PRODUCTS, (path for old in inputs.old for path in old.scene.inputs))
     made_of = {
         "model": inputs.network.hash,
         "maps": str(inputs.maps.folder.absolute()),
