@@ -7,7 +7,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from html import unescape
 from pathlib import Path
@@ -57,6 +58,16 @@ def fingerprint(path: str | Path) -> list[Any]:
     found = [str(path), stat.st_size, stat.st_mtime_ns]
     if beside := _beside(own):
         found.append(hashlib.sha256(json.dumps(beside).encode()).hexdigest()[:16])
+    return found
+
+
+def changed(noted: Iterable[Sequence[Any]]) -> list[str]:
+    """Files that are others than when their `fingerprint` was noted; not those that are gone."""
+    found = []
+    for path, *was in noted:
+        with suppress(OSError):
+            if fingerprint(path)[1 : len(was) + 1] != was:  # older versions noted less
+                found.append(path)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ class Inputs:
             with faults.collect():
                 old = tuple(known.of(fitting))
         faults.raise_if_any()
+        for text in known.said_of_changes_since(old):
+            print(f"geoseg refine: WARNING: {text}", file=sys.stderr)
         return cls(network, known, old)
 
     @property
