@@ -12,7 +12,7 @@ import numpy as np
 
 from geoseg.adaptation.settings import INPUT, NORM, AdaptSettings
 from geoseg.dataset.split import SPLITS
-from geoseg.dataset.tiles import DESCRIPTION, Dataset
+from geoseg.dataset.tiles import DESCRIPTION, Dataset, said_of_changes_since
 from geoseg.dataset.unlabelled import SceneTile, measure
 from geoseg.errors import Faults, InputError
 from geoseg.models import suitability
@@ -78,7 +78,7 @@ def adapt(
         found = _adapt(network, suiting, labelled, settings, out)
         note_made(folder, stamps(folder, (record, out)), command="adapt", name=name)
     summary = _summary(found, out, network.card)
-    for note in notes:
+    for note in (*notes, *([] if labelled is None else said_of_changes_since(labelled))):
         summary.warn(note)
     return summary
 

@@ -12,7 +12,7 @@ from geoseg.calibration import page
 from geoseg.calibration.fit import THRESHOLDS, Judged, Pixels, described, judge, risk
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.dataset.samples import SeriesDataset, holds_samples
-from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import Faults
 from geoseg.models.calibration import NONE, VECTOR, Calibration
 from geoseg.models.card import JUDGED
@@ -95,6 +95,9 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
         _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
     summary = _summary(files, made, judged, pixels, known)
+    if not holds_samples(dataset):
+        for text in said_of_changes_since(Dataset.load(dataset)):
+            summary.warn(text)
     # Of refit weights only adapted ones come here with val.
     learnt = ("train", "val") if any(m.card.refit for m in network.members) else ("train",)
     if split in learnt:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from geoseg.crossvalidation.scores import Gap, caveats
 from geoseg.crossvalidation.series_folds import SeriesFolds
 from geoseg.crossvalidation.tally import Tally
 from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole
+from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole, said_of_changes_since
 from geoseg.errors import InputError
 from geoseg.evaluation.accuracy import write_confusion_csv
 from geoseg.models.card import weights_hash
@@ -101,6 +102,9 @@ def crossvalidate(
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
         command.record(out, "crossvalidate", config)
+        if isinstance(dataset, Dataset):
+            for text in said_of_changes_since(dataset):
+                print(f"geoseg crossvalidate: WARNING: {text}", file=sys.stderr)
         print(_opening(folds, draw, config))
         fit = _fitting(config, fit_fold, of_series=of_series)
         judged: list[Any] = []

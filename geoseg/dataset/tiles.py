@@ -20,7 +20,8 @@ from geoseg.geo.grid import Window
 from geoseg.geo.layer_styles import categories, write_styled
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
-from geoseg.outputs.counted import counted, first
+from geoseg.outputs.claims import DATABASES, changed, read_claim
+from geoseg.outputs.counted import counted, few, first
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
 from geoseg.received import sqlite_file
@@ -236,6 +237,22 @@ def check_whole(folder: Path, command: str) -> None:
             f" {'it' if len(found) == 1 else 'them'}; run the same {command} again, which makes"
             " only that anew"
         )
+
+
+def said_of_changes_since(dataset: Dataset) -> list[str]:
+    """What is to be said of files that are others than when the data set was prepared.
+
+    Not of GeoPackages, which QGIS changes when somebody looks at them, nor of files that lie
+    elsewhere now.
+    """
+    noted = (read_claim(dataset.folder, command="prepare") or {}).get("inputs", [])
+    found = [path for path in changed(noted) if not path.lower().endswith(DATABASES)]
+    if not found:
+        return []
+    return [
+        f"{few(found)}: changed since geoseg.prepare looked at it; nodata, statistics and"
+        " targets are of before: run the same prepare again"
+    ]
 
 
 def write_tiles(

@@ -70,6 +70,8 @@ class Evaluation:
 
     agreement: Agreement
     out: Path
+    notes: tuple[str, ...] = ()
+    """What must be known of labels and images."""
 
     def __str__(self) -> str:
         made, pixels = self.agreement, self.agreement.pixels
@@ -104,6 +106,7 @@ class Evaluation:
                     if (self.out / DISAGREEMENTS).exists()
                     else []
                 ),
+                *(f"note: {note}" for note in self.notes),
             )
         )
 
@@ -152,7 +155,7 @@ def evaluate(
     _write_project(out, found, codes.legend, scenes, notes)
     page = Report(found, truth, made, chosen, tuple(scenes), by_zone, showing.outlines)
     page.write(out / REPORT, origin=origin, notes=notes)
-    return Evaluation(made, out)
+    return Evaluation(made, out, tuple(notes))
 
 
 def _compared(

@@ -8,9 +8,9 @@ from typing import Any
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
 from geoseg.geo import vrt
-from geoseg.maps.folder import DONE, LANDCOVER, entries
+from geoseg.maps.folder import DONE, LANDCOVER, REFIT, entries
 from geoseg.maps.folder import NAME as RECORD
-from geoseg.maps.landcover import MAPS_TAG, ClassMap
+from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, ClassMap
 from geoseg.outputs.claims import fingerprint
 from geoseg.outputs.files import read_note
 from geoseg.received import offline
@@ -56,6 +56,21 @@ def _followed(entry: dict[str, Any], folder: Path) -> list[str]:
         if not own and (offline.is_remote(path) or tuple(fingerprint(path)) not in noted):
             raise InputError(f"{path} is not the file that the map was made of")
     return paths
+
+
+def learnt_from(found: ClassMap, split: str) -> list[str]:
+    """What is to be said of scores on a split that the map's network has learnt from."""
+    record = _record(found)
+    values = {} if record is None else read_note(record) or {}
+    learnt = ["train"] * (MODEL_TAG in found.tags) + ["val"] * bool(values.get(REFIT))
+    if split not in learnt:
+        return []
+    why = " as well (fit.refit=true)" if split == "val" else ""
+    return [
+        f"split={split}: the network of this map has learnt from it{why}, and knows its labels"
+        " better than other ground, unless it was trained on another data set; test, or the labels"
+        " of another place, say how good the map is"
+    ]
 
 
 def _record(found: ClassMap) -> Path | None:

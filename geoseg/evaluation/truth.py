@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from geoseg.dataset.split import SPLITS
-from geoseg.dataset.tiles import TILES, Dataset, check_whole
+from geoseg.dataset.tiles import TILES, Dataset, check_whole, said_of_changes_since
 from geoseg.errors import InputError
+from geoseg.evaluation.sources import learnt_from
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.labels.corrections import open_corrections
@@ -112,6 +113,7 @@ def from_dataset(
         truth = from_labels(labels, found, legend=legend)
     tiles = Labels(path=str(dataset.folder / TILES), field="split", unknown="unlabelled")
     truth.tiles = open_labels(tiles, _splits(split), scenes=here)
+    truth.notes = [*truth.notes, *said_of_changes_since(dataset), *learnt_from(found, split)]
     truth.settings |= {"dataset": str(dataset.folder), "split": split}
     return truth
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import Faults
 from geoseg.explanation import page
 from geoseg.explanation.result import Explanation, draw_bands, draw_dates, write_rows
@@ -81,7 +81,10 @@ def explain(
     files = [folder / name for name in PRODUCTS]
     files += [path for kind in WHERE for path in sorted((folder / kind).glob("*.*"))]
     note_made(folder, stamps(folder, files), command="explain")
-    return _summary(made, folder)
+    summary = _summary(made, folder)
+    for text in said_of_changes_since(loaded) if isinstance(loaded, Dataset) else ():
+        summary.warn(text)
+    return summary
 
 
 def _kinds(

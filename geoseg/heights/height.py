@@ -108,10 +108,13 @@ def height(
         shutil.rmtree(work, ignore_errors=True)
     tallies = [tally for s in sheets if (tally := _tally(out, s, settings)) is not None]
     names, grids = [sheet.name for sheet in sheets], [sheet.grid for sheet in sheets]
-    for name in settings.layers:
-        write_joint(out / f"{name}.vrt", names, grids, nodata=NODATA)
+    joint = [out / f"{name}.vrt" for name in settings.layers]
+    others = [path for path in joint if not write_joint(path, names, grids, nodata=NODATA)]
     _note(out, clouds, tallies, settings)
-    return _summary(out, clouds, tallies, settings)
+    summary = _summary(out, clouds, tallies, settings)
+    for path in others:
+        summary.warn(f"{path}: is not of this command and stays; remove it to have it made anew")
+    return summary
 
 
 def _scenes(spec: Any) -> list[Any]:

@@ -14,11 +14,24 @@ def write_joint(path: Path, names: Sequence[str], grids: Sequence[Grid], *, noda
     """Write a VRT of <the path without .vrt>/<name>.tif, float32, if all have one lattice.
 
     Where rasters overlap, the last one that has a value counts.
-    Returns: whether it was written. Raises: InputError if it can't be.
+    Returns: False if another file has that name, which stays.
+    Raises: InputError if it can't be written.
     """
+    text = _joint(path, names, grids, nodata=nodata).encode()
+    if not text:
+        return True
+    if path.exists():
+        return path.read_bytes() == text
+    with replacing(path) as temporary:
+        temporary.write_bytes(text)
+    return True
+
+
+def _joint(path: Path, names: Sequence[str], grids: Sequence[Grid], *, nodata: float) -> str:
+    """The text of the VRT; empty if the rasters are not of one lattice."""
     corners = [corner for grid in grids if (corner := grids[0].offset(grid)) is not None]
     if len(corners) < len(grids):
-        return False
+        return ""
     top, left = (min(places) for places in zip(*corners, strict=True))
     ends = [
         (down + grid.height, right + grid.width)
@@ -47,6 +60,4 @@ def write_joint(path: Path, names: Sequence[str], grids: Sequence[Grid], *, noda
             "    </ComplexSource>",
         ]
     lines += ["  </VRTRasterBand>", "</VRTDataset>"]
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return True
+    return "\n".join(lines) + "\n"

@@ -22,6 +22,8 @@ NAME = "predict.json"
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 FILES = "files"
 """Key of the stamps of what was written."""
+REFIT = "refit"
+"""Key that tells that the network has learnt from val, too (fit.refit)."""
 NOVEL_SHARE = "novel_share"
 """Key of the share of a scene's pixels that are beyond all that the network knows."""
 

@@ -155,7 +155,7 @@ class Join(Closing):
 
     def _codes(self, number: int, file: Raster, window: Window) -> np.ndarray:
         """Codes of a map: UNDECIDED where it says so; else what has no label has no class."""
-        codes = file.read(window)[0][0]
+        codes = self.parts[number].map.plain(file.read(window)[0][0])
         if strangers := codes.tobytes().translate(None, self._known):
             raise InputError(
                 f"{file.path}: holds code {strangers[0]}, which its legend does not know;"

@@ -34,6 +34,7 @@ from geoseg.maps.mosaic_note import begin, key, note, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
+from geoseg.outputs.claims import read_claim
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import held, holder
@@ -160,6 +161,12 @@ def _find(maps: Any, out: Path) -> list[str]:
     """Files of the maps by name, for ties go to the first; never the mosaic itself."""
     paths = find_maps(maps)
     own = {path.resolve() for path in (out, *side_paths(out))}
+    made = read_claim(out.parent, command="mosaic", name=out.name) is not None
+    if not made and any(Path(path).resolve() == out.resolve() for path in paths):
+        raise InputError(
+            f"out={out}: is one of the maps to be joined, which the mosaic would replace; give"
+            " another name, or move that file"
+        )
     paths = sorted(
         (p for p in paths if Path(p).resolve() not in own), key=lambda p: (Path(p).name, p)
     )

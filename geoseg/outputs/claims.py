@@ -7,7 +7,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from html import unescape
 from pathlib import Path
@@ -18,7 +19,10 @@ from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_jso
 from geoseg.outputs.stamp import are_whole
 from geoseg.outputs.summary import Summary
 
-READ = ("inputs", "labels", "zones", "corrections")
+READ = (
+    *("inputs", "labels", "zones", "corrections", "by", "where", "dataset", "parcels", "table"),
+    *("map", "maps", "before", "after", "confidence", "sample", "points"),
+)
 """Keys of settings that name what a command reads."""
 DATABASES = (".gpkg", ".sqlite")
 TABLES = (".csv", ".parquet", ".geoparquet", ".geojson", ".json", ".fgb", ".gml", ".kml")
@@ -54,6 +58,16 @@ def fingerprint(path: str | Path) -> list[Any]:
     found = [str(path), stat.st_size, stat.st_mtime_ns]
     if beside := _beside(own):
         found.append(hashlib.sha256(json.dumps(beside).encode()).hexdigest()[:16])
+    return found
+
+
+def changed(noted: Iterable[Sequence[Any]]) -> list[str]:
+    """Files that are others than when their `fingerprint` was noted; not those that are gone."""
+    found = []
+    for path, *was in noted:
+        with suppress(OSError):
+            if fingerprint(path)[1 : len(was) + 1] != was:  # older versions noted less
+                found.append(path)
     return found
 
 
@@ -174,17 +188,41 @@ def claim(
     write_json(note, settings)
 
 
+def check_apart(folder: str | Path, products: Iterable[str], files: Iterable[str | Path]) -> None:
+    """Raises: InputError if a file that is read lies where a command writes, and removes, its own.
+
+    Other than by `claim`, whose settings name few files, this is asked whatever was made before.
+    """
+    if name := _within(Path(folder), products, files):
+        raise InputError(
+            f"{folder}: holds {name}, which is read, under a name that is written there; choose"
+            " another output, or move that file"
+        )
+
+
 def _check_kept(folder: Path, products: list[str], settings: dict[str, Any]) -> None:
     """Raises: InputError if an input lies where old products are to be removed."""
-    gone = [(folder / product).resolve() for product in products]
-    for text in _texts([settings.get(key) for key in READ]):
-        for name in (text, text.rpartition(":")[0]):  # zones are FILE:ATTRIBUTE
-            path = Path(name).resolve()
-            if name and any(path == one or one in path.parents for one in gone):
-                raise InputError(
-                    f"{folder}: holds {name}, which is read, under a name that is written there,"
-                    " and overwrite=true would remove it; choose another output, or move that file"
-                )
+    texts = list(_texts([settings.get(key) for key in READ]))
+    zones = [text.rpartition(":")[0] for text in texts]  # these are FILE:ATTRIBUTE
+    if name := _within(folder, products, (*texts, *filter(None, zones))):
+        raise InputError(
+            f"{folder}: holds {name}, which is read, under a name that is written there,"
+            " and overwrite=true would remove it; choose another output, or move that file"
+        )
+
+
+def _within(
+    folder: Path, products: Iterable[str], names: Iterable[str | Path]
+) -> str | Path | None:
+    """The first of these files that is one of the products of a folder, or lies in one."""
+    own = {(folder / product).resolve() for product in products}
+    if not any(path.exists() for path in own):
+        return None
+    for name in names:
+        path = Path(name).resolve()
+        if name and not own.isdisjoint((path, *path.parents)):
+            return name
+    return None
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -69,7 +69,9 @@ class Holder:
         except ProcessLookupError:
             return False
         except PermissionError:
-            pass  # It runs, as another user's; when it began tells whether it is this one.
+            # Another user's; the system may hide when it began, and then its signs of life tell.
+            if self.started and not _start_of(self.process):
+                return silent < SILENCE
         return _start_of(self.process) == self.started
 
     def __str__(self) -> str:
@@ -198,6 +200,11 @@ def _make_way(path: Path, output: Path) -> None:
         if found is None and silent < BEGINNING:
             time.sleep(0.1)
             return
+        if not os.access(path, os.R_OK) and silent < SILENCE:
+            raise InputError(
+                f"{output}: another user's command is writing there ({path} can't be read); wait"
+                f" for it, or choose another output. Its last sign of life: {silent:.0f} s ago"
+            )
         if found is not None and found.is_alive(silent):
             raise InputError(_refusal(path, output, found, silent))
         # Renamed first: of two that find it, one only gets it.

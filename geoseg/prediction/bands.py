@@ -62,6 +62,8 @@ class FoundScenes:
     refused: dict[str, str]
     """Those with faults by name, and which."""
     bands: Bands
+    files: tuple[str, ...]
+    """All that are read, of those with faults, too."""
 
 
 def scenes_for(card: ModelCard, files: SceneFiles, *, resample: bool = False) -> FoundScenes:
@@ -71,12 +73,15 @@ def scenes_for(card: ModelCard, files: SceneFiles, *, resample: bool = False) ->
     Raises: InputError if there are none, or an added raster is gone.
     """
     refused: dict[str, InputError] = {}
-    bands = bands_for(card, files.bands, of_catalog=bool(sources.split(files.spec)[0]))
+    catalogs, others = sources.split(files.spec)
+    bands = bands_for(card, files.bands, of_catalog=bool(catalogs))
     with raster.environment():
         found = find_scenes(files.spec, bands, refused=refused)
         if resample:
             found = [resampled(scene, card) for scene in found]
-    return FoundScenes(found, {name: str(error) for name, error in refused.items()}, bands)
+    named = find_files(others, SUFFIXES, "rasters") if others else []
+    read = tuple(dict.fromkeys([*named, *(path for scene in found for path in scene.inputs)]))
+    return FoundScenes(found, {name: str(error) for name, error in refused.items()}, bands, read)
 
 
 def told(bands: Bands) -> dict[str, Any]:

@@ -40,6 +40,8 @@ class Output:
     """Beside each class map."""
     paths: FilesOf | None = None
     """The files of a scene, where these are no maps."""
+    refit: bool = False
+    """Whether the network has learnt from val, too."""
 
     def take(self, *, overwrite: bool) -> Record:
         """Claim the folder and take up its record.
@@ -51,9 +53,11 @@ class Output:
             claimed = claimed | {"inputs": self.inputs}
             overwrite = overwrite or follows(out, claimed, command="predict")
         claim(out, claimed, command="predict", products=self.products, overwrite=overwrite)
-        return Record(
+        record = Record(
             out, self.model, self.settings, layers=self.layers, name=self.record, paths=self.paths
         )
+        record.refit = self.refit
+        return record
 
 
 class Product(Protocol):

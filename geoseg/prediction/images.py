@@ -9,6 +9,7 @@ from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import JOURNAL, NAME
+from geoseg.outputs.claims import check_apart
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import scenes_for, told
 from geoseg.prediction.maps import Maps
@@ -46,6 +47,7 @@ def predict(  # noqa: PLR0913 one keyword per key of the command, as notebooks c
     out, card = Path(out), network.card
     files = SceneFiles(scenes, bands or Bands())
     found = scenes_for(card, files, resample=network.running.resample)
+    check_apart(out, PRODUCTS, found.files)
     product = Maps(network, tiling or card.tiling, engine or Engine())
     others = {"bands": told(found.bands)}
     run = product.begin(out, others, products=PRODUCTS, overwrite=overwrite)

@@ -51,7 +51,8 @@ class Maps:
         """
         network = self.network
         settings, layers = self._settings() | others, network.running.chosen_layers
-        output = Output(out, network.hash, settings, products, layers=layers)
+        refit = any(member.card.refit for member in network.members)
+        output = Output(out, network.hash, settings, products, layers=layers, refit=refit)
         return Prediction(self, output.take(overwrite=overwrite), PredictionReport(out))
 
     def _settings(self) -> dict[str, Any]:

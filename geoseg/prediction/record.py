@@ -16,6 +16,7 @@ from geoseg.maps.folder import (
     FILES,
     NAME,
     NOVEL_SHARE,
+    REFIT,
     REFUSED,
     _entries,
     _journalled,
@@ -76,6 +77,8 @@ class Record:
         self._paths_of = paths
         self._path = out / name
         self.model = model
+        self.refit = False
+        """Whether the network has learnt from val, too, so that this can't judge its maps."""
         self._settings = settings
         before = read_note(self._path) or {}
         scenes = before.get("scenes")
@@ -219,6 +222,7 @@ class Record:
         values = {
             "model": self.model,
             "settings": self._settings,
+            **({REFIT: True} if self.refit else {}),
             **({"table": self.table} if self.table else {}),
             **({} if self.table else {"backend": self.backend, "scenes": self.scenes}),
         }

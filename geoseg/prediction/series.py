@@ -16,6 +16,7 @@ from geoseg.maps import folder
 from geoseg.maps.folder import CLEAR, JOURNAL, NAME
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
+from geoseg.outputs.claims import check_apart
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import alone
 from geoseg.prediction.bands import bands_for, told
@@ -145,6 +146,7 @@ def predict_series(  # noqa: PLR0913 one keyword per key of the command, as note
     series = settled(images.series, card)
     others = {"series": asdict(series), "bands": told(bands_for(card, images.bands))}
     product = Maps(network, tiling or card.tiling, engine or Engine())
+    check_apart(out, PRODUCTS, (p for stack in images.stacks for p in (*stack.paths, *stack.masks)))
     run = product.begin(out, others, products=PRODUCTS, overwrite=overwrite)
     scenes = dated_scenes(images.stacks, card, series)
     for warning in said_of_images(card, images):

@@ -17,6 +17,8 @@ from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, NAME, map_paths
 from geoseg.maps.landcover import UNDECIDED_TAG, ClassMap
 from geoseg.maps.layers import LAYERS
+from geoseg.outputs.claims import changed
+from geoseg.outputs.counted import few
 from geoseg.outputs.files import read_json
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.scenes.scene import Scene
@@ -93,6 +95,17 @@ class OldMaps:
         found = faults.each(self._one, scenes)
         faults.raise_if_any()
         return found
+
+    def said_of_changes_since(self, old: Sequence[OldMap]) -> list[str]:
+        """What is to be said of scenes that are others than when their maps were made."""
+        inputs = [one for each in old for one in self.entries[each.scene.name].get("inputs", ())]
+        found = changed(inputs)
+        if not found:
+            return []
+        return [
+            f"{few(found)}: changed since {self.folder} was predicted; around corrections the maps"
+            " will be those of the new image: predict again first"
+        ]
 
     def _one(self, scene: Scene) -> OldMap:
         if scene.name not in self.entries:

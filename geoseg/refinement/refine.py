@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from geoseg.maps import folder
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.models.resample import resampled
-from geoseg.outputs.claims import claim
+from geoseg.outputs.claims import check_apart, claim
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
@@ -69,6 +70,8 @@ class Inputs:
             with faults.collect():
                 old = tuple(known.of(fitting))
         faults.raise_if_any()
+        for text in known.said_of_changes_since(old):
+            print(f"geoseg refine: WARNING: {text}", file=sys.stderr)
         return cls(network, known, old)
 
     @property
@@ -116,6 +119,7 @@ def refine(
     if corrections is not None and undo is None:
         drawn = Corrections.read(corrections, inputs.network.card.legend)
         drawn.notes += drawn.check(grids, "maps")
+    check_apart(out, PRODUCTS, (path for old in inputs.old for path in old.scene.inputs))
     made_of = {
         "model": inputs.network.hash,
         "maps": str(inputs.maps.folder.absolute()),

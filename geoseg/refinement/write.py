@@ -82,7 +82,12 @@ def _copy(source: Path, out: Path, entry: dict[str, object]) -> None:
         beside = (path.with_name(f"{path.name}.aux.xml"), path.with_suffix(".qml"))
         for one in (path, *(file for file in beside if file.is_file())):
             with replacing(out / one.relative_to(source)) as temporary:
-                shutil.copyfile(one, temporary)
+                try:
+                    shutil.copyfile(one, temporary)
+                except FileNotFoundError:
+                    raise InputError(
+                        f"{one}: is gone; predict again, which makes what is missing"
+                    ) from None
 
 
 def _write(out: Path, old: OldMap, patch: Patch, state: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from geoseg import __version__
 from geoseg.dataset.samples import unit_of
-from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import Faults
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
@@ -74,7 +74,10 @@ def stress(
     written = [folder / name for name in PRODUCTS[:-1]]
     written += sorted((folder / PLACES).glob("*.png"))
     note_made(folder, stamps(folder, written), command="stress")
-    return summary_of(made, folder)
+    summary = summary_of(made, folder)
+    for text in said_of_changes_since(loaded):
+        summary.warn(text)
+    return summary
 
 
 def _check(

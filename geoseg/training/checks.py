@@ -16,8 +16,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import ARCHITECTURES, CLASSIFY, FOREST, OWN, SERIES_NETWORKS, Model
 from geoseg.models.suitability import check
-from geoseg.outputs.claims import DATABASES, fingerprint, read_claim
-from geoseg.outputs.counted import counted, few, first
+from geoseg.outputs.counted import counted, first
 from geoseg.received.cube_slices import is_there
 from geoseg.samples.augment import Augment
 from geoseg.scenes.bands import Bands
@@ -245,27 +244,6 @@ def check_dataset(dataset: Dataset, model: Model) -> None:
     faults.raise_if_any()
     if not dataset.tiles("train"):
         raise InputError(f"{dataset.folder}: no train tile; run geoseg.prepare again")
-
-
-def said_of_changes_since(dataset: Dataset) -> list[str]:
-    """What is to be said of files that are others than when the data set was prepared.
-
-    Not of GeoPackages, which QGIS changes when somebody looks at them, nor of files that lie
-    elsewhere now.
-    """
-    noted = (read_claim(dataset.folder, command="prepare") or {}).get("inputs", [])
-    changed = [
-        path
-        for path, *was in noted
-        if was and not path.lower().endswith(DATABASES) and is_there(path)
-        if fingerprint(path)[1 : len(was) + 1] != was  # older versions noted less
-    ]
-    if not changed:
-        return []
-    return [
-        f"{few(changed)}: changed since geoseg.prepare looked at it; nodata, statistics and"
-        " targets are of before: run the same prepare again"
-    ]
 
 
 def _check_network(model: Model, names: Sequence[str], what: str, folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.dataset.samples import SeriesDataset
-from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
@@ -31,7 +31,6 @@ from geoseg.training.checks import (
     check_several,
     find_styles,
     find_unlabelled,
-    said_of_changes_since,
 )
 from geoseg.training.config import TrainConfig
 from geoseg.training.objectives.settings import Loss

@@ -14,6 +14,8 @@ HALO = 96
 """Pixels around a block that are thinned with it: what is wider than that is no road."""
 SPUR = 1.5
 """Widths below which a line that ends in nothing is a bump of the edge, not a road."""
+Sides = tuple[float, float]
+SQUARE: Sides = (1.0, 1.0)
 _RING = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
 """Neighbours P2 … P9 of Zhang and Suen, from north clockwise."""
 
@@ -49,20 +51,39 @@ class Skeleton:
 
     row: np.ndarray
     column: np.ndarray
-    radius: np.ndarray
-    """(N,) pixels to the nearest one that is no road."""
+    across: np.ndarray
+    """(N,) width of the road there."""
 
 
-def skeleton(blocks: Iterable[tuple[int, np.ndarray]]) -> Skeleton:
-    """Thin a mask that comes in rows of blocks (top, (H, W) bool)."""
+def skeleton(blocks: Iterable[tuple[int, np.ndarray]], sides: Sides = SQUARE) -> Skeleton:
+    """Thin a mask that comes in rows of blocks (top, (H, W) bool).
+
+    sides: height and width of a pixel, in which widths are told.
+    """
     found = []
     for top, mask, begin, end in _with_halo(blocks):
-        thin = thinned(mask)[begin:end]
-        row, column = np.nonzero(thin)
-        distance = ndimage.distance_transform_edt(mask).astype(np.float32)[begin:end]
-        found.append((row + top, column, distance[row, column]))
+        row, column = np.nonzero(thinned(mask)[begin:end])
+        across = _across(mask, (row + begin, column), sides)
+        found.append((row + top, column, across))
     parts = [np.concatenate(part) for part in zip(*found, strict=True)]
     return Skeleton(*parts)
+
+
+def _across(mask: np.ndarray, pixels: tuple[np.ndarray, np.ndarray], sides: Sides) -> np.ndarray:
+    """Twice the way (N,) from pixels, rows and columns, to the nearest one that is no road.
+
+    That begins half a pixel before its middle, on either side.
+    """
+    if sides == SQUARE:
+        distance = ndimage.distance_transform_edt(mask)[pixels].astype(np.float32)
+        return np.asarray(2 * distance.astype(float) - 1)
+    distance, nearest = ndimage.distance_transform_edt(mask, sides, return_indices=True)
+    way = distance[pixels]
+    shares = [
+        ((to[pixels] - at) * side / way) ** 2
+        for to, at, side in zip(nearest, pixels, sides, strict=True)
+    ]
+    return np.asarray(2 * way - sides[0] * shares[0] - sides[1] * shares[1])
 
 
 def _with_halo(
@@ -82,19 +103,22 @@ def _with_halo(
         last = block
 
 
-def center_lines(found: Skeleton, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lines along a skeleton, from fork to fork, and the median width of each in pixels.
+def center_lines(
+    found: Skeleton, width: int, sides: Sides = SQUARE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lines along a skeleton, from fork to fork, and the median width of each.
 
-    width: of the map. Returns: (L,) LineStrings in pixels, through the middles of pixels, and (L,).
+    width: of the map. sides: as the skeleton's.
+    Returns: (L,) LineStrings in pixels, through the middles of pixels, and (L,).
     """
     key = found.row.astype(np.int64) * (width + 2) + found.column + 1
     lines = shapely.get_parts(shapely.line_merge(shapely.multilinestrings(_steps(key, width + 2))))
     if not len(lines):
         return lines, np.zeros(0)
-    widths = _widths(lines, key, found.radius, width + 2)
-    kept = lines[~_spurs(lines, widths)]
+    widths = _widths(lines, key, found.across, width + 2)
+    kept = lines[~_spurs(lines, widths, sides)]
     lines = shapely.get_parts(shapely.line_merge(shapely.multilinestrings(kept)))
-    return lines, _widths(lines, key, found.radius, width + 2)
+    return lines, _widths(lines, key, found.across, width + 2)
 
 
 def _steps(key: np.ndarray, stride: int) -> np.ndarray:
@@ -123,17 +147,15 @@ def _find(key: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(key[place] == wanted, place, -1)
 
 
-def _widths(lines: np.ndarray, key: np.ndarray, radius: np.ndarray, stride: int) -> np.ndarray:
+def _widths(lines: np.ndarray, key: np.ndarray, across: np.ndarray, stride: int) -> np.ndarray:
     coordinates, owner = shapely.get_coordinates(lines, return_index=True)
     x, y = coordinates.T
     place = _find(key, np.floor(y).astype(np.int64) * stride + np.floor(x).astype(np.int64) + 1)
-    # The nearest pixel that is no road begins half a pixel before its middle, on either side.
-    across = 2 * radius[place].astype(float) - 1
     first = np.flatnonzero(np.diff(owner, prepend=-1))
-    return np.array([np.median(part) for part in np.split(across, first[1:])])
+    return np.array([np.median(part) for part in np.split(across[place], first[1:])])
 
 
-def _spurs(lines: np.ndarray, widths: np.ndarray) -> np.ndarray:
+def _spurs(lines: np.ndarray, widths: np.ndarray, sides: Sides) -> np.ndarray:
     """Whether lines (L,) end in nothing, begin at a fork, and are short."""
     ends = np.stack([shapely.get_coordinates(shapely.get_point(lines, i)) for i in (0, -1)], axis=1)
     _, place, count = np.unique(
@@ -141,4 +163,5 @@ def _spurs(lines: np.ndarray, widths: np.ndarray) -> np.ndarray:
     )
     meets = count[place.reshape(-1, 2)]
     dangling = (meets.min(axis=1) == 1) & (meets.max(axis=1) >= 3)
-    return np.asarray(dangling & (shapely.length(lines) < SPUR * widths))
+    true = lines if sides == SQUARE else shapely.transform(lines, lambda c: c * sides[::-1])
+    return np.asarray(dangling & (shapely.length(true) < SPUR * widths))

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import shapely
 
+from geoseg.geo.grid import Grid
 from geoseg.geo.ground import ground
 from geoseg.geo.legend import NO_DECISION as NO_DECISION_NAME
 from geoseg.geo.legend import Legend
-from geoseg.vectors.center_lines import center_lines, skeleton
+from geoseg.vectors.center_lines import SQUARE, Sides, center_lines, skeleton
 from geoseg.vectors.components import Components, Measures, Strips, label_rows
 from geoseg.vectors.feature_stream import Features, LayerKind
 from geoseg.vectors.measures import lengths, measured, placed
@@ -24,6 +25,8 @@ from geoseg.vectors.sources import Source
 
 LAYER, BUILDINGS, ROADS = "landcover", "buildings_regular", "roads"
 """Layers of the output; beside a file that holds one layer only, files of these names' ends."""
+ALIKE = 0.02
+"""Share by which height and width of a pixel may differ that counts as square."""
 _CLASS = {"code": "int32", "name": "string"}
 _POLYGON = {**_CLASS, "area_m2": "float64", "perimeter_m": "float64"}
 _CONFIDENCE = {"confidence": "float64", "confidence_min": "float64", "share_unsure": "float64"}
@@ -120,7 +123,8 @@ class Layers:
         side = grid.pixel_size_m
         is_road = np.r_[False, regions.code == code]
         blocks = ((top, is_road[labels]) for top, labels in label_rows(strips, regions, BLOCK))
-        lines, widths = center_lines(skeleton(blocks), grid.width)
+        sides = _sides(grid)
+        lines, widths = center_lines(skeleton(blocks, sides), grid.width, sides)
         if not len(lines):
             return None
         on_map = placed(shapely.simplify(lines, max(self.settings.simplify_m / side, 0.0)), grid)
@@ -132,6 +136,12 @@ class Layers:
             "length_m": lengths(on_map, grid.crs),
         }
         return Features.of(self.kind(ROADS), on_map, columns)
+
+
+def _sides(grid: Grid) -> Sides:
+    """Height and width of a pixel on the ground, by the side of a square of its area."""
+    height, width = (side / grid.pixel_size_m for side in grid.pixel_sides_m)
+    return SQUARE if abs(height / width - 1) < ALIKE else (height, width)
 
 
 def _confidences(measures: Measures, index: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from affine import Affine
 
 from geoseg.dataset.prepare import prepare
 from geoseg.dataset.split import Split
-from geoseg.dataset.tiles import Dataset
+from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
@@ -22,7 +22,7 @@ from geoseg.labels.settings import Labels
 from geoseg.models.settings import Model
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes, harmonize
-from geoseg.training.checks import check_dataset, said_of_changes_since
+from geoseg.training.checks import check_dataset
 
 LEGEND = Legend.parse(
     [

@@ -18,6 +18,7 @@ from rasterio.io import MemoryFile
 from scipy import ndimage
 
 from geoseg import evaluate as command
+from geoseg.dataset.split import SPLITS
 from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
 from geoseg.evaluate import EvaluateConfig
@@ -403,6 +404,24 @@ def test_only_tiles_of_the_split_count_and_none_that_a_train_tile_covers(made, c
     page = Page(tmp_path / "outTrue" / "report.html")
     assert "test split of" in page.text
     assert "burnt by prepare: name: x" in page.text
+
+
+def test_a_split_that_the_network_has_learnt_from_is_said_to_be(codes, tmp_path):
+    path = write_map(tmp_path / "maps" / "landcover" / "a.tif", codes)
+    record = tmp_path / "maps" / "predict.json"
+    tile = Window(0, 0, 64, 64)
+    splits = [("a", split, tile.shift(0, 48 * n)) for n, split in enumerate(SPLITS)]
+    dataset = make_dataset(tmp_path / "dataset", splits)
+    found = ClassMap.read(path)
+    for refit, learnt in ((False, ["train"]), (True, ["train", "val"])):
+        record.write_text(json.dumps({"refit": refit}))
+        for split in SPLITS:
+            truth = from_dataset(dataset, split, found, legend=LEGEND)
+            said = f"split={split}: the network of this map has learnt from it"
+            assert any(note.startswith(said) for note in truth.notes) == (split in learnt)
+    assert said.replace("test", "val") in str(
+        evaluate(found, from_dataset(dataset, "val", found, legend=LEGEND), tmp_path / "out")
+    )
 
 
 def test_faults_of_a_data_set(made, tmp_path):

@@ -159,6 +159,12 @@ def test_a_call_that_goes_on_makes_what_is_missing(tmp_path):
     assert (out / "ndsm" / "a.tif").stat().st_mtime_ns == kept
     record = json.loads((out / "height.json").read_text())
     assert [one["name"] for one in record["sheets"]] == ["a", "b"]
+    assert "stays" not in str(height(tmp_path / "in", out))
+    (out / "ndsm.vrt").write_text("mine")
+    assert f"{out / 'ndsm.vrt'}: is not of this command and stays" in str(
+        height(tmp_path / "in", out)
+    )
+    assert (out / "ndsm.vrt").read_text() == "mine"
     with pytest.raises(InputError, match="made with other settings"):
         height(tmp_path / "in", out, settings=HeightSettings(resolution_m=1.0))
 

@@ -229,6 +229,22 @@ def test_any_windows_and_any_number_of_open_files_give_the_same(maps, out, monke
             assert np.array_equal(np.zeros_like(expected) if codes is None else codes, expected)
 
 
+def test_a_map_that_the_mosaic_would_replace_is_kept(maps, out):
+    first, second = (maps.add(name, grid(0, 4 * i, 4, 4), 1 + i) for i, name in enumerate("ab"))
+    before = second.read_bytes()
+    with pytest.raises(InputError, match=r"b\.tif: is one of the maps to be joined"):
+        mosaic([str(first), str(second)], second, overwrite=True)
+    assert second.read_bytes() == before
+
+
+def test_declared_nodata_of_another_value_is_no_class(maps, out):
+    path = maps.add("a", grid(0, 0, 4, 4), [[2, 2, 8, 1]] * 4)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.nodata = 8
+    mosaic(maps.folder, out)
+    assert pixels(out).tolist() == [[2, 2, 0, 1]] * 4
+
+
 def test_a_naive_merge_gives_the_same(maps, out):
     rng = np.random.default_rng(1)
     codes, best = np.zeros((60, 60), np.uint8), np.zeros((60, 60), np.uint8)

@@ -117,6 +117,8 @@ def test_a_vrt_is_another_if_a_file_that_it_shows_changed(tmp_path):
         {"labels": {"path": "{}/targets"}},
         {"inputs": [["{}/targets/a.tif", 1, 2]]},
         {"zones": "{}/targets/zones.gpkg:name"},
+        {"before": "{}/targets/a.tif"},
+        {"map": ["{}/targets/a.tif", 1, 2]},
     ],
 )
 def test_what_is_read_is_never_removed(tmp_path, read):

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 
 import pytest
@@ -78,6 +79,28 @@ def test_locks_of_processes_that_are_gone_count_for_nothing(tmp_path, other):
     with held(tmp_path / "out", "train"):
         pass
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_process_of_another_user_whose_start_is_hidden_is_alive(tmp_path, other, monkeypatch):
+    def kill(process, signal):
+        raise PermissionError
+
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.os, "kill", kill)
+        patch.setattr(lock, "_start_of", lambda process: "")
+        leave(run, other, silent=lock.SILENCE / 2)
+        with pytest.raises(InputError, match="is writing there"), held(run, "predict"):
+            pytest.fail("both work")
+        leave(run, other, silent=lock.SILENCE + 60)
+        with held(run, "predict"):
+            pass
+    lock_path(run).write_text("")  # what an account that may not read it sees
+    os.utime(lock_path(run), (time.time() - 60,) * 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(lock.os, "access", lambda path, mode: path != lock_path(run))
+        with pytest.raises(InputError, match="can't be read"), held(run, "predict"):
+            pytest.fail("both work")
 
 
 def test_a_process_that_nobody_asked_for_its_status_is_gone(tmp_path, other):

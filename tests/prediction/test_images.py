@@ -306,7 +306,11 @@ def test_maps_of_earlier_calls_are_mentioned(tmp_path):
     report = predict(identity(), tmp_path / "b.tif", tmp_path / "maps")
     assert report.others == ["a"]
     assert "1 more" in str(report)
-    assert set(read_json(tmp_path / "maps/predict.json")["scenes"]) == {"a", "b"}
+    told = read_json(tmp_path / "maps/predict.json")
+    assert set(told["scenes"]) == {"a", "b"}
+    assert "refit" not in told
+    predict(identity(replace(CARD, refit=True)), tmp_path / "a.tif", tmp_path / "refit")
+    assert read_json(tmp_path / "refit/predict.json")["refit"] is True
 
 
 def test_an_output_of_other_settings_is_not_touched(tmp_path):
@@ -323,6 +327,20 @@ def test_an_output_of_other_settings_is_not_touched(tmp_path):
     assert (
         landcover.ClassMap.read(tmp_path / "maps/landcover/a.tif").tags["GEOSEG_MODEL"] == "1" * 16
     )
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_scenes_that_lie_where_maps_are_written_are_kept(tmp_path, overwrite):
+    write(tmp_path / "scenes" / "a.tif", noise(30, 30))
+    predict(identity(), tmp_path / "scenes", tmp_path / "maps")
+    lying = [tmp_path / "maps/landcover" / name for name in ("b.tif", "c.tif")]
+    write(lying[0], noise(30, 30))
+    # One that has faults counts, too: what there is of it is removed.
+    lying[1].write_bytes(b"")
+    for scenes in (lying, lying[1:], [tmp_path / "maps" / "landcover" / "a.tif"]):
+        with pytest.raises(InputError, match=r"maps: holds .*[abc]\.tif, which is read, under"):
+            predict(identity(), scenes, tmp_path / "maps", overwrite=overwrite)
+    assert all(path.is_file() for path in lying)
 
 
 def test_what_is_broken_is_made_again_and_only_that(tmp_path):

@@ -1,6 +1,7 @@
 """Refinement: right where a person clicked, unchanged far away, undone to the byte."""
 
 import os
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -93,6 +94,23 @@ def maps_of(folder):
 def others(codes, places):
     """Another class than the map has, at each place."""
     return [next(c for c in LEGEND.codes if c != codes[place]) for place in places]
+
+
+def test_scenes_and_maps_that_changed_since_are_said(tmp_path, place, inputs, capsys):
+    shutil.copytree(place / "scenes", tmp_path / "scenes")
+    shutil.copytree(place / "maps", tmp_path / "maps")
+    record = (tmp_path / "maps/predict.json").read_text()
+    (tmp_path / "maps/predict.json").write_text(record.replace(str(place), str(tmp_path)))
+    for name in "ab":
+        shutil.copystat(place / f"scenes/{name}.tif", tmp_path / f"scenes/{name}.tif")
+    os.utime(tmp_path / "scenes/b.tif")
+    opened = Inputs.open(inputs.network, tmp_path / "scenes", tmp_path / "maps")
+    said = capsys.readouterr().err
+    assert f"{tmp_path}/scenes/b.tif: changed since" in said
+    assert "a.tif" not in said
+    (tmp_path / "maps/margin/a.tif").unlink()
+    with pytest.raises(InputError, match=r"margin/a\.tif: is gone; predict again"):
+        refine(opened, None, tmp_path / "out")
 
 
 def test_clicks_are_right_far_pixels_unchanged_and_steps_undone_to_the_byte(

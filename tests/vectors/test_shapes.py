@@ -74,9 +74,9 @@ def test_what_has_no_corners_is_not_squared():
     assert squared(star, 1.0) is None
 
 
-def lines_of(mask: np.ndarray, rows: int = 1000):
+def lines_of(mask: np.ndarray, rows: int = 1000, sides=(1.0, 1.0)):
     blocks = ((top, mask[top : top + rows]) for top in range(0, len(mask), rows))
-    return center_lines(skeleton(blocks), mask.shape[1])
+    return center_lines(skeleton(blocks, sides), mask.shape[1], sides)
 
 
 @pytest.mark.parametrize("rows", [1000, 30])
@@ -88,6 +88,16 @@ def test_a_straight_road_is_one_line_in_its_middle(rows):
     assert abs(shapely.get_coordinates(lines)[:, 1] - 29.5).max() <= 0.5
     assert shapely.length(lines)[0] >= 190
     assert widths[0] == pytest.approx(5, abs=0.5)
+
+
+@pytest.mark.parametrize("sides", [(0.5, 2.0), (1.4, 0.7)])
+def test_widths_heed_that_pixels_need_not_be_square(sides):
+    mask = np.zeros((60, 60), bool)
+    mask[27:32] = True
+    for road, side in ((mask, sides[0]), (mask.T.copy(), sides[1])):
+        lines, widths = lines_of(road, sides=sides)
+        assert widths[np.argmax(shapely.length(lines))] == pytest.approx(5 * side, abs=0.01)
+        assert len(lines) == 1
 
 
 def test_a_slanting_road_is_one_line():

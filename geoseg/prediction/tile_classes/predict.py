@@ -20,6 +20,7 @@ from geoseg.geo.vector import write_layer
 from geoseg.maps import landcover
 from geoseg.models.card import ModelCard, find_weights, weights_hash
 from geoseg.models.settings import CLASSIFY
+from geoseg.outputs.claims import check_apart
 from geoseg.outputs.files import make_folder
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import Progress
@@ -86,6 +87,7 @@ def predict_tiles(
     tensor_file.check(path)
     raster.read_once()
     found = scenes_for(card, SceneFiles(scenes, bands or Bands()), resample=running.resample)
+    check_apart(out, (FOLDER,), found.files)
     settings = {
         "model": model, "bands": told(found.bands), "resample": running.resample,
         "tiling": asdict(card.tiling), "precision": running.precision,
