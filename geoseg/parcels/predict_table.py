@@ -14,7 +14,7 @@ import numpy as np
 
 from geoseg.dataset.samples import pixels_path, save_array, save_days
 from geoseg.errors import InputError
-from geoseg.geo.legend import NODATA, Legend, canonical
+from geoseg.geo.legend import NODATA, Legend
 from geoseg.maps.folder import DONE, NAME
 from geoseg.models import suitability
 from geoseg.outputs.claims import fingerprint
@@ -33,7 +33,7 @@ from geoseg.parcels.classify import (
     settings_of,
 )
 from geoseg.parcels.observations import TILE, Observations, read_table
-from geoseg.parcels.table import LongTable, find_columns, load_table
+from geoseg.parcels.table import LongTable, find_columns, load_table, names_of
 from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record
@@ -162,8 +162,7 @@ def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
     wanted = [columns["date"]] if "date" in columns else []
     table = read_table(given, frame, wanted=wanted)
     table = _dated(path, table, card, table.attributes[columns["date"]])
-    ids = frame[columns["id"]].unique().tolist()
-    return table, list(dict.fromkeys(map(canonical, ids)))
+    return table, list(dict.fromkeys(names_of(frame[columns["id"]]).tolist()))
 
 
 def _dated(

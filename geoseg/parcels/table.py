@@ -11,8 +11,15 @@ import numpy as np
 
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
+from geoseg.geo.legend import as_text
 from geoseg.outputs.counted import counted
-from geoseg.parcels.band_columns import NAMELESS, bands_of, check_bands, is_numeric
+from geoseg.parcels.band_columns import (
+    NAMELESS,
+    bands_of,
+    check_bands,
+    is_numeric,
+    said_of_names,
+)
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 
@@ -21,6 +28,8 @@ if TYPE_CHECKING:
 
 GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 """What stands for no value in a CSV."""
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""How a text in UTF-16 begins."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 ZONE = r"([T ]\d[\d:.,]*) ?(?:Z|[+-]\d\d(?::?\d\d)?)$"
 """Where a written time ends and its time zone begins."""
@@ -112,12 +121,25 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
     if unnamed.any():
         row = int(np.flatnonzero(unnamed)[0]) + 1
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
+    frame[columns["id"]] = names_of(frame[columns["id"]])
     frame = _within(_dated(frame, path, columns), path, table.series, columns)
-    notes = [] if table.bands.order else check_bands(frame, path, columns, chosen)
+    notes = []
+    if not table.bands.order:
+        known = [*columns.values(), *wanted]
+        notes = check_bands(frame, path, columns, chosen)
+        notes += said_of_names(frame, path, chosen, known)
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
     if nameless:
         notes.append(f"{path}: {counted(nameless, 'column')} without a name left out")
     return Rows(frame, columns, chosen, tuple(notes))
+
+
+def names_of(column: pd.Series) -> np.ndarray:
+    """Names of samples (n,) as text, one for 12, 12.0 and "12 ", as they are written later."""
+    import pandas as pd
+
+    numbers, values = pd.factorize(column)
+    return np.array([as_text(value) for value in values], object)[numbers]
 
 
 def load_table(
@@ -141,6 +163,11 @@ def load_table(
         else:
             table = _with_index(pd.read_parquet(path), samples or SampleSettings())
     except UnicodeDecodeError as error:
+        if path.read_bytes()[:2] in UTF_16:
+            raise InputError(
+                f"{path}: the text is UTF-16; save the table as UTF-8"
+                " (iconv -f UTF-16 -t UTF-8 FILE > NEW.csv)"
+            ) from None
         raise InputError(
             f"{path}: the text is not UTF-8 ({error.reason} at byte {error.start}); save the table"
             " as UTF-8 (iconv -f CP1252 -t UTF-8 FILE > NEW.csv, if it comes from Windows)"

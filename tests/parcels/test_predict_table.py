@@ -1,6 +1,7 @@
 """Tables without labels get a class per sample; columns by name, the same bytes each time."""
 
 import csv
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -78,6 +79,16 @@ def test_parquet_and_csv_give_the_same_bytes_in_any_order_of_columns(tmp_path):
         predict(path, out=tmp_path / str(number))
     first, *others = [(tmp_path / str(n) / "series.csv").read_bytes() for n in range(3)]
     assert others == [first, first]
+
+
+def test_ids_in_any_spelling_keep_their_class(tmp_path):
+    apart = unicodedata.normalize("NFD", "Grünland")
+    table = rows({apart: 100, "b ": 300, "2.0": 200, "2": 200})
+    _, found = predict(write(tmp_path, table))
+    codes = LEGEND.codes
+    assert {name: row["code"] for name, row in found.items()} == {
+        apart: str(codes[0]), "b": str(codes[2]), "2": str(codes[1])
+    }  # fmt: skip
 
 
 def test_no_decision(tmp_path):

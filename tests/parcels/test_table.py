@@ -74,6 +74,18 @@ def test_rows_become_series_in_order_of_dates(tmp_path, name):
     assert "20.0% of the rows; these count as nodata (bands.partial=true" in whole.notes[0]
 
 
+def test_columns_that_may_be_meant_otherwise_are_named(tmp_path):
+    mixed = ["masked", "masked", 100, "masked", 200]
+    rows = ROWS.assign(QA60=[0, 1024, 0, 0, 1024], swir=mixed, nir=[3000.5, 2000, 65535, 2500, 4])
+    table = read(written(tmp_path, rows), wanted=["label"])
+    assert table.bands == ("red", "nir", "QA60")
+    assert "65535 stands in 1 row of nir among numbers with decimals" in table.notes[0]
+    assert "QA60 taken as a band, though called as what tells clouds" in table.notes[-2]
+    assert "bands.order=[red,nir]" in table.notes[-2]
+    said = "swir left out: 40% of its cells are numbers, others text, such as masked"
+    assert said in table.notes[-1]
+
+
 @pytest.mark.parametrize("dates", [["20220301", "20220201", "20220115", "20220505", "20220601"]])
 def test_dates_without_dashes(tmp_path, dates):
     rows = ROWS.assign(date=dates)
@@ -348,6 +360,9 @@ def test_headers_and_letters_that_can_not_be_read(tmp_path):
     (tmp_path / "windows.csv").write_bytes(text.encode("cp1252"))
     with pytest.raises(InputError, match=r"not UTF-8.* save the table as UTF-8"):
         read(tmp_path / "windows.csv")
+    (tmp_path / "excel.csv").write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match="the text is UTF-16; save the table as UTF-8"):
+        read(tmp_path / "excel.csv")
     ROWS.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
     with pytest.raises(InputError, match="parted by tabs; expected commas"):
         read(tmp_path / "tabs.csv")

@@ -343,6 +343,14 @@ def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     assert "bands must not change between dates" in fault(Series(path=str(tmp_path)))
 
 
+def test_a_band_that_is_called_as_what_tells_clouds_is_named(tmp_path):
+    files(tmp_path)
+    stack = find_stacks(Series(path=str(tmp_path)), Bands(names=["B04", "SCL"]))[0]
+    assert "SCL taken as a band, though called as what tells clouds" in stack.notes[0]
+    chosen = Bands(names=["B04", "SCL"], order=["B04", "SCL"])
+    assert not find_stacks(Series(path=str(tmp_path)), chosen)[0].notes
+
+
 def test_single_bands_are_named_by_their_description_or_number(tmp_path):
     files(tmp_path / "said", image=IMAGE[:1])
     assert find_stacks(Series(path=str(tmp_path / "said")))[0].bands == ("a",)
