@@ -47,8 +47,8 @@ def said_of_names(
         if numbers > 0:
             strange = cells[_as_numbers(cells).isna()].iloc[0]
             notes.append(
-                f"{path}: {name} left out: {numbers:.0%} of its cells are numbers, others text, such"
-                f" as {strange}; if it is a band, write nothing where there is no value"
+                f"{path}: {name} left out: {numbers:.0%} of its cells are numbers, others text,"
+                f" such as {strange}; if it is a band, write nothing where there is no value"
             )
     return notes
 

@@ -51,6 +51,10 @@ def collect(
     """
     check_stacks(stacks)
     audit = Audit(notes=[note for stack in stacks for note in stack.notes] + parcels.notes)
+    if parcels.own_periods and (series.start or series.end):
+        audit.notes.append(
+            "series.start, series.end: passed over for samples that have a period of their own"
+        )
     tile, others = _tiles(parcels, stacks)
     audit.add("outside", parcels.id[tile < 0].tolist())
     _check_outside(parcels, stacks, audit)

@@ -34,6 +34,9 @@ SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 ZONE = r"([T ]\d[\d:.,]*) ?(?:Z|[+-]\d\d(?::?\d\d)?)$"
 """Where a written time ends and its time zone begins."""
 SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
+OF_IMAGES = ("masks", "mask_pattern", "mask_values", "pattern", "dates", "offset", "offset_from")
+NAMING = ("names", "pattern", "extra")
+"""Settings of bands that tell how files hold them."""
 KNOWN = {
     "id": ("id", "sample_id"),
     "x": ("x", "lon", "longitude"),
@@ -100,6 +103,7 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
     Raises: InputError.
     """
     path, samples = table.path, table.samples
+    _refuse_idle(table)
     frame = load_table(path, samples) if frame is None else frame
     names = [str(name) for name in frame.columns]
     faults = Faults()
@@ -123,15 +127,34 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
     frame[columns["id"]] = names_of(frame[columns["id"]])
     frame = _within(_dated(frame, path, columns), path, table.series, columns)
-    notes = []
+    notes = [
+        f"series.{what}={getattr(table.series, what)}: passed over, as {columns[what]} holds the"
+        " period of each sample"
+        for what in ("start", "end")
+        if what in columns and getattr(table.series, what)
+    ]
     if not table.bands.order:
         known = [*columns.values(), *wanted]
-        notes = check_bands(frame, path, columns, chosen)
+        notes += check_bands(frame, path, columns, chosen)
         notes += said_of_names(frame, path, chosen, known)
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
     if nameless:
         notes.append(f"{path}: {counted(nameless, 'column')} without a name left out")
     return Rows(frame, columns, chosen, tuple(notes))
+
+
+def _refuse_idle(table: LongTable) -> None:
+    """Raises: InputError for settings of images, which would be passed over."""
+    faults = Faults()
+    for room, given, keys in (("series", table.series, OF_IMAGES), ("bands", table.bands, NAMING)):
+        usual = type(given)()
+        for key in keys:
+            if getattr(given, key) != getattr(usual, key):
+                faults.add(
+                    f"{room}.{key}={getattr(given, key)}: is for images; the values of a table are"
+                    " taken as they are: leave it out"
+                )
+    faults.raise_if_any()
 
 
 def names_of(column: pd.Series) -> np.ndarray:

@@ -15,7 +15,7 @@ from geoseg.parcels import classify
 from geoseg.parcels import predict_table as tablemaps
 from geoseg.parcels.predict_table import HEADER, predict_table
 from geoseg.parcels.table import LongTable
-from geoseg.predict import PredictConfig, _series
+from geoseg.predict import PredictConfig, _images, _series
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND
@@ -221,6 +221,16 @@ def test_what_a_table_has_no_use_for_is_named(tmp_path):
         _series(PredictConfig(**given, parcels="p.gpkg"), network())
     with pytest.raises(InputError, match="parcels_layer=one: is for parcels=<file>"):
         _series(PredictConfig(**given, parcels_layer="one"), network())
+
+
+def test_maps_have_a_threshold_of_their_own(tmp_path):
+    given = {"out": str(tmp_path / "out"), "threshold": 0.6}
+    for run, config in (
+        (_series, PredictConfig(series=Series(path="images"), **given)),
+        (_images, PredictConfig(scenes="images", **given)),
+    ):
+        with pytest.raises(InputError, match=r"of maps it is predict\.threshold=0\.6"):
+            run(config, network())
 
 
 def test_values_that_are_darker_in_all_bands_are_said(tmp_path):

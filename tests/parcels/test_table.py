@@ -74,6 +74,13 @@ def test_rows_become_series_in_order_of_dates(tmp_path, name):
     assert "20.0% of the rows; these count as nodata (bands.partial=true" in whole.notes[0]
 
 
+def test_settings_of_images_are_refused(tmp_path):
+    offset = Series(offset=-1000.0, offset_from="2022-01-25")
+    with pytest.raises(InputError, match=r"series.offset=-1000.0: is for images") as error:
+        read(written(tmp_path), series=offset, bands=Bands(names=["red"]))
+    assert len(error.value.faults) == 3
+
+
 def test_columns_that_may_be_meant_otherwise_are_named(tmp_path):
     mixed = ["masked", "masked", 100, "masked", 200]
     rows = ROWS.assign(QA60=[0, 1024, 0, 0, 1024], swir=mixed, nir=[3000.5, 2000, 65535, 2500, 4])
@@ -119,7 +126,8 @@ def test_a_table_without_places_has_none(tmp_path):
 
 def test_periods_of_samples_cut_their_dates_and_count_their_days(tmp_path):
     rows = ROWS.assign(**{"from": "2022-02-15", "to": "2022-06-01"})
-    table = read(written(tmp_path, rows))
+    table = read(written(tmp_path, rows), series=Series(end="2022-03-01"))
+    assert "series.end=2022-03-01: passed over, as to holds the period" in table.notes[-1]
     assert table.values.shape[1] == 1
     assert table.reference == "02-15"
     assert [int(days[0]) for days in table.days] == [14, 79]

@@ -284,6 +284,17 @@ def test_masks_by_tile_name_and_time(tmp_path):
     assert any("1 mask without an image" in note for note in east.notes)
 
 
+def test_a_finer_mask_hides_pixels_of_which_it_hides_a_quarter(tmp_path):
+    files(tmp_path / "i")
+    fine = np.zeros((60, 90), np.uint8)
+    fine[0, 0], fine[3:5, 3:5], fine[-1:, -3:] = 1, 1, 1
+    for day in DAYS:
+        write(tmp_path / f"m/{day:%Y%m%d}.tif", fine, grid=grid(60, 90, pixel=1 / 3))
+    stack = find_stacks(Series(path=str(tmp_path / "i"), masks=str(tmp_path / "m")))[0]
+    # A ninth of the first pixel is hidden, four of the second, three of the last.
+    assert np.argwhere(whole(stack)[0, 0] == stack.missing).tolist() == [[1, 1], [19, 29]]
+
+
 def test_masks_in_the_folder_of_the_images(tmp_path):
     files(tmp_path)
     files(tmp_path, "CLM_{:%Y%m%d}.tif", image=np.zeros((1, 20, 30), np.uint8))
