@@ -73,7 +73,7 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
             stacks.append(replace(stack, notes=(*place_notes, *stack.notes)))
     faults.raise_if_any()
     if used and not series.mask_values:
-        masking.check_values(sorted(used))
+        notes += masking.check_values(sorted(used))
     elif used:
         notes += masking.said_of_values(sorted(used), series.mask_values)
     since = series.offset_from

@@ -484,6 +484,14 @@ def test_decibels_and_power_of_radar_are_told_apart(tmp_path, here, told):
     assert ("other side of 0" in "".join(check_values(scene, card).notes)) == told
 
 
+def test_dates_of_radar_in_decibels_and_as_power_are_refused():
+    days = [date(2021, month, 1) for month in range(1, 6)]
+    bright = np.array([-4.0, 0.3, -5.0, -6.0, np.nan])
+    with pytest.raises(InputError, match=r"power \(0..1\) on 1 date \(2021-02-01\), decibels on"):
+        unitmix.check(["a"] * 5, days, bright, "float32")
+    unitmix.check(["a"] * 5, days, np.array([-0.1, 0.3, 0.6, 0.7, 0.2]), "float32")  # NDVI
+
+
 def test_dates_in_other_units_are_refused_by_name(tmp_path):
     images = [land(n) if n < 4 else (land(n) / 1e4).astype("float32") for n in range(6)]
     series = dated(tmp_path, images, nodata=None)

@@ -213,6 +213,8 @@ def test_the_band_may_stand_in_the_path(tmp_path):
     text = fault(Series(path=str(tmp_path)))
     assert "2 files on each date" in text
     assert "(?P<band>" in text
+    (tmp_path / f"b/{DAYS[0]:%Y%j}.tif").unlink()
+    assert "2 files on 2 of 3 dates" in fault(Series(path=str(tmp_path)))
 
 
 def test_one_file_per_band_with_a_list_of_dates(tmp_path):
@@ -333,6 +335,25 @@ def test_masks_that_hold_a_probability(tmp_path, dtype):
         named = Series(path=images, masks=str(masks), mask_values=[*range(60, 101)])
         (stack,) = find_stacks(named)
         assert ((whole(stack)[:, 0] == 65535) == (likely[0] >= 60)).all()
+
+
+def test_masks_that_tell_what_is_clear(tmp_path):
+    images, clear = files(tmp_path / "i"), np.ones((1, 20, 30), np.uint8)
+    clear[0, :5] = 0
+    for name, bands, said in (
+        ("udm2", ("clear", "snow"), "2 bands (clear, snow), a mask has one"),
+        ("one", ("clear",), "its band is called clear, so that 0 seems to mean not clear"),
+    ):
+        for day in DAYS:
+            image = np.repeat(clear, len(bands), axis=0)
+            write(tmp_path / name / f"{day:%Y%m%d}.tif", image, names=bands)
+        assert said in fault(Series(path=images, masks=str(tmp_path / name)))
+    named = Series(path=images, masks=str(tmp_path / "one"), mask_values=[0])
+    assert ((whole(find_stacks(named)[0])[:, 0] == 65535) == (clear[0] == 0)).all()
+    for day in DAYS:
+        write(tmp_path / "mute" / f"{day:%Y%m%d}.tif", clear[0], names=())
+    (stack,) = find_stacks(Series(path=images, masks=str(tmp_path / "mute")))
+    assert "75% of the masks that were looked at is not 0" in stack.notes[0]
 
 
 def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
