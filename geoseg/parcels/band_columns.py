@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg.errors import Faults, InputError
+from geoseg.outputs.counted import first
 from geoseg.scenes.bands import Bands, tells_clouds
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _band_names(
         if missing:
             raise InputError(
                 f"{path}: no column {', '.join(missing)}; it has"
-                f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
+                f" {first(list(frame.columns), 20)}; bands.order names those that are bands"
             )
         return tuple(bands.order)
     rest = [str(n) for n in frame.columns if n not in others and not NAMELESS.fullmatch(str(n))]

@@ -12,7 +12,7 @@ import numpy as np
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import as_text
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.parcels.band_columns import (
     NAMELESS,
     bands_of,
@@ -31,6 +31,10 @@ GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """How a text in UTF-16 begins."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+DAY_FIRST = r"^(\d\d)\.(\d\d)\.(\d{4})$"
+"""A day with points, which comes first wherever people write so."""
+SHOWN = 20
+"""Columns named in a message: some tables have one for each date and band."""
 ZONE = r"([T ]\d[\d:.,]*) ?(?:Z|[+-]\d\d(?::?\d\d)?)$"
 """Where a written time ends and its time zone begins."""
 SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
@@ -65,7 +69,7 @@ def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str
         elif said in names:
             found[what] = said
         else:
-            faults.add(f"samples.{what}={said}: no such column; there are {', '.join(names)}")
+            faults.add(f"samples.{what}={said}: no such column; there are {first(names, SHOWN)}")
     faults.raise_if_any()
     return found
 
@@ -110,14 +114,16 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
     columns: dict[str, str] = {}
     with faults.collect():
         columns = find_columns(names, samples)
+    wide = ", or give each date a row of its own (pandas.melt)" if len(names) > SHOWN else ""
     for what in ("id", "date"):
         if what not in columns and getattr(samples, what) is None:
             faults.add(
-                f"{path}: no column for the {what}; set samples.{what}=<one of {', '.join(names)}>"
+                f"{path}: no column for the {what}; set samples.{what}=<one of"
+                f" {first(names, SHOWN)}>{wide if what == 'date' else ''}"
             )
     for name in wanted:
         if name not in names:
-            faults.add(f"{path}: no column {name}; it has {', '.join(names)}")
+            faults.add(f"{path}: no column {name}; it has {first(names, SHOWN)}")
     faults.raise_if_any()
     chosen, values = bands_of(frame, path, table.bands, [*columns.values(), *wanted])
     frame = frame.assign(**dict(zip(chosen, values, strict=True)))
@@ -283,6 +289,7 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
             said = said.astype(str)
         elif said.dtype.kind == "O":  # the day is that of the clock on the place
             said = said.astype(str).str.replace(ZONE, r"\1", regex=True)
+            said = said.str.replace(DAY_FIRST, r"\3-\2-\1", regex=True)
         dates = pd.to_datetime(said, errors="coerce", format="ISO8601")
         if said.dtype.kind not in "mM" and said.astype(str).str.fullmatch(r"\d{7}").all():
             dates = pd.to_datetime(said.astype(str), errors="coerce", format="%Y%j")
@@ -290,7 +297,7 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
             row = int(np.flatnonzero(dates.isna())[0])
             raise InputError(
                 f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is no date; expected"
-                " YYYY-MM-DD, YYYYMMDD or YYYYDDD"
+                " YYYY-MM-DD, YYYYMMDD, YYYYDDD or DD.MM.YYYY"
             )
         if dates.dt.tz is not None:
             dates = dates.dt.tz_localize(None)

@@ -93,7 +93,13 @@ def test_columns_that_may_be_meant_otherwise_are_named(tmp_path):
     assert said in table.notes[-1]
 
 
-@pytest.mark.parametrize("dates", [["20220301", "20220201", "20220115", "20220505", "20220601"]])
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ["20220301", "20220201", "20220115", "20220505", "20220601"],
+        ["01.03.2022", "01.02.2022", "15.01.2022", "05.05.2022", "01.06.2022"],
+    ],
+)
 def test_dates_without_dashes(tmp_path, dates):
     rows = ROWS.assign(date=dates)
     assert list(read(written(tmp_path, rows)).days[0]) == [0, 45, 137]
@@ -172,6 +178,10 @@ def test_bad_tables(tmp_path, change, options, said):
 def test_columns_that_are_not_there_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no column for the date; set samples.date="):
         read(written(tmp_path, ROWS.drop(columns="date")))
+    wide = pd.DataFrame({"id": ["a", "b"]} | {f"red_{n}": [1, 2] for n in range(900)})
+    with pytest.raises(InputError, match="give each date a row of its own") as error:
+        read(written(tmp_path, wide))
+    assert len(str(error.value)) < 600
     with pytest.raises(InputError, match="no column of numbers"):
         read(written(tmp_path, ROWS.drop(columns=["red", "nir"])))
     with pytest.raises(InputError, match="expected a table"):

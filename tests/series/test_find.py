@@ -45,7 +45,7 @@ class TestDates:
     def test_every_form_comes_back(self, when):
         when = when.replace(microsecond=0)
         day = datetime(when.year, when.month, when.day)
-        for form in ("%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y%j", "%Y-%j"):
+        for form in ("%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y%j", "%Y-%j", "%d.%m.%Y"):
             assert dates.parse(f"{when:{form}}") == day
         for form in (
             "%Y%m%dT%H%M%S",
