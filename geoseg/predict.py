@@ -137,6 +137,7 @@ def _images(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport:
         faults.add(f"{key}: {cfg.checkpoint} is a network for images; give scenes=…, not {key}")
     if not strange:
         faults.need(cfg, scenes="<folder, glob or list of GeoTIFFs>", out="<folder>")
+    _check_threshold(cfg, faults)
     faults.raise_if_any()
     assert cfg.out is not None
     tiling = cfg.tiling.over(network.card.tiling)
@@ -164,6 +165,8 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     if cfg.parcels_layer is not None and not given["parcels"]:
         faults.add(f"parcels_layer={cfg.parcels_layer}: is for parcels=<file>, which is not given")
     faults.need(cfg, out="<folder>")
+    if not (given["table"] or given["parcels"]):
+        _check_threshold(cfg, faults)
     if cfg.stac and (given["table"] or given["parcels"]):
         faults.add("stac: describes maps; of parcels and tables there is none: leave it out")
     faults.raise_if_any()
@@ -192,6 +195,15 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         network, images, cfg.out, tiling=tiling, engine=cfg.engine,
         overwrite=cfg.overwrite, stac=cfg.stac,
     )  # fmt: skip
+
+
+def _check_threshold(cfg: PredictConfig, faults: Faults) -> None:
+    """Refuse the threshold of parcels for maps, which would pass it over."""
+    if cfg.threshold:
+        faults.add(
+            f"threshold={cfg.threshold:g}: is for parcels and tables; of maps it is"
+            f" predict.threshold={cfg.threshold:g}"
+        )
 
 
 def _demo_series(cfg: PredictConfig, network: TrainedNetwork) -> PredictConfig:

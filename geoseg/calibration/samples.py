@@ -9,15 +9,15 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.errors import InputError
 from geoseg.parcels.classify import Classifier
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.samples.fitted import check_classes
+from geoseg.samples.fitted import check_samples
 
 
 def collect_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str) -> Pixels:
     """Probabilities and classes of the samples of a split; a block is a group of the data set.
 
-    Raises: InputError if there are none, or their classes are others than the network's.
+    Raises: InputError if there are none, or they are not what the network knows.
     """
-    check_classes(network.card.legend, dataset, "calibrate on samples")
+    check_samples(dataset, network.card, "calibrate on samples")
     samples = dataset.samples(split)
     if not len(samples):
         raise InputError(f"split={split}: {dataset.folder} has no samples of it; choose another")

@@ -107,6 +107,12 @@ SAID = {
         " be on both sides of a split",
         True,
     ),
+    "together": (
+        "pair",
+        "",
+        " of points in one pixel: they have the same series, and may be on both sides of a split",
+        True,
+    ),
     "short": ("sample", "have", " fewer clear dates than series.min_clear", True),
 }
 """What may be special about samples: noun, verb, what is said, and whether it is a warning."""

@@ -31,7 +31,7 @@ from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
 from geoseg.prediction.network import TrainedNetwork
-from geoseg.samples.fitted import check_classes, check_kind, files_of, fitted, some_tiles
+from geoseg.samples.fitted import check_kind, check_samples, files_of, fitted, some_tiles
 
 PAGE, RECORD = "explain.html", "explain.json"
 BAND_TABLE, BAND_CHART, DATE_TABLE, DATE_CHART = "bands.csv", "bands.png", "dates.csv", "dates.png"
@@ -135,7 +135,7 @@ def _opened(
     """The data set, and files that say what it is. Raises: InputError."""
     if network.card.series is not None:
         series = SeriesDataset.load(dataset)
-        check_classes(network.card.legend, series, "give samples")
+        check_samples(series, network.card)
         return series, files_of(series)
     loaded = Dataset.load(dataset)
     fitted(loaded, network.card)

@@ -27,7 +27,7 @@ from geoseg.scenes.fill_values import (
     touches_edge,
 )
 from geoseg.scenes.inspection import said_of_clouds, said_of_masks
-from geoseg.scenes.measure_units import BRIGHTER, DARKER, gain, remedy
+from geoseg.scenes.measure_units import BRIGHTER, DARKER, gain, is_beyond_zero, lift, remedy
 from geoseg.scenes.probe import THINNED, probes
 from geoseg.scenes.stack import observed
 
@@ -246,15 +246,32 @@ def said_of_light(
     values: of each band (n,). adapts: whether `geoseg adapt` is for such data.
     """
     known = {n: values[n] for n, band in enumerate(card.bands) if band not in card.extra}
+    if is_beyond_zero(known, card.statistics):
+        return [
+            f"{name}: all bands lie on the other side of 0 than in the training: another unit, as"
+            " decibels and power of radar? Then its map is worthless: bring the values to those of"
+            " the training"
+        ]
     factor = gain(known, card.statistics)
     if factor is None:
-        return []
+        return _said_of_lift(name, lift(known, card.statistics))
     times, how = (factor, "brighter") if factor > 1 else (1 / factor, "darker")
     adapt = ", or measure the network's scaling anew (geoseg adapt)" if adapts else ""
     return [
         f"{name}: all bands are about {times:.2g} times {how} than in the training: another"
         " exposure, level of processing or unit? Then its map is worthless: bring the values to"
         f" those of the training{adapt}"
+    ]
+
+
+def _said_of_lift(name: str, offset: float | None) -> list[str]:
+    if offset is None:
+        return []
+    more, has, had = ("higher", "with", "without") if offset > 0 else ("lower", "without", "with")
+    return [
+        f"{name}: all bands are about {abs(offset):.0f} {more} than in the training: reflectance"
+        f" {has} Sentinel-2's offset, and the training {had} it? Then its map is worthless: bring"
+        f" the values to those of the training (a series by series.offset={-offset:.0f})"
     ]
 
 

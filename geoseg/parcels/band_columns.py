@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geoseg.errors import Faults, InputError
-from geoseg.scenes.bands import Bands
+from geoseg.outputs.counted import first
+from geoseg.scenes.bands import Bands, tells_clouds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,36 @@ FIRST = 1000
 """Rows that are looked at before all are."""
 COUNTED = 16
 """Rows from which on whole numbers that go up by one from row to row are no accident."""
+
+
+def said_of_names(
+    frame: pd.DataFrame, path: str | Path, chosen: Sequence[str], others: Sequence[str]
+) -> list[str]:
+    """What is to be said of columns taken as bands though they are called as what tells clouds, and
+    of those that are left out though some of their cells are numbers.
+
+    others: columns that are known for something else.
+    """
+    notes = []
+    if told := [name for name in chosen if tells_clouds(name)]:
+        notes.append(
+            f"{path}: {', '.join(told)} taken as {'a band' if len(told) == 1 else 'bands'}, though"
+            " called as what tells clouds, which is heeded in no table: leave out the rows that are"
+            " not clear, and name the bands:"
+            f" bands.order=[{','.join(name for name in chosen if name not in told)}]"
+        )
+    for name in map(str, frame.columns):
+        if name in chosen or name in others or NAMELESS.fullmatch(name):
+            continue
+        cells = frame[name].dropna()
+        numbers = 0.0 if cells.dtype.kind in "bmM" else _share_of_numbers(cells)
+        if numbers > 0:
+            strange = cells[_as_numbers(cells).isna()].iloc[0]
+            notes.append(
+                f"{path}: {name} left out: {numbers:.0%} of its cells are numbers, others text,"
+                f" such as {strange}; if it is a band, write nothing where there is no value"
+            )
+    return notes
 
 
 def bands_of(
@@ -52,7 +83,7 @@ def _band_names(
         if missing:
             raise InputError(
                 f"{path}: no column {', '.join(missing)}; it has"
-                f" {', '.join(map(str, frame.columns))}; bands.order names those that are bands"
+                f" {first(list(frame.columns), 20)}; bands.order names those that are bands"
             )
         return tuple(bands.order)
     rest = [str(n) for n in frame.columns if n not in others and not NAMELESS.fullmatch(str(n))]
@@ -80,14 +111,21 @@ def _has_commas(column: pd.Series) -> bool:
 
 def is_numeric(column: pd.Series) -> bool:
     """Whether a column holds numbers, a few wrong cells not counted: they are to be named."""
-    import pandas as pd
-
     if column.dtype.kind in "iuf":
         return True
     if column.dtype.kind in "bmM":
         return False
-    numbers = pd.to_numeric(column.dropna(), errors="coerce")
-    return bool(len(numbers)) and float(numbers.notna().mean()) > 0.5
+    return _share_of_numbers(column.dropna()) > 0.5
+
+
+def _share_of_numbers(cells: pd.Series) -> float:
+    return float(_as_numbers(cells).notna().mean()) if len(cells) else 0.0
+
+
+def _as_numbers(cells: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    return pd.to_numeric(cells, errors="coerce")
 
 
 def check_bands(

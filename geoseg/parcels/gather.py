@@ -19,7 +19,7 @@ from geoseg.geo import extent
 from geoseg.outputs.counted import counted, first
 from geoseg.parcels.outlines import footprint, layers, outlines, overlaps, shape_features
 from geoseg.parcels.parcels import Parcels
-from geoseg.parcels.pixel_sets import PixelSets, pixel_sets
+from geoseg.parcels.pixel_sets import PixelSets, pixel_sets, points_together
 from geoseg.scenes.calendar import anchors
 from geoseg.scenes.fill_values import census_of, partial_note, said_of_fill
 from geoseg.scenes.stack import Stack, check_stacks, first_dates
@@ -51,6 +51,10 @@ def collect(
     """
     check_stacks(stacks)
     audit = Audit(notes=[note for stack in stacks for note in stack.notes] + parcels.notes)
+    if parcels.own_periods and (series.start or series.end):
+        audit.notes.append(
+            "series.start, series.end: passed over for samples that have a period of their own"
+        )
     tile, others = _tiles(parcels, stacks)
     audit.add("outside", parcels.id[tile < 0].tolist())
     _check_outside(parcels, stacks, audit)
@@ -219,6 +223,10 @@ class _Tile:
         self._note(sets, counts, dated, audit)
         a, b = parcels.id[pairs].reshape(-1, 2).T
         audit.add("overlap", [f"{one} and {other}" for one, other in zip(a, b, strict=True)])
+        same = points_together(sets, shapes.point_owner, of)
+        codes = np.where(np.diff(self.codes[same]).any(axis=1), " of another class", "")
+        a, b = parcels.id[same].T
+        audit.add("together", [f"{x} and {y}{z}" for x, y, z in zip(a, b, codes, strict=True)])
         small = (features[:, 1] > 0) & (features[:, 1] < stack.grid.pixel_size_m**2)
         audit.add("small", parcels.id[small & (counts > 0)].tolist())
         if not len(sets.pixel):

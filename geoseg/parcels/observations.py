@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.geo.legend import as_text
+from geoseg.outputs.counted import counted
 from geoseg.parcels.table import LongTable, Rows, read_rows
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchors
@@ -69,7 +69,9 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
     dates = rows.column("date").to_numpy("datetime64[D]")
     order = np.lexsort((np.arange(len(dates)), dates, numbers))
     same = (np.diff(numbers[order]) == 0) & (dates[order][1:] == dates[order][:-1])
-    values = _coded(rows.frame[list(rows.bands)].to_numpy()[order], table.bands.nodata)
+    given = rows.frame[list(rows.bands)].to_numpy(np.float64)[order]
+    notes += _said_of_full(given, rows.bands, table)
+    values = _coded(given, table.bands.nodata)
     if same.any():
         notes.append(
             f"{int(same.sum())} rows repeat a sample's date: the first counts, its gaps are filled"
@@ -98,7 +100,7 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
     days = np.zeros(cube.shape[:2], np.int16)
     days[numbers, place] = _since(dates, starts, numbers, reference)
     return Observations(
-        np.array([as_text(i) for i in ids], dtype=object),
+        np.asarray(ids, object),
         cube,
         days,
         rows.bands,
@@ -179,7 +181,7 @@ def _varying(
 
     codes, _ = pd.factorize(column)
     other = np.unique(numbers[codes != codes[firsts][numbers]])
-    return tuple(as_text(ids[number]) for number in other)
+    return tuple(str(ids[number]) for number in other)
 
 
 def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
@@ -187,8 +189,7 @@ def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
     exact = values.astype(np.float64)
     if nodata is None:
         # What 16-bit products write for nothing; among real numbers it is a number.
-        whole_bands = (np.isnan(exact) | (exact == np.rint(exact))).all(axis=0)
-        exact[(exact == MISSING["uint16"]) & whole_bands] = np.nan
+        exact[(exact == MISSING["uint16"]) & _whole_bands(exact)] = np.nan
     elif nodata != "none":
         exact[exact == nodata] = np.nan
     here = exact[np.isfinite(exact)]
@@ -197,6 +198,27 @@ def _coded(values: np.ndarray, nodata: Any) -> np.ndarray:
     )
     dtype = "uint16" if whole else "float32"
     return np.where(np.isfinite(exact), exact, MISSING[dtype]).astype(dtype)
+
+
+def _whole_bands(values: np.ndarray) -> np.ndarray:
+    """Which bands (C,) of values (n, C) hold whole numbers only."""
+    whole: np.ndarray = (np.isnan(values) | (values == np.rint(values))).all(axis=0)
+    return whole
+
+
+def _said_of_full(values: np.ndarray, bands: tuple[str, ...], table: LongTable) -> list[str]:
+    """What is to be said of 65535 among numbers with decimals (n, C), as means of pixels have."""
+    full = MISSING["uint16"]
+    held = (values == full).any(axis=0) & ~_whole_bands(values)
+    if table.bands.nodata is not None or not held.any():
+        return []
+    names = ", ".join(name for name, one in zip(bands, held, strict=True) if one)
+    count = int((values[:, held] == full).any(axis=1).sum())
+    return [
+        f"{table.path}: {full:g} stands in {counted(count, 'row')} of {names} among numbers with"
+        " decimals, where it counts as a value; if it means nodata, set"
+        f" bands.nodata={full:g}"
+    ]
 
 
 def _merge(values: np.ndarray, same: np.ndarray) -> np.ndarray:

@@ -62,6 +62,19 @@ def pixel_sets(
     return PixelSets(owner, pixel, touched, kept_edge)
 
 
+def points_together(sets: PixelSets, points: np.ndarray, period: np.ndarray) -> np.ndarray:
+    """Pairs (Q, 2) of samples that are points in one pixel and of one period.
+
+    points: numbers of the samples that are points. period: (N,) number of each sample's.
+    """
+    dots = np.isin(sets.owner, points)
+    owner, pixel = sets.owner[dots], sets.pixel[dots]
+    order = np.lexsort((owner, period[owner], pixel))
+    owner, pixel = owner[order], pixel[order]
+    same = (pixel[1:] == pixel[:-1]) & (period[owner[1:]] == period[owner[:-1]])
+    return np.stack([owner[:-1][same], owner[1:][same]], axis=1)
+
+
 class _Draw:
     """Gathers pixels; keeps at most `most` per parcel, the same ones however they come in."""
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from geoseg.dataset.samples import pixels_path, save_array, save_days
 from geoseg.errors import InputError
-from geoseg.geo.legend import NODATA, Legend, canonical
+from geoseg.geo.legend import NODATA, Legend
 from geoseg.maps.folder import DONE, NAME
 from geoseg.models import suitability
 from geoseg.outputs.claims import fingerprint
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
@@ -33,7 +33,7 @@ from geoseg.parcels.classify import (
     settings_of,
 )
 from geoseg.parcels.observations import TILE, Observations, read_table
-from geoseg.parcels.table import LongTable, find_columns, load_table
+from geoseg.parcels.table import SHOWN, LongTable, find_columns, load_table, names_of
 from geoseg.parcels.table_samples import of_table
 from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record
@@ -153,7 +153,7 @@ def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
     if missing:
         raise InputError(
             f"{path}: no column {', '.join(missing)}; the model wants {', '.join(card.bands)}, the"
-            f" table has {', '.join(names)}; name its columns as in the training"
+            f" table has {first(names, SHOWN)}; name its columns as in the training"
         )
     columns = find_columns(names, given.samples)
     assert card.series is not None
@@ -162,8 +162,7 @@ def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
     wanted = [columns["date"]] if "date" in columns else []
     table = read_table(given, frame, wanted=wanted)
     table = _dated(path, table, card, table.attributes[columns["date"]])
-    ids = frame[columns["id"]].unique().tolist()
-    return table, list(dict.fromkeys(map(canonical, ids)))
+    return table, list(dict.fromkeys(names_of(frame[columns["id"]]).tolist()))
 
 
 def _dated(
@@ -222,8 +221,8 @@ def _decide(
 
 
 def _parts(values: np.ndarray) -> Iterator[np.ndarray]:
-    for first in range(0, len(values), ROWS):
-        yield values[first : first + ROWS]
+    for start in range(0, len(values), ROWS):
+        yield values[start : start + ROWS]
 
 
 def _rows(

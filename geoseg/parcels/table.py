@@ -11,8 +11,15 @@ import numpy as np
 
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import Faults, InputError
-from geoseg.outputs.counted import counted
-from geoseg.parcels.band_columns import NAMELESS, bands_of, check_bands, is_numeric
+from geoseg.geo.legend import as_text
+from geoseg.outputs.counted import counted, first
+from geoseg.parcels.band_columns import (
+    NAMELESS,
+    bands_of,
+    check_bands,
+    is_numeric,
+    said_of_names,
+)
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 
@@ -21,10 +28,19 @@ if TYPE_CHECKING:
 
 GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 """What stands for no value in a CSV."""
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+"""How a text in UTF-16 begins."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+DAY_FIRST = r"^(\d\d)\.(\d\d)\.(\d{4})$"
+"""A day with points, which comes first wherever people write so."""
+SHOWN = 20
+"""Columns named in a message: some tables have one for each date and band."""
 ZONE = r"([T ]\d[\d:.,]*) ?(?:Z|[+-]\d\d(?::?\d\d)?)$"
 """Where a written time ends and its time zone begins."""
 SUFFIXES = (".csv", ".parquet", ".geoparquet", ".pq")
+OF_IMAGES = ("masks", "mask_pattern", "mask_values", "pattern", "dates", "offset", "offset_from")
+NAMING = ("names", "pattern", "extra")
+"""Settings of bands that tell how files hold them."""
 KNOWN = {
     "id": ("id", "sample_id"),
     "x": ("x", "lon", "longitude"),
@@ -53,7 +69,7 @@ def find_columns(names: Sequence[str], samples: SampleSettings) -> dict[str, str
         elif said in names:
             found[what] = said
         else:
-            faults.add(f"samples.{what}={said}: no such column; there are {', '.join(names)}")
+            faults.add(f"samples.{what}={said}: no such column; there are {first(names, SHOWN)}")
     faults.raise_if_any()
     return found
 
@@ -91,20 +107,23 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
     Raises: InputError.
     """
     path, samples = table.path, table.samples
+    _refuse_idle(table)
     frame = load_table(path, samples) if frame is None else frame
     names = [str(name) for name in frame.columns]
     faults = Faults()
     columns: dict[str, str] = {}
     with faults.collect():
         columns = find_columns(names, samples)
+    wide = ", or give each date a row of its own (pandas.melt)" if len(names) > SHOWN else ""
     for what in ("id", "date"):
         if what not in columns and getattr(samples, what) is None:
             faults.add(
-                f"{path}: no column for the {what}; set samples.{what}=<one of {', '.join(names)}>"
+                f"{path}: no column for the {what}; set samples.{what}=<one of"
+                f" {first(names, SHOWN)}>{wide if what == 'date' else ''}"
             )
     for name in wanted:
         if name not in names:
-            faults.add(f"{path}: no column {name}; it has {', '.join(names)}")
+            faults.add(f"{path}: no column {name}; it has {first(names, SHOWN)}")
     faults.raise_if_any()
     chosen, values = bands_of(frame, path, table.bands, [*columns.values(), *wanted])
     frame = frame.assign(**dict(zip(chosen, values, strict=True)))
@@ -112,12 +131,44 @@ def read_rows(table: LongTable, frame: pd.DataFrame | None, wanted: Sequence[str
     if unnamed.any():
         row = int(np.flatnonzero(unnamed)[0]) + 1
         raise InputError(f"{path}: row {row}: no {columns['id']}; each row must name its sample")
+    frame[columns["id"]] = names_of(frame[columns["id"]])
     frame = _within(_dated(frame, path, columns), path, table.series, columns)
-    notes = [] if table.bands.order else check_bands(frame, path, columns, chosen)
+    notes = [
+        f"series.{what}={getattr(table.series, what)}: passed over, as {columns[what]} holds the"
+        " period of each sample"
+        for what in ("start", "end")
+        if what in columns and getattr(table.series, what)
+    ]
+    if not table.bands.order:
+        known = [*columns.values(), *wanted]
+        notes += check_bands(frame, path, columns, chosen)
+        notes += said_of_names(frame, path, chosen, known)
     nameless = sum(NAMELESS.fullmatch(name) is not None for name in names if name not in chosen)
     if nameless:
         notes.append(f"{path}: {counted(nameless, 'column')} without a name left out")
     return Rows(frame, columns, chosen, tuple(notes))
+
+
+def _refuse_idle(table: LongTable) -> None:
+    """Raises: InputError for settings of images, which would be passed over."""
+    faults = Faults()
+    for room, given, keys in (("series", table.series, OF_IMAGES), ("bands", table.bands, NAMING)):
+        usual = type(given)()
+        for key in keys:
+            if getattr(given, key) != getattr(usual, key):
+                faults.add(
+                    f"{room}.{key}={getattr(given, key)}: is for images; the values of a table are"
+                    " taken as they are: leave it out"
+                )
+    faults.raise_if_any()
+
+
+def names_of(column: pd.Series) -> np.ndarray:
+    """Names of samples (n,) as text, one for 12, 12.0 and "12 ", as they are written later."""
+    import pandas as pd
+
+    numbers, values = pd.factorize(column)
+    return np.array([as_text(value) for value in values], object)[numbers]
 
 
 def load_table(
@@ -141,6 +192,11 @@ def load_table(
         else:
             table = _with_index(pd.read_parquet(path), samples or SampleSettings())
     except UnicodeDecodeError as error:
+        if path.read_bytes()[:2] in UTF_16:
+            raise InputError(
+                f"{path}: the text is UTF-16; save the table as UTF-8"
+                " (iconv -f UTF-16 -t UTF-8 FILE > NEW.csv)"
+            ) from None
         raise InputError(
             f"{path}: the text is not UTF-8 ({error.reason} at byte {error.start}); save the table"
             " as UTF-8 (iconv -f CP1252 -t UTF-8 FILE > NEW.csv, if it comes from Windows)"
@@ -233,6 +289,7 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
             said = said.astype(str)
         elif said.dtype.kind == "O":  # the day is that of the clock on the place
             said = said.astype(str).str.replace(ZONE, r"\1", regex=True)
+            said = said.str.replace(DAY_FIRST, r"\3-\2-\1", regex=True)
         dates = pd.to_datetime(said, errors="coerce", format="ISO8601")
         if said.dtype.kind not in "mM" and said.astype(str).str.fullmatch(r"\d{7}").all():
             dates = pd.to_datetime(said.astype(str), errors="coerce", format="%Y%j")
@@ -240,7 +297,7 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
             row = int(np.flatnonzero(dates.isna())[0])
             raise InputError(
                 f"{path}: row {row + 1}: {name}={frame[name].iloc[row]} is no date; expected"
-                " YYYY-MM-DD, YYYYMMDD or YYYYDDD"
+                " YYYY-MM-DD, YYYYMMDD, YYYYDDD or DD.MM.YYYY"
             )
         if dates.dt.tz is not None:
             dates = dates.dt.tz_localize(None)

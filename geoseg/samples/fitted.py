@@ -49,6 +49,46 @@ def check_classes(
         )
 
 
+def check_samples(dataset: SeriesDataset, card: ModelCard, remedy: str = "give samples") -> None:
+    """Raises: InputError if the samples of a data set are not what a network for series knows:
+    classes, bands and their order, days and units.
+    """
+    series, faults = card.series, Faults()
+    assert series is not None
+    where, again = f"dataset={dataset.folder}", "prepare it again with"
+    faults.attempt(check_classes, card.legend, dataset, remedy)
+    if dataset.unit != series.unit:
+        faults.add(
+            f"{where}: its samples are of unit={dataset.unit}, those of the network of"
+            f" unit={series.unit}; {again} unit={series.unit}"
+        )
+    if dataset.bands != card.bands:
+        wanted = ",".join(card.bands)
+        faults.add(
+            f"{where}: has the bands {', '.join(dataset.bands)}, the network"
+            f" {', '.join(card.bands)}; {again} bands.order=[{wanted}]"
+        )
+    if dataset.reference != series.reference:
+        faults.add(
+            f"{where}: days are counted from {dataset.reference} (month-day), by the network from"
+            f" {series.reference}; {again} series.reference={series.reference}"
+        )
+    elif dataset.days[1] < series.first_day or dataset.days[0] > series.last_day:
+        faults.add(
+            f"{where}: has days {dataset.days[0]} to {dataset.days[1]} (since {series.reference}),"
+            f" the network saw {series.first_day} to {series.last_day}; give samples of that part"
+            " of the year"
+        )
+    faults.raise_if_any()
+    if suitability.changes_for(where, dataset.tags, card) != (NO_CHANGE,) * len(card.bands):
+        raise InputError(
+            f"{where}: scale and offset of its files are not those of the training; give images"
+            " whose files have the training's tags (gdal_edit.py -scale … -offset … FILE)"
+        )
+    # Not the largest: clouds that nobody has left out are brighter than any field.
+    suitability.check_units(where, dataset.dtype, list(dataset.statistics.p98), card)
+
+
 def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
     """The data set with the network's bands in the network's order, scaled as in its training.
 

@@ -30,18 +30,22 @@ def predict_samples(
 ) -> np.ndarray:
     """Probabilities (N, K) float32 of samples whose pixels lie in a data set's folder.
 
-    Of a network that classifies pixels: the mean over a sample's pixels.
+    Of a network that classifies pixels: the mean over a sample's pixels that were ever observed.
     scores: numbers that the network adds to its logits; they come after the probabilities.
     """
     feed = SeriesBatches(folder, samples, np.zeros(len(samples)), view)
-    parts = []
+    parts, alive = [], []
     network.eval()
     with torch.inference_mode(), device.autocast():
         for given in _batches(feed, device):
             made = network(*given).float()
             logits, rest = made[:, : made.shape[1] - scores], made[:, made.shape[1] - scores :]
             parts.append(torch.cat([logits.softmax(dim=1), rest], dim=1).cpu().numpy())
-    each = np.concatenate(parts)
+            alive.append(given[1].flatten(1).any(dim=1).cpu().numpy())
+    each, seen = np.concatenate(parts), np.concatenate(alive)
+    # What a network says of nothing must not outvote the pixels that show something.
+    shown = np.bincount(feed.owner, seen, minlength=len(samples)) > 0
+    each[shown[feed.owner] & ~seen] = 0
     whole = np.zeros((len(samples), each.shape[1]), np.float32)
     np.add.at(whole, feed.owner, each)
     total = whole[:, : whole.shape[1] - scores].sum(axis=1, keepdims=True)

@@ -216,6 +216,14 @@ def is_nameless(band: str) -> bool:
     return re.fullmatch(r"(?i)(band|layer|channel)[ _]?\d+", band) is not None
 
 
+def tells_clouds(band: str) -> bool:
+    """Whether a band is called as what tells clouds or defects are: SCL, QA60, cloud_mask …"""
+    parts = re.split(r"[^a-z]+", band.lower())
+    return not {"scl", "qa", "clm", "clp", "cld", "cldprb", "fmask", "cloud", "clouds"}.isdisjoint(
+        parts
+    )
+
+
 def in_order(bands: Sequence[str], names: Sequence[str]) -> bool:
     """Whether bands are taken for `names` as they come: as many, nameless where names differ."""
     return len(bands) == len(names) and all(

@@ -22,9 +22,9 @@ LEAST_SHARE = 5e-4
 """Share of the pixels that one number must have."""
 FEWEST = 16
 """Pixels that it must have: a block of 4 × 4."""
-CODES = (-999.0, -9999.0, -99999.0, -32767.0, -32768.0)
-"""Numbers that are written for nothing: of these, one pixel is enough, as in a small table, and
-nearer ones may be more frequent."""
+CODES = (-999.0, -3000.0, -9999.0, -99999.0, -32767.0, -32768.0)
+"""Numbers that are written for nothing (-3000 in the indices of MODIS): of these, one pixel is
+enough, as in a small table, half the distance is, and nearer ones may be more frequent."""
 MOST_VALUES = 4
 """Fill values that are looked for at either end of a band."""
 APART = 1.0
@@ -110,7 +110,7 @@ def _is_far(value: float, count: int, core: np.ndarray, usual: Usual | None) -> 
         ends = (5, 5, 95, 95) if value in CODES else (0.1, 1, 99, 99.9)
         low, inner, outer, high = np.percentile(core, ends)
         spread = outer - inner
-    apart = APART * spread
+    apart = APART * spread * (0.5 if value in CODES else 1)
     if low - apart <= value <= high + apart:
         return False
     near = high if value > high else low

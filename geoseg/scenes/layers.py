@@ -19,6 +19,12 @@ from geoseg.received.spelling import relative
 
 OPEN = 400
 """Files that are kept open at most; systems allow a process 1,024, or only 256."""
+HIDDEN = 0.25
+"""Share of a pixel from which on it is not clear, where a mask has finer ones."""
+FINEST = 8
+"""Places along the side of a pixel at which a finer mask is looked at, at most."""
+AT_ONCE = 2**24
+"""Of these places, so many are looked at in one go."""
 
 
 @dataclass(frozen=True)
@@ -147,17 +153,46 @@ class MaskReader:
 
     def __init__(self, mask: Mask) -> None:
         self.mask = mask
+        self._file = self._placed(mask.grid)
+        self._finer = factor = _finer(self._file.own, mask.grid)
+        if factor > 1:
+            self._file.close()
+            transform = mask.grid.transform @ Affine.scale(1 / factor)
+            height, width = mask.grid.height * factor, mask.grid.width * factor
+            self._file = self._placed(Grid(mask.grid.crs, transform, height, width))
+
+    def _placed(self, grid: Grid) -> _Placed:
         # What a mask calls nodata is a class as others: 0 mostly, which means clear.
-        self._file = _Placed(mask.path, (1,), mask.grid, resampling="nearest", nodata="none")
+        return _Placed(self.mask.path, (1,), grid, resampling="nearest", nodata="none")
 
     def read(self, window: Window) -> np.ndarray:
         """Where it is clear, (height, width) bool; outside the mask it is not."""
+        factor = self._finer
+        if factor == 1:
+            return self._read(window)
+        clear = np.empty((window.height, window.width), bool)
+        rows = max(1, AT_ONCE // (window.width * factor**2))
+        for top in range(0, window.height, rows):
+            height = min(rows, window.height - top)
+            fine = Window((window.top + top) * factor, window.left * factor,
+                          height * factor, window.width * factor)  # fmt: skip
+            parts = self._read(fine).reshape(height, factor, window.width, factor)
+            clear[top : top + height] = (~parts).mean(axis=(1, 3)) < HIDDEN
+        return clear
+
+    def _read(self, window: Window) -> np.ndarray:
         data, clear = self._file.read(window)
         clear = self.mask.clear(data[0], raster.all_bands(clear))
         return self._file.zoom.nearest(clear, window) if self._file.zoom else clear
 
     def close(self) -> None:
         self._file.close()
+
+
+def _finer(own: Grid, grid: Grid) -> int:
+    """How many of a mask's own pixels lie along the side of one of the grid, 1 to FINEST."""
+    size = grid.pixel_size_near(own) / own.pixel_size_near(own)
+    return min(FINEST, max(1, round(size)))
 
 
 class _Placed:
@@ -174,7 +209,7 @@ class _Placed:
     ) -> None:
         options: dict[str, Any] = {"bands": numbers, "nodata": nodata}
         self._raster = raster.Raster(path, **options)
-        own = self._own = self._raster.grid
+        own = self.own = self._raster.grid
         self.zoom = Zoom.between(own, grid)
         self._offset = own.offset(grid) or (0, 0)
         if _needs_warp(own, grid):
@@ -187,9 +222,9 @@ class _Placed:
             return self._raster.read_each(window.shift(*self._offset))
         source = self.zoom.source(window)
         data, valid = self._raster.read_each(source)
-        if self.zoom.inside(self._own, window):
-            _extend(data, source, self._own)
-            _extend(valid, source, self._own)
+        if self.zoom.inside(self.own, window):
+            _extend(data, source, self.own)
+            _extend(valid, source, self.own)
         return data, valid
 
     def close(self) -> None:

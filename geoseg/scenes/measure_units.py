@@ -19,6 +19,10 @@ FACTORS = (10.0, 100.0, 255.0, 256.0, 1000.0, 10_000.0, 65_535.0)
 ALIKE = 4.0
 """Factor within which the middle or the bright end of some band is that of the training: of 13,800
 pairs of a real scene, or a window of it of 64 pixels or more, and another, none reached 2.7."""
+OFFSET = 1000.0
+"""Of Sentinel-2's reflectance × 10,000 since baseline 04.00."""
+NEAR_OFFSET = 300.0
+"""By which the lifts of a band's dark end and of its middle may miss that."""
 Values = tuple[float, str]
 """Highest value and data type."""
 
@@ -74,3 +78,32 @@ def gain(values: Mapping[int, np.ndarray], statistics: BandStatistics) -> float 
     if ratios.min() < ALIKE and not 0 < ratios.max() <= 1 / ALIKE:
         return None
     return float(np.median(ratios))
+
+
+def lift(values: Mapping[int, np.ndarray], statistics: BandStatistics) -> float | None:
+    """Sentinel-2's offset, or less it, if all bands are higher or lower by that than in the
+    training, at their dark end and in the middle; None if not.
+
+    values: as of `gain`. Ground and light lift some bands, or the middle and not the dark end.
+    """
+    mean, low = (np.array(of)[list(values)] for of in (statistics.mean, statistics.p2))
+    if len(values) < 2 or low.min() < 0:
+        return None
+    here = np.array([(np.percentile(band, 2), np.mean(band)) for band in values.values()])
+    lifts = here - np.array([low, mean]).T
+    for offset in (OFFSET, -OFFSET):
+        if (np.abs(lifts - offset) <= NEAR_OFFSET).all():
+            return offset
+    return None
+
+
+def is_beyond_zero(values: Mapping[int, np.ndarray], statistics: BandStatistics) -> bool:
+    """Whether nearly all values of all bands are on the other side of 0 than those of the training:
+    radar as power, say, and not in decibels.
+
+    values: as of `gain`, of one band as well.
+    """
+    low, high = (np.array(of)[list(values)] for of in (statistics.p2, statistics.p98))
+    here = np.array([np.percentile(band, (2, 98)) for band in values.values()]).reshape(-1, 2)
+    above, below = (here[:, 0] >= 0) & (high < 0), (here[:, 1] < 0) & (low >= 0)
+    return len(here) > 0 and bool(above.all() or below.all())

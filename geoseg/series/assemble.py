@@ -17,7 +17,7 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.raster import RasterInfo
 from geoseg.outputs.counted import counted
 from geoseg.received.cube_slices import is_cube
-from geoseg.scenes.bands import Bands
+from geoseg.scenes.bands import Bands, tells_clouds
 from geoseg.scenes.layers import Layer
 from geoseg.scenes.scene import bands_of, image_info
 from geoseg.scenes.stack import Stack
@@ -43,6 +43,13 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
         images = [image for image in images if image.band in wanted]
         facts = _facts(images)
         _check_single(images, facts)
+    if not bands.order and (told := [band for band in wanted if tells_clouds(band)]):
+        rest = ",".join(band for band in wanted if band not in told)
+        notes.append(
+            f"series.path={series.path}: {', '.join(told)} taken as a band, though called as what"
+            f" tells clouds, and no mask; choose the bands with bands.order=[{rest}], and give"
+            " masks with series.masks=… and series.mask_values=[…]"
+        )
     found_tags = [
         Tagged(image.when.date(), band, _tags(image, facts[image.path], number, bands))
         for image in images
@@ -66,7 +73,7 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
             stacks.append(replace(stack, notes=(*place_notes, *stack.notes)))
     faults.raise_if_any()
     if used and not series.mask_values:
-        masking.check_values(sorted(used))
+        notes += masking.check_values(sorted(used))
     elif used:
         notes += masking.said_of_values(sorted(used), series.mask_values)
     since = series.offset_from

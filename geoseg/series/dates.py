@@ -12,13 +12,15 @@ from typing import Any
 from geoseg.errors import Faults, InputError
 from geoseg.outputs.counted import first
 
-FORMS = "YYYYMMDD, YYYYDDD, YYYY-MM-DD or YYYY-MM-DDTHH:MM:SS"
+FORMS = "YYYYMMDD, YYYYDDD, YYYY-MM-DD, YYYY-MM-DDTHH:MM:SS or DD.MM.YYYY"
 _TIME = r"(?:[T _-]?(?P<H>\d\d)[:_-]?(?P<M>\d\d)(?:[:_-]?(?P<S>\d\d)(?:\.\d+)?)?)"
 _ZONE = r"(?:Z|[+-]00:?00)?"
 _DAY = r"(?P<y>\d{4})(?P<gap>[-_.:/]?)(?P<m>\d\d)(?P=gap)(?P<d>\d\d)"
 _EXACT = (
     re.compile(rf"{_DAY}{_TIME}?{_ZONE}"),
     re.compile(r"(?P<y>\d{4})[-_.]?(?P<j>\d{3})"),
+    # With points the day comes first wherever people write so; with slashes nobody knows.
+    re.compile(r"(?P<d>\d\d?)\.(?P<m>\d\d?)\.(?P<y>\d{4})"),
 )
 _YEAR = r"(?<!\d)(?=19[5-9]|20)"
 _WITHIN = (

@@ -22,7 +22,12 @@ from geoseg.series.naming import match, tile_of
 from geoseg.stac.bands import NOT_CLEAR
 
 if TYPE_CHECKING:
+    from geoseg.geo.raster import RasterInfo
     from geoseg.series.settings import Series
+
+
+CLEAR_BANDS = ("clear", "valid", "datamask", "data_mask", "valid_mask", "clear_mask")
+"""Names, in small letters, of bands that hold 1 where all is clear, as those of Planet do."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,31 @@ def dated(paths: tuple[str, ...], series: Series) -> list[DatedMask]:
     for path in paths:
         with faults.collect():
             found.append(_dated(path, series))
-            if problem := raster.info(path).problem:
-                raise InputError(problem)
+            _check_file(raster.info(path), told=bool(series.mask_values))
     faults.raise_if_any()
     return found
+
+
+def _check_file(facts: RasterInfo, *, told: bool) -> None:
+    """Raises: InputError for a mask without a place, or of which nobody knows what it says.
+
+    told: whether it is known which values mean not clear.
+    """
+    if facts.problem:
+        raise InputError(facts.problem)
+    names = [name or f"band {number}" for number, name in enumerate(facts.names, 1)]
+    if len(names) > 1:
+        raise InputError(
+            f"{facts.path}: {len(names)} bands ({first(names, 10)}), a mask has one; write the one"
+            " that tells what is not clear into a file of its own (gdal_translate -b N IN.tif"
+            " OUT.tif), with series.mask_values=[0] if 1 means clear in it"
+        )
+    if not told and names and names[0].lower() in CLEAR_BANDS:
+        raise InputError(
+            f"{facts.path}: its band is called {names[0]}, so that 0 seems to mean not clear;"
+            " without series.mask_values all but 0 would; set series.mask_values=[0], or"
+            " series.mask_values=[1] if 1 means it"
+        )
 
 
 def _dated(path: str, series: Series) -> DatedMask:
@@ -130,6 +156,8 @@ LOOKED = 5
 """Masks that are looked at, spread over all."""
 SIDE = 256
 """Height and width in pixels to which these are thinned out."""
+MOST = 0.7
+"""Share of masks from which on it is asked whether they tell what is clear, instead."""
 KINDS = 16
 """Values besides 0 from which on a mask holds no classes of what is not clear, but a measure."""
 
@@ -168,8 +196,10 @@ def said_of_values(paths: Sequence[str], wanted: Sequence[int]) -> list[str]:
     ]
 
 
-def check_values(paths: Sequence[str]) -> None:
-    """Raises: InputError if masks whose values nobody has explained hold a measure, as how probable
+def check_values(paths: Sequence[str]) -> list[str]:
+    """What is to be said of masks that hide most of what there is.
+
+    Raises: InputError if masks whose values nobody has explained hold a measure, as how probable
     clouds are, or scene classes.
 
     All but 0 would be taken as not clear, and that is nearly all there is.
@@ -189,7 +219,13 @@ def check_values(paths: Sequence[str]) -> None:
         )
     clear = sum(found.get(value, 0.0) for value in CLEAR_CLASSES)
     if not set(found) <= set(SCL) or clear <= found.get(0, 0.0):
-        return
+        hidden = 1 - found.get(0.0, 0.0)
+        if hidden <= MOST or not found:
+            return []
+        return [
+            f"series.masks: {hidden:.0%} of the masks that were looked at is not 0, and so not"
+            " clear; if 0 means not clear in them, set series.mask_values=[0]"
+        ]
     raise InputError(
         f"series.masks: the masks hold the values {told(found)}, such as the scene classes (SCL) of"
         " Sentinel-2, where 4 is vegetation and 5 bare soil; without series.mask_values all but 0"

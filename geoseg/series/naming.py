@@ -154,14 +154,21 @@ def _when(path: str, groups: dict[str, str] | None, pattern: str | None) -> date
 
 
 def _check_one_file_per_date(entries: list[Entry], series: Series) -> None:
-    """Two files on each date are hardly ever two acquisitions: one band each, or two places."""
+    """Two files on each date are hardly ever two acquisitions: one band each, or two places.
+
+    Nor are two files of one band on most dates, where a date may lack a band.
+    """
     count = Counter((entry.tile, entry.when) for entry in entries)
-    if len(count) < 2 or min(count.values()) < 2:
+    several = {key: files for key, files in count.items() if files > 1}
+    if len(count) < 2 or len(several) <= len(count) / 2:
         return
-    key, files = next(iter(count.items()))
+    key, files = next(iter(several.items()))
     same = [entry.path for entry in entries if (entry.tile, entry.when) == key]
+    if len(several) < len(count) and any(len(raster.info(path).bands) > 1 for path in same):
+        return
+    where = "each date" if len(several) == len(count) else f"{len(several)} of {len(count)} dates"
     raise InputError(
-        f"series.path={series.path}: {files} files on each date ({', '.join(same[:3])}); name what"
+        f"series.path={series.path}: {files} files on {where} ({', '.join(same[:3])}); name what"
         " they differ in with (?P<band>…) or (?P<tile>…) in series.pattern; a pattern with a /"
         r" is searched in the whole path: '(?P<band>\w+)/(?P<date>\d{8})'"
     )

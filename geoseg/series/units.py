@@ -44,6 +44,7 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
 
     names, dates, bright: of each date of each tile (n,): its tile, day and `levels`.
     """
+    _check_decibels(names, dates, bright)
     known = np.flatnonzero(np.isfinite(bright) & (bright > 0))
     order = known[np.argsort(bright[known], kind="stable")]
     gaps = [(bright[b] / bright[a], place) for place, (a, b) in enumerate(pairwise(order), 1)]
@@ -66,4 +67,22 @@ def check(names: Sequence[str], dates: Sequence[date], bright: np.ndarray, dtype
         f" {len(rest)} others ({some({dates[n] for n in rest})}); bring the former"
         f" to the unit of the latter ({remedy(mine, other)}?), leave them out, or set"
         " series.check=false if the images really differ so"
+    )
+
+
+def _check_decibels(names: Sequence[str], dates: Sequence[date], bright: np.ndarray) -> None:
+    """Raises: InputError if radar is in decibels on some dates, and as power on the others."""
+    power, decibels = (bright > 0) & (bright <= 2), bright < -2
+    if not (power.any() and decibels.any() and (power | decibels)[np.isfinite(bright)].all()):
+        return
+    few = power if power.sum() < decibels.sum() else decibels
+    fewer = np.flatnonzero(few).tolist()
+    tiles = sorted({names[place] for place in fewer})
+    what = ("power (0..1)", "decibels") if few is power else ("decibels", "power (0..1)")
+    raise InputError(
+        f"series {', '.join(tiles[:3])}: dates differ in units: {what[0]} on"
+        f" {counted(len(fewer), 'date')} ({some({dates[n] for n in fewer})}),"
+        f" {what[1]} on the others; bring the former to the unit of the latter"
+        " (dB = 10 · log10(power)), leave them out, or set series.check=false if the images really"
+        " differ so"
     )

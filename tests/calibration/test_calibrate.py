@@ -247,3 +247,15 @@ def test_samples_of_series_are_calibrated_too(tmp_path):
     assert found[:, 0].mean() == pytest.approx(max(share, 0.537), abs=0.02)
     with pytest.raises(InputError, match="the network is one for images"):
         calibrate(saved(tmp_path), dataset.folder, tmp_path / "other.safetensors")
+    from_autumn = replace(card, series=replace(card.series, reference="09-01"))
+    winter = replace(card, series=replace(card.series, first_day=-200, last_day=1))
+    for other, said in (
+        (replace(card, bands=dataset.bands[::-1]), r"bands.order=\["),
+        (from_autumn, "days are counted from 01-01 .* by the network from 09-01"),
+        (winter, "the network saw -200 to 1"),
+        (replace(card, series=replace(card.series, unit="pixel")), "those of the network of unit"),
+        (replace(card, dtype="float32", statistics=plain(2, high=1.0)), "other units"),
+    ):
+        with pytest.raises(InputError, match=said):
+            calibrate(replace(network, card=other), dataset.folder, tmp_path / "no.safetensors")
+    assert not (tmp_path / "no.safetensors").exists()

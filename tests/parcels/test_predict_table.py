@@ -1,6 +1,7 @@
 """Tables without labels get a class per sample; columns by name, the same bytes each time."""
 
 import csv
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from geoseg.parcels import classify
 from geoseg.parcels import predict_table as tablemaps
 from geoseg.parcels.predict_table import HEADER, predict_table
 from geoseg.parcels.table import LongTable
-from geoseg.predict import PredictConfig, _series
+from geoseg.predict import PredictConfig, _images, _series
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND
@@ -78,6 +79,16 @@ def test_parquet_and_csv_give_the_same_bytes_in_any_order_of_columns(tmp_path):
         predict(path, out=tmp_path / str(number))
     first, *others = [(tmp_path / str(n) / "series.csv").read_bytes() for n in range(3)]
     assert others == [first, first]
+
+
+def test_ids_in_any_spelling_keep_their_class(tmp_path):
+    apart = unicodedata.normalize("NFD", "Grünland")
+    table = rows({apart: 100, "b ": 300, "2.0": 200, "2": 200})
+    _, found = predict(write(tmp_path, table))
+    codes = LEGEND.codes
+    assert {name: row["code"] for name, row in found.items()} == {
+        apart: str(codes[0]), "b": str(codes[2]), "2": str(codes[1])
+    }  # fmt: skip
 
 
 def test_no_decision(tmp_path):
@@ -210,6 +221,16 @@ def test_what_a_table_has_no_use_for_is_named(tmp_path):
         _series(PredictConfig(**given, parcels="p.gpkg"), network())
     with pytest.raises(InputError, match="parcels_layer=one: is for parcels=<file>"):
         _series(PredictConfig(**given, parcels_layer="one"), network())
+
+
+def test_maps_have_a_threshold_of_their_own(tmp_path):
+    given = {"out": str(tmp_path / "out"), "threshold": 0.6}
+    for run, config in (
+        (_series, PredictConfig(series=Series(path="images"), **given)),
+        (_images, PredictConfig(scenes="images", **given)),
+    ):
+        with pytest.raises(InputError, match=r"of maps it is predict\.threshold=0\.6"):
+            run(config, network())
 
 
 def test_values_that_are_darker_in_all_bands_are_said(tmp_path):

@@ -22,7 +22,7 @@ from geoseg.geo.legend import Legend
 from geoseg.labels.settings import Labels
 from geoseg.parcels.outlines import layers, outlines, overlaps, shape_features
 from geoseg.parcels.parcels import read_parcels
-from geoseg.parcels.pixel_sets import _Draw, pixel_sets
+from geoseg.parcels.pixel_sets import PixelSets, _Draw, pixel_sets, points_together
 from geoseg.parcels.prepare import FromStacks, FromTable, prepare_series
 from geoseg.prepare_series import PrepareSeriesConfig, main
 from geoseg.scenes.bands import Bands
@@ -651,6 +651,12 @@ def test_points_in_one_pixel_count_once():
     ids, layer = np.array(["a"], object), np.zeros(1, int)
     sets = pixel_sets(found, grid(), SampleSettings(), ids=ids, layer=layer)
     assert sets.pixel.tolist() == [0, 1]
+
+
+def test_points_of_one_pixel_and_period_are_told():
+    sets = PixelSets(np.arange(5), np.array([7, 8, 7, 7, 8]), *np.zeros((2, 5), bool))
+    found = points_together(sets, np.array([0, 1, 2, 3]), np.array([0, 0, 1, 0, 0]))
+    assert found.tolist() == [[0, 3]]
 
 
 def test_first_dates_of_one_season_are_the_same():

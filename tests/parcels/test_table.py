@@ -74,7 +74,32 @@ def test_rows_become_series_in_order_of_dates(tmp_path, name):
     assert "20.0% of the rows; these count as nodata (bands.partial=true" in whole.notes[0]
 
 
-@pytest.mark.parametrize("dates", [["20220301", "20220201", "20220115", "20220505", "20220601"]])
+def test_settings_of_images_are_refused(tmp_path):
+    offset = Series(offset=-1000.0, offset_from="2022-01-25")
+    with pytest.raises(InputError, match=r"series.offset=-1000.0: is for images") as error:
+        read(written(tmp_path), series=offset, bands=Bands(names=["red"]))
+    assert len(error.value.faults) == 3
+
+
+def test_columns_that_may_be_meant_otherwise_are_named(tmp_path):
+    mixed = ["masked", "masked", 100, "masked", 200]
+    rows = ROWS.assign(QA60=[0, 1024, 0, 0, 1024], swir=mixed, nir=[3000.5, 2000, 65535, 2500, 4])
+    table = read(written(tmp_path, rows), wanted=["label"])
+    assert table.bands == ("red", "nir", "QA60")
+    assert "65535 stands in 1 row of nir among numbers with decimals" in table.notes[0]
+    assert "QA60 taken as a band, though called as what tells clouds" in table.notes[-2]
+    assert "bands.order=[red,nir]" in table.notes[-2]
+    said = "swir left out: 40% of its cells are numbers, others text, such as masked"
+    assert said in table.notes[-1]
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ["20220301", "20220201", "20220115", "20220505", "20220601"],
+        ["01.03.2022", "01.02.2022", "15.01.2022", "05.05.2022", "01.06.2022"],
+    ],
+)
 def test_dates_without_dashes(tmp_path, dates):
     rows = ROWS.assign(date=dates)
     assert list(read(written(tmp_path, rows)).days[0]) == [0, 45, 137]
@@ -107,7 +132,8 @@ def test_a_table_without_places_has_none(tmp_path):
 
 def test_periods_of_samples_cut_their_dates_and_count_their_days(tmp_path):
     rows = ROWS.assign(**{"from": "2022-02-15", "to": "2022-06-01"})
-    table = read(written(tmp_path, rows))
+    table = read(written(tmp_path, rows), series=Series(end="2022-03-01"))
+    assert "series.end=2022-03-01: passed over, as to holds the period" in "".join(table.notes)
     assert table.values.shape[1] == 1
     assert table.reference == "02-15"
     assert [int(days[0]) for days in table.days] == [14, 79]
@@ -152,6 +178,10 @@ def test_bad_tables(tmp_path, change, options, said):
 def test_columns_that_are_not_there_are_named(tmp_path):
     with pytest.raises(InputError, match=r"no column for the date; set samples.date="):
         read(written(tmp_path, ROWS.drop(columns="date")))
+    wide = pd.DataFrame({"id": ["a", "b"]} | {f"red_{n}": [1, 2] for n in range(900)})
+    with pytest.raises(InputError, match="give each date a row of its own") as error:
+        read(written(tmp_path, wide))
+    assert len(str(error.value)) < 600
     with pytest.raises(InputError, match="no column of numbers"):
         read(written(tmp_path, ROWS.drop(columns=["red", "nir"])))
     with pytest.raises(InputError, match="expected a table"):
@@ -348,6 +378,9 @@ def test_headers_and_letters_that_can_not_be_read(tmp_path):
     (tmp_path / "windows.csv").write_bytes(text.encode("cp1252"))
     with pytest.raises(InputError, match=r"not UTF-8.* save the table as UTF-8"):
         read(tmp_path / "windows.csv")
+    (tmp_path / "excel.csv").write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match="the text is UTF-16; save the table as UTF-8"):
+        read(tmp_path / "excel.csv")
     ROWS.to_csv(tmp_path / "tabs.csv", sep="\t", index=False)
     with pytest.raises(InputError, match="parted by tabs; expected commas"):
         read(tmp_path / "tabs.csv")

@@ -8,12 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from geoseg.dataset.samples import save_days
+from geoseg.models.device import choose
 from geoseg.models.view import View, fill
+from geoseg.samples.predict import predict_samples
 from geoseg.samples.series import InOrder, SeriesBatches, vary
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.stack import MISSING, observed
 from geoseg.training.sampler import BatchShuffle, Share, Shuffle
-from tests.made.samples import CARD, STATISTICS, made_samples
+from tests.made.samples import CARD, STATISTICS, made_samples, samples_of
 
 VIEW = View(STATISTICS, CARD)
 
@@ -197,3 +200,19 @@ def test_single_pixels_and_samples_without_outline_have_no_shape(tmp_path):
         batches = SeriesBatches(folder, samples, np.zeros(5), view)
         shape = batches[[(i, 0) for i in range(5)]][0][3]
         assert (shape != 0).any(dim=1).tolist() == known
+
+
+def test_pixels_that_nothing_shows_do_not_vote(tmp_path):
+    class ByFirst(torch.nn.Module):
+        def forward(self, values, valid, days, shape):
+            return torch.stack([valid.flatten(1).any(1), ~valid.flatten(1).any(1)], 1) * 9.0
+
+    pixels = np.full((12, 4, 2), MISSING["uint16"], np.uint16)
+    pixels[:4, 1] = 50  # 4 of the 10 of the first sample, none of the second
+    (tmp_path / "pixels").mkdir()
+    np.save(tmp_path / "pixels/a.npy", pixels)
+    save_days(tmp_path, "a", np.arange(4))
+    view = View(STATISTICS, replace(CARD, unit="pixel"))
+    samples = samples_of(["a", "a"], [10, 2], [4, 9])
+    found = predict_samples(ByFirst(), tmp_path, samples, view, device=choose("cpu", "32"))
+    np.testing.assert_allclose(found[:, 0], [1, 0], atol=1e-3)

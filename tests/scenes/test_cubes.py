@@ -15,6 +15,7 @@ import xarray
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.cubes import bands as cube_bands
+from geoseg.geo.cubes.axes import times_of
 from geoseg.geo.grid import Grid, Window
 from geoseg.outputs.claims import fingerprint
 from geoseg.received.cube_slices import CubeSlice, is_cube, parse
@@ -193,6 +194,15 @@ def numbered_time():
 
 def levels():
     return two().rename(time="level").drop_vars("level")
+
+
+@pytest.mark.parametrize("form", ["%Y%m%d", "%Y-%m-%d"])
+def test_times_as_text_may_have_no_dashes(form):
+    days = [datetime(2021, 5, 4), datetime(2021, 6, 4), datetime(2021, 7, 4)]
+    text = [f"{day:{form}}" for day in days]
+    assert list(times_of(two().assign_coords(time=text), "time", "a")) == days
+    with pytest.raises(InputError, match="beyond the year 9999"):
+        times_of(two().assign_coords(time=["20210504", "20210604", "123456"]), "time", "a")
 
 
 def other_calendar():

@@ -44,6 +44,14 @@ def test_one_number_far_from_the_rest_looks_like_fill(dtype, value):
     assert [(one.value, one.share) for one in suspects(values)] == [(value, 0.03)]
 
 
+def test_the_fill_of_an_index_of_modis_is_nearer():
+    values = np.random.default_rng(1).uniform(1000, 8000, 10_000).round().astype("int16")
+    values[:300] = -3000
+    assert [one.value for one in suspects(values)] == [-3000]
+    values[:300] = -2500
+    assert not suspects(values)
+
+
 def test_several_fill_values_and_more_fill_than_data():
     values = plain_values("float32")
     values[:6000], values[6000:6500], values[6500:6900] = -9999, 65535, 32769
@@ -445,6 +453,8 @@ def test_the_factor_between_units_is_one_that_is_in_use(here, there, text):
     [
         (lambda red, nir: (red // 10, nir // 10), "times darker"),
         (lambda red, nir: (red * 5, nir * 5), "times brighter"),
+        (lambda red, nir: (red + 1000, nir + 1000), "about 1000 higher than in the training"),
+        (lambda red, nir: (red + 1000, nir), ""),
         (lambda red, nir: (red // 10, nir // 3), ""),  # as water and snow have it
         (lambda red, nir: (red, nir), ""),
     ],
@@ -460,6 +470,26 @@ def test_a_scene_that_is_far_darker_in_all_bands_is_told(tmp_path, image, said):
     (scene,) = find_scenes(tmp_path / "a.tif", Bands())
     notes = "; ".join(check_values(scene, card).notes)
     assert (said in notes) if said else not notes
+
+
+@pytest.mark.parametrize(("here", "told"), [(10.0, True), (-3.0, False)])
+def test_decibels_and_power_of_radar_are_told_apart(tmp_path, here, told):
+    statistics = BandStatistics((-12.0, -18.0), (3.0,) * 2, (-17.0, -24.0), (-6.0, -12.0),
+                                (-25.0, -30.0), (4.0, -2.0))  # fmt: skip
+    card = replace(with_bands(CARD, *RED_NIR, dtype="float32"), statistics=statistics)
+    decibels = RANDOM.uniform(-20, -8, (2, 64, 64)).astype("float32")
+    image = 10 ** (decibels / here) if told else decibels + np.float32(here)
+    write(tmp_path / "a.tif", image, names=RED_NIR)
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands())
+    assert ("other side of 0" in "".join(check_values(scene, card).notes)) == told
+
+
+def test_dates_of_radar_in_decibels_and_as_power_are_refused():
+    days = [date(2021, month, 1) for month in range(1, 6)]
+    bright = np.array([-4.0, 0.3, -5.0, -6.0, np.nan])
+    with pytest.raises(InputError, match=r"power \(0..1\) on 1 date \(2021-02-01\), decibels on"):
+        unitmix.check(["a"] * 5, days, bright, "float32")
+    unitmix.check(["a"] * 5, days, np.array([-0.1, 0.3, 0.6, 0.7, 0.2]), "float32")  # NDVI
 
 
 def test_dates_in_other_units_are_refused_by_name(tmp_path):

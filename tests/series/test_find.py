@@ -45,7 +45,7 @@ class TestDates:
     def test_every_form_comes_back(self, when):
         when = when.replace(microsecond=0)
         day = datetime(when.year, when.month, when.day)
-        for form in ("%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y%j", "%Y-%j"):
+        for form in ("%Y%m%d", "%Y-%m-%d", "%Y_%m_%d", "%Y%j", "%Y-%j", "%d.%m.%Y"):
             assert dates.parse(f"{when:{form}}") == day
         for form in (
             "%Y%m%dT%H%M%S",
@@ -213,6 +213,8 @@ def test_the_band_may_stand_in_the_path(tmp_path):
     text = fault(Series(path=str(tmp_path)))
     assert "2 files on each date" in text
     assert "(?P<band>" in text
+    (tmp_path / f"b/{DAYS[0]:%Y%j}.tif").unlink()
+    assert "2 files on 2 of 3 dates" in fault(Series(path=str(tmp_path)))
 
 
 def test_one_file_per_band_with_a_list_of_dates(tmp_path):
@@ -284,6 +286,17 @@ def test_masks_by_tile_name_and_time(tmp_path):
     assert any("1 mask without an image" in note for note in east.notes)
 
 
+def test_a_finer_mask_hides_pixels_of_which_it_hides_a_quarter(tmp_path):
+    files(tmp_path / "i")
+    fine = np.zeros((60, 90), np.uint8)
+    fine[0, 0], fine[3:5, 3:5], fine[-1:, -3:] = 1, 1, 1
+    for day in DAYS:
+        write(tmp_path / f"m/{day:%Y%m%d}.tif", fine, grid=grid(60, 90, pixel=1 / 3))
+    stack = find_stacks(Series(path=str(tmp_path / "i"), masks=str(tmp_path / "m")))[0]
+    # A ninth of the first pixel is hidden, four of the second, three of the last.
+    assert np.argwhere(whole(stack)[0, 0] == stack.missing).tolist() == [[1, 1], [19, 29]]
+
+
 def test_masks_in_the_folder_of_the_images(tmp_path):
     files(tmp_path)
     files(tmp_path, "CLM_{:%Y%m%d}.tif", image=np.zeros((1, 20, 30), np.uint8))
@@ -324,6 +337,25 @@ def test_masks_that_hold_a_probability(tmp_path, dtype):
         assert ((whole(stack)[:, 0] == 65535) == (likely[0] >= 60)).all()
 
 
+def test_masks_that_tell_what_is_clear(tmp_path):
+    images, clear = files(tmp_path / "i"), np.ones((1, 20, 30), np.uint8)
+    clear[0, :5] = 0
+    for name, bands, said in (
+        ("udm2", ("clear", "snow"), "2 bands (clear, snow), a mask has one"),
+        ("one", ("clear",), "its band is called clear, so that 0 seems to mean not clear"),
+    ):
+        for day in DAYS:
+            image = np.repeat(clear, len(bands), axis=0)
+            write(tmp_path / name / f"{day:%Y%m%d}.tif", image, names=bands)
+        assert said in fault(Series(path=images, masks=str(tmp_path / name)))
+    named = Series(path=images, masks=str(tmp_path / "one"), mask_values=[0])
+    assert ((whole(find_stacks(named)[0])[:, 0] == 65535) == (clear[0] == 0)).all()
+    for day in DAYS:
+        write(tmp_path / "mute" / f"{day:%Y%m%d}.tif", clear[0], names=())
+    (stack,) = find_stacks(Series(path=images, masks=str(tmp_path / "mute")))
+    assert "75% of the masks that were looked at is not 0" in stack.notes[0]
+
+
 def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     files(tmp_path)
     chosen = find_stacks(Series(path=str(tmp_path)), Bands(order=["b"]))[0]
@@ -341,6 +373,14 @@ def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     assert "has 2 (a, b)" in text
     write(tmp_path / "S_20200401.tif", IMAGE, names=("a", "c"))
     assert "bands must not change between dates" in fault(Series(path=str(tmp_path)))
+
+
+def test_a_band_that_is_called_as_what_tells_clouds_is_named(tmp_path):
+    files(tmp_path)
+    stack = find_stacks(Series(path=str(tmp_path)), Bands(names=["B04", "SCL"]))[0]
+    assert "SCL taken as a band, though called as what tells clouds" in stack.notes[0]
+    chosen = Bands(names=["B04", "SCL"], order=["B04", "SCL"])
+    assert not find_stacks(Series(path=str(tmp_path)), chosen)[0].notes
 
 
 def test_single_bands_are_named_by_their_description_or_number(tmp_path):

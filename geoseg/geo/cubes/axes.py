@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,6 +28,8 @@ STANDARD = {
 AXES = {"X": "x", "Y": "y", "T": "time"}
 UNITS = ("m", "metre", "meter", "metres", "meters", "degree", "degrees", "deg", "1", "")
 """Of coordinates that are those of the CRS; and all that begin with degree."""
+DAY = re.compile(r"^(\d{4})(\d\d)(\d\d)(?!\d)")
+"""A day as text without dashes, which numpy takes for a year."""
 TOLERANCE = 0.01
 """Pixels by which coordinates may be off a regular grid."""
 
@@ -200,7 +203,8 @@ def times_of(dataset: Any, axis: str, where: str) -> tuple[datetime, ...]:
     coordinate = dataset[axis]
     try:
         if coordinate.dtype.kind in "OSUT":
-            values = np.array([np.datetime64(_text(one)) for one in np.atleast_1d(coordinate)])
+            said = [DAY.sub(r"\1-\2-\3", _text(one)) for one in np.atleast_1d(coordinate)]
+            values = np.array([np.datetime64(one) for one in said])
         else:
             if " since " not in str(coordinate.attrs.get("units")):
                 raise ValueError("no units, as in 'days since 2021-01-01'")
@@ -210,7 +214,10 @@ def times_of(dataset: Any, axis: str, where: str) -> tuple[datetime, ...]:
             raise ValueError(f"calendar {coordinate.attrs.get('calendar')}")
         if np.isnat(values).any():
             raise ValueError(f"none at place {int(np.isnat(values).argmax())}")
-        return tuple(values.astype("datetime64[us]").tolist())
+        times = values.astype("datetime64[us]").tolist()
+        if not all(isinstance(one, datetime) for one in times):
+            raise ValueError("beyond the year 9999")
+        return tuple(times)
     except (ValueError, TypeError, OverflowError, ImportError) as error:
         first = shown(np.atleast_1d(coordinate)[0].item())
         raise InputError(
