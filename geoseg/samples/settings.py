@@ -74,9 +74,9 @@ def check_variation(augment: Augment, series: SeriesSamples, holds: str) -> None
         WINDOWS: ["pixels", "step"],
     }[holds]
     for name in of_series:
-        if getattr(series, name) != getattr(SeriesSamples(), name):
+        value = getattr(series, name)
+        if value and value != getattr(SeriesSamples(), name):
             faults.add(
-                f"series.{name}={getattr(series, name)}: not of {holds}, which the data set holds;"
-                " leave it out"
+                f"series.{name}={value}: not of {holds}, which the data set holds; leave it out"
             )
     faults.raise_if_any()
