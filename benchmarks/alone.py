@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import platform
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from geoseg.geo.grid import Grid
 from geoseg.geo.tiling import Tiling
 from geoseg.models.device import Device, choose
+from geoseg.prediction.backends import remembered
 from geoseg.prediction.backends.build import prepare
 from geoseg.prediction.backends.runner import TORCH, Runner
 from geoseg.prediction.images import predict
@@ -90,13 +90,4 @@ def windows_of(grids: Iterable[Grid], tiling: Tiling) -> int:
 
 def machine(device: Device) -> str:
     """The device by its name in the shop, and how it computes."""
-    if device.torch.type == "cuda":
-        return f"{torch.cuda.get_device_name(device.torch)} ({device})"
-    return f"{_processor()}, {torch.get_num_threads()} threads ({device})"
-
-
-def _processor() -> str:
-    facts = Path("/proc/cpuinfo")
-    lines = facts.read_text(encoding="utf-8").splitlines() if facts.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return f"{remembered.machine(device)} ({device})"

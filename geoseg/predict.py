@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from geoseg.commands.run import run
@@ -135,9 +135,12 @@ def _images(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport:
     strange = [key for key in ("series.path", "table", "parcels") if _given(cfg)[key]]
     for key in strange:
         faults.add(f"{key}: {cfg.checkpoint} is a network for images; give scenes=…, not {key}")
+    for key in _of_samples(cfg) + [f"series.{key}" for key in _changed(cfg.series, Series())]:
+        if key not in strange:
+            faults.add(f"{key}: {cfg.checkpoint} is a network for images; leave it out")
+    _check_threshold(cfg, faults)
     if not strange:
         faults.need(cfg, scenes="<folder, glob or list of GeoTIFFs>", out="<folder>")
-    _check_threshold(cfg, faults)
     faults.raise_if_any()
     assert cfg.out is not None
     tiling = cfg.tiling.over(network.card.tiling)
@@ -162,11 +165,14 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
         faults.add("series.path, table: give one of them, dated images or a table")
     if given["table"] and given["parcels"]:
         faults.add("table, parcels: the samples of a table need no outlines; leave one out")
-    if cfg.parcels_layer is not None and not given["parcels"]:
-        faults.add(f"parcels_layer={cfg.parcels_layer}: is for parcels=<file>, which is not given")
-    faults.need(cfg, out="<folder>")
-    if not (given["table"] or given["parcels"]):
+    if given["table"] or given["parcels"]:
+        if cfg.parcels_layer is not None and not given["parcels"]:
+            faults.add(f"parcels_layer={cfg.parcels_layer}: is for parcels=<file>; leave it out")
+    else:
+        for key in _of_samples(cfg):
+            faults.add(f"{key}: is for parcels=<file> or table=<file>, which are not given")
         _check_threshold(cfg, faults)
+    faults.need(cfg, out="<folder>")
     if cfg.stac and (given["table"] or given["parcels"]):
         faults.add("stac: describes maps; of parcels and tables there is none: leave it out")
     faults.raise_if_any()
@@ -197,11 +203,23 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     )  # fmt: skip
 
 
+def _changed(given: Any, usual: Any) -> list[str]:
+    """Names of the settings that are not as usual."""
+    names = [item.name for item in fields(usual)]
+    return [name for name in names if getattr(given, name) != getattr(usual, name)]
+
+
+def _of_samples(cfg: PredictConfig) -> list[str]:
+    """Keys that were given and are about parcels or the rows of a table."""
+    found = [f"samples.{key}" for key in _changed(cfg.samples, SampleSettings())]
+    return found + (["parcels_layer"] if cfg.parcels_layer is not None else [])
+
+
 def _check_threshold(cfg: PredictConfig, faults: Faults) -> None:
-    """Refuse the threshold of parcels for maps, which would pass it over."""
-    if cfg.threshold:
+    """Add a threshold that is one of parcels, where pixels are mapped."""
+    if cfg.threshold > 0:
         faults.add(
-            f"threshold={cfg.threshold:g}: is for parcels and tables; of maps it is"
+            f"threshold={cfg.threshold:g}: of parcels and tables; of pixels it is"
             f" predict.threshold={cfg.threshold:g}"
         )
 

@@ -10,6 +10,8 @@ import pytest
 from tests.made import started
 
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+# What predictions on this machine found out is not to decide what a test sees, nor the other way.
+os.environ["GEOSEG_CACHE"] = os.devnull
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell ignores it for what runs in the background; interrupted processes would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -88,5 +88,10 @@ class CrossvalidateConfig:
                 "fit.remember: of single trainings, since the earlier run has seen the tiles that a"
                 " fold holds out; leave it out"
             )
+        for key in ("refit", "patience"):
+            if getattr(self.fit, key):
+                faults.add(f"fit.{key}: goes by val, which folds do not have; leave it out")
+        if self.fit.logger not in (Fit().logger, "none"):
+            faults.add(f"fit.logger={self.fit.logger}: of single trainings; leave it out")
         faults.attempt(check_fit, self.fit, self.model)
         faults.raise_if_any()

@@ -25,7 +25,7 @@ from geoseg.crossvalidation.series_folds import SeriesFolds
 from geoseg.crossvalidation.tally import Tally
 from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole, said_of_changes_since
-from geoseg.errors import InputError
+from geoseg.errors import Faults, InputError
 from geoseg.evaluation.accuracy import write_confusion_csv
 from geoseg.models.card import weights_hash
 from geoseg.models.origin import Origin
@@ -35,9 +35,10 @@ from geoseg.outputs.claims import claim
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
+from geoseg.samples.settings import IMAGES, SERIES, check_variation
 from geoseg.training import recipe
 from geoseg.training.cards import card_of, card_of_samples
-from geoseg.training.checks import check_own_series, find_styles
+from geoseg.training.checks import check_fit, check_own_series, find_styles
 from geoseg.training.run import folder as command
 from geoseg.training.settings import ANYWHERE, TrainingSettings
 
@@ -90,6 +91,11 @@ def crossvalidate(
         of_series if config.random is None else config.random,
         config.split,
     )
+    faults = Faults()
+    faults.attempt(check_fit, config.fit, config.model)
+    holds = SERIES if of_series else IMAGES
+    faults.attempt(check_variation, config.augment, config.series, holds)
+    faults.raise_if_any()
     start = _origin(config.model)
     folds = _plan(dataset, draw, config)
     settings = _settings(config, draw, of_series=of_series)
@@ -192,7 +198,7 @@ def _check_own(dataset: SeriesDataset | Dataset, config: CrossvalidateConfig) ->
     """Try what is not geoseg's, before anything is written. Raises: InputError."""
     study = _study(config)
     if isinstance(dataset, SeriesDataset):
-        check_own_series(config.fit, config.model, config.augment)
+        check_own_series(config.fit, config.model)
         card = card_of_samples(dataset, study, dataset.statistics)
     else:
         card = card_of(dataset, config.model)

@@ -51,6 +51,25 @@ GROUPED = {
     "dropout": (0.0, 0.1, 0.2, 0.5),
 }
 """Settings that come with a ready-made group, such as the usual model=unet, and not from a user."""
+HEEDED = {
+    "encoder": (*ARCHITECTURES, CLASSIFY),
+    "detail": ("unet", "unetplusplus"),
+    "pixels": ARCHITECTURES,
+    "season": SERIES_NETWORKS[:-1],
+    "norm": ("segnet",),
+    "dropout": (*ARCHITECTURES, CLASSIFY, *SERIES_NETWORKS),
+    "width": SERIES_NETWORKS,
+    "layers": ("lstm", "tempcnn"),
+    "heads": ("psetae", "ltae", "utae"),
+    "keys": ("psetae", "ltae", "utae"),
+    "cell": ("lstm",),
+    "bidirectional": ("lstm",),
+    "pooling": ("lstm",),
+    "shape": ("psetae", "ltae"),
+}
+"""Settings of layers that not every network has, and the networks that have them."""
+ABSENT = ("detail", "pixels", "season", "dropout", "shape")
+"""Those of which 0 or false is true of a network that lacks them."""
 
 
 @dataclass
@@ -92,8 +111,9 @@ class Model:
     published."""
     norm: str = "batch"
     """SegNet only: batch, group, instance or layer."""
-    dropout: float = 0.0
-    """Share of features dropped before the last layer (SegNet: after its three deepest blocks)."""
+    dropout: float | None = None
+    """Share of features dropped before the last layer (SegNet: after its three deepest blocks). By
+    default as published for the network that model=auto takes: 0.5 for tempcnn, else 0."""
     width: int = 0
     """Series: units of the LSTM, filters of TempCNN, features of attention; 0 = as published."""
     layers: int = 0
@@ -130,6 +150,11 @@ class Model:
     def frozen(self) -> bool:
         """Whether the encoder stays as model.weights made it."""
         return self.name == PROBE
+
+    @property
+    def dropped(self) -> float:
+        """dropout, or 0."""
+        return self.dropout or 0.0
 
     @property
     def title(self) -> str:
@@ -181,6 +206,8 @@ class Model:
             faults.add(f"model.norm={self.norm}: unknown; choose from {', '.join(NORMS)}")
         faults.within(self, "[0, 1)", "model.", "dropout")
         faults.raise_if_any()
+        if self.name != AUTO:  # what that will be says what is usual
+            self.dropout = self.dropped
 
     def _check_weights_bands(self, bands: list[str], faults: Faults) -> None:
         if self.weights is None:
@@ -215,6 +242,25 @@ def check_chosen(model: Model) -> None:
             "model.name=auto: the network that suits a data set, and there is none here; name one,"
             " as unet"
         )
+
+
+def check_heeded(model: Model) -> None:
+    """Raises: InputError for settings that the network has no part for.
+
+    Those of an own network are checked as soon as it is named; `auto` has yet to be chosen.
+    """
+    faults = Faults()
+    for key, names in HEEDED.items() if model.name not in (AUTO, OWN) else ():
+        value, usual = getattr(model, key), getattr(Model(), key)
+        idle = value in (usual, *GROUPED.get(key, ())) or (not value and key in ABSENT)
+        if model.name in names or idle:
+            continue
+        said = str(value).lower() if isinstance(value, bool) else value
+        faults.add(
+            f"model.{key}={said}: of {', '.join(names)} only, and this network is {model.name};"
+            " leave it out"
+        )
+    faults.raise_if_any()
 
 
 @dataclass

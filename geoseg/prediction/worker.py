@@ -18,6 +18,7 @@ from geoseg.models.settings import OWN
 from geoseg.outputs.threads import BackgroundWriter, prefetch, timed
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.backends.choice import Choice, choose_backend
+from geoseg.prediction.backends.remembered import Remembered
 from geoseg.prediction.backends.runner import TORCH
 from geoseg.prediction.blend import Emit, Maker, run
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
@@ -81,7 +82,9 @@ class Worker:
             return Choice(TORCH)
         images, seen = first.on(self.device.torch)
         images = Scaling(self.network.card.statistics, self.device.torch)(images, seen)
-        return choose_backend(module, self.device, images=images, windows=windows)
+        shape = (len(images), images.shape[1], images.shape[2], images.shape[3])
+        before = Remembered.of(self.network.hash, self.device, shape)
+        return choose_backend(module, self.device, images=images, windows=windows, known=before)
 
     def forward(self, backend: str, size: int) -> Forward:
         """What gives windows of that height and width their probabilities."""

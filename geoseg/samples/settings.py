@@ -6,10 +6,19 @@ should wait for torch to see `--help` or a misspelt key.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from geoseg.errors import Faults
 from geoseg.models.settings import FILLS
+from geoseg.samples.augment import Augment
+
+LIGHT = Augment(
+    flips=True, quarter_turns=True, brightness=0.2, contrast=0.15, band_brightness=0.1,
+    band_contrast=0.1,
+)  # fmt: skip
+"""conf/augment/light.yaml: what a training is told where nobody chose an augmentation."""
+IMAGES, SERIES, WINDOWS = "single images", "series", "windows through time"
+"""What a data set holds."""
 
 
 @dataclass
@@ -40,3 +49,34 @@ class SeriesSamples:
         faults.at_least(self, "series.", noise=0, shift_days=0)
         faults.one_of(self, "series.", fill=FILLS)
         faults.raise_if_any()
+
+
+def check_variation(augment: Augment, series: SeriesSamples, holds: str) -> None:
+    """Raises: InputError for settings that vary other samples than those of a data set.
+
+    holds: IMAGES, SERIES or WINDOWS.
+    """
+    faults, usual = Faults(), Augment()
+    of_images = [] if holds == IMAGES else [item.name for item in fields(Augment)]
+    given = [
+        f"augment.{name}={value}"
+        for name in of_images
+        if (value := getattr(augment, name))
+        if value not in (getattr(usual, name), getattr(LIGHT, name))
+    ]
+    if given:
+        faults.add(
+            f"{', '.join(given)}: of images; series vary as the settings series.* say; leave it out"
+        )
+    of_series = {
+        IMAGES: [item.name for item in fields(SeriesSamples)],
+        SERIES: [],
+        WINDOWS: ["pixels", "step"],
+    }[holds]
+    for name in of_series:
+        value = getattr(series, name)
+        if value and value != getattr(SeriesSamples(), name):
+            faults.add(
+                f"series.{name}={value}: not of {holds}, which the data set holds; leave it out"
+            )
+    faults.raise_if_any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from geoseg.dataset.arrays import common_dtype
 from geoseg.dataset.samples import Samples, SeriesDataset
 from geoseg.dataset.statistics import shape_statistics
@@ -109,10 +111,13 @@ def card_of_samples(
 
 
 def card_of_imagery(source: Imagery, model: Model) -> ModelCard:
-    """The card of a network that fills in what is hidden: the bands are its classes."""
+    """The card of a network that fills in what is hidden: the bands are its classes.
+
+    Without what single pixels tell: it would be trained for nothing, as the encoder alone is kept.
+    """
     classes = [{"code": n + 1, "name": b, "color": "#000000"} for n, b in enumerate(source.bands)]
     return ModelCard(
-        model=model.trained(),
+        model=replace(model.trained(), pixels=0),
         bands=source.bands,
         statistics=source.statistics,
         dtype=source.dtype,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,25 @@ from geoseg.dataset.scene_classes import SceneClasses, SceneTiles
 from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole
 from geoseg.errors import Faults, InputError
 from geoseg.models.card import ModelCard
-from geoseg.models.settings import ARCHITECTURES, CLASSIFY, FOREST, OWN, SERIES_NETWORKS, Model
+from geoseg.models.settings import (
+    ARCHITECTURES,
+    CLASSIFY,
+    FOREST,
+    OWN,
+    SERIES_NETWORKS,
+    Model,
+    check_heeded,
+)
 from geoseg.models.suitability import check
 from geoseg.outputs.counted import counted, first
 from geoseg.received.cube_slices import is_there
 from geoseg.samples.augment import Augment
+from geoseg.samples.settings import LIGHT, SeriesSamples
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.settings import Fit
+from geoseg.training.settings import Fit, TrainingSettings
 
 MAP_NETWORKS = ("utae",)
 """Networks for series that see whole windows."""
@@ -37,11 +46,12 @@ PIXELS_ONLY = ("crop", "hard", "unlabelled", "adversarial", "remember", "clicks"
 
 
 def check_fit(fit: Fit, model: Model, *, tried: bool = False) -> None:
-    """Raises: InputError for settings of the loop that a network has no part for.
+    """Raises: InputError for settings of the loop, and of layers, that a network has no part for.
 
     tried: learning rates are, nothing is trained.
     """
     faults = Faults()
+    faults.attempt(check_heeded, model)
     if model.name == FOREST:
         if tried:
             faults.add("lr_find=true: a forest has no learning rate; leave it out")
@@ -142,22 +152,11 @@ def check_several(scene: SceneClasses, loss: Loss, fit: Fit, metric: Any = None)
     faults.raise_if_any()
 
 
-def check_own_series(fit: Fit, model: Model, augment: Augment) -> None:
-    """Raises: InputError for settings that series have no part for, where code outside geoseg is
-    trained on them."""
+def check_own_series(fit: Fit, model: Model) -> None:
+    """Raises: InputError for settings that series have no part for, of an own network for them."""
     faults = Faults()
     if model.name == OWN:
         _check_series_fit(fit, faults)
-    if augment.target is not None:
-        faults.add(
-            f"augment.target={augment.target}: of images; series vary as the settings series.* say;"
-            " leave it out"
-        )
-    if augment.style is not None:
-        faults.add(
-            f"augment.style={augment.style}: of images; series vary as the settings series.* say;"
-            " leave it out"
-        )
     faults.raise_if_any()
 
 
@@ -167,12 +166,6 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
         faults.add(
             f"model.weights={model.weights}: a forest grows from nothing, in seconds; leave it out"
         )
-    for key in ("width", "layers", "heads", "keys"):
-        if getattr(model, key):
-            faults.add(
-                f"model.{key}={getattr(model, key)}: a forest has model.trees and model.depth only;"
-                f" leave model.{key} out"
-            )
     if fit.unlabelled is not None:
         faults.add("fit.unlabelled: a forest learns from labels alone; leave it out")
     if fit.remember is not None:
@@ -193,13 +186,23 @@ def _check_forest(fit: Fit, model: Model, faults: Faults) -> None:
         faults.add("fit.devices: a forest is grown by one process")
 
 
-def idle(fit: Fit) -> list[str]:
-    """Names of the settings of the loop that were given, but have no part in growing a forest."""
-    heeded = ("train_share", "refit", "devices", "nodes", "device", "precision", "workers")
-    shown = ("baseline", "logger", "pictures")
-    usual = asdict(Fit())
-    given = [k for k, v in asdict(fit).items() if v != usual[k]]
-    return [f"fit.{key}" for key in given if key not in (*heeded, *shown)]
+def idle(study: TrainingSettings) -> list[str]:
+    """Names of the settings that were given, but have no part in growing a forest."""
+    heeded = {
+        "fit": {"train_share", "refit", "devices", "nodes", "device", "precision", "workers"}
+        | {"baseline", "logger", "pictures"},
+        "loss": {"class_weights"},
+        "series": {"fill", "step"},
+    }
+    rooms = (("fit", Fit()), ("loss", Loss()), ("series", SeriesSamples()))
+    found = [
+        f"{room}.{item.name}"
+        for room, usual in rooms
+        for item in fields(usual)
+        if item.name not in heeded[room]
+        and getattr(getattr(study, room), item.name) != getattr(usual, item.name)
+    ]
+    return found + (["augment"] if study.augment not in (Augment(), LIGHT) else [])
 
 
 def check_series(dataset: SeriesDataset, model: Model) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.geo.tiling import Tiling
-from geoseg.models.settings import ARCHITECTURES, AUTO, Model
+from geoseg.models.settings import ARCHITECTURES, AUTO, Model, check_heeded
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
@@ -20,7 +20,7 @@ from geoseg.training.objectives.settings import (
     Loss,
     Masking,
 )
-from geoseg.training.settings import Fit
+from geoseg.training.settings import ADVERSARIAL, CLICKS, REMEMBER, Fit
 
 
 @dataclass
@@ -47,8 +47,9 @@ class TrainConfig:
 
 
 LABELS_ONLY = (
-    *("balance", "crop", "hard", "freeze", "train_share", "baseline"),
-    *("unlabelled", "unlabelled_weight", "confidence", "remember"),
+    *("balance", "crop", "hard", "freeze", "train_share", "baseline", "refit"),
+    *("unlabelled", "unlabelled_weight", "confidence"),
+    *(*ADVERSARIAL, *REMEMBER, *CLICKS),
 )
 """Settings of the training loop that are of labels, or of weights that are there already."""
 
@@ -90,6 +91,7 @@ class PretrainConfig:
                 f"model={self.model.name}: its encoder stays as it is, and nothing else is trained"
                 " here; choose another, such as model=segformer"
             )
+        faults.attempt(check_heeded, self.model)
         for key in LABELS_ONLY:
             if getattr(self.fit, key) != getattr(Fit(), key):
                 faults.add(f"fit.{key}: of trainings with labels; leave it out")
@@ -102,6 +104,8 @@ class PretrainConfig:
                 f"augment.style={self.augment.style}: of trainings with labels; give these scenes"
                 " in scenes=… as well, to learn from them"
             )
+        if self.model.pixels not in (0, Model().pixels):
+            faults.add(f"model.pixels={self.model.pixels}: of trainings with labels; leave it out")
         if self.model.keep != "encoder":
             faults.add(f"model.keep={self.model.keep}: an encoder is trained here; leave it out")
         if self.tiling.overlap != Tiling(self.tiling.size).overlap:

@@ -9,7 +9,15 @@ from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import AUTO, CLASSIFY, Model
 from geoseg.outputs.counted import counted
 from geoseg.training.objectives.settings import Loss
-from geoseg.training.settings import EPOCH_TILES, EPOCHS, Fit, TrainingSettings
+from geoseg.training.settings import (
+    ADVERSARIAL,
+    EPOCH_TILES,
+    EPOCHS,
+    REMEMBER,
+    UNLABELLED,
+    Fit,
+    TrainingSettings,
+)
 
 IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
@@ -44,6 +52,14 @@ CROPPED = ("unet", "unetplusplus", "segnet")
 FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
 objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
+TERMS = {
+    "label_smoothing": "cross_entropy",
+    "focal_gamma": "focal",
+    **dict.fromkeys(("tversky_alpha", "tversky_beta"), "tversky"),
+    **dict.fromkeys(("bootstrap_target", "bootstrap_beta"), "bootstrapped"),
+    **dict.fromkeys(("symmetric_alpha", "symmetric_beta", "symmetric_log_zero"), "symmetric"),
+}
+"""Settings of a loss, and the term that each is of."""
 LABELLED = 0.5
 """Share of the train tiles' pixels from which on nearly every square has labels to learn from."""
 
@@ -56,7 +72,8 @@ def network_for(model: Model, dataset: Dataset | SeriesDataset) -> Model:
     if model.name != AUTO:
         return model
     if isinstance(dataset, SeriesDataset):
-        return replace(model, name="tempcnn", dropout=model.dropout or SERIES_DROPOUT)
+        dropout = SERIES_DROPOUT if model.dropout is None else model.dropout
+        return replace(model, name="tempcnn", dropout=dropout)
     return replace(model, name="unet" if dataset.reference is None else "utae")
 
 
@@ -131,8 +148,33 @@ def for_series(study: TrainingSettings) -> TrainingSettings:
     )
 
 
+def without_part(study: TrainingSettings) -> list[str]:
+    """Names of the settings that were given, but belong to what the training does not do."""
+    found = []
+    for leader, *followers in (ADVERSARIAL, REMEMBER, UNLABELLED):
+        if not getattr(study.fit, leader):
+            found += [f"fit.{key}" for key in followers if _is_given(study.fit, key)]
+    if study.loss.target is None and not study.scene.several:
+        for key, term in TERMS.items():
+            if not study.loss.terms.get(term) and _is_given(study.loss, key):
+                found.append(f"loss.{key}")
+    if study.augment.style is None:
+        styles = ("style_how", "style_chance", "style_beta")
+        found += [f"augment.{key}" for key in styles if _is_given(study.augment, key)]
+    return found
+
+
+def _is_given(settings: object, key: str) -> bool:
+    """Whether a setting is another than the usual one, and not none or 0."""
+    value = getattr(settings, key)
+    return bool(value) and value != getattr(type(settings)(), key)
+
+
 def said(study: TrainingSettings) -> str:
-    """What a training goes by, in a line: what the settings said and what was chosen for them."""
+    """What a training goes by, in a line: what the settings said and what was chosen for them.
+
+    A second line names settings that were given in vain.
+    """
     fit, loss = study.fit, study.loss
     of_loss = " + ".join(
         name if share == 1 else f"{share:g} {name}" for name, share in loss.terms.items()
@@ -156,7 +198,9 @@ def said(study: TrainingSettings) -> str:
         parts.append(f"of the encoder {fit.peak * fit.encoder_scale:g}")
     if fit.frozen:
         parts.append(f"which is frozen for {counted(fit.frozen, 'epoch')}")
-    return f"recipe: {', '.join(parts)}"
+    recipe = f"recipe: {', '.join(parts)}"
+    idle = without_part(study)
+    return f"{recipe}\nnote: without a part in this training: {', '.join(idle)}" if idle else recipe
 
 
 def terms(loss: Loss, model: Model) -> dict[str, float]:
@@ -169,9 +213,11 @@ def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:
     loss = study.loss
     if loss.target is not None:
         return loss
+    found = terms(loss, study.model)
+    smoothing = smoothing if found.get("cross_entropy") else 0.0
     return replace(
         loss,
-        terms=terms(loss, study.model),
+        terms=found,
         class_weights=weights if loss.class_weights == "auto" else loss.class_weights,
         label_smoothing=smoothing if loss.label_smoothing is None else loss.label_smoothing,
     )

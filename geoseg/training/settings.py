@@ -36,6 +36,8 @@ REMEMBER = ("remember", "remember_weight")
 """Settings of Fit of incremental classes, which mean nothing without the first."""
 CLICKS = ("clicks", "clicks_only")
 """The same of training for clicks."""
+UNLABELLED = ("unlabelled", "unlabelled_weight", "confidence")
+"""The same of scenes without labels."""
 LENGTHS = ("epochs", "max_minutes", "patience")
 """Settings of Fit that end a training: one that is to last longer goes on."""
 

@@ -19,6 +19,7 @@ from geoseg.models.card import BEST, LAST
 from geoseg.models.settings import AUTO, CLASSIFY, FOREST, OWN, Model
 from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
+from geoseg.samples.settings import IMAGES, SERIES, WINDOWS, check_variation
 from geoseg.scenes.bands import Bands
 from geoseg.training import recipe, refit
 from geoseg.training.cards import card_of, card_of_samples
@@ -104,6 +105,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     faults.attempt(check_dataset, dataset, config.model)
     faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
     faults.attempt(check_logger, config.fit, tried=config.lr_find)
+    faults.attempt(check_variation, config.augment, config.series, IMAGES)
     faults.attempt(check_scene, config.scene, config.model, dataset)
     faults.attempt(check_several, config.scene, config.loss, config.fit, own.metric)
     config = replace(config, dataset=str(dataset.folder.absolute()))
@@ -169,7 +171,9 @@ def train_series(
     config = replace(config, model=recipe.network_for(config.model, dataset))
     faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
     faults.attempt(check_logger, config.fit, tried=config.lr_find)
-    faults.attempt(check_own_series, config.fit, config.model, config.augment)
+    faults.attempt(check_own_series, config.fit, config.model)
+    holds = WINDOWS if isinstance(dataset, Dataset) else SERIES
+    faults.attempt(check_variation, config.augment, config.series, holds)
     with faults.collect():
         if isinstance(dataset, Dataset):
             check_dataset(dataset, config.model)

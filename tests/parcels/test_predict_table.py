@@ -16,6 +16,7 @@ from geoseg.parcels import predict_table as tablemaps
 from geoseg.parcels.predict_table import HEADER, predict_table
 from geoseg.parcels.table import LongTable
 from geoseg.predict import PredictConfig, _images, _series
+from geoseg.prediction.network import InferenceSettings
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND
@@ -221,16 +222,27 @@ def test_what_a_table_has_no_use_for_is_named(tmp_path):
         _series(PredictConfig(**given, parcels="p.gpkg"), network())
     with pytest.raises(InputError, match="parcels_layer=one: is for parcels=<file>"):
         _series(PredictConfig(**given, parcels_layer="one"), network())
+    for key, value in (("smooth", 3), ("backend", "openvino")):
+        by = replace(network(), running=InferenceSettings(**{key: value}))
+        with pytest.raises(InputError, match=rf"^predict\.{key}={value}: "):
+            _series(PredictConfig(**given), by)
 
 
-def test_maps_have_a_threshold_of_their_own(tmp_path):
-    given = {"out": str(tmp_path / "out"), "threshold": 0.6}
-    for run, config in (
-        (_series, PredictConfig(series=Series(path="images"), **given)),
-        (_images, PredictConfig(scenes="images", **given)),
-    ):
-        with pytest.raises(InputError, match=r"of maps it is predict\.threshold=0\.6"):
-            run(config, network())
+def test_what_maps_have_no_use_for_is_named(tmp_path):
+    wrong = {"threshold": 0.6, "samples": SampleSettings(id="name"), "parcels_layer": "one"}
+    out = str(tmp_path / "out")
+    images = PredictConfig(scenes=str(tmp_path), out=out, series=Series(step=5), **wrong)
+    with pytest.raises(InputError) as caught:
+        _images(images, replace(network(), card=replace(CARD, series=None)))
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "samples.id", "parcels_layer", "series.step", "threshold=0.6",
+    ]  # fmt: skip
+    series = PredictConfig(series=Series(path=str(tmp_path)), out=out, **wrong)
+    with pytest.raises(InputError) as caught:
+        _series(series, network())
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "samples.id", "parcels_layer", "threshold=0.6",
+    ]  # fmt: skip
 
 
 def test_values_that_are_darker_in_all_bands_are_said(tmp_path):

@@ -1,3 +1,4 @@
+import os
 import sys
 import warnings
 from functools import partial
@@ -17,6 +18,7 @@ from geoseg.prediction.backends import choice
 from geoseg.prediction.backends.build import prepare
 from geoseg.prediction.backends.choice import Candidate, choose_backend
 from geoseg.prediction.backends.merge import MergedBlock, merge
+from geoseg.prediction.backends.remembered import Remembered
 from geoseg.prediction.backends.runner import NAMES
 from geoseg.prediction.network import BACKENDS, InferenceSettings
 from geoseg.prediction.windows import CubeWindows
@@ -321,6 +323,40 @@ class TestChoice:
         assert (chosen.backend, chosen.runner.name) == ("fast", "fake")
         assert chosen.seconds == {"torch": 0.1, "fast": 0.05}
         assert chosen.agreement == {"torch": 1, "fast": 1}
+
+    def test_what_was_measured_is_not_measured_again(
+        self, tiny, images, clock, tmp_path, monkeypatch
+    ):
+        monkeypatch.setenv("GEOSEG_CACHE", str(tmp_path))
+        known = Remembered.of("abc", FLOAT32, tuple(images.shape))
+        assert known == Remembered.of("abc", FLOAT32, tuple(images.shape))
+        assert known != Remembered.of("abd", FLOAT32, tuple(images.shape))
+        assert known != Remembered.of("abc", BFLOAT16, tuple(images.shape))
+        built = []
+
+        def build(name, wrong=0.0):
+            built.append(name)
+            return Fake(tiny, wrong)
+
+        def choose(**wrong):
+            others = [candidate(n, partial(build, n, wrong.get(n, 0.0))) for n in ("fast", "slow")]
+            options = {"images": images, "windows": 4000, "others": others, "known": known}
+            return choose_backend(tiny, FLOAT32, **options).backend
+
+        clock |= {"torch": 0.1, "fake": 0.05}
+        assert choose() == "fast"
+        assert built == ["fast", "slow"]
+        clock["fake"] = 7.0  # nobody times it now
+        assert choose() == "fast"
+        assert built == ["fast", "slow", "fast"]
+        assert choose(fast=0.5) == "torch"  # it is no longer safe: other images
+        (path,) = tmp_path.rglob("*.json")
+        path.write_text('{"fast/torch": "0.1"}', encoding="utf-8")
+        assert choose() == "torch"  # measured anew, as what stands there is no number
+        monkeypatch.setenv("GEOSEG_CACHE", os.devnull)  # nothing can be kept: all is measured
+        known = Remembered.of("abc", FLOAT32, tuple(images.shape))
+        clock["fake"] = 0.05
+        assert [choose(), known.ratio("fast", "torch")] == ["fast", None]
 
     def test_what_is_hardly_faster_is_not_taken(self, tiny, images, clock):
         clock |= {"torch": 0.1, "fake": 0.099}

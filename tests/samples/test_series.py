@@ -135,6 +135,25 @@ def test_filling_is_linear_between_observations_and_constant_beyond(seed, share)
     np.testing.assert_array_equal(valid[:, :, 0], seen.any(axis=(2, 3)))
 
 
+@given(seed=st.integers(0, 500), share=st.floats(0, 1))
+@settings(max_examples=20, deadline=None)
+def test_bands_that_are_seen_together_are_filled_as_each_by_itself(seed, share):
+    random = np.random.default_rng(seed)
+    days, grid = np.sort(random.integers(0, 60, (2, 7))), np.arange(-5, 70, 6)
+    values = random.normal(size=(2, 3, 7, 3)).astype(np.float32)
+    one = random.random((2, 3, 7, 1)) < share
+    one[0, 0, 0] = True
+    apart = np.concatenate([one, one, np.zeros_like(one)], axis=3)  # each is looked for by itself
+    given = [torch.from_numpy(a.astype(np.float32)) for a in (values, days, grid)]
+    made = {
+        count: fill(given[0][..., :bands], torch.from_numpy(seen), *given[1:])
+        for count, bands, seen in ((1, 2, one), (2, 2, apart[..., :2]), (3, 3, apart))
+    }
+    for count in (1, 2):
+        assert torch.equal(made[count][0], made[3][0][..., :2])
+        assert torch.equal(made[count][1], made[3][1])
+
+
 def test_a_regular_view_has_the_grid_whatever_the_dates(tmp_path):
     folder, samples = made_samples(tmp_path)
     view = View(STATISTICS, replace(CARD, fill="linear", step=16))

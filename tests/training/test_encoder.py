@@ -158,6 +158,9 @@ def test_what_can_not_be_is_refused(dataset, tmp_path):
     with pytest.raises(InputError, match=r"model=lstm: not for single images") as fault:
         PretrainConfig(model=Model("lstm"), val=1.0, fit=Fit(hard=0.5, freeze=1))
     assert len(fault.value.faults) == 4
+    with pytest.raises(InputError, match=r"model\.width=4: of lstm") as fault:
+        PretrainConfig(model=Model(pixels=8, width=4), fit=Fit(refit=True, adversarial=0.5))
+    assert len(fault.value.faults) == 4
     with pytest.raises(InputError, match=r"mask\.size=32: .* nothing of a tile of tiling\.size=32"):
         PretrainConfig(tiling=Tiling(32))
     grid = dataset.scenes[0].grid

@@ -34,8 +34,9 @@ from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.series import SeriesImages, predict_series
+from geoseg.samples.augment import Augment
 from geoseg.samples.pixels import pixel_rows, quotas, shared_out, some_tiles
-from geoseg.samples.settings import SeriesSamples
+from geoseg.samples.settings import LIGHT, SeriesSamples
 from geoseg.scenes.scene import find_scenes
 from geoseg.training.checks import idle
 from geoseg.training.config import TrainConfig
@@ -503,16 +504,24 @@ def test_what_a_forest_has_no_part_for_is_refused(tmp_path, fault, given):
 
 
 def test_what_is_passed_over_is_said_and_what_is_wrong_refused():
-    assert idle(Fit(max_minutes=4, swa=0.2, devices=1, train_share=0.5)) == [
-        "fit.max_minutes", "fit.swa",
+    fit = Fit(max_minutes=4, swa=0.2, devices=1, train_share=0.5)
+    given = TrainingSettings(
+        Model("forest"), Loss(label_smoothing=0.1), fit, SeriesSamples(noise=0.5, step=5), 0,
+        augment=Augment(flips=True, noise=0.3),
+    )  # fmt: skip
+    assert idle(given) == [
+        "fit.max_minutes", "fit.swa", "loss.label_smoothing", "series.noise", "augment",
     ]  # fmt: skip
-    assert idle(Fit()) == []
+    assert idle(replace(given, fit=Fit(), loss=Loss(), series=SeriesSamples(), augment=LIGHT)) == []
     with pytest.raises(InputError, match="of model=forest only"):
         Model("unet", trees=50)
     with pytest.raises(InputError, match=r"fit\.baseline=svm"):
         Fit(baseline="svm")
     with pytest.raises(InputError, match="of single trainings"):
         CrossvalidateConfig(fit=Fit(baseline="forest"))
+    with pytest.raises(InputError, match=r"fit\.refit: goes by val") as caught:
+        CrossvalidateConfig(fit=Fit(refit=True, patience=3, logger="mlflow"))
+    assert len(caught.value.faults) == 3
 
 
 def test_a_baseline_is_one_more_line_and_no_other_run(tmp_path, monkeypatch):

@@ -7,10 +7,20 @@ import pytest
 import yaml
 
 from geoseg.commands.conf import CONF
+from geoseg.errors import InputError
 from geoseg.geo.tiling import Tiling
-from geoseg.models.settings import Model
-from geoseg.samples.settings import SeriesSamples
+from geoseg.models.settings import Model, check_heeded
+from geoseg.samples.augment import Augment
+from geoseg.samples.settings import (
+    IMAGES,
+    LIGHT,
+    SERIES,
+    WINDOWS,
+    SeriesSamples,
+    check_variation,
+)
 from geoseg.training import recipe
+from geoseg.training.checks import check_fit
 from geoseg.training.objectives.loss import class_weights
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import Fit, TrainingSettings
@@ -28,6 +38,8 @@ def test_the_network_suits_what_the_data_set_holds(tmp_path):
     kept = yaml.safe_load((CONF / "model/tempcnn.yaml").read_text(encoding="utf-8"))
     assert recipe.network_for(Model("auto"), series) == Model(**kept)
     assert recipe.network_for(Model("auto", dropout=0.1, width=32), series).dropout == 0.1
+    assert recipe.network_for(Model("auto", dropout=0.0), series).dropout == 0
+    assert recipe.network_for(Model("auto"), images).dropout == 0
 
 
 def study(model="unet", loss=None, fit=None):
@@ -43,6 +55,68 @@ def test_images_and_series_have_recipes_of_their_own(tmp_path):
     assert (series.loss.class_weights, series.loss.label_smoothing) == ("tempered", 0.05)
     assert (series.fit.peak, series.fit.precision, series.fit.workers) == (2e-3, "32", 0)
     assert "tempered" in recipe.said(series)
+    focal = recipe.for_series(study("lstm", Loss(terms={"focal": 1.0})))
+    assert "smoothing" not in recipe.said(focal)
+    assert "note" not in recipe.said(focal) + recipe.said(series)
+
+
+def test_settings_that_have_no_part_are_named(tmp_path):
+    fit = Fit(epsilon=0.1, confidence=0.8, remember_weight=1)
+    loss = Loss(terms={"dice": 1.0}, label_smoothing=0.1, focal_gamma=3)
+    given = replace(study("unet", loss, fit), augment=Augment(style_beta=0.05))
+    said = recipe.said(recipe.for_images(given, make_dataset(tmp_path))).splitlines()
+    assert said[1] == (
+        "note: without a part in this training: fit.epsilon, fit.remember_weight, fit.confidence,"
+        " loss.label_smoothing, loss.focal_gamma, augment.style_beta"
+    )
+    loss = Loss(terms={"dice": 1.0, "focal": 1.0, "cross_entropy": 1.0}, label_smoothing=0.1,
+                focal_gamma=3)  # fmt: skip
+    fit = Fit(epsilon=0.1, adversarial=0.5)
+    assert recipe.without_part(study("unet", loss, fit)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("unet", {"width": 64}), ("fpn", {"detail": 32}), ("unet", {"norm": "group"}),
+        ("unet", {"season": 32}), ("lstm", {"encoder": "resnet34"}), ("tempcnn", {"cell": "gru"}),
+        ("ltae", {"pixels": 16}), ("lstm", {"heads": 2}), ("psetae", {"bidirectional": False}),
+        ("utae", {"season": 32}), ("forest", {"width": 8}), ("forest", {"dropout": 0.3}),
+    ],
+)  # fmt: skip
+def test_settings_of_layers_that_a_network_lacks_are_refused(name, given):
+    ((key, value),) = given.items()
+    with pytest.raises(InputError, match=rf"model\.{key}={str(value).lower()}: of .*is {name};"):
+        check_fit(Fit(), Model(name, **given))
+
+
+def test_every_network_is_told_what_it_has_and_that_it_lacks_the_rest():
+    lacking = {"detail": 0, "pixels": 0, "season": 0, "dropout": 0.0, "shape": False}
+    for path in (CONF / "model").glob("*.yaml"):
+        model = Model(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        check_heeded(replace(model, **lacking))
+        check_heeded(model)
+    check_fit(Fit(), Model("unet", detail=32, pixels=8))
+    check_fit(Fit(), Model("lstm", width=64, layers=2, cell="gru", pooling="last", season=8))
+
+
+def test_what_varies_other_samples_is_refused():
+    light = yaml.safe_load((CONF / "augment/light.yaml").read_text(encoding="utf-8"))
+    assert Augment(**light) == LIGHT
+    for augment in (Augment(), LIGHT):
+        for holds in (IMAGES, SERIES, WINDOWS):
+            check_variation(augment, SeriesSamples(noise=0, drop_dates=0), holds)
+    check_variation(Augment(noise=0.3), SeriesSamples(), IMAGES)
+    check_variation(LIGHT, SeriesSamples(noise=0.3, pixels=8), SERIES)
+    for holds in (SERIES, WINDOWS):
+        with pytest.raises(
+            InputError, match=r"augment\.noise=0\.3, augment\.cutout=0\.1: of images"
+        ):
+            check_variation(Augment(noise=0.3, cutout=0.1), SeriesSamples(), holds)
+    with pytest.raises(InputError, match=r"series\.noise=0\.3: not of single images"):
+        check_variation(LIGHT, SeriesSamples(noise=0.3), IMAGES)
+    with pytest.raises(InputError, match=r"series\.pixels=8: not of windows through time"):
+        check_variation(LIGHT, SeriesSamples(noise=0.3, pixels=8), WINDOWS)
 
 
 def test_what_is_said_counts(tmp_path):

@@ -39,10 +39,10 @@ class LSTM(SeriesNetwork):
             )
             for layer in range(layers)
         )
-        self.dropout = nn.Dropout(model.dropout)
+        self.dropout = nn.Dropout(model.dropped)
         self.score = nn.Linear(features, 1)
         self.classifier = nn.Sequential(
-            nn.LayerNorm(features), nn.Dropout(model.dropout), nn.Linear(features, classes)
+            nn.LayerNorm(features), nn.Dropout(model.dropped), nn.Linear(features, classes)
         )
 
     def classify(self, values: Tensor, valid: Tensor, days: Tensor, shape: Tensor) -> Tensor:

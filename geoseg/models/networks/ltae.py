@@ -30,7 +30,7 @@ class LTAE(SeriesNetwork):
             channels, width // 2, shape_features=shape_features if model.shape else 0
         )
         self.time = LightAttention(
-            width, heads=model.heads or HEADS, keys=model.keys or KEYS, dropout=model.dropout
+            width, heads=model.heads or HEADS, keys=model.keys or KEYS, dropout=model.dropped
         )
         self.classifier = classifier(width // 2, classes)
 

@@ -25,7 +25,7 @@ class PSETAE(SeriesNetwork):
         width = model.width or WIDTH
         self.pixels = PixelSet(channels, width, shape_features=shape_features if model.shape else 0)
         self.time = TemporalAttention(
-            width, heads=model.heads or HEADS, keys=model.keys or KEYS, dropout=model.dropout
+            width, heads=model.heads or HEADS, keys=model.keys or KEYS, dropout=model.dropped
         )
         self.classifier = classifier(width, classes)
 

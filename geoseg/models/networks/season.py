@@ -65,7 +65,7 @@ class SeasonPath(nn.Module):
         series = pixel_mean(values, valid)
         if self.filled:
             return series.flatten(1)
-        seen = valid.any(2)[:, None, :, None].expand(-1, -1, -1, series.shape[2])
+        seen = valid.any(2)[:, None, :, None]
         return fill(series[:, None], seen, days, self.grid)[0].flatten(1)
 
     def classify(self, features: Tensor) -> Tensor:
@@ -115,28 +115,39 @@ class SeriesNetwork(nn.Module):
 def fill(values: Tensor, seen: Tensor, days: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
     """Series on a regular grid of days: linear between observations, constant beyond them.
 
-    values, seen (B, S, T, C), days (B, T), rising where anything is seen; grid (G,).
+    values, seen (B, S, T, C), days (B, T), rising where anything is seen; grid (G,). Of what sees
+    all bands or none seen may be (B, S, T, 1).
     Returns: values (B, S, G, C), 0 where a band was never seen, and valid (B, S, G).
     """
+    if seen.shape[3] > 1 and bool((seen == seen[..., :1]).all()):
+        seen = seen[..., :1]  # as is usual; between which dates a day lies is then found but once
     steps = values.shape[2]
-    number = torch.arange(steps, device=values.device)[None, None, :, None].expand(values.shape)
+    number = torch.arange(steps, device=values.device)[None, None, :, None].expand(seen.shape)
     before = torch.where(seen, number, -1).cummax(dim=2).values
     after = torch.where(seen, number, steps).flip(2).cummin(dim=2).values.flip(2)
     alive = seen.any(dim=3).any(dim=1)
     # One more than the place of the last date on or before each day of the grid.
     past = (days[:, :, None] <= grid) & alive[:, :, None]
     place = (past * (number[0, 0, :, :1] + 1)).amax(dim=1)[:, None, :, None]
-    place = place.expand(-1, values.shape[1], -1, values.shape[3])
+    place = place.expand(-1, seen.shape[1], -1, seen.shape[3])
     left = before.gather(2, (place - 1).clamp_min(0)).where(place > 0, -1)
     right = after.gather(2, place.clamp_max(steps - 1)).where(place < steps, steps)
     on_left, on_right = left >= 0, right < steps
     left = left.where(on_left, right.where(on_right, 0))
     right = right.where(on_right, left)
-    each = days[:, None, :, None].expand(values.shape)
+    each = days[:, None, :, None].expand(seen.shape)
     start, end = each.gather(2, left), each.gather(2, right)
     share = (grid[:, None] - start) / (end - start).where(end > start, 1)
-    filled = torch.lerp(
-        values.gather(2, left), values.gather(2, right), share.where(end > start, 0)
-    )
+    filled = torch.lerp(_on(left, values), _on(right, values), share.where(end > start, 0))
     known = on_left | on_right
     return filled.where(known, 0), known.any(dim=3)
+
+
+def _on(dates: Tensor, values: Tensor) -> Tensor:
+    """Values (B, S, G, C) on dates by number (B, S, G, C or 1), of values (B, S, T, C)."""
+    samples, pixels, steps, bands = values.shape
+    if dates.shape[3] == bands:
+        return values.gather(2, dates)
+    first = torch.arange(samples * pixels, device=values.device).view(samples, pixels, 1) * steps
+    rows = values.reshape(-1, bands).index_select(0, (first + dates[..., 0]).flatten())
+    return rows.view(samples, pixels, -1, bands)

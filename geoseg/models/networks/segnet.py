@@ -41,7 +41,7 @@ def build(model: settings.Model, channels: int, classes: int) -> SegNet:
             f" ({', '.join(DEPTHS)}); set model.encoder={near[0] if near else 'vgg16_bn'}"
         )
     return SegNet(
-        channels, classes, depths=DEPTHS[model.encoder], norm=model.norm, dropout=model.dropout
+        channels, classes, depths=DEPTHS[model.encoder], norm=model.norm, dropout=model.dropped
     )
 
 

@@ -76,7 +76,7 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
     if model.name == settings.PROBE:
         options["decoder_segmentation_channels"] = decoders.PROBE
     if model.name in DROPOUTS:
-        options[DROPOUTS[model.name]] = model.dropout
+        options[DROPOUTS[model.name]] = model.dropped
     detailed = bool(model.detail) and model.name in DETAILED
     try:
         if model.encoder.startswith(TIMM) and vit.is_plain(inner):
@@ -101,7 +101,7 @@ def build(model: settings.Model, channels: int, classes: int) -> nn.Module:
             f" {channels} channels ({first_line(error)}); choose another encoder, such as resnet18"
         ) from error
     if model.name not in DROPOUTS:
-        _add_dropout(network, model.dropout)
+        _add_dropout(network, model.dropped)
     for module in network.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = LoneBatchNorm2d

@@ -30,13 +30,13 @@ class TempCNN(SeriesNetwork):
                 nn.Conv1d(channels, width, KERNEL, padding="same"),
                 BatchNorm(width),
                 nn.ReLU(inplace=True),
-                nn.Dropout(model.dropout),
+                nn.Dropout(model.dropped),
             ]
             channels = width
         self.time = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
             Dense(dates * width, DENSE * width),
-            nn.Dropout(model.dropout),
+            nn.Dropout(model.dropped),
             nn.Linear(DENSE * width, classes),
         )
 

@@ -37,7 +37,7 @@ class UTAE(nn.Module):
         )
         self.encoder = nn.ModuleList([first, *(Down(a, b) for a, b in pairwise(down))])
         self.time = LightAttention(
-            4 * width, heads=heads, keys=model.keys or KEYS, dropout=model.dropout, knots=0
+            4 * width, heads=heads, keys=model.keys or KEYS, dropout=model.dropped, knots=0
         )
         self.decoder = nn.ModuleList(
             Up(up[level + 1], up[level], skip=down[level]) for level in reversed(range(3))

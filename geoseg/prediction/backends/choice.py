@@ -15,6 +15,7 @@ from geoseg.errors import InputError
 from geoseg.models.device import Device
 from geoseg.prediction.backends.build import fits, prepare
 from geoseg.prediction.backends.quiet import failure
+from geoseg.prediction.backends.remembered import Remembered
 from geoseg.prediction.backends.runner import COMPILE, ONNX, OPENVINO, TORCH, Runner, Shape
 
 AGREEMENT = 0.999
@@ -82,12 +83,14 @@ def choose_backend(
     images: Tensor,
     windows: int,
     others: Sequence[Candidate] | None = None,
+    known: Remembered | None = None,
 ) -> Choice:
     """The fastest safe backend for a job; torch as it is for those too short to ask.
 
     images: the first batch (B, C, H, W) of the job, float32, with something to see on it: safe is
     what agrees there with the network in float32. windows: that are to come in all. others: to try
-    instead of `candidates`.
+    instead of `candidates`. known: what an earlier job measured: what lost then is not built, and
+    what won not timed again; whether it is safe is seen on each job's own images.
     """
     eager = prepare(network, device, backend=TORCH, shape=_shape(images))
     choice = Choice(TORCH, eager)
@@ -100,8 +103,13 @@ def choose_backend(
     best = _timed(eager, images, 2)[-1]  # the first pass also warms up
     reference: Tensor | None = None
     for other in others:
-        cost = other.seconds + max(SECONDS, 2 * ROUNDS * best)
-        if best * batches * other.saves < PAYS_OFF * cost:
+        ratio = known.ratio(other.backend, choice.backend) if known else None
+        cost, saves = other.seconds, other.saves
+        if ratio is None:
+            cost += max(SECONDS, 2 * ROUNDS * best)
+        else:
+            saves = 1 - ratio
+        if (ratio or 0) >= FASTER or best * batches * saves < PAYS_OFF * cost:
             continue
         if reference is None:
             reference = _reference(network, device, images)
@@ -115,10 +123,16 @@ def choose_backend(
         if not safe:
             continue
         assert choice.runner is not None
-        times = _in_turn([choice.runner, runner], images)
-        best, own = (statistics.median(column) for column in zip(*times, strict=True))
-        choice.seconds |= {choice.backend: best, other.backend: own}
-        if statistics.median(after / before for before, after in times) < FASTER:
+        if ratio is None:
+            times = _in_turn([choice.runner, runner], images)
+            best, own = (statistics.median(column) for column in zip(*times, strict=True))
+            choice.seconds |= {choice.backend: best, other.backend: own}
+            ratio = statistics.median(after / before for before, after in times)
+            if known:
+                known.keep(other.backend, choice.backend, ratio)
+        else:
+            own = best * ratio
+        if ratio < FASTER:
             choice.backend, choice.runner, best = other.backend, runner, own
     return choice
 

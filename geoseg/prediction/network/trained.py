@@ -301,6 +301,16 @@ class TrainedNetwork:
             faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
         if self.tta != "none":
             faults.add(f"tta={self.tta}: {what} can't be turned; leave it out")
+        if self.running.smooth:
+            faults.add(
+                f"predict.smooth={self.running.smooth}: {what} have no neighbours to be averaged"
+                " with; leave it out"
+            )
+        if self.running.wanted_backend not in (None, "torch"):
+            faults.add(
+                f"predict.backend={self.running.wanted_backend}: torch classifies {what}; leave it"
+                " out"
+            )
         faults.raise_if_any()
 
 

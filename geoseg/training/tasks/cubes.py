@@ -61,7 +61,8 @@ def _opening(dataset: Dataset, session: Session, network: nn.Module, task: Task)
     return (
         f"{session.study.model.title}, {size} weights, {len(dataset.bands)} bands,"
         f" dates as they are, {len(dataset.legend)} classes, on {session}\n"
-        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}"
+        f"{counted(len(train), 'train tile')} of {train.side} px, {counted(len(val), 'val tile')}\n"
+        f"{recipe.said(session.study)}"
     )
 
 

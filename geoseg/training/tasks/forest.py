@@ -115,7 +115,7 @@ def learn_forest(dataset: Dataset | SeriesDataset, folder: Path, study: Training
     begin = time.monotonic()
     forest = of_dataset(dataset, study)
     print(_opening(dataset, forest))
-    if unused := idle(study.fit):
+    if unused := idle(study):
         print(f"note: a forest is grown in one go, without {', '.join(unused)}")
     validation = _validation(dataset, forest)
     said = _said(dataset, validation) if validation else ""

@@ -73,7 +73,7 @@ def build(model: settings.Model, channels: int, classes: int) -> WholeImage:
     else:
         raise InputError(_unknown(name, (LENET, *TORCHVISION)))
     least = 32 if name == LENET else LEAST.get(name, USUAL)
-    return WholeImage(encoder, features, classes, least=least, dropout=model.dropout)
+    return WholeImage(encoder, features, classes, least=least, dropout=model.dropped)
 
 
 def _unknown(name: str, names: tuple[str, ...]) -> str:

@@ -1,0 +1,80 @@
+"""Remember how fast backends were on this machine, so that the next prediction need not ask."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from geoseg import __version__
+from geoseg.errors import InputError
+from geoseg.models.device import Device
+from geoseg.outputs.files import read_note, write_json
+from geoseg.prediction.backends.runner import Shape
+
+LIBRARIES = ("torch", "openvino", "onnxruntime")
+"""Another version of one may be faster or slower."""
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """Ratios of the times of two backends, as measured for one network on one machine."""
+
+    path: Path
+    """A small JSON file in the user's cache folder."""
+
+    @classmethod
+    def of(cls, network: str, device: Device, shape: Shape) -> Remembered:
+        """What is known of a network by its hash, on a device, for batches of a shape."""
+        versions = []
+        for library in LIBRARIES:
+            with suppress(metadata.PackageNotFoundError):
+                versions.append(f"{library} {metadata.version(library)}")
+        facts = (network, device, machine(device), list(shape), versions, __version__)
+        name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
+        return cls(cache_folder() / "backends" / f"{name}.json")
+
+    def ratio(self, backend: str, rival: str) -> float | None:
+        """Seconds of a backend as a share of its rival's; None if that was never measured."""
+        found = self._read().get(f"{backend}/{rival}")
+        return found if isinstance(found, float) and 0 < found < math.inf else None
+
+    def keep(self, backend: str, rival: str, ratio: float) -> None:
+        """Write it down; where nothing can be written, the next prediction measures again."""
+        with suppress(OSError, InputError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.path, self._read() | {f"{backend}/{rival}": ratio})
+
+    def _read(self) -> dict[str, object]:
+        return (read_note(self.path) if self.path.is_file() else None) or {}
+
+
+def cache_folder() -> Path:
+    """Where geoseg keeps what it can do without."""
+    if given := os.environ.get("GEOSEG_CACHE"):
+        return Path(given)
+    of_all = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return Path(of_all or os.path.expanduser("~/.cache")) / "geoseg"
+
+
+def machine(device: Device) -> str:
+    """The processor that computes, by name, with the threads that it has."""
+    if device.torch.type == "cuda":
+        return torch.cuda.get_device_name(device.torch)
+    return f"{_processor()}, {torch.get_num_threads()} threads"
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    import platform
+
+    return platform.processor() or platform.machine()
