@@ -1,8 +1,6 @@
 """Start `python -m …` in a fork of a process that has loaded the libraries: it saves seconds.
 
-The processes that pytest-xdist hands the tests to are such forks as well (tests/conftest.py).
-
-What needs a Python of its own (how long it loads, what it imports, its limits) starts one itself.
+Workers of pytest-xdist are such forks as well. What needs a Python of its own (how long it loads, what it imports, its limits) starts one itself.
 """
 
 from __future__ import annotations
@@ -211,10 +209,14 @@ def serve(listening: int, life: int) -> None:
 
 
 def _warm_up() -> None:
-    """Do once what Hydra would do in each command: look for plugins, and learn its grammar."""
+    """Do once what Hydra would do in each command, look for plugins and learn its grammar, and SMP
+    in each training."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.plugins import Plugins
 
+    from tests.made.hurry import structure
+
+    structure("lcnet_050")
     Plugins.instance()
     words = ["a=b", "a.b=-1.5e-3", "++a.b={c: 'd', e: [1, x]}", "+a=${b}", "~a", "a=b,c"]
     OverridesParser.create().parse_overrides(words)
