@@ -1,6 +1,7 @@
 """Start `python -m …` in a fork of a process that has loaded the libraries: it saves seconds.
 
-Workers of pytest-xdist are such forks as well. What needs a Python of its own (how long it loads, what it imports, its limits) starts one itself.
+Workers of pytest-xdist are such forks as well. What needs a Python of its own (how long it loads,
+what it imports, its limits) starts one itself.
 """
 
 from __future__ import annotations
@@ -194,6 +195,7 @@ def serve(listening: int, life: int) -> None:
 
     from tests.made.hurry import hurry
 
+    before = set(os.environ)
     gc.disable()  # all that is loaded stays
     for name in (*LOADED, *COMMANDS):
         importlib.import_module(name)
@@ -205,7 +207,8 @@ def serve(listening: int, life: int) -> None:
         made.atexit = False  # of what is loaded, which no fork takes apart
     gc.freeze()
     gc.enable()
-    _work(*_asked(socket.socket(fileno=listening), life))
+    loaded = {name: os.environ[name] for name in os.environ.keys() - before}
+    _work(*_asked(socket.socket(fileno=listening), life), loaded)
 
 
 def _warm_up() -> None:
@@ -280,13 +283,14 @@ def _say(mouth: int, number: int) -> None:
         os.write(mouth, f"{number}\n".encode())
 
 
-def _work(request: dict[str, Any], numbers: list[int]) -> None:
+def _work(request: dict[str, Any], numbers: list[int], loaded: dict[str, str]) -> None:
+    """loaded: variables that are set by what is imported, which is done already."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _move(numbers, [1, 2, *request.get("inherited", [])])
     os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(loaded | request["env"])
     time.tzset()
     if request.get("forks"):
         _fork_instead_of_spawning()
