@@ -1,13 +1,15 @@
-"""Import what names of packages need, and torch's compiler, not before somebody uses them."""
+"""Import what names of packages need, and torch's compiler, not before somebody uses them, and
+large libraries in less time."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -48,14 +50,11 @@ def _imports(path: Path) -> dict[str, str]:
     return found
 
 
-class ImportsWithoutCompiler(MetaPathFinder):
-    """Has packages imported without torch's compiler, until something is to be compiled.
+class _Imports(MetaPathFinder):
+    """Has some modules imported while a context manager is open."""
 
-    timm and torchvision mark functions for the compiler when they are imported, which loads it,
-    SymPy and Triton: a third of the start and half the end of a process that compiles nothing.
-    """
-
-    PACKAGES = ("timm", "torchvision")
+    NAMES: tuple[str, ...]
+    """What `import` is told: packages, whose parts come with them, or single modules."""
 
     @classmethod
     def install(cls) -> None:
@@ -63,25 +62,73 @@ class ImportsWithoutCompiler(MetaPathFinder):
         if not any(isinstance(finder, cls) for finder in sys.meta_path):
             sys.meta_path.insert(0, cls())
 
+    def opened(self) -> AbstractContextManager[None]:
+        """What is open meanwhile."""
+        raise NotImplementedError
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """What the other finders find, whose code then runs without the compiler."""
-        if fullname not in self.PACKAGES:
+        """What the next finders find, whose code then runs while it is open."""
+        if fullname not in self.NAMES:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
+        others = sys.meta_path[sys.meta_path.index(self) + 1 :]
         found = (finder.find_spec(fullname, path, target) for finder in others)
         spec = next((spec for spec in found if spec is not None), None)
         loader: Any = spec.loader if spec is not None else None
         if loader is not None:
             execute = loader.exec_module
 
-            def without(module: ModuleType) -> None:
-                with _without_compiler():
+            def within(module: ModuleType) -> None:
+                with self.opened():
                     execute(module)
 
-            loader.exec_module = without
+            loader.exec_module = within
         return spec
+
+
+class ImportsWithoutCompiler(_Imports):
+    """Has packages imported without torch's compiler, until something is to be compiled.
+
+    timm and torchvision mark functions for the compiler when they are imported, which loads it,
+    SymPy and Triton: a third of the start and half the end of a process that compiles nothing.
+    """
+
+    NAMES = ("timm", "torchvision")
+
+    def opened(self) -> AbstractContextManager[None]:
+        """torch without its compiler."""
+        return _without_compiler()
+
+
+class ImportsWithoutSearch(_Imports):
+    """Has large libraries imported without a search for garbage among what they make, which stays.
+
+    For a process that runs one command: Python would go through the half million objects of torch
+    and its likes while they become more, and again while it works: a sixth of the imports.
+    """
+
+    NAMES = (
+        *("torch", "torch._dynamo", "timm", "torchvision", "segmentation_models_pytorch"),
+        *("lightning_fabric", "pandas", "geopandas", "scipy", "matplotlib", "albumentations"),
+    )
+
+    def opened(self) -> AbstractContextManager[None]:
+        """Python without its search for cycles."""
+        return without_search()
+
+
+@contextmanager
+def without_search() -> Iterator[None]:
+    """Make objects that stay: none of them, nor of those before them, is searched for cycles."""
+    searching = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if searching:  # the outermost of those that import each other
+            gc.freeze()
+            gc.enable()
 
 
 @contextmanager

@@ -30,12 +30,19 @@ SLOW = (
 EXAMPLES = 30
 """Of each property in a run of all tests; a file that is run by itself tries 100."""
 
+OBJECTS = 10_000
+"""New ones after which they are searched for garbage: what a test makes is mostly gone by then."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """In the process that hands out the tests to others, load nothing: they wait for it."""
+    """In the process that hands out the tests to others, load nothing: they wait for it, and are
+    forks of the process that has loaded the libraries."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
         started.share()
+        config.option.tx = [f"popen//python={started.python()}" for _ in config.option.tx]
         return
+    # What is imported from here to the end of the collection stays: not searched for garbage.
+    gc.disable()
     from hypothesis import HealthCheck, settings
 
     from tests.made.hurry import hurry
@@ -58,12 +65,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Take what was imported out of what the garbage collector goes through again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
+    gc.set_threshold(OBJECTS)
 
 
-def pytest_unconfigure() -> None:
-    gc.unfreeze()  # libraries that count what is left at the end
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # those end without taking anything apart
+        gc.unfreeze()  # libraries that count what is left at the end
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
-"""torch's compiler is loaded when something is to be compiled, not with the networks."""
+"""torch's compiler is loaded when something is to be compiled, not with the networks; commands load
+libraries without a search for garbage."""
 
+import gc
 import importlib
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from geoseg.lazily import (
     ASKED,
     COMPILER,
     ImportsWithoutCompiler,
+    ImportsWithoutSearch,
     _disable_later,
     _without_compiler,
 )
@@ -26,10 +29,13 @@ def unloaded(monkeypatch):
 
 def test_networks_are_loaded_without_the_compiler():
     code = (
-        "import sys, geoseg.models.checkpoint, segmentation_models_pytorch, torchvision, torch\n"
+        "import gc, sys; from geoseg.lazily import ImportsWithoutSearch as WithoutSearch\n"
+        "WithoutSearch.install()\n"
+        "import geoseg.models.checkpoint, segmentation_models_pytorch, torchvision, torch\n"
         "assert not {'torch._dynamo', 'sympy', 'triton'} & {*sys.modules}, 'compiler loaded'\n"
         "step = torch.compile(torch.nn.Linear(2, 1), backend='eager')\n"
-        "assert step(torch.ones(3, 2)).shape == (3, 1) and 'torch._dynamo' in sys.modules"
+        "assert step(torch.ones(3, 2)).shape == (3, 1) and 'torch._dynamo' in sys.modules\n"
+        "assert gc.isenabled() and gc.get_freeze_count() > len(gc.get_objects()), 'searched'"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -81,3 +87,21 @@ def test_it_finds_what_others_find():
     (finder,) = (f for f in sys.meta_path if isinstance(f, ImportsWithoutCompiler))
     assert finder.find_spec("timm", None).origin.endswith("__init__.py")
     assert finder.find_spec("rasterio", None) is None
+
+
+def test_what_libraries_make_is_not_searched_for_garbage(tmp_path, monkeypatch):
+    """The inner one is imported by the outer one, and both finders know it."""
+    (tmp_path / "made_inner.py").write_text("import gc\nsearched = [gc.isenabled()]")
+    outer = "import gc\nfrom made_inner import searched\nsearched.append(gc.isenabled())"
+    (tmp_path / "made_outer.py").write_text(outer)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(ImportsWithoutSearch, "NAMES", ("made_inner", "made_outer"))
+    monkeypatch.setattr(ImportsWithoutCompiler, "NAMES", ("made_inner",))
+    finders = [ImportsWithoutSearch(), ImportsWithoutCompiler()]
+    others = [finder for finder in sys.meta_path if type(finder) not in map(type, finders)]
+    monkeypatch.setattr(sys, "meta_path", [*finders, *others])
+    frozen = []
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(gc.isenabled()))
+    assert importlib.import_module("made_outer").searched == [False, False]
+    assert frozen == [False]
+    assert gc.isenabled()

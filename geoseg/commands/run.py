@@ -26,6 +26,7 @@ from geoseg.commands.help import help_text
 from geoseg.commands.sweep import Sweep, asked
 from geoseg.errors import Faults, InputError, readable
 from geoseg.geo import vrt
+from geoseg.lazily import ImportsWithoutSearch
 from geoseg.outputs import stopping, terminal
 from geoseg.received import keys
 
@@ -45,6 +46,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
         print(help_text(name, source.purpose(schema), source.sections(schema)))
         return
     stopping.watch()
+    ImportsWithoutSearch.install()
     atexit.register(stopping.leave_objects)
     register(name, schema)
     vrt.trust(sys.argv[1:])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 from datetime import datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from geoseg import __version__
@@ -26,9 +27,15 @@ def write_page(path: Path, room: str, name: str, content: dict[str, Any]) -> Non
         "date": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "version": __version__,
     }
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(_read(room, name))
+    page = _template(room, name).render(content | shared)
     with replacing(path) as temporary:
-        temporary.write_text(page.render(content | shared), encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8")
+
+
+@cache
+def _template(room: str, name: str) -> Template:
+    """A template as Python code, which takes longer to make than most pages take to fill."""
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(_read(room, name))
 
 
 def _read(room: str, name: str) -> str:

@@ -67,6 +67,8 @@ def main(cfg):
         raise OSError(28, "No space left on device", "big.tif")
     if cfg.path == "stop":
         raise KeyboardInterrupt
+    if cfg.path == "finders":
+        print(*(type(finder).__name__ for finder in sys.meta_path))
     if cfg.path == "term":
         with held("out", "bend"):
             child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
@@ -126,6 +128,10 @@ def test_default_then_yaml_then_command_line(bend):
     assert bend("times=5", "ring=wide").stdout == "5 times Ring 512\n"
     done = bend("ring=wide", "ring.size=64")
     assert (done.returncode, done.stdout, done.stderr) == (0, "4 times Ring 64\n", "")
+
+
+def test_libraries_are_imported_as_a_process_of_one_command_may(bend):
+    assert "ImportsWithoutSearch" in bend("path=finders").stdout.splitlines()[0].split()
 
 
 def test_help_gives_purpose_keys_and_groups(bend):

@@ -350,7 +350,7 @@ def test_seeds_decide(made):
     assert len({float(train[0, seed][0][0].sum()) for seed in range(6)}) > 4
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None)
 @given(st.integers(0, 2**31), st.floats(0, 1), st.floats(0, 1))
 def test_some_date_always_stays(made, seed, drop, cut):
     how = SeriesSamples(drop_dates=drop, truncate=cut, shift_days=4)

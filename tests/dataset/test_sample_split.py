@@ -74,7 +74,7 @@ def groups(draw):
     return made(code, group=group, x=x, y=y)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None)
 @given(groups(), st.sampled_from(["block", "random"]), st.integers(0, 99), st.integers(2, 5))
 def test_groups_are_never_divided(samples, by, seed, count):
     split = assign(samples, SampleSplit(by=by, seed=seed), crs=UTM)
@@ -84,7 +84,7 @@ def test_groups_are_never_divided(samples, by, seed, count):
     assert all(len(parts) == 1 for parts in parts_of(fold, samples.group).values())
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None)
 @given(groups(), st.integers(0, 99), st.integers(2, 5))
 def test_each_fold_gets_its_share_of_every_class(samples, seed, count):
     """Within the largest group, as groups are not divided; so no class is missing anywhere."""
@@ -98,7 +98,7 @@ def test_each_fold_gets_its_share_of_every_class(samples, seed, count):
         assert np.ptp(got) <= largest
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None)
 @given(
     st.integers(0, 10_000),
     st.floats(0.1, 0.4),

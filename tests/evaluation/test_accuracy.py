@@ -248,7 +248,7 @@ def boundary_by_hand(truth, predicted, classes, tolerance):
     return counts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(pairs(side=12), st.integers(0, 3))
 def test_boundaries_as_defined(pair, tolerance):
     score = BoundaryF1(4, tolerance)
@@ -256,7 +256,7 @@ def test_boundaries_as_defined(pair, tolerance):
     np.testing.assert_array_equal(score.counts, boundary_by_hand(*pair, 4, tolerance))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(pairs(side=40), st.integers(0, 4), st.integers(1, 17), st.integers(1, 17))
 def test_boundaries_do_not_depend_on_the_windows(pair, tolerance, height, width):
     whole, windowed = BoundaryF1(4, tolerance), BoundaryF1(4, tolerance)

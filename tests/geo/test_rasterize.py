@@ -44,7 +44,7 @@ def areal(found):
 
 
 @given(shapes)
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 def test_burn_equals_centres_in_polygons(found):
     found = areal(found)
     values = np.arange(1, len(found) + 1, dtype=np.uint8)
@@ -65,7 +65,7 @@ places = st.tuples(
 
 
 @given(shapes, places, st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 def test_burn_does_not_depend_on_the_window(found, place, all_touched):
     found = areal(found)
     values = np.arange(1, len(found) + 1, dtype=np.uint8)

@@ -2,7 +2,7 @@
 
 Started by the script beside the socket of the server (tests/made/started.py), with its own words;
 it imports nothing else of the tests, for it must be there at once. What is neither a module nor a
-process that multiprocessing spawns is run by the real interpreter.
+process that multiprocessing spawns nor a worker of the tests is run by the real interpreter.
 """
 
 import json
@@ -15,6 +15,9 @@ from pathlib import Path
 
 OWN = ("submitit.local._local",)
 """Modules that need a process of their own: its number is the name of what they do."""
+EXECNET = re.compile(r"import sys;\s*exec\(eval\(sys\.stdin\.readline\(\)\)\)")
+"""What execnet has an interpreter run that is to be a worker of pytest-xdist."""
+WORKER = "tests.jobs.pytest_worker"
 SPAWN = re.compile(r"from multiprocessing\.spawn .*\(tracker_fd=(\d+), pipe_handle=(\d+)\)")
 
 
@@ -27,6 +30,8 @@ def main(door: str, words: list[str]) -> int:
         for number in map(int, os.listdir("/proc/self/fd"))
         if number > 2 and _is_inherited(number)
     ]
+    if asked == [WORKER]:
+        inherited.append(0)  # others are told nothing by it
     ear, mouth = os.pipe()
     request = {
         "words": asked,
@@ -56,9 +61,10 @@ def _module(words: list[str]) -> list[str]:
         place = words.index("-m")
         named = all(word.startswith("-") for word in words[:place])
         return words[place + 1 :] if named and words[place + 1] not in OWN else []
-    if "-c" in words and (found := SPAWN.fullmatch(words[words.index("-c") + 1])):
+    code = words[words.index("-c") + 1] if "-c" in words else ""
+    if found := SPAWN.fullmatch(code):
         return ["tests.jobs.spawned", *found.groups()]
-    return []
+    return [WORKER] if EXECNET.fullmatch(code) else []
 
 
 def _is_inherited(number: int) -> bool:

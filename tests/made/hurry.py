@@ -1,9 +1,14 @@
 """What tests run loses no time that no check needs: fits, pictures, the disk."""
 
 import os
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import torch
+
+from geoseg.models.networks.smp import encoders, timm
 from geoseg.outputs.files import replacing
 from geoseg.training import advice
 from geoseg.training.quick import pixels, season
@@ -15,7 +20,8 @@ ON_VAL = advice.on_val
 
 def hurry() -> None:
     """Have this process fit pixels and seasons in few steps, write curves of trainings without
-    drawing them, judge no ways of predicting at their end, and wait for no disk.
+    drawing them, judge no ways of predicting at their end, look at the structure of an encoder
+    once, and wait for no disk.
 
     In full the fits take up to seconds each time, which nearly no test needs: they still happen,
     and what comes of them is still saved, loaded, exchanged and told. Tests of all these say how
@@ -27,8 +33,26 @@ def hurry() -> None:
     season.STEPS = 5
     advice.on_val = _say_nothing
     recorder.draw_curves = _write_nothing
+    encoders.timm_universal.timm = SimpleNamespace(create_model=_created)
     os.fsync = _ask_no_disk
     os.environ["OGR_SQLITE_SYNCHRONOUS"] = "OFF"  # GDAL, of GeoPackages
+
+
+def _created(name: str, **options: Any) -> Any:
+    """What timm.create_model gives; SMP has a first one made to see where its features are."""
+    if options == {"features_only": True}:
+        return structure(name)
+    return timm.create_model(name, **options)
+
+
+@cache
+def structure(name: str) -> Any:
+    """A network of timm that only shows where its features are, made once in a process."""
+    try:
+        with torch.device("meta"):
+            return timm.create_model(name, features_only=True)
+    except Exception:  # as SMP: not all can do without weights
+        return timm.create_model(name, features_only=True)
 
 
 def _ask_no_disk(file: Any) -> None:

@@ -1,6 +1,7 @@
 """Start `python -m …` in a fork of a process that has loaded the libraries: it saves seconds.
 
-What needs a Python of its own (how long it loads, what it imports, its limits) starts one itself.
+Workers of pytest-xdist are such forks as well. What needs a Python of its own (how long it loads,
+what it imports, its limits) starts one itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import multiprocessing
 import os
 import pickle
 import runpy
+import select
 import shlex
 import signal
 import socket
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -33,6 +36,8 @@ LOADED = (
     # What commands load only when they need it, which takes each of them seconds.
     *("albumentations", "cv2", "geopandas", "pyogrio.raw", "pyproj", "jinja2", "shapely"),
     *("scipy.ndimage", "scipy.spatial", "scipy.sparse.csgraph", "scipy.optimize", "distributed"),
+    # What most tests import, for the workers that run them.
+    *("hypothesis", "scipy.stats", "sklearn.base", "xarray"),
 )
 FAR = 512
 """Numbers of files from here on are used by nobody."""
@@ -89,8 +94,6 @@ class Started:
             return None
 
     def wait(self, timeout: float | None = None) -> int:
-        import select
-
         if self.returncode is None:
             if not select.select([self._ear], [], [], timeout)[0]:
                 raise TimeoutExpired(self.args, timeout or 0)
@@ -192,102 +195,102 @@ def serve(listening: int, life: int) -> None:
 
     from tests.made.hurry import hurry
 
+    before = set(os.environ)
+    gc.disable()  # all that is loaded stays
     for name in (*LOADED, *COMMANDS):
         importlib.import_module(name)
     for name in COMMANDS:
         delattr(sys.modules["geoseg"], sys.modules.pop(name).__name__.rpartition(".")[2])
     hurry()
     _warm_up()
-    gc.collect()
+    for made in weakref.finalize._registry:  # type: ignore[attr-defined]
+        made.atexit = False  # of what is loaded, which no fork takes apart
     gc.freeze()
-    _work(*_asked(socket.socket(fileno=listening), life))
+    gc.enable()
+    loaded = {name: os.environ[name] for name in os.environ.keys() - before}
+    _work(*_asked(socket.socket(fileno=listening), life), loaded)
 
 
 def _warm_up() -> None:
-    """Do once what Hydra would do in each command: look for plugins, and learn its grammar."""
+    """Do once what Hydra would do in each command, look for plugins and learn its grammar, and SMP
+    in each training."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.core.plugins import Plugins
 
+    from tests.made.hurry import structure
+
+    structure("lcnet_050")
     Plugins.instance()
     words = ["a=b", "a.b=-1.5e-3", "++a.b={c: 'd', e: [1, x]}", "+a=${b}", "~a", "a=b,c"]
     OverridesParser.create().parse_overrides(words)
 
 
 def _asked(listener: socket.socket, life: int) -> tuple[dict[str, Any], list[int]]:
-    """Answer requests, each in a process that is forked for it. Returns, there: what is to be done,
-    and files: where its two outputs go, and what else it was sent."""
-    import select
-
-    doors: list[socket.socket] = []
-    while True:
-        ready = select.select([listener, life, *doors], [], [])[0]
-        if life in ready:
-            os._exit(0)  # taking apart what was loaded takes seconds
-        if listener in ready:
-            doors.append(listener.accept()[0])
-        for door in [door for door in doors if door in ready]:
-            message, numbers, *_ = socket.recv_fds(door, 1 << 20, 64)
-            if not message:
-                doors.remove(door)
-                door.close()
-            elif os.fork():
-                for number in numbers:
-                    os.close(number)
-                _reap()
-            else:
-                for one in (listener, *doors):
-                    one.close()
-                os.close(life)
-                out, told, mouth, *others = numbers
-                _tell(mouth)
-                return json.loads(message), [out, told, *others]
-
-
-def _tell(mouth: int) -> None:
-    """Fork once more: the one that works goes on, the other one tells how it ended."""
-    worker = os.fork()
-    if worker == 0:
-        os.close(mouth)
-        return
-    # Who waits for the end of what the worker writes would wait for this one, too.
-    os.closerange(3, mouth)
-    os.closerange(mouth + 1, FAR)
-    with suppress(BrokenPipeError):
-        os.write(mouth, f"{worker}\n".encode())
-        _end_with_listener(worker, mouth)
-        _, status = os.waitpid(worker, 0)
-        os.write(mouth, f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)
-
-
-def _end_with_listener(worker: int, mouth: int) -> None:
-    """Wait until a process has ended; it is killed if nobody wants to know of it any more."""
-    import select
-
-    end = os.pidfd_open(worker)
+    """Answer requests, each in a process that is forked for it, and tell how it ended. Returns,
+    there: what is to be done, and files: where its two outputs go, and what else it was sent."""
     poll = select.poll()
-    poll.register(end, select.POLLIN)
-    poll.register(mouth, 0)  # an error: its other end is closed
-    if end not in dict(poll.poll()):
-        os.kill(worker, signal.SIGKILL)
+    for file in (life, listener.fileno()):
+        poll.register(file, select.POLLIN)
+    doors: dict[int, socket.socket] = {}
+    working: dict[int, tuple[int, int]] = {}
+    """By the file that says when a process has ended: its number, and who is to be told."""
+    while True:
+        number, _ = poll.poll()[0]  # what comes next may have the number of one that is closed
+        if number == life:
+            for worker, _ in working.values():
+                os.kill(worker, signal.SIGKILL)
+            os._exit(0)  # taking apart what was loaded takes seconds
+        if number == listener.fileno():
+            door = listener.accept()[0]
+            doors[door.fileno()] = door
+            poll.register(door, select.POLLIN)
+        elif number in working:
+            worker, mouth = working.pop(number)
+            _say(mouth, os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]))
+            for file in (number, mouth):
+                with suppress(KeyError):  # a mouth that nobody listens to
+                    poll.unregister(file)
+                os.close(file)
+        elif number in doors:
+            message, numbers, *_ = socket.recv_fds(doors[number], 1 << 20, 64)
+            if not message:
+                poll.unregister(number)
+                doors.pop(number).close()
+                continue
+            out, told, mouth, *others = numbers
+            worker = os.fork()
+            if not worker:
+                for one in (listener, *doors.values()):
+                    one.close()
+                for file in (life, mouth, *working, *(mouth for _, mouth in working.values())):
+                    os.close(file)
+                return json.loads(message), [out, told, *others]
+            for file in (out, told, *others):
+                os.close(file)
+            _say(mouth, worker)
+            end = os.pidfd_open(worker)
+            working[end] = worker, mouth
+            poll.register(end, select.POLLIN)
+            poll.register(mouth, 0)  # an error: its other end is closed
+        else:  # a mouth that nobody listens to any more
+            poll.unregister(number)
+            (worker,) = (worker for worker, mouth in working.values() if mouth == number)
+            os.kill(worker, signal.SIGKILL)
 
 
-def _reap() -> None:
-    """Let go of those that have told how their work ended."""
-    try:
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
-    except ChildProcessError:
-        pass
+def _say(mouth: int, number: int) -> None:
+    with suppress(BrokenPipeError):
+        os.write(mouth, f"{number}\n".encode())
 
 
-def _work(request: dict[str, Any], numbers: list[int]) -> None:
+def _work(request: dict[str, Any], numbers: list[int], loaded: dict[str, str]) -> None:
+    """loaded: variables that are set by what is imported, which is done already."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     _move(numbers, [1, 2, *request.get("inherited", [])])
     os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(request["env"])
+    os.environ.update(loaded | request["env"])
     time.tzset()
     if request.get("forks"):
         _fork_instead_of_spawning()

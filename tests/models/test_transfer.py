@@ -174,7 +174,7 @@ def test_more_bands_leave_what_a_grey_image_gives(tmp_path, name):
     )
 
 
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(deadline=None)
 @given(before=st.integers(1, 5), others=st.integers(0, 3), data=st.data())
 def test_each_band_has_its_own_filter_or_the_mean(before, others, data):
     """At its new place, scaled by the numbers; columns behind the bands stay as they are."""

@@ -334,7 +334,7 @@ def test_chance_leaves_part_of_the_samples_as_they_are():
     assert 120 < same < 180
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(
     C=st.integers(1, 14),
     H=st.integers(1, 40),

@@ -85,7 +85,7 @@ def test_training_draws_other_pixels_each_time_and_prediction_the_same(tmp_path)
     noise=st.floats(0, 2),
     shift=st.integers(0, 30),
 )
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 def test_variation_only_takes_away_and_never_all(seed, drop, truncate, noise, shift):
     random = np.random.default_rng(seed)
     values = random.integers(0, 60000, (4, 3, 9, 2)).astype(np.uint16)
@@ -117,7 +117,7 @@ def test_a_series_cut_short_has_no_late_dates():
 
 
 @given(seed=st.integers(0, 500), share=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 def test_filling_is_linear_between_observations_and_constant_beyond(seed, share):
     random = np.random.default_rng(seed)
     days = np.sort(random.integers(0, 100, (2, 8)), axis=1).astype(np.float32)

@@ -244,7 +244,7 @@ def test_is_float32_under_autocast(case):
     torch.testing.assert_close(value, loss(low.float(), target))
 
 
-@hypothesis_settings(deadline=None, max_examples=50)
+@hypothesis_settings(deadline=None)
 @given(
     errors=st.lists(st.integers(0, 10_000), min_size=1, max_size=9, unique=True),
     data=st.data(),
