@@ -61,9 +61,12 @@ class Faults:
         self.found.append(fault)
 
     def need(self, given: object, **examples: str) -> None:
-        """Add those keys that a configuration lacks, with what to set them to."""
+        """Add those keys that a configuration lacks, or that are empty, with what to set them to.
+
+        Of an empty path, as `out=$UNSET` gives it, the folder where one is would be taken.
+        """
         for name, example in examples.items():
-            if getattr(given, name) is None:
+            if getattr(given, name) in (None, ""):
                 self.add(f"{name}: none given; set {name}={example}")
 
     def at_least(self, settings: object, room: str, /, **least: float) -> None:

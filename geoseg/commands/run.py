@@ -31,6 +31,8 @@ from geoseg.lazily import ImportsWithoutSearch
 from geoseg.outputs import stopping, terminal
 from geoseg.received import keys
 
+WRITTEN = ("out", "run", "dataset")
+"""Keys that name what is written, where an empty path would be the folder where one is."""
 MOST = 200
 """Faults that are printed."""
 
@@ -160,6 +162,11 @@ def to_objects(cfg: DictConfig, schema: type) -> Any:
         with faults.collect():
             if OmegaConf.is_dict(cfg[field.name]) and cfg[field.name] is not None:
                 OmegaConf.to_object(cfg[field.name])
+            elif field.name in WRITTEN and cfg[field.name] == "":
+                raise InputError(
+                    f"{field.name}: is empty, as a variable gives it that is not set; name what is"
+                    f" to be written ({field.name}=. for the folder where you are)"
+                )
     faults.raise_if_any()
     return OmegaConf.to_object(cfg)
 

@@ -7,7 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+from geoseg.commands.run import to_objects
+from geoseg.errors import InputError
+from geoseg.mosaic import MosaicConfig
+from geoseg.sample import SampleConfig
+from geoseg.training.config import TrainConfig
 from tests.made import started
 
 COMMAND = '''
@@ -176,6 +182,13 @@ def test_help_gives_purpose_keys_and_groups(bend):
         "",
         "The same as python -m geoseg.bend; all commands: geoseg",
     ]
+
+
+def test_an_empty_output_is_not_the_folder_where_one_is():
+    for schema, name in ((MosaicConfig, "out"), (SampleConfig, "out"), (TrainConfig, "run")):
+        cfg = OmegaConf.merge(OmegaConf.structured(schema), {name: ""})
+        with pytest.raises(InputError, match=f"^{name}: is empty"):
+            to_objects(cfg, schema)
 
 
 def test_faults_go_to_stderr_each_on_a_line_and_end_with_1(bend):

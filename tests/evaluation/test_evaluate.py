@@ -518,6 +518,7 @@ def test_the_same_again_is_renewed_and_other_settings_need_overwrite(made, codes
     ("cfg", "told"),
     [
         (EvaluateConfig(map="a.tif"), ["out: none given", "labels: none given"]),
+        (EvaluateConfig(map="a.tif", out="", dataset="d"), ["out: none given"]),
         (EvaluateConfig(dataset="d"), ["map: none given", "out: none given"]),
         (EvaluateConfig(map="a.tif", out="o", dataset="d"), ["d: no dataset.json"]),
         (EvaluateConfig(map="a.tif", out="o", labels=Labels(path="b")), ["a.tif: no such file"]),
