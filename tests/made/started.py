@@ -193,9 +193,9 @@ def serve(listening: int, life: int) -> None:
     import gc
     import importlib
 
+    before = set(os.environ)
     from tests.made.hurry import hurry
 
-    before = set(os.environ)
     gc.disable()  # all that is loaded stays
     for name in (*LOADED, *COMMANDS):
         importlib.import_module(name)
