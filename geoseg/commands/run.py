@@ -12,7 +12,6 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import hydra
-from hydra._internal.hydra import Hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -85,7 +84,7 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
     full = os.environ.setdefault("HYDRA_FULL_ERROR", "0") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
-        with sweep.reported() if sweep else nullcontext(), _composed_once(sys.argv[1:]):
+        with sweep.reported() if sweep else nullcontext():
             hydra.main(version_base="1.3", config_path=str(conf.CONF), config_name=name)(task)()
     except InputError as error:
         _end(name, *error.faults)
@@ -109,21 +108,6 @@ def _explained(known: Known) -> Iterator[None]:
     except OSError as error:
         fault = f"{error.filename or 'file system'}: {error.strerror or error}"
         raise InputError(fault) from None
-
-
-@contextmanager
-def _composed_once(arguments: Sequence[str]) -> Iterator[None]:
-    """Keep Hydra from composing all settings a first time, only to learn whether they say that this
-    is a sweep: that is said by the command line."""
-    if any(word.lstrip("+").startswith("hydra.mode") for word in arguments):
-        yield
-        return
-    ask = Hydra.get_mode
-    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Hydra.get_mode = ask  # type: ignore[method-assign]
 
 
 def _sweep(*, sweeps: bool) -> Sweep | None:
