@@ -557,7 +557,8 @@ def test_backends_say_the_same(tmp_path, run_folder, backend):
 def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch, capsys):
     asked = []
 
-    def choose_backend(network, device, *, images, windows):
+    def choose_backend(network, device, *, images, windows, known):
+        assert known.ratio("openvino", "torch") is None
         assert images.shape == (16, 1, 32, 32)
         assert images.is_floating_point()
         asked.append(windows)

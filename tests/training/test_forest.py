@@ -489,7 +489,7 @@ def test_without_val_there_is_no_score(tmp_path):
     [
         ("no learning rate", {"lr_find": True}),
         ("grows from nothing", {"model": replace(SMALL, weights="imagenet")}),
-        ("model.trees and model.depth only", {"model": replace(SMALL, width=64)}),
+        ("this network is forest", {"model": replace(SMALL, width=64)}),
         ("labels alone", {"fit": Fit(unlabelled="scenes")}),
         ("is that forest", {"fit": Fit(baseline="forest")}),
         ("by one process", {"fit": Fit(devices=2, batch_size=0)}),
