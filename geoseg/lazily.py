@@ -120,14 +120,13 @@ class ImportsWithoutSearch(_Imports):
 
 @contextmanager
 def without_search() -> Iterator[None]:
-    """Make objects that stay: none of them, nor of those before them, is searched for cycles."""
+    """Make objects that stay, without a search for cycles among them meanwhile."""
     searching = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if searching:  # the outermost of those that import each other
-            gc.freeze()
             gc.enable()
 
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """In the process that hands out the tests to others, load nothing: they wait for it, and are
     forks of the process that has loaded the libraries."""
     if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
-        started.share()
-        config.option.tx = [f"popen//python={started.python()}" for _ in config.option.tx]
+        if sys.platform == "linux":
+            started.share()
+            config.option.tx = [f"popen//python={started.python()}" for _ in config.option.tx]
         return
     # What is imported from here to the end of the collection stays: not searched for garbage.
     gc.disable()

@@ -148,8 +148,8 @@ def to_objects(cfg: DictConfig, schema: type) -> Any:
                 OmegaConf.to_object(cfg[field.name])
             elif field.name in WRITTEN and cfg[field.name] == "":
                 raise InputError(
-                    f"{field.name}: is empty, as a variable gives it that is not set; name what is"
-                    f" to be written ({field.name}=. for the folder where you are)"
+                    f"{field.name}: is empty, as a variable gives it that is not set; name a file"
+                    f" or folder ({field.name}=. for the one where you are)"
                 )
     faults.raise_if_any()
     return OmegaConf.to_object(cfg)

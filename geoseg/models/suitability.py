@@ -271,7 +271,7 @@ def _said_of_lift(name: str, offset: float | None) -> list[str]:
     return [
         f"{name}: all bands are about {abs(offset):.0f} {more} than in the training: reflectance"
         f" {has} Sentinel-2's offset, and the training {had} it? Then its map is worthless: bring"
-        f" the values to those of the training (a series by series.offset={-offset:.0f})"
+        " the values to those of the training"
     ]
 
 

@@ -72,7 +72,5 @@ def leave_objects() -> None:
 
     Python would search all that the libraries made for what refers to each other: seconds.
     """
-    if "triton" not in sys.modules:
+    if "triton" not in sys.modules:  # its bindings would report what stays as leaks
         gc.freeze()
-    else:  # its bindings would report what stays as leaks, what imports have frozen as well
-        gc.unfreeze()

@@ -58,11 +58,12 @@ def _check_file(facts: RasterInfo, *, told: bool) -> None:
     if facts.problem:
         raise InputError(facts.problem)
     names = [name or f"band {number}" for number, name in enumerate(facts.names, 1)]
-    if len(names) > 1:
+    if len(names) > 1 and not told:
         raise InputError(
             f"{facts.path}: {len(names)} bands ({first(names, 10)}), a mask has one; write the one"
             " that tells what is not clear into a file of its own (gdal_translate -b N IN.tif"
-            " OUT.tif), with series.mask_values=[0] if 1 means clear in it"
+            " OUT.tif), with series.mask_values=[0] if 1 means clear in it; with"
+            " series.mask_values the first band is taken"
         )
     if not told and names and names[0].lower() in CLEAR_BANDS:
         raise InputError(

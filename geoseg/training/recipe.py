@@ -28,12 +28,15 @@ SERIES_RATE = 2e-3
 SERIES_DROPOUT = 0.5
 """Of TempCNN, as in conf/model/tempcnn.yaml."""
 FINE_RATE = 3e-4
-"""Of a whole network from weights, and of a new head on an encoder with attention."""
+"""Of a whole network from weights, and of a new head on a transformer or ConvNeXt."""
 CLICKS_RATE = 3e-3
 """Of what sees clicks, where nothing else learns."""
 FINE_SCALE = 0.3
 """Of the rate, what an encoder from weights gets below a new head."""
-ATTENTIVE = ("mit_", "vit", "swin", "former", "eva", "beit", "deit", "hiera", "pvt", "convnext")
+ATTENTIVE = (
+    *("mit_", "vit", "swin", "former", "eva", "beit", "deit", "hiera", "pvt", "convnext"),
+    *("xcit", "cait", "twins", "coat", "volo", "tnt"),
+)
 """Parts of the names of encoders whose layers are normalised one by one (transformers, and what is
 built like them): at the rate of a random head they lose what they know."""
 LONG = 4

@@ -59,15 +59,15 @@ class Fit:
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float | None = None
     """Peak of the schedule (AdamW); lr_find=true finds one. By default 1e-3, 2e-3 for series of
-    parcels or pixels, and 3e-4 for images where model.weights fills the whole network, or an
-    encoder with attention."""
+    parcels or pixels, and 3e-4 for images where model.weights fills the whole network, or the
+    encoder and that is a transformer or ConvNeXt."""
     encoder_lr_scale: float | None = None
     """Learning rate of the encoder as a share of the others': below 1 for one that knows much. By
     default 1, and 0.3 where model.weights fills the encoder alone."""
     freeze: int | None = None
     """Epochs in which an encoder with loaded weights stays as it is, while the rest is random. By
-    default 1 where model.weights fills an encoder with attention alone, of 4 epochs and more; else
-    0."""
+    default 1 where model.weights fills the encoder alone and that is a transformer or ConvNeXt, of
+    4 epochs and more; else 0."""
     weight_decay: float = 1e-2
     """AdamW's decoupled decay."""
     warmup: float = 0.05

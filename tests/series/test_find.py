@@ -348,8 +348,9 @@ def test_masks_that_tell_what_is_clear(tmp_path):
             image = np.repeat(clear, len(bands), axis=0)
             write(tmp_path / name / f"{day:%Y%m%d}.tif", image, names=bands)
         assert said in fault(Series(path=images, masks=str(tmp_path / name)))
-    named = Series(path=images, masks=str(tmp_path / "one"), mask_values=[0])
-    assert ((whole(find_stacks(named)[0])[:, 0] == 65535) == (clear[0] == 0)).all()
+    for name in ("one", "udm2"):
+        named = Series(path=images, masks=str(tmp_path / name), mask_values=[0])
+        assert ((whole(find_stacks(named)[0])[:, 0] == 65535) == (clear[0] == 0)).all()
     for day in DAYS:
         write(tmp_path / "mute" / f"{day:%Y%m%d}.tif", clear[0], names=())
     (stack,) = find_stacks(Series(path=images, masks=str(tmp_path / "mute")))

@@ -52,7 +52,8 @@ class Remembered:
             write_json(self.path, self._read() | {f"{backend}/{rival}": ratio})
 
     def _read(self) -> dict[str, object]:
-        return (read_note(self.path) if self.path.is_file() else None) or {}
+        # Not Path.is_file, which raises where a folder on the way may not be searched.
+        return (read_note(self.path) if os.path.isfile(self.path) else None) or {}
 
 
 def cache_folder() -> Path:
