@@ -8,6 +8,7 @@ import functools
 import gc
 import importlib
 import sys
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.abc import MetaPathFinder
@@ -62,9 +63,9 @@ class _Imports(MetaPathFinder):
         if not any(isinstance(finder, cls) for finder in sys.meta_path):
             sys.meta_path.insert(0, cls())
 
+    @abstractmethod
     def opened(self) -> AbstractContextManager[None]:
         """What is open meanwhile."""
-        raise NotImplementedError
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -105,7 +106,7 @@ class ImportsWithoutSearch(_Imports):
     """Has large libraries imported without a search for garbage among what they make, which stays.
 
     For a process that runs one command: Python would go through the half million objects of torch
-    and its likes while they become more, and again while it works: a sixth of the imports.
+    and its likes again and again while they become more: a sixth of the imports.
     """
 
     NAMES = (

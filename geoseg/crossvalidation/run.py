@@ -91,11 +91,7 @@ def crossvalidate(
         of_series if config.random is None else config.random,
         config.split,
     )
-    faults = Faults()
-    faults.attempt(check_fit, config.fit, config.model)
-    holds = SERIES if of_series else IMAGES
-    faults.attempt(check_variation, config.augment, config.series, holds)
-    faults.raise_if_any()
+    _check_heeded(config, SERIES if of_series else IMAGES)
     start = _origin(config.model)
     folds = _plan(dataset, draw, config)
     settings = _settings(config, draw, of_series=of_series)
@@ -128,6 +124,14 @@ def crossvalidate(
     folds.write(out, judged)
     _write(made, dataset, folds.origin(), settings | {"fit": asdict(config.fit)})
     return made
+
+
+def _check_heeded(config: CrossvalidateConfig, holds: str) -> None:
+    """Raises: InputError for settings that the chosen network, or its data, have no part for."""
+    faults = Faults()
+    faults.attempt(check_fit, config.fit, config.model)
+    faults.attempt(check_variation, config.augment, config.series, holds)
+    faults.raise_if_any()
 
 
 def _origin(model: Model) -> Origin | None:

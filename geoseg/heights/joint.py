@@ -14,14 +14,15 @@ def write_joint(path: Path, names: Sequence[str], grids: Sequence[Grid], *, noda
     """Write a VRT of <the path without .vrt>/<name>.tif, float32, if all have one lattice.
 
     Where rasters overlap, the last one that has a value counts.
-    Returns: False if another file has that name, which stays.
+    Returns: False if another file has that name, which stays; True also if there is nothing to
+    write, since their lattices differ.
     Raises: InputError if it can't be written.
     """
     text = _joint(path, names, grids, nodata=nodata).encode()
     if not text:
         return True
     if path.exists():
-        return path.read_bytes() == text
+        return path.read_bytes().replace(b"\r\n", b"\n") == text  # older ones on Windows
     with replacing(path) as temporary:
         temporary.write_bytes(text)
     return True

@@ -200,7 +200,8 @@ def _make_way(path: Path, output: Path) -> None:
         if found is None and silent < BEGINNING:
             time.sleep(0.1)
             return
-        if not os.access(path, os.R_OK) and silent < SILENCE:
+        hidden = found is None and path.exists() and not os.access(path, os.R_OK)
+        if hidden and silent < SILENCE:
             raise InputError(
                 f"{output}: another user's command is writing there ({path} can't be read); wait"
                 f" for it, or choose another output. Its last sign of life: {silent:.0f} s ago"

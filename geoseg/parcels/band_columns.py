@@ -34,11 +34,11 @@ def said_of_names(
     """
     notes = []
     if told := [name for name in chosen if tells_clouds(name)]:
+        rest = ",".join(name for name in chosen if name not in told)
         notes.append(
             f"{path}: {', '.join(told)} taken as {'a band' if len(told) == 1 else 'bands'}, though"
             " called as what tells clouds, which is heeded in no table: leave out the rows that are"
-            " not clear, and name the bands:"
-            f" bands.order=[{','.join(name for name in chosen if name not in told)}]"
+            " not clear" + (f", and name the bands: bands.order=[{rest}]" if rest else "")
         )
     for name in map(str, frame.columns):
         if name in chosen or name in others or NAMELESS.fullmatch(name):

@@ -51,10 +51,7 @@ def collect(
     """
     check_stacks(stacks)
     audit = Audit(notes=[note for stack in stacks for note in stack.notes] + parcels.notes)
-    if parcels.own_periods and (series.start or series.end):
-        audit.notes.append(
-            "series.start, series.end: passed over for samples that have a period of their own"
-        )
+    audit.notes += _said_of_periods(parcels, series)
     tile, others = _tiles(parcels, stacks)
     audit.add("outside", parcels.id[tile < 0].tolist())
     _check_outside(parcels, stacks, audit)
@@ -101,6 +98,12 @@ def collect(
     if max(sizes) > 1.2 * min(sizes):
         made.summary.warn(f"pixel sizes differ: {min(sizes):.3g} to {max(sizes):.3g} m")
     return made
+
+
+def _said_of_periods(parcels: Parcels, series: Series) -> list[str]:
+    if parcels.own_periods and (series.start or series.end):
+        return ["series.start, series.end: passed over for samples that have a period of their own"]
+    return []
 
 
 def _joined(

@@ -31,7 +31,7 @@ GAPS = ["", "NA", "N/A", "NaN", "nan", "NULL", "null", "None", "-"]
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 """How a text in UTF-16 begins."""
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-DAY_FIRST = r"^(\d\d)\.(\d\d)\.(\d{4})$"
+DAY_FIRST = r"^(\d\d?)\.(\d\d?)\.(\d{4})$"
 """A day with points, which comes first wherever people write so."""
 SHOWN = 20
 """Columns named in a message: some tables have one for each date and band."""
@@ -289,7 +289,9 @@ def _dated(frame: pd.DataFrame, path: str | Path, columns: dict[str, str]) -> pd
             said = said.astype(str)
         elif said.dtype.kind == "O":  # the day is that of the clock on the place
             said = said.astype(str).str.replace(ZONE, r"\1", regex=True)
-            said = said.str.replace(DAY_FIRST, r"\3-\2-\1", regex=True)
+            said = said.str.replace(
+                DAY_FIRST, lambda found: f"{found[3]}-{found[2]:0>2}-{found[1]:0>2}", regex=True
+            )
         dates = pd.to_datetime(said, errors="coerce", format="ISO8601")
         if said.dtype.kind not in "mM" and said.astype(str).str.fullmatch(r"\d{7}").all():
             dates = pd.to_datetime(said.astype(str), errors="coerce", format="%Y%j")

@@ -46,9 +46,11 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
     if not bands.order and (told := [band for band in wanted if tells_clouds(band)]):
         rest = ",".join(band for band in wanted if band not in told)
         notes.append(
-            f"series.path={series.path}: {', '.join(told)} taken as a band, though called as what"
-            f" tells clouds, and no mask; choose the bands with bands.order=[{rest}], and give"
-            " masks with series.masks=… and series.mask_values=[…]"
+            f"series.path={series.path}: {', '.join(told)} taken as"
+            f" {'a band' if len(told) == 1 else 'bands'}, though called as what tells clouds, and"
+            " no mask; "
+            + (f"choose the bands with bands.order=[{rest}], and " if rest else "")
+            + "give masks with series.masks=… and series.mask_values=[…]"
         )
     found_tags = [
         Tagged(image.when.date(), band, _tags(image, facts[image.path], number, bands))
