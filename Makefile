@@ -60,11 +60,12 @@ lint: $(INSTALLED)
 	$(BIN)/mypy geoseg benchmarks
 	$(BIN)/lint-imports --no-logo
 
-bench: $(INSTALLED)  ## Ratios measured in one run: about 25 minutes on 2 quiet cores
+bench: $(INSTALLED)  ## Ratios measured in one run: about 30 minutes on 2 quiet cores
 	$(BIN)/python -m benchmarks.predict                                      # 2 minutes
 	$(BIN)/python -m benchmarks.backends                                     # 2
 	$(BIN)/python -m benchmarks.layers                                       # 1
 	$(BIN)/python -m benchmarks.peers                                        # 3: 1 without the peers
+	$(BIN)/python -m benchmarks.process                                      # 4
 	$(BIN)/python -m benchmarks.mosaic                                       # 5
 	$(BIN)/python -m benchmarks.comparison                                   # 2
 	$(BIN)/python -m benchmarks.scale --sides 4000 16000 --count 300         # 4

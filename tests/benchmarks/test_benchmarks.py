@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import buildings, comparison, made, peers
+from benchmarks import buildings, comparison, made, peers, process
 from geoseg.geo.tiling import Tiling
 from geoseg.models.settings import Model
 
@@ -82,6 +82,25 @@ def test_predict(monkeypatch, capsys):
     assert "end to end" in text
     assert "of the network alone (median of 1)" in text
     assert "(cpu, float32)" in text
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_process(monkeypatch, capsys):
+    monkeypatch.setattr(process, "SIZE", SMALL.size)
+    monkeypatch.setattr(process, "STEP", SMALL.size - SMALL.overlap)
+    calls = []
+
+    def start(call, **settings):
+        calls.append((call, settings["env"]["GEOSEG_CACHE"]))
+
+    monkeypatch.setattr(process.subprocess, "run", start)
+    text, _ = run(monkeypatch, capsys, "process", "--steps", 1, "--runs", 2)
+    assert "112² pixels, median of 2" in text
+    assert "times as fast as the loop" in text
+    outs = [word for call, _ in calls for word in call if word.startswith("out=")]
+    assert len(outs) == 1 + 2 * 2
+    assert len(set(outs)) == len(outs)  # a scene that lies there already would not be done again
+    assert len({cache for _, cache in calls}) == 1
 
 
 def test_comparison(tmp_path):

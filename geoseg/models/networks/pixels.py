@@ -52,9 +52,11 @@ class PixelPath(nn.Module):
 
     def classify(self, features: Tensor) -> Tensor:
         """Logits (B, K, H, W) of features (B, F, H, W), standardised."""
-        # Thrice as fast: all values of a pixel lie side by side.
-        logits: Tensor = self.layers(features.contiguous(memory_format=torch.channels_last))
-        return logits
+        # Convolutions of single pixels, as products of matrices, which take half as long on a CPU.
+        found = features.flatten(2)
+        for layer in self.layers:
+            found = _product(layer, found) if isinstance(layer, nn.Conv2d) else layer(found)
+        return found.unflatten(2, features.shape[2:])
 
     def standardised(self, images: Tensor) -> Tensor:
         """Features (B, F, H, W) as the layers take them, in the precision that these compute with:
@@ -76,6 +78,13 @@ class PixelPath(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.classify(self.standardised(images))
+
+
+def _product(layer: nn.Conv2d, pixels: Tensor) -> Tensor:
+    """What a convolution of single pixels makes of features (B, F, N)."""
+    assert layer.bias is not None
+    weight = layer.weight.flatten(1).expand(len(pixels), -1, -1)
+    return torch.baddbmm(layer.bias[:, None], weight, pixels)
 
 
 def neighbourhoods(images: Tensor) -> Iterator[Tensor]:
