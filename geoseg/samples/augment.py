@@ -39,6 +39,9 @@ Change = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 class Augment:
     """What is done to a training sample, at random; by default nothing."""
 
+    auto: bool = False
+    """Whether the training chooses: strong for an encoder from weights on fine pixels, else light;
+    unless another key of these is given."""
     flips: bool = False
     """Mirror left-right and top-bottom, each for half of the samples: the sky has no side."""
     quarter_turns: bool = False

@@ -16,7 +16,13 @@ LIGHT = Augment(
     flips=True, quarter_turns=True, brightness=0.2, contrast=0.15, band_brightness=0.1,
     band_contrast=0.1,
 )  # fmt: skip
-"""conf/augment/light.yaml: what a training is told where nobody chose an augmentation."""
+"""conf/augment/light.yaml: what a training takes where nobody chose an augmentation."""
+STRONG = Augment(
+    flips=True, quarter_turns=True, rotation=45, scale=0.25, brightness=0.4, contrast=0.3,
+    band_brightness=0.2, band_contrast=0.2, curve=0.3, noise=0.15, blur=1.0, band_dropout=0.1,
+    cutout=0.25,
+)  # fmt: skip
+"""conf/augment/strong.yaml: or this one, where it starts from weights."""
 IMAGES, SERIES, WINDOWS = "single images", "series", "windows through time"
 """What a data set holds."""
 
@@ -57,7 +63,7 @@ def check_variation(augment: Augment, series: SeriesSamples, holds: str) -> None
     holds: IMAGES, SERIES or WINDOWS.
     """
     faults, usual = Faults(), Augment()
-    of_images = [] if holds == IMAGES else [item.name for item in fields(Augment)]
+    of_images = [item.name for item in fields(Augment) if item.name != "auto" and holds != IMAGES]
     given = [
         f"augment.{name}={value}"
         for name in of_images

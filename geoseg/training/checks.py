@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,8 @@ def idle(study: TrainingSettings) -> list[str]:
         if item.name not in heeded[room]
         and getattr(getattr(study, room), item.name) != getattr(usual, item.name)
     ]
-    return found + (["augment"] if study.augment not in (Augment(), LIGHT) else [])
+    augment = replace(study.augment, auto=False)
+    return found + (["augment"] if augment not in (Augment(), LIGHT) else [])
 
 
 def check_series(dataset: SeriesDataset, model: Model) -> None:

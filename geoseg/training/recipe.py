@@ -8,6 +8,8 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.tiles import Dataset
 from geoseg.models.settings import AUTO, CLASSIFY, Model
 from geoseg.outputs.counted import counted
+from geoseg.samples.augment import Augment
+from geoseg.samples.settings import LIGHT, STRONG
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import (
     ADVERSARIAL,
@@ -90,15 +92,33 @@ def for_images(
         fit = replace(fit, epoch_tiles=max(EPOCH_TILES, min(VALIDATING * val, ROUNDS * train)))
     if not study.lr_find:  # which looks for the rate of what learns later on, the encoder, too
         fit = fine_tuning(fit, study.model)
-    return replace(study, fit=fit, loss=_loss(study, weights="none", smoothing=0.0))
+    return replace(
+        study,
+        fit=fit,
+        loss=_loss(study, weights="none", smoothing=0.0),
+        augment=_augment(study, dataset),
+    )
+
+
+def _augment(study: TrainingSettings, dataset: Dataset) -> Augment:
+    """What varies the samples: an encoder from weights soon knows a few tiles by heart, which a
+    random one does not in as many steps."""
+    given, model = replace(study.augment, auto=False), study.model
+    if not study.augment.auto or given != LIGHT:
+        return given
+    starts = model.weights is not None and model.keep == "encoder" and not model.frozen
+    return STRONG if starts and _is_fine(dataset) and model.name != CLASSIFY else given
+
+
+def _is_fine(dataset: Dataset) -> bool:
+    return dataset.pixel_size_m <= FINE and dataset.reference is None
 
 
 def _crop(study: TrainingSettings, dataset: Dataset, *, on_cpu: bool) -> int:
     size, fit = dataset.tiling.size, study.fit
     if fit.crop is not None:
         return min(fit.crop, size)
-    fine = dataset.pixel_size_m <= FINE and dataset.reference is None
-    if not (on_cpu and fine and study.model.name in CROPPED):
+    if not (on_cpu and _is_fine(dataset) and study.model.name in CROPPED):
         return size
     tiles = dataset.tiles("train")
     labelled = sum(sum(tile.counts) for tile in tiles)
@@ -189,6 +209,8 @@ def said(study: TrainingSettings) -> str:
         parts.append(f"class weights {loss.class_weights}")
     if loss.label_smoothing:
         parts.append(f"label smoothing {loss.label_smoothing:g}")
+    if study.augment == STRONG:
+        parts.append("strong augmentation")
     if study.augment.target is not None:
         parts.append(f"augmentation {study.augment.target} alone")
     if study.augment.style is not None:

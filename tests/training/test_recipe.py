@@ -15,6 +15,7 @@ from geoseg.samples.settings import (
     IMAGES,
     LIGHT,
     SERIES,
+    STRONG,
     WINDOWS,
     SeriesSamples,
     check_variation,
@@ -100,12 +101,39 @@ def test_every_network_is_told_what_it_has_and_that_it_lacks_the_rest():
     check_fit(Fit(), Model("lstm", width=64, layers=2, cell="gru", pooling="last", season=8))
 
 
+def augment(name):
+    return Augment(**yaml.safe_load((CONF / f"augment/{name}.yaml").read_text(encoding="utf-8")))
+
+
+def test_an_encoder_from_weights_sees_fine_pixels_much_varied(tmp_path):
+    fine, coarse = make_dataset(tmp_path / "fine"), make_dataset(tmp_path / "coarse")
+    fine, coarse = replace(fine, pixel_size_m=0.3), replace(coarse, pixel_size_m=10.0)
+    auto = augment("auto")
+    started = Model("unet", weights="lite0")
+
+    def chosen(dataset, model, given=auto):
+        return recipe.for_images(replace(study(), model=model, augment=given), dataset)
+
+    assert (augment("light"), augment("strong")) == (LIGHT, STRONG)
+    assert chosen(fine, started).augment == STRONG
+    assert "strong augmentation" in recipe.said(chosen(fine, started))
+    for dataset, model in (
+        (coarse, started),
+        (fine, Model("unet")),
+        (fine, replace(started, keep="network")),
+        (fine, Model("probe", weights="lite0")),
+    ):
+        assert chosen(dataset, model).augment == LIGHT
+    # What a person says counts.
+    assert chosen(fine, started, LIGHT).augment == LIGHT
+    own = replace(auto, rotation=10)
+    assert chosen(fine, started, own).augment == replace(LIGHT, rotation=10)
+
+
 def test_what_varies_other_samples_is_refused():
-    light = yaml.safe_load((CONF / "augment/light.yaml").read_text(encoding="utf-8"))
-    assert Augment(**light) == LIGHT
-    for augment in (Augment(), LIGHT):
+    for usual in (Augment(), LIGHT, augment("auto")):
         for holds in (IMAGES, SERIES, WINDOWS):
-            check_variation(augment, SeriesSamples(noise=0, drop_dates=0), holds)
+            check_variation(usual, SeriesSamples(noise=0, drop_dates=0), holds)
     check_variation(Augment(noise=0.3), SeriesSamples(), IMAGES)
     check_variation(LIGHT, SeriesSamples(noise=0.3, pixels=8), SERIES)
     for holds in (SERIES, WINDOWS):
