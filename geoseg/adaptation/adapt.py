@@ -19,7 +19,8 @@ from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.models.novelty import Applicability
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, note_made, nothing_to_do
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held

@@ -18,7 +18,8 @@ from geoseg.models.calibration import NONE, VECTOR, Calibration
 from geoseg.models.card import JUDGED
 from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import stamps

@@ -25,7 +25,8 @@ from geoseg.explanation.settings import (
 )
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps

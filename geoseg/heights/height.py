@@ -20,7 +20,8 @@ from geoseg.heights.joint import write_joint
 from geoseg.heights.settings import LAYERS, OF_GROUND, HeightSettings
 from geoseg.heights.sheets import Gathered, Sheet, halo, sheets_of_clouds, sheets_of_scenes
 from geoseg.heights.surface import layers_of
-from geoseg.outputs.claims import claim, fingerprint
+from geoseg.outputs.claims import claim
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted, few
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from geoseg.geo import raster
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, note_made, read_claim, read_made
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.stamp import is_whole, stamps
 
 

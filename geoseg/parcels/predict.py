@@ -22,7 +22,7 @@ from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, put, replacing
 from geoseg.outputs.lock import alone

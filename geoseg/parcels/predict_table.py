@@ -17,7 +17,7 @@ from geoseg.errors import InputError
 from geoseg.geo.legend import NODATA, Legend
 from geoseg.maps.folder import DONE, NAME
 from geoseg.models import suitability
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import clearing

@@ -21,7 +21,8 @@ from geoseg.dataset.tiles import DESCRIPTION
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.labels.settings import Labels
-from geoseg.outputs.claims import claim, fingerprint
+from geoseg.outputs.claims import claim
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary

@@ -23,7 +23,8 @@ from geoseg.heights.settings import GAP_M
 from geoseg.maps import landcover
 from geoseg.maps.folder import LANDCOVER as MAPS
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, fingerprint
+from geoseg.outputs.claims import claim
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone

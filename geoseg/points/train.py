@@ -24,7 +24,8 @@ from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, fingerprint, is_made, note_made
+from geoseg.outputs.claims import claim, is_made, note_made
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import alone

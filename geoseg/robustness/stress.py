@@ -13,7 +13,8 @@ from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import Faults
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, fingerprint, follows, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.csv_cells import write_csv
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone

@@ -13,7 +13,8 @@ import torch
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_made
+from geoseg.outputs.claims import claim, note_made, read_made
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.lock import alone

@@ -18,7 +18,8 @@ from geoseg.geo.ground import HECTARE, ground
 from geoseg.geo.layer_styles import add_style, qml
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.maps.mosaic_note import relative
-from geoseg.outputs.claims import claim, fingerprint, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, note_made, read_claim, read_made
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, put, replacing, write_json
 from geoseg.outputs.lock import held

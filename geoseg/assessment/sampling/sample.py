@@ -35,7 +35,8 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
 from geoseg.labels.zones import is_zones
 from geoseg.maps.landcover import MODEL_TAG
-from geoseg.outputs.claims import claim, fingerprint, is_claimed
+from geoseg.outputs.claims import claim, is_claimed
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted, few
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import zipfile
 import zlib
@@ -21,7 +20,7 @@ from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
 from geoseg.models.settings import FOREST, without_unset
-from geoseg.outputs.claims import claim, is_claimed, read_claim, rewrite_claim
+from geoseg.outputs.claims import claim, differences, is_claimed, read_claim, rewrite_claim
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
 from geoseg.received import keys
@@ -125,7 +124,8 @@ def _longer(run: Path, settings: dict[str, Any], name: str) -> list[str]:
     old, new = before.get("fit"), settings["fit"]
     if not isinstance(old, dict) or not origin.goes_on(run):
         return []
-    if _but_length(before) != _but_length(json.loads(json.dumps(settings))):
+    others = differences(run, settings, command=name) or ()
+    if not {f"fit.{key}" for key in LENGTHS}.issuperset(others):
         return []
     old, new = _lengths(old), _lengths(new)
     changed = [key for key in LENGTHS if old[key] != new[key]]
@@ -140,11 +140,6 @@ def _lengths(fit: dict[str, Any]) -> dict[str, Any]:
     if lengths["epochs"] is None and lengths["max_minutes"] is None:
         lengths["epochs"] = EPOCHS
     return lengths
-
-
-def _but_length(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that say how long a training lasts."""
-    return settings | {"fit": {k: v for k, v in settings["fit"].items() if k not in LENGTHS}}
 
 
 def _is_longer(old: Any, new: Any) -> bool:
