@@ -32,9 +32,9 @@ from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
-from geoseg.outputs.claims import claim
+from geoseg.outputs.claims import claim, clearing
 from geoseg.outputs.counted import first
-from geoseg.outputs.files import clearing, read_note
+from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range
@@ -273,7 +273,7 @@ def prepare(  # noqa: PLR0913 one keyword per key of the command, as notebooks c
     planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), settings)
     summary = Summary()
     split.check_names(scene.name for scene in scenes)
-    with clearing(planned.folder, (DESCRIPTION,)):
+    with clearing(planned.folder, (DESCRIPTION,), command="prepare"):
         with labels_of(planned, labels, corrections) as source:
             made = made_of(planned, source)
             claim(planned.folder, made, command="prepare", products=PRODUCTS, overwrite=overwrite)
