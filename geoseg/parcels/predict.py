@@ -39,9 +39,10 @@ from geoseg.parcels.classify import (
     decide,
     settings_of,
 )
-from geoseg.parcels.gather import When, collect
+from geoseg.parcels.gather import collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
+from geoseg.parcels.periods import When
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record, spelt
