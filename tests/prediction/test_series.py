@@ -12,7 +12,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.tiling import Tiling
-from geoseg.maps.mosaic import mosaic
+from geoseg.maps.mosaic import describe, mosaic
 from geoseg.models.card import SeriesCard
 from geoseg.models.settings import Model
 from geoseg.models.view import View
@@ -370,7 +370,8 @@ def test_items_of_catalogs_tell_the_period_and_name_the_counts(tmp_path):
     period = made.common_metadata
     assert period.start_datetime.date() == min(days("east"))
     assert period.end_datetime.date() == max(days("east"))
-    mosaic(tmp_path / "maps", tmp_path / "all.tif", stac=True)
+    mosaic(tmp_path / "maps", tmp_path / "all.tif")
+    describe(tmp_path / "maps", tmp_path / "all.tif")
     whole = checked(tmp_path / "all.stac.json").common_metadata
     every = [day for tile in DATES for day in days(tile)]
     assert (whole.start_datetime.date(), whole.end_datetime.date()) == (min(every), max(every))
