@@ -81,13 +81,13 @@ def clearing(
     """Have an output whole or as it was: for the block that claims it and makes it.
 
     If the block ends without any product, what it made is removed, so that the next try, with
-    other settings, does not meet it, and what it was to replace is put back. A block that ends
-    well may forget that; one that fails with products there, which a later call goes on with,
-    keeps it until then. name: of the output, where a folder may hold several.
+    other settings, does not meet it, and what it was to replace is put back. If it ends well, that
+    is dropped. If it fails with products there, which a later call goes on with, both are kept.
+    name: of the output, where a folder may hold several.
     """
     folder = Path(folder)
     new = not folder.exists()
-    before = set(folder.iterdir()) if folder.is_dir() else set()
+    before = set(folder.iterdir()) if folder.is_dir() and not name else set()
     replaced = Replaced(folder, note_name(command, name))
 
     def is_made() -> bool:
