@@ -23,7 +23,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from geoseg.commands.conf import CONF
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.split import SPLITS
 from geoseg.dataset.targets import counter
 from geoseg.dataset.tiles import Dataset, write_tiles
@@ -55,7 +55,7 @@ def whole(out: Path, size: int) -> Dataset:
     labels = Labels(path=str(out / "demo/labels.gpkg"), field="class", width_field="width_m")
     scenes = harmonize(find_scenes(str(out / "demo/scenes")))
     legend = LegendSettings(path=str(CONF / "legend" / "demo.yaml")).load()
-    prepare(scenes, labels, legend, out / "whole", tiling=Tiling(SIDE))
+    prepare(scenes, labels, legend, out / "whole", settings=PrepareSettings(tiling=Tiling(SIDE)))
     return Dataset.load(out / "whole")
 
 

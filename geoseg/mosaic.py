@@ -7,7 +7,8 @@ from typing import Any
 
 from geoseg.commands.run import run
 from geoseg.errors import InputError
-from geoseg.maps.mosaic import mosaic
+from geoseg.maps.joint_grid import Placement
+from geoseg.maps.mosaic import describe, mosaic, show
 
 
 @dataclass
@@ -43,11 +44,13 @@ def main(cfg: MosaicConfig) -> None:
         maps, out = "maps/demo", out or "maps/demo/landcover.tif"
     if out is None:
         raise InputError("out: none given; set out=<file.tif>")
-    made = mosaic(
-        maps, out, crs=cfg.crs, resolution=cfg.resolution, like=cfg.like, layers=cfg.layers,
-        overwrite=cfg.overwrite, stac=cfg.stac, project=cfg.project,
-    )  # fmt: skip
-    print(made)
+    on = Placement(cfg.crs, cfg.resolution, cfg.like)
+    summary = mosaic(maps, out, on=on, layers=cfg.layers, overwrite=cfg.overwrite)
+    if cfg.stac:
+        summary.notes(describe(maps, out, cfg.layers))
+    if cfg.project:
+        summary.notes(show(out, overwrite=cfg.overwrite))
+    print(summary)
 
 
 if __name__ == "__main__":

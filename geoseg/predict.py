@@ -113,7 +113,7 @@ def _tiles(cfg: PredictConfig) -> PredictionReport:
     faults = Faults()
     given: dict[str, bool] = {key: yes for key, yes in _given(cfg).items() if key != "scenes"}
     given |= {"stac": cfg.stac, "tta": cfg.tta != "none", "threshold": cfg.threshold > 0}
-    given |= {"engine.name": cfg.engine.name != "local", "tiling": cfg.tiling != TilingChoice()}
+    given |= dict.fromkeys(_of_maps(cfg), True)
     for key in (key for key, yes in given.items() if yes):
         faults.add(
             f"{key}: {cfg.checkpoint} gives whole tiles of scenes one class, as large as in its"
@@ -168,6 +168,11 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     if given["table"] or given["parcels"]:
         if cfg.parcels_layer is not None and not given["parcels"]:
             faults.add(f"parcels_layer={cfg.parcels_layer}: is for parcels=<file>; leave it out")
+        for key in _of_maps(cfg):
+            faults.add(
+                f"{key}: is for maps of pixels; parcels and samples are classified by this process,"
+                " without windows: leave it out"
+            )
     else:
         for key in _of_samples(cfg):
             faults.add(f"{key}: is for parcels=<file> or table=<file>, which are not given")
@@ -213,6 +218,12 @@ def _of_samples(cfg: PredictConfig) -> list[str]:
     """Keys that were given and are about parcels or the rows of a table."""
     found = [f"samples.{key}" for key in _changed(cfg.samples, SampleSettings())]
     return found + (["parcels_layer"] if cfg.parcels_layer is not None else [])
+
+
+def _of_maps(cfg: PredictConfig) -> list[str]:
+    """Keys that were given and are about the windows of maps, and who makes these."""
+    rooms = {"tiling": (cfg.tiling, TilingChoice()), "engine": (cfg.engine, Engine())}
+    return [f"{room}.{key}" for room, pair in rooms.items() for key in _changed(*pair)]
 
 
 def _check_threshold(cfg: PredictConfig, faults: Faults) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from geoseg.commands import conf, run
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.split import Split
 from geoseg.errors import Faults
 from geoseg.geo.legend import LegendSettings
@@ -48,18 +48,11 @@ def main(config: PrepareConfig) -> None:
     with faults.collect():
         legend = config.legend.load()
     faults.raise_if_any()
-    summary = prepare(
-        scenes,
-        config.labels,
-        legend,
-        config.dataset,
-        bands=config.bands,
-        tiling=config.tiling,
-        split=config.split,
-        overwrite=config.overwrite,
-        retile=config.retile,
-        corrections=config.corrections,
+    settings = PrepareSettings(
+        config.bands, config.tiling, config.split, config.retile, config.corrections
     )
+    options = {"settings": settings, "overwrite": config.overwrite}
+    summary = prepare(scenes, config.labels, legend, config.dataset, **options)  # type: ignore[arg-type]
     summary.notes(said_of_names(found))
     print(summary)
 

@@ -62,6 +62,10 @@ def main(config: PrepareSeriesConfig) -> None:
     faults = Faults()
     with faults.collect():
         source = _source(config)
+    usual = Tiling(SIZE)
+    for key, value in vars(config.tiling).items():
+        if value != getattr(usual, key):
+            faults.add(f"tiling.{key}={value}: only unit=map has windows; leave it out")
     with faults.collect():
         legend = config.legend.load()
     faults.raise_if_any()

@@ -74,7 +74,7 @@ class Layout:
             Part(scene, window, home, key, cut(scene, window))
             for scene, window, home, key in pieces
         )
-        buffers = {name: buffer_px(rule, grid, size) for name, grid in grids.items()}
+        buffers = {name: buffer_px(rule.buffer_m, grid, size) for name, grid in grids.items()}
         return cls(parts, tuple(tiles), grids, buffers, cut, split.by)
 
     @cached_property

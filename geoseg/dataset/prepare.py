@@ -5,7 +5,7 @@ Scenes are images or dated; for a command only the settings differ.
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
-from geoseg.outputs.claims import claim
+from geoseg.outputs.claims import claim, clearing
 from geoseg.outputs.counted import first
-from geoseg.outputs.files import clearing, read_note
+from geoseg.outputs.files import read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range
@@ -237,50 +237,65 @@ def _check_measured(made: Dataset, measures: list[Measure]) -> None:
         )
 
 
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How scenes and labels become a data set."""
+
+    bands: Bands = field(default_factory=Bands)
+    tiling: Tiling = field(default_factory=Tiling)
+    split: Split = field(default_factory=Split)
+    retile: bool = False
+    """Let it refer to tiled copies of those files that are slow to read by windows."""
+    corrections: str | None = None
+    """File of what was drawn over a map, to be burnt over the labels."""
+
+    def told(self, labels: Labels) -> dict[str, Any]:
+        """For the description of the data set."""
+        told: dict[str, Any] = {
+            "labels": asdict(labels),
+            "bands": self.bands.settings(),
+            "tiling": asdict(self.tiling),
+            "split": asdict(self.split),
+        }
+        # Named only where they are given, or older outputs would be others.
+        if self.corrections is not None:
+            told["corrections"] = str(self.corrections)
+        if self.retile:
+            told["retile"] = True
+        return told
+
+
 @alone("prepare", "dataset")
-def prepare(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
+def prepare(
     scenes: tuple[Scene, ...],
     labels: Labels,
     legend: Legend,
     dataset: str | Path,
     *,
-    bands: Bands | None = None,
-    tiling: Tiling | None = None,
-    split: Split | None = None,
+    settings: PrepareSettings | None = None,
     overwrite: bool = False,
-    retile: bool = False,
-    corrections: str | None = None,
 ) -> Summary:
     """Make a data set from scenes and labels in the folder `dataset`, or go on in it.
 
-    retile: let it refer to tiled copies of those files that are slow to read by windows.
-    corrections: file of what was drawn over a map, to be burnt over the labels.
     Returns: what was found, as a text for people.
     Raises: InputError for labels that miss all scenes, unknown values, splits without tiles …
     """
-    tiling, split, bands = tiling or Tiling(), split or Split(), bands or Bands()
-    settings: dict[str, Any] = {
-        "labels": asdict(labels),
-        "bands": bands.settings(),
-        "tiling": asdict(tiling),
-        "split": asdict(split),
-    }
-    if corrections is not None:  # named only where it is given, or older outputs would be others
-        settings["corrections"] = str(corrections)
-    if retile:
-        settings["retile"] = True
+    settings = settings or PrepareSettings()
+    tiling, split = settings.tiling, settings.split
+    if settings.retile:
         blocks.check_room(scenes, Path(dataset))
-    planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), settings)
+    told = settings.told(labels)
+    planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), told)
     summary = Summary()
     split.check_names(scene.name for scene in scenes)
-    with clearing(planned.folder, (DESCRIPTION,)):
-        with labels_of(planned, labels, corrections) as source:
+    with clearing(planned.folder, (DESCRIPTION,), command="prepare"):
+        with labels_of(planned, labels, settings.corrections) as source:
             made = made_of(planned, source)
             claim(planned.folder, made, command="prepare", products=PRODUCTS, overwrite=overwrite)
             if is_made(planned.folder, summary):
                 return summary
             burn(planned, source, summary)
-        if retile:
+        if settings.retile:
             scenes, said = blocks.retile(scenes, planned.folder, tiling.size)
             summary.notes(said)
         else:

@@ -22,7 +22,7 @@ from geoseg.geo import raster
 from geoseg.geo.drivers import open_dataset
 from geoseg.geo.grid import Grid
 from geoseg.geo.raster import BLOCK, LEVEL
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, replacing
 from geoseg.scenes.dated import AnyScene

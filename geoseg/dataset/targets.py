@@ -20,7 +20,7 @@ from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.maps import landcover
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.alpha import said_of_alpha
 from geoseg.scenes.dated import MEMORY, AnyScene, DatedReader, DatedScene

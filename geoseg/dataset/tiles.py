@@ -20,7 +20,8 @@ from geoseg.geo.grid import Window
 from geoseg.geo.layer_styles import categories, write_styled
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
-from geoseg.outputs.claims import DATABASES, changed, read_claim
+from geoseg.outputs.claims import noted_inputs
+from geoseg.outputs.claims.fingerprint import DATABASES, changed
 from geoseg.outputs.counted import counted, few, first
 from geoseg.outputs.files import read_json, read_note, write_json
 from geoseg.outputs.stamp import broken, stamps
@@ -245,7 +246,7 @@ def said_of_changes_since(dataset: Dataset) -> list[str]:
     Not of GeoPackages, which QGIS changes when somebody looks at them, nor of files that lie
     elsewhere now.
     """
-    noted = (read_claim(dataset.folder, command="prepare") or {}).get("inputs", [])
+    noted = noted_inputs(dataset.folder, command="prepare")
     found = [path for path in changed(noted) if not path.lower().endswith(DATABASES)]
     if not found:
         return []

@@ -11,7 +11,7 @@ from geoseg.geo import vrt
 from geoseg.maps.folder import DONE, LANDCOVER, REFIT, entries
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, ClassMap
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import read_note
 from geoseg.received import offline
 from geoseg.received.cube_slices import on_disk

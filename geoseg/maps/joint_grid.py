@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -14,6 +17,7 @@ from geoseg.errors import InputError
 from geoseg.geo import extent
 from geoseg.geo.grid import ALIGNMENT_TOLERANCE, Grid, Window, same_crs
 from geoseg.geo.raster import info, resolution_in
+from geoseg.maps.mosaic_note import relative
 
 FINER = 0.9
 """Pixels of another CRS count as finer below this share of the side of those at hand: the same
@@ -83,6 +87,43 @@ def joint_grid(
             " coarser resolution"
         )
     return reference.crop(whole)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the pixels of a joint raster lie; what is none follows from what is joined."""
+
+    crs: str | None = None
+    """None = that of most of the area."""
+    resolution: float | None = None
+    """Side of a pixel in units of the CRS; None = the finest."""
+    like: str | Path | None = None
+    """Raster whose grid it is, in place of these."""
+
+    def __post_init__(self) -> None:
+        if self.like is not None and (self.crs or self.resolution):
+            raise InputError("like: says CRS and pixels; leave out crs and resolution")
+
+    def grid(self, grids: Sequence[Grid]) -> Grid:
+        """For what lies on these grids. Raises: InputError as `joint_grid`, or by a raster's."""
+        if self.like is not None:
+            return grid_like(str(self.like), grids)
+        crs = parse_crs(self.crs) if self.crs else None
+        return joint_grid(grids, crs=crs, resolution=self.resolution)
+
+    def told(self, out: Path) -> dict[str, Any]:
+        """For the note of what an output was made with."""
+        crs = parse_crs(self.crs) if self.crs else None
+        told: dict[str, Any] = {"crs": crs, "resolution": self.resolution}
+        # Named only where it is given, or older mosaics would be others.
+        if self.like is not None:
+            told["like"] = relative(self.file, out)
+        return told
+
+    @property
+    def file(self) -> str:
+        """The raster that it is like."""
+        return os.path.expanduser(str(self.like))
 
 
 def grid_like(path: str, grids: Sequence[Grid]) -> Grid:

@@ -19,7 +19,7 @@ from geoseg.maps.cog.write import Running, Tally
 from geoseg.maps.folder import LANDCOVER, beside_of, entries, find_maps
 from geoseg.maps.folder import NAME as RECORD
 from geoseg.maps.join import Clash, Join, Part
-from geoseg.maps.joint_grid import grid_like, joint_grid, parse_crs
+from geoseg.maps.joint_grid import Placement
 from geoseg.maps.landcover import MAPS_TAG, MODEL_TAG, UNDECIDED_TAG, ClassMap
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.maps.mosaic_layers import (
@@ -30,7 +30,7 @@ from geoseg.maps.mosaic_layers import (
     side_paths,
     with_layers,
 )
-from geoseg.maps.mosaic_note import begin, key, note, relative
+from geoseg.maps.mosaic_note import begun, key, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
@@ -48,66 +48,66 @@ HEADERS = 4
 FOLLOW = partial(follow, what="joining maps")
 
 
-def mosaic(  # noqa: PLR0913 one keyword per key of the command, as notebooks call it
+def mosaic(
     maps: Any,
     out: str | Path,
     *,
-    crs: str | None = None,
-    resolution: float | None = None,
-    like: str | Path | None = None,
+    on: Placement | None = None,
     layers: Sequence[str] = (),
     overwrite: bool = False,
-    stac: bool = False,
-    project: bool = False,
 ) -> Summary:
     """Join maps into one GeoTIFF with colours; class names and style lie beside it.
 
-    maps: output folder of predict, or a folder, glob or list of class maps. crs, resolution: of
-    the mosaic; None = the CRS of most of the area, the finest resolution. like: raster whose grid
-    it is to have, in place of these. layers: names of rasters beside the maps, such as confidence,
-    of which each is joined into <out>_<layer>.tif, every pixel from the map that gives its class.
-    stac: describe it by a STAC item beside it, too. project: write a QGIS project that shows it
-    with the layers beside its maps, too; one that is there stays, for somebody may have changed it,
-    unless `overwrite`.
+    maps: output folder of predict, or a folder, glob or list of class maps. on: where its pixels
+    lie. layers: names of rasters beside the maps, such as confidence, of which each is joined into
+    <out>_<layer>.tif, every pixel from the map that gives its class.
     Returns: what was done, as a text for people.
     Raises: InputError if legends differ, files are damaged, `out` was made with other settings …
     """
-    out = Path(out)
+    out, on = Path(out), on or Placement()
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise InputError(f"out={out}: must end in .tif; a mosaic is one GeoTIFF")
     if out.is_dir():
         raise InputError(f"out={out}: is a folder; give the name of the file to write")
-    crs = parse_crs(crs) if crs else None
-    place: dict[str, Any] = {"crs": crs, "resolution": resolution}
-    if like is not None:  # named only where it is given, or older mosaics would be others
-        if crs or resolution:
-            raise InputError("like: says CRS and pixels; leave out crs and resolution")
-        place["like"] = str(like)
     names = joinable(layers)
+    told = on.told(out)
     with held(out.parent, "mosaic", name=out.name):
-        summary = _join(maps, out, place, names, overwrite=overwrite)
-        if stac and not path_of(out).is_file():
-            own = {name: layer_path(out, name) for name in names}
-            made = write_map_item(out, times=_times(_find(maps, out)), layers=own)
-            summary.note(f"STAC item: {made}")
-        if project:
-            _write_project(out, summary, overwrite=overwrite)
-        return summary
+        return _join(maps, out, on, names, told=told, overwrite=overwrite)
 
 
-def _write_project(out: Path, summary: Summary, *, overwrite: bool) -> None:
+def describe(maps: Any, out: str | Path, layers: Sequence[str] = ()) -> list[str]:
+    """Write a STAC item beside a mosaic of these maps, if there is none.
+
+    Returns: what was done, for people. Raises: InputError as `write_map_item`.
+    """
+    out = Path(out)
+    with held(out.parent, "mosaic", name=out.name):
+        if path_of(out).is_file():
+            return []
+        own = {name: layer_path(out, name) for name in joinable(layers)}
+        made = write_map_item(out, times=_times(_find(maps, out)), layers=own)
+        return [f"STAC item: {made}"]
+
+
+def show(out: str | Path, *, overwrite: bool = False) -> list[str]:
+    """Write a QGIS project that shows a mosaic with the layers beside its maps.
+
+    One that is there stays, for somebody may have changed it, unless `overwrite`.
+    Returns: what was done, for people.
+    """
+    out = Path(out)
     path = out.with_suffix(".qgz")
-    if path.exists() and not overwrite:
-        summary.note(f"QGIS project: {path} is there already; overwrite=true makes it anew")
-        return
-    found = ClassMap.read(out)
-    notes: list[str] = []
-    parts: list[Group | ProjectLayer] = [map_layer(found), *beside_layers(found, notes)]
-    left_out = write_project(path, f"mosaic {out.stem}", found.grid, parts)
-    summary.notes(notes)
-    summary.note(f"QGIS project: {path}")
+    with held(out.parent, "mosaic", name=out.name):
+        if path.exists() and not overwrite:
+            return [f"QGIS project: {path} is there already; overwrite=true makes it anew"]
+        found = ClassMap.read(out)
+        notes: list[str] = []
+        parts: list[Group | ProjectLayer] = [map_layer(found), *beside_layers(found, notes)]
+        left_out = write_project(path, f"mosaic {out.stem}", found.grid, parts)
+    notes.append(f"QGIS project: {path}")
     if left_out:
-        summary.note(f"it shows {MOST} maps of a layer; {left_out} more are not in it")
+        notes.append(f"it shows {MOST} maps of a layer; {left_out} more are not in it")
+    return notes
 
 
 def _times(paths: list[str]) -> Times | None:
@@ -120,26 +120,30 @@ def _times(paths: list[str]) -> Times | None:
 
 
 def _join(
-    maps: Any, out: Path, place: dict[str, Any], layers: Sequence[str], *, overwrite: bool
-) -> Summary:
-    """place: crs and resolution of the mosaic, or the raster that it is to be like."""
+    maps: Any, out: Path, on: Placement, layers: Sequence[str], *, told: dict[str, Any],
+    overwrite: bool,
+) -> Summary:  # fmt: skip
+    """told: of `on`, for the note of what the mosaic was made with."""
     paths = _find(maps, out)
     parts = _read(paths)
     layered = with_layers(parts, layers)
-    grids = [part.map.grid for part in parts]
-    grid = grid_like(place["like"], grids) if "like" in place else joint_grid(grids, **place)
+    grid = on.grid([part.map.grid for part in parts])
     spec = maps if isinstance(maps, (list, tuple)) else [maps]
     where = [relative(os.path.expanduser(str(part)), out) for part in spec]
     folder = _common_folder(paths)
     summary = Summary()
     inputs = [path for part in parts for path in (part.map.path, part.confidence) if path]
     products = (*(path.name for path in landcover.side_files(out)), path_of(out).name, out.name)
-    if "like" in place:
-        inputs.append(os.path.expanduser(place["like"]))
-        place["like"] = relative(os.path.expanduser(place["like"]), out)
-    settings = {"maps": where, **place}
-    if begin(out, settings, inputs, products=products, overwrite=overwrite):
-        tally, clash = _write(parts, grid, out, folder)
+    if on.like is not None:
+        inputs.append(on.file)
+    settings = {"maps": where, **told}
+    with begun(out, settings, inputs, products=products, overwrite=overwrite) as new:
+        if new:
+            tally, clash = _write(parts, grid, out, folder)
+        else:
+            # A run may have been killed between the mosaic and these.
+            landcover.finish(out, parts[0].map.legend)
+    if new:
         for gone in drop_stale(out, layers):
             summary.note(f"{gone}: removed, it was of the mosaic before; name it in layers= again")
         _describe(summary, parts, grid, tally)
@@ -147,10 +151,7 @@ def _join(
         _warn_missing(summary, folder, parts)
         summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
     else:
-        # A run may have been killed between the mosaic and these.
-        landcover.finish(out, parts[0].map.legend)
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
-    note(out)
     for name, own in layered.items():
         made = join_layer(own, grid, out, name, overwrite=overwrite, progress=FOLLOW)
         summary.note(f"{name}: {made}")

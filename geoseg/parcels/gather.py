@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 
-from geoseg.dataset.arrays import Period, Periods, common_dtype, count_clear, period, write_arrays
+from geoseg.dataset.arrays import common_dtype, count_clear, write_arrays
 from geoseg.dataset.audit import Audit, TileAudit
 from geoseg.dataset.samples import Collected, Samples, load_pixels
 from geoseg.dataset.settings import SampleSettings
@@ -19,10 +18,10 @@ from geoseg.geo import extent
 from geoseg.outputs.counted import counted, first
 from geoseg.parcels.outlines import footprint, layers, outlines, overlaps, shape_features
 from geoseg.parcels.parcels import Parcels
+from geoseg.parcels.periods import When
 from geoseg.parcels.pixel_sets import PixelSets, pixel_sets, points_together
-from geoseg.scenes.calendar import anchors
 from geoseg.scenes.fill_values import census_of, partial_note, said_of_fill
-from geoseg.scenes.stack import Stack, check_stacks, first_dates
+from geoseg.scenes.stack import Stack, check_stacks
 from geoseg.series.masks import shares, told
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def collect(
         )
     _check_outside(parcels, stacks, audit)
     if not len(whole):
-        raise InputError(f"{_where(parcels)}: no parcel has a clear pixel; {_why_blind(stacks)}")
+        raise InputError(f"{parcels.named}: no parcel has a clear pixel; {_why_blind(stacks)}")
     audit.add("short", whole.id[whole.clear < series.fewest()].tolist())
     sizes = [stack.grid.pixel_size_m for stack in stacks]
     made = Collected(
@@ -133,64 +132,6 @@ def _why_blind(stacks: list[Stack]) -> str:
         f"the masks hold the values {told(shares(paths))}, of which {means} not clear; set"
         " series.mask_values to those that do"
     )
-
-
-class When:
-    """Which dates count for which parcels, and what days are counted from.
-
-    card: of the network, where parcels are predicted: days are then counted as in its training.
-    """
-
-    def __init__(
-        self,
-        stacks: list[Stack],
-        series: Series,
-        parcels: Parcels,
-        card: SeriesCard | None = None,
-    ) -> None:
-        self._start, self._end = _date(series.start), _date(series.end)
-        self._own, self._card, self._stacks = parcels.own_periods, card, stacks
-        self._first = first_dates(stacks)
-        firsts = set(self._first.values())
-        own = _dates(np.unique(parcels.start[~np.isnat(parcels.start)]))
-        self.reference = series.counted_from(own[0] if own else None)
-        begins = {day for day in own if day} | ({self._start} if self._start else firsts)
-        self._zeros = anchors(begins, self.reference)
-
-    def periods(self, stack: Stack, parcels: Parcels) -> tuple[np.ndarray, list[Period]]:
-        """Number of each parcel's period (N,), and the periods."""
-        wanted: dict[tuple[date | None, date | None], int] = {}
-        pairs = zip(_dates(parcels.start), _dates(parcels.end), strict=True)
-        numbers = [wanted.setdefault(pair, len(wanted)) for pair in pairs]
-        found = []
-        for own_start, own_end in wanted:
-            start, end = own_start or self._start, own_end or self._end
-            found.append(period(stack, self._zero(stack, start, end), start=start, end=end))
-        return np.array(numbers, np.int64), found
-
-    def _zero(self, stack: Stack, start: date | None, end: date | None) -> date:
-        """The anchor of a period; one for all tiles that begin at about the same time."""
-        since = start or self._first[stack.name]
-        if self._card is None:
-            return self._zeros[since]
-        mine = [one for one in self._stacks if self._first[one.name] == self._first[stack.name]]
-        dates = {day for one in mine for day in one.dates}
-        kept = [d for d in dates if (start is None or d >= start) and (end is None or d < end)]
-        return self._card.anchor(kept, since)
-
-    def check(self, parcels: Parcels) -> None:
-        """Raises: InputError if the network has not seen the part of the year of these periods."""
-        assert self._card is not None
-        dates, days = [], []
-        for stack in self._stacks:
-            for one in self.periods(stack, parcels)[1]:
-                dates.append(np.array(stack.dates, "datetime64[D]")[one.index])
-                days.append(one.days.astype(int))
-        self._card.check_days(_where(parcels), np.concatenate(dates), np.concatenate(days))
-
-    def spread(self, of: np.ndarray, found: list[Period], counts: np.ndarray) -> Periods:
-        """The periods (N,) of parcels with that many pixels each, as those of the pixels."""
-        return Periods(np.repeat(of, counts), found, self._own)
 
 
 @dataclass
@@ -343,22 +284,7 @@ def _check_outside(parcels: Parcels, stacks: list[Stack], audit: Audit) -> None:
     swapped = extent.cross(extent.swapped(own), theirs) and not extent.cross(own, theirs)
     hint = "x and y look swapped in the labels" if swapped else "is the CRS of either wrong?"
     raise InputError(
-        f"{_where(parcels)}: {len(outside)} of {len(parcels)} samples outside all tiles"
+        f"{parcels.named}: {len(outside)} of {len(parcels)} samples outside all tiles"
         f" ({first(outside)}): samples at {extent.degrees(own)}; tiles at"
         f" {extent.degrees(theirs)}; {hint}"
     )
-
-
-def _where(parcels: Parcels) -> str:
-    return ", ".join(parcels.paths)
-
-
-def _date(value: Any) -> date | None:
-    if value is None or isinstance(value, date):
-        return value
-    return date.fromisoformat(str(value))
-
-
-def _dates(values: np.ndarray) -> list[date | None]:
-    """datetime64[D] (N,) → dates; None for NaT."""
-    return values.astype(object).tolist()

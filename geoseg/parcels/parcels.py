@@ -67,6 +67,11 @@ class Parcels:
         return replace(self, **{name: getattr(self, name)[index] for name in _ARRAYS})
 
     @property
+    def named(self) -> str:
+        """Their files."""
+        return ", ".join(self.paths)
+
+    @property
     def own_periods(self) -> bool:
         """Whether each sample says which time its label is for."""
         return bool((~np.isnat(self.start) | ~np.isnat(self.end)).any())
@@ -109,7 +114,7 @@ def codes_of(parcels: Parcels, labels: Labels, legend: Legend) -> tuple[np.ndarr
 
     Raises: InputError if the legend doesn't know a value and labels.unknown=error.
     """
-    where = ", ".join(parcels.paths)
+    where = parcels.named
     if labels.name is not None:
         code = legend.code_of(labels.name, "labels.name")
         return np.full(len(parcels), code, np.uint8), []

@@ -22,9 +22,10 @@ from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims import clearing
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
-from geoseg.outputs.files import clearing, put, replacing
+from geoseg.outputs.files import put, replacing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import Progress
 from geoseg.outputs.stamp import stamps
@@ -38,9 +39,10 @@ from geoseg.parcels.classify import (
     decide,
     settings_of,
 )
-from geoseg.parcels.gather import When, collect
+from geoseg.parcels.gather import collect
 from geoseg.parcels.outlines import footprint
 from geoseg.parcels.parcels import Parcels
+from geoseg.parcels.periods import When
 from geoseg.prediction.bands import bands_for, told
 from geoseg.prediction.driver import Output
 from geoseg.prediction.record import Record, spelt
@@ -93,7 +95,7 @@ def predict_parcels(
         "parcels": list(parcels.paths),
         **settings_of(network, threshold),
     }
-    with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
+    with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}"), command="predict"):
         inputs = _inputs(stacks, parcels)
         record = Output(out, network.hash, settings, PRODUCTS, inputs).take(overwrite=overwrite)
         job = _Job(out, network, stacks, parcels, record, said)
@@ -107,10 +109,10 @@ def predict_parcels(
             stacks, chosen, np.zeros(len(chosen), np.uint8), out / WORK,
             series=series, card=card.series,
         )  # fmt: skip
-    job.seconds["reading"] = time.perf_counter() - job.since
-    job.predict(found, threshold=threshold, min_clear=series.fewest())
-    job.write()
-    job.clean()
+        job.seconds["reading"] = time.perf_counter() - job.since
+        job.predict(found, threshold=threshold, min_clear=series.fewest())
+        job.write()
+        job.clean()
     return job.summary()
 
 

@@ -26,7 +26,7 @@ from geoseg.maps.folder import (
     remove_layers,
 )
 from geoseg.maps.layers import CONFIDENCE, LAYERS, NOVELTY
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import read_note, write_json
 from geoseg.outputs.stamp import broken, is_whole, stamp_of, stamps
 from geoseg.received import offline

@@ -15,7 +15,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.maps import folder
 from geoseg.maps.folder import CLEAR, JOURNAL, NAME
 from geoseg.models import suitability
-from geoseg.models.card import ModelCard
+from geoseg.models.card import ModelCard, SeriesCard
 from geoseg.outputs.claims import check_apart
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import alone
@@ -76,7 +76,8 @@ class SeriesImages:
 
 
 def settled(series: Series, card: ModelCard) -> Series:
-    """The settings of a series with the fewest clear dates that count: as given or as trained.
+    """The settings of a series with the fewest clear dates that count, and what masks mean by not
+    clear: as given or as trained.
 
     Raises: InputError for settings that only the training decides on.
     """
@@ -91,17 +92,39 @@ def settled(series: Series, card: ModelCard) -> Series:
             )
     faults.raise_if_any()
     fewest = card.series.min_clear if series.min_clear is None else series.min_clear
-    return replace(series, min_clear=fewest)
+    values = series.mask_values
+    if series.masks is not None:
+        values = values or list(card.series.mask_values)
+    return replace(series, min_clear=fewest, mask_values=values)
+
+
+def _said_of_mask_values(card: SeriesCard, series: Series) -> list[str]:
+    if series.masks is None or not card.mask_values:
+        return []
+    trained = ",".join(map(str, card.mask_values))
+    if not series.mask_values:
+        return [
+            f"series.mask_values: none given; [{trained}] counts as not clear in the masks, as in"
+            " the training; if these masks are others, say which values mean it"
+        ]
+    if set(series.mask_values) != set(card.mask_values):
+        given = ",".join(map(str, series.mask_values))
+        return [
+            f"series.mask_values=[{given}]: in the training it was [{trained}]; make sure that the"
+            " masks are others, too"
+        ]
+    return []
 
 
 def said_of_images(card: ModelCard, images: SeriesImages) -> list[str]:
     """What is to be said of images that may be others than those of the training, though they fit.
 
-    Where the network knows masked images only, and these have no masks; where they hold more bands
+    Where the network knows masked images only, and these have no masks; where masks may mean
+    something else by their values; where they hold more bands
     than it knows, and neither these nor those have names.
     """
     assert card.series is not None
-    told = []
+    told = _said_of_mask_values(card.series, images.series)
     if card.series.masked and not any(stack.masks for stack in images.stacks):
         told.append("the network was trained with masks of clouds; none are given (series.masks=…)")
     given = images.bands is not None and (images.bands.order or images.bands.names)

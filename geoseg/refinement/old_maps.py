@@ -17,7 +17,7 @@ from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, NAME, map_paths
 from geoseg.maps.landcover import UNDECIDED_TAG, ClassMap
 from geoseg.maps.layers import LAYERS
-from geoseg.outputs.claims import changed
+from geoseg.outputs.claims.fingerprint import changed
 from geoseg.outputs.counted import few
 from geoseg.outputs.files import read_json
 from geoseg.prediction.network import TrainedNetwork

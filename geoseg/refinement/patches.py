@@ -22,7 +22,7 @@ from geoseg.geo.raster import BLOCK, Raster
 from geoseg.labels.corrections import Corrections
 from geoseg.maps.layers import DISAGREEMENT, NOVELTY, SECOND
 from geoseg.maps.thresholds import Thresholds
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.prediction.layers import RowMaker
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.refinement.adapt import Adapted, Adapter, way_of

@@ -50,7 +50,7 @@ class Windows:
     score: np.ndarray
     """(N,) 0..100, high where a look is worth it."""
     shares: np.ndarray
-    """(N, K) of the classes."""
+    """(N, K) of the classes, in the order of the first map."""
     likeness: np.ndarray
     """(N, F)."""
 
@@ -89,13 +89,14 @@ class Windows:
 
 
 def read_maps(maps: Any) -> tuple[ClassMap, ...]:
-    """Class maps of one legend. Raises: InputError."""
+    """Class maps of the same classes, whatever their order or codes. Raises: InputError."""
     faults = Faults()
     found = faults.each(ClassMap.read, find_maps(maps))
     for one in found[1:]:
-        if one.legend.meaning != found[0].legend.meaning:
+        if set(one.legend.names) != set(found[0].legend.names):
             faults.add(
-                f"{one.path}: another legend than {found[0].path}; suggest for maps of one legend"
+                f"{one.path}: has other classes ({one.legend}) than {found[0].path}"
+                f" ({found[0].legend}); suggest for maps of the same classes"
             )
     faults.raise_if_any()
     return tuple(found)
@@ -163,6 +164,8 @@ def _measured(
     for number in follow(range(len(maps)), "look"):
         one = maps[number]
         done = _done(one, labelled)
+        code_of = dict(zip(one.legend.names, one.legend.codes, strict=True))
+        in_order = [code_of[name] for name in maps[0].legend.names]
         with Raster(one.path) as codes_file, Raster(beside[number]) as layer_file:
             tiles = [
                 tile
@@ -183,7 +186,7 @@ def _measured(
                         continue
                     values = values_there[part][valid].astype(float)
                     values = 100 - values if kind in SURE_IS_HIGH else values
-                    counts = np.bincount(codes[valid], minlength=256)[one.legend.codes]
+                    counts = np.bincount(codes[valid], minlength=256)[in_order]
                     of.append(number)
                     places.append(window)
                     scores.append(values.mean())

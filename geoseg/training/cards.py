@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from geoseg.dataset.arrays import common_dtype
 from geoseg.dataset.samples import Samples, SeriesDataset
@@ -59,7 +60,13 @@ def _windows(dataset: Dataset, reference: str) -> SeriesCard:
         shape_std=(),
         min_clear=scenes[0].min_clear,
         masked=any(scene.stack.masks for scene in scenes),
+        mask_values=_mask_values(dataset.settings["series"]),
     )
+
+
+def _mask_values(series: dict[str, Any]) -> tuple[int, ...]:
+    """What masks that somebody gave mean by not clear; those of products explain themselves."""
+    return () if series.get("masks") is None else tuple(series.get("mask_values", ()))
 
 
 def card_of_samples(
@@ -106,6 +113,7 @@ def card_of_samples(
             buffer_m=kept["buffer_m"],
             max_pixels=kept["max_pixels"],
             masked=dataset.settings.get("masked", False),
+            mask_values=_mask_values(said),
         ),
     )
 

@@ -21,9 +21,9 @@ from geoseg.training.settings import (
     TrainingSettings,
 )
 
-IMAGES = {"cross_entropy": 1.0, "dice": 1.0}
+IMAGE_TERMS = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
-SERIES = {"cross_entropy": 1.0}
+SERIES_TERMS = {"cross_entropy": 1.0}
 SERIES_SMOOTHING = 0.05
 """Parcels carry wrong labels, and few of them are shown many times."""
 SERIES_RATE = 2e-3
@@ -231,7 +231,7 @@ def said(study: TrainingSettings) -> str:
 def terms(loss: Loss, model: Model) -> dict[str, float]:
     """The terms of a loss, with their weights."""
     of_samples = model.for_series or model.name == CLASSIFY
-    return loss.terms or (SERIES if of_samples else IMAGES)
+    return loss.terms or (SERIES_TERMS if of_samples else IMAGE_TERMS)
 
 
 def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:

@@ -16,7 +16,7 @@ from geoseg.crossvalidation.draw import Folding
 from geoseg.crossvalidation.layout import Layout
 from geoseg.crossvalidation.run import crossvalidate
 from geoseg.crossvalidation.scores import Gap, JudgedPixels
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
@@ -86,8 +86,7 @@ def made(source: Path, folder: Path, **split) -> Dataset:
         Labels(path=str(source / "labels.tif")),
         LEGEND,
         folder,
-        tiling=Tiling(64, 16),
-        split=Split(**how),
+        settings=PrepareSettings(tiling=Tiling(64, 16), split=Split(**how)),
     )
     return Dataset.load(folder)
 
@@ -281,7 +280,8 @@ def test_other_settings_or_another_data_set_are_refused(source, tmp_path):
         run(own, tmp_path / "out", random=True, split=Folding(buffer_m=3))
     prepare(
         own.scenes, Labels(path=str(source / "labels.tif")), LEGEND, own.folder,
-        tiling=Tiling(64, 16), split=Split(buffer_m=0, block_m=64), overwrite=True,
+        settings=PrepareSettings(tiling=Tiling(64, 16), split=Split(buffer_m=0, block_m=64)),
+        overwrite=True,
     )  # fmt: skip
     with pytest.raises(InputError, match=r"other settings \(data\)"):
         run(Dataset.load(own.folder), tmp_path / "out")

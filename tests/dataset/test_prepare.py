@@ -9,7 +9,7 @@ import pytest
 import shapely
 from affine import Affine
 
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import InputError
@@ -70,8 +70,10 @@ def place(tmp_path):
 def make(place, **options):
     scenes = harmonize(find_scenes(str(place / "*.tif"), options.get("bands")))
     labels = options.pop("labels", Labels(path=str(place / "labels.gpkg"), field="class"))
-    options = {"tiling": TILING, "split": WEST_EAST} | options
-    return prepare(scenes, labels, LEGEND, place / "dataset", **options)
+    overwrite = options.pop("overwrite", False)
+    settings = PrepareSettings(**{"tiling": TILING, "split": WEST_EAST} | options)
+    made = place / "dataset"
+    return prepare(scenes, labels, LEGEND, made, settings=settings, overwrite=overwrite)
 
 
 def test_targets_tiles_and_statistics(place):
@@ -107,9 +109,8 @@ def test_what_a_mask_hides_has_no_target_and_another_mask_is_another_data_set(pl
         mask = {"mask": str(place / "mask.tiff"), "mask_values": (8, 9)}
         scenes = [replace(scene, **mask) for scene in scenes]
         labels = Labels(path=str(place / "labels.gpkg"), field="class")
-        return str(
-            prepare(scenes, labels, LEGEND, place / "dataset", tiling=TILING, split=WEST_EAST)
-        )
+        settings = PrepareSettings(tiling=TILING, split=WEST_EAST)
+        return str(prepare(scenes, labels, LEGEND, place / "dataset", settings=settings))
 
     assert "count as nodata: 17% of the pixels (a 17%)" in masked(50)
     made = Dataset.load(place / "dataset")

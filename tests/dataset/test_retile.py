@@ -11,7 +11,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 from geoseg.dataset import retile
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
@@ -198,9 +198,11 @@ def place(tmp_path):
 
 def make(place, out="dataset", **options):
     scenes = harmonize(find_scenes(place / "in"))
-    options = {"tiling": TILING, "split": SPLIT} | options
+    overwrite = options.pop("overwrite", False)
+    settings = PrepareSettings(**{"tiling": TILING, "split": SPLIT} | options)
     labels = Labels(path=str(place / "labels.tif"))
-    return str(prepare(scenes, labels, LEGEND, place / out, **options))
+    made = prepare(scenes, labels, LEGEND, place / out, settings=settings, overwrite=overwrite)
+    return str(made)
 
 
 def digest(folder):

@@ -35,7 +35,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.maps import landcover
 from geoseg.maps.landcover import ClassMap
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.scenes.bands import BandStatistics, shown_bands
 from geoseg.scenes.scene import find_scenes
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from geoseg.evaluation.sources import scenes_of
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import write_json
 from tests.made.scenes import write
 

@@ -261,7 +261,7 @@ def test_buffers_are_as_wide_on_the_ground_as_asked():
         left, bottom, right, top = grid.bounds
         x, y = (left + right) / 2, (bottom + top) / 2
         for across, down in ((1, 0), (0, 1)):
-            pixels = buffer_px(split, grid, 256)
+            pixels = buffer_px(split.buffer_m, grid, 256)
             end = (x + across * pixels * grid.resolution[1], y + down * pixels * grid.resolution[0])
             metres = ground(grid.crs).distance(np.array([[x, y]]), np.array([end]))[0]
             assert metres >= 200 * 0.999

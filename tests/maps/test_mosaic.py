@@ -22,8 +22,8 @@ from geoseg.geo.legend import Legend
 from geoseg.maps import join, landcover
 from geoseg.maps.cog import write as cog
 from geoseg.maps.cog.pyramid import windows
-from geoseg.maps.joint_grid import joint_grid, parse_crs
-from geoseg.maps.mosaic import _find, _read, mosaic
+from geoseg.maps.joint_grid import Placement, joint_grid, parse_crs
+from geoseg.maps.mosaic import _find, _read, describe, mosaic, show
 from geoseg.mosaic import MosaicConfig
 from geoseg.outputs.lock import held
 from tests.made import started
@@ -125,9 +125,9 @@ def layered(tmp_path: Path) -> Layered:
 
 
 def test_layers_are_joined_pixel_by_pixel_from_the_map_that_gives_the_class(layered, out):
-    said = str(
-        mosaic(layered.folder, out, layers=["novelty", "confidence"], stac=True, project=True)
-    )
+    names = ["novelty", "confidence"]
+    said = str(mosaic(layered.folder, out, layers=names))
+    said += "".join([*describe(layered.folder, out, names), *show(out)])
     novelty = out.with_name("landcover_novelty.tif")
     assert pixels(out).tolist() == [[2, 9, 2, 9, 9]]
     assert pixels(novelty).tolist() == [[1, 11, 3, 13, 14]]
@@ -341,7 +341,7 @@ def test_maps_on_both_sides_of_the_antimeridian_are_joined_in_a_crs_that_is_whol
 
 def test_crs_and_resolution_can_be_given(maps, out):
     maps.add("a", grid(0, 0, 200, 200), 2, 50)
-    mosaic(maps.folder, out, crs="3857", resolution=2.0)
+    mosaic(maps.folder, out, on=Placement("3857", 2.0))
     found = raster.info(out).grid
     assert found.resolution == (2.0, 2.0)
     assert rasterio.crs.CRS.from_wkt(found.crs).to_epsg() == 3857
@@ -356,7 +356,7 @@ def test_a_mosaic_has_the_pixels_of_the_raster_that_it_is_to_be_like(maps, out, 
     like = tmp_path / "scene.tif"
     with raster.create(like, finer, dtype="uint16"):
         pass
-    mosaic(maps.folder, out, like=like, layers=["confidence"])
+    mosaic(maps.folder, out, on=Placement(like=like), layers=["confidence"])
     assert raster.info(out).grid.coincides(finer)
     expected = np.zeros((70, 200), np.uint8)
     rows, columns = (np.arange(70) + 7) // 2, (np.arange(111) + 9) // 2
@@ -365,10 +365,12 @@ def test_a_mosaic_has_the_pixels_of_the_raster_that_it_is_to_be_like(maps, out, 
     confidence = pixels(out.with_name(f"{out.stem}_confidence.tif"))
     assert (confidence == 50 * (expected > 0)).all()
     before = out.read_bytes()
-    assert "nothing to do" in str(mosaic(maps.folder, out, like=like, layers=["confidence"]))
+    assert "nothing to do" in str(
+        mosaic(maps.folder, out, on=Placement(like=like), layers=["confidence"])
+    )
     with pytest.raises(InputError, match=r"other settings \(settings.like, inputs\)"):
         mosaic(maps.folder, out)
-    mosaic(maps.folder, out, like=like, overwrite=True)
+    mosaic(maps.folder, out, on=Placement(like=like), overwrite=True)
     assert out.read_bytes() == before
 
 
@@ -378,11 +380,11 @@ def test_a_raster_that_says_no_grid_for_the_mosaic(maps, out, tmp_path):
     with raster.create(far, grid(0, 5000, 20, 20), dtype="uint8"):
         pass
     with pytest.raises(InputError, match="no map lies there"):
-        mosaic(maps.folder, out, like=far)
+        mosaic(maps.folder, out, on=Placement(like=far))
     with pytest.raises(InputError, match="leave out crs and resolution"):
-        mosaic(maps.folder, out, like=far, resolution=2.0)
+        Placement(like=far, resolution=2.0)
     with pytest.raises(InputError, match=r"none\.tif"):
-        mosaic(maps.folder, out, like=tmp_path / "none.tif")
+        mosaic(maps.folder, out, on=Placement(like=tmp_path / "none.tif"))
     assert not out.exists()
 
 
@@ -391,7 +393,7 @@ def test_a_much_coarser_resolution_takes_the_mode(maps, out):
     codes[::4, ::4] = 2  # what the nearest would hit again and again
     codes[1::4, 1::4] = 2
     maps.add("a", grid(0, 0, 80, 80), codes, 50)
-    mosaic(maps.folder, out, resolution=2.0)
+    mosaic(maps.folder, out, on=Placement(resolution=2.0))
     assert pixels(out).tolist() == [[9] * 20] * 20
 
 
@@ -478,9 +480,9 @@ def test_other_settings_need_overwrite(maps, out):
     mosaic(maps.folder, out)
     made = out.read_bytes()
     with pytest.raises(InputError, match=r"other settings \(settings.resolution\).*overwrite=true"):
-        mosaic(maps.folder, out, resolution=1.0)
+        mosaic(maps.folder, out, on=Placement(resolution=1.0))
     assert out.read_bytes() == made
-    mosaic(maps.folder, out, resolution=1.0, overwrite=True)
+    mosaic(maps.folder, out, on=Placement(resolution=1.0), overwrite=True)
     assert pixels(out).shape == (10, 10)
 
 
@@ -716,10 +718,21 @@ def test_maps_that_are_left_out_are_no_missing_ones(maps, out):
 )
 def test_bad_settings(maps, out, options, message):
     maps.add("a", grid(0, 0, 20, 20), 1)
-    options = {"maps": maps.folder, "out": out} | options
+    given = options.pop("out", out)
     with pytest.raises(InputError, match=message):
-        mosaic(options.pop("maps"), options.pop("out"), **options)
+        mosaic(maps.folder, given, on=Placement(**options))
     assert not out.exists()
+
+
+def test_the_command_makes_what_is_asked_for_beside_the_mosaic(maps, out, capsys):
+    maps.add("a", grid(0, 0, 20, 20), 2, 60)
+    asked = {"resolution": 2.0, "layers": ["confidence"], "stac": True, "project": True}
+    command.main(MosaicConfig(str(maps.folder), str(out), **asked))
+    said = capsys.readouterr().out
+    assert "STAC item: " in said
+    assert "QGIS project: " in said
+    assert pixels(out.with_name("landcover_confidence.tif")).shape == (5, 5)
+    assert set(checked(out.with_name("landcover.stac.json")).assets) == {"landcover", "confidence"}
 
 
 def test_the_command_needs_an_output():
@@ -756,7 +769,8 @@ def test_a_catalog_can_name_the_mosaic(maps, out):
     mosaic(maps.folder, out)
     item = out.with_name("landcover.stac.json")
     assert not item.exists()
-    assert "STAC item" in str(mosaic(maps.folder, out, stac=True))
+    assert "STAC item" in str(describe(maps.folder, out))
+    assert describe(maps.folder, out) == []
     assert checked(item).properties["proj:shape"] == [9, 7]
     # One of other maps must not lie beside the checksum of the one before.
     maps.add("b", grid(0, 7, 9, 7), 9)
@@ -766,7 +780,8 @@ def test_a_catalog_can_name_the_mosaic(maps, out):
 
 def test_a_qgis_project_shows_the_mosaic_and_what_lies_beside_its_maps(maps, out):
     maps.add("a", grid(0, 0, 9, 7), 2, 60)
-    assert "QGIS project" in str(mosaic(maps.folder, out, project=True))
+    mosaic(maps.folder, out)
+    assert "QGIS project" in str(show(out))
     path = out.with_suffix(".qgz")
     with zipfile.ZipFile(path) as archive:
         text = archive.read("landcover.qgs").decode()
@@ -774,7 +789,7 @@ def test_a_qgis_project_shows_the_mosaic_and_what_lies_beside_its_maps(maps, out
     assert sources == ["./landcover.tif", "./maps/confidence/a.tif"]
     # Somebody may have added to it.
     path.write_bytes(b"mine")
-    assert "is there already" in str(mosaic(maps.folder, out, project=True))
+    assert "is there already" in str(show(out))
     assert path.read_bytes() == b"mine"
-    mosaic(maps.folder, out, project=True, overwrite=True)
+    show(out, overwrite=True)
     assert zipfile.is_zipfile(path)

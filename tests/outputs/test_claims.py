@@ -1,12 +1,13 @@
 """An output is made, follows inputs that changed, or is one of other settings."""
 
 import json
-import os
+import shutil
 
 import pytest
 
 from geoseg.errors import InputError
-from geoseg.outputs.claims import claim, fingerprint, follows, is_made, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, is_made, note_made, noted_inputs, nothing_to_do
+from geoseg.outputs.claims.fingerprint import changed, fingerprint
 from geoseg.outputs.stamp import stamps
 
 MADE = {"size": (3, 4), "inputs": [["a.tif", 1, 2]]}
@@ -51,67 +52,6 @@ def test_it_follows_inputs_that_changed_and_no_other_settings(out):
 
 
 @pytest.mark.parametrize(
-    ("name", "beside"),
-    [
-        ("fields.shp", "fields.dbf"),
-        ("FIELDS.SHP", "FIELDS.DBF"),
-        ("fields.gpkg", "fields.gpkg-wal"),
-        ("scene.tif", "scene.tif.msk"),
-        ("scene.jp2", "scene.j2w"),
-        ("scene.bil", "scene.hdr"),
-        ("database.gdb", "database.gdb/a0.gdbtable"),
-    ],
-)
-def test_a_file_is_another_if_what_belongs_to_it_changed(tmp_path, name, beside, monkeypatch):
-    monkeypatch.setattr("geoseg.outputs.claims.time.monotonic", iter(range(0, 1000, 100)).__next__)
-    path, other = tmp_path / name, tmp_path / beside
-    path.mkdir() if path.suffix == ".gdb" else path.write_bytes(b"same")
-    before = fingerprint(path)
-    other.write_bytes(b"one")
-    first = fingerprint(path)
-    assert first != before
-    assert fingerprint(path) == first
-    os.utime(other, ns=(0, 0))
-    assert fingerprint(path) != first
-
-
-def test_notes_of_a_raster_count_if_they_say_what_its_pixels_mean(tmp_path):
-    path, notes = tmp_path / "scene.tif", tmp_path / "scene.tif.aux.xml"
-    path.write_bytes(b"same")
-    before = fingerprint(path)
-    band = '<PAMDataset><PAMRasterBand band="1">{}</PAMRasterBand></PAMDataset>'
-    notes.write_text(band.format('<Metadata><MDI key="STATISTICS_MAXIMUM">9</MDI></Metadata>'))
-    assert fingerprint(path) == before
-    notes.write_text(band.format("<NoDataValue>0</NoDataValue>"))
-    declared = fingerprint(path)
-    assert declared != before
-    notes.write_text(band.format("<NoDataValue>9</NoDataValue>"))
-    assert fingerprint(path) not in (before, declared)
-    place = "<PAMDataset><SRS>EPSG:32632</SRS>{}</PAMDataset>"
-    notes.write_text(place.format(""))
-    placed = fingerprint(path)
-    assert placed != before
-    notes.write_text(place.format('<PAMRasterBand band="1"><Histograms/></PAMRasterBand>'))
-    assert fingerprint(path) == placed
-
-
-def test_a_vrt_is_another_if_a_file_that_it_shows_changed(tmp_path):
-    path, inner = tmp_path / "scene.vrt", tmp_path / "bands" / "all & one.vrt"
-    inner.parent.mkdir()
-    source = '<SourceFilename relativeToVRT="1">{}</SourceFilename>'
-    path.write_text(source.format("bands/all &amp; one.vrt"))
-    inner.write_text(source.format("red.tif"))
-    red = inner.with_name("red.tif")
-    red.write_bytes(b"one")
-    before = fingerprint(path)
-    assert fingerprint(path) == before
-    red.write_bytes(b"more")
-    assert fingerprint(path) != before
-    red.unlink()
-    assert fingerprint(path) != before
-
-
-@pytest.mark.parametrize(
     "read",
     [
         {"labels": {"path": "{}/targets"}},
@@ -132,3 +72,76 @@ def test_what_is_read_is_never_removed(tmp_path, read):
     assert len(list((tmp_path / "targets").iterdir())) == 2
     claim(tmp_path, {"labels": str(tmp_path / "elsewhere")}, **options)
     assert not (tmp_path / "targets").exists()
+
+
+def _begin(folder, settings, **options):
+    claim(folder, settings, command="compare", products=("change.tif",), **options)
+    (folder / "change.tif").write_text("made", encoding="utf-8")
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with two files, where commands are given."""
+    project = tmp_path / "project"
+    (project / "maps").mkdir(parents=True)
+    for name in ("map.tif", "zones.gpkg"):
+        (project / "maps" / name).write_text(name, encoding="utf-8")
+    (project / "link").symlink_to("maps")
+    monkeypatch.chdir(project)
+    return project
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    ["maps/{}", "./maps/{}", "maps/../maps/{}", "link/{}", "{project}/maps/{}", "../maps/{}"],
+)
+@pytest.mark.parametrize("told", ["before", "dataset", "where"])
+def test_a_file_is_the_same_however_it_is_spelt(project, monkeypatch, spelt, told):
+    def settings(text):
+        path, zones = (text.format(n, project=project) for n in ("map.tif", "zones.gpkg:name"))
+        return {told: path, "zones": zones, "inputs": [[path, 1, 2]]}
+
+    _begin(project / "out", settings("maps/{}"))
+    if spelt.startswith(".."):
+        monkeypatch.chdir(project / "out")
+    _begin(project / "out", settings(spelt))  # not refused
+    other = settings(spelt) | {told: spelt.format("zones.gpkg", project=project)}
+    with pytest.raises(InputError, match=f"other settings \\({told}\\)"):
+        _begin(project / "out", other)
+
+
+def test_one_spelling_of_two_files_is_no_same_file(project, tmp_path, monkeypatch):
+    _begin(project / "out", {"map": "maps/map.tif", "split": "maps"})
+    shutil.copytree(project / "maps", tmp_path / "maps")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"other settings \(map\)"):
+        _begin(project / "out", {"map": "maps/map.tif", "split": "maps"})
+
+
+@pytest.mark.parametrize("spelt", ["maps/map.tif", "{}/maps/map.tif"])
+def test_what_moved_together_with_its_output_is_the_same(project, tmp_path, monkeypatch, spelt):
+    _begin(project / "out", {"map": spelt.format(project)})
+    moved = project.rename(tmp_path / "moved")
+    monkeypatch.chdir(moved)
+    _begin(moved / "out", {"map": spelt.format(moved)})  # not refused
+    with pytest.raises(InputError, match=r"other settings \(map\)"):
+        _begin(moved / "out", {"map": "maps/zones.gpkg"})
+
+
+def test_inputs_that_changed_are_found_from_another_folder(project, monkeypatch):
+    path = "maps/map.tif"
+    _begin(project / "out", {"inputs": [fingerprint(path)]})
+    monkeypatch.chdir(project / "out")
+    noted = noted_inputs(project / "out", command="compare")
+    assert not changed(noted)
+    (project / path).write_text("changed", encoding="utf-8")
+    assert changed(noted) == [str(project / path)]
+
+
+def test_an_output_whose_note_says_no_place_is_known_by_the_same_spelling(project):
+    _begin(project / "out", {"map": "maps/map.tif"})
+    note = project / "out" / ".compare.json"
+    note.write_text(json.dumps({"map": "maps/map.tif"}), encoding="utf-8")
+    _begin(project / "out", {"map": "./maps/map.tif"})  # not refused
+    with pytest.raises(InputError, match=r"other settings \(map\)"):
+        _begin(project / "out", {"map": "maps/zones.gpkg"})

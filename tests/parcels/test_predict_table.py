@@ -15,8 +15,8 @@ from geoseg.parcels import classify
 from geoseg.parcels import predict_table as tablemaps
 from geoseg.parcels.predict_table import HEADER, predict_table
 from geoseg.parcels.table import LongTable
-from geoseg.predict import PredictConfig, _images, _series
-from geoseg.prediction.network import InferenceSettings
+from geoseg.predict import PredictConfig, TilingChoice, _images, _series
+from geoseg.prediction.network import Engine, InferenceSettings
 from geoseg.scenes.bands import Bands
 from geoseg.series.settings import Series
 from tests.made.scenes import LEGEND
@@ -226,6 +226,19 @@ def test_what_a_table_has_no_use_for_is_named(tmp_path):
         by = replace(network(), running=InferenceSettings(**{key: value}))
         with pytest.raises(InputError, match=rf"^predict\.{key}={value}: "):
             _series(PredictConfig(**given), by)
+
+
+@pytest.mark.parametrize("given", [{"table": "t.csv"}, {"parcels": "p.gpkg"}])
+def test_windows_and_engines_are_for_maps(tmp_path, given):
+    config = PredictConfig(
+        **given, out=str(tmp_path / "out"), series=Series(path=None if "table" in given else "s"),
+        tiling=TilingChoice(size=128), engine=Engine(retries=5),
+    )  # fmt: skip
+    with pytest.raises(InputError) as caught:
+        _series(config, network())
+    assert [fault.partition(":")[0] for fault in caught.value.faults] == [
+        "tiling.size", "engine.retries",
+    ]  # fmt: skip
 
 
 def test_what_maps_have_no_use_for_is_named(tmp_path):

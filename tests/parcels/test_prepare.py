@@ -19,6 +19,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import Legend
+from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.parcels.outlines import layers, outlines, overlaps, shape_features
 from geoseg.parcels.parcels import read_parcels
@@ -787,6 +788,9 @@ def test_units():
         PrepareSeriesConfig(unit="map", table="t.csv")
     with pytest.raises(InputError, match="no such file"):
         main(PrepareSeriesConfig(table="nowhere.csv"))
+    for unit in ("parcel", "pixel"):
+        with pytest.raises(InputError, match=r"tiling\.size=256: only unit=map has windows"):
+            main(PrepareSeriesConfig(table="nowhere.csv", unit=unit, tiling=Tiling(256)))
 
 
 def legend(*names):

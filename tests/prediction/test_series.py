@@ -1,5 +1,6 @@
 """Maps of whole tiles out of dated images: right pixels, nodata where too little is clear."""
 
+import json
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -11,7 +12,8 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
 from geoseg.geo.tiling import Tiling
-from geoseg.maps.mosaic import mosaic
+from geoseg.maps.mosaic import describe, mosaic
+from geoseg.models.card import SeriesCard
 from geoseg.models.settings import Model
 from geoseg.models.view import View
 from geoseg.outputs.files import read_json
@@ -260,6 +262,32 @@ def test_images_without_masks_are_said(tmp_path, capsys):
     assert "WARNING: the network was trained with masks of clouds" in capsys.readouterr().err
 
 
+def test_masks_mean_what_they_meant_in_the_training(tmp_path):
+    write_images(tmp_path)
+    for path in (tmp_path / "images").glob("*.tif"):
+        with raster.Raster(path) as image:
+            clear = np.ones((image.grid.height, image.grid.width), np.uint8)
+            clear[0] = 0
+            write(tmp_path / f"masks/{path.name}", clear, grid=image.grid, nodata=None)
+    card = trained(CARD, masked=True, mask_values=(0,))
+    assert SeriesCard.read(json.loads(json.dumps(card.series.to_dict()))) == card.series
+
+    def found(card, **settings):
+        images = SeriesImages.find(
+            card, series(tmp_path, masks=str(tmp_path / "masks"), **settings)
+        )
+        return list(images.stacks[0].mask_values), said_of_images(card, images)
+
+    values, (note,) = found(card)
+    assert values == [0]
+    assert "none given; [0] counts as not clear in the masks, as in the training" in note
+    assert found(card, mask_values=[0]) == ([0], [])
+    values, (note,) = found(card, mask_values=[1])
+    assert values == [1]
+    assert "series.mask_values=[1]: in the training it was [0]" in note
+    assert found(trained(CARD, masked=True)) == ([], [])
+
+
 @pytest.mark.parametrize(("trained_at", "now"), [(200, 1200), (1200, 200)])
 def test_reflectance_with_an_offset_that_the_training_did_not_have(tmp_path, trained_at, now):
     rng = np.random.default_rng(0)
@@ -342,7 +370,8 @@ def test_items_of_catalogs_tell_the_period_and_name_the_counts(tmp_path):
     period = made.common_metadata
     assert period.start_datetime.date() == min(days("east"))
     assert period.end_datetime.date() == max(days("east"))
-    mosaic(tmp_path / "maps", tmp_path / "all.tif", stac=True)
+    mosaic(tmp_path / "maps", tmp_path / "all.tif")
+    describe(tmp_path / "maps", tmp_path / "all.tif")
     whole = checked(tmp_path / "all.stac.json").common_metadata
     every = [day for tile in DATES for day in days(tile)]
     assert (whole.start_datetime.date(), whole.end_datetime.date()) == (min(every), max(every))

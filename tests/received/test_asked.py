@@ -12,7 +12,7 @@ import pytest
 import shapely
 from affine import Affine
 
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.settings import SampleSettings
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset
@@ -214,7 +214,7 @@ def test_a_data_set_is_found_through_links(tmp_path, written, read):
     scenes = find_scenes(scene(tmp_path / "home" / "s" / "a.tif"))
     labels = Labels(path=layer(tmp_path / "l.gpkg"), field="classe")
     options = {"tiling": Tiling(size=16), "split": Split(val=0.3, test=0, by="north_south")}
-    prepare(tuple(scenes), labels, LEGEND, folders[written], **options)
+    prepare(tuple(scenes), labels, LEGEND, folders[written], settings=PrepareSettings(**options))
     (found,) = Dataset.load(folders[read]).scenes
     assert os.path.samefile(found.paths[0], tmp_path / "home" / "s" / "a.tif")
     found.open().close()
@@ -226,8 +226,8 @@ def test_a_data_set_is_found_through_links(tmp_path, written, read):
 def prepared(folder, labels, legend=LEGEND, **split):
     scenes = tuple(find_scenes(str(folder / "s")))
     chosen = Split(**({"val": 0.3, "test": 0, "by": "north_south"} | split))
-    tiling = Tiling(size=32)
-    return str(prepare(scenes, labels, legend, folder / "ds", tiling=tiling, split=chosen))
+    settings = PrepareSettings(tiling=Tiling(size=32), split=chosen)
+    return str(prepare(scenes, labels, legend, folder / "ds", settings=settings))
 
 
 def test_labels_of_one_class_are_refused_until_there_is_a_background(tmp_path):

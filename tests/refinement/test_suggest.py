@@ -12,12 +12,13 @@ from affine import Affine
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Window
+from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import Layer
 from geoseg.maps.landcover import ClassMap
 from geoseg.refine import RefineConfig
 from geoseg.refinement.suggest import Suggesting, choose, ranked, read_suggestions, suggest
-from geoseg.refinement.uncertainty import Windows
+from geoseg.refinement.uncertainty import Windows, read_maps
 from tests.made import maps, tiles
 
 SIZE = 32
@@ -123,6 +124,25 @@ def test_windows_with_labels_are_left_out(tmp_path):
     )  # fmt: skip
     assert said
     assert set(read(tmp_path / "next.gpkg").columns["left"]) == {160}
+
+
+def test_classes_go_by_name_whatever_their_order_and_codes(tmp_path):
+    make(tmp_path, "a")
+    make(tmp_path, "b")  # the same classes in the same windows
+    path = tmp_path / "landcover/b.tif"
+    with raster.Raster(path) as file:
+        codes = file.read(maps.place(4 * SIZE, 6 * SIZE).window)[0][0]
+    one, two, *others = maps.LEGEND.classes
+    renamed = Legend((replace(two, code=one.code), *others, replace(one, code=two.code)))
+    swapped = np.arange(256, dtype=np.uint8)
+    swapped[[one.code, two.code]] = two.code, one.code
+    maps.write(path, swapped[codes], legend=renamed)
+    windows = Windows.of_maps(read_maps(tmp_path), None, SIZE)
+    first, second = (windows.shares[windows.of == number] for number in (0, 1))
+    assert first.tolist() == second.tolist()
+    maps.write(path, codes, legend=Legend((replace(one, name="strange"), two, *others)))
+    with pytest.raises(InputError, match=r"b\.tif: has other classes \(.*strange"):
+        read_maps(tmp_path)
 
 
 def test_what_lacks_is_said(tmp_path):

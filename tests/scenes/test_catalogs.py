@@ -12,7 +12,7 @@ import pytest
 
 from geoseg.errors import InputError
 from geoseg.geo.grid import Window
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.received import offline
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.inspection import said_of_clouds, said_of_masks

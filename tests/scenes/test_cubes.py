@@ -17,7 +17,7 @@ from geoseg.geo import raster
 from geoseg.geo.cubes import bands as cube_bands
 from geoseg.geo.cubes.axes import times_of
 from geoseg.geo.grid import Grid, Window
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.received.cube_slices import CubeSlice, is_cube, parse
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes, harmonize

@@ -10,7 +10,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.cubes.cube import open_cube
 from geoseg.geo.grid import Window
-from geoseg.outputs.claims import fingerprint
+from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import find_scenes
 from geoseg.series.find import find_stacks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from geoseg.dataset.prepare import prepare
+from geoseg.dataset.prepare import PrepareSettings, prepare
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset
 from geoseg.geo.grid import Window
@@ -176,7 +176,7 @@ def prepared(folder, bands):
     split = Split(val=0.25, test=0.25, block_m=16)
     said = prepare(
         scenes, labels(folder), LEGEND, folder / "set",
-        bands=bands, tiling=Tiling(16, 0), split=split,
+        settings=PrepareSettings(bands=bands, tiling=Tiling(16, 0), split=split),
     )  # fmt: skip
     return Dataset.load(folder / "set"), str(said)
 

@@ -172,6 +172,11 @@ def test_series_are_trained_too(tmp_path, nets):
     wrong = replace(study, model=Model("own", target=describe(Small())), own=Own(Small()))
     card = card_of_samples(dataset, study, dataset.statistics)
     assert "2 series of 4 dates × 3 pixels × 2 bands" in fault(check_own, wrong, card)
+    for masks, values in ((None, ()), ("clouds", (0, 3))):  # those of products tell themselves
+        said = dataset.settings["series"] | {"masks": masks, "mask_values": [0, 3]}
+        masked = replace(dataset, settings=dataset.settings | {"series": said})
+        of_masked = card_of_samples(masked, study, dataset.statistics)
+        assert of_masked.series.mask_values == values
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from rasterio.windows import Window as RioWindow
 from geoseg.errors import InputError
 from geoseg.geo.drivers import without_alpha
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.raster.file_info import info_of, open_file
+from geoseg.geo.raster.file_info import RasterInfo, info_of, open_file
 from geoseg.geo.raster.gdal import READ_ERRORS
 from geoseg.outputs.closing import Closing
 
@@ -45,57 +45,70 @@ class Raster(Closing):
         nodata: a value that replaces the file's; "none" = no value means nodata.
         Raises: InputError if it can't be opened or has no grid.
         """
-        self._stack = ExitStack()
+        self._stack, self.path = ExitStack(), str(path)
         dataset = self._stack.enter_context(open_file(path))
         facts = info_of(path, dataset)
-        if facts.grid is None:
-            self.close()
-            raise InputError(str(facts.problem))
-        self.path = str(path)
-        self.grid = grid or facts.grid
         self.bands = bands or facts.bands
-        if max(self.bands, default=0) > dataset.count:
-            self.close()
-            raise InputError(
-                f"{path}: no band {max(self.bands)}, it has {dataset.count}; has the file changed?"
-            )
+        own = self._checked(facts, dataset.count)
+        self.grid = grid or own
         self.block = facts.block
-        self._masked = facts.mask_band
+        self._masked, self._rounds = facts.mask_band, False
         # A window of the same pixels is read straight; anything else goes through a warp.
-        self._offset = (0, 0) if grid is None else facts.grid.offset(grid)
-        self._own = facts.grid
-        nodatas = self._nodatas(dataset, nodata)
-        warps = self._offset is None
-        if warps:
-            self._offset, self._own = (0, 0), self.grid
-        # Asked for a mask, GDAL heeds an alpha band only of files with two or four bands.
-        alpha = self._alpha_of(dataset)
-        if alpha in self.bands:  # asked for by number, it is data
-            alpha, self._masked = None, False
-            if warps:
-                dataset = self._stack.enter_context(without_alpha(dataset))
+        offset = (0, 0) if grid is None else own.offset(grid)
+        warps = offset is None
+        self._offset, self._own = ((0, 0), self.grid) if offset is None else (offset, own)
         dtypes = [dataset.dtypes[band - 1] for band in self.bands]
+        nodatas = self._nodatas(dataset, nodata)
         self._dtype = np.result_type(*dtypes)
         gaps = [_as_type(value, self._dtype) for value in nodatas]
         self._gaps = _Gaps.of(gaps, self._dtype.kind == "f")
-        self._rounds = False
-        self._reads: list[tuple[rasterio.DatasetReader, list[int]]] = []
+        # Asked for a mask, GDAL heeds an alpha band only of files with two or four bands.
+        self._alpha = self._alpha_of(dataset)
+        if self._alpha in self.bands:  # asked for by number, it is data
+            self._alpha, self._masked = None, False
+            if warps:
+                dataset = self._stack.enter_context(without_alpha(dataset))
+        runs = _runs(self.bands, dtypes, nodatas if warps else None)
+        self._dataset = dataset
+        self._reads: list[tuple[rasterio.DatasetReader, list[int]]]
+        if warps:
+            self._reads = self._warped(dataset, runs, resampling)
+        else:
+            self._reads = [(dataset, bands_) for bands_, _ in runs]
+
+    def _checked(self, facts: RasterInfo, count: int) -> Grid:
+        """The file's grid. Raises: InputError if it has none, or not all bands are there."""
+        problem = facts.problem
+        if facts.grid is not None:
+            if max(self.bands, default=0) <= count:
+                return facts.grid
+            problem = (
+                f"{self.path}: no band {max(self.bands)}, it has {count}; has the file changed?"
+            )
+        self.close()
+        raise InputError(str(problem))
+
+    def _warped(
+        self,
+        dataset: rasterio.DatasetReader,
+        runs: Iterable[tuple[list[int], float | None]],
+        resampling: str,
+    ) -> list[tuple[rasterio.DatasetReader, list[int]]]:
+        """The file on the other grid, once for each nodata value: all bands are warped by one."""
         warped: dict[str, rasterio.DatasetReader] = {}
-        for bands_, value in _runs(self.bands, dtypes, nodatas if warps else None):
-            one = dataset
-            if warps:  # which warps by one nodata value for all bands
-                if str(value) not in warped:
-                    opened = self._warp(dataset, resampling, value)
-                    warped[str(value)] = self._stack.enter_context(opened)
-                one = warped[str(value)]
-            self._reads.append((one, bands_))
+        reads = []
+        for bands, value in runs:
+            if str(value) not in warped:
+                opened = self._warp(dataset, resampling, value)
+                warped[str(value)] = self._stack.enter_context(opened)
+            reads.append((warped[str(value)], bands))
         # Where bands have nodata of their own, only some of the warped files have an alpha band.
-        self._dataset = self._reads[0][0]
+        self._dataset = reads[0][0]
         for one in warped.values():
             found = self._alpha_of(one)
             if found is not None:
-                self._dataset, alpha = one, found
-        self._alpha = alpha
+                self._dataset, self._alpha = one, found
+        return reads
 
     @property
     def dtype(self) -> np.dtype:

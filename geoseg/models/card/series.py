@@ -48,6 +48,8 @@ class SeriesCard:
     """Pixels kept of a parcel."""
     masked: bool = False
     """Whether the training's images had masks of what is not clear."""
+    mask_values: tuple[int, ...] = ()
+    """What meant not clear in masks that were given (series.masks); empty = all but 0, or none."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -125,4 +127,4 @@ class SeriesCard:
         """Raises: InputError with all that is wrong."""
         fields.check(cls, values, "series")
         shapes = {name: tuple(values[name]) for name in ("shape_mean", "shape_std")}
-        return cls(**values | shapes)
+        return cls(**values | shapes | {"mask_values": tuple(values.get("mask_values", ()))})

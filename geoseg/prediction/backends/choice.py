@@ -103,7 +103,7 @@ def choose_backend(
     best = _timed(eager, images, 2)[-1]  # the first pass also warms up
     reference: Tensor | None = None
     for other in others:
-        ratio = known.ratio(other.backend, choice.backend) if known else None
+        ratio = known.ratio(other.backend, choice.backend, limit=FASTER) if known else None
         cost, saves = other.seconds, other.saves
         if ratio is None:
             cost += max(SECONDS, 2 * ROUNDS * best)

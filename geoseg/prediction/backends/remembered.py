@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import statistics
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
@@ -20,6 +21,8 @@ from geoseg.prediction.backends.runner import Shape
 
 LIBRARIES = ("torch", "openvino", "onnxruntime")
 """Another version of one may be faster or slower."""
+ALIKE = 2
+"""Measurements that must say the same before nobody measures again."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,28 @@ class Remembered:
         name = hashlib.sha256(repr(facts).encode()).hexdigest()[:32]
         return cls(cache_folder() / "backends" / f"{name}.json")
 
-    def ratio(self, backend: str, rival: str) -> float | None:
-        """Seconds of a backend as a share of its rival's; None if that was never measured."""
-        found = self._read().get(f"{backend}/{rival}")
-        return found if isinstance(found, float) and 0 < found < math.inf else None
+    def ratio(self, backend: str, rival: str, *, limit: float) -> float | None:
+        """Seconds of a backend as a share of its rival's; None if that is still to be measured.
+
+        One measurement may be that of a bad moment: two must say alike whether it lies below the
+        limit. Of three, two do.
+        """
+        found = self._measured(backend, rival)
+        below = sum(ratio < limit for ratio in found)
+        alike = max(below, len(found) - below)
+        return statistics.median(found) if alike >= ALIKE else None
 
     def keep(self, backend: str, rival: str, ratio: float) -> None:
         """Write it down; where nothing can be written, the next prediction measures again."""
+        found = [*self._measured(backend, rival), ratio]
         with suppress(OSError, InputError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self._read() | {f"{backend}/{rival}": ratio})
+            write_json(self.path, self._read() | {f"{backend}/{rival}": found})
+
+    def _measured(self, backend: str, rival: str) -> list[float]:
+        found = self._read().get(f"{backend}/{rival}")
+        ratios = found if isinstance(found, list) else [found]  # earlier versions kept one
+        return [one for one in ratios if isinstance(one, float) and 0 < one < math.inf]
 
     def _read(self) -> dict[str, object]:
         # Not Path.is_file, which raises where a folder on the way may not be searched.

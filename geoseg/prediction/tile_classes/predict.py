@@ -41,7 +41,7 @@ FOLDER = "tile_classes"
 RECORD = "tile_classes.json"
 NO_IMAGE = 255
 """In rasters of tiles that may have several classes."""
-HEEDED = ("device", "precision", "batch_size", "resample", "memory", "readers", "halo", "compile")
+TILED = ("device", "precision", "batch_size", "resample", "memory", "readers", "halo", "compile")
 """Settings of predictions that tiles heed, or to which they make no difference."""
 
 
@@ -56,7 +56,7 @@ def check_settings(running: InferenceSettings) -> None:
     """Raises: InputError for settings that tiles have no part for."""
     faults, usual = Faults(), InferenceSettings()
     for item in fields(InferenceSettings):
-        if item.name not in HEEDED and getattr(running, item.name) != getattr(usual, item.name):
+        if item.name not in TILED and getattr(running, item.name) != getattr(usual, item.name):
             faults.add(
                 f"predict.{item.name}: of maps of pixels, and this checkpoint gives whole tiles a"
                 " class; leave it out"
@@ -111,6 +111,10 @@ class _Tiles:
     running: InferenceSettings
     model: str
     """Hash of the network."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return (FOLDER,)
 
     def plan(self, scenes: list[AnyScene], run: Prediction) -> list[tuple[AnyScene, str]]:
         """Scenes that are not done, with the stamps of their files."""

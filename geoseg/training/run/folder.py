@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import zipfile
 import zlib
@@ -21,8 +20,15 @@ from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
 from geoseg.models.settings import FOREST, without_unset
-from geoseg.outputs.claims import claim, is_claimed, read_claim, rewrite_claim
-from geoseg.outputs.files import clearing, make_folder, remove, replacing
+from geoseg.outputs.claims import (
+    claim,
+    clearing,
+    differences,
+    is_claimed,
+    read_claim,
+    rewrite_claim,
+)
+from geoseg.outputs.files import make_folder, remove, replacing
 from geoseg.outputs.lock import held
 from geoseg.received import keys
 from geoseg.training.objectives.settings import RECONSTRUCT
@@ -111,7 +117,7 @@ def opened(
     settings, run = _claimed(config, but, files), Path(config.run)
     # A log without an epoch is nothing to keep.
     kept = tuple(name for name in products if name not in LOGS)
-    with held(run, name), clearing(run, kept):
+    with held(run, name), clearing(run, kept, command=name):
         _go_on_longer(run, settings, name)
         claim(run, settings, command=name, products=products, overwrite=config.overwrite)
         _check_whole(run, products, overwrite=config.overwrite)
@@ -125,7 +131,8 @@ def _longer(run: Path, settings: dict[str, Any], name: str) -> list[str]:
     old, new = before.get("fit"), settings["fit"]
     if not isinstance(old, dict) or not origin.goes_on(run):
         return []
-    if _but_length(before) != _but_length(json.loads(json.dumps(settings))):
+    others = differences(run, settings, command=name) or ()
+    if not {f"fit.{key}" for key in LENGTHS}.issuperset(others):
         return []
     old, new = _lengths(old), _lengths(new)
     changed = [key for key in LENGTHS if old[key] != new[key]]
@@ -140,11 +147,6 @@ def _lengths(fit: dict[str, Any]) -> dict[str, Any]:
     if lengths["epochs"] is None and lengths["max_minutes"] is None:
         lengths["epochs"] = EPOCHS
     return lengths
-
-
-def _but_length(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without those that say how long a training lasts."""
-    return settings | {"fit": {k: v for k, v in settings["fit"].items() if k not in LENGTHS}}
 
 
 def _is_longer(old: Any, new: Any) -> bool:

@@ -1,0 +1,111 @@
+"""Look at some values of a scene: units, brightness, nodata that nobody declares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geoseg.errors import InputError
+from geoseg.geo.band_tags import NO_CHANGE, describe
+from geoseg.models.card import ModelCard
+from geoseg.models.suitability.fit import changes_for, fit
+from geoseg.models.suitability.frame import with_frame
+from geoseg.models.suitability.probes import UnreadableError, samples_of
+from geoseg.models.suitability.units import check_units, said_of_light
+from geoseg.scenes.dated import AnyScene
+from geoseg.scenes.fill_values import (
+    FillCensus,
+    Suspect,
+    partial_note,
+    said,
+)
+from geoseg.scenes.inspection import said_of_clouds, said_of_masks
+
+FEWEST = 64
+"""Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a look at a scene's values says."""
+
+    scene: AnyScene
+    """With what the look decided: which value means nodata."""
+    notes: tuple[str, ...] = ()
+    """What a person must know of its map, one sentence each."""
+    nodata: float | None = None
+    """Value that means nodata in it though it does not say so, as in the training."""
+
+
+def check(scene: AnyScene, card: ModelCard, *, days: bool = True) -> Found:
+    """The scene with the model's bands in the model's order; as `fit` and `check_values`."""
+    return check_values(fit(scene, card, days=days), card)
+
+
+def check_values(scene: AnyScene, card: ModelCard) -> Found:
+    """Look at some pixels of a scene with the model's bands.
+
+    Raises: InputError if they have other units, UnreadableError if they can't be read.
+    """
+    try:
+        return _look(scene, card)
+    except UnreadableError:
+        raise
+    except InputError:
+        if scene.dates:
+            raise
+        return _look(scene, card, everywhere=True)  # dark corners are no proof
+
+
+def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Found:
+    samples = samples_of(scene, everywhere=everywhere)
+    notes = _said_of_changes(scene, card) + said_of_clouds([scene]) + said_of_masks([scene])
+    samples, nodata = with_frame(scene, card, samples, notes)
+    scene = scene.with_nodata(nodata)
+    census = FillCensus(card.bands, card.statistics)
+    valid = held = some = 0
+    for image, holds, _ in samples:
+        census.add(image, holds)
+        every, any_ = holds.all(axis=0), holds.any(axis=0)
+        held += int(any_.sum())
+        valid += int((any_ if scene.partial else every).sum())
+        some += int((any_ & ~every).sum())
+    found = census.found()
+    notes += said(scene.name, found, len(card.bands))
+    if scene.dates:
+        notes += census.said_of_zeros(scene.name)
+    if some:
+        what = "observations" if scene.dates else "pixels with data"
+        notes.append(partial_note(scene.name, some / held, scene.partial, what=what))
+    if not valid:
+        what = "observation" if scene.dates else "pixel"
+        notes.append(f"{scene.name}: no {what} with data found: its map is all nodata")
+    if valid >= FEWEST:
+        values = [
+            _real(census.values(place), found.get(band, []))
+            for place, band in enumerate(card.bands)
+        ]
+        if all(len(band) for band in values):
+            highs = [scene.highest(band) for band in values]
+            check_units(scene.paths[0], scene.dtype, highs, card)
+            notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
+    return Found(scene, tuple(notes), nodata)
+
+
+def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
+    """What is to be said of numbers that are brought to the training's scale and offset."""
+    made = dict.fromkeys(changes_for(scene.name, scene.tags, card))
+    made.pop(NO_CHANGE, None)
+    if not made:
+        return []
+    return [
+        f"{scene.name}: scale and offset in the files are not those of the training; the values are"
+        f" brought to these ({', '.join(map(describe, made))})"
+    ]
+
+
+def _real(values: np.ndarray, fill: list[Suspect]) -> np.ndarray:
+    """The values of a band that are no fill, unless all are."""
+    real = values[~np.isin(values, [one.value for one in fill])]
+    return real if len(real) else values
