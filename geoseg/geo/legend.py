@@ -33,6 +33,8 @@ NO_DECISION = "no decision"
 LONGEST = 200
 """Characters of a class's name."""
 COLUMNS = ("code", "name", "color", "values")
+TAG = "GEOSEG_LEGEND"
+"""Tag of class rasters that holds their legend."""
 
 
 @dataclass
@@ -300,7 +302,7 @@ def _csv_entries(text: str, source: str) -> list[dict[str, Any]]:
     mark = next((mark for mark in ";\t" if mark in sample), ",")
     entries = []
     for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=mark):
-        more = [cell for cell in row.pop(None, ()) if cell.strip()]  # type: ignore[call-overload]
+        more = [cell for cell in row.pop(None, ()) if cell.strip()]
         if more:
             raise InputError(
                 f"{source}: the row of {next(iter(row.values()))!r} has more cells than the header"

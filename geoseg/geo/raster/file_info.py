@@ -153,7 +153,9 @@ def info_of(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         compressed=dataset.compression is not None or dataset.driver.startswith("JP2"),
         tags=dict(dataset.tags()),
         band_tags=tuple(
-            BandTags(dataset.nodatavals[i], dataset.scales[i], dataset.offsets[i]) for i in bands
+            # A scale of 0 would make all numbers one: who wrote it meant none.
+            BandTags(dataset.nodatavals[i], dataset.scales[i] or 1.0, dataset.offsets[i])
+            for i in bands
         ),
     )
 
