@@ -27,6 +27,9 @@ from geoseg.maps.landcover import LEGEND_TAG, ClassMap
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene import Scene, find_scenes
 
+MOST_TOLERANCE = 1000
+"""Pixels by which a boundary may be off: memory grows with the square of it."""
+
 
 @dataclass
 class EvaluateConfig:
@@ -64,6 +67,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         faults = Faults()
         faults.at_least(self, "", tolerance=0, pictures=0, disagreements=0)
+        if self.tolerance > MOST_TOLERANCE:
+            faults.add(f"tolerance={self.tolerance}: at most {MOST_TOLERANCE} pixels")
         faults.raise_if_any()
 
 

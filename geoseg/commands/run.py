@@ -34,6 +34,8 @@ WRITTEN = ("out", "run", "dataset")
 """Keys that name what is written, where an empty path would be the folder where one is."""
 MOST = 200
 """Faults that are printed."""
+NO_MEMORY = "can't allocate memory"
+"""What torch says where there is none; it has no type of its own for it."""
 
 
 def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = False) -> None:
@@ -100,7 +102,8 @@ def run(name: str, schema: type, main: Callable[[Any], Any], *, sweeps: bool = F
 
 @contextmanager
 def _explained(known: Known) -> Iterator[None]:
-    """Raises: InputError for what Hydra, its configuration or the file system object to."""
+    """Raises: InputError for what Hydra, its configuration or the file system object to, and for
+    want of memory."""
     try:
         yield
     except OmegaConfBaseException as error:
@@ -108,6 +111,13 @@ def _explained(known: Known) -> Iterator[None]:
     except OSError as error:
         fault = f"{error.filename or 'file system'}: {error.strerror or error}"
         raise InputError(fault) from None
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and NO_MEMORY not in str(error):
+            raise
+        raise InputError(
+            f"not enough memory ({str(error).strip() or 'none is left'}); choose smaller sizes,"
+            " such as windows, batches and distances in pixels, or free some"
+        ) from None
 
 
 def _sweep(*, sweeps: bool) -> Sweep | None:

@@ -230,7 +230,8 @@ class Grid:
         # A hair of rounding must not add a row of pixels.
         hair = ALIGNMENT_TOLERANCE
         x, y = math.floor(column0 + hair), math.floor(row0 + hair)
-        return Window(y, x, math.ceil(row1 - hair) - y, math.ceil(column1 - hair) - x)
+        height, width = math.ceil(row1 - hair) - y, math.ceil(column1 - hair) - x
+        return Window(y, x, max(height, 1), max(width, 1))  # of what is smaller than a hair, too
 
     def whole_window(self, window: Window, side: int) -> Window:
         """A window of that side about where another begins, inside if the grid is large enough."""

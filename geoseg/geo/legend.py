@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ NO_DECISION = "no decision"
 LONGEST = 200
 """Characters of a class's name."""
 COLUMNS = ("code", "name", "color", "values")
+TAG = "GEOSEG_LEGEND"
+"""Tag of class rasters that holds their legend."""
 
 
 @dataclass
@@ -137,7 +140,7 @@ class Legend:
             raise InputError(f"{path}: can't be read as UTF-8 text ({error})") from None
         if path.suffix.lower() == ".csv":
             try:
-                return cls.parse(_csv_entries(text), str(path))
+                return cls.parse(_csv_entries(text, str(path)), str(path))
             except csv.Error as error:
                 raise InputError(f"{path}: can't be read as CSV ({error})") from None
         content = text_yaml(text, str(path))
@@ -293,18 +296,25 @@ class Legend:
         )
 
 
-def _csv_entries(text: str) -> list[dict[str, Any]]:
+def _csv_entries(text: str, source: str) -> list[dict[str, Any]]:
+    """Raises: InputError for cells that no column names."""
     sample = text.splitlines()[0] if text else ""
-    rows = csv.DictReader(text.splitlines(), delimiter=";" if ";" in sample else ",")
+    mark = next((mark for mark in ";\t" if mark in sample), ",")
     entries = []
-    for row in rows:
-        entry: dict[str, Any] = {
-            k.strip(): v.strip() for k, v in row.items() if k and v and v.strip()
-        }
+    for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=mark):
+        more = [cell for cell in row.pop(None, ()) if cell.strip()]
+        if more:
+            raise InputError(
+                f"{source}: the row of {next(iter(row.values()))!r} has more cells than the header"
+                f" ({mark.join(more)}); several values of a class are separated by |, and text"
+                " that holds the separator is put in quotes"
+            )
+        entry: dict[str, Any] = {k.strip(): v.strip() for k, v in row.items() if v and v.strip()}
         if "values" in entry:
             values = [value.strip() for value in entry["values"].split("|")]
             entry["values"] = [value for value in values if value]
-        entries.append(entry)
+        if entry:  # spreadsheets leave rows of nothing but separators
+            entries.append(entry)
     return entries
 
 

@@ -210,6 +210,9 @@ class Layer:
         if wkb is None:
             wkb = np.full(len(ids), None, object)
         geometries = shapely.from_wkb(wkb, on_invalid="fix")
+        for place in np.flatnonzero(shapely.is_missing(geometries)):
+            flat = vector_formats.flattened(wkb[place])
+            geometries[place] = shapely.from_wkb(flat, on_invalid="fix")
         size = sum(map(len, filter(None, wkb)))
         for name in self._whole & set(by_name):
             self._check_exact(name, by_name[name])

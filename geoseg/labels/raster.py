@@ -15,11 +15,14 @@ from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import UNLABELLED, canonical
 from geoseg.geo.rasterize import resample
 from geoseg.labels.values import Counts, Meaning
+from geoseg.outputs.counted import few
 
 SIDE = 2048
 """Pixels: side of the windows in which values are looked at."""
 READ = 2**24
 """Pixels of the raster in memory at once."""
+SHOWN = 5
+"""Values named in a note."""
 MEASURED = 1000
 """Unknown values from which a raster isn't taken for classes any more."""
 
@@ -39,25 +42,42 @@ class RasterLabels:
             raise InputError(
                 f"{path}: {len(facts.bands)} bands; expected one band with a class per pixel"
             )
-        lookup = dict(meaning.lookup)
-        if not any(_is_number(value) for value in lookup):
-            # A raster can't hold names: a legend without numbers means its own codes.
-            lookup = {str(code): code for code in lookup.values()} | {"255": UNLABELLED}
+        self.path, self.grid, self.crs = str(path), facts.grid, facts.grid.crs
+        self.notes: list[str] = []
+        lookup = self._by_values(meaning.lookup, raster.value_names(facts))
         nodata_is_class = facts.nodata is not None and canonical(facts.nodata) in lookup
         self._zero_is_class = "0" in lookup
         lookup.setdefault("0", meaning.background or UNLABELLED)
         self._meaning = Meaning(lookup, skip_unknown=meaning.skip_unknown)
         self._nothing = meaning.background or UNLABELLED
         self._nodata = "none" if nodata_is_class else None
-        self.path, self.grid, self.crs = str(path), facts.grid, facts.grid.crs
         self.bounds: Bounds | None = facts.grid.bounds
-        self.notes: list[str] = []
         if nodata_is_class:
             self.notes.append(
                 f"{path}: declares {canonical(facts.nodata)} as nodata, which is a value of the"
                 " legend: these pixels count as that class"
             )
         self._check(near)
+
+    def _by_values(self, known: dict[str, int], names: dict[str, str]) -> dict[str, int]:
+        """Canonical value of the raster → code. names: what it calls its values itself."""
+        lookup = dict(known)
+        if not (numbered := any(map(_is_number, known))):
+            # A raster can't hold names: a legend without numbers means its own codes.
+            lookup = {str(code): code for code in known.values()} | {"255": UNLABELLED}
+        named = {value: known[name] for value, name in names.items() if name in known}
+        others = [v for v, code in named.items() if lookup.get(v, code) != code]
+        if others:
+            some = few([f"{value} {names[value]}" for value in others], SHOWN)
+            self.notes.append(
+                f"{self.path}: calls its values {some}, which have other codes in the legend; they"
+                + (" count as the legend's `values` say" if numbered else " count by these names")
+            )
+        if numbered:
+            return lookup
+        if others:  # then what has a name that the legend lacks is no class of it either
+            lookup = {v: code for v, code in lookup.items() if v == "255" or v not in names}
+        return lookup | named
 
     def _open(self) -> raster.Raster:
         # For each read anew: there may be more label files than a process can hold open.

@@ -14,14 +14,14 @@ from geoseg import __version__
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid
-from geoseg.geo.legend import NODATA, Legend
+from geoseg.geo.legend import NODATA, TAG, Legend
 from geoseg.geo.raster import RasterInfo
 from geoseg.maps.cog import write as cog
 from geoseg.maps.cog.write import RUNNING, Running, Tally
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import parse_json, replacing
 
-LEGEND_TAG = "GEOSEG_LEGEND"
+LEGEND_TAG = TAG
 MODEL_TAG = "GEOSEG_MODEL"
 VERSION_TAG = "GEOSEG_VERSION"
 MAPS_TAG = "GEOSEG_MAPS"

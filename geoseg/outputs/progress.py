@@ -53,7 +53,7 @@ class Progress:
     """Shows how many pixels of how many scenes are done; `with` takes the bar away at the end."""
 
     def __init__(self, scenes: int, pixels: int) -> None:
-        self._console = Console()
+        self._console = Console(markup=False, emoji=False)  # names are no markup
         self._scenes = scenes
         self._done = 0
         self._pixels, self._pixels_done = pixels, 0

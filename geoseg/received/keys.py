@@ -325,8 +325,20 @@ def _exists(text: str) -> bool:
 class _TextLoader(yaml.SafeLoader):
     """YAML whose scalars are the text that was written: 010, no and 1e3 are names, not numbers."""
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As it is, but a key that appears twice is refused: the first one would be lost."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGED:
+                if key.value in seen:
+                    problem = f"the key {key.value!r} appears twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
-_KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+
+MERGED = "tag:yaml.org,2002:merge"
+_KEPT = ("tag:yaml.org,2002:null", MERGED)
 _TextLoader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag in _KEPT]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -104,7 +104,9 @@ def fit_network(
     (val_batches,) = _loaders(fabric, task.val)
     recorder = None
     if ranks.first:
-        recorder = RunRecorder(task.folder, fit, task.keep, task.pictures, console or Console())
+        recorder = RunRecorder(
+            task.folder, fit, task.keep, task.pictures, console or Console(markup=False)
+        )
     if not history.minutes:
         history.before = task.spent
     clock = Clock(history.minutes or task.spent, ranks)

@@ -25,6 +25,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy
+
 from geoseg.commands import conf
 from geoseg.commands.run import run
 from geoseg.errors import Faults, InputError
@@ -71,6 +73,8 @@ def main(cfg):
         raise InputError("none: no such file; give another", "and a second fault")
     if cfg.path == "full":
         raise OSError(28, "No space left on device", "big.tif")
+    if cfg.path == "large":
+        numpy.empty(1 << 60, "uint8")
     if cfg.path == "stop":
         raise KeyboardInterrupt
     if cfg.path == "finders":
@@ -190,6 +194,12 @@ def test_faults_go_to_stderr_each_on_a_line_and_end_with_1(bend):
 def test_a_full_disk_is_a_fault(bend):
     done = bend("path=full")
     assert (done.returncode, done.stderr) == (1, "geoseg bend: big.tif: No space left on device\n")
+
+
+def test_want_of_memory_is_a_fault(bend):
+    done = bend("path=large")
+    assert done.returncode == 1
+    assert done.stderr.startswith("geoseg bend: not enough memory (Unable to allocate 1.00 EiB")
 
 
 def test_an_interrupt_ends_with_130(bend):

@@ -31,6 +31,11 @@ def test_window_of_its_own_bounds_is_itself(top, left, height, width):
     assert UTM.window_of(UTM.bounds_of(window)) == window
 
 
+def test_window_of_less_than_a_hair_of_a_pixel():
+    x, y = UTM.transform @ (3, 4)
+    assert UTM.window_of((x, y - 0.001, x + 0.001, y)) == Window(4, 3, 1, 1)
+
+
 def test_offset_of_aligned_grids():
     assert UTM.offset(UTM.crop(Window(3, 4, 10, 10))) == (3, 4)
     assert UTM.offset(UTM.crop(Window(-3, -4, 10, 10))) == (-3, -4)

@@ -95,7 +95,7 @@ CSV = """code,name,color,values
     ("name", "text"),
     [
         *(("a.yaml", YAML), ("a.csv", CSV), ("a.csv", "\ufeff" + CSV)),
-        ("a.csv", CSV.replace(",", ";")),
+        *(("a.csv", CSV.replace(",", mark) + 3 * mark + "\n") for mark in ";\t"),
     ],
 )
 def test_files_give_classes_in_burn_order(tmp_path: Path, name, text):
@@ -224,6 +224,21 @@ def test_csv_values_are_text_and_may_be_empty(tmp_path: Path):
     path = tmp_path / "l.csv"
     path.write_text("code;name;color;values\n1;wood;red;010 | é|\n2;road;blue;\n")
     assert [c.values for c in Legend.load(path).classes] == [("010", "é"), ("road",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("l.csv", "code,name,color,values\n1,wood,red,a,b\n", r"row of '1' has more cells .*\(b\)"),
+        ("l.csv", 'code,name,color\n1,"wo\nod",red\n', r"U\+000A"),
+        ("l.yaml", YAML + "classes: []\n", "'classes' appears twice"),
+        ("l.yaml", YAML.replace("name: lake", "name: lake, name: sea"), "'name' appears twice"),
+    ],
+)
+def test_nothing_of_a_file_is_lost_without_a_word(tmp_path: Path, name, text, told):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=told):
+        Legend.load(tmp_path / name)
 
 
 @pytest.mark.parametrize("values", [[True], ["a", None], [["a"]], {"a": 1}])

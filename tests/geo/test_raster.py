@@ -1,5 +1,7 @@
 """Rasters: what is read is what is there, what is written is whole."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import rasterio
@@ -66,6 +68,34 @@ def test_nodata_by_value(tmp_path):
     assert np.argwhere(~valid).tolist() == [[0, 0]]
     assert read(tmp_path / "a.tif", nodata="none")[1].all()
     assert (~read(tmp_path / "a.tif", nodata=float(image[0, 2, 2]), bands=(1,))[1]).sum() == 1
+
+
+def test_masks_of_single_bands_count(tmp_path):
+    path = save(tmp_path / "a.tif", IMAGE)
+    masks = np.full(IMAGE.shape, 255, np.uint8)
+    masks[1, :9] = 0
+    save(f"{path}.msk", masks)
+    with rasterio.open(f"{path}.msk", "r+") as file:
+        file.update_tags(**{f"INTERNAL_MASK_FLAGS_{i + 1}": "0" for i in range(len(masks))})
+    with raster.Raster(path) as file:
+        _, holds = file.read_each(file.grid.window)
+    assert (holds == (masks > 0)).all()
+    moved = replace(file.grid, transform=file.grid.transform @ Affine.translation(0.5, 0))
+    with pytest.raises(InputError, match="masks of their own"):
+        raster.Raster(path, grid=moved)
+
+
+@pytest.mark.parametrize("by", [0, 0.5])
+def test_nodata_that_is_declared_in_six_digits(tmp_path, by):
+    image = np.ones((1, 20, 20), np.float32)
+    image[:, :5] = np.finfo(np.float32).min
+    save(tmp_path / "a.tif", image, nodata=-3.40282e38)
+    own = raster.info(tmp_path / "a.tif").grid
+    moved = replace(own, transform=own.transform @ Affine.translation(by, by))
+    data, valid = read(tmp_path / "a.tif", grid=moved)
+    assert valid[8:15, :-1].all()
+    assert not valid[:4].any()
+    assert set(data[0][valid]) == {1}
 
 
 @pytest.mark.parametrize("nodata", [np.nan, -9999.0, -1.7e308, None])

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import struct
 import subprocess
 import sys
 import zipfile
@@ -13,6 +14,7 @@ import shapely
 
 from geoseg.dataset.tiles import TILES, Dataset
 from geoseg.errors import InputError
+from geoseg.geo import vector_formats
 from geoseg.geo.vector import Layer
 from geoseg.received import sqlite_file
 
@@ -166,3 +168,17 @@ def test_formats_of_plain_geometries_are_read(tmp_path, name):
     )
     frame.to_file(tmp_path / name)
     assert classes(tmp_path / name) == ["a"]
+
+
+def test_surfaces_in_space_are_the_polygons_that_they_are_made_of():
+    square = shapely.Polygon([(0, 0, 1), (2, 0, 1), (2, 2, 5), (0, 2, 5)])
+    plain = bytearray(shapely.to_wkb(shapely.MultiPolygon([square]), flavor="iso"))
+    for outer, inner in ((1015, 1003), (1016, 1017)):
+        surface = bytearray(plain)
+        struct.pack_into("<I", surface, 1, outer)
+        struct.pack_into("<I", surface, 10, inner)
+        packed = struct.pack("<BII", 1, 1007, 1) + bytes(surface)
+        assert vector_formats.flattened(bytes(surface)) == plain
+        assert shapely.from_wkb(vector_formats.flattened(packed)).area == 4
+    broken = bytes(surface)[:-8]
+    assert shapely.from_wkb(vector_formats.flattened(broken), on_invalid="ignore") is None

@@ -1,5 +1,6 @@
 """Labels: any format, type and CRS on a scene's grid; what is faulty is said, all at once."""
 
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -522,6 +523,33 @@ def test_a_raster_holds_codes_where_the_legend_has_only_names(tmp_path):
     target = burn_raster(write_raster(tmp_path / "a.tif", data, GRID, nodata=0), legend=legend)
     assert (target[2:] == 7).all()
     assert (target[:2] == UNLABELLED).all()
+
+
+@pytest.mark.parametrize("numbered", [False, True])
+@pytest.mark.parametrize("how", ["tag", "side file"])
+def test_a_raster_that_names_its_values_otherwise(tmp_path, how, numbered):
+    theirs = [
+        {"code": 1, "name": "house", "color": "red"},
+        {"code": 2, "name": "wood", "color": "green"},
+    ]
+    mine = [
+        {"code": 1, "name": "wood", "color": "green"} | ({"values": [1]} if numbered else {}),
+        {"code": 2, "name": "house", "color": "red"} | ({"values": [2]} if numbered else {}),
+    ]
+    legend = Legend.parse(theirs, "test")
+    codes = np.array([[1, 1, 2], [1, 2, 2]], np.uint8)
+    grid = GRID.crop(Window(0, 0, 2, 3))
+    path = write_raster(tmp_path / "a.tif", codes, grid, nodata=None)
+    if how == "tag":
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(GEOSEG_LEGEND=json.dumps(legend.to_dict()))
+    else:
+        Path(f"{path}.aux.xml").write_text(legend.aux_xml())
+    own = Legend.parse(mine, "test")
+    with open_labels(Labels(path=str(path)), own) as source:
+        burnt = source.burn(grid)
+        assert (burnt == (codes if numbered else 3 - codes)).all()
+        assert any("calls its values 1 house, 2 wood" in note for note in source.notes)
 
 
 def test_overlapping_rasters_fill_each_others_gaps(tmp_path):

@@ -4,6 +4,7 @@ from geoseg.geo.raster.counts import counts
 from geoseg.geo.raster.file_info import SUFFIXES, RasterInfo, info, resolution_in, tags
 from geoseg.geo.raster.gdal import READ_ERRORS, environment, most_files, read_once
 from geoseg.geo.raster.reader import Raster, all_bands, any_band
+from geoseg.geo.raster.value_names import value_names
 from geoseg.geo.raster.writer import BLOCK, LEVEL, Writer, check_whole, create, header, png
 
 __all__ = [
@@ -27,4 +28,5 @@ __all__ = [
     "read_once",
     "resolution_in",
     "tags",
+    "value_names",
 ]

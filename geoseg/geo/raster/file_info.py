@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class RasterInfo:
     nodata: float | None
     """Of the first of these bands."""
     mask_band: bool
-    """Whether validity comes from an alpha band or a mask."""
+    """Whether validity comes from an alpha band, a mask, or masks of single bands."""
     palette: bool
     """Whether values are indices into a colour table."""
     block: tuple[int, int]
@@ -135,7 +136,8 @@ def info_of(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
     alpha = {i for i, kind in enumerate(kinds) if kind == ColorInterp.alpha}
     bands = tuple(i for i in range(dataset.count) if i not in alpha)
     colors = {ColorInterp.red: "red", ColorInterp.green: "green", ColorInterp.blue: "blue"}
-    masked = bool(alpha) or MaskFlags.per_dataset in dataset.mask_flag_enums[0]
+    flags = dataset.mask_flag_enums
+    masked = bool(alpha) or MaskFlags.per_dataset in flags[0] or any(map(has_own_mask, flags))
     return RasterInfo(
         path=str(path),
         grid=grid,
@@ -151,9 +153,16 @@ def info_of(path: str | Path, dataset: rasterio.DatasetReader) -> RasterInfo:
         compressed=dataset.compression is not None or dataset.driver.startswith("JP2"),
         tags=dict(dataset.tags()),
         band_tags=tuple(
-            BandTags(dataset.nodatavals[i], dataset.scales[i], dataset.offsets[i]) for i in bands
+            # A scale of 0 would make all numbers one: who wrote it meant none.
+            BandTags(dataset.nodatavals[i], dataset.scales[i] or 1.0, dataset.offsets[i])
+            for i in bands
         ),
     )
+
+
+def has_own_mask(flags: Sequence[MaskFlags]) -> bool:
+    """Whether a band has a mask that holds for it alone, by the flags of its mask."""
+    return not flags
 
 
 def tags(path: str | Path) -> dict[str, str]:

@@ -18,13 +18,17 @@ from rasterio.windows import Window as RioWindow
 from geoseg.errors import InputError
 from geoseg.geo.drivers import without_alpha
 from geoseg.geo.grid import Grid, Window
-from geoseg.geo.raster.file_info import RasterInfo, info_of, open_file
+from geoseg.geo.raster.file_info import RasterInfo, has_own_mask, info_of, open_file
 from geoseg.geo.raster.gdal import READ_ERRORS
 from geoseg.outputs.closing import Closing
 
 NUDGE = 1e-4
 """Pixels, or steps between two values, by which resampling is moved from where two pixels, or two
 values, are equally near: there the last bit decided, which differs from window to window."""
+LARGEST = 1e30
+"""Size from which a real number is none that anyone measured: the least and largest numbers of a
+type stand for nothing, often not quite as the file declares them (-3.40282e+38), and a warp leaves
+shares of them along the edge."""
 
 
 class Raster(Closing):
@@ -68,6 +72,7 @@ class Raster(Closing):
             self._alpha, self._masked = None, False
             if warps:
                 dataset = self._stack.enter_context(without_alpha(dataset))
+        self._own_masks = self._are_masked_apart(dataset, warps=warps)
         runs = _runs(self.bands, dtypes, nodatas if warps else None)
         self._dataset = dataset
         self._reads: list[tuple[rasterio.DatasetReader, list[int]]]
@@ -87,6 +92,18 @@ class Raster(Closing):
             )
         self.close()
         raise InputError(str(problem))
+
+    def _are_masked_apart(self, dataset: rasterio.DatasetReader, *, warps: bool) -> bool:
+        """Whether bands have masks of their own. Raises: InputError if they are to be warped."""
+        apart = any(has_own_mask(dataset.mask_flag_enums[band - 1]) for band in self.bands)
+        if apart and warps:
+            self.close()
+            raise InputError(
+                f"{self.path}: its bands have masks of their own, which a warp onto other pixels"
+                " does not heed; write nodata values in their place (NaN), or one mask for all"
+                " bands"
+            )
+        return apart
 
     def _warped(
         self,
@@ -224,16 +241,23 @@ class Raster(Closing):
             mask = None
             if self._alpha:
                 mask = self._dataset.read(self._alpha, window=place, out_shape=shape) > 0
+            elif self._own_masks:
+                mask = self._band_masks(place, shape)
             elif self._masked:
                 mask = self._dataset.dataset_mask(window=place, out_shape=shape) > 0
         holds = self._gaps.holds(data)
         if holds is None:
             return data, np.ones(data.shape[1:], bool) if mask is None else mask
         if mask is not None:
-            holds &= mask
+            holds = holds & mask
         if data.dtype.kind == "f" and holds.ndim == 3:
             data[~holds] = 0  # -1.7e308 would overflow in whatever is computed of it
         return data, holds
+
+    def _band_masks(self, place: RioWindow, shape: tuple[int, int] | None) -> np.ndarray:
+        """Where masks say that bands hold data (C, H, W)."""
+        size = (len(self.bands), *shape) if shape else None
+        return self._dataset.read_masks(list(self.bands), window=place, out_shape=size) > 0
 
     def _pixels(self, place: RioWindow, shape: tuple[int, int] | None) -> np.ndarray:
         """Data (C, H, W) of a window that lies inside."""
@@ -295,7 +319,7 @@ class _Gaps:
     values: tuple[Any, ...]
     """In the pixels' type; None = no value of this band does."""
     real: bool
-    """Whether pixels are real numbers, among which NaN and infinity are nodata too."""
+    """Whether pixels are real numbers, among which NaN, infinity and what is LARGEST are nodata."""
     alike: bool
     """Whether all bands have the same value."""
 
@@ -309,16 +333,21 @@ class _Gaps:
             return None
         if self.alike:
             value = self.values[0]
-            holds = np.isfinite(data) if self.real else data != value
+            holds = _is_number(data) if self.real else data != value
             if self.real and value is not None:
                 holds &= data != value
         else:
-            holds = np.isfinite(data) if self.real else np.ones(data.shape, bool)
+            holds = _is_number(data) if self.real else np.ones(data.shape, bool)
             for row, band, value in zip(holds, data, self.values, strict=True):
                 if value is not None:
                     row &= band != value
         # Mostly all do: one look, and whoever asks is spared the rest.
         return np.ones(data.shape[1:], bool) if holds.all() else np.asarray(holds)
+
+
+def _is_number(data: np.ndarray) -> np.ndarray:
+    """Which real numbers may be measurements."""
+    return np.asarray((data > -LARGEST) & (data < LARGEST))  # NaN is neither
 
 
 def all_bands(holds: np.ndarray) -> np.ndarray:
