@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.parcels.table import LongTable, Rows, read_rows
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchors
@@ -83,6 +84,7 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
     counts = np.bincount(numbers, minlength=len(ids))
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     place = np.arange(len(numbers)) - firsts[numbers]
+    _check_periods(rows, table.path, frame, firsts, numbers, ids)
     values, said = _whole(values, table.bands)
     if series.check:
         unitmix.check(*_brightness(values, dates), values.dtype.name)
@@ -109,6 +111,28 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
         (*notes, *said, *rows.notes),
         {name: _varying(frame[name], firsts, numbers, ids) for name in wanted},
     )
+
+
+def _check_periods(
+    rows: Rows,
+    path: str | Path,
+    frame: pd.DataFrame,
+    firsts: np.ndarray,
+    numbers: np.ndarray,
+    ids: np.ndarray,
+) -> None:
+    """Raises: InputError for samples with several periods, as one place has that is known of
+    several years: they would become one series of them all."""
+    for what in ("start", "end"):
+        if what not in rows.columns:
+            continue
+        name = rows.columns[what]
+        if several := _varying(frame[name], firsts, numbers, ids):
+            raise InputError(
+                f"{path}: {counted(len(several), 'sample', 'have')} several periods ({name}):"
+                f" {first(several)}; give each period an id of its own, say 7_2021, and keep the"
+                " place together by samples.group=<column with the present ids>"
+            )
 
 
 def _since(
