@@ -89,8 +89,8 @@ def said_of_parted(samples: Samples, part: np.ndarray, where: str) -> list[str]:
     groups = counted(len(set(samples.group)), "group")
     return [
         f"split.by=column parts {len(parted)} of {groups} (samples.group) over several {where},"
-        f" such as {first(parted)}: what judges is of the same groups as what trains; split.by=block"
-        " and split.by=random keep them together"
+        f" such as {first(parted)}: what judges is of the same groups as what trains;"
+        " split.by=block and split.by=random keep them together"
     ]
 
 
