@@ -14,6 +14,7 @@ from geoseg.labels.settings import Labels
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.observations import TILE, Observations, read_table
+from geoseg.parcels.points import check_crs
 from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.scenes.fill_values import census_of, said_of_fill
 from geoseg.scenes.stack import observed
@@ -148,6 +149,7 @@ def _check_places(path: str | Path, x: np.ndarray, y: np.ndarray, crs: str | Non
     """Raises: InputError for metres that are taken for degrees."""
     if crs is None:
         return
+    check_crs(crs)
     import pyproj
 
     if not pyproj.CRS.from_user_input(crs).is_geographic:

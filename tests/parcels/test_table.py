@@ -274,6 +274,8 @@ def test_metres_are_not_taken_for_degrees(tmp_path):
     rows = ROWS.assign(x=500_000.0, y=5_100_000.0)
     with pytest.raises(InputError, match=r"coordinates up to 5.1e\+06, but samples.crs=EPSG:4326"):
         collect(written(tmp_path, rows), tmp_path / "d")
+    with pytest.raises(InputError, match="EPSG:99999: no CRS known"):
+        collect(written(tmp_path, rows), tmp_path / "d", samples=SampleSettings(crs="EPSG:99999"))
     samples = SampleSettings(crs="EPSG:32633")
     assert collect(written(tmp_path, rows), tmp_path / "d", samples=samples).crs == "EPSG:32633"
 
