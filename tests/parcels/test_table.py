@@ -301,6 +301,28 @@ def test_an_empty_cell_does_not_turn_65535_into_data(tmp_path):
     np.testing.assert_array_equal(table.values[0, :, 0], [100, 300, 65535])
 
 
+@pytest.mark.parametrize("least", [300, 1500])
+def test_values_with_and_without_the_offset_are_refused(tmp_path, least):
+    """Over dark ground and over bright ground; an index beside the bands does not hide it."""
+    random = np.random.default_rng(0)
+    dates = pd.date_range("2021-06-01", periods=12, freq="30D").strftime("%Y-%m-%d")
+    rows = pd.DataFrame(
+        [(name, day) for day in dates for name in range(60)], columns=["id", "date"]
+    )
+    for band in ("red", "nir"):
+        rows[band] = random.integers(least, 2500, len(rows))
+    rows = rows.assign(ndvi=(rows.nir - rows.red) / (rows.nir + rows.red))
+    assert read(written(tmp_path, rows)).values.shape == (60, 12, 3)
+    lifted = rows.assign(
+        **{b: rows[b] + 1000 * (rows.date >= "2022-01-25") for b in ("red", "nir")}
+    )
+    path = written(tmp_path, lifted)
+    said = r"offset of 1000 is mixed: .* on 4 dates \(first 2022-01-27\) .* on 8 others"
+    with pytest.raises(InputError, match=said):
+        read(path)
+    assert read(path, series=Series(check=False)).values.shape == (60, 12, 3)
+
+
 @pytest.mark.parametrize("late", [0, 250, 310])
 @pytest.mark.parametrize("start", ["2019-10-30", "2019-11-05", "2020-01-01"])
 def test_a_sample_whose_first_dates_are_clouded_is_of_the_same_season(tmp_path, start, late):
