@@ -260,8 +260,8 @@ def _tell(
         lost = count - int((made.code2 != NODATA).sum())
         summary.note(
             f"{counted(none, 'sample')} without decision: {lost} never observed in the period, the"
-            " others with too few clear dates (series.min_clear) or too little confidence (threshold);"
-            " their best guess is in code2"
+            " others with too few clear dates (series.min_clear) or too little confidence"
+            " (threshold); their best guess is in code2"
         )
     if far is not None:
         far.tell(summary, "samples")
