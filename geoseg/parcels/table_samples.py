@@ -74,7 +74,7 @@ def _seen(table: Observations, keep: np.ndarray, summary: Summary) -> np.ndarray
     Raises: InputError if there are none.
     """
     seen = np.asarray(observed(table.values).any(axis=(1, 2)))
-    blind = table.ids[keep & ~seen]
+    blind = table.ids[keep & ~seen].tolist()
     if len(blind) == keep.sum():
         raise InputError("no sample has a date on which its bands were observed")
     if len(blind):

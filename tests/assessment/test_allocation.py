@@ -70,6 +70,10 @@ def test_what_a_small_stratum_can_not_take_goes_to_the_others():
     strata = {number: Stratum(name) for number, name in enumerate("abc", 1)}
     plan = Plan.of(strata, {1: (20, 1.0), 2: (500, 1.0), 3: (900, 1.0)}, own, LEGEND)
     assert plan.points.tolist() == [20, 10, 70]
+    few = Sampling(size=100, minimum=30)
+    measures = {1: (900, 1.0), 2: (9000, 1.0)}
+    plan = Plan.of({1: strata[1], 2: strata[2]}, measures, few, LEGEND, most={1: 12, 2: 600})
+    assert plan.points.tolist() == [12, 88]
 
 
 def test_more_points_than_are_asked_for_are_told_of():
@@ -84,7 +88,7 @@ def test_more_points_than_are_asked_for_are_told_of():
     assert "400 points where 200 are asked for: each stratum gets sample.minimum=50" in said(
         size=200
     )
-    assert "no more pixels" in said(size=9000)
+    assert "the strata hold no more" in said(size=9000)
     assert "asked for" not in said(size=400) + said(size=100, allocation={"1": 75})
 
 

@@ -54,8 +54,11 @@ class Plan:
         measures: dict[int, tuple[int, float]],
         sampling: Sampling,
         legend: Legend,
+        *,
+        most: dict[int, int] | None = None,
     ) -> Plan:
-        """measures: number of a stratum → its pixels and hectares.
+        """measures: number of a stratum → its pixels and hectares. most: number → points that it
+        can take; None = its pixels.
 
         Raises: InputError with what was set of strata or classes that there are none of.
         """
@@ -72,7 +75,8 @@ class Plan:
         if isinstance(sampling.allocation, dict):
             way = OWN
             made[way] = _own(found, pixels, size, sampling.allocation)
-        ways = {name: allocation.rounded(points, pixels) for name, points in made.items()}
+        room = pixels if most is None else np.minimum(pixels, [most[k] for k in numbers])
+        ways = {name: allocation.rounded(points, room) for name, points in made.items()}
         return cls(
             numbers,
             found,
@@ -121,7 +125,7 @@ class Plan:
         if self.way == OWN or total == self.size:
             return []
         least = f"sample.minimum={self.minimum}" if self.way == "balanced" else allocation.LEAST
-        why = "there are no more pixels" if total < self.size else f"each stratum gets {least}"
+        why = "the strata hold no more" if total < self.size else f"each stratum gets {least}"
         return [f"{counted(total, 'point')} where {self.size} are asked for: {why}"]
 
 
