@@ -9,6 +9,7 @@ import numpy as np
 from geoseg.assessment.estimate import Sample
 from geoseg.assessment.sampling.plan import FEW
 from geoseg.assessment.sampling.sample_file import SampleFile
+from geoseg.outputs.counted import spaced
 
 LARGE = 0.05
 """Share of the area from which omissions in a stratum matter."""
@@ -66,8 +67,7 @@ def _omissions(
     )
     if unseen:
         most = unseen_bound(sample, [place for place, _ in unseen], level) * file.about["hectares"]
-        text += f"; where it was never seen there may still be up to {most:,.1f} ha of it"
-        text = text.replace(",", "\u202f") if most >= 1000 else text
+        text += f"; where it was never seen there may still be up to {spaced(most, 1)} ha of it"
     return [text]
 
 

@@ -13,7 +13,7 @@ from geoseg.crossvalidation import scores
 from geoseg.crossvalidation.draw import Folding, deal
 from geoseg.crossvalidation.folds import FoldJob, FoldPlan, Way
 from geoseg.crossvalidation.scores import Judged, write_predictions
-from geoseg.dataset.sample_split import Units, centres_m, has_places, nearest_m
+from geoseg.dataset.sample_split import Units, centres_m, has_places, nearest_m, said_of_parted
 from geoseg.dataset.samples import SAMPLES, Samples, SeriesDataset
 from geoseg.errors import Faults, InputError
 from geoseg.models.settings import FOREST, OWN, SERIES_NETWORKS, Model
@@ -103,7 +103,10 @@ class SeriesFolds:
         return scores.text(judged)
 
     def notes(self) -> list[str]:
-        return []
+        columns = [way for way in self.ways if way.by == "column"]
+        return [
+            text for way in columns for text in said_of_parted(self.samples, way.fold[0], "folds")
+        ]
 
     def write(self, out: Path, judged: Sequence[Judged]) -> None:
         """What became of each sample: predictions.csv."""

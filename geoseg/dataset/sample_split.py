@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from geoseg.dataset.split import BLOCKS, SPLITS, share_out
 from geoseg.errors import Faults, InputError
 from geoseg.geo.ground import ground
 from geoseg.geo.legend import canonical
-from geoseg.outputs.counted import first
+from geoseg.outputs.counted import counted, first
 from geoseg.received.keys import NUMERIC
 
 WAYS = ("block", "random", "column")
@@ -69,6 +70,28 @@ class Units:
     def take(self, mask: np.ndarray) -> Units:
         """The units of some samples, numbered anew."""
         return Units(self.by, _numbered(self.index[mask]))
+
+
+def parted_groups(samples: Samples, part: np.ndarray) -> list[str]:
+    """Groups whose samples lie in several parts (N,): splits, or folds."""
+    pairs = {*zip(samples.group.tolist(), part.tolist(), strict=True)}
+    counts = Counter(group for group, _ in pairs)
+    return sorted(group for group, count in counts.items() if count > 1)
+
+
+def said_of_parted(samples: Samples, part: np.ndarray, where: str) -> list[str]:
+    """What is to be said of groups in several parts (N,), as a column's values may part them.
+
+    where: the parts, in words.
+    """
+    if not (parted := parted_groups(samples, part)):
+        return []
+    groups = counted(len(set(samples.group)), "group")
+    return [
+        f"split.by=column parts {len(parted)} of {groups} (samples.group) over several {where},"
+        f" such as {first(parted)}: what judges is of the same groups as what trains;"
+        " split.by=block and split.by=random keep them together"
+    ]
 
 
 def has_places(samples: Samples, crs: str | None) -> bool:

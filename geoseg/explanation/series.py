@@ -86,17 +86,19 @@ class SeriesSubject:
 
 
 def draw(dataset: SeriesDataset, split: str, most: int, seed: int) -> Samples:
-    """Samples of a split, at most so many; 0 = all. Raises: InputError if there are not two."""
+    """Samples of a split in random order, at most so many; 0 = all.
+
+    In their own order, often by class or tile, a batch would hold a single class, and what is
+    exchanged within it would tell the same as before. Raises: InputError if there are not two.
+    """
     samples = dataset.samples(split)
     if len(samples) < 2:
         raise InputError(
             f"split={split}: {dataset.folder} has {len(samples)} samples of it, and they are"
             " exchanged with each other; choose another split"
         )
-    if most and len(samples) > most:
-        chosen = np.random.default_rng(seed).choice(len(samples), most, replace=False)
-        return samples.take(np.sort(chosen))
-    return samples
+    order = np.random.default_rng(seed).permutation(len(samples))
+    return samples.take(order[: most or None])
 
 
 def exchange(given: Inputs, donors: Tensor) -> tuple[Tensor, Tensor]:

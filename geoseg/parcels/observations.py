@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from geoseg.errors import InputError
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, first
 from geoseg.parcels.table import LongTable, Rows, read_rows
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchors
 from geoseg.scenes.fill_values import partial_note
 from geoseg.scenes.stack import MISSING, observed
+from geoseg.series import offset
 from geoseg.series import units as unitmix
 
 if TYPE_CHECKING:
@@ -83,9 +85,12 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
     counts = np.bincount(numbers, minlength=len(ids))
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     place = np.arange(len(numbers)) - firsts[numbers]
+    _check_periods(rows, table.path, frame, firsts, numbers, ids)
     values, said = _whole(values, table.bands)
     if series.check:
-        unitmix.check(*_brightness(values, dates), values.dtype.name)
+        days_, parts = _by_date(values, dates)
+        unitmix.check(*_brightness(days_, parts), values.dtype.name)
+        offset.check_rows(str(table.path), days_, parts, _reflecting(values))
     cube = np.full(
         (len(ids), counts.max(), values.shape[1]), MISSING[values.dtype.name], values.dtype
     )
@@ -109,6 +114,28 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
         (*notes, *said, *rows.notes),
         {name: _varying(frame[name], firsts, numbers, ids) for name in wanted},
     )
+
+
+def _check_periods(
+    rows: Rows,
+    path: str | Path,
+    frame: pd.DataFrame,
+    firsts: np.ndarray,
+    numbers: np.ndarray,
+    ids: np.ndarray,
+) -> None:
+    """Raises: InputError for samples with several periods, as one place has that is known of
+    several years: they would become one series of them all."""
+    for what in ("start", "end"):
+        if what not in rows.columns:
+            continue
+        name = rows.columns[what]
+        if several := _varying(frame[name], firsts, numbers, ids):
+            raise InputError(
+                f"{path}: {counted(len(several), 'sample', 'have')} several periods ({name}):"
+                f" {first(several)}; give each period an id of its own, say 7_2021, and keep the"
+                " place together by samples.group=<column with the present ids>"
+            )
 
 
 def _since(
@@ -142,13 +169,30 @@ def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:
     return values, [partial_note("table", share, bool(bands.partial), what="rows")]
 
 
-def _brightness(values: np.ndarray, dates: np.ndarray) -> tuple[list[str], list[date], np.ndarray]:
-    """Of each date among rows (n, C): what it is called, its day and how bright it is."""
+def _by_date(values: np.ndarray, dates: np.ndarray) -> tuple[list[date], list[np.ndarray]]:
+    """The dates of rows (n, C), and the rows of each as float64, NaN where there is no value."""
     days, place = np.unique(dates, return_inverse=True)
     order = np.argsort(place, kind="stable")
     parts = np.split(values[order], np.cumsum(np.bincount(place))[:-1])
-    bright = [unitmix.levels(part.T[None], ~observed(part).T[None])[0] for part in parts]
-    return [TILE] * len(days), days.tolist(), np.array(bright)
+    return days.tolist(), [np.where(observed(part), part, np.nan) for part in parts]
+
+
+def _brightness(
+    days: list[date], parts: list[np.ndarray]
+) -> tuple[list[str], list[date], np.ndarray]:
+    """Of each date: what it is called, its day and how bright its rows (n, C) are."""
+    bright = [unitmix.levels(part.T[None], np.isnan(part).T[None])[0] for part in parts]
+    return [TILE] * len(days), days, np.array(bright)
+
+
+def _reflecting(values: np.ndarray) -> list[int]:
+    """Bands of rows (n, C) that may be reflectances × 10,000, as indices of -1 to 1 are not."""
+    seen = observed(values)
+    return [
+        c
+        for c in range(values.shape[1])
+        if seen[:, c].any() and np.percentile(values[seen[:, c], c], 98) >= offset.GAP
+    ]
 
 
 def _starts(dates: np.ndarray, firsts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ def read(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str
             )
         elif name not in names:
             faults.add(f"{path}: no column {name!r} ({_key(role)}); it has {first(names, 20)}")
-    faults.attempt(_check_crs, samples.crs)
+    faults.attempt(check_crs, samples.crs)
     faults.raise_if_any()
     table = {role: np.array(rows[name], object) for role, name in chosen.items()}
     easting = _numbers(path, table.pop("x"), chosen["x"])
@@ -103,7 +103,8 @@ def _numbers(path: str, values: np.ndarray, name: str) -> np.ndarray:
     return found
 
 
-def _check_crs(text: str) -> None:
+def check_crs(text: str) -> None:
+    """Raises: InputError for a CRS of coordinates that nobody knows."""
     try:
         pyproj.CRS.from_user_input(text)
     except pyproj.exceptions.CRSError:

@@ -259,9 +259,9 @@ def _tell(
     if none := count - int((made.code != NODATA).sum()):
         lost = count - int((made.code2 != NODATA).sum())
         summary.note(
-            f"{none} samples without decision: {lost} were never observed in the period, the others"
-            " have too few clear dates (series.min_clear) or too little confidence (threshold);"
-            " their best guess is in code2"
+            f"{counted(none, 'sample')} without decision: {lost} never observed in the period, the"
+            " others with too few clear dates (series.min_clear) or too little confidence"
+            " (threshold); their best guess is in code2"
         )
     if far is not None:
         far.tell(summary, "samples")

@@ -12,7 +12,7 @@ import numpy as np
 from geoseg.dataset.audit import AUDIT
 from geoseg.dataset.prepare import is_made
 from geoseg.dataset.report import tell_bands, warn_absent
-from geoseg.dataset.sample_split import SampleSplit, assign, has_places
+from geoseg.dataset.sample_split import SampleSplit, assign, has_places, said_of_parted
 from geoseg.dataset.samples import PRODUCTS, Collected, Samples, SeriesDataset, write_samples
 from geoseg.dataset.settings import SampleSettings
 from geoseg.dataset.split import SPLITS
@@ -197,12 +197,18 @@ def _split(found: Collected, split: SampleSplit, *, by_pixel: bool) -> Samples:
     samples = found.samples
     if split.by == "block" and not has_places(samples, found.crs):
         split = replace(split, by="random")
+        lost = int((~(np.isfinite(samples.x) & np.isfinite(samples.y))).sum())
+        who = (
+            "the samples have" if lost == len(samples) else f"{lost} of {len(samples)} samples have"
+        )
         found.summary.warn(
-            "the samples have no coordinates, so they were split at random, not by blocks of the"
+            f"{who} no coordinates, so all were split at random, not by blocks of the"
             " ground: scores will promise more than a map keeps; split.by=column goes by an"
             " attribute"
         )
     drawn = assign(samples, split, crs=found.crs, by_pixel=by_pixel)
+    for text in said_of_parted(samples, drawn, "splits"):
+        found.summary.warn(text)
     return replace(samples, split=drawn)
 
 

@@ -14,6 +14,7 @@ from geoseg.labels.settings import Labels
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.observations import TILE, Observations, read_table
+from geoseg.parcels.points import check_crs
 from geoseg.parcels.table import LongTable, find_columns, load_table
 from geoseg.scenes.fill_values import census_of, said_of_fill
 from geoseg.scenes.stack import observed
@@ -44,6 +45,13 @@ def collect_table(
     for text in said_of_fill(str(path), census_of(table.values, table.bands)):
         summary.warn(text)
     codes, keep = _labels(table, label, legend, path, labels, summary)
+    keep = _seen(table, keep, summary)
+    for name in dict.fromkeys(name for name in (columns.get("group"), column) if name):
+        if several := table.varying[name]:
+            summary.warn(
+                f"{path}: {name} changes within {counted(len(several), 'sample')}"
+                f" ({first(several)}); that of the first date counts"
+            )
     values, days = table.values[keep], table.days[keep]
     save_array(pixels_path(folder, TILE), values)
     save_days(folder, TILE, days)
@@ -60,6 +68,20 @@ def collect_table(
                      summary=summary)  # fmt: skip
 
 
+def _seen(table: Observations, keep: np.ndarray, summary: Summary) -> np.ndarray:
+    """Those to be kept (N,) that were observed at all: others are nothing to learn or judge by.
+
+    Raises: InputError if there are none.
+    """
+    seen = np.asarray(observed(table.values).any(axis=(1, 2)))
+    blind = table.ids[keep & ~seen].tolist()
+    if len(blind) == keep.sum():
+        raise InputError("no sample has a date on which its bands were observed")
+    if len(blind):
+        summary.warn(f"{counted(len(blind), 'sample')} never observed: left out: {first(blind)}")
+    return keep & seen
+
+
 def _samples(
     table: Observations,
     codes: np.ndarray,
@@ -74,11 +96,32 @@ def _samples(
 
     known = {"code": codes[keep]}
     if {"x", "y"} <= set(given):
-        known |= {xy: table.attributes[given[xy]][keep].astype(float) for xy in ("x", "y")}
+        known |= {xy: _place(table.attributes[given[xy]][keep], given[xy]) for xy in ("x", "y")}
     for what, name in (("group", given.get("group")), ("fold_by", column)):
         if name:
             known[what] = text(table.attributes[name][keep])
     return of_table(ids, observed(values).any(axis=2).sum(axis=1), **known)
+
+
+def _place(values: np.ndarray, name: str) -> np.ndarray:
+    """Coordinates (N,) as numbers. Raises: InputError naming the first that is none."""
+    try:
+        return values.astype(float)
+    except (TypeError, ValueError):
+        pass
+    wrong = next(value for value in values.tolist() if not _is_number(value))
+    raise InputError(
+        f"column {name}: {wrong!r} is no coordinate; write numbers with points, as 12.5, in the CRS"
+        " of samples.crs"
+    )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def of_table(ids: np.ndarray, clear: np.ndarray, **known: np.ndarray) -> Samples:
@@ -106,13 +149,22 @@ def _check_places(path: str | Path, x: np.ndarray, y: np.ndarray, crs: str | Non
     """Raises: InputError for metres that are taken for degrees."""
     if crs is None:
         return
+    check_crs(crs)
     import pyproj
 
+    if not pyproj.CRS.from_user_input(crs).is_geographic:
+        return
     far = np.nanmax(np.abs(np.stack([x, y])), initial=0)
-    if pyproj.CRS.from_user_input(crs).is_geographic and far > 360:
+    if far > 360:
         raise InputError(
             f"{path}: coordinates up to {far:g}, but samples.crs={crs} has degrees; set"
             " samples.crs=EPSG:<code of the coordinates>"
+        )
+    north = np.nanmax(np.abs(y), initial=0)
+    if north > 90:
+        raise InputError(
+            f"{path}: latitudes up to {north:g}, where 90 is the pole: are the columns exchanged?"
+            " x is the longitude, y the latitude; set samples.x and samples.y"
         )
 
 
@@ -142,7 +194,8 @@ def _labels(
         )
     faults.raise_if_any()
     if unknown:
-        summary.note(f"{int((codes == 0).sum())} samples left out, of {len(unknown)} other labels")
+        count = counted(int((codes == 0).sum()), "sample")
+        summary.note(f"{count} left out, of {counted(len(unknown), 'other label')}")
     if not codes.any():
         raise InputError(f"{path}: no sample has a label that the legend knows")
     return codes, codes > 0

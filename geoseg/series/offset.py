@@ -8,6 +8,7 @@ the 5th percentile of its clear pixels, in its darkest band.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 
 import numpy as np
 
@@ -127,6 +128,37 @@ def _check_all(known: list[tuple[Stack, np.ndarray]]) -> None:
         f" {other}); set series.offset=-1000 series.offset_from={first} if all images since then"
         " have it, else bring all to one form, or set series.check=false if the images really"
         " differ so"
+    )
+
+
+def check_rows(
+    where: str, dates: Sequence[date], parts: Sequence[np.ndarray], bands: Sequence[int]
+) -> None:
+    """Raises: InputError if rows of a table mix them.
+
+    parts: of each date its rows (n, C), NaN where there is no value. bands: those looked at, as
+    reflectances are. A date may show other ground than the next one, so all bands must be lifted by
+    about the offset, as between stacks.
+    """
+    floors = np.array(
+        [[_percentile(part[np.isfinite(part[:, c]), c], 5) for c in bands] for part in parts]
+    ).reshape(len(parts), -1)
+    if floors.shape[1] < 2:
+        return
+    groups = mixed(floors)
+    if groups is not None:
+        lift = np.median(floors[groups[0]], axis=0) - np.median(floors[groups[1]], axis=0)
+        groups = groups if _is_offset(lift) else None
+    groups = groups or jumps(floors)
+    if groups is None:
+        return
+    high, low = groups
+    raise InputError(
+        f"{where}: reflectance with and without Sentinel-2's offset of 1000 is mixed: the darkest"
+        f" values lie near {np.median(floors[high].min(axis=1)):.0f} on {len(high)} dates (first"
+        f" {dates[high[0]]}) and near {np.median(floors[low].min(axis=1)):.0f} on {len(low)} others"
+        f" (first {dates[low[0]]}); subtract 1000 from the former, or set series.check=false if the"
+        " values really differ so"
     )
 
 

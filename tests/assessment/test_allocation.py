@@ -4,6 +4,11 @@ import numpy as np
 import pytest
 
 from geoseg.assessment.sampling import allocation
+from geoseg.assessment.sampling.plan import Plan
+from geoseg.assessment.sampling.population import Stratum
+from geoseg.assessment.sampling.settings import Sampling
+from geoseg.outputs.summary import Summary
+from tests.made.scenes import LEGEND
 
 WEIGHTS = np.array([0.02, 0.015, 0.32, 0.645])
 ACCURACY = np.array([0.7, 0.6, 0.9, 0.95])
@@ -54,7 +59,37 @@ def test_rounding_keeps_the_sum_and_the_least():
     units = np.array([10**6] * 4)
     points = allocation.neyman(WEIGHTS, ACCURACY, 641)
     assert allocation.rounded(points, units).sum() == 641
-    assert allocation.rounded(np.array([0.2, 9.8]), np.array([100, 5])).tolist() == [2, 5]
+    assert allocation.rounded(np.array([0.2, 9.8]), np.array([4, 9])).tolist() == [2, 9]
+
+
+def test_what_a_small_stratum_can_not_take_goes_to_the_others():
+    points, units = np.array([30.0, 30.0, 60.0, 180.0]), np.array([2, 10**6, 65, 10**6])
+    assert allocation.rounded(points, units).tolist() == [2, 33, 65, 200]
+    assert allocation.rounded(points, np.array([2, 3, 4, 5])).tolist() == [2, 3, 4, 5]
+    own = Sampling(size=100, allocation={"a": 50, "b": 10})
+    strata = {number: Stratum(name) for number, name in enumerate("abc", 1)}
+    plan = Plan.of(strata, {1: (20, 1.0), 2: (500, 1.0), 3: (900, 1.0)}, own, LEGEND)
+    assert plan.points.tolist() == [20, 10, 70]
+    few = Sampling(size=100, minimum=30)
+    measures = {1: (900, 1.0), 2: (9000, 1.0)}
+    plan = Plan.of({1: strata[1], 2: strata[2]}, measures, few, LEGEND, most={1: 12, 2: 600})
+    assert plan.points.tolist() == [12, 88]
+
+
+def test_more_points_than_are_asked_for_are_told_of():
+    strata = {number: Stratum(str(number)) for number in range(1, 9)}
+    many = dict.fromkeys(strata, (900, 1.0))
+
+    def said(**options):
+        summary = Summary()
+        Plan.of(strata, many, Sampling(**options), LEGEND).describe(summary)
+        return str(summary)
+
+    assert "400 points where 200 are asked for: each stratum gets sample.minimum=50" in said(
+        size=200
+    )
+    assert "the strata hold no more" in said(size=9000)
+    assert "asked for" not in said(size=400) + said(size=100, allocation={"1": 75})
 
 
 def test_strata_that_are_expected_to_be_all_right_are_not_left_without_points():

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from affine import Affine
 
 from geoseg.assess import AssessConfig, main
 from geoseg.assessment.assess import assess
+from geoseg.assessment.cautions import cautions
+from geoseg.assessment.estimate import Observations, Sample, Strata
 from geoseg.assessment.references import from_labels, read_references
 from geoseg.assessment.sampling.population import Frame
 from geoseg.assessment.sampling.sample import sample
@@ -425,6 +428,17 @@ def test_omissions_that_were_hardly_seen_are_a_caution(filled):
     """Buildings are 4 % of the ground; few of them lie where the map says forest or field."""
     made = assessed(filled)
     assert any(text.startswith("building: seen fewer than 5 times in") for text in made.cautions)
+
+
+def test_a_caution_of_many_hectares_keeps_its_commas():
+    parts = [SimpleNamespace(name=f"class {n}", code=n, units=1000) for n in (1, 2, 3)]
+    about = {"design": "random", "hectares": 1e6}
+    file = SimpleNamespace(parts=parts, about=about, legend=maps.LEGEND)
+    strata, seen = [0] * 40 + [1] * 40 + [2] * 40, [0] * 80 + [2] * 40
+    made = Sample(Strata(np.full(3, 1000)), Observations.of_pixels(strata, strata, seen))
+    said = next(text for text in cautions(made, file, level=0.95) if text.count("never)") > 1)
+    assert "class 1 (33 % of the area: never), class 3 (33 % of the area: never)" in said
+    assert "there may still be up to 24 052.5 ha of it" in said
 
 
 def test_the_folder_holds_what_it_promises(filled, tmp_path):

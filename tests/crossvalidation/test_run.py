@@ -294,6 +294,13 @@ def test_one_year_or_tile_out_beside_as_many_random_folds(dataset, tmp_path):
     assert [w.title for w in tiles.ways] == ["by tile", "at random"]
     assert tiles.ways[0].units == tiles.ways[1].folds == 2
     assert len(set(zip(samples.tile, tiles.ways[0].fold[0], strict=True))) == 2
+    assert not [note for note in tiles.notes if "parts" in note]
+    samples.group[:2] = "farm"
+    write_samples(dataset.folder, samples, LEGEND)
+    parted = run(dataset, tmp_path / "parted", folds=0, split=Folding("column"))
+    assert any(
+        "parts 1 of 359 groups (samples.group) over several folds" in n for n in parted.notes
+    )
 
 
 def test_random_alone(dataset, tmp_path):

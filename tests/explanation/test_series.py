@@ -68,6 +68,19 @@ def test_the_dates_and_the_band_that_a_network_goes_by_count_and_no_others(datas
     assert series.attention(made, parts) is None
 
 
+def test_samples_that_lie_by_class_are_exchanged_with_others_all_the_same(dataset, monkeypatch):
+    monkeypatch.setattr(series, "BATCH", 10)
+    found = dataset.samples("train")
+    by_class = found.take(np.argsort(found.code, kind="stable"))
+    monkeypatch.setattr(type(dataset), "samples", lambda *_: by_class)
+    drawn = series.draw(dataset, "train", 0, 0)
+    assert sorted(drawn.id) == sorted(found.id)
+    assert len(series.draw(dataset, "train", 7, 0)) == 7
+    made = series.SeriesSubject(opened(Spring(), dataset), drawn, dataset)
+    _, bands = series.band_importance(made, ExplainSettings(repeats=3))
+    assert next(one for one in bands if one.name == "red").miou > 0.5
+
+
 @pytest.mark.parametrize("name", ["ltae", "psetae"])
 def test_attention_adds_up_over_the_season(dataset, name):
     torch.manual_seed(0)

@@ -107,7 +107,7 @@ def test_no_decision(tmp_path):
     ]  # fmt: skip
     assert [row["clear"] for row in found.values()] == ["0", "0", "1", "3"]
     assert float(found["d"]["confidence2"]) < 0.8
-    assert "4 samples without decision: 2 were never observed" in said
+    assert "4 samples without decision: 2 never observed" in said
 
 
 def test_many_samples_in_parts_are_the_same(tmp_path, monkeypatch):

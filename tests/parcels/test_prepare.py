@@ -202,6 +202,12 @@ def test_groups_and_columns(place):
     made, _ = make(place, column="tile", split=split, overwrite=True)
     samples = made.samples()
     assert set(samples.tile[samples.split == "test"]) == {"east"}
+    split = SampleSplit(by="column", column="year", val=0, test=[2020])
+    _, said = make(place, group="farm", column="year", split=split, overwrite=True)
+    count = len(set(farm))
+    assert (
+        f"parts {count} of {count} groups (samples.group) over several splits, such as f0" in said
+    )
 
 
 def test_inner_buffer(place):

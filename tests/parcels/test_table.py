@@ -194,7 +194,46 @@ def test_samples_with_other_labels_can_be_left_out(tmp_path):
     rows = ROWS.assign(label=["wheat", "oats", "wheat", "oats", "wheat"])
     made = collect(written(tmp_path, rows), tmp_path / "d", labels=Labels(unknown="unlabelled"))
     assert list(made.samples.id) == ["a"]
-    assert "1 samples left out" in str(made.summary)
+    assert "1 sample left out, of 1 other label" in str(made.summary)
+
+
+def test_samples_that_were_never_observed_are_left_out(tmp_path):
+    rows = ROWS.assign(red=np.where(ROWS.id == "b", np.nan, ROWS.red))
+    made = collect(written(tmp_path, rows), tmp_path / "d")
+    assert list(made.samples.id) == ["a"]
+    assert load_pixels(tmp_path / "d", "table")[0].shape[0] == 1
+    assert "1 sample never observed: left out: b" in str(made.summary)
+    with pytest.raises(InputError, match="no sample has a date on which"):
+        collect(written(tmp_path, ROWS.assign(red=np.nan)), tmp_path / "e", bands=Bands(["red"]))
+
+
+def test_one_name_with_several_periods_is_refused(tmp_path):
+    """It would become one series of both years."""
+    later = ROWS.assign(date=ROWS.date.str.replace("2022", "2023"))
+    rows = [year.assign(**{"from": f"{n}-01-01", "to": f"{n + 1}-01-01"})
+            for n, year in ((2022, ROWS), (2023, later))]  # fmt: skip
+    with pytest.raises(
+        InputError, match=r"2 samples have several periods \(from\): a, b; give each"
+    ):
+        read(written(tmp_path, pd.concat(rows)))
+
+
+def test_a_group_that_changes_within_a_sample_is_said(tmp_path):
+    rows = ROWS.assign(farm=["f", "g", "f", "g", "h"])
+    made = collect(written(tmp_path, rows), tmp_path / "d", samples=SampleSettings(group="farm"))
+    assert "farm changes within 1 sample (a); that of the first date counts" in str(made.summary)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"x": 47.0, "y": 107.0}, "latitudes up to 107, where 90 is the pole: are the columns"),
+        ({"x": "7,5", "y": "47,0"}, "column x: '7,5' is no coordinate; write numbers with points"),
+    ],
+)
+def test_places_that_can_not_be_are_refused(tmp_path, columns, said):
+    with pytest.raises(InputError, match=said):
+        collect(written(tmp_path, ROWS.assign(**columns)), tmp_path / "d")
 
 
 def test_groups_are_groups_and_attributes_are_no_bands(tmp_path):
@@ -235,6 +274,8 @@ def test_metres_are_not_taken_for_degrees(tmp_path):
     rows = ROWS.assign(x=500_000.0, y=5_100_000.0)
     with pytest.raises(InputError, match=r"coordinates up to 5.1e\+06, but samples.crs=EPSG:4326"):
         collect(written(tmp_path, rows), tmp_path / "d")
+    with pytest.raises(InputError, match="EPSG:99999: no CRS known"):
+        collect(written(tmp_path, rows), tmp_path / "d", samples=SampleSettings(crs="EPSG:99999"))
     samples = SampleSettings(crs="EPSG:32633")
     assert collect(written(tmp_path, rows), tmp_path / "d", samples=samples).crs == "EPSG:32633"
 
@@ -258,6 +299,28 @@ def test_an_empty_cell_does_not_turn_65535_into_data(tmp_path):
     table = read(written(tmp_path, rows))
     assert table.values.dtype == np.uint16
     np.testing.assert_array_equal(table.values[0, :, 0], [100, 300, 65535])
+
+
+@pytest.mark.parametrize("least", [300, 1500])
+def test_values_with_and_without_the_offset_are_refused(tmp_path, least):
+    """Over dark ground and over bright ground; an index beside the bands does not hide it."""
+    random = np.random.default_rng(0)
+    dates = pd.date_range("2021-06-01", periods=12, freq="30D").strftime("%Y-%m-%d")
+    rows = pd.DataFrame(
+        [(name, day) for day in dates for name in range(60)], columns=["id", "date"]
+    )
+    for band in ("red", "nir"):
+        rows[band] = random.integers(least, 2500, len(rows))
+    rows = rows.assign(ndvi=(rows.nir - rows.red) / (rows.nir + rows.red))
+    assert read(written(tmp_path, rows)).values.shape == (60, 12, 3)
+    lifted = rows.assign(
+        **{b: rows[b] + 1000 * (rows.date >= "2022-01-25") for b in ("red", "nir")}
+    )
+    path = written(tmp_path, lifted)
+    said = r"offset of 1000 is mixed: .* on 4 dates \(first 2022-01-27\) .* on 8 others"
+    with pytest.raises(InputError, match=said):
+        read(path)
+    assert read(path, series=Series(check=False)).values.shape == (60, 12, 3)
 
 
 @pytest.mark.parametrize("late", [0, 250, 310])

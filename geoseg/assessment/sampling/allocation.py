@@ -73,9 +73,26 @@ def allocations(
 
 
 def rounded(points: np.ndarray, units: np.ndarray) -> np.ndarray:
-    """Whole numbers of the same sum (largest remainders), at least LEAST, never more than units."""
+    """Whole numbers of the same sum (largest remainders), at least LEAST, never more than units.
+
+    What strata of few units can't take goes to the others, in proportion to what these have.
+    """
+    points = within(points, units)
     whole = np.floor(points).astype(int)
     missing = round(float(points.sum())) - int(whole.sum())
     order = np.argsort(-(points - whole), kind="stable")
     whole[order[:missing]] += 1
     return np.asarray(np.minimum(np.maximum(whole, LEAST), units))
+
+
+def within(points: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Points (H,) of the same sum, none above the units (H,) as long as others can take more."""
+    full = np.zeros(len(points), bool)
+    while not full.all():
+        full |= points >= units
+        excess, room = float((points - units)[full].sum()), float(points[~full].sum())
+        points = np.where(full, units, points)
+        if excess <= 0 or room <= 0:
+            break
+        points = np.where(full, points, points * (1 + excess / room))
+    return points

@@ -12,13 +12,15 @@ from geoseg.assessment.sampling.population import Stratum
 from geoseg.assessment.sampling.settings import Sampling
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend
-from geoseg.outputs.counted import spaced
+from geoseg.outputs.counted import counted, spaced
 from geoseg.outputs.summary import Summary
 
 USUAL = 0.8
 """Accuracy of classes that nobody said anything of."""
 UNSURE = 0.5
 """Expected accuracy of an unsure part, and of what has no class: the most points for it."""
+OWN = "own"
+"""Allocation that the user gives, by stratum."""
 FEW = 30
 """Points of a stratum below which an interval may be too narrow."""
 
@@ -40,6 +42,8 @@ class Plan:
     """Allocation → points (H,), whole numbers."""
     way: str
     """The chosen one."""
+    minimum: int
+    """Points of a rare stratum, where the way is balanced."""
     double: float
     """Share of the points that a second person interprets, too."""
 
@@ -50,8 +54,11 @@ class Plan:
         measures: dict[int, tuple[int, float]],
         sampling: Sampling,
         legend: Legend,
+        *,
+        most: dict[int, int] | None = None,
     ) -> Plan:
-        """measures: number of a stratum → its pixels and hectares.
+        """measures: number of a stratum → its pixels and hectares. most: number → points that it
+        can take; None = its pixels.
 
         Raises: InputError with what was set of strata or classes that there are none of.
         """
@@ -66,10 +73,22 @@ class Plan:
         made = allocation.allocations(weights, expected, size, sampling.minimum)
         way = str(sampling.allocation)
         if isinstance(sampling.allocation, dict):
-            way = "own"
-            made[way] = _own(found, weights, size, sampling.allocation)
-        ways = {name: allocation.rounded(points, pixels) for name, points in made.items()}
-        return cls(numbers, found, pixels, area, expected, size, ways, way, sampling.double)
+            way = OWN
+            made[way] = _own(found, pixels, size, sampling.allocation)
+        room = pixels if most is None else np.minimum(pixels, [most[k] for k in numbers])
+        ways = {name: allocation.rounded(points, room) for name, points in made.items()}
+        return cls(
+            numbers,
+            found,
+            pixels,
+            area,
+            expected,
+            size,
+            ways,
+            way,
+            sampling.minimum,
+            sampling.double,
+        )
 
     @property
     def points(self) -> np.ndarray:
@@ -98,6 +117,16 @@ class Plan:
         rows.append(["expected standard error of the overall accuracy", "", "", "", *errors])
         header = ["stratum", "ha", "share", "expected", *names]
         summary.table("points by stratum and allocation ([ ] = drawn)", header, rows)
+        summary.notes(self._said_of_size())
+
+    def _said_of_size(self) -> list[str]:
+        """What is to be said where strata take more points, or fewer, than were asked for."""
+        total = int(self.points.sum())
+        if self.way == OWN or total == self.size:
+            return []
+        least = f"sample.minimum={self.minimum}" if self.way == "balanced" else allocation.LEAST
+        why = "the strata hold no more" if total < self.size else f"each stratum gets {least}"
+        return [f"{counted(total, 'point')} where {self.size} are asked for: {why}"]
 
 
 def _check(strata: tuple[Stratum, ...], sampling: Sampling, legend: Legend) -> None:
@@ -167,12 +196,13 @@ def _size(
 
 
 def _own(
-    strata: tuple[Stratum, ...], weights: np.ndarray, size: int, given: dict[str, int]
+    strata: tuple[Stratum, ...], pixels: np.ndarray, size: int, given: dict[str, int]
 ) -> np.ndarray:
     """Points that the user gives to some strata; the others share the rest by their area."""
     points = np.array([float(given.get(one.name, 0)) for one in strata])
     open_ = points == 0
+    points = np.minimum(points, pixels)
     if open_.any():
-        rest = max(0.0, size - points.sum())
-        points[open_] = rest * weights[open_] / weights[open_].sum()
+        rest = allocation.proportional(pixels[open_], max(0.0, size - points.sum()))
+        points[open_] = allocation.within(rest, pixels[open_])
     return points

@@ -149,7 +149,12 @@ class _Drawing:
             )
         if sampling.design == "cluster":
             self._blocks = Blocks.of(self._counts)
-        self.plan = Plan.of(population.strata, self._measures(), sampling, population.map.legend)
+        most = None
+        if self._blocks is not None:
+            most = {k: n * cluster.points for k, n in self._blocks.number_of().items()}
+        self.plan = Plan.of(
+            population.strata, self._measures(), sampling, population.map.legend, most=most
+        )
         self.units = {k: int(n) for k, n in zip(self.plan.numbers, self.plan.pixels, strict=True)}
         if self._blocks:
             self.units = self._blocks.number_of()
