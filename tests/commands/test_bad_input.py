@@ -40,6 +40,7 @@ from geoseg.training.start import train
 from tests.made import started
 from tests.made.scenes import CARD, LEGEND, grid, write
 
+SMALL = Model("pspnet", "tu-lcnet_050")
 HERE = grid(96, 96)
 ALL = {"val": 0, "test": 0}
 CLASSES = (
@@ -312,7 +313,7 @@ def test_a_refused_training_leaves_no_folder_that_hinders_the_next(
 
 def test_a_training_that_explodes_says_so(dataset, tmp_path):
     wild = Fit(epochs=1, epoch_tiles=6, batch_size=2, workers=0, device="cpu", learning_rate=1e30)
-    said = fault(train, dataset, tmp_path / "run", fit=wild)
+    said = fault(train, dataset, tmp_path / "run", model=SMALL, fit=wild)
     assert "the loss is" in said
     assert "fit.learning_rate" in said
     assert not list(tmp_path.glob("run/*.safetensors"))
@@ -321,7 +322,8 @@ def test_a_training_that_explodes_says_so(dataset, tmp_path):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("run") / "best.safetensors"
-    checkpoint.save(path, models.build(CARD.model, 1, len(LEGEND)), CARD)
+    card = replace(CARD, model=SMALL)
+    checkpoint.save(path, models.build(SMALL, 1, len(LEGEND)), card)
     return path
 
 

@@ -20,13 +20,14 @@ from geoseg.geo.band_tags import BandTags
 from geoseg.models.calibration import Calibration
 from geoseg.models.card import SeriesCard
 from geoseg.models.networks import build as models
-from geoseg.models.networks.pixels import PixelPath
+from geoseg.models.networks import pixels
 from geoseg.models.settings import Model
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.scenes.bands import BandStatistics
 from tests.made.scenes import CARD, LEGEND, Context, Identity
 from tests.made.stac import checked
 
+onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 BANDS = ("red", "green", "blue")
 STATISTICS = BandStatistics(
@@ -38,8 +39,23 @@ COLOUR = replace(
 )
 
 
+class Uncounted(Context):
+    """Changes nothing of itself while it is traced, which would have it traced in two ways."""
+
+    def forward(self, image):
+        return nn.functional.conv2d(image, self.kernel, padding=2)
+
+
 def context():
-    return TrainedNetwork(COLOUR, "a" * 16, Context(3, channels=3))
+    return TrainedNetwork(COLOUR, "a" * 16, Uncounted(3, channels=3))
+
+
+def calibrated(**values):
+    made = Calibration(
+        method="temperature", scale=[0.5] * 3, bias=[0.0] * 3, copied_from="x", pooled=["x"],
+        tta="none", smooth=0, fitted_on="", blocks=1, pixels=1, scores={},
+    )  # fmt: skip
+    return replace(context(), card=replace(COLOUR, calibration=replace(made, **values)))
 
 
 class Halved(nn.Module):
@@ -58,14 +74,16 @@ class Halved(nn.Module):
 @pytest.fixture(scope="module")
 def padded(tmp_path_factory):
     """A network with all that geoseg puts around one, exported for any size: network, file, what
-    is said."""
-    torch.manual_seed(0)
-    module = models.AnySize(Halved(), PixelPath(3, 3, 8)).eval()
-    with torch.no_grad():  # as if it had learnt to use what single pixels tell
-        module.pixel_path.scale.fill_(0.5)
-    network = TrainedNetwork(COLOUR, "b" * 16, module)
-    out = tmp_path_factory.mktemp("padded") / "model.onnx"
-    return network, out, str(export(network, out))
+    is said. Pixels see two neighbourhoods, not four: each takes seconds to export."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pixels, "WINDOWS", (3, 5))
+        torch.manual_seed(0)
+        module = models.AnySize(Halved(), pixels.PixelPath(3, 3, 8)).eval()
+        with torch.no_grad():  # as if it had learnt to use what single pixels tell
+            module.pixel_path.scale.fill_(0.5)
+        network = TrainedNetwork(COLOUR, "b" * 16, module)
+        out = tmp_path_factory.mktemp("padded") / "model.onnx"
+        yield network, out, str(export(network, out))
 
 
 def run(path, images):
@@ -121,22 +139,42 @@ def test_no_path_of_this_machine_is_in_the_file(padded):
     assert b"site-packages" not in path.read_bytes()
 
 
-def test_one_size_as_deepness_wants_it(tmp_path):
-    out = tmp_path / "model.onnx"
-    said = str(export(context(), out, size=48))
+@pytest.fixture(scope="module")
+def sized(tmp_path_factory):
+    """A network exported for images of one size, without the calibration, which is of turns:
+    file, what is said."""
+    out = tmp_path_factory.mktemp("sized") / "model.onnx"
+    return out, str(export(calibrated(tta="flips"), out, size=48))
+
+
+def test_one_size_as_deepness_wants_it(sized):
+    out, said = sized
     assert "48 × 48 pixels" in said
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, 48, 48]
     assert session.get_outputs()[0].shape == ["batch", 3, 48, 48]
     assert json.loads(session.get_modelmeta().custom_metadata_map["tile_size"]) == 48
-    # Once more it is there already; other settings are refused, unless it is to be replaced.
+
+
+def test_once_more_it_is_there_and_calibrated_ones_stay_calibrated(sized, tmp_path):
+    first, said = sized
+    assert "WARNING: the checkpoint's calibration" in said
+    out = shutil.copytree(first.parent, tmp_path / "copy") / first.name
     before = out.stat().st_mtime_ns
-    assert "nothing to do" in str(export(context(), out, size=48))
+    assert "nothing to do" in str(export(calibrated(tta="flips"), out, size=48))
     assert out.stat().st_mtime_ns == before
+    # Other settings are refused, unless it is to be replaced.
     with pytest.raises(InputError, match="other settings"):
-        export(context(), out, size=64)
-    export(context(), out, size=64, overwrite=True)
-    assert run(out, np.ones((1, 3, 64, 64), np.float32)).shape == (1, 3, 64, 64)
+        export(calibrated(), out, size=64)
+    assert "WARNING" not in str(export(calibrated(), out, size=64, overwrite=True))
+    images = check.made_up(COLOUR, (1, 64, 64), np.random.default_rng(3))
+    flat = run(out, images)
+    assert flat.shape == (1, 3, 64, 64)
+    with torch.inference_mode():
+        sharp = WholeNetwork(context().source, COLOUR)(torch.from_numpy(images)).numpy()
+    seen = sharp.any(axis=1)[0]
+    expected = calibrated().card.calibration.apply(sharp[0][:, seen].T)
+    assert np.allclose(flat[0][:, seen].T, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("partial", [False, True])
@@ -162,26 +200,10 @@ def test_the_value_of_the_settings_counts_before_the_files():
     assert nodata_of(added) == [7.0, 7.0, 0.0]
 
 
-def calibrated(**values):
-    made = Calibration(
-        method="temperature", scale=[0.5] * 3, bias=[0.0] * 3, copied_from="x", pooled=["x"],
-        tta="none", smooth=0, fitted_on="", blocks=1, pixels=1, scores={},
-    )  # fmt: skip
-    return replace(context(), card=replace(COLOUR, calibration=replace(made, **values)))
-
-
-def test_calibrated_probabilities_stay_calibrated(tmp_path):
-    export(calibrated(), tmp_path / "a.onnx", size=32)
-    said = str(export(calibrated(tta="flips"), tmp_path / "b.onnx", size=32))
-    images = check.made_up(COLOUR, (1, 32, 32), np.random.default_rng(3))
-    flat, sharp = (run(tmp_path / name, images) for name in ("a.onnx", "b.onnx"))
-    seen = sharp.any(axis=1)[0]
-    expected = calibrated().card.calibration.apply(sharp[0][:, seen].T)
-    assert np.allclose(flat[0][:, seen].T, expected, atol=1e-4)
-    assert "WARNING: the checkpoint's calibration" in said
-
-
-def test_what_says_otherwise_is_not_written(tmp_path, monkeypatch):
+def test_what_says_otherwise_is_not_written(sized, tmp_path, monkeypatch):
+    model = onnx.load(sized[0])
+    model.ClearField("metadata_props")
+    monkeypatch.setattr("geoseg.export.onnx.convert", lambda *_, **__: model)
     monkeypatch.setattr(write, "replacing", None)  # nothing may be written
     other = WholeNetwork(Context(3, channels=3), COLOUR)
     other.network.kernel.neg_()
@@ -192,7 +214,7 @@ def test_what_says_otherwise_is_not_written(tmp_path, monkeypatch):
 
     monkeypatch.setattr(check, "compare", swap)
     with pytest.raises(InputError, match=r"at least 99.9% are expected"):
-        export(context(), tmp_path / "model.onnx", size=32)
+        export(context(), tmp_path / "model.onnx", size=48)
     assert not (tmp_path / "model.onnx").exists()
 
 

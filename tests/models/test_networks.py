@@ -195,6 +195,12 @@ def test_a_lone_value_takes_the_running_statistics():
 # SegNet
 
 
+@pytest.fixture
+def _narrow(monkeypatch):
+    """A VGG has millions of weights in its last blocks: here there are a few thousand."""
+    monkeypatch.setattr(segnet, "WIDTHS", (32,) * 5)
+
+
 def test_segnets_encoder_is_laid_out_as_vgg16():
     ours = segnet.SegNet(3, 2).encoder
     theirs = nn.Sequential()
@@ -217,6 +223,7 @@ def test_segnets_decoder_mirrors_its_encoder():
     assert widths[1][-1] == (64, 6)
 
 
+@pytest.mark.usefixtures("_narrow")
 def test_features_are_put_back_where_the_encoder_found_its_maxima():
     network = segnet.SegNet(2, 3, depths=segnet.DEPTHS["vgg11_bn"]).eval()
     pooled, unpooled = [], []
@@ -250,6 +257,7 @@ def test_unpooling_is_the_inverse_of_pooling(deterministic):
     assert (pooled.grad == 1).all()
 
 
+@pytest.mark.usefixtures("_narrow")
 @pytest.mark.parametrize("norm", settings.NORMS)
 def test_norms(norm):
     network = models.build(small("segnet", norm=norm), 3, 2)
@@ -267,6 +275,7 @@ def test_norms(norm):
         assert {m.num_groups for m in found} == {32 if norm == "group" else 1}
 
 
+@pytest.mark.usefixtures("_narrow")
 def test_segnet_trains_in_bfloat16_and_channels_last():
     network = models.build(small("segnet"), 3, 2).to(memory_format=torch.channels_last)
     image = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)

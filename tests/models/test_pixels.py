@@ -42,7 +42,7 @@ def test_its_logits_are_added_to_those_of_the_network():
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_may_begin_with_what_it_finds(name):
     own = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
-    encoder = own.get(name, "resnet18")
+    encoder = own.get(name, "resnet18" if name == "unet" else "tu-lcnet_050")
     network = models.build(Model(name, encoder=encoder), 4, 3).eval()
     path = models.pixel_path_of(network)
     assert isinstance(path, PixelPath)

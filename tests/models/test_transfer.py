@@ -24,6 +24,7 @@ from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint, ends, origin, transfer, weights
 from geoseg.models.card import EncoderCard, ModelCard, weights_hash
 from geoseg.models.device import choose
+from geoseg.models.networks import segnet
 from geoseg.models.origin import Origin
 from geoseg.models.settings import ARCHITECTURES, SERIES_NETWORKS, Model
 from geoseg.models.view import view_of
@@ -40,9 +41,20 @@ from tests.made.scenes import CARD, plain, with_bands
 from tests.made.series import CARD as SERIES_CARD
 
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
+SMALL = ("unetplusplus", "pspnet", "deeplabv3plus", "upernet")
+"""Are built with a smaller encoder than most people's, which the others show."""
+ENCODERS |= dict.fromkeys(SMALL, "tu-lcnet_050")
 NETWORKS = ARCHITECTURES + SERIES_NETWORKS
 RGB = ("red", "green", "blue")
 SCALING = ("pixel_path.mean", "pixel_path.scale")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _narrow():
+    """A VGG has millions of weights in its last blocks: here there are a few thousand."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(segnet, "WIDTHS", (16,) * 5)
+        yield
 
 
 def legend(*names: str) -> Legend:

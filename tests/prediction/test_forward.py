@@ -14,6 +14,7 @@ from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
 from geoseg.models.device import Device
 from geoseg.models.networks import build as models
+from geoseg.models.settings import Model
 from geoseg.prediction.forward import TURNS, Forward, Member, Scaling
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
@@ -95,6 +96,7 @@ def test_turned_predictions_of_the_identity_are_the_input(tmp_path):
 
 
 def save(folder, card: ModelCard = CARD, seed: int = 0):
+    card = replace(card, model=Model("pspnet", "tu-lcnet_050"))
     torch.manual_seed(seed)
     network = models.build(card.model, len(card.bands), len(card.legend))
     checkpoint.save(folder / "best.safetensors", network, card)

@@ -139,7 +139,9 @@ def test_runs_of_before_keep_their_settings():
 
 def test_an_encoder_teaches_itself_and_goes_on(dataset, tmp_path):
     (scene,) = dataset.scenes
-    fit = Fit(epochs=2, epoch_tiles=4, batch_size=4, workers=0, precision="32", device="cpu")
+    fit = Fit(
+        epochs=2, epoch_tiles=4, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
+    )
     made = PretrainConfig(
         run=str(tmp_path / "whole"), model=Model(encoder="tu-lcnet_050", pixels=0), fit=fit,
         method="distil", distil=Distilling(prototypes=32, crops=1), val=0.2,

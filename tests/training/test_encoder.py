@@ -31,7 +31,9 @@ from geoseg.training.start import train
 rng = np.random.default_rng
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
-QUICK = Fit(epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu")
+QUICK = Fit(
+    epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
+)
 
 
 def config(run, **changes):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from timm.models import mobilenetv3
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
@@ -28,7 +29,7 @@ from geoseg.training.optimizer import learning_rate, optimizer_of
 from geoseg.training.run import curves, folder, recorder
 from geoseg.training.run.history import History, Validation
 from geoseg.training.settings import Fit
-from tests.made.hurry import ON_VAL
+from tests.made.hurry import DECODE, ON_VAL
 from tests.made.started import Started
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
@@ -102,9 +103,12 @@ def test_it_learns_what_a_pixel_value_tells(dataset, tmp_path, monkeypatch):
         return compared[-1]
 
     monkeypatch.setattr(recorder, "draw_curves", curves.draw_curves)  # which tests do without
+    monkeypatch.setattr(mobilenetv3, "decode_arch_def", DECODE)  # one that learns in few epochs
     monkeypatch.setattr(advice, "on_val", ON_VAL)
     monkeypatch.setattr(advice, "compare", compare_and_note)
-    fit = Fit(epochs=12, epoch_tiles=16, batch_size=4, workers=0, learning_rate=3e-3)
+    fit = Fit(
+        epochs=12, epoch_tiles=16, batch_size=4, workers=0, learning_rate=3e-3, pictures=0
+    )  # fmt: skip
     statistics = BandStatistics(*(2 * (v,) for v in (100.0, 50.0, 0.0, 200.0, 0.0, 200.0)))
     dataset = replace(dataset, statistics=statistics)
     text = train(dataset, tmp_path / "run", loss=Loss(class_weights="inverse"), fit=fit)

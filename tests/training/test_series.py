@@ -11,6 +11,7 @@ import torch
 
 from geoseg.calibration.calibrate import calibrate
 from geoseg.errors import InputError
+from geoseg.evaluation.by_date import ByDate
 from geoseg.models import checkpoint
 from geoseg.models.card import JUDGED, ModelCard
 from geoseg.models.device import choose
@@ -27,6 +28,7 @@ from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.start import train_series
 from geoseg.training.tasks import series as learnseries
 from geoseg.training.tasks.series import fit_fold, indices
+from tests.made.hurry import DRAW_BY_DATE
 from tests.made.samples import LEGEND, made_dataset
 
 FIT = {"batch_size": 16, "epoch_tiles": 64, "workers": 0, "device": "cpu", "precision": "32"}
@@ -56,7 +58,8 @@ def test_every_network_learns_and_its_file_predicts(tmp_path, name, unit):
     assert right.mean() > 0.7
 
 
-def test_a_run_folder_holds_what_a_person_looks_for(tmp_path):
+def test_a_run_folder_holds_what_a_person_looks_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(ByDate, "_draw", DRAW_BY_DATE)  # which other tests do without
     dataset = made_dataset(tmp_path / "d")
     main(config(dataset, tmp_path / "run"))
     names = {p.name for p in (tmp_path / "run").iterdir()}
@@ -64,6 +67,7 @@ def test_a_run_folder_holds_what_a_person_looks_for(tmp_path):
         "best.safetensors", "last.ckpt", "metrics.csv", "curves.png", "scores.json",
         "by_date.csv", "by_date.png", "tensorboard", ".hydra",
     } <= names  # fmt: skip
+    assert (tmp_path / "run" / "by_date.png").read_bytes().startswith(b"\x89PNG")
     scores = json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))
     assert set(scores) == {"val", "test"}
     assert [c["name"] for c in scores["test"]["classes"]] == ["early", "late"]
