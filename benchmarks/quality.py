@@ -142,8 +142,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sets", nargs="+", help=f"of {', '.join(SETS)}; by default all")
     parser.add_argument(
-        "--methods", nargs="+", help="geoseg:<network>, plain, forest, majority, torchgeo; by"
-        " default all that are there. With --inner: geoseg:<network>,<key>=<value>,… as well",
+        "--methods", nargs="+", help="geoseg:<network>, plain, forest, majority, torchgeo, otb;"
+        " by default all that are there. With --inner: geoseg:<network>,<key>=<value>,… as well",
     )  # fmt: skip
     parser.add_argument(
         "--minutes", type=float, help="of each training; by default 2 for images, 1 for series"

@@ -7,6 +7,12 @@ long GDAL's way takes, and peak memory of the largest process. The tools of GDAL
 python3-gdal, gdal-bin, qgis) neither merge small areas nor keep shared edges: geoseg is measured as
 plain as them (`as they do`), and with a minimum of 25 pixels (`all of it`). Without these tools,
 rasterio.features.shapes with shapely per polygon stands in for them.
+
+OTB (Debian: otb-bin) is beside them if it is there. None of its programs takes a map alone:
+LSMSVectorization asks for an image and for a raster where each area has a number of its own. Given
+the map in place of that, it makes one shape of each class. So Segmentation numbers the areas first
+(connected components of pixels that do not differ, 4-neighbours as GDAL), and the map is the image,
+whose mean in an area is its class: the same polygons as those of gdal_polygonize.
 """
 
 from __future__ import annotations
@@ -105,6 +111,19 @@ def peers(path: Path, folder: Path) -> Iterator[tuple[str, list[list[str]]]]:
         given = [f"--{key}={value}" for key, value in words.items()]
         run_ = [qgis, "run", "native:simplifygeometries", *given]
         yield "gdal_polygonize + QGIS (Visvalingam)", [polygonize, run_]
+    if shutil.which("otbcli_Segmentation") and shutil.which("otbcli_LSMSVectorization"):
+        yield "OTB + ogr2ogr", otb(path, folder)
+
+
+def otb(path: Path, folder: Path) -> list[list[str]]:
+    """Numbers of the areas, their outlines as a Shapefile (it fails on a GeoPackage), simpler."""
+    areas, raw, simple = folder / "areas.tif", folder / "otb.shp", folder / "otb.gpkg"
+    number = ["otbcli_Segmentation", "-in", str(path), "-filter", "cc"]
+    number += ["-filter.cc.expr", "distance == 0", "-mode", "raster"]
+    number += ["-mode.raster.out", str(areas), "uint32"]
+    outline = ["otbcli_LSMSVectorization", "-in", str(path), "-inseg", str(areas)]
+    simplify = ["ogr2ogr", "-f", "GPKG", "-simplify", "1", str(simple), str(raw)]
+    return [number, [*outline, "-out", str(raw)], simplify]
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import numpy as np
 import rasterio
 import yaml
 
+from benchmarks.arena import otb
 from benchmarks.arena.arrays import ImageTruth
 from benchmarks.arena.rivals import (
     NEEDS,
@@ -102,7 +103,7 @@ def why_not(method: str, made: Set) -> str | None:
     needed = NEEDS.get(method)
     if needed is not None and find_spec(needed) is None:
         return f"{needed} is not installed"
-    return None
+    return otb.why_not() if method == "otb" else None
 
 
 def whole_epochs(
@@ -339,7 +340,7 @@ def digest_of(method: str) -> str:
     if method.startswith(GEOSEG):
         files += [*root.rglob("*.py"), *conf.CONF.rglob("*.yaml")]
     else:
-        files += [here / "plain.py", here / "rivals.py"]
+        files += [here / f"{name}.py" for name in ("otb", "plain", "rivals")]
     found = hashlib.sha256()
     for file in sorted(files):
         found.update(file.name.encode() + file.read_bytes())

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arena import plain
+from benchmarks.arena import otb, plain
 from benchmarks.arena.arrays import Images, Series, load_images, load_series
 from benchmarks.arena.plain import Budget
 from geoseg.dataset.samples import SeriesDataset, unit_of
@@ -196,6 +196,7 @@ OF_IMAGES: dict[str, Callable[[Images, Budget, int], Found]] = {
     "plain": _images_plain,
     "forest": _images_forest,
     "torchgeo": _images_torchgeo,
+    "otb": otb.map_images,
     "majority": _images_majority,
 }
 OF_SERIES: dict[str, Callable[[SeriesDataset, Budget, int], np.ndarray]] = {

@@ -4,14 +4,18 @@ import json
 import sys
 import types
 from dataclasses import replace
+from pathlib import Path
 
+import geopandas
 import numpy as np
 import pytest
+import rasterio
 import torch
+from rasterio.features import rasterize
 from torch import nn
 
 from benchmarks import quality
-from benchmarks.arena import methods, plain, results, rivals
+from benchmarks.arena import methods, otb, plain, results, rivals
 from benchmarks.arena.arrays import Images, ImageTruth, load_images, load_series
 from benchmarks.arena.plain import Budget
 from benchmarks.arena.results import Result
@@ -233,6 +237,47 @@ def test_majority_of_images(images, tmp_path):
 def test_forest_of_pixels_learns_what_a_pixel_shows(images, tmp_path):
     found, _ = job(tmp_path, images.folder, "forest")
     assert methods.score(BUILDINGS, images.folder, found)["scores"]["oa"] > 0.95
+
+
+def in_place_of_otb(words):
+    """Its two programs as far as the arena needs them: the class of the nearest mean."""
+    given = dict(zip(words[1::2], words[2::2], strict=False))
+    with rasterio.open(given.get("-io.il") or given["-in"]) as file:
+        image, profile = file.read(), file.profile
+    if words[0] == otb.TRAIN:
+        assert image.shape == (2, 300, 120)  # nothing of the test part
+        table = geopandas.read_file(given["-io.vd"])
+        pairs = zip(table.geometry, table[given["-sample.vfn"]], strict=True)
+        burnt = rasterize(pairs, image.shape[1:], transform=profile["transform"])
+        means = {int(c): image[:, burnt == c].mean(axis=1).tolist() for c in set(burnt[burnt > 0])}
+        Path(given["-io.out"]).write_text(json.dumps(means))
+        return
+    means = json.loads(Path(given["-model"]).read_text())
+    apart = [np.abs(image.T - mean).sum(axis=2).T for mean in means.values()]
+    found = np.array([int(c) for c in means], np.uint8)[np.argmin(apart, axis=0)]
+    found[:20] = 0  # no class
+    with rasterio.open(given["-out"], "w", **profile | {"count": 1, "dtype": "uint8"}) as file:
+        file.write(found, 1)
+
+
+def test_otb_gets_what_trains_and_says_classes_of_pixels(images, monkeypatch):
+    monkeypatch.setattr(otb, "_call", in_place_of_otb)
+    data = load_images(images, with_val=True)
+    narrow = [(image[:, :, :50], target[:, :50]) for image, target in data.train]
+    found = otb.map_images(replace(data, train=data.train + narrow), Budget(steps=1), 0)
+    assert (found["s"][:20] == 255).all()
+    found["s"][:20] = ImageTruth.of(images).scenes["s"][:20]
+    assert methods.score(BUILDINGS, images.folder, found)["scores"]["oa"] == 1
+
+
+def test_otb_is_left_out_where_its_programs_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    said = methods.why_not("otb", BUILDINGS)
+    assert said == f"{otb.TRAIN} and {otb.CLASSIFY} not on PATH (Debian: otb-bin)"
+    for name in (otb.TRAIN, otb.CLASSIFY):
+        (tmp_path / name).touch(0o755)
+    assert methods.why_not("otb", BUILDINGS) is None
+    assert "there is none for series" in methods.why_not("otb", SETS["formosat"])
 
 
 @pytest.mark.parametrize(("method", "least"), [("majority", 0.4), ("forest", 0.9)])
