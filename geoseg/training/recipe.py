@@ -57,6 +57,9 @@ CROPPED = ("unet", "unetplusplus", "segnet")
 FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
 objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
+FEW = 400_000
+"""Labelled pixels, six tiles of 256², below which an encoder from weights sees them much varied: it
+would know them by heart. With more of them, light changes teach it more (docs/transfer.md)."""
 TERMS = {
     "label_smoothing": "cross_entropy",
     "focal_gamma": "focal",
@@ -107,7 +110,10 @@ def _augment(study: TrainingSettings, dataset: Dataset) -> Augment:
     if not study.augment.auto or given != LIGHT:
         return given
     starts = model.weights is not None and model.keep == "encoder" and not model.frozen
-    return STRONG if starts and _is_fine(dataset) and model.name != CLASSIFY else given
+    if not starts or not _is_fine(dataset) or model.name == CLASSIFY:
+        return given
+    labelled = sum(sum(tile.counts) for tile in dataset.tiles("train"))
+    return STRONG if study.fit.train_share * labelled < FEW else given
 
 
 def _is_fine(dataset: Dataset) -> bool:

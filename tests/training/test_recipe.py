@@ -105,7 +105,7 @@ def augment(name):
     return Augment(**yaml.safe_load((CONF / f"augment/{name}.yaml").read_text(encoding="utf-8")))
 
 
-def test_an_encoder_from_weights_sees_fine_pixels_much_varied(tmp_path):
+def test_an_encoder_from_weights_sees_few_fine_pixels_much_varied(tmp_path, monkeypatch):
     fine, coarse = make_dataset(tmp_path / "fine"), make_dataset(tmp_path / "coarse")
     fine, coarse = replace(fine, pixel_size_m=0.3), replace(coarse, pixel_size_m=10.0)
     auto = augment("auto")
@@ -124,6 +124,11 @@ def test_an_encoder_from_weights_sees_fine_pixels_much_varied(tmp_path):
         (fine, Model("probe", weights="lite0")),
     ):
         assert chosen(dataset, model).augment == LIGHT
+    labelled = sum(sum(tile.counts) for tile in fine.tiles("train"))
+    monkeypatch.setattr(recipe, "FEW", labelled)
+    assert chosen(fine, started).augment == LIGHT
+    half = replace(study(fit=Fit(train_share=0.5)), model=started, augment=auto)
+    assert recipe.for_images(half, fine).augment == STRONG
     # What a person says counts.
     assert chosen(fine, started, LIGHT).augment == LIGHT
     own = replace(auto, rotation=10)
