@@ -57,8 +57,8 @@ CROPPED = ("unet", "unetplusplus", "segnet")
 FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
 objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
-FEW = 400_000
-"""Labelled pixels, six tiles of 256², below which an encoder from weights sees them much varied: it
+FEW = 600_000
+"""Labelled pixels, nine tiles of 256², below which an encoder from weights sees them much varied: it
 would know them by heart. With more of them, light changes teach it more (docs/transfer.md)."""
 TERMS = {
     "label_smoothing": "cross_entropy",
