@@ -78,7 +78,8 @@ class Raster(Closing):
             alpha, self._masked = None, False
             if warps:
                 dataset = self._stack.enter_context(without_alpha(dataset))
-        self._own_masks = any(has_own_mask(dataset.mask_flag_enums[b - 1]) for b in self.bands)
+        flags = dataset.mask_flag_enums
+        self._own_masks = any(has_own_mask(flags[band - 1]) for band in self.bands)
         if self._own_masks and warps:
             self.close()
             raise InputError(
