@@ -133,6 +133,7 @@ def test_nodata_by_alpha_and_by_mask(tmp_path):
         ({"transform": Affine(1, 0, 5, 0, 1, 5)}, "south-up"),
         ({"transform": Affine(-1, 0, 0, 0, -1, 0)}, "mirrored"),
         ({"transform": Affine.identity()}, "no geotransform"),
+        ({"crs": "EPSG:4326"}, "counts in degrees, but it lies at x 500000"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

@@ -104,7 +104,22 @@ def _problem(dataset: rasterio.DatasetReader) -> str | None:
     if transform.e > 0 or transform.a < 0:
         side = "south-up" if transform.e > 0 else "mirrored"
         return f"{side} (pixel steps {transform.a:g}, {transform.e:g}); {remedy}"
-    return None
+    return _beyond_the_globe(dataset)
+
+
+def _beyond_the_globe(dataset: rasterio.DatasetReader) -> str | None:
+    """What is wrong with metres that are called degrees; None = nothing is."""
+    if not dataset.crs.is_geographic or dataset.crs.units_factor[0].lower() != "degree":
+        return None
+    left, bottom, right, top = dataset.bounds
+    pixel = abs(dataset.transform.e)  # the outermost of a global raster may be centred on a pole
+    if max(abs(bottom), abs(top)) <= 90 + pixel and max(abs(left), abs(right)) <= 720:
+        return None
+    return (
+        f"its CRS counts in degrees, but it lies at x {left:.9g}..{right:.9g}, y"
+        f" {bottom:.9g}..{top:.9g}: is the CRS wrong? Assign the right one:"
+        " rio edit-info --crs EPSG:… FILE"
+    )
 
 
 def _is_upright(dataset: rasterio.DatasetReader) -> bool:

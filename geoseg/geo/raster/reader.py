@@ -95,7 +95,8 @@ class Raster(Closing):
 
     def _are_masked_apart(self, dataset: rasterio.DatasetReader, *, warps: bool) -> bool:
         """Whether bands have masks of their own. Raises: InputError if they are to be warped."""
-        apart = any(has_own_mask(dataset.mask_flag_enums[band - 1]) for band in self.bands)
+        flags = dataset.mask_flag_enums
+        apart = any(has_own_mask(flags[band - 1]) for band in self.bands)
         if apart and warps:
             self.close()
             raise InputError(
