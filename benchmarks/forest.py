@@ -20,7 +20,7 @@ from benchmarks.arena import otb
 from benchmarks.arena.arrays import load_images
 from benchmarks.arena.sets import IMAGES, prepared
 from benchmarks.real import real_data
-from benchmarks.vectorize import Took, run
+from benchmarks.vectorize import run
 from geoseg.dataset.tiles import Dataset
 from geoseg.outputs.summary import table
 
@@ -33,7 +33,7 @@ def main() -> None:
     options = parser.parse_args()
     if reason := otb.why_not():
         raise SystemExit(reason)
-    took: dict[str, list[Took]] = {}
+    took: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
         dataset = Dataset.load(prepared(sets[options.set], real_data(), at, seed=0, inner=False))
@@ -56,21 +56,14 @@ def main() -> None:
             }
             for name, commands in steps.items():
                 each = [run(command, {}) for command in commands]
-                whole = Took(
-                    sum(one.wall for one in each), sum(one.cpu for one in each),
-                    max(one.peak for one in each),
-                )  # fmt: skip
-                took.setdefault(name, []).append(whole)
-                print(name, f"{whole.cpu:.1f} CPU seconds", flush=True)
+                wall, cpu = sum(one.wall for one in each), sum(one.cpu for one in each)
+                took.setdefault(name, []).append((wall, cpu))
+                print(name, f"{cpu:.1f} CPU seconds", flush=True)
     rows = [
-        (name, *(f"{statistics.median(each):.1f}" for each in zip(*map(_told, all_), strict=True)))
-        for name, all_ in took.items()
+        (name, *(f"{statistics.median(each):.1f}" for each in zip(*seconds, strict=True)))
+        for name, seconds in took.items()
     ]
-    print(table((options.set, "seconds", "CPU seconds", "GB"), rows))
-
-
-def _told(took: Took) -> tuple[float, float, float]:
-    return took.wall, took.cpu, took.peak
+    print(table((options.set, "seconds", "CPU seconds"), rows))
 
 
 if __name__ == "__main__":
