@@ -58,6 +58,45 @@ FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
 objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
 FEW = 600_000
+"""Labelled pixels (nine tiles of 256²) below which an encoder from weights sees them much varied:
+it would know them by heart. With more, light changes teach it more (docs/transfer.md)."""
+TERMS = {"cross_entropy": 1.0, "dice": 1.0}
+"""Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
+SERIES_TERMS = {"cross_entropy": 1.0}
+SERIES_SMOOTHING = 0.05
+"""Parcels carry wrong labels, and few of them are shown many times."""
+SERIES_RATE = 2e-3
+SERIES_DROPOUT = 0.5
+"""Of TempCNN, as in conf/model/tempcnn.yaml."""
+FINE_RATE = 3e-4
+"""Of a whole network from weights, and of a new head on a transformer or ConvNeXt."""
+CLICKS_RATE = 3e-3
+"""Of what sees clicks, where nothing else learns."""
+FINE_SCALE = 0.3
+"""Of the rate, what an encoder from weights gets below a new head."""
+ATTENTIVE = (
+    *("mit_", "vit", "swin", "former", "eva", "beit", "deit", "hiera", "pvt", "convnext"),
+    *("xcit", "cait", "twins", "coat", "volo", "tnt"),
+)
+"""Parts of the names of encoders whose layers are normalised one by one (transformers, and what is
+built like them): at the rate of a random head they lose what they know."""
+LONG = 4
+"""Epochs of a training from which on the encoder may stand still in the first."""
+SERIES_EPOCH = 1280
+"""Samples of an epoch at least: twenty steps between validations."""
+VALIDATING = 7
+"""Train tiles drawn per val tile: validated ones pass the network once, without a gradient, which
+is a third of a step, so that a validation takes a twentieth of an epoch."""
+ROUNDS = 4
+"""Draws of each train tile between two validations at most."""
+CROP = 128
+"""Side in pixels of a square that is learnt from at least, where it is chosen."""
+CROPPED = ("unet", "unetplusplus", "segnet")
+"""Networks whose layers look at what is near: they learn the same from parts of a tile."""
+FINE = 2.0
+"""Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
+objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
+FEW = 600_000
 """Labelled pixels (nine tiles of 256²) below which an encoder from weights sees them much varied: it
 would know them by heart. With more, light changes teach it more (docs/transfer.md)."""
 TERMS = {"cross_entropy": 1.0, "dice": 1.0}
