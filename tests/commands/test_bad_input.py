@@ -24,6 +24,7 @@ from geoseg.geo.legend import LegendSettings
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.maps import landcover
+from geoseg.maps.joint_grid import Placement
 from geoseg.maps.mosaic import mosaic
 from geoseg.models import checkpoint
 from geoseg.models.card import ModelCard
@@ -399,8 +400,8 @@ def test_mosaics_that_can_not_be(tmp_path):
     for out, options, words in (
         ("m.png", {}, "must end in .tif"),
         ("folder.tif", {"overwrite": True}, "is a folder"),
-        ("new/m.tif", {"resolution": 1e-9}, "more than a GeoTIFF holds"),
-        ("new/m.tif", {"crs": "EPSG:99999"}, "not a CRS"),
+        ("new/m.tif", {"on": Placement(resolution=1e-9)}, "more than a GeoTIFF holds"),
+        ("new/m.tif", {"on": Placement(crs="EPSG:99999")}, "not a CRS"),
         ("file/m.tif", {}, "choose another"),
     ):
         assert words in fault(mosaic, maps, tmp_path / out, **options)
