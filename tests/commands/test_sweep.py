@@ -122,7 +122,7 @@ def test_joblib_and_a_job_that_is_asked_for_twice(place):
 def test_optuna_looks_for_the_highest_score(place):
     pytest.importorskip("optuna", minversion="4")
     words = (
-        *("--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "run=runs/optuna"),
+        *("--multirun", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "run=runs/optuna"),
         *("hydra.sweeper.sampler.seed=0", "hydra.sweeper.storage=sqlite:///runs/trials.db"),
         "fit.learning_rate=tag(log,interval(1e-4,1e-2))",
     )

@@ -29,7 +29,8 @@ EXPORT = torch.onnx.export
 DEVICES = cache(torch.cuda.device_count)
 TRY_OUT = smp.try_out
 TRIED: set[tuple[object, ...]] = set()
-REPEATED = re.compile(r"_r\d_")
+REPEATED = re.compile(r"^dsa_r\d_")
+"""Blocks of LCNets, in timm's plans."""
 
 
 def hurry() -> None:
@@ -75,8 +76,8 @@ def structure(name: str) -> Any:
 
 
 def _of_few_blocks(stages: list[list[str]], *given: Any, **options: Any) -> Any:
-    """What timm makes of the plan of LCNets and MobileNetV3s, each kind of block in it once."""
-    plan = [[REPEATED.sub("_r1_", block) for block in stage] for stage in stages]
+    """What timm makes of the plan of a network; of an LCNet each kind of block is there once."""
+    plan = [[REPEATED.sub("dsa_r1_", block) for block in stage] for stage in stages]
     return DECODE(plan, *given, **options)
 
 
