@@ -29,7 +29,7 @@ KILLS = (
     ("side files", 1),
 )
 """Runs one after the other on one output: phase in which each is killed, at which step of it."""
-CHAINS = 2
+CHAINS = 3
 DELAY = 0.02
 """Seconds: a kill comes up to so much after its step, in whatever the threads do then."""
 

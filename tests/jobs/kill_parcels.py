@@ -15,7 +15,7 @@ from geoseg.models import device  # noqa: F401  (imported before the fork)
 from geoseg.training.tasks import series as learnseries  # noqa: F401  (imported before the fork)
 from tests.made.series import files_of, predict
 
-KILLS = 8
+KILLS = 12
 EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree")
 
 

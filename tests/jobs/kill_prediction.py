@@ -24,7 +24,7 @@ from geoseg.prediction import (
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from tests.made.scenes import CARD, Context
 
-KILLS = 15
+KILLS = 24
 MOST = 11
 """Batches after which a run is killed at the latest; a panel takes 6, a scene 18."""
 PAUSE = 0.005

@@ -29,7 +29,7 @@ from geoseg.training.tasks import images as learn  # noqa: F401  (before the for
 from tests.made.hurry import hurry
 
 QUICK = Fit(
-    epochs=4, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
+    epochs=5, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
 )
 SEED = 3
 LEAST, MOST = 0.025, 0.4
@@ -81,7 +81,7 @@ def main(folder: Path, case: str) -> None:
     began = time.monotonic()
     killed(dataset, whole, how, PATIENCE)
     took = time.monotonic() - began
-    kills = [killed(dataset, parts, how, took * draw.uniform(LEAST, MOST)) for _ in range(4)]
+    kills = [killed(dataset, parts, how, took * draw.uniform(LEAST, MOST)) for _ in range(6)]
     killed(dataset, parts, how, PATIENCE)
     last = [torch.load(run / "last.ckpt", weights_only=True) for run in (whole, parts)]
     wrong = [

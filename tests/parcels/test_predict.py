@@ -462,7 +462,7 @@ def test_killed_anywhere_and_started_again_it_ends_with_the_same_bytes(place):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["touched"] > 20
-    assert result["killed"] == 8
+    assert result["killed"] == 12
     assert result["wrong"] == []
 
 

@@ -34,7 +34,7 @@ from geoseg.prediction.record import Record
 from tests.made.scenes import write
 from tests.made.tiles import LEGEND, make_dataset
 
-EXAMPLES = int(os.environ.get("FUZZ", "50"))
+EXAMPLES = int(os.environ.get("FUZZ", "100"))
 LIMITS = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -469,6 +469,6 @@ def test_killed_trainings_end_like_undisturbed_ones(dataset, tmp_path, case):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["kills"] >= 3
-    assert result["epochs"] == [4, 4]
+    assert result["epochs"] == [5, 5]
     assert not result["wrong"]
     assert not result["strays"]

@@ -77,7 +77,7 @@ def test_it_learns_what_single_pixels_tell(quick):
     assert all(torch.isfinite(tensor).all() for tensor in path.state_dict().values())
 
 
-def test_the_seed_alone_decides():  # in as few steps as any test takes
+def test_the_seed_alone_decides(quick):
     one, same, other = made(Tiles()), made(Tiles()), made(Tiles(), seed=1)
     for name, tensor in one.state_dict().items():
         assert torch.equal(tensor, same.state_dict()[name]), name

@@ -69,7 +69,7 @@ def test_each_sample_is_read_as_often_as_the_next(quick):
     assert counts.min() >= counts.max() - 1 > 0
 
 
-def test_the_seed_decides():  # in as few steps as any test takes
+def test_the_seed_decides(quick):
     one, again, other = (fitted(Series(), seed) for seed in (0, 0, 1))
     first, second, third = (path.layers[0].weight for path in (one, again, other))
     assert torch.equal(first, second)
