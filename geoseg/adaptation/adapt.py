@@ -19,7 +19,7 @@ from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.models.novelty import Applicability
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, clearing, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, note_made, nothing_to_do
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
@@ -75,12 +75,9 @@ def adapt(
         if done := nothing_to_do(out, folder, claimed, command="adapt", name=name):
             return done
         products = (record.name, name)
-        with clearing(folder, products, command="adapt", name=name):
-            claim(
-                folder, claimed, command="adapt", products=products, overwrite=overwrite, name=name
-            )
-            found = _adapt(network, suiting, labelled, settings, out)
-            note_made(folder, stamps(folder, (record, out)), command="adapt", name=name)
+        claim(folder, claimed, command="adapt", products=products, overwrite=overwrite, name=name)
+        found = _adapt(network, suiting, labelled, settings, out)
+        note_made(folder, stamps(folder, (record, out)), command="adapt", name=name)
     summary = _summary(found, out, network.card)
     for note in (*notes, *([] if labelled is None else said_of_changes_since(labelled))):
         summary.warn(note)

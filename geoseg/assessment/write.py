@@ -8,8 +8,8 @@ from typing import Any
 from geoseg.assessment.figures import Assessment
 from geoseg.assessment.report import Report
 from geoseg.assessment.tables import write_disagreements, write_tables
-from geoseg.outputs.claims import claim, clearing
-from geoseg.outputs.files import write_json
+from geoseg.outputs.claims import claim
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 
@@ -31,7 +31,7 @@ def write(
     Raises: InputError if the folder holds an assessment of other settings, or can't be written.
     """
     out = Path(out)
-    with clearing(out, PRODUCTS, command="assess"):
+    with clearing(out, PRODUCTS):
         claim(out, settings, command="assess", products=PRODUCTS, overwrite=overwrite)
         write_tables(made, out)
         write_disagreements(made, out / "disagreements.gpkg")

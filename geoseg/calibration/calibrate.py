@@ -18,7 +18,7 @@ from geoseg.models.calibration import NONE, VECTOR, Calibration
 from geoseg.models.card import JUDGED
 from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, clearing, follows, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held
@@ -87,16 +87,14 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
             return done
         products = tuple(path.name for path in files.all)
         overwrite = overwrite or follows(folder, claimed, command="calibrate", name=name)
-        with clearing(folder, products, command="calibrate", name=name):
-            claim(
-                folder, claimed, command="calibrate", products=products, overwrite=overwrite,
-                name=name,
-            )  # fmt: skip
-            pixels, known = _collect(network, dataset, split, settings, novelty)
-            judged = judge(pixels, settings.method)
-            made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
-            _write(network, files, made, (pixels, judged), known)
-            note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
+        claim(
+            folder, claimed, command="calibrate", products=products, overwrite=overwrite, name=name
+        )
+        pixels, known = _collect(network, dataset, split, settings, novelty)
+        judged = judge(pixels, settings.method)
+        made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
+        _write(network, files, made, (pixels, judged), known)
+        note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
     summary = _summary(files, made, judged, pixels, known)
     if not holds_samples(dataset):
         for text in said_of_changes_since(Dataset.load(dataset)):

@@ -25,8 +25,8 @@ from geoseg.geo.legend import UNLABELLED, LegendClass
 from geoseg.labels.zones import Zones
 from geoseg.maps import landcover
 from geoseg.maps.cog.write import Running
-from geoseg.outputs.claims import claim, clearing
-from geoseg.outputs.files import write_json
+from geoseg.outputs.claims import claim
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
 
@@ -62,18 +62,18 @@ def compare(
         "minimum_m2": asked.minimum_m2,
         "confidence": asked.confidence,
     }
-    with clearing(out, PRODUCTS, command="compare"):
+    with clearing(out, PRODUCTS):
         claim(out, settings, command="compare", products=PRODUCTS, overwrite=overwrite)
         made = _Making(pair, zones, asked).write(out / CHANGE)
-        tables.write_transitions(out / tables.TRANSITIONS, pair.names, made.counts)
-        if zones is not None:
-            tables.write_zones(out / tables.ZONES, pair.names, zones, made.counts)
-        origin = settings | {
-            "minimum_m2": asked.minimum_m2 or None,
-            "compared_by_geoseg": __version__,
-        }
-        write_json(out / tables.FIGURES, figures(made, origin))
-        Report(made, out / CHANGE).write(out / PAGE, origin=origin)
+    tables.write_transitions(out / tables.TRANSITIONS, pair.names, made.counts)
+    if zones is not None:
+        tables.write_zones(out / tables.ZONES, pair.names, zones, made.counts)
+    origin = settings | {
+        "minimum_m2": asked.minimum_m2 or None,
+        "compared_by_geoseg": __version__,
+    }
+    write_json(out / tables.FIGURES, figures(made, origin))
+    Report(made, out / CHANGE).write(out / PAGE, origin=origin)
     return made
 
 

@@ -31,9 +31,9 @@ from geoseg.models.card import weights_hash
 from geoseg.models.origin import Origin
 from geoseg.models.origin import check as check_start
 from geoseg.models.settings import FOREST, Model, without_unset
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
 from geoseg.outputs.counted import counted
-from geoseg.outputs.files import write_json
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.samples.settings import IMAGES, SERIES, check_variation
 from geoseg.training import recipe
@@ -101,7 +101,7 @@ def crossvalidate(
     if _study(config).has_own:
         _check_own(dataset, config)
     out = Path(config.run)
-    with clearing(out, PRODUCTS, command="crossvalidate"):
+    with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
         command.record(out, "crossvalidate", config)
         if isinstance(dataset, Dataset):
@@ -114,15 +114,15 @@ def crossvalidate(
             jobs = folds.jobs(way, draw.seeds, fit)
             results = train_folds(way, jobs, out / way.by, kept=folds.kept)
             judged.append(folds.judged(way, draw.seeds, results))
-        made = Crossvalidation(
-            tuple(judged),
-            Gap.of(*judged) if len(judged) == 2 else None,
-            out,
-            folds.text(judged),
-            (*caveats(judged), *folds.notes()),
-        )
-        folds.write(out, judged)
-        _write(made, dataset, folds.origin(), settings | {"fit": asdict(config.fit)})
+    made = Crossvalidation(
+        tuple(judged),
+        Gap.of(*judged) if len(judged) == 2 else None,
+        out,
+        folds.text(judged),
+        (*caveats(judged), *folds.notes()),
+    )
+    folds.write(out, judged)
+    _write(made, dataset, folds.origin(), settings | {"fit": asdict(config.fit)})
     return made
 
 

@@ -32,9 +32,9 @@ from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
 from geoseg.outputs.counted import first
-from geoseg.outputs.files import read_note
+from geoseg.outputs.files import clearing, read_note
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range
@@ -288,7 +288,7 @@ def prepare(
     planned = Dataset(Path(dataset), scenes, NOTHING, legend, tiling, pixel_size(scenes), told)
     summary = Summary()
     split.check_names(scene.name for scene in scenes)
-    with clearing(planned.folder, (DESCRIPTION,), command="prepare"):
+    with clearing(planned.folder, (DESCRIPTION,)):
         with labels_of(planned, labels, settings.corrections) as source:
             made = made_of(planned, source)
             claim(planned.folder, made, command="prepare", products=PRODUCTS, overwrite=overwrite)

@@ -18,7 +18,8 @@ from geoseg.errors import Faults
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
+from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.bands import Bands
@@ -95,7 +96,7 @@ def prepare_map(
     faults.raise_if_any()
     summary = Summary()
     planned = plan(stacks, legend, folder, settings=settings, labels=labels)
-    with clearing(folder, (DESCRIPTION,), command="prepare_series"):
+    with clearing(folder, (DESCRIPTION,)):
         split.check_names(scene.name for scene in planned.scenes)
         with labels_of(planned, labels) as source:
             made = made_of(planned, source)

@@ -121,30 +121,29 @@ def demo(
     from geoseg.demo.landscape import countryside
     from geoseg.demo.landscape.ground import PIXEL_M
     from geoseg.demo.landscape.texture import Textures
-    from geoseg.outputs.claims import claim, clearing
+    from geoseg.outputs.claims import claim
 
     DemoConfig(str(out), seed, size, lidar=lidar)  # checks
     out = Path(out)
     settings = {"seed": seed, "size": size, "drawing": DRAWING}
-    with clearing(out, PRODUCTS, command="demo"):
-        claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
-        todo = [
-            shot
-            for shot in shots()
-            if not (_scene(out, shot).exists() and _preview(out, shot).exists())
-        ]
-        files = [name for name in PRODUCTS if name.endswith(".gpkg") and not (out / name).exists()]
-        unscanned = [shot for shot in shots() if lidar and not _cloud(out, shot).exists()]
-        if not todo and not files and not unscanned:
-            return
-        width, height = (side * size * PIXEL_M for side in WORLD)
-        land = countryside.make(seed, width, height)
-        _write_labels(land, size * PIXEL_M, [out / name for name in files])
-        textures = Textures(seed)
-        for shot in todo:
-            _take(land, shot, textures, size=size, seed=seed, out=out)
-        for shot in unscanned:
-            _scan(land, shot, textures, size=size, seed=seed, out=out)
+    claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
+    todo = [
+        shot
+        for shot in shots()
+        if not (_scene(out, shot).exists() and _preview(out, shot).exists())
+    ]
+    files = [name for name in PRODUCTS if name.endswith(".gpkg") and not (out / name).exists()]
+    unscanned = [shot for shot in shots() if lidar and not _cloud(out, shot).exists()]
+    if not todo and not files and not unscanned:
+        return
+    width, height = (side * size * PIXEL_M for side in WORLD)
+    land = countryside.make(seed, width, height)
+    _write_labels(land, size * PIXEL_M, [out / name for name in files])
+    textures = Textures(seed)
+    for shot in todo:
+        _take(land, shot, textures, size=size, seed=seed, out=out)
+    for shot in unscanned:
+        _scan(land, shot, textures, size=size, seed=seed, out=out)
 
 
 def _scene(out: Path, shot: Shot) -> Path:

@@ -75,25 +75,24 @@ def write_series(
     size: height and width of a tile in pixels of 10 m. The same seed and size give the same bytes.
     Raises: InputError if `out` holds a series of other settings, or can't be written.
     """
-    from geoseg.outputs.claims import claim, clearing
+    from geoseg.outputs.claims import claim
 
     check(size)
     out = Path(out)
     settings = {"seed": seed, "size": size, "drawing": DRAWING}
-    with clearing(out, PRODUCTS, command="demo"):
-        claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
-        images = {tile: _missing(out, tile, passes(tile, seed)) for tile in TILES}
-        if any(images.values()) or not (out / "parcels.gpkg").exists():
-            from geoseg.demo.landscape import farmland
+    claim(out, settings, command="demo", products=PRODUCTS, overwrite=overwrite)
+    images = {tile: _missing(out, tile, passes(tile, seed)) for tile in TILES}
+    if any(images.values()) or not (out / "parcels.gpkg").exists():
+        from geoseg.demo.landscape import farmland
 
-            lands = {tile: farmland.make(seed, tile.name, size) for tile in TILES}
-            if not (out / "parcels.gpkg").exists():
-                _write_parcels(lands, seed, out / "parcels.gpkg")
-            for tile in TILES:
-                _photograph(tile, lands[tile], images[tile], seed=seed, out=out)
+        lands = {tile: farmland.make(seed, tile.name, size) for tile in TILES}
+        if not (out / "parcels.gpkg").exists():
+            _write_parcels(lands, seed, out / "parcels.gpkg")
         for tile in TILES:
-            if not _preview(out, tile).exists():
-                _write_preview(out, tile, passes(tile, seed))
+            _photograph(tile, lands[tile], images[tile], seed=seed, out=out)
+    for tile in TILES:
+        if not _preview(out, tile).exists():
+            _write_preview(out, tile, passes(tile, seed))
 
 
 def check(size: int) -> None:

@@ -31,9 +31,9 @@ from geoseg.maps.landcover import MODEL_TAG, VERSION_TAG, ClassMap
 from geoseg.maps.layers import CONFIDENCE, NOVELTY
 from geoseg.maps.qgis_layers import beside_layers, image_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, style_of, write_project
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
 from geoseg.outputs.counted import spaced
-from geoseg.outputs.files import write_json
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import sha256
 from geoseg.scenes.scene import Scene
@@ -133,7 +133,7 @@ def evaluate(
     settings |= {} if zones is None else {"zones": zones.settings}
     pairs = PairNumbers(len(found.legend))
     by_zone = None if zones is None else ZoneScores(zones, found.grid, pairs, found.legend.names)
-    with clearing(out, PRODUCTS, command="evaluate"):
+    with clearing(out, PRODUCTS):
         claim(out, settings, command="evaluate", products=PRODUCTS, overwrite=overwrite)
         tags = {VERSION_TAG: __version__, MODEL_TAG: found.tags.get(MODEL_TAG, "unknown")}
         with pair_raster(out / "errors.tif", found.grid, pairs) as plain:
@@ -141,20 +141,20 @@ def evaluate(
             codes = error_codes(found.legend, made.confusion)
             plain.write_map(out / "errors.tif", codes, tags)
             worst = largest(plain, showing.disagreements)
-        (out / DISAGREEMENTS).unlink(missing_ok=True)
-        if worst:
-            write_disagreements(out / DISAGREEMENTS, worst, found.legend, codes, found.grid.crs)
-        if by_zone is not None:
-            by_zone.write(out / ZONES)
-        write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
-        origin = _origin(found, truth)
-        by_zone_ = {} if by_zone is None else {"zones": by_zone.to_list()}
-        write_json(out / "scores.json", _scores(made, found, origin) | by_zone_)
-        chosen = choose(made.places, -(-showing.pictures // 3))
-        notes = [*truth.notes, *showing.notes, *(by_zone.notes if by_zone else ())]
-        _write_project(out, found, codes.legend, scenes, notes)
-        page = Report(found, truth, made, chosen, tuple(scenes), by_zone, showing.outlines)
-        page.write(out / REPORT, origin=origin, notes=notes)
+    (out / DISAGREEMENTS).unlink(missing_ok=True)
+    if worst:
+        write_disagreements(out / DISAGREEMENTS, worst, found.legend, codes, found.grid.crs)
+    if by_zone is not None:
+        by_zone.write(out / ZONES)
+    write_confusion_csv(out / "confusion.csv", made.confusion, found.legend.names)
+    origin = _origin(found, truth)
+    by_zone_ = {} if by_zone is None else {"zones": by_zone.to_list()}
+    write_json(out / "scores.json", _scores(made, found, origin) | by_zone_)
+    chosen = choose(made.places, -(-showing.pictures // 3))
+    notes = [*truth.notes, *showing.notes, *(by_zone.notes if by_zone else ())]
+    _write_project(out, found, codes.legend, scenes, notes)
+    page = Report(found, truth, made, chosen, tuple(scenes), by_zone, showing.outlines)
+    page.write(out / REPORT, origin=origin, notes=notes)
     return Evaluation(made, out, tuple(notes))
 
 

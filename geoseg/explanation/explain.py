@@ -25,9 +25,9 @@ from geoseg.explanation.settings import (
 )
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, clearing, follows, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
 from geoseg.outputs.claims.fingerprint import fingerprint
-from geoseg.outputs.files import write_json
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
@@ -68,8 +68,8 @@ def explain(
     if done := nothing_to_do(out, folder, claimed, command="explain"):
         return done
     overwrite = overwrite or follows(folder, claimed, command="explain")
-    with clearing(folder, PRODUCTS, command="explain"), raster.environment():
-        claim(folder, claimed, command="explain", products=PRODUCTS, overwrite=overwrite)
+    claim(folder, claimed, command="explain", products=PRODUCTS, overwrite=overwrite)
+    with clearing(folder, PRODUCTS), raster.environment():
         if isinstance(loaded, Dataset):
             made = _of_images(network, loaded, split, kinds, settings)
         else:
@@ -79,9 +79,9 @@ def explain(
             "split": split, "explain": asdict(settings),
         }  # fmt: skip
         _write(made, folder, about)
-        files = [folder / name for name in PRODUCTS]
-        files += [path for kind in WHERE for path in sorted((folder / kind).glob("*.*"))]
-        note_made(folder, stamps(folder, files), command="explain")
+    files = [folder / name for name in PRODUCTS]
+    files += [path for kind in WHERE for path in sorted((folder / kind).glob("*.*"))]
+    note_made(folder, stamps(folder, files), command="explain")
     summary = _summary(made, folder)
     for text in said_of_changes_since(loaded) if isinstance(loaded, Dataset) else ():
         summary.warn(text)

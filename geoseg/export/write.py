@@ -7,7 +7,7 @@ from pathlib import Path
 from geoseg.errors import Faults, InputError
 from geoseg.models.calibration import Calibration
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, clearing, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, note_made, read_claim, read_made
 from geoseg.outputs.files import replacing
 from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import is_whole, stamps
@@ -50,14 +50,13 @@ def export(
             summary.note(f"{out}: already made of this network; nothing to do")
         else:
             products = (path_of(out).name, out.name)
-            with clearing(out.parent, products, command="export", name=out.name):
-                claim(
-                    out.parent, settings, command="export", products=products, overwrite=overwrite,
-                    name=out.name,
-                )  # fmt: skip
-                path_of(out).unlink(missing_ok=True)
-                _write(network, out, size, summary)
-                note_made(out.parent, stamps(out.parent, [out]), command="export", name=out.name)
+            claim(
+                out.parent, settings, command="export", products=products, overwrite=overwrite,
+                name=out.name,
+            )  # fmt: skip
+            path_of(out).unlink(missing_ok=True)
+            _write(network, out, size, summary)
+            note_made(out.parent, stamps(out.parent, [out]), command="export", name=out.name)
         if stac and not path_of(out).is_file():
             from geoseg.export.model_item import write_model_item  # brings torch
 

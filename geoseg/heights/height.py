@@ -20,7 +20,7 @@ from geoseg.heights.joint import write_joint
 from geoseg.heights.settings import LAYERS, OF_GROUND, HeightSettings
 from geoseg.heights.sheets import Gathered, Sheet, halo, sheets_of_clouds, sheets_of_scenes
 from geoseg.heights.surface import layers_of
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted, few
 from geoseg.outputs.files import read_note, write_json
@@ -95,24 +95,23 @@ def height(
         "points": [fingerprint(cloud.path) for cloud in clouds],
         "sheets": [[sheet.name, sheet.grid.to_dict()] for sheet in sheets],
     }
-    with clearing(out, PRODUCTS, command="height"):
-        claim(out, made, command="height", products=PRODUCTS, overwrite=overwrite)
-        work = out / WORK
-        shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
-        gathered = Gathered(work, clouds, settings, shared=scenes is None)
-        todo = [sheet for sheet in sheets if _tally(out, sheet, settings) is None]
-        try:
-            with Progress(len(todo), sum(s.grid.window.area for s in todo)) as progress:
-                for number, sheet in enumerate(todo):
-                    _make(out, sheet, gathered.of(sheet, todo[number + 1 :]), clouds, settings)
-                    progress.advance(sheet.grid.window.area)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        tallies = [tally for s in sheets if (tally := _tally(out, s, settings)) is not None]
-        names, grids = [sheet.name for sheet in sheets], [sheet.grid for sheet in sheets]
-        joint = [out / f"{name}.vrt" for name in settings.layers]
-        others = [path for path in joint if not write_joint(path, names, grids, nodata=NODATA)]
-        _note(out, clouds, tallies, settings)
+    claim(out, made, command="height", products=PRODUCTS, overwrite=overwrite)
+    work = out / WORK
+    shutil.rmtree(work, ignore_errors=True)  # of a call that was killed
+    gathered = Gathered(work, clouds, settings, shared=scenes is None)
+    todo = [sheet for sheet in sheets if _tally(out, sheet, settings) is None]
+    try:
+        with Progress(len(todo), sum(s.grid.window.area for s in todo)) as progress:
+            for number, sheet in enumerate(todo):
+                _make(out, sheet, gathered.of(sheet, todo[number + 1 :]), clouds, settings)
+                progress.advance(sheet.grid.window.area)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    tallies = [tally for s in sheets if (tally := _tally(out, s, settings)) is not None]
+    names, grids = [sheet.name for sheet in sheets], [sheet.grid for sheet in sheets]
+    joint = [out / f"{name}.vrt" for name in settings.layers]
+    others = [path for path in joint if not write_joint(path, names, grids, nodata=NODATA)]
+    _note(out, clouds, tallies, settings)
     summary = _summary(out, clouds, tallies, settings)
     for path in others:
         summary.warn(f"{path}: is not of this command and stays; remove it to have it made anew")

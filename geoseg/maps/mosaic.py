@@ -30,7 +30,7 @@ from geoseg.maps.mosaic_layers import (
     side_paths,
     with_layers,
 )
-from geoseg.maps.mosaic_note import begun, key, relative
+from geoseg.maps.mosaic_note import begin, key, note, relative
 from geoseg.maps.qgis_layers import beside_layers, map_layer
 from geoseg.maps.qgis_project import MOST, Group, ProjectLayer, write_project
 from geoseg.maps.stac_item import write_map_item
@@ -137,13 +137,8 @@ def _join(
     if on.like is not None:
         inputs.append(on.file)
     settings = {"maps": where, **told}
-    with begun(out, settings, inputs, products=products, overwrite=overwrite) as new:
-        if new:
-            tally, clash = _write(parts, grid, out, folder)
-        else:
-            # A run may have been killed between the mosaic and these.
-            landcover.finish(out, parts[0].map.legend)
-    if new:
+    if begin(out, settings, inputs, products=products, overwrite=overwrite):
+        tally, clash = _write(parts, grid, out, folder)
         for gone in drop_stale(out, layers):
             summary.note(f"{gone}: removed, it was of the mosaic before; name it in layers= again")
         _describe(summary, parts, grid, tally)
@@ -151,7 +146,10 @@ def _join(
         _warn_missing(summary, folder, parts)
         summary.note(f"mosaic: {out} (open it in QGIS: class names and colours come with it)")
     else:
+        # A run may have been killed between the mosaic and these.
+        landcover.finish(out, parts[0].map.legend)
         summary.note(f"{out}: already made of these maps with these settings; nothing to do")
+    note(out)
     for name, own in layered.items():
         made = join_layer(own, grid, out, name, overwrite=overwrite, progress=FOLLOW)
         summary.note(f"{name}: {made}")

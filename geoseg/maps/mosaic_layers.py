@@ -18,7 +18,7 @@ from geoseg.maps.folder import beside_of
 from geoseg.maps.join import LayerJoin, Part
 from geoseg.maps.landcover import VERSION_TAG
 from geoseg.maps.layers import LAYERS, Layer, parse
-from geoseg.maps.mosaic_note import begun, key
+from geoseg.maps.mosaic_note import begin, key, note
 from geoseg.outputs.claims import read_claim
 from geoseg.outputs.lock import held
 
@@ -84,17 +84,15 @@ def join_layer(
     files = [str(p) for part in parts for p in (part.map.path, part.confidence, part.layer) if p]
     products = (path.name, *(beside.name for beside in layer.side_files(path)))
     settings = {"layer": name, "mosaic": out.name, "grid": str(grid)}
-    with (
-        held(path.parent, "mosaic", name=path.name),
-        begun(path, settings, files, products=products, overwrite=overwrite) as new,
-    ):
-        if new:
+    with held(path.parent, "mosaic", name=path.name):
+        if begin(path, settings, files, products=products, overwrite=overwrite):
             with LayerJoin(parts, grid, mode=not layer.ramp) as join:
                 template = _header(grid, layer, legend)
                 running = Running(key=key(path), progress=progress)
                 cog.write(path, grid, join.read, template=template, running=running)
         layer.complete(path, legend)
         cog.unfinished(path).unlink(missing_ok=True)
+        note(path)
     return path
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from geoseg.geo import raster
-from geoseg.outputs.claims import claim, clearing, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, note_made, read_claim, read_made
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.stamp import is_whole, stamps
 
@@ -21,18 +20,15 @@ def relative(path: str | Path, out: Path) -> str:
     return Path(os.path.relpath(path, out.absolute().parent)).as_posix()
 
 
-@contextmanager
-def begun(
+def begin(
     out: Path,
     settings: dict[str, Any],
     inputs: Iterable[str],
     *,
     products: tuple[str, ...],
     overwrite: bool,
-) -> Iterator[bool]:
-    """For the block that makes a file: note what it is made of.
-
-    Yields: False if it is already made of just that.
+) -> bool:
+    """Note what a file is made of; False if it is already made of just that.
 
     inputs: files that are joined. products: names of what is written beside it, it among them.
     Raises: InputError if it was made with other settings.
@@ -41,18 +37,18 @@ def begun(
     wanted = {"settings": settings, "inputs": files}
     before = read_claim(out.parent, command="mosaic", name=out.name) or {}
     if before == wanted and _is_made(out):
-        yield False
-        note(out)
-        return
+        return False
     # Maps that were predicted anew are no other settings: the mosaic follows them.
     follows = before.get("settings") == settings
-    with clearing(out.parent, products, command="mosaic", name=out.name):
-        claim(
-            out.parent, wanted, command="mosaic", products=products,
-            overwrite=overwrite or follows, name=out.name,
-        )  # fmt: skip
-        yield True
-        note(out)
+    claim(
+        out.parent,
+        wanted,
+        command="mosaic",
+        products=products,
+        overwrite=overwrite or follows,
+        name=out.name,
+    )
+    return True
 
 
 def _is_made(out: Path) -> bool:

@@ -6,7 +6,7 @@ from geoseg.lazily import lazily
 
 if TYPE_CHECKING:
     from geoseg.outputs.claims import claim as claim
-    from geoseg.outputs.claims import clearing as clearing
+    from geoseg.outputs.files import clearing as clearing
     from geoseg.outputs.files import read_json as read_json
     from geoseg.outputs.files import replacing as replacing
     from geoseg.outputs.files import write_json as write_json

@@ -102,6 +102,28 @@ def make_folder(path: Path) -> None:
         raise InputError(f"{path}: no right to write in this folder; choose another")
 
 
+@contextmanager
+def clearing(folder: str | Path, products: tuple[str, ...]) -> Iterator[None]:
+    """Remove what the block made in a folder, if it ends with a fault before any product is there.
+
+    So that the next try, with other settings, does not meet what remains of this one.
+    """
+    folder = Path(folder)
+    new = not folder.exists()
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    try:
+        yield
+    except InputError:
+        if folder.is_dir() and not any((folder / product).exists() for product in products):
+            made = {folder} if new else set(folder.iterdir()) - before
+            for path in made:
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        raise
+
+
 def write_json(path: str | Path, values: Any) -> None:
     """Write JSON for people and programs: indented, sorted as given, UTF-8."""
     with replacing(path) as temporary:

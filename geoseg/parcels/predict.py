@@ -22,10 +22,9 @@ from geoseg.maps import folder
 from geoseg.maps.folder import DONE, FILES, JOURNAL, NAME
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
-from geoseg.outputs.claims import clearing
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
-from geoseg.outputs.files import put, replacing
+from geoseg.outputs.files import clearing, put, replacing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import Progress
 from geoseg.outputs.stamp import stamps
@@ -95,7 +94,7 @@ def predict_parcels(
         "parcels": list(parcels.paths),
         **settings_of(network, threshold),
     }
-    with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}"), command="predict"):
+    with clearing(out, (*PRODUCTS[:-1], f"{WORK}/{PIXELS}")):
         inputs = _inputs(stacks, parcels)
         record = Output(out, network.hash, settings, PRODUCTS, inputs).take(overwrite=overwrite)
         job = _Job(out, network, stacks, parcels, record, said)
@@ -109,10 +108,10 @@ def predict_parcels(
             stacks, chosen, np.zeros(len(chosen), np.uint8), out / WORK,
             series=series, card=card.series,
         )  # fmt: skip
-        job.seconds["reading"] = time.perf_counter() - job.since
-        job.predict(found, threshold=threshold, min_clear=series.fewest())
-        job.write()
-        job.clean()
+    job.seconds["reading"] = time.perf_counter() - job.since
+    job.predict(found, threshold=threshold, min_clear=series.fewest())
+    job.write()
+    job.clean()
     return job.summary()
 
 

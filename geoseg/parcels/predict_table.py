@@ -17,10 +17,10 @@ from geoseg.errors import InputError
 from geoseg.geo.legend import NODATA, Legend
 from geoseg.maps.folder import DONE, NAME
 from geoseg.models import suitability
-from geoseg.outputs.claims import clearing
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted, first
 from geoseg.outputs.csv_cells import write_csv
+from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
@@ -82,7 +82,7 @@ def predict_table(
         **_claimed(table),
         **settings_of(network, threshold),
     }
-    with clearing(out, PRODUCTS[:-1], command="predict"):
+    with clearing(out, PRODUCTS[:-1]):
         if not Path(table.path).is_file():
             raise InputError(f"table={table.path}: no such file; give a CSV or Parquet file")
         output = Output(out, network.hash, settings, PRODUCTS, [fingerprint(table.path)])
@@ -93,13 +93,13 @@ def predict_table(
             )
         seen, every = _read(table, card)
         warnings = _check_range(table.path, seen, card)
-        try:
-            made, far = _decide(network, seen, out / WORK, threshold=threshold, min_clear=min_clear)
-            _write(out / CLASSES, seen.ids, every, _rows(made, far, card.legend))
-        finally:
-            shutil.rmtree(out / WORK, ignore_errors=True)
-        seconds = time.perf_counter() - begin
-        _note(record, len(every), seconds, warnings)
+    try:
+        made, far = _decide(network, seen, out / WORK, threshold=threshold, min_clear=min_clear)
+        _write(out / CLASSES, seen.ids, every, _rows(made, far, card.legend))
+    finally:
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    seconds = time.perf_counter() - begin
+    _note(record, len(every), seconds, warnings)
     summary = Summary()
     summary.notes(seen.notes)
     for text in warnings:

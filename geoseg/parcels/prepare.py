@@ -21,8 +21,9 @@ from geoseg.dataset.tiles import DESCRIPTION
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.labels.settings import Labels
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
 from geoseg.outputs.claims.fingerprint import fingerprint
+from geoseg.outputs.files import clearing
 from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.parcels.gather import collect
@@ -167,7 +168,7 @@ def prepare_series(
     folder, split = Path(dataset), split or SampleSplit()
     settings = source.settings() | {"split": asdict(split), "unit": unit}
     products = (*PRODUCTS, AUDIT)
-    with clearing(folder, (DESCRIPTION,), command="prepare_series"):
+    with clearing(folder, (DESCRIPTION,)):
         claimed = settings | {"legend": legend.to_dict(), "inputs": source.inputs()}
         claim(folder, claimed, command="prepare_series", products=products, overwrite=overwrite)
         before = Summary()

@@ -23,7 +23,7 @@ from geoseg.heights.settings import GAP_M
 from geoseg.maps import landcover
 from geoseg.maps.folder import LANDCOVER as MAPS
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, clearing
+from geoseg.outputs.claims import claim
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
@@ -82,15 +82,14 @@ def classify(
         "checkpoint": card.hash, "points": [fingerprint(cloud.path) for cloud in clouds],
         "pointnet": asdict(settings) | {"device": None},
     }  # fmt: skip
-    with clearing(out, PRODUCTS, command="pointnet"):
-        claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
-        device.place(network)
-        notes = {name: read_note(out / DONE / f"{name}.json") or {} for name in grids}
-        todo = [name for name, note in notes.items() if not are_whole(out, note.get("files"))]
-        by_name = dict(zip(grids, clouds, strict=True))
-        for name in follow(todo, "pointnet"):
-            with enough_memory("pointnet.batch", settings.batch):
-                _make(out, name, by_name[name], network, card=card, settings=settings)
+    claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite)
+    device.place(network)
+    notes = {name: read_note(out / DONE / f"{name}.json") or {} for name in grids}
+    todo = [name for name, note in notes.items() if not are_whole(out, note.get("files"))]
+    by_name = dict(zip(grids, clouds, strict=True))
+    for name in follow(todo, "pointnet"):
+        with enough_memory("pointnet.batch", settings.batch):
+            _make(out, name, by_name[name], network, card=card, settings=settings)
     summary = _summary(out, list(grids), card.legend)
     summary.notes(understood(clouds, given.crs, key="pointnet.crs"))
     return summary

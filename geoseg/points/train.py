@@ -24,7 +24,7 @@ from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels
 from geoseg.labels.source import LabelSource
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, clearing, is_made, note_made
+from geoseg.outputs.claims import claim, is_made, note_made
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
@@ -97,20 +97,17 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
         notes = [*source.notes, *understood(clouds, settings.crs, key="pointnet.crs")]
     counts = _counts(places, len(legend))
     _check(counts, clouds, legend)
-    with clearing(out, PRODUCTS, command="pointnet", name=NAME):
-        claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite, name=NAME)
-        network = _begin(places, legend, settings, seed)
-        device.place(network)
-        with enough_memory("pointnet.batch", settings.batch):
-            _fit(network, places, counts, settings, rng)
-            matrix = _judge(network, places, len(legend), settings, rng)
-        scores = Scores.of(matrix, legend.names)
-        card = PointCard(legend, {name: asdict(settings)[name] for name in SEES}, scores.to_dict())
-        save(out / NAME, network, card)
-        write_json(out / RECORD, {"scores": scores.to_dict(), "points": counts.tolist()})
-        note_made(
-            out, stamps(out, [out / name for name in PRODUCTS]), command="pointnet", name=NAME
-        )
+    claim(out, made, command="pointnet", products=PRODUCTS, overwrite=overwrite, name=NAME)
+    network = _begin(places, legend, settings, seed)
+    device.place(network)
+    with enough_memory("pointnet.batch", settings.batch):
+        _fit(network, places, counts, settings, rng)
+        matrix = _judge(network, places, len(legend), settings, rng)
+    scores = Scores.of(matrix, legend.names)
+    card = PointCard(legend, {name: asdict(settings)[name] for name in SEES}, scores.to_dict())
+    save(out / NAME, network, card)
+    write_json(out / RECORD, {"scores": scores.to_dict(), "points": counts.tolist()})
+    note_made(out, stamps(out, [out / name for name in PRODUCTS]), command="pointnet", name=NAME)
     return _summary(scores, counts, out, notes)
 
 

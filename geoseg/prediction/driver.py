@@ -14,7 +14,7 @@ from geoseg.maps.folder import FAILED, NAME, REFUSED
 from geoseg.maps.layers import CONFIDENCE
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
-from geoseg.outputs.claims import claim, clearing, follows
+from geoseg.outputs.claims import claim, follows
 from geoseg.outputs.progress import Progress
 from geoseg.prediction.items import describe
 from geoseg.prediction.record import FilesOf, Record
@@ -66,10 +66,6 @@ class Product(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """In which its files lie."""
-
     def plan(self, scenes: list[AnyScene], run: Prediction) -> Sequence[Any]:
         """Jobs for what is not done; scenes: those that suit, and those that can't be read."""
 
@@ -90,11 +86,6 @@ class Prediction:
 
     def make(self, scenes: Sequence[AnyScene]) -> None:
         """Make what is still to be made, and say and record for what that can't be."""
-        # Where nothing came about, maps that were to be replaced come back.
-        with clearing(self.report.out, self.product.folders, command="predict"):
-            self._make(scenes)
-
-    def _make(self, scenes: Sequence[AnyScene]) -> None:
         report = self.report
         with raster.environment():
             found = [self._suited(scene) for scene in scenes]

@@ -41,10 +41,6 @@ class Maps:
     def card(self) -> ModelCard:
         return self.network.card
 
-    @property
-    def folders(self) -> tuple[str, ...]:
-        return folder.FOLDERS
-
     def begin(
         self, out: Path, others: dict[str, Any], *, products: tuple[str, ...], overwrite: bool
     ) -> Prediction:

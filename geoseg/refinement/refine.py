@@ -17,8 +17,7 @@ from geoseg.maps import folder
 from geoseg.models import suitability
 from geoseg.models.card import ModelCard
 from geoseg.models.resample import resampled
-from geoseg.outputs.claims import check_apart, claim, clearing
-from geoseg.outputs.claims.replaced import Replaced, note_name
+from geoseg.outputs.claims import check_apart, claim
 from geoseg.outputs.counted import counted
 from geoseg.outputs.lock import alone
 from geoseg.outputs.progress import follow
@@ -126,24 +125,25 @@ def refine(
         "maps": str(inputs.maps.folder.absolute()),
         "predict": inputs.maps.settings,
     }
-    with clearing(out, PRODUCTS, command="refine"):
-        claim(out, made_of, command="refine", products=(*PRODUCTS, FOLDER), overwrite=overwrite)
-        journal, summary = Journal.read(out), Summary()
-        if undo is not None:
-            journal.go_to(undo, made_of)
-        patches: dict[str, Patch] = {}
-        if drawn is not None:
-            summary.notes(drawn.notes)
-            patches = _take_step(inputs, drawn, journal, settings, made_of)
-            _warn_lost(journal, summary)
-        elif not journal.steps:
-            journal.save(made_of)
-        if corrections is None and inputs.old:
-            form = out / FORM
-            if write_form(form, inputs.network.card.legend, inputs.old[0].map.grid.crs):
-                summary.note(f"form: {form} (open it in QGIS, draw, choose a class for each)")
-        written = settle(out, inputs.maps, journal, {old.scene.name: old for old in inputs.old})
-        _keep_old_steps(out, summary)
+    claim(out, made_of, command="refine", products=PRODUCTS, overwrite=overwrite)
+    journal, summary = Journal.read(out), Summary()
+    if not (out / NAME).exists() and (out / FOLDER).exists():
+        aside = _aside(out / FOLDER)
+        summary.note(f"{aside}: the corrections of the output that was replaced")
+    if undo is not None:
+        journal.go_to(undo, made_of)
+    patches: dict[str, Patch] = {}
+    if drawn is not None:
+        summary.notes(drawn.notes)
+        patches = _take_step(inputs, drawn, journal, settings, made_of)
+        _warn_lost(journal, summary)
+    elif not journal.steps:
+        journal.save(made_of)
+    if corrections is None and inputs.old:
+        form = out / FORM
+        if write_form(form, inputs.network.card.legend, inputs.old[0].map.grid.crs):
+            summary.note(f"form: {form} (open it in QGIS, draw, choose a class for each)")
+    written = settle(out, inputs.maps, journal, {old.scene.name: old for old in inputs.old})
     _describe(summary, journal, patches, written, seconds=time.perf_counter() - begin)
     step = journal.step
     if step is not None:
@@ -190,16 +190,13 @@ def patcher_of(inputs: Inputs, settings: Refining, known: Known) -> Patcher:
     return Patcher(inputs.network, settings, inputs.maps.settings, known=known, size=size)
 
 
-def _keep_old_steps(out: Path, summary: Summary) -> None:
-    """Leave the steps of an output that was replaced in its folder: somebody drew them."""
-    steps = Replaced(out, note_name("refine")).path / FOLDER
-    if not steps.exists():
-        return
+def _aside(steps: Path) -> Path:
+    """Rename a folder of steps, so that others can be made in its place."""
     number = 1
-    while (kept := out / f"{FOLDER}.{number}").exists():
+    while (aside := steps.with_name(f"{steps.name}.{number}")).exists():
         number += 1
-    steps.rename(kept)
-    summary.note(f"{kept}: the corrections of the output that was replaced")
+    steps.rename(aside)
+    return aside
 
 
 def _warn_lost(journal: Journal, summary: Summary) -> None:

@@ -13,10 +13,10 @@ from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import Faults
 from geoseg.geo import raster
 from geoseg.models.settings import FOREST
-from geoseg.outputs.claims import claim, clearing, follows, note_made, nothing_to_do
+from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.csv_cells import write_csv
-from geoseg.outputs.files import write_json
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamps
 from geoseg.outputs.summary import Summary
@@ -68,13 +68,13 @@ def stress(
     if done := nothing_to_do(out, folder, claimed, command="stress"):
         return done
     overwrite = overwrite or follows(folder, claimed, command="stress")
-    with clearing(folder, PRODUCTS, command="stress"), raster.environment():
-        claim(folder, claimed, command="stress", products=PRODUCTS, overwrite=overwrite)
+    claim(folder, claimed, command="stress", products=PRODUCTS, overwrite=overwrite)
+    with clearing(folder, PRODUCTS), raster.environment():
         made = _measured(named, loaded, tiles, split, settings, folder)
         _write(made, folder)
-        written = [folder / name for name in PRODUCTS[:-1]]
-        written += sorted((folder / PLACES).glob("*.png"))
-        note_made(folder, stamps(folder, written), command="stress")
+    written = [folder / name for name in PRODUCTS[:-1]]
+    written += sorted((folder / PLACES).glob("*.png"))
+    note_made(folder, stamps(folder, written), command="stress")
     summary = summary_of(made, folder)
     for text in said_of_changes_since(loaded):
         summary.warn(text)

@@ -13,7 +13,7 @@ import torch
 from geoseg.errors import Faults, InputError
 from geoseg.geo import raster
 from geoseg.models.device import choose, enough_memory
-from geoseg.outputs.claims import claim, clearing, note_made, read_made
+from geoseg.outputs.claims import claim, note_made, read_made
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import read_note, write_json
@@ -74,24 +74,23 @@ def translate(
     if card is None:
         made |= {"translate": asdict(settings) | {"device": None}, "seed": seed}
     device = choose(settings.device, "32").torch
-    with clearing(out, PRODUCTS, command="translate"):
-        claim(out, made, command="translate", products=PRODUCTS, overwrite=overwrite)
-        weights = source.checkpoint
-        if card is None:
-            weights = out / NAME
-            if not are_whole(out, read_made(out, command="translate")):
-                archives = Archive.of("scenes", found), Archive.of("like", others)
-                with enough_memory("translate.batch", settings.batch):
-                    _train(archives, out, settings, device=device, seed=seed)
-            card = read_card(weights)
-        assert weights is not None
-        network = load(weights, card).to(device)
-        filled = [scene.filled(card.here.mean) for scene in found]
-        for scene in follow([one for one in filled if not _is_done(out, one)], "translate"):
-            path = out / SCENES / f"{scene.name}.tif"
-            changed = apply.write(scene, network, card, path)
-            note = {"changed": round(changed, 6), "files": stamps(out, [path])}
-            write_json(out / DONE / f"{scene.name}.json", note)
+    claim(out, made, command="translate", products=PRODUCTS, overwrite=overwrite)
+    weights = source.checkpoint
+    if card is None:
+        weights = out / NAME
+        if not are_whole(out, read_made(out, command="translate")):
+            archives = Archive.of("scenes", found), Archive.of("like", others)
+            with enough_memory("translate.batch", settings.batch):
+                _train(archives, out, settings, device=device, seed=seed)
+        card = read_card(weights)
+    assert weights is not None
+    network = load(weights, card).to(device)
+    filled = [scene.filled(card.here.mean) for scene in found]
+    for scene in follow([one for one in filled if not _is_done(out, one)], "translate"):
+        path = out / SCENES / f"{scene.name}.tif"
+        changed = apply.write(scene, network, card, path)
+        note = {"changed": round(changed, 6), "files": stamps(out, [path])}
+        write_json(out / DONE / f"{scene.name}.json", note)
     return _summary(out, filled, others, card, trained=source.checkpoint is None)
 
 

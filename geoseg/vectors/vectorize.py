@@ -18,7 +18,7 @@ from geoseg.geo.ground import HECTARE, ground
 from geoseg.geo.layer_styles import add_style, qml
 from geoseg.maps.landcover import MODEL_TAG
 from geoseg.maps.mosaic_note import relative
-from geoseg.outputs.claims import claim, clearing, note_made, read_claim, read_made
+from geoseg.outputs.claims import claim, note_made, read_claim, read_made
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import make_folder, put, replacing, write_json
@@ -108,23 +108,17 @@ class _Job:
             files |= {self.path(layer).with_suffix(".qml") for layer in self.layers.names}
         return [*sorted(files), self.report, self.out]
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(path.name for path in self.products)
-
     def run(self, *, overwrite: bool) -> Summary:
         """Make the layers, unless they are made already."""
         summary = Summary()
         folder, name = self.out.parent, self.out.name
         wanted = self._wanted()
-        if self._is_made(wanted):
+        if not self._claim(wanted, overwrite):
             unfinished(self.out).unlink(missing_ok=True)
             summary.note(f"{self.out}: already made of this map with these settings; nothing to do")
             return summary
         make_folder(folder)
         with ExitStack() as stack:
-            stack.enter_context(clearing(folder, self.names, command="vectorize", name=name))
-            self._claim(wanted, overwrite)
             key = [wanted, self.settings.strip, __version__, shapely.geos_version_string]
             kept = stack.enter_context(Unfinished(self.out, json.dumps(key)))
             self._describe_kept(summary, kept)
@@ -148,22 +142,24 @@ class _Job:
         wanted = {"settings": self.settings.told(), "inputs": inputs}
         return dict(json.loads(json.dumps(wanted)))
 
-    def _is_made(self, wanted: dict[str, Any]) -> bool:
-        """Whether the file is already made of just that."""
+    def _claim(self, wanted: dict[str, Any], overwrite: bool) -> bool:
+        """Note what the file is made of; False if it is already made of just that."""
         folder, name = self.out.parent, self.out.name
         made = read_made(folder, command="vectorize", name=name)
-        before = read_claim(folder, command="vectorize", name=name)
-        return before == wanted and name in made and not broken(folder, made)
-
-    def _claim(self, wanted: dict[str, Any], overwrite: bool) -> None:
-        """Note what the file is made of."""
-        folder, name = self.out.parent, self.out.name
         before = read_claim(folder, command="vectorize", name=name) or {}
+        if before == wanted and name in made and not broken(folder, made):
+            return False
+        products = tuple(path.name for path in self.products)
         follows = before.get("settings") == wanted["settings"]
         claim(
-            folder, wanted, command="vectorize", products=self.names,
-            overwrite=overwrite or follows, name=name,
-        )  # fmt: skip
+            folder,
+            wanted,
+            command="vectorize",
+            products=products,
+            overwrite=overwrite or follows,
+            name=name,
+        )
+        return True
 
     def _write(self, to: dict[Path, Path], kept: Unfinished) -> dict[str, Any]:
         """Write the layers. Returns: what vectorize.json tells."""

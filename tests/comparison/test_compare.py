@@ -2,7 +2,6 @@ import csv
 import json
 import math
 from dataclasses import replace
-from unittest.mock import Mock
 
 import geopandas
 import numpy as np
@@ -30,7 +29,6 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
 from geoseg.geo.legend import Legend
-from geoseg.geo.raster import Raster
 from geoseg.labels.zones import Zones
 from geoseg.maps import landcover
 from geoseg.maps.landcover import ClassMap
@@ -108,20 +106,6 @@ def test_transitions_are_counted_whatever_the_strips(before, after, tmp_path, mo
             "no decision in one of the maps": 4 * 4,
         }
         assert counts.pixels.sum() + sum(left.values()) == before.size
-
-
-def test_what_is_replaced_stays_where_an_input_can_not_be_read_to_its_end(
-    before, after, tmp_path, monkeypatch
-):
-    pair, out = pair_of(tmp_path, before, after), tmp_path / "out"
-    compare(pair, out)
-    kept = {path.name: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(strips, "HEIGHT", 32)
-    monkeypatch.setattr(Raster, "codes", Mock(side_effect=InputError("after.tif: damaged")))
-    for overwrite in (True, False):
-        with pytest.raises(InputError, match="damaged" if overwrite else "other settings"):
-            compare(pair, out, asked=Asked(minimum_m2=500), overwrite=overwrite)
-        assert {path.name: path.read_bytes() for path in out.iterdir()} == kept
 
 
 def test_reader_gives_the_same_for_any_height(before, after, tmp_path):

@@ -35,10 +35,10 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.legend import UNLABELLED
 from geoseg.labels.zones import is_zones
 from geoseg.maps.landcover import MODEL_TAG
-from geoseg.outputs.claims import claim, clearing, is_claimed
+from geoseg.outputs.claims import claim, is_claimed
 from geoseg.outputs.claims.fingerprint import fingerprint
 from geoseg.outputs.counted import counted, few
-from geoseg.outputs.files import write_json
+from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
 from geoseg.outputs.stamp import stamp_of
 from geoseg.outputs.summary import Summary
@@ -86,7 +86,7 @@ def sample(
         summary.note(f"{out / FILE}: already drawn with these settings; nothing to do")
         return summary
     _protect(out / FILE)
-    with clearing(out, PRODUCTS, command="sample"):
+    with clearing(out, PRODUCTS):
         claim(out, settings, command="sample", products=PRODUCTS, overwrite=overwrite)
         with Population(frame, sampling) as population:
             work = _Drawing(population, sampling, cluster)

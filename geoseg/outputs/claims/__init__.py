@@ -1,6 +1,5 @@
 """Know what an output was made of, and with which settings: refuse to mix two."""
 
-from geoseg.outputs.claims.replaced import clearing
 from geoseg.outputs.claims.settings import (
     check_apart,
     claim,
@@ -21,7 +20,6 @@ __all__ = [
     "check_apart",
     "claim",
     "claim_note",
-    "clearing",
     "differences",
     "follows",
     "is_claimed",

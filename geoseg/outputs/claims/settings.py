@@ -10,7 +10,6 @@ from typing import Any
 
 from geoseg.errors import InputError
 from geoseg.outputs.claims.place import Pair, Place
-from geoseg.outputs.claims.replaced import Replaced, holds, note_name
 from geoseg.outputs.files import MADE, make_folder, read_note, remove, write_json
 from geoseg.outputs.stamp import are_whole
 from geoseg.outputs.summary import Summary
@@ -26,7 +25,7 @@ READ = (
 
 def claim_note(folder: Path, *, command: str, name: str = "") -> Path:
     """Hidden file that says with which settings an output was made."""
-    return folder / note_name(command, name)
+    return folder / f".{name and name + '.'}{command}.json"
 
 
 def claim(
@@ -41,16 +40,11 @@ def claim(
     """Make an output folder, or go on in one that the command made with the same settings.
 
     `products` are the names that the command writes there: only these count as its output, and
-    only these are put aside by `overwrite`, until `clearing`, in whose block this belongs, ends.
-    `name`: of the output, where a folder may hold several.
+    only these are removed by `overwrite`. `name`: of the output, where a folder may hold several.
     Raises: InputError if there is an output of other settings and `overwrite` is off.
     """
     folder = Path(folder)
     note = claim_note(folder, command=command, name=name)
-    replaced = Replaced(folder, note.name)
-    replaced.mend()
-    if replaced.is_there() and not any(holds(folder / product) for product in products):
-        replaced.put_back()  # whoever was to replace it was killed
     others = differences(folder, settings, command=command, name=name)
     if others == []:
         return
@@ -67,14 +61,8 @@ def claim(
             " or overwrite=true to replace it"
         )
     _check_kept(folder, present, settings)
+    remove(folder, present)
     make_folder(folder)
-    if replaced.is_there():
-        remove(folder, present)  # of one that was never whole
-        if _compare(replaced.path / note.name, folder, settings) == []:
-            replaced.put_back()
-            return
-    elif present:
-        replaced.take(present)
     write_json(note, _told(folder, settings))
 
 
@@ -91,7 +79,7 @@ def check_apart(folder: str | Path, products: Iterable[str], files: Iterable[str
 
 
 def _check_kept(folder: Path, products: list[str], settings: dict[str, Any]) -> None:
-    """Raises: InputError if an input lies where old products are to be replaced."""
+    """Raises: InputError if an input lies where old products are to be removed."""
     texts = list(_texts([settings.get(key) for key in READ]))
     zones = [text.rpartition(":")[0] for text in texts]  # these are FILE:ATTRIBUTE
     if name := _within(folder, products, (*texts, *filter(None, zones))):
@@ -155,14 +143,7 @@ def differences(
     A path is the same however it is spelt, and if it moved together with the output.
     but: settings that are not asked for.
     """
-    return _compare(claim_note(Path(folder), command=command, name=name), folder, settings, but)
-
-
-def _compare(
-    path: Path, folder: str | Path, settings: dict[str, Any], but: tuple[str, ...] = ()
-) -> list[str] | None:
-    """`differences` from what a note says of an output in a folder."""
-    note = read_note(path)
+    note = read_note(claim_note(Path(folder), command=command, name=name))
     if note is None:
         return None
     here = Place.now(folder)

@@ -112,10 +112,6 @@ class _Tiles:
     model: str
     """Hash of the network."""
 
-    @property
-    def folders(self) -> tuple[str, ...]:
-        return (FOLDER,)
-
     def plan(self, scenes: list[AnyScene], run: Prediction) -> list[tuple[AnyScene, str]]:
         """Scenes that are not done, with the stamps of their files."""
         jobs = []

@@ -20,15 +20,8 @@ from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
 from geoseg.models.settings import FOREST, without_unset
-from geoseg.outputs.claims import (
-    claim,
-    clearing,
-    differences,
-    is_claimed,
-    read_claim,
-    rewrite_claim,
-)
-from geoseg.outputs.files import make_folder, remove, replacing
+from geoseg.outputs.claims import claim, differences, is_claimed, read_claim, rewrite_claim
+from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
 from geoseg.received import keys
 from geoseg.training.objectives.settings import RECONSTRUCT
@@ -117,7 +110,7 @@ def opened(
     settings, run = _claimed(config, but, files), Path(config.run)
     # A log without an epoch is nothing to keep.
     kept = tuple(name for name in products if name not in LOGS)
-    with held(run, name), clearing(run, kept, command=name):
+    with held(run, name), clearing(run, kept):
         _go_on_longer(run, settings, name)
         claim(run, settings, command=name, products=products, overwrite=config.overwrite)
         _check_whole(run, products, overwrite=config.overwrite)
