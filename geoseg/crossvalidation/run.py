@@ -35,7 +35,7 @@ from geoseg.outputs.claims import claim
 from geoseg.outputs.counted import counted
 from geoseg.outputs.files import clearing, write_json
 from geoseg.outputs.lock import alone
-from geoseg.samples.settings import IMAGES, SERIES, check_variation
+from geoseg.samples.settings import IMAGES, SERIES, check_variation, without_choice
 from geoseg.training import recipe
 from geoseg.training.cards import card_of, card_of_samples
 from geoseg.training.checks import check_fit, check_own_series, find_styles
@@ -168,6 +168,8 @@ def _settings(config: CrossvalidateConfig, draw: FoldPlan, *, of_series: bool) -
     settings = {k: v for k, v in asdict(config).items() if k not in ("run", "overwrite", *unused)}
     settings["random"] = draw.random
     settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in ANYWHERE}
+    if "augment" in settings:
+        settings["augment"] = without_choice(settings["augment"], settings["model"])
     for room in command.OWNABLE & settings.keys():
         settings[room] = without_unset(settings[room])
     del settings["split"]["buffer_m" if of_series else "column"]

@@ -304,12 +304,15 @@ def _csv_entries(text: str, source: str) -> list[dict[str, Any]]:
     for row in csv.DictReader(io.StringIO(text, newline=""), delimiter=mark):
         more = [cell for cell in row.pop(None, ()) if cell.strip()]
         if more:
+            first = next(iter(row.values()), "")
             raise InputError(
-                f"{source}: the row of {next(iter(row.values()))!r} has more cells than the header"
+                f"{source}: the row of {first!r} has more cells than the header"
                 f" ({mark.join(more)}); several values of a class are separated by |, and text"
                 " that holds the separator is put in quotes"
             )
-        entry: dict[str, Any] = {k.strip(): v.strip() for k, v in row.items() if v and v.strip()}
+        # A column without a name is the index that pandas writes.
+        filled = {k.strip(): v.strip() for k, v in row.items() if k and v and v.strip()}
+        entry: dict[str, Any] = dict(filled)
         if "values" in entry:
             values = [value.strip() for value in entry["values"].split("|")]
             entry["values"] = [value for value in values if value]

@@ -170,11 +170,11 @@ def _whole(values: np.ndarray, bands: Bands) -> tuple[np.ndarray, list[str]]:
 
 
 def _by_date(values: np.ndarray, dates: np.ndarray) -> tuple[list[date], list[np.ndarray]]:
-    """The dates of rows (n, C), and the rows of each as float64, NaN where there is no value."""
+    """The dates of rows (n, C), and the rows of each, real numbers, NaN where there is none."""
     days, place = np.unique(dates, return_inverse=True)
     order = np.argsort(place, kind="stable")
     parts = np.split(values[order], np.cumsum(np.bincount(place))[:-1])
-    return days.tolist(), [np.where(observed(part), part, np.nan) for part in parts]
+    return days.tolist(), [np.where(observed(part), part, np.float32("nan")) for part in parts]
 
 
 def _brightness(

@@ -325,16 +325,22 @@ def _exists(text: str) -> bool:
 class _TextLoader(yaml.SafeLoader):
     """YAML whose scalars are the text that was written: 010, no and 1e3 are names, not numbers."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As it is, but a key that appears twice is refused: the first one would be lost."""
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._checked: set[yaml.Node] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """As it is, but a key that appears twice is refused: the first one would be lost. What a
+        mapping merges may have the same keys as itself, and stands in it from then on."""
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key, _ in () if node in self._checked else node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != MERGED:
                 if key.value in seen:
                     problem = f"the key {key.value!r} appears twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
                 seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        self._checked.add(node)
+        super().flatten_mapping(node)
 
 
 MERGED = "tag:yaml.org,2002:merge"

@@ -40,8 +40,8 @@ class Augment:
     """What is done to a training sample, at random; by default nothing."""
 
     auto: bool = False
-    """Whether the training chooses: strong for an encoder from weights on few fine pixels, else
-    light; unless another key of these is given."""
+    """Whether the training chooses: strong for an encoder from weights that learns classes of few
+    fine pixels, else light; unless another key of these is given."""
     flips: bool = False
     """Mirror left-right and top-bottom, each for half of the samples: the sky has no side."""
     quarter_turns: bool = False

@@ -7,6 +7,7 @@ should wait for torch to see `--help` or a misspelt key.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from geoseg.errors import Faults
 from geoseg.models.settings import FILLS
@@ -55,6 +56,13 @@ class SeriesSamples:
         faults.at_least(self, "series.", noise=0, shift_days=0)
         faults.one_of(self, "series.", fill=FILLS)
         faults.raise_if_any()
+
+
+def without_choice(augment: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """An augmentation's settings without `auto`, unless it chooses anything: the note of a run of
+    before does not have it. model: the network's settings."""
+    chooses = augment["auto"] and model.get("weights") is not None
+    return augment if chooses else {k: v for k, v in augment.items() if k != "auto"}
 
 
 def check_variation(augment: Augment, series: SeriesSamples, holds: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from geoseg.errors import InputError
 from geoseg.geo.legend import IGNORED, NODATA, UNLABELLED, Legend, LegendSettings, canonical
+from geoseg.received.keys import text_yaml
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), min_size=1)
 NAMES = NAMES.map(str.strip).filter(bool)
@@ -239,6 +240,25 @@ def test_nothing_of_a_file_is_lost_without_a_word(tmp_path: Path, name, text, to
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=told):
         Legend.load(tmp_path / name)
+
+
+def test_the_index_of_pandas_is_no_column(tmp_path: Path):
+    (tmp_path / "l.csv").write_text(",code,name,color\n0,1,wood,red\n")
+    assert Legend.load(tmp_path / "l.csv").names == ["wood"]
+
+
+def test_a_first_line_of_nothing_is_no_header(tmp_path: Path):
+    (tmp_path / "l.csv").write_text("\ncode,name,color\n1,wood,red\n")
+    with pytest.raises(InputError, match="more cells than the header"):
+        Legend.load(tmp_path / "l.csv")
+
+
+def test_what_merges_a_mapping_that_merges_another_has_no_key_twice():
+    text = "b: &b {a: 1}\nx: {y: &m {<<: *b, a: 2}}\ntop: {<<: *m}\n"
+    assert text_yaml(text, "test")["x"]["y"] == {"a": "2"}
+    # The other way round: first merged elsewhere, then read by itself.
+    text = "b: &b {a: 1}\nx: {<<: &m {<<: *b, a: 2}}\ny: *m\n"
+    assert text_yaml(text, "test")["y"] == {"a": "2"}
 
 
 @pytest.mark.parametrize("values", [[True], ["a", None], [["a"]], {"a": 1}])

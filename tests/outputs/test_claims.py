@@ -112,10 +112,13 @@ def test_a_file_is_the_same_however_it_is_spelt(project, monkeypatch, spelt, tol
 
 def test_one_spelling_of_two_files_is_no_same_file(project, tmp_path, monkeypatch):
     _begin(project / "out", {"map": "maps/map.tif", "split": "maps"})
+    labels = {"labels": {"path": str(project / "maps/map.tif"), "name": "maps"}}
+    _begin(project / "named", labels)
     shutil.copytree(project / "maps", tmp_path / "maps")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"other settings \(map\)"):
         _begin(project / "out", {"map": "maps/map.tif", "split": "maps"})
+    _begin(project / "named", labels)  # a name is no path, even where a folder is called so
 
 
 @pytest.mark.parametrize("spelt", ["maps/map.tif", "{}/maps/map.tif"])

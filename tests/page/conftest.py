@@ -32,7 +32,7 @@ def place(tmp_path_factory):
     image = np.clip(coarse + random.integers(-20, 20, (HEIGHT, WIDTH)), 1, 255).astype(np.uint8)
     for name, left in (("a", 500_000.0), ("b", 600_000.0)):
         write(folder / f"scenes/{name}.tif", image, grid=grid(HEIGHT, WIDTH, left=left))
-    torch.manual_seed(0)
+    torch.manual_seed(1)
     card = with_bands(CARD, "gray", model=Model("unet", "tu-lcnet_050"), tiling=Tiling(SIZE, 16))
     statistics = card.statistics.__class__((128.0,), (70.0,), (10.0,), (245.0,), (1.0,), (254.0,))
     card = card.__class__(**{**card.__dict__, "statistics": statistics})

@@ -359,7 +359,8 @@ def test_configuration_files_say_what_they_do():
     assert load("none") == Augment()
     assert load("light") != load("strong")
     assert load("light").rotation == load("light").blur == 0  # cheap: nothing resampled
-    own = ("target", "options", "style")  # name other code, and scenes
+    assert load("auto") == replace(load("light"), auto=True)
+    own = ("auto", "target", "options", "style")  # choose, or name other code, and scenes
     assert all(getattr(load("robust"), f.name) for f in fields(Augment) if f.name not in own)
 
 

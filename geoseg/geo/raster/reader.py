@@ -348,7 +348,7 @@ class _Gaps:
 
 def _is_number(data: np.ndarray) -> np.ndarray:
     """Which real numbers may be measurements."""
-    return np.asarray((data > -LARGEST) & (data < LARGEST))  # NaN is neither
+    return np.asarray(np.abs(data) < LARGEST)  # NaN is not
 
 
 def all_bands(holds: np.ndarray) -> np.ndarray:

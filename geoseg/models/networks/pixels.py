@@ -83,8 +83,9 @@ class PixelPath(nn.Module):
 def _product(layer: nn.Conv2d, pixels: Tensor) -> Tensor:
     """What a convolution of single pixels makes of features (B, F, N)."""
     assert layer.bias is not None
-    weight = layer.weight.flatten(1).expand(len(pixels), -1, -1)
-    return torch.baddbmm(layer.bias[:, None], weight, pixels)
+    # Gradients then lie in memory as channels_last weights do, which several processes compare.
+    weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
+    return torch.baddbmm(layer.bias[:, None], weight.expand(len(pixels), -1, -1), pixels)
 
 
 def neighbourhoods(images: Tensor) -> Iterator[Tensor]:

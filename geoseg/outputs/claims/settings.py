@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ READ = (
     *("map", "maps", "before", "after", "confidence", "sample", "points"),
 )
 """Keys of settings that name what a command reads."""
+NAMES = re.compile(r"labels\.(?!path\b)")
+"""Of those, the ones that name something within it."""
 
 
 def claim_note(folder: Path, *, command: str, name: str = "") -> Path:
@@ -212,7 +215,8 @@ def is_claimed(
 def _differences(before: Any, now: Any, pair: Pair, key: str = "") -> list[str]:
     """Names of settings that are not the same. key: of these, in which they stand."""
     if not (isinstance(before, dict) and isinstance(now, dict)):
-        return [] if pair.agree(before, now, named=key.partition(".")[0] in READ) else [key]
+        named = key.partition(".")[0] in READ and not NAMES.match(key)
+        return [] if pair.agree(before, now, named=named) else [key]
     names = []
     for one in {**before, **now}:
         inner = f"{key}.{one}" if key else str(one)

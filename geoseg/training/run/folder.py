@@ -24,6 +24,7 @@ from geoseg.outputs.claims import claim, differences, is_claimed, read_claim, re
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
 from geoseg.received import keys
+from geoseg.samples.settings import without_choice
 from geoseg.training.objectives.settings import RECONSTRUCT
 from geoseg.training.processes import launch
 from geoseg.training.run import folder as command
@@ -79,6 +80,8 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
             settings["fit"] = {k: v for k, v in settings["fit"].items() if k not in keys_of}
     if settings.get("model", {}).get("name") != FOREST:  # which is grown again unless that is false
         settings["fit"] |= {"refit": bool(settings["fit"].get("refit"))}
+    if "augment" in settings:
+        settings["augment"] = without_choice(settings["augment"], settings.get("model", {}))
     if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it
         del settings["scene"]
     if settings.get("method") == RECONSTRUCT:  # runs of before knew no other
