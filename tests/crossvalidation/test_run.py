@@ -143,8 +143,14 @@ def run(dataset, out: Path, fake=None, **more):
 
 
 def files(out: Path) -> dict[str, bytes]:
+    """Bytes by path; the note of settings says where it lies, which is taken out of them."""
     found = [p for p in sorted(out.rglob("*")) if p.is_file() and ".hydra" not in p.parts]
-    return {str(p.relative_to(out)): p.read_bytes() for p in found if p.name != "report.html"}
+    here = str(out.resolve()).encode()
+    return {
+        str(p.relative_to(out)): p.read_bytes().replace(here, b"here")
+        for p in found
+        if p.name != "report.html"
+    }
 
 
 def read_strictly(path: Path):

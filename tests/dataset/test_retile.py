@@ -206,10 +206,11 @@ def make(place, out="dataset", **options):
 
 
 def digest(folder):
+    """Of each file but the note of settings, which says where it lies and from where that holds."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != ".prepare.json"
     }
 
 
