@@ -43,6 +43,11 @@ def composed(name, words):
     return cfg
 
 
+def test_a_size_of_tiles_alone_is_enough_for_a_pretraining():
+    made = told("pretrain", "scenes=a.tif", "run=b", "tiling.size=128")
+    assert (made.tiling.size, made.tiling.overlap) == (128, 32)
+
+
 def test_text_arrives_as_it_is_typed():
     """All odd texts, spread over the settings that take text: composing takes a while."""
     kinds = (keys.Kind.TEXT, keys.Kind.ANY)
