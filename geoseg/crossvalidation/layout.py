@@ -19,9 +19,6 @@ from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
 from geoseg.geo.grid import Grid, Window, known_crs
 
-Count = Callable[[str, Window], np.ndarray]
-"""Scene name and window → labelled pixels per class (K,)."""
-
 
 @dataclass(frozen=True)
 class Part:

@@ -108,12 +108,11 @@ def _place(values: np.ndarray, name: str) -> np.ndarray:
     try:
         return values.astype(float)
     except (TypeError, ValueError):
-        pass
-    wrong = next(value for value in values.tolist() if not _is_number(value))
-    raise InputError(
-        f"column {name}: {wrong!r} is no coordinate; write numbers with points, as 12.5, in the CRS"
-        " of samples.crs"
-    )
+        wrong = next((value for value in values.tolist() if not _is_number(value)), None)
+        raise InputError(
+            f"column {name}: {wrong!r} is no coordinate; write numbers with points, as 12.5, in the"
+            " CRS of samples.crs"
+        ) from None
 
 
 def _is_number(value: object) -> bool:
