@@ -18,6 +18,9 @@ from geoseg.outputs.summary import Summary
 from geoseg.prediction.writer.scene_writer import no_number
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from geoseg.models.view import View
     from geoseg.prediction.network import TrainedNetwork
 
 DIGITS = 4
@@ -161,12 +164,22 @@ def _share(value: np.floating) -> str:
     return "" if np.isnan(value) else f"{value:.{DIGITS}f}"
 
 
+@dataclass(frozen=True)
+class _Member:
+    """A network on its device, and how it sees samples."""
+
+    module: nn.Module
+    view: View
+    scores: int
+    """Columns that it adds to its logits."""
+
+
 AT_ONCE = 4096
 """Samples whose probabilities, of each of their pixels, are held in memory."""
 
 
 class Classifier:
-    """A network that gives classes to samples, ready on its device."""
+    """Networks that give classes to samples by the mean of their probabilities, on their device."""
 
     def __init__(self, network: TrainedNetwork) -> None:
         # From here on torch is needed; whatever could be wrong without it has been said.
@@ -175,10 +188,17 @@ class Classifier:
 
         running = network.running
         self._device = choose(running.device, running.precision)
-        self.scores = 0 if network.knowing is None else network.score_planes
+        knowing = network.knowing
+        self.scores = 0 if knowing is None else knowing.score_planes
         """Columns after the probabilities: the dissimilarity index, if that is asked for."""
-        self._module = self._device.place(network.scored() if self.scores else network.load())
-        self._view = view_of(network.card)
+        self._members = [
+            _Member(
+                self._device.place(member.scored() if member is knowing else member.load()),
+                view_of(member.card),
+                self.scores if member is knowing else 0,
+            )
+            for member in network.members
+        ]
         self._calibration = network.calibration
 
     def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
@@ -187,25 +207,32 @@ class Classifier:
         With `scores`, (n, K + 1): the last column is the dissimilarity index.
         folder: that holds their pixel arrays.
         """
+        for first in range(0, len(samples), AT_ONCE):
+            some = samples.take(np.arange(first, min(first + AT_ONCE, len(samples))))
+            made, scores = self._mean(folder, some)
+            strange = ~np.isfinite(made).all(axis=1)
+            if strange.any():
+                raise InputError(no_number(f"sample {some.id[int(strange.argmax())]}"))
+            if self._calibration is not None:
+                made = self._calibration.apply(made)
+            yield made if scores is None else np.concatenate([made, scores], axis=1)
+
+    def _mean(self, folder: Path, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
+        """Mean probabilities (n, K) of all members, and the scores of the one that has some."""
         from geoseg.samples.predict import predict_samples
 
-        for first in range(0, len(samples), AT_ONCE):
+        total, scores = None, None
+        for member in self._members:
             found = predict_samples(
-                self._module,
-                folder,
-                samples.take(np.arange(first, min(first + AT_ONCE, len(samples)))),
-                self._view,
-                device=self._device,
-                scores=self.scores,
-            )
-            strange = ~np.isfinite(found).all(axis=1)
-            if strange.any():
-                raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
-            if self._calibration is not None:
-                classes = found.shape[1] - self.scores
-                sure = self._calibration.apply(found[:, :classes])
-                found = np.concatenate([sure, found[:, classes:]], axis=1)
-            yield found
+                member.module, folder, samples, member.view, device=self._device,
+                scores=member.scores,
+            )  # fmt: skip
+            classes = found.shape[1] - member.scores
+            if member.scores:
+                scores = found[:, classes:]
+            total = found[:, :classes] if total is None else total + found[:, :classes]
+        assert total is not None
+        return total / np.float32(len(self._members)), scores
 
 
 @dataclass(frozen=True)
@@ -219,7 +246,8 @@ class Dissimilarity:
     @classmethod
     def of(cls, index: np.ndarray, network: TrainedNetwork) -> Dissimilarity | None:
         """None if nobody asked. index: (N, 0) or (N, 1), as `Classifier` gives it."""
-        novelty = network.novelty
+        knowing = network.knowing
+        novelty = None if knowing is None else knowing.novelty
         if not index.shape[1] or not isinstance(novelty, Applicability):
             return None
         return cls(np.round(index[:, 0].astype(np.float64), DIGITS), float(novelty.threshold))

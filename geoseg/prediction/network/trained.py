@@ -14,7 +14,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, NOVELTY
 from geoseg.maps.thresholds import Thresholds
 from geoseg.models.calibration import Calibration
-from geoseg.models.card import ModelCard, find_weights, weights_hash
+from geoseg.models.card import ModelCard, SeriesCard, find_weights, weights_hash
 from geoseg.models.novelty import FeatureNovelty, Novelty
 from geoseg.models.novelty import read as read_novelty
 from geoseg.models.settings import CLASSIFY, FOREST, OWN
@@ -276,8 +276,8 @@ class TrainedNetwork:
             return ScoredImages(self.load(), novelty).eval()
         return ScoredSeries(self.load(), novelty).eval()
 
-    def check_single(self, what: str) -> None:
-        """Raises: InputError if it is an ensemble, or turns windows."""
+    def check_samples(self, what: str) -> None:
+        """Raises: InputError for what is of maps alone: layers, turns, neighbours …"""
         faults = Faults()
         others = [x for x in self.running.chosen_layers if x not in (CONFIDENCE, NOVELTY)]
         if others:
@@ -297,8 +297,6 @@ class TrainedNetwork:
                 " threshold=<number>"
             )
         self._check_resample(faults)
-        if self.others:
-            faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
         if self.tta != "none":
             faults.add(f"tta={self.tta}: {what} can't be turned; leave it out")
         if self.running.smooth:
@@ -353,7 +351,8 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
             f"{where}: was trained on values of another scale or offset than {first.source};"
             " average networks that were trained on values of one unit"
         )
-    if (one.series, one.nodata, one.partial) != (two.series, two.nodata, two.partial):
+    seen = [(_alike(card.series), card.nodata, card.partial) for card in (one, two)]
+    if seen[0] != seen[1]:
         faults.add(f"{where}: was trained on series or nodata of another kind than {first.source}")
     elif one.series is not None and not _same_scaling(one, two):
         faults.add(
@@ -361,6 +360,11 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
             " series that were trained on one data set"
         )
     faults.raise_if_any()
+
+
+def _alike(series: SeriesCard | None) -> SeriesCard | None:
+    """Without what each network of an ensemble sees in its own way: gaps filled, or dates as is."""
+    return None if series is None else replace(series, fill="none", step=1)
 
 
 def _same_scaling(one: ModelCard, two: ModelCard) -> bool:
