@@ -178,11 +178,20 @@ def _rival(
 def _geoseg(
     method: str, made: Set, place: Place, seed: int, limit: Limit
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """method: network, and after commas what else the training is told."""
+    trained = place.out / "run"
+    told = train(method, made, place, trained, seed=seed, limit=limit)
+    return told, predicted(made, place, str(trained))
+
+
+def train(
+    method: str, made: Set, place: Place, run: Path, *, seed: int, limit: Limit
+) -> dict[str, Any]:
+    """Train by geoseg into a run folder; its steps, samples and seconds.
+
+    method: network, and after commas what else the training is told.
+    """
     network, *more = method.split(",")
-    trained, maps = place.out / "run", place.out / "maps"
-    keys = [f"dataset={place.dataset}", f"run={trained}", f"model={network}", f"seed={seed}"]
-    keys += more
+    keys = [f"dataset={place.dataset}", f"run={run}", f"model={network}", f"seed={seed}", *more]
     if limit.steps is None:
         keys.append(f"fit.max_minutes={limit.minutes}")
     else:
@@ -190,21 +199,26 @@ def _geoseg(
         keys += [f"fit.epochs={epochs}", f"fit.batch_size={batch}"]
     began = time.monotonic()
     _call(place, "geoseg.train", *keys)
-    told = trained_for(made, place.dataset, trained, time.monotonic() - began)
-    given = (f"checkpoint={trained}", f"out={maps}")
+    return trained_for(made, place.dataset, run, time.monotonic() - began)
+
+
+def predicted(made: Set, place: Place, checkpoint: str) -> dict[str, np.ndarray]:
+    """What geoseg.predict says of the test part, as `score` takes it. checkpoint: its key."""
+    maps = place.out / "maps"
+    given = (f"checkpoint={checkpoint}", f"out={maps}")
     if isinstance(made, ImageSet):
         dataset = Dataset.load(place.dataset)
         truth = ImageTruth.of(dataset)
         paths = [p for s in dataset.scenes if s.name in truth.scenes for p in s.paths]
         _call(place, "geoseg.predict", *given, f"scenes=[{','.join(dict.fromkeys(paths))}]")
-        return told, {
+        return {
             name: dataset.legend.encode(_codes(maps / "landcover" / f"{name}.tif"))
             for name in truth.scenes
         }
     # Tables and dated images lie beside the data sets of all seeds.
     inputs = made.inputs(place.data, place.dataset.parent)
     _call(place, "geoseg.predict", *given, *inputs)
-    return told, {"samples": _of_samples(made, place, maps)}
+    return {"samples": _of_samples(made, place, maps)}
 
 
 def trained_for(made: Set, dataset: Path, run: Path, seconds: float) -> dict[str, Any]:
