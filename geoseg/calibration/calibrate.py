@@ -74,7 +74,7 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
     claimed = {
         "networks": [member.hash_alone for member in network.members],
         "tta": network.tta,
-        "smooth": network.running.smooth,
+        "smooth": network.smooth,
         "dataset": str(dataset),
         "split": split,
         "calibrate": asdict(settings),
@@ -196,7 +196,7 @@ def _calibration(
         copied_from=network.hash_alone,
         pooled=[member.hash_alone for member in network.members],
         tta=network.tta,
-        smooth=network.running.smooth,
+        smooth=network.smooth,
         fitted_on=fitted_on,
         blocks=pixels.blocks,
         pixels=len(pixels),

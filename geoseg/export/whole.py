@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from geoseg.models.calibration import Calibration
 from geoseg.models.card import ModelCard
+from geoseg.prediction.forward import smoothed
 
 
 class WholeNetwork(nn.Module):
     """Values as the files hold them (B, C, H, W) float32 → probabilities (B, K, H, W).
 
     Where there is no data, by the values that meant nodata in the training and by NaN, nothing is
-    seen, as in geoseg.predict, and all probabilities are 0.
+    seen, as in geoseg.predict, and all probabilities are 0. Smoothed as the model card says.
     """
 
     mean: Tensor
@@ -31,7 +32,7 @@ class WholeNetwork(nn.Module):
         """network: scaled images → logits. calibration: of its probabilities; None = none."""
         super().__init__()
         self.network = network
-        self.partial = card.partial
+        self.partial, self.smooth = card.partial, card.smooth
         self.calibrates = calibration is not None and calibration.changes
         mean, factor = (torch.from_numpy(v)[:, None, None] for v in card.statistics.scaling())
         self.register_buffer("mean", mean.clone())
@@ -50,6 +51,8 @@ class WholeNetwork(nn.Module):
             seen = holds.all(dim=1, keepdim=True)
             scaled = torch.where(seen, scaled, 0.0)
         logits = self.network(scaled)
+        if self.smooth:
+            logits = smoothed(torch.softmax(logits, dim=1), seen[:, 0], self.smooth).log()
         if self.calibrates:
             logits = torch.log_softmax(logits, dim=1) * self.sharpness + self.bias
         return torch.where(seen, torch.softmax(logits, dim=1), 0.0)

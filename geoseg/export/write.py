@@ -123,10 +123,10 @@ def _calibration(network: TrainedNetwork, summary: Summary) -> Calibration | Non
     made = network.card.calibration
     if made is None or not made.changes:
         return None
-    if made.tta == "none" and not made.smooth and len(made.pooled) == 1:
+    if made.tta == "none" and made.smooth == network.smooth and len(made.pooled) == 1:
         return made
     summary.warn(
-        "the checkpoint's calibration is one of several networks, turns or smoothed probabilities,"
-        " which the exported network does not have: its probabilities are not calibrated"
+        "the checkpoint's calibration is one of several networks, of turns or of probabilities"
+        " smoothed otherwise, which the exported network does not have: its probabilities are not calibrated"
     )
     return None

@@ -53,7 +53,9 @@ class Maps:
         settings, layers = self._settings() | others, network.running.chosen_layers
         refit = any(member.card.refit for member in network.members)
         output = Output(out, network.hash, settings, products, layers=layers, refit=refit)
-        return Prediction(self, output.take(overwrite=overwrite), PredictionReport(out))
+        smooth = network.smooth if network.running.smooth is None else 0
+        report = PredictionReport(out, smooth=smooth)
+        return Prediction(self, output.take(overwrite=overwrite), report)
 
     def _settings(self) -> dict[str, Any]:
         """What decides on the pixels of maps, besides the scenes."""
@@ -72,7 +74,7 @@ class Maps:
             "backend": running.wanted_backend,
             "tta": self.network.tta,
             "halo": running.halo,
-            "smooth": running.smooth,
+            "smooth": self.network.smooth,
         }
 
     def plan(self, scenes: list[AnyScene], run: Prediction) -> list[SceneJob]:

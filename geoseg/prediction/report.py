@@ -36,6 +36,8 @@ class PredictionReport:
     """Of scenes with novelty: the share of their pixels that is beyond all that is known."""
     tiles: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of networks for whole tiles, by scene: tiles of each class."""
+    smooth: int = 0
+    """Side of the squares over which probabilities were averaged without anybody asking for it."""
     megapixels: float = 0.0
     seconds: dict[str, float] = field(default_factory=dict)
     """In all (total); of these: build (the network's program), wait (for the reader), network,
@@ -56,6 +58,11 @@ class PredictionReport:
         if self.others:
             text += f", {len(self.others)} more are of earlier calls ({first(self.others)})"
         text += f"; {self.made}: {self.out / self.folder}, record: {self.out / self.record}"
+        if self.smooth:
+            text += (
+                f"\nprobabilities are averaged over {self.smooth} × {self.smooth} pixels, which"
+                " gained on val in the training (predict.smooth=0: not)"
+            )
         return f"{text}\n{self._novel()}" if self.novel else text
 
     def _novel(self) -> str:

@@ -103,7 +103,7 @@ class Worker:
                 members,
                 self.device,
                 self.network.tta,
-                running.smooth,
+                self.network.smooth,
                 spread=DISAGREEMENT in running.chosen_layers,
             )
         return self._forward[key]

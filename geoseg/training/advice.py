@@ -1,8 +1,9 @@
-"""Compare test-time augmentation and smoothing on val tiles, and recommend one."""
+"""Compare test-time augmentation and smoothing on val tiles: take one, recommend the other."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,19 @@ USUAL: Option = ("none", 0)
 
 
 def on_val(dataset: Dataset, folder: Path, named: Any, device: Device) -> str:
-    """What would gain in prediction, by the best weights of a run on val; "" if nothing does.
+    """What gains in prediction, by the best weights of a run on val; "" if nothing does.
 
+    What costs nothing goes into the model card of these weights, and predictions heed it.
     named: as of `checkpoint.build`.
     """
     val = ValTiles(dataset)
     if not len(val):
         return ""
-    best, _ = checkpoint.load(refit.judged_weights(folder), named)
+    weights = refit.judged_weights(folder)
+    best, card = checkpoint.load(weights, named)
     miou = compare(device.place(best), val, dataset.legend.names, device)
+    if (side := smoothing(miou)) != card.smooth:
+        checkpoint.copy(weights, weights, replace(card, smooth=side))
     return advise(miou, str(folder))
 
 
@@ -69,26 +74,28 @@ def compare(
     return {option: Scores.of(matrix, names).miou for option, matrix in counts.items()}
 
 
+def smoothing(miou: dict[Option, float]) -> int:
+    """The side by which predictions gain on val without any turns; 0 if none is worth it."""
+    best = max(SMOOTH, key=lambda side: miou["none", side])
+    return best if miou["none", best] - miou[USUAL] >= GAIN else 0
+
+
 def advise(miou: dict[Option, float], learnt: str) -> str:
-    """What gains on val, with its price, as a line for people; "" if nothing does.
+    """What gains on val, with its price, as lines for people; "" if nothing does.
 
     learnt: the weights, to be named in the command.
     """
-    best = {tta: max((o for o in miou if o[0] == tta), key=lambda o: miou[o]) for tta in TTA}
-    worth, floor = [], miou[USUAL]
-    for tta in TTA:  # the dearer one must beat the cheaper one
-        gain = miou[best[tta]] - floor
-        if best[tta] != USUAL and gain >= GAIN:
-            keys = _keys(best[tta])
-            price = f"{len(TURNS[tta])} × the time" if tta != "none" else "at no cost"
-            worth.append(f"{keys} gains {miou[best[tta]] - miou[USUAL]:+.3f} mIoU, {price}")
-            floor = miou[best[tta]]
-    if not worth:
-        return ""
-    return f"on val, {'; '.join(worth)} (python -m geoseg.predict checkpoint={learnt} …)"
-
-
-def _keys(option: Option) -> str:
-    tta, side = option
-    keys = [f"tta={tta}"] if tta != "none" else []
-    return " ".join(keys + ([f"predict.smooth={side}"] if side else []))
+    lines, side = [], smoothing(miou)
+    if side:
+        lines.append(
+            f"predictions average probabilities over {side} × {side} pixels, as on val that gains"
+            f" {miou['none', side] - miou[USUAL]:+.3f} mIoU (predict.smooth=0: not)"
+        )
+    best = max(SMOOTH, key=lambda side: miou["flips", side])
+    if miou["flips", best] - miou["none", side] >= GAIN:
+        keys = "tta=flips" + ("" if best == side else f" predict.smooth={best}")
+        lines.append(
+            f"on val, {keys} gains {miou['flips', best] - miou['none', side]:+.3f} mIoU more,"
+            f" {len(TURNS['flips'])} × the time (python -m geoseg.predict checkpoint={learnt} …)"
+        )
+    return "\n".join(lines)

@@ -24,6 +24,7 @@ from geoseg.models.networks import pixels
 from geoseg.models.settings import Model
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.scenes.bands import BandStatistics
+from geoseg.prediction.forward import smoothed
 from tests.made.scenes import CARD, LEGEND, Context, Identity
 from tests.made.stac import checked
 
@@ -166,14 +167,18 @@ def test_once_more_it_is_there_and_calibrated_ones_stay_calibrated(sized, tmp_pa
     # Other settings are refused, unless it is to be replaced.
     with pytest.raises(InputError, match="other settings"):
         export(calibrated(), out, size=64)
-    assert "WARNING" not in str(export(calibrated(), out, size=64, overwrite=True))
+    # Smoothed as predict does it, and calibrated after that.
+    made = calibrated(smooth=3)
+    made = replace(made, card=replace(made.card, smooth=3))
+    assert "WARNING" not in str(export(made, out, size=64, overwrite=True))
     images = check.made_up(COLOUR, (1, 64, 64), np.random.default_rng(3))
     flat = run(out, images)
     assert flat.shape == (1, 3, 64, 64)
     with torch.inference_mode():
-        sharp = WholeNetwork(context().source, COLOUR)(torch.from_numpy(images)).numpy()
-    seen = sharp.any(axis=1)[0]
-    expected = calibrated().card.calibration.apply(sharp[0][:, seen].T)
+        sharp = WholeNetwork(context().source, COLOUR)(torch.from_numpy(images))
+    seen = sharp.numpy().any(axis=1)[0]
+    sharp = smoothed(sharp, torch.from_numpy(seen)[None], 3).numpy()
+    expected = made.card.calibration.apply(sharp[0][:, seen].T)
     assert np.allclose(flat[0][:, seen].T, expected, atol=1e-4)
 
 

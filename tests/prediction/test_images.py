@@ -128,6 +128,28 @@ def test_scenes_about_the_size_of_a_window(tmp_path, side):
     assert (read(tmp_path / "maps/landcover/a.tif")[0] == CODES[image]).all()
 
 
+def test_probabilities_are_smoothed_as_the_training_found_best(tmp_path):
+    """Unless the settings say otherwise; of several networks the least counts."""
+    write(tmp_path / "scenes/a.tif", classes(40, 50))
+    made = {}
+    wanted, plain_ = identity(replace(CARD, smooth=3)), identity()
+    cases = {
+        "unasked": wanted,
+        "asked": replace(plain_, running=replace(RUNNING, smooth=3)),
+        "none": replace(wanted, running=replace(RUNNING, smooth=0)),
+        "plain": plain_,
+        "pair": replace(wanted, others=(plain_,)),
+    }
+    for name, network in cases.items():
+        report = str(predict(network, tmp_path / "scenes", tmp_path / name))
+        assert ("averaged over 3 × 3 pixels" in report) == (name == "unasked")
+        made[name] = read(tmp_path / name / "landcover/a.tif")[0]
+    assert (made["unasked"] == made["asked"]).all()
+    assert all((made[name] == made["plain"]).all() for name in ("none", "pair"))
+    assert (made["unasked"] != made["plain"]).mean() > 0.1
+    assert read_json(tmp_path / "unasked/predict.json")["settings"]["smooth"] == 3
+
+
 def test_panels_write_the_same_bytes(tmp_path):
     image = classes(300, 1100)
     write(tmp_path / "a.tif", image)

@@ -1,14 +1,25 @@
 """Ways of predicting, compared on val tiles: their numbers, and what is said of them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
+from geoseg.models import checkpoint
+from geoseg.models.card import BEST
 from geoseg.models.device import Device
+from geoseg.models.settings import Model
 from geoseg.prediction.forward import smoothed
 from geoseg.samples.tiles import ValTiles
 from geoseg.training import advice
+from tests.made.hurry import ON_VAL
+from tests.made.scenes import CARD
 from tests.made.tiles import make_dataset
+
+
+FLAT = {(tta, side): 0.8 for tta in advice.TTA for side in advice.SMOOTH}
+SMALL = Model(encoder="tu-lcnet_050", detail=0, pixels=0)
 
 
 class Speckled(nn.Module):
@@ -28,17 +39,34 @@ def test_smoothing_gains_where_single_pixels_are_wrong(tmp_path):
     miou = advice.compare(Speckled(), tiles, dataset.legend.names, Device("cpu", "32"))
     assert set(miou) == {(tta, side) for tta in ("none", "flips") for side in (0, 3, 5, 9)}
     assert miou["none", 0] < 0.97 < miou["none", 5]
-    text = advice.advise(miou, "runs/x")
-    assert "predict.smooth=" in text
-    assert "checkpoint=runs/x" in text
+    side = advice.smoothing(miou)
+    assert side >= 3
+    assert f"over {side} × {side} pixels" in advice.advise(miou, "runs/x")
 
 
 def test_nothing_is_recommended_that_does_not_gain():
-    flat = {(tta, side): 0.8 for tta in advice.TTA for side in advice.SMOOTH}
-    assert advice.advise(flat, "r") == ""
-    assert "4 × the time" in advice.advise(flat | {("flips", 0): 0.85}, "r")
+    assert advice.advise(FLAT, "r") == ""
+    assert advice.smoothing(FLAT | {("none", 3): 0.802}) == 0
+    said = advice.advise(FLAT | {("flips", 0): 0.85}, "runs/x")
+    assert "4 × the time" in said
+    assert "checkpoint=runs/x" in said
     # The dearer way must beat the cheaper one.
-    assert "flips" not in advice.advise(flat | {("none", 3): 0.85, ("flips", 0): 0.85}, "r")
+    assert "flips" not in advice.advise(FLAT | {("none", 3): 0.85, ("flips", 0): 0.85}, "r")
+
+
+def test_what_gains_on_val_goes_into_the_model_card(tmp_path, monkeypatch):
+    """And out of it again when a training that goes on comes to weights that gain nothing."""
+    dataset, card = make_dataset(tmp_path / "dataset"), replace(CARD, model=SMALL)
+    torch.manual_seed(0)
+    checkpoint.save(tmp_path / BEST, checkpoint.build(card), card)
+    weights = checkpoint.load(tmp_path / BEST)[0].state_dict()
+    for gain, side in ((0.01, 5), (0.001, 0)):
+        miou = FLAT | {("none", 5): FLAT["none", 0] + gain}
+        monkeypatch.setattr(advice, "compare", lambda *_, miou=miou: miou)
+        ON_VAL(dataset, tmp_path, None, Device("cpu", "32"))
+        network, found = checkpoint.load(tmp_path / BEST)
+        assert found == replace(card, smooth=side)
+        assert all(torch.equal(weights[n], w) for n, w in network.state_dict().items())
 
 
 def test_smoothing_is_a_mean_over_what_is_seen():

@@ -37,9 +37,9 @@ class InferenceSettings:
     """GB for the buffers of a panel: wider scenes are done in several panels."""
     halo: bool = True
     """Let windows at the edge of a scene see what adjoining scenes of the folder show there."""
-    smooth: int = 0
+    smooth: int | None = None
     """Side, in pixels, of the squares over which probabilities are averaged: an odd number, against
-    single wrong pixels; 0 = none. Training says what gained on val."""
+    single wrong pixels; 0 = none; by default what gained on val in the training, mostly none."""
     resample: bool = False
     """Read scenes whose pixels are not of the model's size at that size: finer ones averaged,
     coarser ones by cubic convolution. Their maps have pixels of the model's size."""
@@ -72,7 +72,7 @@ class InferenceSettings:
                 f"predict.compile=true: torch does that; leave out predict.backend={self.backend}"
             )
         faults.at_least(self, "predict.", batch_size=1, readers=1)
-        if self.smooth < 0 or (self.smooth and self.smooth % 2 == 0):
+        if self.smooth and (self.smooth < 0 or self.smooth % 2 == 0):
             faults.add(f"predict.smooth={self.smooth}: must be odd, as 3 or 5, or 0")
         faults.above_zero(self, "predict.", "memory")
         faults.raise_if_any()

@@ -134,8 +134,18 @@ class TrainedNetwork:
         found = [m.card.calibration for m in self.members if m.card.calibration is not None]
         if not found:
             return None
-        found[0].check_pooled([m.origin for m in self.members], self.tta, self.running.smooth)
+        found[0].check_pooled([m.origin for m in self.members], self.tta, self.smooth)
         return found[0]
+
+    @property
+    def smooth(self) -> int:
+        """Side of the squares over which probabilities are averaged, in pixels; 0 = none.
+
+        Of several networks, whose mean is less noisy than each of them, the least that they want.
+        """
+        if self.running.smooth is not None:
+            return self.running.smooth
+        return min(member.card.smooth for member in self.members)
 
     @property
     def origin(self) -> str:
