@@ -127,6 +127,7 @@ def _calibration(network: TrainedNetwork, summary: Summary) -> Calibration | Non
         return made
     summary.warn(
         "the checkpoint's calibration is one of several networks, of turns or of probabilities"
-        " smoothed otherwise, which the exported network does not have: its probabilities are not calibrated"
+        " smoothed otherwise, which the exported network does not have: its probabilities are not"
+        " calibrated"
     )
     return None

@@ -22,9 +22,9 @@ from geoseg.models.card import SeriesCard
 from geoseg.models.networks import build as models
 from geoseg.models.networks import pixels
 from geoseg.models.settings import Model
+from geoseg.prediction.forward import smoothed
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.scenes.bands import BandStatistics
-from geoseg.prediction.forward import smoothed
 from tests.made.scenes import CARD, LEGEND, Context, Identity
 from tests.made.stac import checked
 

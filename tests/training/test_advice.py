@@ -17,7 +17,6 @@ from tests.made.hurry import ON_VAL
 from tests.made.scenes import CARD
 from tests.made.tiles import make_dataset
 
-
 FLAT = {(tta, side): 0.8 for tta in advice.TTA for side in advice.SMOOTH}
 SMALL = Model(encoder="tu-lcnet_050", detail=0, pixels=0)
 
