@@ -265,5 +265,5 @@ def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:
         terms=found,
         class_weights=weights if loss.class_weights == "auto" else loss.class_weights,
         label_smoothing=smoothing if loss.label_smoothing is None else loss.label_smoothing,
-        deep=(DEEP if is_deep(study) else 0.0) if loss.deep is None else loss.deep,
+        deep=DEEP if loss.deep is None and is_deep(study) else loss.deep,
     )
