@@ -11,10 +11,12 @@ from geoseg.models.networks import build as models
 from geoseg.models.settings import Model
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training import recipe
+from geoseg.training.config import TrainConfig
 from geoseg.training.objectives.deep import DeepSupervised
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.objectives.supervised import Supervised
 from geoseg.training.optimizer import Average
+from geoseg.training.run.folder import _claimed
 from geoseg.training.settings import Fit, TrainingSettings
 from tests.made.scenes import CARD, LEGEND, plain
 from tests.made.tiles import make_dataset
@@ -105,6 +107,15 @@ def test_copies_and_validations_keep_nothing_and_no_file_has_the_levels(tmp_path
     assert not hasattr(loaded, "sides")
     average.network.eval()
     assert torch.equal(loaded(given[0]), average.network(given[0]))
+
+
+def test_runs_of_before_go_on_where_nothing_changed():
+    """A U-Net's settings name the levels, unless they are left out as there were none before."""
+    for name, deep, named in (
+        ("unet", None, True), ("unet", 0.0, False), ("segnet", None, False), ("segnet", 0.2, True),
+    ):  # fmt: skip
+        config = TrainConfig(model=Model(name), loss=Loss(deep=deep))
+        assert ("deep" in _claimed(config, (), ())["loss"]) == named
 
 
 @pytest.mark.parametrize(
