@@ -166,19 +166,26 @@ AT_ONCE = 4096
 
 
 class Classifier:
-    """A network that gives classes to samples, ready on its device."""
+    """A network, or several that are averaged, that give classes to samples, on their device."""
 
     def __init__(self, network: TrainedNetwork) -> None:
         # From here on torch is needed; whatever could be wrong without it has been said.
         from geoseg.models.device import choose
         from geoseg.models.view import view_of
 
-        running = network.running
+        running, knowing = network.running, network.knowing
         self._device = choose(running.device, running.precision)
-        self.scores = 0 if network.knowing is None else network.score_planes
+        self.scores = 0 if knowing is None else knowing.score_planes
         """Columns after the probabilities: the dissimilarity index, if that is asked for."""
-        self._module = self._device.place(network.scored() if self.scores else network.load())
-        self._view = view_of(network.card)
+        self._members = [
+            (
+                self._device.place(member.scored() if member is knowing else member.load()),
+                view_of(member.card),
+                self.scores if member is knowing else 0,
+            )
+            for member in network.members
+        ]
+        """Each network, what it sees, and how many columns it adds."""
         self._calibration = network.calibration
 
     def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
@@ -187,17 +194,9 @@ class Classifier:
         With `scores`, (n, K + 1): the last column is the dissimilarity index.
         folder: that holds their pixel arrays.
         """
-        from geoseg.samples.predict import predict_samples
-
         for first in range(0, len(samples), AT_ONCE):
-            found = predict_samples(
-                self._module,
-                folder,
-                samples.take(np.arange(first, min(first + AT_ONCE, len(samples)))),
-                self._view,
-                device=self._device,
-                scores=self.scores,
-            )
+            part = samples.take(np.arange(first, min(first + AT_ONCE, len(samples))))
+            found = self._mean(folder, part)
             strange = ~np.isfinite(found).all(axis=1)
             if strange.any():
                 raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
@@ -206,6 +205,20 @@ class Classifier:
                 sure = self._calibration.apply(found[:, :classes])
                 found = np.concatenate([sure, found[:, classes:]], axis=1)
             yield found
+
+    def _mean(self, folder: Path, samples: Samples) -> np.ndarray:
+        """The mean of the probabilities (n, K) of all networks, and the columns that one adds."""
+        from geoseg.samples.predict import predict_samples
+
+        made = [
+            predict_samples(module, folder, samples, view, device=self._device, scores=scores)
+            for module, view, scores in self._members
+        ]
+        if len(made) == 1:
+            return made[0]
+        classes = made[0].shape[1] - self._members[0][2]
+        mean = np.mean([found[:, :classes] for found in made], axis=0)
+        return np.concatenate([mean, *(found[:, classes:] for found in made)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -219,7 +232,7 @@ class Dissimilarity:
     @classmethod
     def of(cls, index: np.ndarray, network: TrainedNetwork) -> Dissimilarity | None:
         """None if nobody asked. index: (N, 0) or (N, 1), as `Classifier` gives it."""
-        novelty = network.novelty
+        novelty = None if network.knowing is None else network.knowing.novelty
         if not index.shape[1] or not isinstance(novelty, Applicability):
             return None
         return cls(np.round(index[:, 0].astype(np.float64), DIGITS), float(novelty.threshold))

@@ -276,8 +276,8 @@ class TrainedNetwork:
             return ScoredImages(self.load(), novelty).eval()
         return ScoredSeries(self.load(), novelty).eval()
 
-    def check_single(self, what: str) -> None:
-        """Raises: InputError if it is an ensemble, or turns windows."""
+    def check_of_samples(self, what: str) -> None:
+        """Raises: InputError for what only maps of pixels can have."""
         faults = Faults()
         others = [x for x in self.running.chosen_layers if x not in (CONFIDENCE, NOVELTY)]
         if others:
@@ -297,8 +297,6 @@ class TrainedNetwork:
                 " threshold=<number>"
             )
         self._check_resample(faults)
-        if self.others:
-            faults.add(f"checkpoint: {what} are classified by one network; give one checkpoint")
         if self.tta != "none":
             faults.add(f"tta={self.tta}: {what} can't be turned; leave it out")
         if self.running.smooth:
@@ -353,14 +351,32 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
             f"{where}: was trained on values of another scale or offset than {first.source};"
             " average networks that were trained on values of one unit"
         )
-    if (one.series, one.nodata, one.partial) != (two.series, two.nodata, two.partial):
-        faults.add(f"{where}: was trained on series or nodata of another kind than {first.source}")
+    if said := _differences(one, two):
+        faults.add(
+            f"{where}: was trained on series or nodata of another kind than {first.source}"
+            f" ({', '.join(said)}); average networks that were trained on one data set"
+        )
     elif one.series is not None and not _same_scaling(one, two):
         faults.add(
             f"{where}: scales its series otherwise than {first.source}; average networks for"
             " series that were trained on one data set"
         )
     faults.raise_if_any()
+
+
+def _differences(one: ModelCard, two: ModelCard) -> list[str]:
+    """In what the inputs of two networks differ that one pass can't give both: name and values.
+
+    Gaps each network fills as it was trained.
+    """
+    pairs = [(name, getattr(one, name), getattr(two, name)) for name in ("nodata", "partial")]
+    if one.series is None or two.series is None:
+        pairs.append(("series", one.series is not None, two.series is not None))
+    else:
+        mine, other = one.series.to_dict(), two.series.to_dict()
+        pairs += [(name, mine[name], other[name]) for name in mine if name not in ("fill", "step")]
+    # NaN, which may mean nodata, differs from itself.
+    return [f"{name} {b}, not {a}" for name, a, b in pairs if a != b and (a == a or b == b)]
 
 
 def _same_scaling(one: ModelCard, two: ModelCard) -> bool:
