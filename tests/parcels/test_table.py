@@ -91,6 +91,11 @@ def test_columns_that_may_be_meant_otherwise_are_named(tmp_path):
     assert "bands.order=[red,nir]" in table.notes[-2]
     said = "swir left out: 40% of its cells are numbers, others text, such as masked"
     assert said in table.notes[-1]
+    for name in ("cloud", "valid"):
+        rows = ROWS.assign(**{name: [True, False, False, False, True]})
+        table = read(written(tmp_path, rows), wanted=["label"])
+        assert table.bands == ("red", "nir")
+        assert f"{name} left out, though called as what tells clouds" in table.notes[-1]
 
 
 @pytest.mark.parametrize(
