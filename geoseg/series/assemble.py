@@ -67,7 +67,7 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
     faults, stacks, used = Faults(), [], set()
     for name, mine in sorted(by_tile.items()):
         with faults.collect():
-            grid, place_notes = common_grid(name, mine, facts)
+            grid, place_notes = common_grid(name, mine, facts, fewest=series.fewest())
             if masks:
                 mine, here = masking.matched(mine, masks, grid=grid, several=len(by_tile) > 1)
                 used |= here
