@@ -148,7 +148,10 @@ def test_a_date_twice_keeps_the_first_and_fills_its_gaps(tmp_path):
     more = pd.DataFrame([["a", "2022-06-01", 777, 9, "wheat"]], columns=ROWS.columns)
     table = read(written(tmp_path, pd.concat([ROWS, more])))
     np.testing.assert_array_equal(table.values[0, 2], [777, 4000])
-    assert "1 rows repeat" in table.notes[0]
+    assert "1 row repeats a sample's date" in table.notes[0]
+    assert "1 of them with other values: if they are pixels of one parcel" in table.notes[0]
+    table = read(written(tmp_path, pd.concat([ROWS, ROWS])))
+    assert table.notes[0].endswith("its gaps are filled")
 
 
 def test_real_numbers_and_nodata(tmp_path):
