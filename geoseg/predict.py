@@ -183,7 +183,7 @@ def _series(cfg: PredictConfig, network: TrainedNetwork) -> PredictionReport | S
     faults.raise_if_any()
     assert cfg.out is not None
     if given["table"] or given["parcels"]:
-        network.check_samples("parcels and samples")
+        network.check_of_samples("parcels and samples")
     if given["table"]:
         from geoseg.parcels.predict_table import predict_table
         from geoseg.parcels.table import LongTable

@@ -95,7 +95,13 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
         made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
         _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
+    others = [str(member.source) for member in network.others]
     summary = _summary(files, made, judged, pixels, known)
+    if others:
+        summary.note(
+            f"predict with checkpoint=[{','.join([str(files.weights), *others])}] tta={made.tta}:"
+            " it is the mean of these networks that was calibrated"
+        )
     if not holds_samples(dataset):
         for text in said_of_changes_since(Dataset.load(dataset)):
             summary.warn(text)
@@ -250,11 +256,6 @@ def _summary(
         from geoseg.calibration.novelty import said
 
         summary.notes(said(known, LARGEST_SHARE))
-    if len(made.pooled) > 1:
-        summary.note(
-            f"give the first of the {len(made.pooled)} networks as {files.weights} and the others"
-            f" as they are, with tta={made.tta}"
-        )
     summary.note(f"weights: {files.weights}; report: {files.report} (open it in a browser)")
     return summary
 

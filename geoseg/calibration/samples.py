@@ -21,7 +21,7 @@ def collect_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str)
     samples = dataset.samples(split)
     if not len(samples):
         raise InputError(f"split={split}: {dataset.folder} has no samples of it; choose another")
-    network.check_samples("samples of series")
+    network.check_of_samples("samples of series")
     found = np.concatenate(list(Classifier(network).probabilities(dataset.folder, samples)))
     block = np.unique(samples.group.astype(str), return_inverse=True)[1]
     tile = np.unique(samples.tile.astype(str), return_inverse=True)[1]

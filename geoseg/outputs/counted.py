@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-SINGULAR = {"are": "is", "have": "has", "do": "does", "stand": "stands"}
+SINGULAR = {"are": "is", "have": "has", "do": "does", "stand": "stands", "repeat": "repeats"}
 
 
 def counted(count: int, noun: str, verb: str = "") -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from geoseg.errors import Faults, InputError
 from geoseg.outputs.counted import first
 from geoseg.scenes.bands import Bands, tells_clouds
+from geoseg.series.masks import CLEAR_BANDS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +46,12 @@ def said_of_names(
             continue
         cells = frame[name].dropna()
         numbers = 0.0 if cells.dtype.kind in "bmM" else _share_of_numbers(cells)
-        if numbers > 0:
+        if tells_clouds(name) or name.lower() in CLEAR_BANDS:
+            notes.append(
+                f"{path}: {name} left out, though called as what tells clouds, which is heeded in"
+                " no table: leave out the rows that are not clear"
+            )
+        elif numbers > 0:
             strange = cells[_as_numbers(cells).isna()].iloc[0]
             notes.append(
                 f"{path}: {name} left out: {numbers:.0%} of its cells are numbers, others text,"

@@ -18,9 +18,6 @@ from geoseg.outputs.summary import Summary
 from geoseg.prediction.writer.scene_writer import no_number
 
 if TYPE_CHECKING:
-    from torch import nn
-
-    from geoseg.models.view import View
     from geoseg.prediction.network import TrainedNetwork
 
 DIGITS = 4
@@ -164,41 +161,31 @@ def _share(value: np.floating) -> str:
     return "" if np.isnan(value) else f"{value:.{DIGITS}f}"
 
 
-@dataclass(frozen=True)
-class _Member:
-    """A network on its device, and how it sees samples."""
-
-    module: nn.Module
-    view: View
-    scores: int
-    """Columns that it adds to its logits."""
-
-
 AT_ONCE = 4096
 """Samples whose probabilities, of each of their pixels, are held in memory."""
 
 
 class Classifier:
-    """Networks that give classes to samples by the mean of their probabilities, on their device."""
+    """A network, or several that are averaged, that give classes to samples, on their device."""
 
     def __init__(self, network: TrainedNetwork) -> None:
         # From here on torch is needed; whatever could be wrong without it has been said.
         from geoseg.models.device import choose
         from geoseg.models.view import view_of
 
-        running = network.running
+        running, knowing = network.running, network.knowing
         self._device = choose(running.device, running.precision)
-        knowing = network.knowing
         self.scores = 0 if knowing is None else knowing.score_planes
         """Columns after the probabilities: the dissimilarity index, if that is asked for."""
         self._members = [
-            _Member(
+            (
                 self._device.place(member.scored() if member is knowing else member.load()),
                 view_of(member.card),
                 self.scores if member is knowing else 0,
             )
             for member in network.members
         ]
+        """Each network, what it sees, and how many columns it adds."""
         self._calibration = network.calibration
 
     def probabilities(self, folder: Path, samples: Samples) -> Iterator[np.ndarray]:
@@ -208,31 +195,30 @@ class Classifier:
         folder: that holds their pixel arrays.
         """
         for first in range(0, len(samples), AT_ONCE):
-            some = samples.take(np.arange(first, min(first + AT_ONCE, len(samples))))
-            made, scores = self._mean(folder, some)
-            strange = ~np.isfinite(made).all(axis=1)
+            part = samples.take(np.arange(first, min(first + AT_ONCE, len(samples))))
+            found = self._mean(folder, part)
+            strange = ~np.isfinite(found).all(axis=1)
             if strange.any():
-                raise InputError(no_number(f"sample {some.id[int(strange.argmax())]}"))
+                raise InputError(no_number(f"sample {samples.id[first + int(strange.argmax())]}"))
             if self._calibration is not None:
-                made = self._calibration.apply(made)
-            yield made if scores is None else np.concatenate([made, scores], axis=1)
+                classes = found.shape[1] - self.scores
+                sure = self._calibration.apply(found[:, :classes])
+                found = np.concatenate([sure, found[:, classes:]], axis=1)
+            yield found
 
-    def _mean(self, folder: Path, samples: Samples) -> tuple[np.ndarray, np.ndarray | None]:
-        """Mean probabilities (n, K) of all members, and the scores of the one that has some."""
+    def _mean(self, folder: Path, samples: Samples) -> np.ndarray:
+        """The mean of the probabilities (n, K) of all networks, and the columns that one adds."""
         from geoseg.samples.predict import predict_samples
 
-        total, scores = None, None
-        for member in self._members:
-            found = predict_samples(
-                member.module, folder, samples, member.view, device=self._device,
-                scores=member.scores,
-            )  # fmt: skip
-            classes = found.shape[1] - member.scores
-            if member.scores:
-                scores = found[:, classes:]
-            total = found[:, :classes] if total is None else total + found[:, :classes]
-        assert total is not None
-        return total / np.float32(len(self._members)), scores
+        made = [
+            predict_samples(module, folder, samples, view, device=self._device, scores=scores)
+            for module, view, scores in self._members
+        ]
+        if len(made) == 1:
+            return made[0]
+        classes = made[0].shape[1] - self._members[0][2]
+        mean = np.mean([found[:, :classes] for found in made], axis=0)
+        return np.concatenate([mean, *(found[:, classes:] for found in made)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -246,8 +232,7 @@ class Dissimilarity:
     @classmethod
     def of(cls, index: np.ndarray, network: TrainedNetwork) -> Dissimilarity | None:
         """None if nobody asked. index: (N, 0) or (N, 1), as `Classifier` gives it."""
-        knowing = network.knowing
-        novelty = None if knowing is None else knowing.novelty
+        novelty = None if network.knowing is None else network.knowing.novelty
         if not index.shape[1] or not isinstance(novelty, Applicability):
             return None
         return cls(np.round(index[:, 0].astype(np.float64), DIGITS), float(novelty.threshold))

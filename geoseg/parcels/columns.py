@@ -24,6 +24,19 @@ class _Roles:
     prefix: str = "labels."
     """How the names of the settings begin in messages."""
 
+    def said_of_periods(self, path: str, chosen: dict[str, str]) -> list[str]:
+        """What is to be said of attributes that nobody named as each sample's period.
+
+        chosen: what `of` gives. Land registers call so how long a parcel is valid.
+        """
+        if self.samples.start or self.samples.end or not {"start", "end"} <= set(chosen):
+            return []
+        return [
+            f"{path}: {chosen['start']} and {chosen['end']} taken for each sample's period, outside"
+            " which no image counts, and from whose year its days are counted; if they mean"
+            " something else, leave these attributes out or rename them"
+        ]
+
     def of(self, names: list[str]) -> dict[str, str]:
         """Role → attribute, for a file with these attributes; named ones may not be there."""
         labels, samples = self.labels, self.samples

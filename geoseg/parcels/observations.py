@@ -76,7 +76,8 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
     values = _coded(given, table.bands.nodata)
     if same.any():
         notes.append(
-            f"{int(same.sum())} rows repeat a sample's date: the first counts, its gaps are filled"
+            f"{counted(int(same.sum()), 'row', 'repeat')} a sample's date: the first counts, its"
+            " gaps are filled" + _said_of_pixels(values, same)
         )
         values = _merge(values, same)
         first_of_date = np.concatenate([[True], ~same])
@@ -263,6 +264,18 @@ def _said_of_full(values: np.ndarray, bands: tuple[str, ...], table: LongTable) 
         " decimals, where it counts as a value; if it means nodata, set"
         f" bands.nodata={full:g}"
     ]
+
+
+def _said_of_pixels(values: np.ndarray, same: np.ndarray) -> str:
+    """What is to be added of repeated rows (n, C) that say something else, as a parcel's pixels."""
+    both = observed(values)[1:] & observed(values)[:-1]
+    others = int((same & ((values[1:] != values[:-1]) & both).any(axis=1)).sum())
+    if not others:
+        return ""
+    return (
+        f"; {others} of them with other values: if they are pixels of one parcel, give each pixel"
+        " an id of its own, and name the parcel's column in samples.group"
+    )
 
 
 def _merge(values: np.ndarray, same: np.ndarray) -> np.ndarray:

@@ -181,12 +181,13 @@ def _read_layer(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, l
         for column in [features.columns[name]]
     }
     table["geometry"] = features.geometries
+    notes = roles.said_of_periods(path, chosen)
     if "id" in chosen:
-        return table, layer.crs, []
+        return table, layer.crs, notes
     table["number"] = features.ids.astype(object)
     kind = "row, from 0" if layer.driver == "GeoParquet" else "feature id (FID)"
     said = f"{path}: no attribute id, so samples are called by their {kind}; samples.id=… names one"
-    return table, layer.crs, [said]
+    return table, layer.crs, [said, *notes]
 
 
 def _parcels(path: str, table: dict[str, np.ndarray], crs: str, notes: list[str]) -> Parcels:

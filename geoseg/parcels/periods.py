@@ -60,15 +60,20 @@ class When:
         kept = [d for d in dates if (start is None or d >= start) and (end is None or d < end)]
         return self._card.anchor(kept, since)
 
-    def check(self, parcels: Parcels) -> None:
-        """Raises: InputError if the network has not seen the part of the year of these periods."""
+    def check(self, parcels: Parcels) -> list[str]:
+        """What is to be said of the part of the year of these periods.
+
+        Raises: InputError if the network has not seen it.
+        """
         assert self._card is not None
         dates, days = [], []
         for stack in self._stacks:
             for one in self.periods(stack, parcels)[1]:
                 dates.append(np.array(stack.dates, "datetime64[D]")[one.index])
                 days.append(one.days.astype(int))
-        self._card.check_days(parcels.named, np.concatenate(dates), np.concatenate(days))
+        given = parcels.named, np.concatenate(dates), np.concatenate(days)
+        self._card.check_days(*given)
+        return self._card.said_of_days(*given)
 
     def spread(self, of: np.ndarray, found: list[Period], counts: np.ndarray) -> Periods:
         """The periods (N,) of parcels with that many pixels each, as those of the pixels."""

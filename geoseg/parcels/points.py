@@ -56,11 +56,12 @@ def read(path: str, roles: _Roles) -> tuple[dict[str, np.ndarray], str, list[str
             " degrees; set samples.crs=EPSG:…"
         )
     table["geometry"] = shapely.points(easting, northing)
+    notes = roles.said_of_periods(path, chosen)
     if "id" in chosen:
-        return table, samples.crs, []
+        return table, samples.crs, notes
     table["number"] = np.arange(1, len(easting) + 1).astype(object)
     said = f"{path}: no column id, so samples are called by their row, from 1"
-    return table, samples.crs, [said]
+    return table, samples.crs, [said, *notes]
 
 
 def _rows(path: str) -> dict[str, list[str]]:

@@ -135,7 +135,7 @@ def _suited(
             said += fits.notes
     if parcels.own_periods:
         with faults.collect():
-            When(stacks, series, parcels, card.series).check(parcels)
+            said += When(stacks, series, parcels, card.series).check(parcels)
     faults.raise_if_any()
     check_stacks(suited)
     suitability.say_doubts(scenes, card)

@@ -91,8 +91,8 @@ def predict_table(
             return Summary.of_note(
                 f"{out}: already made of this table with these settings; nothing to do"
             )
-        seen, every = _read(table, card)
-        warnings = _check_range(table.path, seen, card)
+        seen, every, warnings = _read(table, card)
+        warnings += _check_range(table.path, seen, card)
     try:
         made, far = _decide(network, seen, out / WORK, threshold=threshold, min_clear=min_clear)
         _write(out / CLASSES, seen.ids, every, _rows(made, far, card.legend))
@@ -144,8 +144,9 @@ def _claimed(table: LongTable) -> dict[str, Any]:
     }
 
 
-def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
-    """Observations, and the ids of all samples, those without a row in the period too."""
+def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str], list[str]]:
+    """Observations, the ids of all samples, those without a row in the period too, and what must
+    be known of the dates."""
     path = given.path
     frame = load_table(path, given.samples)
     names = [str(name) for name in frame.columns]
@@ -161,16 +162,16 @@ def _read(given: LongTable, card: ModelCard) -> tuple[Observations, list[str]]:
     # The columns of dates come along: they tell what days are counted from.
     wanted = [columns["date"]] if "date" in columns else []
     table = read_table(given, frame, wanted=wanted)
-    table = _dated(path, table, card, table.attributes[columns["date"]])
-    return table, list(dict.fromkeys(names_of(frame[columns["id"]]).tolist()))
+    table, said = _dated(path, table, card, table.attributes[columns["date"]])
+    return table, list(dict.fromkeys(names_of(frame[columns["id"]]).tolist())), said
 
 
 def _dated(
     path: str | Path, table: Observations, card: ModelCard, first: np.ndarray
-) -> Observations:
-    """The table with days as in the training. first: (N,) date of each sample's first row.
+) -> tuple[Observations, list[str]]:
+    """The table with days as in the training, and what must be known of them.
 
-    Samples of one season are counted from one day.
+    first: (N,) date of each sample's first row. Samples of one season are counted from one day.
     Raises: InputError if the network has not seen the part of the year of most rows.
     """
     assert card.series is not None
@@ -182,8 +183,9 @@ def _dated(
         mine = zero == usual
         best = card.series.anchor(dates[mine][there[mine]], usual.item())
         days[mine] += np.int16((usual - np.datetime64(best)).astype(int))
-    card.series.check_days(str(path), dates[there], days[there].astype(int))
-    return replace(table, days=days)
+    given = str(path), dates[there], days[there].astype(int)
+    card.series.check_days(*given)
+    return replace(table, days=days), card.series.said_of_days(*given)
 
 
 def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list[str]:

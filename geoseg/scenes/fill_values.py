@@ -22,9 +22,10 @@ LEAST_SHARE = 5e-4
 """Share of the pixels that one number must have."""
 FEWEST = 16
 """Pixels that it must have: a block of 4 × 4."""
-CODES = (-999.0, -3000.0, -9999.0, -99999.0, -32767.0, -32768.0)
-"""Numbers that are written for nothing (-3000 in the indices of MODIS): of these, one pixel is
-enough, as in a small table, half the distance is, and nearer ones may be more frequent."""
+CODES = (-999.0, -3000.0, -9999.0, -28672.0, -99999.0, -32767.0, -32768.0)
+"""Numbers that are written for nothing (-3000 in the indices of MODIS, -28672 in its reflectance):
+of these, one pixel is enough, as in a small table, half the distance is, and nearer ones may be
+more frequent."""
 MOST_VALUES = 4
 """Fill values that are looked for at either end of a band."""
 APART = 1.0

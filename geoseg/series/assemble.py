@@ -17,7 +17,7 @@ from geoseg.geo.grid import Grid
 from geoseg.geo.raster import RasterInfo
 from geoseg.outputs.counted import counted
 from geoseg.received.cube_slices import is_cube
-from geoseg.scenes.bands import Bands, tells_clouds
+from geoseg.scenes.bands import Bands, is_nameless, tells_clouds
 from geoseg.scenes.layers import Layer
 from geoseg.scenes.scene import bands_of, image_info
 from geoseg.scenes.stack import Stack
@@ -37,7 +37,8 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
     masks = masking.dated(found.masks, series)
     if images[0].band is None:
         facts = _facts(images)
-        wanted = _common_bands(images, facts, bands)
+        wanted, said = _common_bands(images, facts, bands)
+        notes += said
     else:
         wanted = _named_bands(images, bands, products=found.products)
         images = [image for image in images if image.band in wanted]
@@ -66,7 +67,7 @@ def assemble(found: Entries, series: Series, bands: Bands) -> list[Stack]:
     faults, stacks, used = Faults(), [], set()
     for name, mine in sorted(by_tile.items()):
         with faults.collect():
-            grid, place_notes = common_grid(name, mine, facts)
+            grid, place_notes = common_grid(name, mine, facts, fewest=series.fewest())
             if masks:
                 mine, here = masking.matched(mine, masks, grid=grid, several=len(by_tile) > 1)
                 used |= here
@@ -142,8 +143,9 @@ def _ordered(
 
 def _common_bands(
     images: list[Entry], facts: dict[str, RasterInfo], bands: Bands
-) -> tuple[str, ...]:
-    """Bands of files that hold all of a date's. Raises: InputError naming two that differ."""
+) -> tuple[tuple[str, ...], list[str]]:
+    """Bands of files that hold all of a date's, and what is to be said of files that hold them in
+    another order. Raises: InputError naming two that differ."""
     faults, held = Faults(), {}
     for image in images:
         with faults.collect():
@@ -151,15 +153,23 @@ def _common_bands(
     faults.raise_if_any()
     common = Counter(held.values()).most_common(1)[0][0]
     usual = next(path for path, names in held.items() if names == common)
-    for path, names in held.items():
-        if names != common:
+    turned = [path for path, names in held.items() if names != common]
+    for path in turned:
+        names = held[path]
+        if set(names) != set(common) or any(map(is_nameless, names)):
             raise InputError(
                 f"{path}: {counted(len(names), 'band')} ({', '.join(names)}), but {usual} has"
                 f" {len(common)} ({', '.join(common)}); bands must not change between dates: leave"
                 " such files out, or set bands.names if only the names differ"
             )
     remedy = "; if these are they, say which: bands.names=[…]"
-    return _ordered(common, common, bands, remedy=remedy)
+    wanted = _ordered(common, common, bands, remedy=remedy)
+    if not turned:
+        return wanted, []
+    return wanted, [
+        f"{counted(len(turned), 'file')} with the bands in another order than {usual}, such as"
+        f" {turned[0]} ({', '.join(held[turned[0]])}): taken by their names"
+    ]
 
 
 def _check_single(images: list[Entry], facts: dict[str, RasterInfo]) -> None:

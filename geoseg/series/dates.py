@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,14 @@ def find(name: str) -> datetime | None:
             if when := _time(match):
                 return when
     return first[1] if first else None
+
+
+def of_names(names: Sequence[str | None]) -> list[datetime] | None:
+    """The dates that the bands of a file are called by; None if not each has one of its own."""
+    found = [parse(name) or find(name) for name in names if name]
+    times = [when for when in found if when is not None]
+    one_each = len(times) == len(names) > 1 and len({t.date() for t in times}) == len(times)
+    return times if one_each else None
 
 
 def _time(match: re.Match[str]) -> datetime | None:

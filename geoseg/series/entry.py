@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from geoseg.errors import InputError
-from geoseg.geo.grid import Grid
+from geoseg.geo.grid import Grid, Window
 from geoseg.geo.raster import RasterInfo
 from geoseg.outputs.counted import counted
 from geoseg.stac.bands import Said
@@ -51,14 +52,17 @@ class Entries:
     """Value that means nodata by what describes the images, where they do not say so themselves."""
 
 
+Ends = tuple[int, int, int, int]
+"""Pixels above and to the left of a grid's corner, and the bottom and right ends below it."""
 SAME = 0.5
 """Share of the smaller of two footprints that must be common to count as one place."""
 
 
 def common_grid(
-    name: str, images: list[Entry], facts: dict[str, RasterInfo]
+    name: str, images: list[Entry], facts: dict[str, RasterInfo], *, fewest: int
 ) -> tuple[Grid, list[str]]:
-    """The most common of the finest grids, and a note on files that are warped onto it.
+    """The most common of the finest grids, as far as `fewest` dates reach on it, and what is to be
+    said of files that lie otherwise.
 
     Raises: InputError if files lie in different places.
     """
@@ -81,14 +85,64 @@ def common_grid(
                 f"series {name}: {example[common]} and {path} lie in different places; name the"
                 " place in series.pattern with the group (?P<tile>…), or give one place only"
             )
-    others = [grid for grid in counts if common.offset(grid) is None]
-    if not others:
-        return common, []
-    count = sum(counts[grid] for grid in others)
-    return common, [
-        f"series {name}: {counted(count, 'file')} on another grid, such as {example[others[0]]},"
-        f" warped onto that of {example[common]} (pixels of {common.pixel_size_m:.3g} m)"
-    ]
+    notes, others = [], [grid for grid in counts if common.offset(grid) is None]
+    if others:
+        count = sum(counts[grid] for grid in others)
+        notes.append(
+            f"series {name}: {counted(count, 'file')} on another grid, such as"
+            f" {example[others[0]]}, warped onto that of {example[common]} (pixels of"
+            f" {common.pixel_size_m:.3g} m)"
+        )
+    whole = _reached(common, images, facts, fewest)
+    if whole != common:
+        notes.append(
+            f"series {name}: footprints differ from date to date; taken is what"
+            f" {counted(min(fewest, len({image.when.date() for image in images})), 'date')} or more"
+            f" show, {whole.height} × {whole.width} pixels, of which {example[common]} has"
+            f" {common.height} × {common.width}"
+        )
+    return whole, notes
+
+
+def _reached(common: Grid, images: list[Entry], facts: dict[str, RasterInfo], fewest: int) -> Grid:
+    """The grid, extended to where so many dates, or all, reach with files on its pixels.
+
+    Not to where any does: what fewer dates show gets no class, and a single wide image among small
+    ones would make a map of nothing.
+    """
+    reach: dict[Grid, Ends | None] = {}
+    by_day: dict[date, Ends] = {}
+    for image in images:
+        grid, day = facts[image.path].grid, image.when.date()
+        assert grid is not None
+        if grid not in reach:
+            reach[grid] = _ends(common, grid)
+        own = reach[grid]
+        if own is not None:
+            before = by_day.get(day, own)
+            a, b, c, d = map(max, before, own)
+            by_day[day] = a, b, c, d
+    far = _nth_ends(by_day.values(), fewest)
+    up, back, bottom, right = map(max, far, (0, 0, common.height, common.width))
+    if (up, back, bottom, right) == (0, 0, common.height, common.width):
+        return common
+    return common.crop(Window(-up, -back, bottom + up, right + back))
+
+
+def _ends(common: Grid, grid: Grid) -> Ends | None:
+    """How far a grid reaches, in pixels of another; None if its pixels are others."""
+    corner = common.offset(grid)
+    if corner is None:
+        return None
+    top, left = corner
+    return -top, -left, top + grid.height, left + grid.width
+
+
+def _nth_ends(ends: Iterable[Ends], fewest: int) -> Ends:
+    """Of each side, how far at least so many of the ends reach, or all if there are fewer."""
+    up, back, bottom, right = (sorted(side, reverse=True) for side in zip(*ends, strict=True))
+    place = min(fewest, len(up)) - 1
+    return up[place], back[place], bottom[place], right[place]
 
 
 def share(a: Grid, b: Grid) -> float:

@@ -66,7 +66,7 @@ def entries_of(series: Series, bands: Bands) -> Entries:
     files = [path for path in files if path not in set(masks)]
     if not files:
         raise InputError(f"series.path={series.path}: holds nothing but the masks")
-    if series.dates is not None:
+    if series.dates is not None or (not bands.names and _holds_dates(files[0], series)):
         images = _of_bands(files, series)
     else:
         images, notes = _of_dates(files, series)
@@ -176,7 +176,7 @@ def _check_one_file_per_date(entries: list[Entry], series: Series) -> None:
 
 def _of_bands(files: list[str], series: Series) -> list[Entry]:
     """Entries of files that each hold one band at all dates."""
-    times = dates.listed(series.dates)
+    listed = None if series.dates is None else dates.listed(series.dates)
     faults, entries, strays = Faults(), [], []
     for path in files:
         groups = match(series.pattern, path)
@@ -184,12 +184,20 @@ def _of_bands(files: list[str], series: Series) -> list[Entry]:
             strays.append(path)
             continue
         with faults.collect():
-            count = len(raster.info(path).bands)
+            facts = raster.info(path)
+            count, named = len(facts.bands), dates.of_names(facts.names)
+            times = listed or named
+            if times is None:
+                raise InputError(
+                    f"{path}: its bands are not called by one date each, as those of {files[0]}"
+                    " are; name them so, or give series.dates"
+                )
             if count != len(times):
                 raise InputError(
                     f"{path}: {count} bands, but series.dates gives {len(times)} dates; each of its"
                     " bands must be one date"
                 )
+            _check_order(path, times, named)
             band = groups.get("band", Path(path).stem)
             entries += [
                 Entry(path, when, tile_of(groups), band, number)
@@ -202,6 +210,28 @@ def _of_bands(files: list[str], series: Series) -> list[Entry]:
         )
     faults.raise_if_any()
     return entries
+
+
+def _holds_dates(path: str, series: Series) -> bool:
+    """Whether a file's bands are called by one date each, which then are the dates."""
+    if "(?P<date>" in (series.pattern or ""):
+        return False
+    try:
+        return dates.of_names(raster.info(path).names) is not None
+    except InputError:
+        return False  # to be told with the faults of all files
+
+
+def _check_order(path: str, times: list[datetime], named: list[datetime] | None) -> None:
+    """Raises: InputError if a file calls its bands by other dates than the list gives them."""
+    pairs = enumerate(zip(times, named or times, strict=True), 1)
+    for number, (when, own) in pairs:
+        if when.date() != own.date():
+            raise InputError(
+                f"{path}: its band {number} is called by the date {own.date()}, and series.dates"
+                f" gives it {when.date()}; list the dates in the order of the bands, or leave"
+                " series.dates out: then they are what the bands are called by"
+            )
 
 
 def _few(paths: list[str]) -> str:

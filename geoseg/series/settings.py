@@ -45,7 +45,8 @@ class Series:
     """Values of masks that mean not clear; empty = all but 0, and 0, 1, 3, 8, 9, 10, 11 for the
     scene classes of Sentinel-2."""
     dates: Any = None
-    """Files that hold a date per band: text file with a date per line, or a list of dates."""
+    """Files that hold a date per band: text file with a date per line, or a list of dates; none =
+    the dates that such bands are called by."""
     start: str | None = None
     """First day of the period, YYYY-MM-DD; none = the first date."""
     end: str | None = None

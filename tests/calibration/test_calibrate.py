@@ -191,7 +191,8 @@ def test_an_ensemble_is_calibrated_as_one(tmp_path):
     both = replace(network, hash="2" * 16, own_hash=network.hash, others=(other,))
     both._loaded = network._loaded
     out = tmp_path / "calibrated.safetensors"
-    assert "give the first of the 2 networks as" in str(calibrate(both, dataset, out))
+    said = f"predict with checkpoint=[{out},{network.source}] tta=none"
+    assert said in str(calibrate(both, dataset, out))
     first = opened(out, network)
     pair = replace(first, hash="3" * 16, own_hash=first.hash, others=(other,))
     assert pair.calibration.pooled == [network.hash, other.hash]

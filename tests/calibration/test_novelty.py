@@ -265,7 +265,7 @@ def test_area_of_applicability_of_samples_of_series(tmp_path):
     assert "the area of applicability ends at a dissimilarity of" in said
     running = replace(RUNNING, layers=NOVEL)
     made = TrainedNetwork(ModelCard.read(out), weights_hash(out), out, running)
-    made.check_samples("samples")
+    made.check_of_samples("samples")
     samples = dataset.samples("train")
     (found,) = Classifier(made).probabilities(dataset.folder, samples)
     assert found.shape == (len(samples), 3)
@@ -287,7 +287,9 @@ def test_area_of_applicability_of_samples_of_series(tmp_path):
     assert all(novel == "1" for (_, novel), is_far in zip(far.rows(), far.novel, strict=True)
                if is_far)  # fmt: skip
     with pytest.raises(InputError, match="leave out entropy"):
-        replace(made, running=replace(RUNNING, layers=[*NOVEL, "entropy"])).check_samples("parcels")
+        replace(made, running=replace(RUNNING, layers=[*NOVEL, "entropy"])).check_of_samples(
+            "parcels"
+        )
     # Of pixels in windows, as predict maps them, the same index follows the logits.
     windows = made.for_windows(scored=True)
     cube = torch.tensor(np.random.default_rng(0).normal(0, 1, (1, 3 + 3 * 2, 8, 8))).float()

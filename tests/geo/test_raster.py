@@ -172,6 +172,9 @@ def test_what_is_no_raster(tmp_path):
     (tmp_path / "text.tif").write_text("hello")
     with pytest.raises(InputError, match=r"text\.tif: can't be opened as a raster"):
         raster.info(tmp_path / "text.tif")
+    (tmp_path / "parcels.gpkg").write_text("hello")
+    with pytest.raises(InputError, match=r"does it hold polygons\? .* in landcover/"):
+        raster.info(tmp_path / "parcels.gpkg")
     whole = write(tmp_path / "a.tif", IMAGE).read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cut\.tif: can't"):

@@ -421,6 +421,15 @@ def test_parcels_of_another_part_of_the_year_are_refused(place):
             assert not (place / "maps").exists()
 
 
+def test_dates_that_the_training_had_not_are_said(place):
+    first = network(replace(CARD, series=replace(CARD.series, last_day=40)))
+    said = str(predict(place, by=first))
+    assert "west: 40% of the dates (2021-04-18 to 2021-05-11) lie outside" in said
+    assert "(days 0 to 40 since 01-01, here 2021-01-01 to 2021-02-10)" in said
+    assert "series.start=2021-01-01 series.end=2021-02-11" in said
+    assert "of the dates" not in str(predict(place, "all"))
+
+
 def test_parcels_with_periods_are_counted_as_in_the_training(place):
     class ByDay(ByRed):
         def forward(self, values, valid, days, shape):
@@ -431,7 +440,8 @@ def test_parcels_with_periods_are_counted_as_in_the_training(place):
     shapes = squares("west") + squares("east")
     periods = {"start": ["2020-11-01"] * len(shapes), "end": ["2021-12-31"] * len(shapes)}
     write_parcels(place / "parcels.gpkg", shapes, **periods)
-    predict(place, by=network(CARD, ByDay()))
+    said = str(predict(place, by=network(CARD, ByDay())))
+    assert "start and end taken for each sample's period" in said
     assert (layer(place / "maps").code == LEGEND.codes[0]).all()  # days 5 and 8, not 371 and 374
 
 

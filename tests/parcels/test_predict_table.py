@@ -9,13 +9,16 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
+from geoseg.dataset.samples import pixels_path, save_array, save_days
 from geoseg.dataset.settings import SampleSettings
 from geoseg.errors import InputError
 from geoseg.outputs.files import read_json
 from geoseg.parcels import classify
 from geoseg.parcels import predict_table as tablemaps
+from geoseg.parcels.observations import TILE
 from geoseg.parcels.predict_table import HEADER, predict_table
 from geoseg.parcels.table import LongTable
+from geoseg.parcels.table_samples import of_table
 from geoseg.predict import PredictConfig, TilingChoice, _images, _series
 from geoseg.prediction.network import Engine, InferenceSettings
 from geoseg.scenes.bands import Bands
@@ -50,6 +53,19 @@ def predict(path, by=None, out=None, **options):
         read = list(csv.DictReader(file))
     assert tuple(read[0]) == HEADER
     return said, {row["id"]: row for row in read}
+
+
+def probabilities_of(path, by, folder):
+    """Probabilities of the samples of a table, by a network."""
+    seen, _, _ = tablemaps._read(tablemaps._as_trained(plain_table(path), by.card), by.card)
+    save_array(pixels_path(folder / "w", TILE), seen.values)
+    save_days(folder / "w", TILE, seen.days)
+    samples = of_table(seen.ids, np.ones(len(seen.ids)))
+    return list(classify.Classifier(by).probabilities(folder / "w", samples))
+
+
+def plain_table(path):
+    return LongTable(path, SampleSettings(), Series(), Bands())
 
 
 def test_each_sample_gets_a_class(tmp_path):
@@ -127,6 +143,32 @@ def test_no_decision(tmp_path):
     assert [row["clear"] for row in found.values()] == ["0", "0", "1", "3"]
     assert float(found["d"]["confidence2"]) < 0.8
     assert "4 samples without decision: 2 never observed" in said
+
+
+def test_dates_of_a_second_year_are_said(tmp_path):
+    both = pd.concat([rows(), rows(dates=[day.replace("2021", "2022") for day in DATES[:2]])])
+    said, _ = predict(write(tmp_path, both))
+    assert "WARNING" in said
+    assert "40% of the dates (2022-01-05 to 2022-02-09) lie outside the part of the year" in said
+    assert "series.start=2021-01-01 series.end=2021-05-12" in said
+
+
+def test_several_networks_are_averaged(tmp_path):
+    class Shifted(ByRed):
+        def forward(self, *inputs):
+            return super().forward(*inputs).roll(1, dims=1) / 2
+
+    path = write(tmp_path, rows())
+    filling = replace(CARD, series=replace(CARD.series, fill="linear"))
+    members = [network(), replace(network(filling, Shifted()), hash="1" * 16)]
+    both = replace(members[0], own_hash=members[0].hash, others=(members[1],))
+    given = [np.concatenate(probabilities_of(path, one, tmp_path)) for one in (*members, both)]
+    assert np.allclose(given[2], (given[0] + given[1]) / 2, atol=1e-6)
+    assert not np.allclose(given[0], given[1], atol=0.1)
+    _, found = predict(path, by=both)
+    assert [row["code"] for row in found.values()] == [
+        str(CARD.legend.codes[k]) for k in given[2].argmax(axis=1)
+    ]
 
 
 def test_many_samples_in_parts_are_the_same(tmp_path, monkeypatch):

@@ -91,6 +91,11 @@ def test_columns_that_may_be_meant_otherwise_are_named(tmp_path):
     assert "bands.order=[red,nir]" in table.notes[-2]
     said = "swir left out: 40% of its cells are numbers, others text, such as masked"
     assert said in table.notes[-1]
+    for name in ("cloud", "valid"):
+        rows = ROWS.assign(**{name: [True, False, False, False, True]})
+        table = read(written(tmp_path, rows), wanted=["label"])
+        assert table.bands == ("red", "nir")
+        assert f"{name} left out, though called as what tells clouds" in table.notes[-1]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +148,10 @@ def test_a_date_twice_keeps_the_first_and_fills_its_gaps(tmp_path):
     more = pd.DataFrame([["a", "2022-06-01", 777, 9, "wheat"]], columns=ROWS.columns)
     table = read(written(tmp_path, pd.concat([ROWS, more])))
     np.testing.assert_array_equal(table.values[0, 2], [777, 4000])
-    assert "1 rows repeat" in table.notes[0]
+    assert "1 row repeats a sample's date" in table.notes[0]
+    assert "1 of them with other values: if they are pixels of one parcel" in table.notes[0]
+    table = read(written(tmp_path, pd.concat([ROWS, ROWS])))
+    assert table.notes[0].endswith("its gaps are filled")
 
 
 def test_real_numbers_and_nodata(tmp_path):

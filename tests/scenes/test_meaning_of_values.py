@@ -52,6 +52,12 @@ def test_the_fill_of_an_index_of_modis_is_nearer():
     assert not suspects(values)
 
 
+def test_the_fill_of_reflectance_of_modis_may_be_a_single_pixel():
+    values = np.random.default_rng(1).uniform(100, 6000, 200).round()
+    values[0] = -28672
+    assert [one.value for one in suspects(values)] == [-28672]
+
+
 def test_several_fill_values_and_more_fill_than_data():
     values = plain_values("float32")
     values[:6000], values[6000:6500], values[6500:6900] = -9999, 65535, 32769

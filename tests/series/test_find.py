@@ -237,6 +237,42 @@ def test_one_file_per_band_with_a_list_of_dates(tmp_path):
     assert text.count("3 bands, but series.dates gives 2 dates") == 2
 
 
+def test_bands_that_are_called_by_dates(tmp_path):
+    values = np.stack([IMAGE[0] + np.uint16(n) for n in range(3)])
+    turned = [DAYS[2], DAYS[0], DAYS[1]]
+    write(tmp_path / "ndvi.tif", values, names=[f"ndvi_{day:%Y%m%d}" for day in turned])
+    stack = find_stacks(Series(path=str(tmp_path)))[0]
+    assert (stack.bands, stack.dates) == (("ndvi",), DAYS)
+    assert (whole(stack)[:, 0] == values[[1, 2, 0]]).all()
+    text = fault(Series(path=str(tmp_path), dates=list(map(str, DAYS))))
+    assert "band 1 is called by the date 2020-03-15, and series.dates gives it 2020-01-10" in text
+    given = Series(path=str(tmp_path), dates=list(map(str, turned)))
+    assert (whole(find_stacks(given)[0]) == whole(stack)).all()
+    write(tmp_path / "red.tif", values, names=("a", "b", "c"))
+    assert "red.tif: its bands are not called by one date each" in fault(Series(path=str(tmp_path)))
+
+
+def test_the_grid_reaches_as_far_as_enough_dates(tmp_path):
+    wide = np.arange(1, 2 * 40 * 60 + 1, dtype=np.uint16).reshape(2, 40, 60)
+    days = [date(2020, month, 1) for month in range(1, 6)]
+    parts = [(10, 20, 20, 20), (0, 0, 30, 40), (5, 0, 25, 50), (0, 10, 40, 40), (0, 10, 30, 30)]
+    for day, part in zip(days, parts, strict=True):
+        window = Window(*part)
+        options = {"names": ("a", "b"), "grid": grid(40, 60).crop(window)}
+        rows, columns = slice(window.top, window.bottom), slice(window.left, window.right)
+        write(tmp_path / f"{day:%Y%m%d}.tif", wide[:, rows, columns], **options)
+    (stack,) = find_stacks(Series(path=str(tmp_path)))
+    # Three of five dates reach to row 0 and column 10, and up to row 30 and column 40.
+    assert stack.grid.coincides(grid(40, 60).crop(Window(0, 10, 30, 30)))
+    assert "footprints differ from date to date" in stack.notes[0]
+    values = whole(stack)
+    assert (values[3, :, :, :] == wide[:, :30, 10:40]).all()
+    assert (values[0, :, 10:, 10:] == wide[:, 10:30, 20:40]).all()
+    assert (values[0, :, :10] == 65535).all()
+    (stack,) = find_stacks(Series(path=str(tmp_path), min_clear=1))
+    assert stack.grid.coincides(grid(40, 60).crop(Window(0, 0, 40, 50)))
+
+
 def test_real_numbers_of_many_dates_have_gaps_of_their_own(tmp_path):
     values = np.zeros((3, 20, 30), np.float64)
     values[0, 0], values[1, 1], values[2, 2] = -1.7e308, -1.7e308, 5
@@ -374,6 +410,11 @@ def test_bands_of_files_are_named_chosen_and_must_not_change(tmp_path):
     assert "has 2 (a, b)" in text
     write(tmp_path / "S_20200401.tif", IMAGE, names=("a", "c"))
     assert "bands must not change between dates" in fault(Series(path=str(tmp_path)))
+    write(tmp_path / "S_20200401.tif", IMAGE[::-1], names=("b", "a"))
+    stack = find_stacks(Series(path=str(tmp_path)))[0]
+    assert stack.bands == ("a", "b")
+    assert (whole(stack)[-1] == IMAGE).all()
+    assert "1 file with the bands in another order" in stack.notes[0]
 
 
 def test_a_band_that_is_called_as_what_tells_clouds_is_named(tmp_path):

@@ -57,6 +57,10 @@ class RasterInfo:
     """Of these bands: nodata, scale and offset, as the file says them of each by itself."""
 
 
+VECTOR = (".gpkg", ".shp", ".geojson", ".fgb", ".parquet")
+"""How files of polygons end mostly."""
+
+
 def open_file(path: str | Path) -> rasterio.DatasetReader:
     """An open file. Raises: InputError if it isn't a raster."""
     try:
@@ -68,10 +72,15 @@ def open_file(path: str | Path) -> rasterio.DatasetReader:
             raise InputError(f"{path}: no such file") from None
         if Path(path).is_dir():
             raise InputError(f"{path}: a folder; give one raster") from None
-        cause = str(error).removesuffix(".")
+        cause, is_vector = str(error).removesuffix("."), str(path).lower().endswith(VECTOR)
+        why = (
+            "does it hold polygons? The maps of classified parcels lie beside them, in landcover/"
+            if is_vector
+            else "is it cut short?"
+        )
         raise InputError(
             f"{path}: can't be opened as a raster ({cause}); expected a GeoTIFF or another raster"
-            " that GDAL reads: is it cut short?"
+            f" that GDAL reads: {why}"
         ) from None
 
 

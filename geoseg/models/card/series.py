@@ -18,6 +18,8 @@ from geoseg.scenes.calendar import anchor, anchor_of
 MARGIN = 30
 """Days by which dates may lie outside those of the training: networks have seen their days moved
 about."""
+FEW = 0.05
+"""Share of the dates that may lie farther outside without a word."""
 FARTHEST = 36_600
 """Days from the reference at most: a century is no series."""
 
@@ -105,7 +107,7 @@ class SeriesCard:
 
         what: whose they are. dates, days: (n,) datetime64[D], and the same counted from anchors.
         """
-        near = (self.first_day - MARGIN <= days) & (days <= self.last_day + MARGIN)
+        near = self._is_near(days)
         if not len(days) or near.mean() >= 0.5:
             return
         first = int(dates.argmin())
@@ -118,6 +120,32 @@ class SeriesCard:
             f" least half must; give that part of the year: series.start={start} series.end={end},"
             " or train on such dates"
         )
+
+    def said_of_days(self, what: str, dates: np.ndarray, days: np.ndarray) -> list[str]:
+        """What is to be said of dates of which the training had none, as those of a second year.
+
+        what, dates, days: as of `check_days`.
+        """
+        far = ~self._is_near(days)
+        if not len(days) or far.mean() <= FEW:
+            return []
+        zeros = np.unique(dates - days.astype("timedelta64[D]"))
+        here, remedy = "", "leave them out"
+        if len(zeros) == 1:
+            first, last = (
+                zeros[0] + np.timedelta64(d, "D") for d in (self.first_day, self.last_day)
+            )
+            here = f", here {first} to {last}"
+            remedy += f": series.start={first} series.end={last + np.timedelta64(1, 'D')}"
+        return [
+            f"{what}: {far.mean():.0%} of the dates ({dates[far].min()} to {dates[far].max()}) lie"
+            f" outside the part of the year that the model saw (days {self.first_day} to"
+            f" {self.last_day} since {self.reference}{here}), and are seen as further dates of the"
+            f" same season; {remedy}"
+        ]
+
+    def _is_near(self, days: np.ndarray) -> np.ndarray:
+        return (self.first_day - MARGIN <= days) & (days <= self.last_day + MARGIN)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,22 +40,25 @@ class Found:
 
 def check(scene: AnyScene, card: ModelCard, *, days: bool = True) -> Found:
     """The scene with the model's bands in the model's order; as `fit` and `check_values`."""
-    return check_values(fit(scene, card, days=days), card)
+    return check_values(fit(scene, card, days=days), card, days=days)
 
 
-def check_values(scene: AnyScene, card: ModelCard) -> Found:
+def check_values(scene: AnyScene, card: ModelCard, *, days: bool = True) -> Found:
     """Look at some pixels of a scene with the model's bands.
 
+    days: as of `fit`.
     Raises: InputError if they have other units, UnreadableError if they can't be read.
     """
+    said = _said_of_days(scene, card) if days else []
     try:
-        return _look(scene, card)
+        found = _look(scene, card)
     except UnreadableError:
         raise
     except InputError:
         if scene.dates:
             raise
-        return _look(scene, card, everywhere=True)  # dark corners are no proof
+        found = _look(scene, card, everywhere=True)  # dark corners are no proof
+    return replace(found, notes=(*said, *found.notes))
 
 
 def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Found:
@@ -91,6 +94,14 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
             check_units(scene.paths[0], scene.dtype, highs, card)
             notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
     return Found(scene, tuple(notes), nodata)
+
+
+def _said_of_days(scene: AnyScene, card: ModelCard) -> list[str]:
+    """What is to be said of dates that are not of the season of the training."""
+    if card.series is None or not scene.dates:
+        return []
+    dates = np.array(scene.dates, "datetime64[D]")
+    return card.series.said_of_days(scene.name, dates, np.array(scene.days))
 
 
 def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:

@@ -14,7 +14,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, NOVELTY
 from geoseg.maps.thresholds import Thresholds
 from geoseg.models.calibration import Calibration
-from geoseg.models.card import ModelCard, SeriesCard, find_weights, weights_hash
+from geoseg.models.card import ModelCard, find_weights, weights_hash
 from geoseg.models.novelty import FeatureNovelty, Novelty
 from geoseg.models.novelty import read as read_novelty
 from geoseg.models.settings import CLASSIFY, FOREST, OWN
@@ -286,8 +286,8 @@ class TrainedNetwork:
             return ScoredImages(self.load(), novelty).eval()
         return ScoredSeries(self.load(), novelty).eval()
 
-    def check_samples(self, what: str) -> None:
-        """Raises: InputError for what is of maps alone: layers, turns, neighbours …"""
+    def check_of_samples(self, what: str) -> None:
+        """Raises: InputError for what only maps of pixels can have."""
         faults = Faults()
         others = [x for x in self.running.chosen_layers if x not in (CONFIDENCE, NOVELTY)]
         if others:
@@ -361,9 +361,11 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
             f"{where}: was trained on values of another scale or offset than {first.source};"
             " average networks that were trained on values of one unit"
         )
-    seen = [(_alike(card.series), card.nodata, card.partial) for card in (one, two)]
-    if seen[0] != seen[1]:
-        faults.add(f"{where}: was trained on series or nodata of another kind than {first.source}")
+    if said := _differences(one, two):
+        faults.add(
+            f"{where}: was trained on series or nodata of another kind than {first.source}"
+            f" ({', '.join(said)}); average networks that were trained on one data set"
+        )
     elif one.series is not None and not _same_scaling(one, two):
         faults.add(
             f"{where}: scales its series otherwise than {first.source}; average networks for"
@@ -372,9 +374,19 @@ def _check_alike(first: TrainedNetwork, other: TrainedNetwork) -> None:
     faults.raise_if_any()
 
 
-def _alike(series: SeriesCard | None) -> SeriesCard | None:
-    """Without what each network of an ensemble sees in its own way: gaps filled, or dates as is."""
-    return None if series is None else replace(series, fill="none", step=1)
+def _differences(one: ModelCard, two: ModelCard) -> list[str]:
+    """In what the inputs of two networks differ that one pass can't give both: name and values.
+
+    Gaps each network fills as it was trained.
+    """
+    pairs = [(name, getattr(one, name), getattr(two, name)) for name in ("nodata", "partial")]
+    if one.series is None or two.series is None:
+        pairs.append(("series", one.series is not None, two.series is not None))
+    else:
+        mine, other = one.series.to_dict(), two.series.to_dict()
+        pairs += [(name, mine[name], other[name]) for name in mine if name not in ("fill", "step")]
+    # NaN, which may mean nodata, differs from itself.
+    return [f"{name} {b}, not {a}" for name, a, b in pairs if a != b and (a == a or b == b)]
 
 
 def _same_scaling(one: ModelCard, two: ModelCard) -> bool:
