@@ -29,6 +29,7 @@ from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.writer.scene_writer import SceneWriter
 from geoseg.scenes.bands import Bands
 from tests.made import started
+from tests.made.narrow import few_neighbourhoods
 from tests.made.scenes import (
     CARD,
     LEGEND,
@@ -513,7 +514,17 @@ def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     """A run with a real network of random weights, whose encoder is small."""
-    folder = tmp_path_factory.mktemp("run")
+    return save_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def lean_folder(tmp_path_factory):
+    """The same with a network that takes exporters less time, for where neighbourhoods are few."""
+    with few_neighbourhoods():
+        return save_run(tmp_path_factory.mktemp("lean"))
+
+
+def save_run(folder):
     card = replace(CARD, model=Model("pspnet", "tu-lcnet_050"))
     torch.manual_seed(0)
     checkpoint.save(folder / "best.safetensors", models.build(card.model, 1, len(LEGEND)), card)
@@ -544,11 +555,12 @@ def test_the_command_predicts_with_saved_weights(tmp_path, run_folder, capsys):
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
-def test_backends_say_the_same(tmp_path, run_folder, backend):
+def test_backends_say_the_same(tmp_path, lean_folder, backend):
     write(tmp_path / "a.tif", classes(100, 90) * 50)
     for name in ("torch", backend):
-        network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", name))
-        predict(network, tmp_path / "a.tif", tmp_path / name)
+        network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", name))
+        with few_neighbourhoods():
+            predict(network, tmp_path / "a.tif", tmp_path / name)
         assert read_json(tmp_path / name / "predict.json")["backend"] == name
     codes = [read(tmp_path / name / "landcover/a.tif")[0] for name in ("torch", backend)]
     assert (codes[0] == codes[1]).mean() > 0.999
