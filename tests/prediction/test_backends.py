@@ -79,7 +79,7 @@ def shallow():
     with pytest.MonkeyPatch.context() as patched:
         few = partial(smp.DetailedUnet, encoder_depth=3, decoder_channels=(64, 32, 16))
         patched.setitem(smp.DETAILED, "unet", few)
-        return models.build(Model("unet", "resnet18"), 4, 5)
+        return models.build(Model("unet", "tu-lcnet_050"), 4, 5)
 
 
 @pytest.fixture(scope="module")

@@ -166,6 +166,7 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
     accumulated steps and a validation in two parts."""
     settings = ("fit.epochs=2", "fit.epoch_tiles=12", "fit.batch_size=4", "fit.accumulate=2")
     settings += ("fit.learning_rate=1e-4", "model=pspnet", "model.dropout=0", "fit.pictures=0")
+    settings += ("model.encoder=resnet18",)  # whose last layers a PSPNet does not use
     call = command(
         dataset.folder, tmp_path / "two", *settings, "augment=none", "seed=3", start=TORCHRUN
     )
@@ -179,7 +180,8 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
         epochs=2, epoch_tiles=12, batch_size=4, accumulate=2, learning_rate=1e-4, device="cpu",
         precision="32", workers=0, pictures=0,
     )  # fmt: skip
-    train(dataset, tmp_path / "one", model=Model("pspnet"), loss=loss, fit=fit, seed=3)
+    model = Model("pspnet", "resnet18")
+    train(dataset, tmp_path / "one", model=model, loss=loss, fit=fit, seed=3)
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         # Adam's first steps make rounding larger: it divides tiny gradients by themselves.
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=2e-3)
