@@ -249,7 +249,7 @@ def test_two_processes_with_all_samplers_killed_end_as_undisturbed_ones(dataset,
         *("model=pspnet", "model.encoder=tu-lcnet_050", "model.dropout=0.2", "fit.batch_size=4"),
         *("fit.epoch_tiles=8", "fit.epochs=4", "fit.balance=0.5", "fit.hard=0.5"),
         *("fit.swa=0.4", f"fit.unlabelled={scene}", "fit.confidence=0.5", "fit.devices=2"),
-        "fit.pictures=0",
+        *("fit.pictures=0", "model.pixels=0"),
     )
     done = called(command(dataset.folder, tmp_path / "two", *settings))
     assert done.returncode == 0, done.stderr
