@@ -518,10 +518,16 @@ def run_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lean_folder(tmp_path_factory):
-    """The same with a network that takes exporters less time, for where neighbourhoods are few."""
+def leanest(tmp_path_factory):
     with few_neighbourhoods():
         return save_run(tmp_path_factory.mktemp("lean"))
+
+
+@pytest.fixture
+def lean_folder(leanest):
+    """The same with a network that takes exporters less time."""
+    with few_neighbourhoods():
+        yield leanest
 
 
 def save_run(folder):
@@ -559,14 +565,13 @@ def test_backends_say_the_same(tmp_path, lean_folder, backend):
     write(tmp_path / "a.tif", classes(100, 90) * 50)
     for name in ("torch", backend):
         network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", name))
-        with few_neighbourhoods():
-            predict(network, tmp_path / "a.tif", tmp_path / name)
+        predict(network, tmp_path / "a.tif", tmp_path / name)
         assert read_json(tmp_path / name / "predict.json")["backend"] == name
     codes = [read(tmp_path / name / "landcover/a.tif")[0] for name in ("torch", backend)]
     assert (codes[0] == codes[1]).mean() > 0.999
 
 
-def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch, capsys):
+def test_the_backend_is_measured_once_and_kept(tmp_path, lean_folder, monkeypatch, capsys):
     asked = []
 
     def choose_backend(network, device, *, images, windows, known):
@@ -579,7 +584,7 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
     monkeypatch.setattr("geoseg.prediction.worker.choose_backend", choose_backend)
     monkeypatch.setattr("geoseg.prediction.worker.WORTH_A_LOOK", 50)
     write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
-    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", batch_size=16))
+    network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", batch_size=16))
     predict(network, tmp_path / "scenes", tmp_path / "few")
     assert (asked, read_json(tmp_path / "few/predict.json")["backend"]) == ([], "torch")
     write(tmp_path / "scenes/large.tif", classes(160, 180) * 50)
@@ -593,7 +598,7 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
     record = read_json(tmp_path / "many/predict.json")
     assert len(asked) == 1
     assert record["backend"] == record["scenes"]["large"]["backend"] == "openvino"
-    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", "torch"))
+    network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", "torch"))
     with pytest.raises(InputError, match=r"other settings \(backend\)"):
         predict(network, tmp_path / "scenes", tmp_path / "many")
 
