@@ -23,6 +23,7 @@ from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
 from geoseg.outputs.lock import held
 from geoseg.predict import PredictConfig, TilingChoice, main
+from geoseg.prediction.backends.build import prepare
 from geoseg.prediction.backends.choice import Choice
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
@@ -571,8 +572,12 @@ def test_backends_say_the_same(tmp_path, lean_folder, backend):
     assert (codes[0] == codes[1]).mean() > 0.999
 
 
-def test_the_backend_is_measured_once_and_kept(tmp_path, lean_folder, monkeypatch, capsys):
-    asked = []
+def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch, capsys):
+    asked, built = [], []
+
+    def build(network, device, *, backend, shape):
+        built.append(backend)  # to build it takes seconds
+        return prepare(network, device, backend="torch", shape=shape)
 
     def choose_backend(network, device, *, images, windows, known):
         assert known.ratio("openvino", "torch", limit=1) is None
@@ -582,11 +587,13 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, lean_folder, monkeypatc
         return Choice("openvino", None, {"torch": 0.2, "openvino": 0.1}, notes=["onnx: too slow"])
 
     monkeypatch.setattr("geoseg.prediction.worker.choose_backend", choose_backend)
+    monkeypatch.setattr("geoseg.prediction.worker.prepare", build)
     monkeypatch.setattr("geoseg.prediction.worker.WORTH_A_LOOK", 50)
     write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
-    network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", batch_size=16))
+    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", batch_size=16))
     predict(network, tmp_path / "scenes", tmp_path / "few")
     assert (asked, read_json(tmp_path / "few/predict.json")["backend"]) == ([], "torch")
+    assert built == ["torch"]
     write(tmp_path / "scenes/large.tif", classes(160, 180) * 50)
     predict(network, tmp_path / "scenes", tmp_path / "many")
     assert asked == [7 * 8 + 2 * 2]
@@ -598,7 +605,9 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, lean_folder, monkeypatc
     record = read_json(tmp_path / "many/predict.json")
     assert len(asked) == 1
     assert record["backend"] == record["scenes"]["large"]["backend"] == "openvino"
-    network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", "torch"))
+    assert built[-1] == "openvino"
+    assert built.count("torch") == 1
+    network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", "torch"))
     with pytest.raises(InputError, match=r"other settings \(backend\)"):
         predict(network, tmp_path / "scenes", tmp_path / "many")
 
