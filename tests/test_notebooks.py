@@ -25,8 +25,9 @@ ALL = os.environ.get("GEOSEG_NOTEBOOKS") == "all"
 """Whether each of them runs (`make notebooks`); else one of the quickest stands for the rest."""
 QUICK = NOTEBOOKS / "04_convolution_by_hand.ipynb"
 ITS_NETWORK = 'Model(name="unet", encoder="resnet18")'
-SMALL_NETWORK = 'Model(name="pspnet", encoder="tu-lcnet_050")'
+SMALL_NETWORK = 'Model(name="pspnet", encoder="tu-lcnet_050", pixels=0)'
 """Of the first map, where it is only tried out."""
+SHORTER = [(ITS_NETWORK, SMALL_NETWORK), ("epoch_tiles=16", "epoch_tiles=8")]
 MOST_KB = 400
 BEGIN = """
 import os, matplotlib
@@ -84,7 +85,7 @@ def executed(path, tmp_path, monkeypatch, *, other=()):
 def test_the_first_map_is_made(tmp_path, monkeypatch):
     monkeypatch.setenv("GEOSEG_NOTEBOOK_QUICK", "1")
     monkeypatch.setenv("GEOSEG_NOTEBOOK_FOLDER", str(tmp_path / "first"))
-    code = executed(FIRST_MAP, tmp_path, monkeypatch, other=[(ITS_NETWORK, SMALL_NETWORK)])
+    code = executed(FIRST_MAP, tmp_path, monkeypatch, other=SHORTER)
     assert all(cell.execution_count for cell in code)
     assert [text for cell in code for text in complaints(cell)] == []
     drawing = [cell for cell in code if "plt.show()" in cell.source]

@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from geoseg.commands import conf
 from geoseg.commands import schema as source
-from geoseg.commands.command_line import Known, check, check_values
+from geoseg.commands.command_line import Known, check, check_values, structure
 from geoseg.commands.explain import explain
 from geoseg.commands.given import choices, take
 from geoseg.commands.help import help_text
@@ -143,7 +143,7 @@ def set_late(cfg: DictConfig, late: Sequence[keys.Late]) -> None:
 
 def register(name: str, schema: type) -> None:
     """Make the dataclass the schema of conf/<name>.yaml and of what the command line says."""
-    ConfigStore.instance().store(name=f"{name}_schema", node=schema)
+    ConfigStore.instance().store(name=f"{name}_schema", node=structure(schema))
 
 
 def to_objects(cfg: DictConfig, schema: type) -> Any:

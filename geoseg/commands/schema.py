@@ -65,7 +65,12 @@ def purpose(schema: type) -> str:
 
 def read(path: Path, name: str) -> list[Section]:
     """The settings of the dataclass `name` in the file `path`, its own ones first."""
-    return list(_sections(path, name, "", {}))
+    return list(_read(path, name))
+
+
+@cache
+def _read(path: Path, name: str) -> tuple[Section, ...]:
+    return tuple(_sections(path, name, "", {}))
 
 
 def _purpose(path: Path, name: str) -> str:

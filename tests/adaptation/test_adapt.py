@@ -141,7 +141,7 @@ def test_what_gets_worse_is_said(tmp_path):
 
 
 def test_a_network_of_geoseg_is_loaded_again(tmp_path):
-    model = Model(encoder="resnet18")
+    model = Model("pspnet", "tu-lcnet_050")
     network = checkpoint.build(replace(card(), model=model))
     scenes, _ = other_place(tmp_path)
     out = tmp_path / "adapted.safetensors"

@@ -5,10 +5,11 @@ import re
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from geoseg.commands import conf, run
-from geoseg.commands.command_line import Known, check, check_values
+from geoseg.commands.command_line import Known, check, check_values, structure
 from geoseg.commands.explain import explain
 from geoseg.errors import InputError
 from geoseg.prepare import PrepareConfig
@@ -167,3 +168,9 @@ def test_what_hydra_itself_refuses_is_told_without_its_jargon(word):
 )
 def test_initials_are_understood_and_a_shared_room_is_no_likeness(key, meant):
     assert Known.of("train", TrainConfig).near(key) == meant
+
+
+def test_what_was_checked_before_counts_no_longer():
+    before = OmegaConf.to_yaml(structure(TrainConfig))
+    checked("train", "fit.epochs=3", "loss.terms.focal=1")
+    assert OmegaConf.to_yaml(structure(TrainConfig)) == before

@@ -1,6 +1,7 @@
 """Every option of every group is composed against its schema and built."""
 
 import importlib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,9 +57,16 @@ def schema_of(name):
     return getattr(importlib.import_module(module), SCHEMAS[name])
 
 
-def composed(name, *overrides):
+@cache
+def registered(name):
+    """The schema of a command, which Hydra knows from now on; to tell it takes a while."""
     schema = schema_of(name)
     run.register(name, schema)
+    return schema
+
+
+def composed(name, *overrides):
+    schema = registered(name)
     with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         return run.to_objects(compose(name, overrides=list(overrides)), schema)
 

@@ -429,6 +429,7 @@ def command(dataset: Dataset, out: Path, *more: str) -> subprocess.CompletedProc
 
 def test_the_command_from_end_to_end(dataset, tmp_path):
     few = ["fit.epochs=1", "fit.epoch_tiles=4", "fit.workers=0", "fit.device=cpu", "folds=2"]
+    few += ["model.pixels=0", "fit.precision=32"]
     done = command(
         dataset,
         tmp_path / "out",

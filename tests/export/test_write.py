@@ -10,6 +10,7 @@ import pytest
 import torch
 from pystac.extensions.mlm import MLMExtension
 from torch import nn
+from torch.onnx._internal.exporter import _capture_strategies
 
 from geoseg.errors import InputError
 from geoseg.export import check, write
@@ -20,11 +21,12 @@ from geoseg.geo.band_tags import BandTags
 from geoseg.models.calibration import Calibration
 from geoseg.models.card import SeriesCard
 from geoseg.models.networks import build as models
-from geoseg.models.networks import pixels
+from geoseg.models.networks.pixels import PixelPath
 from geoseg.models.settings import Model
 from geoseg.prediction.forward import smoothed
 from geoseg.prediction.network import TrainedNetwork
 from geoseg.scenes.bands import BandStatistics
+from tests.made.narrow import few_neighbourhoods
 from tests.made.scenes import CARD, LEGEND, Context, Identity
 from tests.made.stac import checked
 
@@ -75,16 +77,20 @@ class Halved(nn.Module):
 @pytest.fixture(scope="module")
 def padded(tmp_path_factory):
     """A network with all that geoseg puts around one, exported for any size: network, file, what
-    is said. Pixels see two neighbourhoods, not four: each takes seconds to export."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pixels, "WINDOWS", (3, 5))
+    is said. Pixels see two neighbourhoods, not four: each takes seconds to export. The first way of
+    tracing must do; torch takes as long for the second."""
+    with few_neighbourhoods():
         torch.manual_seed(0)
-        module = models.AnySize(Halved(), pixels.PixelPath(3, 3, 8)).eval()
+        module = models.AnySize(Halved(), PixelPath(3, 3, 8)).eval()
         with torch.no_grad():  # as if it had learnt to use what single pixels tell
             module.pixel_path.scale.fill_(0.5)
         network = TrainedNetwork(COLOUR, "b" * 16, module)
         out = tmp_path_factory.mktemp("padded") / "model.onnx"
-        yield network, out, str(export(network, out))
+        with pytest.MonkeyPatch.context() as patched:
+            first = _capture_strategies.CAPTURE_STRATEGIES[:1]
+            patched.setattr(_capture_strategies, "CAPTURE_STRATEGIES", first)
+            said = str(export(network, out))
+        yield network, out, said
 
 
 def run(path, images):

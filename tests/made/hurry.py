@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
+from hydra.core.config_store import ConfigStore
+from lightning_fabric import fabric
 from timm.models import mobilenetv3
 
 from geoseg.evaluation.by_date import ByDate
@@ -36,8 +38,8 @@ REPEATED = re.compile(r"^dsa_r\d_")
 def hurry() -> None:
     """Have this process fit pixels and seasons in few steps, write curves of trainings and of
     dates without drawing them, judge no ways of predicting at their end, build encoders of few
-    blocks, look at their structure, at how they work, at the operators of ONNX and for GPUs once,
-    and wait for no disk.
+    blocks, look at their structure, at how they work, at the operators of ONNX, for GPUs and for
+    other people's callbacks once, and wait for no disk.
 
     In full the fits take up to seconds each time, which nearly no test needs: they still happen,
     and what comes of them is still saved, loaded, exchanged and told. Tests of all these say how
@@ -45,7 +47,8 @@ def hurry() -> None:
     it takes milliseconds, of which there are many thousands; that it is asked for, and when, is
     tested in outputs/test_files.py.
     """
-    pixels.TILES, pixels.STEPS, pixels.BATCH = 4, 5, 256
+    pixels.TILES, pixels.VAL_TILES, pixels.PIXELS = 4, 1, 512
+    pixels.STEPS, pixels.BATCH = 5, 256
     season.STEPS = 5
     advice.on_val = _say_nothing
     recorder.draw_curves = ByDate._draw = _write_nothing
@@ -53,6 +56,8 @@ def hurry() -> None:
     mobilenetv3.decode_arch_def = _of_few_blocks
     smp.try_out = _tried_out_once
     torch.onnx.export = _exported
+    fabric._load_external_callbacks = cache(fabric._load_external_callbacks)
+    ConfigStore.__deepcopy__ = _the_same  # each composing copies all; what it takes out it copies
     torch.cuda.device_count = DEVICES  # where there is none, each step of an optimizer looks again
     os.fsync = _ask_no_disk
     os.environ["OGR_SQLITE_SYNCHRONOUS"] = "OFF"  # GDAL, of GeoPackages
@@ -110,6 +115,10 @@ def _ask_no_disk(file: Any) -> None:
 def _write_nothing(_: Any, path: Path, **__: Any) -> None:
     with replacing(path) as temporary:
         temporary.touch()
+
+
+def _the_same(this: Any, _: Any) -> Any:
+    return this
 
 
 def _say_nothing(*_: Any) -> str:

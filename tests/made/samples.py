@@ -7,6 +7,7 @@ from geoseg.geo.legend import Legend
 from geoseg.models.card import SeriesCard
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.stack import MISSING
+from tests.made import kept
 
 LEGEND = Legend.parse(
     [
@@ -68,6 +69,22 @@ def samples_of(tiles, pixels, codes, split=None):
 
 def made_dataset(folder, unit="parcel", parcels=60, settings=None):
     """Parcels that are bright early or late in the year, in two tiles with dates of their own."""
+    kept.write(folder, _write, parcels)
+    statistics = BandStatistics((20.0, 60.0), (25.0, 25.0), (0.0, 0.0), (70.0, 90.0), (0.0, 0.0),
+                                (90.0, 99.0))  # fmt: skip
+    said = {
+        "series": {"fill": "none", "step": 10, "min_clear": 2},
+        "samples": {"buffer_m": 0.0, "max_pixels": 100},
+        "bands": {"nodata": None},
+    }
+    SeriesDataset(
+        folder, unit, ("red", "nir"), "uint16", LEGEND, statistics, (0.0,) * 4, (0.0,) * 4,
+        "01-01", (5, 359), 10.0, "EPSG:32632", settings or said,
+    ).save()  # fmt: skip
+    return SeriesDataset.load(folder)
+
+
+def _write(folder, parcels):
     random = np.random.default_rng(0)
     tiles = ["a"] * (parcels // 2) + ["b"] * (parcels - parcels // 2)
     pixels = random.integers(1, 5, parcels)
@@ -86,15 +103,3 @@ def made_dataset(folder, unit="parcel", parcels=60, settings=None):
         np.save(folder / "pixels" / f"{tile}.npy", values)
         save_days(folder, tile, days)
     write_samples(folder, samples, LEGEND)
-    statistics = BandStatistics((20.0, 60.0), (25.0, 25.0), (0.0, 0.0), (70.0, 90.0), (0.0, 0.0),
-                                (90.0, 99.0))  # fmt: skip
-    said = {
-        "series": {"fill": "none", "step": 10, "min_clear": 2},
-        "samples": {"buffer_m": 0.0, "max_pixels": 100},
-        "bands": {"nodata": None},
-    }
-    SeriesDataset(
-        folder, unit, ("red", "nir"), "uint16", LEGEND, statistics, (0.0,) * 4, (0.0,) * 4,
-        "01-01", (5, 359), 10.0, "EPSG:32632", settings or said,
-    ).save()  # fmt: skip
-    return SeriesDataset.load(folder)

@@ -16,6 +16,7 @@ from geoseg.errors import InputError
 from geoseg.models import settings
 from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series, segnet, smp
+from tests.made.narrow import shallow_transformers
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
@@ -34,6 +35,12 @@ def first_weight(network: nn.Module) -> nn.Parameter:
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shallow():
+    with shallow_transformers():
+        yield
 
 
 @pytest.mark.parametrize("name", [n for n in settings.ARCHITECTURES if n != settings.PROBE])

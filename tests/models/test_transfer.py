@@ -36,6 +36,7 @@ from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import Fit, TrainingSettings
 from geoseg.training.start import train, train_series
 from geoseg.training.tasks.series import fit_fold
+from tests.made.narrow import shallow_transformers
 from tests.made.samples import made_dataset
 from tests.made.scenes import CARD, plain, with_bands
 from tests.made.series import CARD as SERIES_CARD
@@ -52,7 +53,7 @@ SCALING = ("pixel_path.mean", "pixel_path.scale")
 @pytest.fixture(scope="module", autouse=True)
 def _narrow():
     """A VGG has millions of weights in its last blocks: here there are a few thousand."""
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, shallow_transformers():
         patched.setattr(segnet, "WIDTHS", (16,) * 5)
         yield
 

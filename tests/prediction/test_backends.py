@@ -22,6 +22,7 @@ from geoseg.prediction.backends.remembered import Remembered
 from geoseg.prediction.backends.runner import NAMES
 from geoseg.prediction.network import BACKENDS, InferenceSettings
 from geoseg.prediction.windows import CubeWindows
+from tests.made.narrow import few_neighbourhoods
 
 FLOAT32, BFLOAT16 = Device("cpu", "32"), Device("cpu", "bf16")
 EXPORTERS = ("openvino", "onnx")
@@ -40,6 +41,12 @@ class Tiny(nn.Module):
 
     def forward(self, image):
         return self.head(torch.cat([self.up(self.down(image)), image], dim=1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few():
+    with few_neighbourhoods():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +79,7 @@ def shallow():
     with pytest.MonkeyPatch.context() as patched:
         few = partial(smp.DetailedUnet, encoder_depth=3, decoder_channels=(64, 32, 16))
         patched.setitem(smp.DETAILED, "unet", few)
-        return models.build(Model("unet", "resnet18"), 4, 5)
+        return models.build(Model("unet", "tu-lcnet_050"), 4, 5)
 
 
 @pytest.fixture(scope="module")

@@ -23,12 +23,14 @@ from geoseg.models.settings import Model
 from geoseg.outputs.files import read_json
 from geoseg.outputs.lock import held
 from geoseg.predict import PredictConfig, TilingChoice, main
+from geoseg.prediction.backends.build import prepare
 from geoseg.prediction.backends.choice import Choice
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.writer.scene_writer import SceneWriter
 from geoseg.scenes.bands import Bands
 from tests.made import started
+from tests.made.narrow import few_neighbourhoods
 from tests.made.scenes import (
     CARD,
     LEGEND,
@@ -535,7 +537,23 @@ def test_ctrl_c_ends_it_soon_and_says_how_to_go_on(tmp_path):
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
     """A run with a real network of random weights, whose encoder is small."""
-    folder = tmp_path_factory.mktemp("run")
+    return save_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def leanest(tmp_path_factory):
+    with few_neighbourhoods():
+        return save_run(tmp_path_factory.mktemp("lean"))
+
+
+@pytest.fixture
+def lean_folder(leanest):
+    """The same with a network that takes exporters less time."""
+    with few_neighbourhoods():
+        yield leanest
+
+
+def save_run(folder):
     card = replace(CARD, model=Model("pspnet", "tu-lcnet_050"))
     torch.manual_seed(0)
     checkpoint.save(folder / "best.safetensors", models.build(card.model, 1, len(LEGEND)), card)
@@ -566,10 +584,10 @@ def test_the_command_predicts_with_saved_weights(tmp_path, run_folder, capsys):
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
-def test_backends_say_the_same(tmp_path, run_folder, backend):
+def test_backends_say_the_same(tmp_path, lean_folder, backend):
     write(tmp_path / "a.tif", classes(100, 90) * 50)
     for name in ("torch", backend):
-        network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", name))
+        network = TrainedNetwork.open(lean_folder, InferenceSettings("cpu", "32", name))
         predict(network, tmp_path / "a.tif", tmp_path / name)
         assert read_json(tmp_path / name / "predict.json")["backend"] == name
     codes = [read(tmp_path / name / "landcover/a.tif")[0] for name in ("torch", backend)]
@@ -577,7 +595,11 @@ def test_backends_say_the_same(tmp_path, run_folder, backend):
 
 
 def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch, capsys):
-    asked = []
+    asked, built = [], []
+
+    def build(network, device, *, backend, shape):
+        built.append(backend)  # to build it takes seconds
+        return prepare(network, device, backend="torch", shape=shape)
 
     def choose_backend(network, device, *, images, windows, known):
         assert known.ratio("openvino", "torch", limit=1) is None
@@ -587,11 +609,13 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
         return Choice("openvino", None, {"torch": 0.2, "openvino": 0.1}, notes=["onnx: too slow"])
 
     monkeypatch.setattr("geoseg.prediction.worker.choose_backend", choose_backend)
+    monkeypatch.setattr("geoseg.prediction.worker.prepare", build)
     monkeypatch.setattr("geoseg.prediction.worker.WORTH_A_LOOK", 50)
     write(tmp_path / "scenes/small.tif", classes(40, 40) * 50)
     network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", batch_size=16))
     predict(network, tmp_path / "scenes", tmp_path / "few")
     assert (asked, read_json(tmp_path / "few/predict.json")["backend"]) == ([], "torch")
+    assert built == ["torch"]
     write(tmp_path / "scenes/large.tif", classes(160, 180) * 50)
     predict(network, tmp_path / "scenes", tmp_path / "many")
     assert asked == [7 * 8 + 2 * 2]
@@ -603,6 +627,8 @@ def test_the_backend_is_measured_once_and_kept(tmp_path, run_folder, monkeypatch
     record = read_json(tmp_path / "many/predict.json")
     assert len(asked) == 1
     assert record["backend"] == record["scenes"]["large"]["backend"] == "openvino"
+    assert built[-1] == "openvino"
+    assert built.count("torch") == 1
     network = TrainedNetwork.open(run_folder, InferenceSettings("cpu", "32", "torch"))
     with pytest.raises(InputError, match=r"other settings \(backend\)"):
         predict(network, tmp_path / "scenes", tmp_path / "many")

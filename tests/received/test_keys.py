@@ -16,7 +16,7 @@ from geoseg.geo.legend import Legend
 from geoseg.maps.thresholds import Thresholds
 from geoseg.received import keys
 from geoseg.training.run import folder
-from tests.commands.test_configuration import GROUPS, SCHEMAS, schema_of
+from tests.commands.test_configuration import GROUPS, SCHEMAS, registered, schema_of
 
 ROOT = Path(__file__).parents[2]
 ODD = [
@@ -34,8 +34,7 @@ def told(name, *arguments):
 
 def composed(name, words):
     """The configuration of a command before its settings are checked."""
-    schema = schema_of(name)
-    run.register(name, schema)
+    schema = registered(name)
     made = keys.for_hydra(words, schema)
     with initialize_config_dir(str(conf.CONF), version_base="1.3"):
         cfg = compose(name, overrides=made.words)

@@ -37,6 +37,7 @@ from geoseg.refinement.settings import Refining
 from geoseg.refinement.spread import fading, spread, touched
 from geoseg.refinement.windows import Spots, closeness, influence, inner
 from geoseg.scenes.bands import BandStatistics
+from tests.made.narrow import narrow_unets
 from tests.made.scenes import CARD, LEGEND, grid, with_bands, write
 
 SIZE = 64
@@ -45,6 +46,12 @@ SETTINGS = Refining(device="cpu", precision="32")
 RUNNING = InferenceSettings(
     device="cpu", precision="32", layers=["confidence", "margin", "probabilities", "second"]
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _narrow():
+    with narrow_unets():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +391,7 @@ def test_each_window_learns_from_what_lies_well_inside_and_leaves_the_rest_to_ot
 def seeing():
     """A U-Net that is shown clicks, with random weights."""
     torch.manual_seed(0)
-    model = Model("unet", "resnet18")
+    model = Model("unet", "tu-lcnet_050")
     card = with_bands(CARD, "gray", model=model, tiling=Tiling(SIZE, 16))
     statistics = BandStatistics((128.0,), (70.0,), (10.0,), (245.0,), (1.0,), (254.0,))
     card = replace(card, clicks=True, statistics=statistics)

@@ -27,6 +27,7 @@ from geoseg.training.objectives.reconstruction import Reconstruction, error, hid
 from geoseg.training.objectives.settings import Masking
 from geoseg.training.settings import Fit
 from geoseg.training.start import train
+from tests.made.narrow import narrow_unets
 
 rng = np.random.default_rng
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
@@ -34,6 +35,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fa
 QUICK = Fit(
     epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _narrow():
+    with narrow_unets():
+        yield
 
 
 def config(run, **changes):

@@ -44,7 +44,7 @@ MOVED = Affine.translation(200, 0)
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 SMALL = "tu-lcnet_050"
-QUICK_NETWORK = Model("pspnet", SMALL)
+QUICK_NETWORK = Model("pspnet", SMALL, pixels=0)
 """Of which a step takes a quarter of the time of a U-Net's."""
 QUICK = Fit(
     epochs=2, epoch_tiles=8, batch_size=4, workers=0, precision="32", device="cpu", pictures=0

@@ -22,7 +22,7 @@ from geoseg.training.start import train
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
 
 QUICK = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", pictures=2)
-SMALL = Model("pspnet", "tu-lcnet_050")
+SMALL = Model("pspnet", "tu-lcnet_050", pixels=0)
 PICTURE = {"tile": np.zeros((4, 8, 3), np.uint8)}
 
 

@@ -185,7 +185,7 @@ def test_pictures_change_nothing_of_the_training(dataset, tmp_path, monkeypatch)
     fit = Fit(epochs=3, epoch_tiles=8, batch_size=4, workers=0, precision="32", logger="none")
     for name, every in (("without", 0), ("with", 1)):
         how = {
-            "model": Model("pspnet", "tu-lcnet_050", dropout=0.3),
+            "model": Model("pspnet", "tu-lcnet_050", dropout=0.3, pixels=0),
             "augment": Augment(flips=True, brightness=0.2),
         }
         train(dataset, tmp_path / name, fit=replace(fit, pictures=every), seed=2, **how)

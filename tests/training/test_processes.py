@@ -166,6 +166,7 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
     accumulated steps and a validation in two parts."""
     settings = ("fit.epochs=2", "fit.epoch_tiles=12", "fit.batch_size=4", "fit.accumulate=2")
     settings += ("fit.learning_rate=1e-4", "model=pspnet", "model.dropout=0", "fit.pictures=0")
+    settings += ("model.encoder=resnet18",)  # whose last layers a PSPNet does not use
     call = command(
         dataset.folder, tmp_path / "two", *settings, "augment=none", "seed=3", start=TORCHRUN
     )
@@ -179,7 +180,8 @@ def test_torchrun_trains_as_one_process_does(dataset, tmp_path):
         epochs=2, epoch_tiles=12, batch_size=4, accumulate=2, learning_rate=1e-4, device="cpu",
         precision="32", workers=0, pictures=0,
     )  # fmt: skip
-    train(dataset, tmp_path / "one", model=Model("pspnet"), loss=loss, fit=fit, seed=3)
+    model = Model("pspnet", "resnet18")
+    train(dataset, tmp_path / "one", model=model, loss=loss, fit=fit, seed=3)
     for one, two in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         # Adam's first steps make rounding larger: it divides tiny gradients by themselves.
         assert float(two["loss"]) == pytest.approx(float(one["loss"]), rel=2e-3)
@@ -247,7 +249,7 @@ def test_two_processes_with_all_samplers_killed_end_as_undisturbed_ones(dataset,
         *("model=pspnet", "model.encoder=tu-lcnet_050", "model.dropout=0.2", "fit.batch_size=4"),
         *("fit.epoch_tiles=8", "fit.epochs=4", "fit.balance=0.5", "fit.hard=0.5"),
         *("fit.swa=0.4", f"fit.unlabelled={scene}", "fit.confidence=0.5", "fit.devices=2"),
-        "fit.pictures=0",
+        *("fit.pictures=0", "model.pixels=0"),
     )
     done = called(command(dataset.folder, tmp_path / "two", *settings))
     assert done.returncode == 0, done.stderr

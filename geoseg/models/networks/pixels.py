@@ -85,7 +85,7 @@ def _product(layer: nn.Conv2d, pixels: Tensor) -> Tensor:
     assert layer.bias is not None
     # Gradients then lie in memory as channels_last weights do, which several processes compare.
     weight = layer.weight.permute(0, 2, 3, 1).flatten(1)
-    return torch.baddbmm(layer.bias[:, None], weight.expand(len(pixels), -1, -1), pixels)
+    return torch.baddbmm(layer.bias[:, None], weight.expand(pixels.shape[0], -1, -1), pixels)
 
 
 def neighbourhoods(images: Tensor) -> Iterator[Tensor]:

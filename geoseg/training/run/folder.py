@@ -213,7 +213,7 @@ def record(folder: Path, name: str, config: Any) -> None:
     }
     target = folder / ".hydra"
     make_folder(target)
-    values = _literal(OmegaConf.to_container(OmegaConf.structured(config)))
+    values = _literal(asdict(config))
     content = OmegaConf.create(header | values)
     with replacing(target / "config.yaml") as temporary:
         OmegaConf.save(content, temporary)
@@ -226,6 +226,8 @@ def _literal(value: Any) -> Any:
     """Settled values as a file must hold them: a ${ in a path is no reference to another key."""
     if isinstance(value, dict):
         return {key: _literal(part) for key, part in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_literal(part) for part in value]
-    return keys.escape(value) if isinstance(value, str) else value
+    if isinstance(value, str | os.PathLike):
+        return keys.escape(os.fspath(value))
+    return float(value) if isinstance(value, float) else value  # NumPy's are read by NumPy alone

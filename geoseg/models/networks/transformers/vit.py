@@ -77,7 +77,7 @@ class Pyramid(nn.Module):
             fine = F.interpolate(features, size=size, mode="bilinear")
             fine = fine[..., : height // finest, : width // finest]
             levels.append(fine if stride == finest else F.avg_pool2d(fine, stride // finest))
-        return [x, x.new_empty(len(x), 0, height // 2, width // 2), *levels]
+        return [x, x.new_empty(x.shape[0], 0, height // 2, width // 2), *levels]
 
 
 def deepest(features: Any) -> Tensor:
