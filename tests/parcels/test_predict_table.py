@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.special import softmax
 
 from geoseg.dataset.samples import pixels_path, save_array, save_days
 from geoseg.dataset.settings import SampleSettings
@@ -83,24 +82,6 @@ def test_each_sample_gets_a_class(tmp_path):
     assert record["table"]["samples"] == 4
     assert record["settings"]["threshold"] == 0
     assert not (tmp_path / "out/.pixels").exists()
-
-
-def test_several_networks_are_averaged_each_seeing_dates_in_its_own_way(tmp_path):
-    """One takes the dates as they are, the other fills its gaps: their probabilities are pooled."""
-    shifted = ByRed()
-    shifted.values += 60
-    filled = replace(CARD, series=replace(CARD.series, fill="linear", step=7))
-    both = replace(network(), others=(network(filled, shifted),))
-    _, found = predict(write(tmp_path, rows()), by=both)
-    for name, red in RED.items():
-        shares = [softmax(-(((red - np.array(at)) / 30) ** 2))
-                  for at in ((100, 200, 300), (160, 260, 360))]  # fmt: skip
-        mean = np.mean(shares, axis=0)
-        order = np.argsort(-mean)
-        assert found[name]["code"] == str(LEGEND.codes[order[0]])
-        assert float(found[name]["confidence"]) == pytest.approx(mean[order[0]], abs=1e-4)
-        assert float(found[name]["confidence2"]) == pytest.approx(mean[order[1]], abs=1e-4)
-    assert max(np.abs(shares[0] - shares[1])) > 0.1
 
 
 def test_parquet_and_csv_give_the_same_bytes_in_any_order_of_columns(tmp_path):
