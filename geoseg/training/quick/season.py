@@ -16,7 +16,7 @@ SERIES = 20_000
 """Series that are read, each as varied as in training."""
 ROUNDS = 20
 """Times that a sample is among them, at most."""
-VALUES = 2e8
+VALUES = 4e7
 """Values that they have together, or a thousand series: what reading them costs."""
 TOGETHER = 256
 """Series that are read at once."""
