@@ -203,7 +203,7 @@ class TrainedNetwork:
             return
         faults = Faults()
         asked = "refuse_novel=true" if self.running.refuse_novel else "layers: novelty"
-        if self.card.model.name == FOREST:
+        if all(member.card.model.name == FOREST for member in self.members):
             faults.add(
                 f"predict.{asked}: a forest has no features by which ground is known or new; take a"
                 " network, or look at predict.layers=[entropy]"
@@ -213,7 +213,9 @@ class TrainedNetwork:
                 f"predict.{asked}: is not for networks for dated maps (unit=map); leave it out"
             )
         elif self.knowing is None:
-            name = self.source if isinstance(self.source, Path) else "<run>"
+            # A forest beside it can't be taught that.
+            sources = [m.source for m in self.members if m.card.model.name != FOREST]
+            name = sources[0] if isinstance(sources[0], Path) else "<run>"
             run = name.parent if isinstance(name, Path) else name
             faults.add(
                 f"predict.{asked}: {name} does not say what its network knows; make weights that"
