@@ -14,6 +14,7 @@ from geoseg.geo.band_tags import BandTags, change, changes, usual
 from geoseg.geo.grid import Window
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability import check, check_values, fit
+from geoseg.models.suitability.frame import with_frame
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands, BandStatistics
@@ -184,6 +185,45 @@ def test_dark_water_is_no_frame(tmp_path):
     image[0, :10] = 255  # in one band only
     write(tmp_path / "a.tif", image, nodata=None, names=RED_NIR)
     assert said_of_frames(looked_at(tmp_path)) == []
+
+
+def one_band(kind: str) -> np.ndarray:
+    """An image (1, 60, 60) with a corner of 0."""
+    random = np.random.default_rng(5)
+    image = {
+        "decibels": random.normal(-12, 4, (1, 60, 60)).clip(-30, -2),
+        "panchromatic": random.integers(150, 1200, (1, 60, 60)),
+        "heights": random.gamma(1, 40, (1, 60, 60)),
+        "differences": random.normal(0, 1, (1, 60, 60)),
+    }[kind].astype("uint16" if kind == "panchromatic" else "float32")
+    image[:, np.add.outer(np.arange(60), np.arange(60)) < 20] = 0
+    return image
+
+
+@pytest.mark.parametrize("kind", ["decibels", "panchromatic"])
+def test_a_frame_of_a_single_band_is_said_where_0_lies_beyond_all_else(tmp_path, kind):
+    write(tmp_path / "a.tif", one_band(kind), nodata=None)
+    (text,) = said_of_frames(looked_at(tmp_path))
+    assert text.startswith("a: 0 stands in all bands of 5.8% of the pixels")
+    assert said_of_frames(looked_at(tmp_path, nodata=0)) == []
+    (note,) = frames_of(one_band(kind), tmp_path)
+    assert note == text
+
+
+@pytest.mark.parametrize("kind", ["heights", "differences"])
+def test_0_of_a_single_band_may_be_a_measurement(tmp_path, kind):
+    write(tmp_path / "a.tif", one_band(kind), nodata=None)
+    assert said_of_frames(looked_at(tmp_path)) == []
+    assert frames_of(one_band(kind), tmp_path) == []
+
+
+def frames_of(image, folder) -> list[str]:
+    """What is said of frames in prediction."""
+    scene = find_scenes(folder / "a.tif")[0]
+    notes: list[str] = []
+    sample = (image, np.ones(image.shape, bool), scene.grid.window)
+    with_frame(scene, replace(CARD, tags=()), [sample], notes)
+    return notes
 
 
 def test_scenes_in_other_units_are_said_in_prepare(tmp_path):
