@@ -10,6 +10,7 @@ import shapely
 from affine import Affine
 
 from geoseg.dataset.prepare import PrepareSettings, prepare
+from geoseg.dataset.report import said_of_extremes
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import InputError
@@ -20,7 +21,7 @@ from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.models.settings import Model
-from geoseg.scenes.bands import Bands
+from geoseg.scenes.bands import Bands, Measure
 from geoseg.scenes.scene import find_scenes, harmonize
 from geoseg.training.checks import check_dataset
 
@@ -266,3 +267,21 @@ def test_bands_are_ordered_by_their_names(place):
     with scenes[1].open() as reader, Raster(place / "b.tif") as file:
         window = grid().window
         assert np.array_equal(reader.read(window)[0], file.read(window)[0][[1, 2, 0]])
+
+
+def test_few_values_that_stretch_the_scale_of_a_band_are_said():
+    def said(image):
+        measure = Measure(2)
+        measure.add(image, np.ones(image.shape[1:], bool))
+        return said_of_extremes(("VV", "VH"), measure.result())
+
+    random = np.random.default_rng(0)
+    power = random.gamma(4, 0.02, (2, 64, 64))
+    assert said(power) == []
+    power[0, 3, :5] = 4000  # ships
+    (text,) = said(power)
+    assert text.startswith("band VV: few values lie far beyond all others (")
+    assert "to 4000; 96 % of them" in text
+    assert said(10 * np.log10(power)) == []
+    heights = np.where(random.random((2, 64, 64)) < 0.015, 8.0, 0)  # few houses on flat ground
+    assert said(heights + random.normal(0, 0.1, heights.shape)) == []
