@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.dataset import retile as blocks
-from geoseg.dataset.report import summarize, warn_unused
+from geoseg.dataset.report import said_of_extremes, summarize, warn_unused
 from geoseg.dataset.split import SPLITS, Region, Split, check_used
 from geoseg.dataset.targets import burn, counter, labels_of, made_of, strips
 from geoseg.dataset.tiles import (
@@ -203,7 +203,13 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
             f" {highs[high_name]:g}; bring them to one scale ({remedy(one, two)}?)"
         )
     _check_measured(made, measures)
-    return BandStatistics.joined([measure.result() for measure in measures])
+    made_of = BandStatistics.joined([measure.result() for measure in measures])
+    stretched = [
+        number + place for number, measure in enumerate(measures) for place in measure.stretched
+    ]
+    for text in said_of_extremes(made.bands, made_of, stretched):
+        summary.warn(text)
+    return made_of
 
 
 def _observations(

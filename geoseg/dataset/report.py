@@ -21,9 +21,6 @@ from geoseg.scenes.dated import AnyScene
 
 SLIVER = 8
 """Pixels; tiles narrower than this are named."""
-STRETCHED = 10.0
-"""How many times a band's deviation may be what lies between its 2nd and 98th percentile, at most:
-of normal numbers it is a quarter, of heights in a town of few houses about 5."""
 
 
 def warn_unused(made: Dataset, tiles: list[Tile], regions: list[Region], summary: Summary) -> None:
@@ -91,23 +88,20 @@ def tell_bands(
     columns = zip(bands, s.mean, s.std, s.p2, s.p98, strict=True)
     rows = [[name, *(f"{value:.5g}" for value in values)] for name, *values in columns]
     summary.table(f"Bands over the {where}", ["band", "mean", "std", "2 %", "98 %"], rows)
-    for text in said_of_extremes(bands, statistics):
-        summary.warn(text)
 
 
-def said_of_extremes(bands: Sequence[str], statistics: BandStatistics) -> list[str]:
-    """What is to be said of bands of which few numbers lie far beyond all others: by mean and
-    deviation, which these make, a network sees the others as one."""
+def said_of_extremes(
+    bands: Sequence[str], statistics: BandStatistics, stretched: Sequence[int]
+) -> list[str]:
+    """What is to be said of bands of which few values lie far beyond all others. stretched: their
+    places."""
     s = statistics
-    columns = zip(bands, s.std, s.p2, s.p98, s.low, s.high, strict=True)
     return [
-        f"band {name}: few values lie far beyond all others ({low:.4g} to {high:.4g}; 96 % of them"
-        f" {p2:.4g} to {p98:.4g}), and stretch the scale of what a network sees, to which the"
-        " others are nearly one: declare them as nodata if they are none (bands.nodata=…), cut"
-        " them off, or take logarithms, as decibels of the power of radar; model=forest is not"
-        " misled"
-        for name, std, p2, p98, low, high in columns
-        if p98 > p2 and std > STRETCHED * (p98 - p2)
+        f"band {bands[n]}: few values lie far beyond all others ({s.low[n]:.4g} to {s.high[n]:.4g};"
+        f" 96 % of them {s.p2[n]:.4g} to {s.p98[n]:.4g}), and count as cut off for mean and"
+        " deviation; if they are none, declare them as nodata (bands.nodata=…), if they are, as in"
+        " the power of radar, decibels (10 · log10) show a network more"
+        for n in stretched
     ]
 
 
