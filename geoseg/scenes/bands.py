@@ -20,8 +20,8 @@ SAMPLE = 2_000_000
 STRETCHED = 10.0
 """How many times a band's deviation may be what lies between its 2nd and 98th percentile: of normal
 numbers it is a quarter, of heights in a town of few houses about 5."""
-LOUDEST = 1e4
-"""Deviations at which the farthest value may lie: networks compute with more, but not with all."""
+LOUDEST = 3e4
+"""Deviations at which the farthest value may lie: half of what numbers of 16 bits hold."""
 RGB = (("red", "green", "blue"), ("b04", "b03", "b02"), ("b4", "b3", "b2"))
 """Names, in small letters, of the bands that show natural colours; the latter are Sentinel-2's."""
 

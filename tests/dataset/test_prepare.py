@@ -294,7 +294,7 @@ def test_few_values_that_stretch_the_scale_of_a_band_are_said_and_cut_off():
     assert found.high[0] == 400
     assert (found.mean[1], found.std[1]) == (plain.mean[1], plain.std[1])
     ships[0, 3, 0] = 1e20  # beyond what networks can compute with, were it scaled by the others
-    assert scale(ships, np.ones((64, 64), bool), measured(ships)[1]).max() <= 1.01e4
+    assert scale(ships, np.ones((64, 64), bool), measured(ships)[1]).max() <= 3.01e4
     assert said(10 * np.log10(power)) == []
     heights = np.where(random.random((2, 64, 64)) < 0.015, 8.0, 0)  # few houses on flat ground
     assert said(heights + random.normal(0, 0.1, heights.shape)) == []

@@ -14,7 +14,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, NOVELTY
 from geoseg.maps.thresholds import Thresholds
 from geoseg.models.calibration import Calibration
-from geoseg.models.card import ModelCard, find_weights, weights_hash
+from geoseg.models.card import JUDGED, ModelCard, find_weights, weights_hash
 from geoseg.models.novelty import FeatureNovelty, Novelty
 from geoseg.models.novelty import read as read_novelty
 from geoseg.models.settings import CLASSIFY, FOREST, OWN
@@ -134,8 +134,18 @@ class TrainedNetwork:
         found = [m.card.calibration for m in self.members if m.card.calibration is not None]
         if not found:
             return None
-        found[0].check_pooled([m.origin for m in self.members], self.tta, self.running.smooth)
-        return found[0]
+        made, hashes = found[0], [m.origin for m in self.members]
+        before = [m.before_refit for m in self.members if m.origin not in made.pooled]
+        made.check_pooled(hashes, self.tta, self.running.smooth, before=[p for p in before if p])
+        return made
+
+    @property
+    def before_refit(self) -> Path | None:
+        """The weights of its run from before it learnt from val, too; None if it has none."""
+        if not self.card.refit or not isinstance(self.source, Path):
+            return None
+        path = self.source.parent / JUDGED
+        return path if path.is_file() else None
 
     @property
     def origin(self) -> str:
