@@ -355,6 +355,16 @@ def test_windows_and_panels_make_no_difference_to_the_map(tmp_path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_windows_of_many_bands_are_smaller():
+    def window(bands):
+        return learnforest._window(256, ImageForest(2, [0] * bands, [1] * bands).trees._features)
+
+    assert [window(bands) for bands in (1, 4, 13, 39, 40, 120, 157, 224)] == [
+        *(512, 512, 512, 512, 256, 256, 256, 128)
+    ]
+    assert learnforest._window(1024, 58) == 1024
+
+
 def test_the_margin_of_a_window_counts_only_where_nobody_knows_better():
     weights = blend.weights((0, 60, 100), 80, 8)
     total = np.zeros(180)
