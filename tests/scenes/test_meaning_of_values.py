@@ -274,6 +274,28 @@ def test_a_frame_in_prediction_that_the_training_does_not_declare_either(tmp_pat
     assert check(scene_of(tmp_path / "b.tif", image), card(tags=())).notes == ()
 
 
+def test_single_values_far_beyond_the_training_are_said_in_prediction(tmp_path):
+    image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype("float32")
+    options = {"dtype": "float32", "tags": ()}
+    assert check(scene_of(tmp_path / "a.tif", image), card(**options)).notes == ()
+    image[1, 40, 40:42] = 1e6, -1e20
+    (text,) = check(scene_of(tmp_path / "b.tif", image), card(**options)).notes
+    assert text.startswith("b: band nir holds -1e+20, far beyond the training's 200 to 4000, in 2")
+
+
+def test_few_saturated_pixels_are_no_other_unit(tmp_path):
+    """Of reflectance, or the power of radar: the brightest pixels tell nothing of all others."""
+    image = np.random.default_rng(6).uniform(0.02, 0.4, (2, 80, 80)).astype("float32")
+    numbers = {"mean": 0.2, "std": 0.1, "p2": 0.03, "p98": 0.39, "low": 0.02, "high": 0.4}
+    statistics = BandStatistics(**{name: (value,) * 2 for name, value in numbers.items()})
+    options = {"dtype": "float32", "tags": (), "statistics": statistics}
+    image[:, 40, 40:42] = 5  # by 2, reflectance counts as such
+    (text,) = check(scene_of(tmp_path / "a.tif", image), card(**options)).notes[:1]
+    assert text.startswith("a: band red holds 5, far beyond")
+    with pytest.raises(InputError, match="other units"):
+        check(scene_of(tmp_path / "b.tif", 100 * image), card(**options))
+
+
 def test_a_frame_of_the_trainings_nodata_is_nodata_and_said(tmp_path):
     found = check(scene_of(tmp_path / "a.tif", dark_frame()), card())
     assert found.nodata == 0
