@@ -298,3 +298,13 @@ def test_few_values_that_stretch_the_scale_of_a_band_are_said_and_cut_off():
     assert said(10 * np.log10(power)) == []
     heights = np.where(random.random((2, 64, 64)) < 0.015, 8.0, 0)  # few houses on flat ground
     assert said(heights + random.normal(0, 0.1, heights.shape)) == []
+
+
+@pytest.mark.parametrize(("factor", "mast", "said"), [(1, 1, 0), (1, 4000, 0), (100, 1, 1)])
+def test_single_bright_pixels_are_no_other_unit(place, factor, mast, said):
+    power = np.random.default_rng(1).gamma(4, 0.02, (3, 200, 300)).astype("float32")
+    power[:, 100, 10:280:20] = mast
+    for name, image in (("a", power.clip(0, 1)), ("b", power * factor)):
+        with raster.create(place / f"{name}.tif", grid(), dtype="float32", count=3) as writer:
+            writer.write(image, grid().window)
+    assert str(make(place)).count("scenes differ in units") == said
