@@ -92,7 +92,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         ]
         if all(len(band) for band in values):
             highs = [scene.highest(band) for band in values]
-            usual = [float(np.percentile(band, 98)) for band in values]
+            # Of dates, the highest that counts is such a percentile already.
+            usual = None if scene.dates else [float(np.percentile(band, 98)) for band in values]
             check_units(scene.paths[0], scene.dtype, highs, card, usual=usual)
             notes += [] if scene.dates else _said_of_extremes(scene.name, values, card)
             notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
