@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,13 +96,8 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
         made = _calibration(network, pixels, judged, settings, f"{split} of {dataset}")
         _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
-    others = [str(member.source) for member in network.others]
-    summary = _summary(files, made, judged, pixels, known)
-    if others:
-        summary.note(
-            f"predict with checkpoint=[{','.join([str(files.weights), *others])}] tta={made.tta}:"
-            " it is the mean of these networks that was calibrated"
-        )
+    others = [member.source for member in network.others]
+    summary = _summary(files, made, (pixels, judged), known, others=others)
     if not holds_samples(dataset):
         for text in said_of_changes_since(Dataset.load(dataset)):
             summary.warn(text)
@@ -232,9 +228,15 @@ def _write(
 
 
 def _summary(
-    files: Outputs, made: Calibration, judged: Judged, pixels: Pixels, known: Found | None
+    files: Outputs,
+    made: Calibration,
+    found: tuple[Pixels, Judged],
+    known: Found | None,
+    *,
+    others: Sequence[Any],
 ) -> Summary:
-    summary = Summary()
+    """others: files of the networks that are averaged with the calibrated one."""
+    summary, (pixels, judged) = Summary(), found
     rows = []
     for name, label in (("ece", "ECE"), ("nll", "NLL"), ("brier", "Brier score")):
         before, after = (f"{made.scores[when][name]:.4f}" for when in ("before", "after"))
@@ -256,6 +258,10 @@ def _summary(
         from geoseg.calibration.novelty import said
 
         summary.notes(said(known, LARGEST_SHARE))
+    if others:
+        # The very files: of a run that was grown again on val these are its weights of before.
+        given = ",".join(map(str, [files.weights, *others]))
+        summary.note(f"predict with checkpoint=[{given}] and tta={made.tta}")
     summary.note(f"weights: {files.weights}; report: {files.report} (open it in a browser)")
     return summary
 

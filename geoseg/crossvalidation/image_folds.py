@@ -132,14 +132,13 @@ class ImageFolds:
 
     def write(self, out: Path, judged: Sequence[JudgedPixels]) -> None:
         """The blocks with the fold of each seed: folds_<way>.gpkg, to look at in QGIS."""
-        import shapely
+        from geoseg.labels.outlines import outlines
 
-        crs = self.dataset.scenes[0].grid.crs
         for way, found in zip(self.ways, judged, strict=True):
             layout = self.layouts[way.by]
             shown = np.flatnonzero(layout.unit >= 0)
             parts, units = [layout.parts[i] for i in shown], layout.unit[shown]
-            boxes = [layout.grids[p.scene].crop(p.window).bounds_in(crs) for p in parts]
+            drawn, crs = outlines([(layout.grids[p.scene], p.window) for p in parts])
             columns: dict[str, Any] = {"scene": [p.scene for p in parts], "unit": units}
             for seed, fold in zip(found.seeds, way.fold, strict=True):
                 columns[f"fold_seed_{seed}"] = fold[units] + 1
@@ -149,7 +148,7 @@ class ImageFolds:
                 out / f"folds_{way.by}.gpkg",
                 columns,
                 layer="folds",
-                geometries=np.array([shapely.box(*box) for box in boxes]),
+                geometries=drawn,
                 crs=crs,
             )
 

@@ -17,6 +17,7 @@ from geoseg.dataset.split import Split, block_side, buffer_px, cells_in, leakage
 from geoseg.dataset.targets import counter
 from geoseg.dataset.tiles import Dataset, Tile
 from geoseg.errors import InputError
+from geoseg.geo import extent
 from geoseg.geo.grid import Grid, Window, known_crs
 
 
@@ -143,8 +144,10 @@ class Layout:
 
         found: list[list[tuple[int, Window]]] = [[] for _ in self.parts]
         for crs in dict.fromkeys(grid.crs for grid in self.grids.values()):
-            boxes = [self.grids[p.scene].crop(p.window).bounds_in(crs) for p in self.parts]
-            tree = shapely.STRtree([shapely.box(*box) for box in boxes])
+            crops = [self.grids[p.scene].crop(p.window) for p in self.parts]
+            boxes = [extent.bounds_in(crop.bounds, crop.crs, crs) for crop in crops]
+            # What has no place in a CRS lies far from all that has.
+            tree = shapely.STRtree([None if box is None else shapely.box(*box) for box in boxes])
             for i, part in enumerate(self.parts):
                 grid = self.grids[part.scene]
                 if grid.crs != crs:
@@ -157,7 +160,9 @@ class Layout:
                     if self.parts[other].scene == part.scene:
                         avoid = self.parts[other].window
                     else:
-                        avoid = grid.window_of(boxes[other])
+                        box = boxes[other]
+                        assert box is not None
+                        avoid = grid.window_of(box)
                     avoid = avoid.grow(buffer)
                     if avoid.intersect(part.window):
                         found[i].append((other, avoid))

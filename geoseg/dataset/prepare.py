@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geoseg.dataset import retile as blocks
-from geoseg.dataset.report import summarize, warn_unused
+from geoseg.dataset.report import said_of_extremes, summarize, warn_unused
 from geoseg.dataset.split import SPLITS, Region, Split, check_used
 from geoseg.dataset.targets import burn, counter, labels_of, made_of, strips
 from geoseg.dataset.tiles import (
@@ -39,7 +39,7 @@ from geoseg.outputs.lock import alone
 from geoseg.outputs.summary import Summary
 from geoseg.scenes.bands import Bands, BandStatistics, Measure, nominal_range
 from geoseg.scenes.dated import AnyScene, DatedReader
-from geoseg.scenes.measure_units import remedy
+from geoseg.scenes.measure_units import BRIGHTER, remedy
 from geoseg.scenes.scene import Scene, SceneReader
 from geoseg.scenes.stack import observed
 
@@ -47,6 +47,8 @@ MEASURED_TILES = 4000
 """Tiles measured for the statistics at most, drawn evenly: more change no digit that counts."""
 MEASURED_SERIES = 400
 """The same for dated scenes, whose tiles hold all dates."""
+BRIGHT_STEP = 16
+"""Of the pixels, one in so many tells what is bright."""
 NOTHING = BandStatistics((), (), (), (), (), ())
 """Statistics that are still to be measured."""
 
@@ -180,21 +182,26 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
     counts = [len(made.bands)] if together else [1] * len(made.bands)
     measures = [Measure(count) for count in counts]
     highs: dict[str, float] = {}
+    usual: dict[str, float] = {}
     for scene in made.scenes:
         chosen = [tile for tile in tiles[::step] if tile.scene == scene.name]
         if not chosen:
             continue
-        high = -np.inf
+        high = bright = -np.inf
         with scene.open() as reader:
             for tile in chosen:
                 parts = _observations(scene, reader, tile.window, together=together)
                 for measure, (image, valid) in zip(measures, parts, strict=True):
                     measure.add(image, valid)
                     if valid.any():
-                        high = max(high, float(image[:, valid].max()))
-        highs[scene.name] = high
+                        seen = image[:, valid]
+                        high = max(high, float(seen.max()))
+                        bright = max(bright, float(np.percentile(seen[:, ::BRIGHT_STEP], 98)))
+        highs[scene.name], usual[scene.name] = high, bright
     ranges = {name: nominal_range(high) for name, high in highs.items() if np.isfinite(high)}
-    if ranges and max(ranges.values()) >= 8 * min(ranges.values()):
+    # Single pixels, as a mast in a radar image, are in no other unit than all the others.
+    most = [nominal_range(usual[name]) for name in ranges]
+    if ranges and min(max(of) / min(of) for of in (ranges.values(), most)) >= BRIGHTER:
         low, high_name = min(ranges, key=ranges.__getitem__), max(ranges, key=ranges.__getitem__)
         dtypes = {scene.name: scene.dtype for scene in made.scenes}
         one, two = ((highs[name], dtypes[name]) for name in (low, high_name))
@@ -203,7 +210,13 @@ def measure(made: Dataset, summary: Summary) -> BandStatistics:
             f" {highs[high_name]:g}; bring them to one scale ({remedy(one, two)}?)"
         )
     _check_measured(made, measures)
-    return BandStatistics.joined([measure.result() for measure in measures])
+    made_of = BandStatistics.joined([measure.result() for measure in measures])
+    stretched = [
+        number + place for number, measure in enumerate(measures) for place in measure.stretched
+    ]
+    for text in said_of_extremes(made.bands, made_of, stretched):
+        summary.warn(text)
+    return made_of
 
 
 def _observations(

@@ -90,6 +90,21 @@ def tell_bands(
     summary.table(f"Bands over the {where}", ["band", "mean", "std", "2 %", "98 %"], rows)
 
 
+def said_of_extremes(
+    bands: Sequence[str], statistics: BandStatistics, stretched: Sequence[int]
+) -> list[str]:
+    """What is to be said of bands of which few values lie far beyond all others. stretched: their
+    places."""
+    s = statistics
+    return [
+        f"band {bands[n]}: few values lie far beyond all others ({s.low[n]:.4g} to {s.high[n]:.4g};"
+        f" 96 % of them {s.p2[n]:.4g} to {s.p98[n]:.4g}), and count as cut off for mean and"
+        " deviation; if they are none, declare them as nodata (bands.nodata=…), if they are, as in"
+        " the power of radar, decibels (10 · log10) show a network more"
+        for n in stretched
+    ]
+
+
 def _scene_table(made: Dataset, summary: Summary) -> None:
     rows = []
     for scene in made.scenes:

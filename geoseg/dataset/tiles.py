@@ -260,11 +260,9 @@ def write_tiles(
     folder: Path, tiles: list[Tile], scenes: tuple[AnyScene, ...], legend: Legend
 ) -> None:
     """Write tiles.gpkg: the table that training reads and QGIS shows, outlined by split."""
-    import numpy as np
-    import shapely
+    from geoseg.labels.outlines import outlines  # it brings shapely, which training needs not
 
     grids = {scene.name: scene.grid for scene in scenes}
-    crs = scenes[0].grid.crs
     rows: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     for tile in tiles:
         w, h = tile.window, tile.home
@@ -273,6 +271,6 @@ def write_tiles(
             rows[name].append(value)
     for place, code in enumerate(legend.codes):
         rows[f"px_{code}"] = [tile.counts[place] for tile in tiles]
-    boxes = [shapely.box(*grids[t.scene].crop(t.window).bounds_in(crs)) for t in tiles]
+    drawn, crs = outlines([(grids[tile.scene], tile.window) for tile in tiles])
     style = categories("split", COLORS)
-    write_styled(folder / TILES, rows, geometries=np.array(boxes), crs=crs, style=style)
+    write_styled(folder / TILES, rows, geometries=drawn, crs=crs, style=style)

@@ -137,8 +137,14 @@ class Grid:
 
     def overlaps(self, other: Grid) -> bool:
         """Whether two grids in any CRS have a part in common."""
-        a, b = self.bounds, other.bounds_in(self.crs)
-        return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+        # Of half the world, or more, a map's CRS shows an outline that leaves out most of what
+        # lies within: so the smaller one is looked for in the larger one's CRS.
+        small, large = sorted((self, other), key=lambda g: g.window.area * g.pixel_size_m**2)
+        (left, bottom, right, top), b = small.bounds_in(large.crs), large.bounds
+        sides = left < b[2], b[0] < right
+        # Its left is right of its right where the antimeridian goes through it.
+        across = any(sides) if left > right else all(sides)
+        return across and bottom < b[3] and b[1] < top
 
     def shape_within(self, side: int) -> tuple[int, int]:
         """Height and width of a picture of the whole, its longer side of so many pixels at most."""

@@ -192,8 +192,16 @@ def _place(
     around = extent.bounds_in(grid.bounds_of(grid.window.grow(16)), grid.crs, crs)
     if around is None:
         return parts[:0], owner[:0]
-    within = extent.widen(around, 0.1)
-    moved, index = project(parts, crs, grid.crs, pixel=min(grid.resolution), within=within)
-    polygons, origin = mend(moved)
-    areal = ~np.isin(shapely.get_type_id(polygons), (LINE, RING))
-    return polygons[areal], owner[index][origin][areal]
+    within, pixel = extent.widen(around, 0.1), min(grid.resolution)
+    found = []
+    for by, box in extent.turned(within, crs):
+        there, mine = parts, np.arange(len(parts))
+        if by:  # the same ground, where the file counts its longitudes otherwise
+            mine = np.flatnonzero(shapely.intersects(parts, shapely.box(*box)))
+            there = shapely.transform(parts[mine], lambda places, by=by: places - (by, 0.0))
+        moved, index = project(there, crs, grid.crs, pixel=pixel, within=within)
+        polygons, origin = mend(moved)
+        areal = ~np.isin(shapely.get_type_id(polygons), (LINE, RING))
+        found.append((polygons[areal], owner[mine][index][origin][areal]))
+    drawn, owners = (np.concatenate(column) for column in zip(*found, strict=True))
+    return drawn, owners

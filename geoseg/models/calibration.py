@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from geoseg.errors import Faults, InputError
+from geoseg.outputs.counted import counted
 from geoseg.received import fields
 
 LEAST = 1e-12
@@ -87,15 +90,21 @@ class Calibration:
             return probabilities
         return calibrated(probabilities, np.array(self.scale), np.array(self.bias))
 
-    def check_pooled(self, hashes: list[str], tta: str, smooth: int) -> None:
-        """Raises: InputError if something else was calibrated than is to predict."""
+    def check_pooled(
+        self, hashes: list[str], tta: str, smooth: int, *, before: Sequence[Path] = ()
+    ) -> None:
+        """before: weights of before a network learnt from val, too, which may be what is meant.
+
+        Raises: InputError if something else was calibrated than is to predict.
+        """
         faults = Faults()
         what = "the calibration in the checkpoint"
         remedy = "calibrate anew (python -m geoseg.calibrate), or take the weights without one"
         if sorted(hashes) != sorted(self.pooled):
+            meant = f"give {', '.join(map(str, before))} if that was calibrated, " if before else ""
             faults.add(
-                f"checkpoint: {what} is that of {len(self.pooled)} network(s)"
-                f" ({', '.join(self.pooled)}), not of {', '.join(hashes)}; {remedy}"
+                f"checkpoint: {what} is that of {counted(len(self.pooled), 'network')}"
+                f" ({', '.join(self.pooled)}), not of {', '.join(hashes)}; {meant}{remedy}"
             )
         if tta != self.tta:
             faults.add(f"tta={tta}: {what} is that of tta={self.tta}; set that, or {remedy}")

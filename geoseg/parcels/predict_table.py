@@ -205,7 +205,7 @@ def _check_range(path: str | Path, table: Observations, card: ModelCard) -> list
         held.append(seen)
     # Not the largest: clouds that nobody has left out are brighter than any field.
     highs = [float(np.percentile(seen, 98)) for seen in held]
-    suitability.check_units(str(path), table.values.dtype.name, highs, card)
+    suitability.check_units(str(path), table.values.dtype.name, highs, card, usual=highs)
     return notes + suitability.said_of_light(str(path), held, card)
 
 

@@ -16,6 +16,9 @@ from geoseg.maps.layers import CONFIDENCE
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.neighbours import Neighbour, WindowLayout
 
+ROOM, MOST_ROOM = 1.0, 4.0
+"""GB for the buffers of a panel, where nobody says how much: by default, and at most where windows
+of many bands need more."""
 LONGEST_BLOCK = 512
 """Rows of a file's block up to which reading keeps to whole blocks."""
 
@@ -115,22 +118,32 @@ Step = Piece | Final | Broken
 
 
 def cut(
-    scene: AnyScene, place: WindowLayout, size: int, *, classes: int, memory: float, maps: int = 2
+    scene: AnyScene,
+    place: WindowLayout,
+    size: int,
+    *,
+    classes: int,
+    memory: float | None,
+    maps: int = 2,
 ) -> list[Panel]:
     """Panels of a scene, as few as the memory (GB) for a panel's buffers allows.
 
-    size: height and width of the windows. maps: bands that are written. The panels' borders lie
+    size: height and width of the windows. memory: None = ROOM, or as much more as the narrowest
+    panel needs, up to MOST_ROOM. maps: bands that are written. The panels' borders lie
     between blocks of the written files, so that each block is written once.
     Raises: InputError if the memory does not hold the narrowest panel.
     """
     width = scene.grid.width
     column = bytes_per_column(scene, size, classes=classes, maps=maps)
-    widest = int(memory * 1e9 / column) - 2 * size  # windows reach over both sides
+    narrowest = min(width, BLOCK) + 2 * size  # windows reach over both sides
+    least = column * (narrowest + 1) / 1e9
+    memory = min(MOST_ROOM, max(ROOM, least)) if memory is None else memory
+    widest = int(memory * 1e9 / column) - 2 * size
     if widest < min(width, BLOCK):
-        least = column * (BLOCK + 2 * size) / 1e9
         raise InputError(
             f"predict.memory={memory:g}: too little for windows of {size} pixels and"
-            f" {classes} classes; give at least {least:.2f} (GB), or set a smaller tiling.size"
+            f" {classes} classes; give at least {ceil(100 * least) / 100:g} (GB), or set a smaller"
+            " tiling.size"
         )
     count = 1 if widest >= width else ceil(width / (widest // BLOCK * BLOCK))
     step = ceil(ceil(width / count) / BLOCK) * BLOCK

@@ -60,11 +60,14 @@ class Worker:
         Measured on the first windows if there are enough for that to pay off.
         """
         panels = [panel for job in jobs for panel in job.panels]
-        module = self.modules[0]
+        # What all do is told by the first of those that others than torch can run.
+        choosing = [number for number, module in enumerate(self.modules) if fits(module)]
+        first_of = choosing[0] if choosing else 0
+        module, member = self.modules[first_of], self.network.members[first_of]
         # Whether other code does the same for all windows, one window doesn't tell.
-        known = fits(module) and all(m.card.model.name != OWN for m in self.network.members)
+        known = bool(choosing) and all(m.card.model.name != OWN for m in self.network.members)
         wanted = self.network.running.wanted_backend or (None if known else TORCH)
-        turns = len(TURNS[self.network.tta]) * len(self.modules)
+        turns = len(TURNS[self.network.tta]) * len(choosing)
         windows = turns * sum(len(panel.rows) * len(panel.touching) for panel in panels)
         if wanted is not None or windows < WORTH_A_LOOK or self.network.wants_novelty:
             return Choice(wanted or TORCH)
@@ -81,7 +84,7 @@ class Worker:
         if first is None or first.images is None:
             return Choice(TORCH)
         images, seen = first.on(self.device.torch)
-        images = Scaling(self.network.card.statistics, self.device.torch)(images, seen)
+        images = Scaling(member.card.statistics, self.device.torch)(images, seen)
         shape = (len(images), images.shape[1], images.shape[2], images.shape[3])
         before = Remembered.of(self.network.hash, self.device, shape)
         return choose_backend(module, self.device, images=images, windows=windows, known=before)
@@ -95,7 +98,8 @@ class Worker:
             for member, module in zip(self.network.members, self.modules, strict=True):
                 series = member.card.series is not None
                 scaling = None if series else Scaling(member.card.statistics, self.device.torch)
-                runner = prepare(module, self.device, backend=backend, shape=shape)
+                own = backend if fits(module) or not any(map(fits, self.modules)) else TORCH
+                runner = prepare(module, self.device, backend=own, shape=shape)
                 scores = member.score_planes if member is self.network.knowing else 0
                 members.append(Member(runner, scaling, scores))
             running = self.network.running

@@ -10,6 +10,8 @@ from pathlib import Path
 
 _ADDRESS = re.compile(r"(\w+:\"?)?(\w+://|/vsi(?!mem|zip|tar|gzip)\w+/)", re.IGNORECASE)
 """Of a file on a server, as browsers and GDAL write them."""
+OTHERS = (".png", ".jpg", ".jpeg", ".bil", ".bsq", ".bip", ".dat", ".asc", ".ers", ".grb", ".grib2")
+"""Endings of images that are read, but not looked for in folders, where they may be anything."""
 
 
 def expanded(text: str) -> str:
@@ -73,3 +75,13 @@ def beside(path: str, folder: Path) -> str:
     # Data sets of earlier versions are valid only as they were reached then.
     same = os.path.exists(plain) and os.path.realpath(plain) == os.path.realpath(found)
     return plain if same or not os.path.exists(found) else found
+
+
+def by_pattern(names: Iterable[str]) -> str:
+    """What is said of a folder that holds images of other endings than are looked for, if it does.
+
+    names: of its files.
+    """
+    endings = [os.path.splitext(name)[1] for name in names]
+    other = next((ending for ending in endings if ending.lower() in OTHERS), None)
+    return "" if other is None else f"; its {other} files are taken by a pattern: …/*{other}"

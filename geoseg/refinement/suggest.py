@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyproj
-import shapely
 
 from geoseg.dataset.tiles import Dataset
 from geoseg.errors import Faults, InputError, shown
@@ -17,7 +16,7 @@ from geoseg.geo import extent
 from geoseg.geo.grid import Window
 from geoseg.geo.layer_styles import ranges, write_styled
 from geoseg.geo.vector import Layer
-from geoseg.labels.shapes import project
+from geoseg.labels.outlines import outlines
 from geoseg.maps.landcover import ClassMap
 from geoseg.maps.layers import NOVELTY
 from geoseg.outputs.counted import counted
@@ -218,13 +217,7 @@ def _reason(windows: Windows, number: int, chosen: Sequence[int]) -> str:
 
 
 def _write(out: Path, windows: Windows, chosen: list[int]) -> None:
-    crs = windows.maps[0].grid.crs
-    boxes = []
-    for number in chosen:
-        grid = windows.grid(number)
-        box = np.array([shapely.box(*grid.bounds_of(windows.places[number]))])
-        within = extent.widen(grid.bounds, 0.1)
-        boxes.append(project(box, grid.crs, crs, pixel=min(grid.resolution), within=within)[0][0])
+    drawn, crs = outlines([(windows.grid(n), windows.places[n]) for n in chosen])
     columns = {
         "rank": list(range(1, len(chosen) + 1)),
         "map": [windows.name(n) for n in chosen],
@@ -245,4 +238,4 @@ def _write(out: Path, windows: Windows, chosen: list[int]) -> None:
     )
     # The image is to be seen through them.
     style = style.replace('alpha="1"', 'alpha="0.35"')
-    write_styled(out, columns, geometries=np.array(boxes, object), crs=crs, style=style)
+    write_styled(out, columns, geometries=drawn, crs=crs, style=style)

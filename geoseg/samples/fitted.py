@@ -86,7 +86,8 @@ def check_samples(dataset: SeriesDataset, card: ModelCard, remedy: str = "give s
             " whose files have the training's tags (gdal_edit.py -scale … -offset … FILE)"
         )
     # Not the largest: clouds that nobody has left out are brighter than any field.
-    suitability.check_units(where, dataset.dtype, list(dataset.statistics.p98), card)
+    usual = dataset.statistics.p98
+    suitability.check_units(where, dataset.dtype, usual, card, usual=usual)
 
 
 def fitted(dataset: Dataset, card: ModelCard) -> Dataset:
@@ -113,8 +114,12 @@ def check_units(dataset: Dataset, card: ModelCard) -> None:
     tags = [first.tags[place] for place in order] if first.tags else []
     if suitability.changes_for(first.name, tags, card) != (NO_CHANGE,) * len(card.bands):
         return  # its numbers are brought to those of the training, its statistics are not
-    highs = [dataset.statistics.high[place] for place in order]
-    suitability.check_units(f"dataset={dataset.folder}", first.dtype, highs, card)
+    highs, usual = (
+        [values[place] for place in order]
+        for values in (dataset.statistics.high, dataset.statistics.p98)
+    )
+    where = f"dataset={dataset.folder}"
+    suitability.check_units(where, first.dtype, highs, card, usual=usual)
 
 
 def some_tiles(dataset: Dataset, split: str, most: int, seed: int = 0) -> list[Tile]:

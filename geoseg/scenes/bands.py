@@ -17,6 +17,11 @@ from geoseg.received.keys import NUMERIC
 
 SAMPLE = 2_000_000
 """Pixels per band kept for percentiles; their error is then far below a grey level."""
+STRETCHED = 10.0
+"""How many times a band's deviation may be what lies between its 2nd and 98th percentile: of normal
+numbers it is a quarter, of heights in a town of few houses about 5."""
+LOUDEST = 3e4
+"""Deviations at which the farthest value may lie: half of what numbers of 16 bits hold."""
 RGB = (("red", "green", "blue"), ("b04", "b03", "b02"), ("b4", "b3", "b2"))
 """Names, in small letters, of the bands that show natural colours; the latter are Sentinel-2's."""
 
@@ -128,10 +133,16 @@ class BandStatistics:
 
 
 class Measure:
-    """Gathers BandStatistics window by window in bounded memory (Chan et al. 1983, eq. 2.1)."""
+    """Gathers BandStatistics window by window in bounded memory (Chan et al. 1983, eq. 2.1).
+
+    Where few values lie so far beyond all others that a network would hardly tell these apart, as
+    ships and masts in the power of radar, mean and deviation are of values that are cut off.
+    """
 
     def __init__(self, bands: int, *, seed: int = 0) -> None:
         self.count = 0
+        self.stretched: tuple[int, ...] = ()
+        """Places of the bands with such values; known once there is a result."""
         self._mean = np.zeros(bands)
         self._m2 = np.zeros(bands)
         self._low = np.full(bands, np.inf)
@@ -170,9 +181,18 @@ class Measure:
         """Raises: InputError if no valid pixel was added."""
         if not self.count:
             raise InputError("no valid pixel in the train tiles; are the scenes all nodata?")
-        p2, p98 = np.percentile(np.concatenate(self._sample, axis=1), (2, 98), axis=1)
-        std = np.sqrt(self._m2 / self.count)
-        values = (self._mean, std, p2, p98, self._low, self._high)
+        sample = np.concatenate(self._sample, axis=1)
+        p2, p98 = np.percentile(sample, (2, 98), axis=1)
+        mean, std = self._mean.copy(), np.sqrt(self._m2 / self.count)
+        spread = p98 - p2
+        self.stretched = tuple(np.flatnonzero((spread > 0) & (std > STRETCHED * spread)).tolist())
+        for band in self.stretched:
+            reach = spread[band]
+            cut = sample[band].astype(np.float64).clip(p2[band] - reach, p98[band] + reach)
+            mean[band] = cut.mean()
+            far = max(self._high[band] - mean[band], mean[band] - self._low[band])
+            std[band] = min(std[band], max(cut.std(), far / LOUDEST))
+        values = (mean, std, p2, p98, self._low, self._high)
         return BandStatistics(*(tuple(float(v) for v in column) for column in values))
 
 

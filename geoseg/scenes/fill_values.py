@@ -42,6 +42,10 @@ SHOWN = 5
 FRAME_SHARE = 0.01
 """Share of the pixels from which on a frame is more than a few dark pixels at the edge."""
 
+CLEAR = 0.02
+"""Share of the spread of all else that must lie between it and the frame of a single band: heights
+begin at 0, but next to it."""
+
 
 @dataclass(frozen=True)
 class Suspect:
@@ -266,6 +270,16 @@ def corners(pixels: np.ndarray, window: Window, grid: Grid) -> int:
     rows = [row for at, row in ((window.top == 0, 0), (window.bottom == grid.height, -1)) if at]
     columns = [col for at, col in ((window.left == 0, 0), (window.right == grid.width, -1)) if at]
     return sum(bool(pixels[row, column]) for row in rows for column in columns)
+
+
+def stands_apart(values: np.ndarray, value: float) -> bool:
+    """Whether a number lies beyond all others of a band (n,), with a gap between: 0 above decibels,
+    or below the darkest that a panchromatic band shows."""
+    others = values[values != value]
+    if len(others) < FEWEST:
+        return False
+    low, inner, outer, high = np.percentile(others, (0.1, 1, 99, 99.9))
+    return bool(max(low - value, value - high) > CLEAR * (outer - inner))
 
 
 def frame_note(value: float, shares: dict[str, float]) -> str:

@@ -23,6 +23,7 @@ from geoseg.scenes.fill_values import (
     frame_values,
     partial_note,
     said,
+    stands_apart,
     touches_edge,
 )
 from geoseg.scenes.layers import Mask
@@ -78,7 +79,7 @@ class Inspection:
             equal = held & (image == self.nodata).all(axis=0)
             self.frame += int(equal.sum())
             self.at_edge |= touches_edge(equal, window, self.scene.grid)
-        elif len(image) > 1 and self.scene.nodata is None:
+        elif self.scene.nodata is None:
             for value in frame_values(self.scene.dtype):
                 equal = (image == value).all(axis=0) & held
                 self.undeclared[value] += int(equal.sum())
@@ -140,6 +141,9 @@ def said_of_frames(looks: Sequence[Inspection]) -> list[str]:
     for look in looks:
         known = {one.value for ones in look.fill.values() for one in ones}
         for value in look.in_corner - known:
+            # Of one band alone, it may be a measurement.
+            if len(look.census.bands) == 1 and not stands_apart(look.census.values(0), value):
+                continue
             share = look.undeclared[value] / look.scene.grid.window.area
             if FRAME_SHARE <= share < 1:
                 found.setdefault(value, {})[look.scene.name] = share

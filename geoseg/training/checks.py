@@ -13,6 +13,8 @@ from geoseg.dataset.samples import SeriesDataset
 from geoseg.dataset.scene_classes import SceneClasses, SceneTiles
 from geoseg.dataset.tiles import DESCRIPTION, Dataset, check_whole
 from geoseg.errors import Faults, InputError
+from geoseg.geo import extent
+from geoseg.geo.grid import Grid
 from geoseg.models.card import ModelCard
 from geoseg.models.settings import (
     ARCHITECTURES,
@@ -311,12 +313,17 @@ def described(dataset: Dataset, scenes: Sequence[Scene]) -> list[str]:
     ]
     crs = dataset.scenes[0].grid.crs
     grids = {scene.name: scene.grid for scene in dataset.scenes}
+
+    def box(grid: Grid) -> shapely.Polygon | None:
+        found = extent.bounds_in(grid.bounds, grid.crs, crs)
+        return None if found is None else shapely.box(*found)
+
     held = [
-        (split, shapely.box(*grids[tile.scene].crop(tile.window).bounds_in(crs)))
+        (split, box(grids[tile.scene].crop(tile.window)))
         for split in ("val", "test")
         for tile in dataset.tiles(split)
     ]
-    ground = shapely.STRtree([shapely.box(*scene.grid.bounds_in(crs)) for scene in scenes])
+    ground = shapely.STRtree([box(scene.grid) for scene in scenes])
     shown = {
         split
         for split, box in held

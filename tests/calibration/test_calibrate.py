@@ -16,7 +16,7 @@ from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint
-from geoseg.models.card import ModelCard, weights_hash
+from geoseg.models.card import JUDGED, ModelCard, weights_hash
 from geoseg.parcels.classify import Classifier
 from geoseg.prediction.images import predict
 from geoseg.prediction.layers import RowMaker
@@ -176,7 +176,7 @@ def test_a_calibration_holds_for_what_was_calibrated(tmp_path):
     made = opened(out, network)
     with pytest.raises(InputError, match="tta=flips: the calibration in the checkpoint"):
         _ = replace(made, tta="flips").calibration
-    with pytest.raises(InputError, match=r"is that of 1 network\(s\)"):
+    with pytest.raises(InputError, match=r"is that of 1 network \("):
         _ = replace(made, others=(network,)).calibration
     with pytest.raises(InputError, match=r"predict\.smooth=3: "):
         _ = opened(out, network, smooth=3).calibration
@@ -191,11 +191,19 @@ def test_an_ensemble_is_calibrated_as_one(tmp_path):
     both = replace(network, hash="2" * 16, own_hash=network.hash, others=(other,))
     both._loaded = network._loaded
     out = tmp_path / "calibrated.safetensors"
-    said = f"predict with checkpoint=[{out},{network.source}] tta=none"
-    assert said in str(calibrate(both, dataset, out))
+    said = str(calibrate(both, dataset, out))
+    assert f"predict with checkpoint=[{out},{network.source}] and tta=none" in said
     first = opened(out, network)
     pair = replace(first, hash="3" * 16, own_hash=first.hash, others=(other,))
     assert pair.calibration.pooled == [network.hash, other.hash]
+    # What that network has become since is not what was calibrated, which is told by its name.
+    before = tmp_path / "run" / JUDGED
+    before.parent.mkdir(parents=True)
+    before.touch()
+    card = replace(other.card, refit=True)
+    grown = replace(other, hash="4" * 16, card=card, source=tmp_path / "run/best.safetensors")
+    with pytest.raises(InputError, match=f"give {before} if that was calibrated, calibrate anew"):
+        _ = replace(pair, others=(grown,)).calibration
 
 
 def test_faults(tmp_path):

@@ -10,6 +10,7 @@ import shapely
 from affine import Affine
 
 from geoseg.dataset.prepare import PrepareSettings, prepare
+from geoseg.dataset.report import said_of_extremes
 from geoseg.dataset.split import Split
 from geoseg.dataset.tiles import Dataset, said_of_changes_since
 from geoseg.errors import InputError
@@ -20,7 +21,7 @@ from geoseg.geo.raster import Raster
 from geoseg.geo.tiling import Tiling
 from geoseg.labels.settings import Labels
 from geoseg.models.settings import Model
-from geoseg.scenes.bands import Bands
+from geoseg.scenes.bands import Bands, Measure, scale
 from geoseg.scenes.scene import find_scenes, harmonize
 from geoseg.training.checks import check_dataset
 
@@ -266,3 +267,44 @@ def test_bands_are_ordered_by_their_names(place):
     with scenes[1].open() as reader, Raster(place / "b.tif") as file:
         window = grid().window
         assert np.array_equal(reader.read(window)[0], file.read(window)[0][[1, 2, 0]])
+
+
+def test_few_values_that_stretch_the_scale_of_a_band_are_said_and_cut_off():
+    def measured(image):
+        measure = Measure(len(image))
+        measure.add(image, np.ones(image.shape[1:], bool))
+        return measure, measure.result()
+
+    def said(image):
+        measure, found = measured(image)
+        return said_of_extremes(("VV", "VH"), found, measure.stretched)
+
+    random = np.random.default_rng(0)
+    power = random.gamma(4, 0.02, (2, 64, 64))
+    assert said(power) == []
+    ships = power.copy()
+    ships[0, 3, :5] = 400
+    (text,) = said(ships)
+    assert text.startswith("band VV: few values lie far beyond all others (")
+    assert "to 400; 96 % of them" in text
+    (_, plain), (_, found) = measured(power), measured(ships)
+    # The same to a network as without them, which a deviation of 14 would make one.
+    assert found.std[0] == pytest.approx(plain.std[0], rel=0.1)
+    assert found.mean[0] == pytest.approx(plain.mean[0], rel=0.02)
+    assert found.high[0] == 400
+    assert (found.mean[1], found.std[1]) == (plain.mean[1], plain.std[1])
+    ships[0, 3, 0] = 1e20  # beyond what networks can compute with, were it scaled by the others
+    assert scale(ships, np.ones((64, 64), bool), measured(ships)[1]).max() <= 3.01e4
+    assert said(10 * np.log10(power)) == []
+    heights = np.where(random.random((2, 64, 64)) < 0.015, 8.0, 0)  # few houses on flat ground
+    assert said(heights + random.normal(0, 0.1, heights.shape)) == []
+
+
+@pytest.mark.parametrize(("factor", "mast", "said"), [(1, 1, 0), (1, 4000, 0), (100, 1, 1)])
+def test_single_bright_pixels_are_no_other_unit(place, factor, mast, said):
+    power = np.random.default_rng(1).gamma(4, 0.02, (3, 200, 300)).astype("float32")
+    power[:, 100, 10:280:20] = mast
+    for name, image in (("a", power.clip(0, 1)), ("b", power * factor)):
+        with raster.create(place / f"{name}.tif", grid(), dtype="float32", count=3) as writer:
+            writer.write(image, grid().window)
+    assert str(make(place)).count("scenes differ in units") == said

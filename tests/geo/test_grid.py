@@ -36,6 +36,21 @@ def test_window_of_less_than_a_hair_of_a_pixel():
     assert UTM.window_of((x, y - 0.001, x + 0.001, y)) == Window(4, 3, 1, 1)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+@pytest.mark.parametrize("easting", [300_000, 700_000])
+def test_a_grid_of_the_whole_world_overlaps_all_others(crs, easting):
+    world = Grid("EPSG:4326", Affine(0.5, 0, -180, 0, -0.5, 90), 360, 720)
+    if crs != world.crs:
+        world = Grid(crs, Affine(1e4, 0, -20_037_508, 0, -1e4, 20_037_508), 4007, 4007)
+    for zone in (32610, 32633, 32751):
+        there = Grid(f"EPSG:{zone}", Affine(10, 0, easting, 0, -10, 5_200_000), 100, 100)
+        assert there.overlaps(world)
+        assert world.overlaps(there)
+    west = Grid("EPSG:4326", Affine(0.5, 0, -180, 0, -0.5, 84), 328, 360)
+    east = Grid("EPSG:32633", Affine(10, 0, easting, 0, -10, 5_200_000), 100, 100)
+    assert not west.overlaps(east)
+
+
 def test_offset_of_aligned_grids():
     assert UTM.offset(UTM.crop(Window(3, 4, 10, 10))) == (3, 4)
     assert UTM.offset(UTM.crop(Window(-3, -4, 10, 10))) == (-3, -4)

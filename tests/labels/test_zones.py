@@ -36,6 +36,17 @@ def test_pixels_belong_to_zones_in_any_crs(tmp_path, crs):
     assert not zones.overlap(GRID.window, burnt).any()
 
 
+@pytest.mark.parametrize("west", [179.96, -180.04], ids=["to the east", "to the west"])
+def test_zones_on_both_sides_of_the_antimeridian(tmp_path, west):
+    """A map in degrees goes on where it crosses it; zones are cut there."""
+    grid = Grid("EPSG:4326", Affine(0.001, 0, west, 0, -0.001, -17), 60, 80)
+    sides = [shapely.box(179, -18, 180, -16), shapely.box(-180, -18, -179, -16)]
+    table = geopandas.GeoDataFrame({"name": ["west", "east"]}, geometry=sides, crs=grid.crs)
+    table.to_file(tmp_path / "z.gpkg", driver="GPKG")
+    zones = Zones.open(f"{tmp_path / 'z.gpkg'}:name", grid)
+    assert np.array_equal(zones.burn(grid.window), np.repeat([[1, 2]], 60, 0).repeat(40, 1))
+
+
 def test_where_zones_overlap_the_first_counts_and_features_of_a_name_are_one(tmp_path):
     parts = [
         ("a", Window(0, 0, 20, 20)),

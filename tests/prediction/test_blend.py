@@ -1,5 +1,6 @@
 """Blending: identities, no dependence on panels and batches, weights, memory."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -296,3 +297,24 @@ def test_cut_keeps_to_the_memory_and_to_whole_blocks():
     assert len(cut(scene, place, 256, classes=10, memory=4)) == 1
     with pytest.raises(InputError, match=r"predict\.memory"):
         cut(scene, place, 256, classes=10, memory=0.001)
+    # What is said to be enough is.
+    with pytest.raises(InputError, match="at least") as refused:
+        cut(scene, place, 256, classes=10, memory=0.01)
+    least = float(re.search(r"at least ([\d.]+) \(GB\)", str(refused.value))[1])
+    assert cut(scene, place, 256, classes=10, memory=least)
+
+
+def test_by_default_windows_of_many_bands_get_the_memory_that_they_need():
+    few = scene_of(np.ones((1, 1), np.uint8))
+    few = replace(few, grid=grid(40_000, 40_000))
+    place = place_of(few, Tiling(512, 32))
+    options = {"classes": 4, "memory": None}
+    assert cut(few, place, 512, **options) == cut(few, place, 512, classes=4, memory=1.0)
+    many = replace(few, bands=tuple(f"b{n}" for n in range(200)), dtype="float32")
+    panels = cut(many, place, 512, **options)
+    assert {panel.width for panel in panels[:-1]} == {256}
+    with pytest.raises(InputError, match="too little for windows of 512 pixels"):
+        cut(many, place, 512, classes=4, memory=1.0)
+    most = replace(few, bands=tuple(f"b{n}" for n in range(2000)), dtype="float32")
+    with pytest.raises(InputError, match=r"predict\.memory=4: too little"):
+        cut(most, place, 512, **options)

@@ -1,6 +1,6 @@
 import pytest
 
-from geoseg.received.spelling import unfound
+from geoseg.received.spelling import by_pattern, unfound
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ def test_what_lies_on_a_server_is_said_to(path):
 @pytest.mark.parametrize("path", ["a.tif", "C:/images/a.tif", "/data/https/a.tif", "zarr/*.tif"])
 def test_what_lies_nowhere_is_said_to(path):
     assert unfound(path, "rasters") == f"{path}: no such file or folder, and no rasters match it"
+
+
+def test_images_that_are_not_looked_for_are_said_to_be_taken_by_a_pattern():
+    assert by_pattern(["a.txt", "b.JPG"]) == "; its .JPG files are taken by a pattern: …/*.JPG"
+    assert by_pattern(["a.txt"]) == ""

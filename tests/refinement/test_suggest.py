@@ -11,7 +11,7 @@ from affine import Affine
 
 from geoseg.errors import InputError
 from geoseg.geo import raster
-from geoseg.geo.grid import Window
+from geoseg.geo.grid import Grid, Window, transformer
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.geo.vector import Layer
@@ -100,6 +100,25 @@ def test_the_file_is_styled_and_the_same_each_time(tmp_path):
     assert ET.fromstring(style.partition("\n")[2]).find(".//range") is not None
     with pytest.raises(InputError, match="exists"):
         suggest(tmp_path, one, settings=SETTINGS)
+
+
+def test_maps_of_which_one_lies_beyond_the_crs_of_the_other(tmp_path):
+    # Half around the Earth, where the zone of the first has no coordinates.
+    places = {"a": Grid("EPSG:32651", Affine(10, 0, 6e5, 0, -10, 1.4e6), 4 * SIZE, 6 * SIZE)}
+    places["b"] = replace(places["a"], crs="EPSG:32636")
+    random = np.random.default_rng(0)
+    for name, grid in places.items():
+        for layer in ("landcover", "entropy"):
+            codes = random.choice(maps.LEGEND.codes, (grid.height, grid.width)).astype(np.uint8)
+            maps.write(tmp_path / f"{layer}/{name}.tif", codes, grid)
+    suggest(tmp_path, tmp_path / "next.gpkg", settings=replace(SETTINGS, count=12, diverse=False))
+    layer = Layer(tmp_path / "next.gpkg", columns=("map", "top", "left"))
+    (found,) = layer.scan()
+    assert set(found.columns["map"]) == set(places)
+    for shape, name, top, left in zip(found.geometries, *found.columns.values(), strict=True):
+        there = transformer(layer.crs, places[name].crs).transform(*shape.centroid.coords[0])
+        expected = places[name].transform @ (left + SIZE / 2, top + SIZE / 2)
+        assert there == pytest.approx(expected, abs=1)
 
 
 def test_windows_with_labels_are_left_out(tmp_path):

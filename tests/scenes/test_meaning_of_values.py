@@ -14,6 +14,7 @@ from geoseg.geo.band_tags import BandTags, change, changes, usual
 from geoseg.geo.grid import Window
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability import check, check_values, fit
+from geoseg.models.suitability.frame import with_frame
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.scenes.bands import Bands, BandStatistics
@@ -192,6 +193,45 @@ def test_dark_water_is_no_frame(tmp_path):
     assert said_of_frames(looked_at(tmp_path)) == []
 
 
+def one_band(kind: str) -> np.ndarray:
+    """An image (1, 60, 60) with a corner of 0."""
+    random = np.random.default_rng(5)
+    image = {
+        "decibels": random.normal(-12, 4, (1, 60, 60)).clip(-30, -2),
+        "panchromatic": random.integers(150, 1200, (1, 60, 60)),
+        "heights": random.gamma(1, 40, (1, 60, 60)),
+        "differences": random.normal(0, 1, (1, 60, 60)),
+    }[kind].astype("uint16" if kind == "panchromatic" else "float32")
+    image[:, np.add.outer(np.arange(60), np.arange(60)) < 20] = 0
+    return image
+
+
+@pytest.mark.parametrize("kind", ["decibels", "panchromatic"])
+def test_a_frame_of_a_single_band_is_said_where_0_lies_beyond_all_else(tmp_path, kind):
+    write(tmp_path / "a.tif", one_band(kind), nodata=None)
+    (text,) = said_of_frames(looked_at(tmp_path))
+    assert text.startswith("a: 0 stands in all bands of 5.8% of the pixels")
+    assert said_of_frames(looked_at(tmp_path, nodata=0)) == []
+    (note,) = frames_of(one_band(kind), tmp_path)
+    assert note == text
+
+
+@pytest.mark.parametrize("kind", ["heights", "differences"])
+def test_0_of_a_single_band_may_be_a_measurement(tmp_path, kind):
+    write(tmp_path / "a.tif", one_band(kind), nodata=None)
+    assert said_of_frames(looked_at(tmp_path)) == []
+    assert frames_of(one_band(kind), tmp_path) == []
+
+
+def frames_of(image, folder) -> list[str]:
+    """What is said of frames in prediction."""
+    scene = find_scenes(folder / "a.tif")[0]
+    notes: list[str] = []
+    sample = (image, np.ones(image.shape, bool), scene.grid.window)
+    with_frame(scene, replace(CARD, tags=()), [sample], notes)
+    return notes
+
+
 def test_scenes_in_other_units_are_said_in_prepare(tmp_path):
     image = np.random.default_rng(5).integers(200, 4000, (2, 60, 60))
     for name, dtype, factor in (
@@ -238,6 +278,28 @@ def test_a_frame_in_prediction_that_the_training_does_not_declare_either(tmp_pat
     assert "a: 0 stands in all bands of 10.0% of the pixels, a corner among them" in text
     image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype("uint16")
     assert check(scene_of(tmp_path / "b.tif", image), card(tags=())).notes == ()
+
+
+def test_single_values_far_beyond_the_training_are_said_in_prediction(tmp_path):
+    image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype("float32")
+    options = {"dtype": "float32", "tags": ()}
+    assert check(scene_of(tmp_path / "a.tif", image), card(**options)).notes == ()
+    image[1, 40, 40:42] = 1e6, -1e20
+    (text,) = check(scene_of(tmp_path / "b.tif", image), card(**options)).notes
+    assert text.startswith("b: band nir holds -1e+20, far beyond the training's 200 to 4000, in 2")
+
+
+def test_few_saturated_pixels_are_no_other_unit(tmp_path):
+    """Of reflectance, or the power of radar: the brightest pixels tell nothing of all others."""
+    image = np.random.default_rng(6).uniform(0.02, 0.4, (2, 80, 80)).astype("float32")
+    numbers = {"mean": 0.2, "std": 0.1, "p2": 0.03, "p98": 0.39, "low": 0.02, "high": 0.4}
+    statistics = BandStatistics(**{name: (value,) * 2 for name, value in numbers.items()})
+    options = {"dtype": "float32", "tags": (), "statistics": statistics}
+    image[:, 40, 40:42] = 5  # by 2, reflectance counts as such
+    (text,) = check(scene_of(tmp_path / "a.tif", image), card(**options)).notes[:1]
+    assert text.startswith("a: band red holds 5, far beyond")
+    with pytest.raises(InputError, match="other units"):
+        check(scene_of(tmp_path / "b.tif", 100 * image), card(**options))
 
 
 def test_a_frame_of_the_trainings_nodata_is_nodata_and_said(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,9 +29,11 @@ from geoseg.models.networks.forest import (
     neighbourhoods,
 )
 from geoseg.models.networks.trees import HEAPED, PART, Trees
+from geoseg.models.novelty import FeatureNovelty
 from geoseg.models.settings import Model
-from geoseg.prediction import blend
+from geoseg.prediction import blend, worker
 from geoseg.prediction.backends.build import fits, prepare
+from geoseg.prediction.backends.choice import Choice
 from geoseg.prediction.images import predict
 from geoseg.prediction.network import InferenceSettings, TrainedNetwork
 from geoseg.prediction.series import SeriesImages, predict_series
@@ -48,7 +51,7 @@ from geoseg.training.tasks import forest as learnforest
 from geoseg.training.tasks.forest import beside, fit_samples, fit_tiles, of_samples
 from geoseg.training.tasks.grow import Grown, Growth, fitted, grow
 from tests.made.samples import made_dataset
-from tests.made.scenes import CARD, grid, plain, write
+from tests.made.scenes import CARD, Identity, grid, plain, write
 from tests.made.series import CARD as SERIES_CARD
 from tests.made.series import predict as predict_parcels
 from tests.made.series import write_images, write_parcels
@@ -352,6 +355,16 @@ def test_windows_and_panels_make_no_difference_to_the_map(tmp_path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+def test_windows_of_many_bands_are_smaller():
+    def window(bands):
+        return learnforest._window(256, ImageForest(2, [0] * bands, [1] * bands).trees._features)
+
+    assert [window(bands) for bands in (1, 4, 13, 39, 40, 120, 157, 224)] == [
+        *(512, 512, 512, 512, 256, 256, 256, 128)
+    ]
+    assert learnforest._window(1024, 58) == 1024
+
+
 def test_the_margin_of_a_window_counts_only_where_nobody_knows_better():
     weights = blend.weights((0, 60, 100), 80, 8)
     total = np.zeros(180)
@@ -376,6 +389,51 @@ def test_no_other_backend_is_tried(tmp_path):
     image = torch.randn(1, 1, 20, 20)
     runner = prepare(forest, device, backend="torch", shape=(1, 1, 20, 20))
     assert torch.equal(runner(image), forest(image))  # in any number format
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["network first", "forest first"])
+def test_beside_a_network_a_forest_stays_in_torch(tmp_path, monkeypatch, order):
+    """What is chosen for the network is not for the forest, and no reason to end."""
+    card = replace(CARD, model=SMALL)
+    forest = TrainedNetwork(card, "f", random_trees(checkpoint.build(card), 13), RUNNING)
+    network = TrainedNetwork(CARD, "n", Identity(3), RUNNING)
+    first, second = ((network, forest)[place] for place in order)
+    both = replace(first, hash="b", own_hash=first.hash, others=(second,))
+    write(tmp_path / "a.tif", np.full((70, 60), 200, np.uint8))
+    asked, prepared = [], []
+
+    def choose_backend(module, *_, windows, **__):
+        asked.append((type(module), windows))
+        return Choice("onnx")
+
+    def prepared_as(module, device, *, backend, shape):
+        prepared.append((type(module), backend))
+        return prepare(module, device, backend="torch", shape=shape)
+
+    monkeypatch.setattr(worker, "WORTH_A_LOOK", 1)
+    monkeypatch.setattr(worker, "choose_backend", choose_backend)
+    monkeypatch.setattr(worker, "prepare", prepared_as)
+    made = predict(both, tmp_path / "a.tif", tmp_path / "maps")
+    assert made.done == ["a"]
+    assert asked == [(Identity, 9)]
+    assert sorted(prepared, key=str) == [(ImageForest, "torch"), (Identity, "onnx")]
+
+
+def test_beside_a_network_that_knows_what_is_new_a_forest_is_no_fault():
+    layers = replace(RUNNING, layers=["novelty"])
+    forest = TrainedNetwork(replace(CARD, model=SMALL), "f", Path("forest"), layers)
+    known = FeatureNovelty.__new__(FeatureNovelty)
+    network = TrainedNetwork(CARD, "n", Identity(3), layers, known=known)
+    both = replace(
+        forest, hash="b", own_hash="f", others=(network,), source=ImageForest(1, [0], [1])
+    )
+    both.check_novelty()
+    assert both.knowing is network
+    with pytest.raises(InputError, match="has no features"):
+        replace(both, others=()).check_novelty()
+    unknown = replace(both, others=(replace(network, known=None, source=Identity(3)),))
+    with pytest.raises(InputError, match="does not say what its network knows"):
+        unknown.check_novelty()
 
 
 # Series

@@ -12,6 +12,7 @@ from geoseg.scenes.fill_values import (
     corners,
     frame_note,
     frame_values,
+    stands_apart,
     touches_edge,
 )
 
@@ -62,10 +63,14 @@ def with_frame(
 
 def _frames(scene: AnyScene, samples: list[Sample], places: list[int]) -> list[str]:
     """What is to be said of frames of a scene that nobody declares, the training neither."""
-    if scene.dates or len(places) < 2:
+    if scene.dates or not places:
         return []
     notes = []
     for value in frame_values(scene.dtype):
+        if len(places) == 1:  # there it may be a measurement
+            held = np.concatenate([i[places][h[places]] for i, h, _ in samples])
+            if not stands_apart(held, value):
+                continue
         equal = [((i[places] == value) & h[places]).all(axis=0) for i, h, _ in samples]
         share = sum(int(e.sum()) for e in equal) / max(1, sum(e.size for e in equal))
         windows = [window for _, _, window in samples]

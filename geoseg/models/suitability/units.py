@@ -49,21 +49,47 @@ def _said_of_lift(name: str, offset: float | None) -> list[str]:
     ]
 
 
-def check_units(name: str, dtype: str, highs: list[float], card: ModelCard) -> None:
-    """Raises: InputError if the highest values per band are in other units than the training's."""
-    # Bands of their own units (heights) and single hot pixels don't outvote the rest.
-    pairs = [
-        (high, seen)
-        for name, high, seen in zip(card.bands, highs, card.statistics.high, strict=True)
-        if name not in card.extra or len(card.extra) == len(card.bands)
-    ]
-    ratio = float(np.median([nominal_range(high) / nominal_range(seen) for high, seen in pairs]))
-    other_type = dtype != card.dtype
-    if BRIGHTER > ratio > 1 / (BRIGHTER if other_type else DARKER):
+def check_units(
+    name: str,
+    dtype: str,
+    highs: Sequence[float],
+    card: ModelCard,
+    *,
+    usual: Sequence[float] | None = None,
+) -> None:
+    """Raises: InputError if high values per band are in other units than the training's.
+
+    usual: 98th percentiles per band. A mast in a radar image, or a saturated pixel, is in no other
+    unit than all else: where these are alike, the highest values tell nothing.
+    """
+    if _are_alike(dtype, highs, card.statistics.high, card):
         return
+    if usual is not None and _are_alike(dtype, usual, card.statistics.p98, card):
+        return
+    pairs = _pairs(highs, card.statistics.high, card)
     high, seen = (max(values) for values in zip(*pairs, strict=True))
     raise InputError(
         f"{name}: {dtype} values up to {high:g}, the model saw {card.dtype} up to {seen:g}: other"
         " units; bring them to those of the training"
         f" ({remedy((high, dtype), (seen, card.dtype))}?)"
     )
+
+
+def _are_alike(dtype: str, highs: Sequence[float], seen: Sequence[float], card: ModelCard) -> bool:
+    """Whether high values of the bands may be in the units of those of the training."""
+    # Bands of their own units (heights) don't outvote the rest.
+    pairs = _pairs(highs, seen, card)
+    ratio = float(np.median([nominal_range(high) / nominal_range(own) for high, own in pairs]))
+    other_type = dtype != card.dtype
+    return BRIGHTER > ratio > 1 / (BRIGHTER if other_type else DARKER)
+
+
+def _pairs(
+    highs: Sequence[float], seen: Sequence[float], card: ModelCard
+) -> list[tuple[float, float]]:
+    """Here and in the training, of the bands that count."""
+    return [
+        (high, own)
+        for name, high, own in zip(card.bands, highs, seen, strict=True)
+        if name not in card.extra or len(card.extra) == len(card.bands)
+    ]

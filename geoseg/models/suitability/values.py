@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from geoseg.models.suitability.fit import changes_for, fit
 from geoseg.models.suitability.frame import with_frame
 from geoseg.models.suitability.probes import UnreadableError, samples_of
 from geoseg.models.suitability.units import check_units, said_of_light
+from geoseg.outputs.counted import counted
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.fill_values import (
     FillCensus,
@@ -22,6 +24,8 @@ from geoseg.scenes.fill_values import (
 )
 from geoseg.scenes.inspection import said_of_clouds, said_of_masks
 
+FAR, FEW = 10.0, 0.01
+"""Times the training's range beyond it, and share of the pixels: more are in other units."""
 FEWEST = 64
 """Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
 
@@ -91,7 +95,10 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         ]
         if all(len(band) for band in values):
             highs = [scene.highest(band) for band in values]
-            check_units(scene.paths[0], scene.dtype, highs, card)
+            # Of dates, the highest that counts is such a percentile already.
+            usual = None if scene.dates else [float(np.percentile(band, 98)) for band in values]
+            check_units(scene.paths[0], scene.dtype, highs, card, usual=usual)
+            notes += [] if scene.dates else _said_of_extremes(scene.name, values, card)
             notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
     return Found(scene, tuple(notes), nodata)
 
@@ -102,6 +109,24 @@ def _said_of_days(scene: AnyScene, card: ModelCard) -> list[str]:
         return []
     dates = np.array(scene.dates, "datetime64[D]")
     return card.series.said_of_days(scene.name, dates, np.array(scene.days))
+
+
+def _said_of_extremes(name: str, values: Sequence[np.ndarray], card: ModelCard) -> list[str]:
+    """What is to be said of single values (n,) of bands that lie far beyond those of the training:
+    what a network makes of them reaches as far as it sees."""
+    statistics, notes = card.statistics, []
+    ranges = zip(card.bands, values, statistics.low, statistics.high, strict=True)
+    for band, found, low, high in ranges:
+        reach = FAR * (high - low)
+        far = found[(found > high + reach) | (found < low - reach)]
+        if 0 < len(far) < FEW * len(found):
+            worst = float(far[np.abs(far.astype(np.float64)).argmax()])
+            notes.append(
+                f"{name}: band {band} holds {worst:.4g}, far beyond the training's {low:.4g} to"
+                f" {high:.4g}, in {counted(len(far), 'pixel')} of those looked at: around such"
+                " pixels the map is worthless; give them a nodata value, or cut them off"
+            )
+    return notes
 
 
 def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:

@@ -33,8 +33,9 @@ class InferenceSettings:
     """The same as predict.backend=compile: takes up to a minute, then runs faster."""
     batch_size: int | None = None
     """Windows per forward pass; by default what suits the device."""
-    memory: float = 1.0
-    """GB for the buffers of a panel: wider scenes are done in several panels."""
+    memory: float | None = None
+    """GB for the buffers of a panel: wider scenes are done in several panels. By default 1, or what
+    the windows of many bands need, up to 4."""
     halo: bool = True
     """Let windows at the edge of a scene see what adjoining scenes of the folder show there."""
     smooth: int | None = None

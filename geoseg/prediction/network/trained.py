@@ -14,7 +14,7 @@ from geoseg.errors import Faults, InputError
 from geoseg.maps.layers import CONFIDENCE, DISAGREEMENT, NOVELTY
 from geoseg.maps.thresholds import Thresholds
 from geoseg.models.calibration import Calibration
-from geoseg.models.card import ModelCard, find_weights, weights_hash
+from geoseg.models.card import JUDGED, ModelCard, find_weights, weights_hash
 from geoseg.models.novelty import FeatureNovelty, Novelty
 from geoseg.models.novelty import read as read_novelty
 from geoseg.models.settings import CLASSIFY, FOREST, OWN
@@ -134,8 +134,18 @@ class TrainedNetwork:
         found = [m.card.calibration for m in self.members if m.card.calibration is not None]
         if not found:
             return None
-        found[0].check_pooled([m.origin for m in self.members], self.tta, self.smooth)
-        return found[0]
+        made, hashes = found[0], [m.origin for m in self.members]
+        before = [m.before_refit for m in self.members if m.origin not in made.pooled]
+        made.check_pooled(hashes, self.tta, self.smooth, before=[p for p in before if p])
+        return made
+
+    @property
+    def before_refit(self) -> Path | None:
+        """The weights of its run from before it learnt from val, too; None if it has none."""
+        if not self.card.refit or not isinstance(self.source, Path):
+            return None
+        path = self.source.parent / JUDGED
+        return path if path.is_file() else None
 
     @property
     def smooth(self) -> int:
@@ -213,7 +223,7 @@ class TrainedNetwork:
             return
         faults = Faults()
         asked = "refuse_novel=true" if self.running.refuse_novel else "layers: novelty"
-        if self.card.model.name == FOREST:
+        if all(member.card.model.name == FOREST for member in self.members):
             faults.add(
                 f"predict.{asked}: a forest has no features by which ground is known or new; take a"
                 " network, or look at predict.layers=[entropy]"
@@ -223,7 +233,9 @@ class TrainedNetwork:
                 f"predict.{asked}: is not for networks for dated maps (unit=map); leave it out"
             )
         elif self.knowing is None:
-            name = self.source if isinstance(self.source, Path) else "<run>"
+            # A forest beside it can't be taught that.
+            sources = [m.source for m in self.members if m.card.model.name != FOREST]
+            name = sources[0] if isinstance(sources[0], Path) else "<run>"
             run = name.parent if isinstance(name, Path) else name
             faults.add(
                 f"predict.{asked}: {name} does not say what its network knows; make weights that"

@@ -22,7 +22,7 @@ from geoseg.geo.band_tags import (
 from geoseg.geo.grid import Grid
 from geoseg.geo.legend import composed
 from geoseg.outputs.counted import counted
-from geoseg.received.spelling import expanded, matches, once, unfound
+from geoseg.received.spelling import by_pattern, expanded, matches, once, unfound
 from geoseg.scenes import alpha
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.scene.band_files import said_of_lone_bands
@@ -64,7 +64,9 @@ def find_files(spec: Any, suffixes: tuple[str, ...], what: str) -> list[str]:
             paths = [os.path.join(text, n) for n in names if n.lower().endswith(suffixes)]
             paths = [p for p in paths if not os.path.basename(p).startswith(".")]
             if not paths:
-                faults.add(f"{text}: no {what} ({', '.join(suffixes)}) in this folder")
+                faults.add(
+                    f"{text}: no {what} ({', '.join(suffixes)}) in this folder{by_pattern(names)}"
+                )
         elif os.path.exists(text):
             paths = [text]
         else:

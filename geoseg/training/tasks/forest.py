@@ -57,6 +57,9 @@ TOGETHER = 512
 """Samples of series whose features are made at a time."""
 WINDOW, OVERLAP = 512, 2 * ImageForest.margin + 16
 """Of predictions: what windows share is computed twice, and a forest needs little of it."""
+HELD = 2**27
+"""Features of a window that are held at once, at most, which takes 0.5 GB: windows of many bands
+are smaller. The map is the same."""
 CPU = choose("cpu", "32")
 
 
@@ -178,14 +181,23 @@ def of_dataset(
     model = replace(study.model, trees=study.model.trees or TREES)
     model = replace(model, depth=model.depth or DEPTH)
     card = card_of(dataset, model)
-    card = replace(card, tiling=Tiling(max(card.tiling.size, WINDOW), OVERLAP))
     network: Any = checkpoint.build(card)
     together = [tile for split in splits for tile in dataset.tiles(split)]
     tiles = train_tiles(dataset.with_splits(train=together), fit.train_share, seed)
     rows = Rows(*pixel_rows(dataset, tiles, network, most=MOST, seed=seed))
-    how = Growth(model.trees, model.depth, PIXELS_IN_LEAF, few_asked(rows.x.shape[1]))
+    features = rows.x.shape[1]
+    how = Growth(model.trees, model.depth, PIXELS_IN_LEAF, few_asked(features))
     loss = rows.teach(network.trees, study, names, how)
+    card = replace(card, tiling=Tiling(_window(card.tiling.size, features), OVERLAP))
     return Forest(network.eval(), card, len(rows.y), loss)
+
+
+def _window(tile: int, features: int) -> int:
+    """Side of the windows of predictions, in pixels. tile: that of a tile."""
+    side = max(tile, WINDOW)
+    while side > 2 * OVERLAP and features * side**2 > HELD:
+        side //= 2
+    return max(side, 2 * OVERLAP)
 
 
 def of_samples(
