@@ -222,7 +222,7 @@ def _write(
     write_json(files.record, asdict(made) | facts)
     assert isinstance(network.source, Path)
     checkpoint.copy(
-        network.source, files.weights, replace(network.card, calibration=made),
+        network.source, files.weights, replace(network.card, calibration=made, smooth=made.smooth),
         beside=None if known is None else known.novelty.tensors(),
     )  # fmt: skip
 

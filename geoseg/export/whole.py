@@ -17,7 +17,7 @@ class WholeNetwork(nn.Module):
     """Values as the files hold them (B, C, H, W) float32 → probabilities (B, K, H, W).
 
     Where there is no data, by the values that meant nodata in the training and by NaN, nothing is
-    seen, as in geoseg.predict, and all probabilities are 0. Smoothed as the model card says.
+    seen, as in geoseg.predict, and all probabilities are 0.
     """
 
     mean: Tensor
@@ -27,12 +27,20 @@ class WholeNetwork(nn.Module):
     bias: Tensor
 
     def __init__(
-        self, network: nn.Module, card: ModelCard, calibration: Calibration | None = None
+        self,
+        network: nn.Module,
+        card: ModelCard,
+        calibration: Calibration | None = None,
+        *,
+        smooth: int = 0,
     ) -> None:
-        """network: scaled images → logits. calibration: of its probabilities; None = none."""
+        """network: scaled images → logits. calibration: of its probabilities; None = none.
+
+        smooth: side of the squares over which they are averaged before that; 0 = not.
+        """
         super().__init__()
         self.network = network
-        self.partial, self.smooth = card.partial, card.smooth
+        self.partial, self.smooth = card.partial, smooth
         self.calibrates = calibration is not None and calibration.changes
         mean, factor = (torch.from_numpy(v)[:, None, None] for v in card.statistics.scaling())
         self.register_buffer("mean", mean.clone())

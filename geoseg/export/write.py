@@ -96,7 +96,7 @@ def _write(network: TrainedNetwork, out: Path, size: int | None, summary: Summar
 
     card = network.card
     calibration = _calibration(network, summary)
-    whole = WholeNetwork(network.load(), card, calibration).cpu().eval()
+    whole = WholeNetwork(network.load(), card, calibration, smooth=network.smooth).cpu().eval()
     model = onnx.convert(whole, card, size=size)
     onnx.describe(model, card, model_hash=network.hash, size=size)
     try:

@@ -20,6 +20,9 @@ SAMPLE = 2_000_000
 STRETCHED = 10.0
 """How many times a band's deviation may be what lies between its 2nd and 98th percentile: of normal
 numbers it is a quarter, of heights in a town of few houses about 5."""
+RARE = 2e-3
+"""Share of the pixels that extreme values have at most: more are what the band shows, such as the
+few tall buildings of a plain in heights above ground."""
 LOUDEST = 3e4
 """Deviations at which the farthest value may lie: half of what numbers of 16 bits hold."""
 RGB = (("red", "green", "blue"), ("b04", "b03", "b02"), ("b4", "b3", "b2"))
@@ -185,7 +188,10 @@ class Measure:
         p2, p98 = np.percentile(sample, (2, 98), axis=1)
         mean, std = self._mean.copy(), np.sqrt(self._m2 / self.count)
         spread = p98 - p2
-        self.stretched = tuple(np.flatnonzero((spread > 0) & (std > STRETCHED * spread)).tolist())
+        beyond = (sample.T < p2 - spread) | (sample.T > p98 + spread)
+        few = beyond.mean(axis=0) < RARE
+        stretched = (spread > 0) & (std > STRETCHED * spread) & few
+        self.stretched = tuple(np.flatnonzero(stretched).tolist())
         for band in self.stretched:
             reach = spread[band]
             cut = sample[band].astype(np.float64).clip(p2[band] - reach, p98[band] + reach)

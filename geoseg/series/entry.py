@@ -61,8 +61,8 @@ SAME = 0.5
 def common_grid(
     name: str, images: list[Entry], facts: dict[str, RasterInfo], *, fewest: int
 ) -> tuple[Grid, list[str]]:
-    """The most common of the finest grids, as far as `fewest` dates reach on it, and what is to be
-    said of files that lie otherwise.
+    """The most common of the finest grids, as far as half of the dates reach on it, and at least
+    `fewest`, and what is to be said of files that lie otherwise.
 
     Raises: InputError if files lie in different places.
     """
@@ -93,22 +93,22 @@ def common_grid(
             f" {example[others[0]]}, warped onto that of {example[common]} (pixels of"
             f" {common.pixel_size_m:.3g} m)"
         )
+    days = len({image.when.date() for image in images})
+    fewest = min(max(fewest, -(-days // 2)), days)
     whole = _reached(common, images, facts, fewest)
     if whole != common:
         notes.append(
             f"series {name}: footprints differ from date to date; taken is what"
-            f" {counted(min(fewest, len({image.when.date() for image in images})), 'date')} or more"
-            f" show, {whole.height} × {whole.width} pixels, of which {example[common]} has"
+            f" {counted(fewest, 'date')} or more show, {whole.height} × {whole.width} pixels, of which {example[common]} has"
             f" {common.height} × {common.width}"
         )
     return whole, notes
 
 
 def _reached(common: Grid, images: list[Entry], facts: dict[str, RasterInfo], fewest: int) -> Grid:
-    """The grid, extended to where so many dates, or all, reach with files on its pixels.
+    """The grid, extended to where so many dates reach with files on its pixels.
 
-    Not to where any does: what fewer dates show gets no class, and a single wide image among small
-    ones would make a map of nothing.
+    Not to where any does: a few wide images among small ones would make a large map of little.
     """
     reach: dict[Grid, Ends | None] = {}
     by_day: dict[date, Ends] = {}
