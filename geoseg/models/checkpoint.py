@@ -82,11 +82,7 @@ def copy(
 
 def _write(path: str | Path, network: nn.Module, metadata: dict[str, str]) -> None:
     # Copies in the plain layout: the file must not depend on how the network lies in memory.
-    weights = {
-        name: t.detach().cpu().contiguous()
-        for name, t in network.state_dict().items()
-        if not name.startswith(f"{models.SIDES}.")
-    }
+    weights = {name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}
     seen: set[int] = set()
     for name, tensor in weights.items():
         if tensor.data_ptr() in seen:

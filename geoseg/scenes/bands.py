@@ -188,7 +188,7 @@ class Measure:
         p2, p98 = np.percentile(sample, (2, 98), axis=1)
         mean, std = self._mean.copy(), np.sqrt(self._m2 / self.count)
         spread = p98 - p2
-        beyond = (sample.T < p2 - spread) | (sample.T > p98 + spread)
+        beyond = (p2 - spread > sample.T) | (p98 + spread < sample.T)
         few = beyond.mean(axis=0) < RARE
         stretched = (spread > 0) & (std > STRETCHED * spread) & few
         self.stretched = tuple(np.flatnonzero(stretched).tolist())

@@ -99,8 +99,8 @@ def common_grid(
     if whole != common:
         notes.append(
             f"series {name}: footprints differ from date to date; taken is what"
-            f" {counted(fewest, 'date')} or more show, {whole.height} × {whole.width} pixels, of which {example[common]} has"
-            f" {common.height} × {common.width}"
+            f" {counted(fewest, 'date')} or more show, {whole.height} × {whole.width} pixels, of"
+            f" which {example[common]} has {common.height} × {common.width}"
         )
     return whole, notes
 

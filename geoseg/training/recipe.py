@@ -60,9 +60,6 @@ objects are tens of pixels wide. On Landsat's they cost more than they gave (doc
 FEW = 600_000
 """Labelled pixels (nine tiles of 256²) below which an encoder from weights sees them much varied:
 it would know them by heart. With more, light changes teach it more (docs/transfer.md)."""
-DEEP = 0.4
-"""Weight of the loss of a U-Net's coarser levels: of a short training the deeper layers of its
-decoder have most (docs/benchmarks.md)."""
 TERMS = {
     "label_smoothing": "cross_entropy",
     "focal_gamma": "focal",
@@ -180,13 +177,6 @@ def for_series(study: TrainingSettings) -> TrainingSettings:
     )
 
 
-def is_deep(study: TrainingSettings) -> bool:
-    """Whether the levels of a decoder can learn by themselves: those of a U-Net from labels."""
-    fit = study.fit
-    others = fit.unlabelled is not None or fit.remember is not None or fit.clicks
-    return study.model.name == "unet" and not others and not fit.adversarial
-
-
 def without_part(study: TrainingSettings) -> list[str]:
     """Names of the settings that were given, but belong to what the training does not do."""
     found = []
@@ -197,8 +187,6 @@ def without_part(study: TrainingSettings) -> list[str]:
         for key, term in TERMS.items():
             if not study.loss.terms.get(term) and _is_given(study.loss, key):
                 found.append(f"loss.{key}")
-    if study.loss.deep and not is_deep(study):
-        found.append("loss.deep")
     if study.augment.style is None:
         styles = ("style_how", "style_chance", "style_beta")
         found += [f"augment.{key}" for key in styles if _is_given(study.augment, key)]
@@ -225,8 +213,6 @@ def said(study: TrainingSettings) -> str:
     parts = [f"loss {loss.target or of_loss}"]
     if loss.class_weights not in ("none", "auto"):
         parts.append(f"class weights {loss.class_weights}")
-    if loss.deep and is_deep(study):
-        parts.append(f"{loss.deep:g} of the decoder's levels")
     if loss.label_smoothing:
         parts.append(f"label smoothing {loss.label_smoothing:g}")
     if study.augment == STRONG:
@@ -265,5 +251,4 @@ def _loss(study: TrainingSettings, *, weights: str, smoothing: float) -> Loss:
         terms=found,
         class_weights=weights if loss.class_weights == "auto" else loss.class_weights,
         label_smoothing=smoothing if loss.label_smoothing is None else loss.label_smoothing,
-        deep=DEEP if loss.deep is None and is_deep(study) else loss.deep,
     )

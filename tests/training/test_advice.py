@@ -40,17 +40,22 @@ def test_smoothing_gains_where_single_pixels_are_wrong(tmp_path):
     assert miou["none", 0] < 0.97 < miou["none", 5]
     side = advice.smoothing(miou)
     assert side >= 3
-    assert f"over {side} × {side} pixels" in advice.advise(miou, "runs/x")
+    assert f"over {side} × {side} pixels" in advice.advise(miou, "runs/x", smooth=side)
+    assert f"predict.smooth={side} gains" in advice.advise(miou, "runs/x", smooth=0)
 
 
 def test_nothing_is_recommended_that_does_not_gain():
-    assert advice.advise(FLAT, "r") == ""
+    assert advice.advise(FLAT, "r", smooth=0) == ""
+    # Of sides that gain alike the smallest, which takes least from thin objects.
+    assert advice.smoothing(FLAT | {("none", 3): 0.838, ("none", 9): 0.84}) == 3
+    assert advice.smoothing(FLAT | {("none", 3): 0.82, ("none", 9): 0.84}) == 9
     assert advice.smoothing(FLAT | {("none", 3): 0.802}) == 0
-    said = advice.advise(FLAT | {("flips", 0): 0.85}, "runs/x")
+    said = advice.advise(FLAT | {("flips", 0): 0.85}, "runs/x", smooth=0)
     assert "4 × the time" in said
     assert "checkpoint=runs/x" in said
     # The dearer way must beat the cheaper one.
-    assert "flips" not in advice.advise(FLAT | {("none", 3): 0.85, ("flips", 0): 0.85}, "r")
+    better = FLAT | {("none", 3): 0.85, ("flips", 0): 0.85}
+    assert "flips" not in advice.advise(better, "r", smooth=3)
 
 
 def test_what_gains_on_val_goes_into_the_model_card(tmp_path, monkeypatch):
@@ -65,6 +70,12 @@ def test_what_gains_on_val_goes_into_the_model_card(tmp_path, monkeypatch):
         ON_VAL(dataset, tmp_path, None, Device("cpu", "32"))
         network, found = checkpoint.load(tmp_path / BEST)
         assert found == replace(card, smooth=side)
+        # Two tiles decide nothing, but it is recommended.
+        monkeypatch.setattr(advice, "TILES", len(ValTiles(dataset)) + 1)
+        text = ON_VAL(dataset, tmp_path, None, Device("cpu", "32"))
+        assert ("predict.smooth=5 gains" in text) == (side == 5)
+        assert checkpoint.load(tmp_path / BEST)[1].smooth == 0
+        monkeypatch.undo()
         assert all(torch.equal(weights[n], w) for n, w in network.state_dict().items())
 
 

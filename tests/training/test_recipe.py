@@ -153,7 +153,7 @@ def test_what_varies_other_samples_is_refused():
 
 
 def test_what_is_said_counts(tmp_path):
-    loss = Loss(terms={"focal": 1.0}, class_weights="median", label_smoothing=0.0, deep=0.0)
+    loss = Loss(terms={"focal": 1.0}, class_weights="median", label_smoothing=0.0)
     fit = Fit(learning_rate=1e-4, precision="bf16", workers=3, epoch_tiles=7)
     series = recipe.for_series(study("ltae", loss, fit))
     assert series.loss == loss

@@ -50,8 +50,6 @@ def build(model: settings.Model, channels: int, classes: int, *, clicks: bool = 
     return AnySize(network, path, frozen=model.frozen)
 
 
-SIDES = "sides"
-"""Of a network that is in training: layers that only its objective hears; see deep supervision."""
 HEADS = ("segmentation_head", "decoder")
 """Where the last layer is: the first in the networks that have it, else the second."""
 

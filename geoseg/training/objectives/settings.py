@@ -38,9 +38,6 @@ class Loss:
     label_smoothing: float | None = None
     """Cross-entropy: share of the target spread over all classes; by default 0.05 for series of
     parcels or pixels, else 0."""
-    deep: float | None = None
-    """U-Net: weight of the loss of its decoder's coarser levels, each judged at its own resolution
-    (deep supervision, Lee et al. 2015); 0 = none, by default 0.4."""
     focal_gamma: float = 2.0
     """Focal: how far easy pixels are played down (Lin et al. 2017)."""
     tversky_alpha: float = 0.3
@@ -106,7 +103,7 @@ class Loss:
             )
         faults.within(self, "[0, 1)", "loss.", "label_smoothing")
         paired = (f"{s}_{t}" for s in PAIRED for t in ("alpha", "beta"))
-        faults.at_least(self, "loss.", **dict.fromkeys(paired, 0), focal_gamma=0, deep=0)
+        faults.at_least(self, "loss.", **dict.fromkeys(paired, 0), focal_gamma=0)
         for name in PAIRED:
             if getattr(self, f"{name}_alpha") == getattr(self, f"{name}_beta") == 0:
                 faults.add(f"loss.{name}_alpha and {name}_beta are both 0; one must be above 0")

@@ -82,8 +82,6 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
         settings["fit"] |= {"refit": bool(settings["fit"].get("refit"))}
     if "augment" in settings:
         settings["augment"] = without_choice(settings["augment"], settings.get("model", {}))
-    if "loss" in settings and not _is_deep(settings):  # runs of before knew nothing of it
-        settings["loss"] = {k: v for k, v in settings["loss"].items() if k != "deep"}
     if settings.get("scene") == asdict(SceneClasses()):  # runs of before knew nothing of it
         del settings["scene"]
     if settings.get("method") == RECONSTRUCT:  # runs of before knew no other
@@ -91,12 +89,6 @@ def _claimed(config: Any, but: tuple[str, ...], files: Sequence[str]) -> dict[st
     for room in OWNABLE & settings.keys():
         settings[room] = without_unset(settings[room])
     return settings | ({"files": [os.path.abspath(path) for path in files]} if files else {})
-
-
-def _is_deep(settings: dict[str, Any]) -> bool:
-    """Whether the levels of a decoder may learn by themselves."""
-    asked = settings["loss"]["deep"]
-    return bool(settings["model"]["name"] == "unet" if asked is None else asked)
 
 
 @contextmanager

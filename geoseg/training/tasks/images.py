@@ -22,7 +22,7 @@ from geoseg.errors import InputError
 from geoseg.models import checkpoint
 from geoseg.models.card import LAST
 from geoseg.models.device import choose
-from geoseg.models.networks.build import AnySize, Clicked
+from geoseg.models.networks.build import Clicked
 from geoseg.outputs.counted import counted
 from geoseg.outputs.summary import Summary
 from geoseg.samples import augment as augment_room
@@ -45,7 +45,6 @@ from geoseg.training.checks import described, find_styles
 from geoseg.training.loop import Task, loading, read_well
 from geoseg.training.objectives.adversarial import Adversarial
 from geoseg.training.objectives.clicks import JUDGED, Clicks, ClicksValidator
-from geoseg.training.objectives.deep import DeepSupervised
 from geoseg.training.objectives.mean_teacher import MeanTeacher
 from geoseg.training.objectives.own import criterion_of
 from geoseg.training.objectives.remember import Earlier, Remember
@@ -242,8 +241,6 @@ def _objective(
         return Remember(criterion, earlier, weight=weight, autocast=autocast, ranks=ranks), plain
     if fit.adversarial:
         return Adversarial(criterion, fit, autocast=autocast), plain
-    if study.loss.deep and isinstance(network, AnySize) and recipe.is_deep(study):
-        return DeepSupervised(criterion, network, len(names), weight=study.loss.deep), plain
     return Supervised(criterion), plain
 
 
