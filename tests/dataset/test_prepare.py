@@ -298,6 +298,12 @@ def test_few_values_that_stretch_the_scale_of_a_band_are_said_and_cut_off():
     assert said(10 * np.log10(power)) == []
     heights = np.where(random.random((2, 64, 64)) < 0.015, 8.0, 0)  # few houses on flat ground
     assert said(heights + random.normal(0, 0.1, heights.shape)) == []
+    # Tall ones in exact heights lie as far out as ships do, but are what the band shows.
+    towers = heights * random.uniform(1, 5, heights.shape) + random.normal(0, 0.03, heights.shape)
+    measure, found = measured(towers)
+    assert found.std[0] > 10 * (np.percentile(towers[0], 98) - np.percentile(towers[0], 2))
+    assert found.std == pytest.approx(tuple(towers.std(axis=(1, 2))))
+    assert measure.stretched == ()
 
 
 @pytest.mark.parametrize(("factor", "mast", "said"), [(1, 1, 0), (1, 4000, 0), (100, 1, 1)])

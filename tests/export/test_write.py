@@ -4,13 +4,13 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 import torch
 from pystac.extensions.mlm import MLMExtension
 from torch import nn
-from torch.onnx._internal.exporter import _capture_strategies
 
 from geoseg.errors import InputError
 from geoseg.export import check, write
@@ -87,8 +87,9 @@ def padded(tmp_path_factory):
         network = TrainedNetwork(COLOUR, "b" * 16, module)
         out = tmp_path_factory.mktemp("padded") / "model.onnx"
         with pytest.MonkeyPatch.context() as patched:
-            first = _capture_strategies.CAPTURE_STRATEGIES[:1]
-            patched.setattr(_capture_strategies, "CAPTURE_STRATEGIES", first)
+            strategies = import_module("torch.onnx._internal.exporter._capture_strategies")
+            first = strategies.CAPTURE_STRATEGIES[:1]
+            patched.setattr(strategies, "CAPTURE_STRATEGIES", first)
             said = str(export(network, out))
         yield network, out, said
 
