@@ -281,7 +281,8 @@ class _Job:
         count = int((self.tile == stack.name).sum())
         self.record.scenes[stack.name] = {
             "status": DONE,
-            "paths": [spelt(path) for path in stack.paths],
+            "paths": (paths := [spelt(path) for path in stack.paths]),
+            "inputs": [fingerprint(path) for path in paths],
             FILES: self.record.stamps_of(stack.name),
             "parcels": count,
             "seconds": round(seconds, 3),

@@ -262,7 +262,7 @@ def test_days_are_counted_as_in_the_training(place):
         assert (layer(place / reference).code == LEGEND.codes[number]).all()
 
 
-def test_mosaic_and_evaluate_take_the_maps(place):
+def test_mosaic_and_evaluate_take_the_maps(place, capsys):
     write_parcels(
         place / "parcels.gpkg",
         crop=[{c.code: c.name for c in LEGEND.classes}[int(c)] for c in (*WEST, *EAST)],
@@ -279,6 +279,8 @@ def test_mosaic_and_evaluate_take_the_maps(place):
     evaluate.main(asked)
     scores = read_json(place / "report/scores.json")
     assert scores["overall_accuracy"] == 1
+    # The report shows the images, which the record of the maps leads to.
+    assert "no images" not in capsys.readouterr().out
 
 
 def test_the_style_lies_inside_and_beside(place):
