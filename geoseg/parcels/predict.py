@@ -279,9 +279,10 @@ class _Job:
         )  # fmt: skip
         seconds = self.took[stack.name] + time.perf_counter() - begin
         count = int((self.tile == stack.name).sum())
+        paths = [spelt(path) for path in stack.paths]
         self.record.scenes[stack.name] = {
             "status": DONE,
-            "paths": (paths := [spelt(path) for path in stack.paths]),
+            "paths": paths,
             "inputs": [fingerprint(path) for path in paths],
             FILES: self.record.stamps_of(stack.name),
             "parcels": count,
