@@ -261,7 +261,8 @@ def _summary(
     if others:
         # The very files: of a run that was grown again on val these are its weights of before.
         given = ",".join(map(str, [files.weights, *others]))
-        summary.note(f"predict with checkpoint=[{given}] and tta={made.tta}")
+        smooth = f" predict.smooth={made.smooth}" if made.smooth else ""
+        summary.note(f"predict with checkpoint=[{given}] and tta={made.tta}{smooth}")
     summary.note(f"weights: {files.weights}; report: {files.report} (open it in a browser)")
     return summary
 

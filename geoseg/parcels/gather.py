@@ -71,12 +71,7 @@ def collect(
         rows.append(mine)
     whole, index = _joined(parts, rows, best)
     audit.settle(whole)
-    moved = int((best != tile).sum())
-    if moved:
-        audit.notes.append(
-            f"{counted(moved, 'sample')} taken from another tile that holds them: the first one"
-            f" shows them on fewer than {counted(series.fewest(), 'clear date')}"
-        )
+    audit.notes += _said_of_moved(int((best != tile).sum()), series)
     _check_outside(parcels, stacks, audit)
     if not len(whole):
         raise InputError(f"{parcels.named}: no parcel has a clear pixel; {_why_blind(stacks)}")
@@ -97,6 +92,16 @@ def collect(
     if max(sizes) > 1.2 * min(sizes):
         made.summary.warn(f"pixel sizes differ: {min(sizes):.3g} to {max(sizes):.3g} m")
     return made
+
+
+def _said_of_moved(count: int, series: Series) -> list[str]:
+    """What is to be said of samples that another tile than the first shows more often."""
+    if not count:
+        return []
+    return [
+        f"{counted(count, 'sample')} taken from another tile that holds them: the first one shows"
+        f" them on fewer than {counted(series.fewest(), 'clear date')}"
+    ]
 
 
 def _said_of_periods(parcels: Parcels, series: Series) -> list[str]:

@@ -188,18 +188,18 @@ class Measure:
         p2, p98 = np.percentile(sample, (2, 98), axis=1)
         mean, std = self._mean.copy(), np.sqrt(self._m2 / self.count)
         spread = p98 - p2
-        beyond = (p2 - spread > sample.T) | (p98 + spread < sample.T)
-        few = beyond.mean(axis=0) < RARE
-        stretched = (spread > 0) & (std > STRETCHED * spread) & few
-        self.stretched = tuple(np.flatnonzero(stretched).tolist())
-        for band in self.stretched:
-            reach = spread[band]
-            cut = sample[band].astype(np.float64).clip(p2[band] - reach, p98[band] + reach)
+        self.stretched = ()
+        for band in np.flatnonzero((spread > 0) & (std > STRETCHED * spread)).tolist():
+            values = sample[band].astype(np.float64)
+            cut = values.clip(p2[band] - spread[band], p98[band] + spread[band])
+            if (cut != values).mean() >= RARE:
+                continue
+            self.stretched += (band,)
             mean[band] = cut.mean()
             far = max(self._high[band] - mean[band], mean[band] - self._low[band])
             std[band] = min(std[band], max(cut.std(), far / LOUDEST))
-        values = (mean, std, p2, p98, self._low, self._high)
-        return BandStatistics(*(tuple(float(v) for v in column) for column in values))
+        columns = (mean, std, p2, p98, self._low, self._high)
+        return BandStatistics(*(tuple(float(v) for v in column) for column in columns))
 
 
 def scale(

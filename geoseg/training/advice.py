@@ -81,7 +81,7 @@ def smoothing(miou: dict[Option, float]) -> int:
     """The smallest side by which predictions gain on val, without any turns, nearly as much as by
     the best one; 0 if none is worth it."""
     most = max(miou["none", side] for side in SMOOTH)
-    if most - miou[USUAL] < GAIN:
+    if not most - miou[USUAL] >= GAIN:  # nor where val has no label, of which the mIoU is NaN
         return 0
     return next(side for side in SMOOTH[1:] if miou["none", side] > most - GAIN)
 

@@ -50,6 +50,9 @@ def test_nothing_is_recommended_that_does_not_gain():
     assert advice.smoothing(FLAT | {("none", 3): 0.838, ("none", 9): 0.84}) == 3
     assert advice.smoothing(FLAT | {("none", 3): 0.82, ("none", 9): 0.84}) == 9
     assert advice.smoothing(FLAT | {("none", 3): 0.802}) == 0
+    unlabelled = dict.fromkeys(FLAT, float("nan"))
+    assert advice.smoothing(unlabelled) == 0
+    assert advice.advise(unlabelled, "r", smooth=0) == ""
     said = advice.advise(FLAT | {("flips", 0): 0.85}, "runs/x", smooth=0)
     assert "4 × the time" in said
     assert "checkpoint=runs/x" in said
