@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +18,10 @@ from geoseg.scenes.scene import Scene
 
 EMPTY = (238, 238, 238)
 """Colour of pixels without class."""
+DATES = 9
+"""Dates of a series, evenly spread, of which a picture shows the median, without most clouds."""
+DATED = re.compile(r"\d{6,}|(?<![A-Za-z\d])\d+")
+"""Digits of names that tell times, as in 20180506T105031 and 2018-05-06; not those of B04."""
 HATCH = 4
 """Pixels from line to line where there is no decision."""
 
@@ -41,17 +47,16 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
     """What scenes show on a grid, as a data URI; None if none lies there.
 
     Natural colours where the bands are named so, else the first three bands, else the first one;
-    stretched between the 2nd and 98th percentile of each. The first scene that has data counts.
+    stretched between the 2nd and 98th percentile of each. The first scene that has data counts; of
+    the dates of a series, which are scenes on one grid, the median.
     Raises: InputError if a scene can't be read.
     """
     image: np.ndarray | None = None
     have = np.zeros((grid.height, grid.width), bool)
-    for scene in scenes:
-        if not scene.grid.overlaps(grid) or have.all():
-            continue
-        shown = replace(scene.select(shown_bands(scene.bands)), grid=grid)
-        with shown.open() as reader:
-            found, valid = reader.read(grid.window)
+    for dates in _by_grid(scene for scene in scenes if scene.grid.overlaps(grid)):
+        if have.all():
+            break
+        found, valid = _median(dates, grid)
         if image is None:
             image = np.zeros(found.shape, np.float32)
         if len(found) == len(image):
@@ -61,6 +66,42 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
     if image is None or not have.any():
         return None
     return uri(np.where(have, _stretch(image, have), np.uint8(EMPTY[0])))
+
+
+def _by_grid(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes of the same bands on one grid, in the order of the first of each.
+
+    Where each band has a file of its own, its name tells the bands apart.
+    """
+    groups: dict[tuple[Grid, int, str], list[Scene]] = {}
+    for scene in scenes:
+        shown, undated = len(shown_bands(scene.bands)), DATED.sub("", scene.name)
+        groups.setdefault((scene.grid, shown, undated), []).append(scene)
+    return list(groups.values())
+
+
+def _median(scenes: Sequence[Scene], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Bands (C, H, W) to show of scenes on their one grid, on another, and where there is data.
+
+    Of two scenes, whose median would be their mean, the first that has data.
+    """
+    step = max(1, len(scenes) / DATES)
+    read = []
+    for scene in (scenes[int(i * step)] for i in range(min(len(scenes), DATES))):
+        shown = replace(scene.select(shown_bands(scene.bands)), grid=grid)
+        with shown.open() as reader:
+            values, valid = reader.read(grid.window)
+        read.append(np.where(valid, values, np.nan).astype(np.float32))
+    have = np.logical_or.reduce([np.isfinite(values).all(0) for values in read])
+    if len(read) < 3:
+        first, *others = read
+        for values in others:
+            first = np.where(np.isnan(first), values, first)
+        return np.nan_to_num(first), have
+    with warnings.catch_warnings():
+        # Pixels without data on all dates have no median.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return np.nan_to_num(np.nanmedian(np.stack(read), axis=0)), have
 
 
 def _stretch(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
