@@ -79,7 +79,7 @@ class PixelPath(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         # A batch's features would not fit in a processor's caches, nor in memory that can be used
         # again: one image after the other takes half of the time.
-        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+        traced = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined]
         whole = traced or images.device.type != "cpu"
         parts = (images,) if whole or len(images) < 2 else images.split(1)
         made = [self.classify(self.standardised(part)) for part in parts]
