@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,14 @@ def scenes_of(found: ClassMap, dataset: Dataset | None = None) -> tuple[list[Sce
         return ([s for s in dataset.scenes if isinstance(s, Scene)] if dataset else []), []
     try:
         values = read_note(record) or {}
-        bands = Bands(**values.get("settings", {}).get("bands", {}))
+        settings = values.get("settings", {})
+        bands = Bands(**settings.get("bands", {}))
+        if "series" in settings:  # whose files may hold one band each, all called alike
+            bands = replace(bands, order=[])
         done = [e for e in entries(values, record).values() if e.get("status") == DONE]
         paths = [path for entry in done for path in _followed(entry, record.parent)]
         files = list(dict.fromkeys(map(on_disk, paths)))
-        # Items of catalogs have a file for each band, of which a picture shows one.
+        # Items of catalogs, and dates, have a file for each band, of which a picture shows one.
         apart = bands.pattern is None and len(paths) > len(done)
         specs = [[file] for file in files] if apart else [files] * bool(files)
         scenes = [scene for spec in specs for scene in find_scenes(spec, bands)]

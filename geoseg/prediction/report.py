@@ -36,6 +36,8 @@ class PredictionReport:
     """Of scenes with novelty: the share of their pixels that is beyond all that is known."""
     tiles: dict[str, dict[str, int]] = field(default_factory=dict)
     """Of networks for whole tiles, by scene: tiles of each class."""
+    notes: list[str] = field(default_factory=list)
+    """What was decided by rule of the images of series, one sentence each."""
     smooth: int = 0
     """Side of the squares over which probabilities were averaged without anybody asking for it."""
     megapixels: float = 0.0
@@ -63,7 +65,7 @@ class PredictionReport:
                 f"\nprobabilities are averaged over {self.smooth} × {self.smooth} pixels, which"
                 " gained on val in the training (predict.smooth=0: not)"
             )
-        return f"{text}\n{self._novel()}" if self.novel else text
+        return "\n".join([*self.notes, text, *([self._novel()] if self.novel else [])])
 
     def _novel(self) -> str:
         """How much of the scenes is novel."""

@@ -171,6 +171,7 @@ def predict_series(  # noqa: PLR0913 one keyword per key of the command, as note
     product = Maps(network, tiling or card.tiling, engine or Engine())
     check_apart(out, PRODUCTS, (p for stack in images.stacks for p in (*stack.paths, *stack.masks)))
     run = product.begin(out, others, products=PRODUCTS, overwrite=overwrite)
+    run.report.notes = list(dict.fromkeys(n for stack in images.stacks for n in stack.notes))
     scenes = dated_scenes(images.stacks, card, series)
     for warning in said_of_images(card, images):
         print(f"geoseg predict: WARNING: {warning}", file=sys.stderr)

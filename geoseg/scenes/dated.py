@@ -79,11 +79,11 @@ class DatedScene:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        return self.stack.paths + self.stack.masks
+        return self.stack.paths
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        return self.paths
+        return self.stack.paths + self.stack.masks
 
     def open(self) -> DatedReader:
         """Open the files. Raises: InputError."""

@@ -22,3 +22,13 @@ def test_items_with_a_file_for_each_band_are_shown_by_these(tmp_path):
     (tmp_path / "maps/landcover").mkdir()
     scenes, notes = scenes_of(SimpleNamespace(path=tmp_path / "maps/landcover/a.tif", tags={}))
     assert ([scene.name for scene in scenes], notes) == (["B02", "B03"] * 2, [])
+
+
+def test_dates_of_a_series_with_a_file_for_each_band_are_shown_by_these(tmp_path):
+    paths = [str(write(tmp_path / f"{band}_20220110.tif", IMAGE)) for band in ("B02", "B03")]
+    entry = {"status": "done", "paths": paths, "inputs": [fingerprint(path) for path in paths]}
+    settings = {"bands": {"order": ["B02", "B03"]}, "series": {"path": str(tmp_path)}}
+    write_json(tmp_path / "maps/predict.json", {"settings": settings, "scenes": {"a": entry}})
+    (tmp_path / "maps/landcover").mkdir()
+    scenes, notes = scenes_of(SimpleNamespace(path=tmp_path / "maps/landcover/a.tif", tags={}))
+    assert ([scene.name for scene in scenes], notes) == (["B02_20220110", "B03_20220110"], [])

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -286,6 +287,19 @@ def test_masks_mean_what_they_meant_in_the_training(tmp_path):
     assert values == [1]
     assert "series.mask_values=[1]: in the training it was [0]" in note
     assert found(trained(CARD, masked=True)) == ([], [])
+
+
+def test_what_was_decided_by_rule_is_said(tmp_path):
+    write_images(tmp_path)
+    grid, days = GRIDS["east"], [date(2021, 1, 1) + timedelta(n) for n in DATES["east"]]
+    for day in days[1:]:
+        clear = np.zeros((grid.height, grid.width), np.uint8)
+        write(tmp_path / f"masks/S2_east_{day:%Y%m%d}.tif", clear, grid=grid, nodata=None)
+    said = str(predict(tmp_path, series={"masks": str(tmp_path / "masks")}))
+    assert f"series east: no mask for 1 of 4 dates ({days[0]}); all is taken as clear" in said
+    entry = read_json(tmp_path / "maps/predict.json")["scenes"]["east"]
+    assert {"images"} == {Path(path).parent.name for path in entry["paths"]}
+    assert {"images", "masks"} == {Path(path).parent.name for path, *_ in entry["inputs"]}
 
 
 @pytest.mark.parametrize(("trained_at", "now"), [(200, 1200), (1200, 200)])

@@ -449,6 +449,9 @@ def test_a_forest_learns_series(tmp_path, unit):
     card = ModelCard.read(tmp_path / "run" / BEST)
     assert card.series.fill == "linear"
     assert card.scores["overall_accuracy"] > 0.9
+    val = dataset.samples("val")
+    judged_by = val.pixels.sum() if unit == "pixel" else len(val)
+    assert sum(each["truth_pixels"] for each in card.scores["classes"]) == judged_by
     for name in ("scores.json", "by_date.csv", "metrics.csv"):
         assert (tmp_path / "run" / name).exists()
     assert "grown already" in train_series(dataset, config)

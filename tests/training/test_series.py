@@ -142,6 +142,24 @@ def test_a_fold_trains_on_the_share_that_is_set(tmp_path, monkeypatch):
     assert stopped.value.args == (round(0.5 * len(train)),)
 
 
+@pytest.mark.parametrize("unit", ["parcel", "pixel"])
+def test_validation_looks_at_all_that_each_sample_holds(tmp_path, monkeypatch, unit):
+    class StopError(Exception):
+        pass
+
+    def stop(**task):
+        raise StopError(np.concatenate([target for _, target in task["val"]]))
+
+    dataset = made_dataset(tmp_path / "d", unit)
+    monkeypatch.setattr(learnseries, "Task", stop)
+    settings = replace(config(dataset, tmp_path / "run"), model=Model("tempcnn", season=0))
+    with pytest.raises(StopError) as stopped:
+        train_series(dataset, settings)
+    val = dataset.samples("val")
+    each = np.repeat(val.code, val.pixels if unit == "pixel" else 1)
+    np.testing.assert_array_equal(stopped.value.args[0], indices(each, LEGEND.codes))
+
+
 def test_what_does_not_fit_is_refused_before_the_work(tmp_path):
     dataset = made_dataset(tmp_path / "d")
     with pytest.raises(InputError, match=r"model=unet: not for series .* choose from lstm"):

@@ -17,7 +17,7 @@ from geoseg.dataset.prepare import measure as measure_tiles
 from geoseg.dataset.samples import Samples, SeriesDataset
 from geoseg.dataset.statistics import measure as measure_samples
 from geoseg.dataset.tiles import Dataset, Tile
-from geoseg.evaluation.accuracy import Scores, confusion
+from geoseg.evaluation.accuracy import Scores
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint
 from geoseg.models.card import BEST, JUDGED, ModelCard
@@ -248,8 +248,12 @@ def _validation(dataset: Dataset | SeriesDataset, forest: Forest) -> Validation 
         if not len(samples):
             return None
         truth = series.indices(samples.code, dataset.legend.codes)
-        found = _probabilities(dataset, forest, samples).argmax(axis=1)
-        matrix = confusion(truth, found, classes)
+        # Each pixel counts where each is seen by itself, as in the validation of networks.
+        feed = SeriesBatches(dataset.folder, samples, truth, view_of(forest.card))
+        batches = DataLoader(feed, None, sampler=InOrder(len(feed), predict.PREDICTED))
+        with CPU.autocast():
+            found = count(forest.network, batches, classes, device=CPU.torch)
+        matrix = found.numpy()
     else:
         tiles = ValTiles(dataset)
         if not len(tiles):

@@ -106,7 +106,8 @@ class SeriesLearning:
         counts = np.bincount(classes, minlength=len(legend))
         share = Share.of(Shuffle.of(np.eye(len(legend))[classes], fit, study.seed), fit, ranks)
         parts = BatchShuffle(share, ranks.share(fit.batch_size))
-        order = InOrder(len(val), PREDICTED, rank=ranks.number, ranks=ranks.count)
+        judged = self._batches(val, None)
+        order = InOrder(len(judged), PREDICTED, rank=ranks.number, ranks=ranks.count)
         criterion = criterion_of(study, counts[None], names=legend.names, ranks=ranks)
         began = time.monotonic()
         # What goes on has its weights yet to come; a search of the rate never goes on.
@@ -117,7 +118,7 @@ class SeriesLearning:
             network=network,
             objective=Supervised(criterion),
             train=DataLoader(batches, None, sampler=parts, **options),
-            val=DataLoader(self._batches(val, None), None, sampler=order, **options),
+            val=DataLoader(judged, None, sampler=order, **options),
             validator=SegmentationValidator(legend.names, study.own.metric),
             folder=folder,
             keep=keep,
@@ -139,7 +140,7 @@ class SeriesLearning:
             f"{study.model.title}, {size} weights, {counted(len(dataset.bands), 'band')}, {dates},"
             f" {len(dataset.legend)} classes, on {self.session}\n"
             f"{counted(len(train), 'train sample')}, {counted(len(val), 'val sample')},"
-            f" one per {dataset.unit}\n"
+            f" {_seen_as(dataset.unit, train, val)}\n"
             f"{recipe.said(study)}"
         )
 
@@ -148,6 +149,13 @@ class SeriesLearning:
         named, device = self.session.study.network, self.session.device
         best, _card = checkpoint.load(refit.judged_weights(folder), named)
         return judge_splits(self.dataset, device.place(best), self.card, device, folder=folder)
+
+
+def _seen_as(unit: str, train: Samples, val: Samples) -> str:
+    """What the network sees as one, and how many there are of pixels that each count."""
+    if unit != "pixel":
+        return f"one per {unit}"
+    return f"of {int(train.pixels.sum())} and {int(val.pixels.sum())} pixels, each seen by itself"
 
 
 def indices(codes: np.ndarray, known: list[int]) -> np.ndarray:
@@ -177,7 +185,9 @@ def judge_splits(
 
         scores = judge()
         written[split] = scores.to_dict()
-        said.append(f"{split}: {counted(len(samples), 'sample')}\n{scores.table(dataset.unit)}")
+        # A sample of pixels may be a polygon, whose pixels together are one in the scores.
+        unit = "sample" if dataset.unit == "pixel" else dataset.unit
+        said.append(f"{split}: {counted(len(samples), 'sample')}\n{scores.table(unit)}")
         if split == "val":
             curve = ByDate.measure(judge, dataset.days, dataset.reference)
             curve.save(folder)
