@@ -29,14 +29,7 @@ from geoseg.outputs.files import replacing, unwritable
 from geoseg.outputs.threads import prefetch
 from geoseg.samples.draw import Draw
 from geoseg.training.objectives.supervised import Objective
-from geoseg.training.optimizer import (
-    Average,
-    YoungNorms,
-    learning_rate,
-    optimizer_of,
-    set_frozen,
-    set_rate,
-)
+from geoseg.training.optimizer import Average, learning_rate, optimizer_of, set_frozen, set_rate
 from geoseg.training.processes.launch import place
 from geoseg.training.processes.ranks import ALONE, Ranks
 from geoseg.training.processes.sync_norm import synchronise
@@ -167,7 +160,6 @@ class Training:
         self._network = laid_out(network)
         self._model, self._optimizer = fabric.setup(network, optimizer_of(network, fit))
         self.average = Average(network, fit.average)
-        self._norms = YoungNorms(network)
         self._objective: Any = task.objective
         if isinstance(self._objective, nn.Module):
             self._objective = self._objective.to(fabric.device)
@@ -240,7 +232,7 @@ class Training:
         """Learn from a batch, and move the weights if `stepping`; the loss, detached."""
         fit, fabric = self._fit, self._fabric
         waiting = nullcontext() if stepping else fabric.no_backward_sync(self._model)
-        with waiting, self._norms.seeing_a_batch():
+        with waiting:
             loss = self._objective(self._model, self.average.network, batch, progress)
             # Each process has its part of the gradient of the whole batch's loss, and the mean
             # over processes is taken where it should be the sum.

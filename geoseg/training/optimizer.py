@@ -1,17 +1,14 @@
-"""Set learning rates over time, begin norms' statistics, and average the weights."""
+"""Set learning rates over time, and average the weights."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from geoseg.training.settings import Fit
 
@@ -86,39 +83,6 @@ def set_frozen(network: nn.Module, *, frozen: bool) -> None:
     if encoder is not None:
         encoder.requires_grad_(not frozen)
         encoder.train(not frozen)
-
-
-class YoungNorms:
-    """Batch norms whose statistics have seen few batches; these count alike.
-
-    A moving average alone begins with mean 0 and variance 1, of which a tenth is left after 22
-    steps, in each norm of a network: a short training would end with statistics of nothing.
-    """
-
-    def __init__(self, network: nn.Module) -> None:
-        self._norms = [
-            (module, module.momentum)
-            for module in network.modules()
-            if isinstance(module, _BatchNorm) and module.track_running_stats and module.momentum
-        ]
-        self._left = math.ceil(max((1 / usual for _, usual in self._norms), default=0))
-
-    @contextmanager
-    def seeing_a_batch(self) -> Iterator[None]:
-        """Within it statistics take a batch in as one of those that they have seen."""
-        if not self._left:
-            yield
-            return
-        self._left -= 1
-        for module, usual in self._norms:
-            # What was loaded, or goes on, has seen some already.
-            assert module.num_batches_tracked is not None
-            module.momentum = max(usual, 1 / (1 + int(module.num_batches_tracked)))
-        try:
-            yield
-        finally:
-            for module, usual in self._norms:
-                module.momentum = usual
 
 
 MANY = 10**6
