@@ -521,6 +521,7 @@ def test_the_factor_between_units_is_one_that_is_in_use(here, there, text):
     [
         (lambda red, nir: (red // 10, nir // 10), "times darker"),
         (lambda red, nir: (red * 5, nir * 5), "times brighter"),
+        (lambda red, nir: (red * 4 - 90, nir * 4 - 90), "times brighter"),  # 12 bits, 10 before
         (lambda red, nir: (red + 1000, nir + 1000), "about 1000 higher than in the training"),
         (lambda red, nir: (red + 1000, nir), ""),
         (lambda red, nir: (red // 10, nir // 3), ""),  # as water and snow have it
@@ -538,6 +539,24 @@ def test_a_scene_that_is_far_darker_in_all_bands_is_told(tmp_path, image, said):
     (scene,) = find_scenes(tmp_path / "a.tif", Bands())
     notes = "; ".join(check_values(scene, card).notes)
     assert (said in notes) if said else not notes
+
+
+def test_values_beside_all_of_the_training_are_told(tmp_path):
+    """Heights above the sea of another place, and decibels as whole hundredths."""
+    heights = BandStatistics((110.0,), (4.0,), (102.0,), (120.0,), (100.0,), (125.0,))
+    radar = BandStatistics((-12.0,), (3.0,), (-17.0,), (-6.0,), (-25.0,), (-1.0,))
+    one = RANDOM.uniform(101, 124, (1, 64, 64))
+    for number, (statistics, image, told) in enumerate([
+        (heights, one.astype("float32"), ""),
+        (heights, (one + 12).astype("float32"), ""),
+        (heights, (one + 40).astype("float32"), "gray (100%, about 15"),
+        (radar, (100 - one - 10).astype("int16") * 100, "gray (100%, about -2"),
+    ]):  # fmt: skip
+        card = replace(CARD, dtype="float32", statistics=statistics)
+        write(tmp_path / f"{number}.tif", image, names=("gray",))
+        (scene,) = find_scenes(tmp_path / f"{number}.tif", Bands())
+        notes = "; ".join(check_values(scene, card).notes)
+        assert (f"beside those of the training in {told}" in notes) if told else not notes
 
 
 @pytest.mark.parametrize(("here", "told"), [(10.0, True), (-3.0, False)])

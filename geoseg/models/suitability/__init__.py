@@ -1,6 +1,6 @@
 """Check whether a scene suits a trained network."""
 
-from geoseg.models.suitability.fit import changes_for, fit
+from geoseg.models.suitability.fit import changes_for, fit, say_order
 from geoseg.models.suitability.pixel_size import (
     PIXEL_TOLERANCE,
     doubt,
@@ -23,5 +23,6 @@ __all__ = [
     "fit",
     "said_of_light",
     "say_doubts",
+    "say_order",
     "suits_pixel_size",
 ]

@@ -26,6 +26,9 @@ from geoseg.scenes.inspection import said_of_clouds, said_of_masks
 
 FAR, FEW = 10.0, 0.01
 """Times the training's range beyond it, and share of the pixels: more are in other units."""
+BESIDE, MOST = 0.25, 0.5
+"""Share of the training's range beyond it, and share of the pixels: what a network makes of such a
+band is a guess. Another exposure or another land cover stays nearer."""
 FEWEST = 64
 """Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
 
@@ -99,7 +102,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
             usual = None if scene.dates else [float(np.percentile(band, 98)) for band in values]
             check_units(scene.paths[0], scene.dtype, highs, card, usual=usual)
             notes += [] if scene.dates else _said_of_extremes(scene.name, values, card)
-            notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
+            light = said_of_light(scene.name, values, card, adapts=not scene.dates)
+            notes += light or ([] if scene.dates else _said_of_range(scene.name, values, card))
     return Found(scene, tuple(notes), nodata)
 
 
@@ -127,6 +131,25 @@ def _said_of_extremes(name: str, values: Sequence[np.ndarray], card: ModelCard) 
                 " pixels the map is worthless; give them a nodata value, or cut them off"
             )
     return notes
+
+
+def _said_of_range(name: str, values: Sequence[np.ndarray], card: ModelCard) -> list[str]:
+    """What is to be said of bands (n,) of which most lies beside all that the training showed:
+    heights of another place, or decibels × 100."""
+    statistics, beside = card.statistics, []
+    ranges = zip(card.bands, values, statistics.low, statistics.high, strict=True)
+    for band, found, low, high in ranges:
+        reach = BESIDE * (high - low)
+        share = float(((found > high + reach) | (found < low - reach)).mean())
+        if share > MOST:
+            middle = float(np.median(found))
+            beside.append(f"{band} ({share:.0%}, about {middle:.4g}, not {low:.4g} to {high:.4g})")
+    if not beside:
+        return []
+    return [
+        f"{name}: most values lie beside those of the training in {', '.join(beside)}: another unit"
+        " or reference? Then its map is worthless: bring the values to those of the training"
+    ]
 
 
 def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
