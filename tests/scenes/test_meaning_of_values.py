@@ -280,6 +280,22 @@ def test_a_frame_in_prediction_that_the_training_does_not_declare_either(tmp_pat
     assert check(scene_of(tmp_path / "b.tif", image), card(tags=())).notes == ()
 
 
+@pytest.mark.parametrize(("dtype", "fill"), [("uint16", 4000), ("float32", -9999)])
+def test_nodata_that_the_training_replaced_is_said_where_the_file_declares_it(
+    tmp_path, dtype, fill
+):
+    image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype(dtype)
+    image[:, :8] = fill
+    write(tmp_path / "a.tif", image, names=RED_NIR, nodata=fill)
+    trained = card(nodata=0.0, dtype=dtype)
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=0.0))
+    (text,) = check(scene, trained).notes
+    assert text.startswith(f"a: {fill} stands in all bands of 10.0% of the pixels, and the file")
+    assert "bands.nodata=0.0, of the training, counts in its place" in text
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=float(fill)))
+    assert check(scene, trained).notes == ()
+
+
 def test_single_values_far_beyond_the_training_are_said_in_prediction(tmp_path):
     image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype("float32")
     options = {"dtype": "float32", "tags": ()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from geoseg.geo import raster
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability.probes import Sample
 from geoseg.scenes.dated import AnyScene
@@ -59,6 +60,27 @@ def with_frame(
     return [
         (image, holds & ((image != value) | ~hidden), window) for image, holds, window in samples
     ], value
+
+
+def said_of_declared(scene: AnyScene, card: ModelCard, samples: list[Sample]) -> dict[float, str]:
+    """What is to be said of values that a scene's files declare as nodata and that count as data,
+    as the training's `bands.nodata` stands in their place; by value."""
+    if card.nodata is None or scene.nodata != card.nodata or scene.dates:
+        return {}
+    places = [n for n, band in enumerate(card.bands) if band not in card.extra]
+    declared = {tags.nodata for path in scene.paths for tags in raster.info(path).band_tags}
+    notes = {}
+    for value in sorted(v for v in declared if v is not None and v != scene.nodata):
+        equal = [((i[places] == value) & h[places]).all(axis=0) for i, h, _ in samples]
+        share = sum(int(e.sum()) for e in equal) / max(1, sum(e.size for e in equal))
+        if share >= FRAME_SHARE:
+            notes[value] = (
+                f"{scene.name}: {value:g} stands in all bands of {share:.1%} of the pixels, and the"
+                f" file declares it as nodata, but bands.nodata={card.nodata}, of the training,"
+                f" counts in its place: these pixels get classes; set bands.nodata={value:g} if"
+                " they are no data"
+            )
+    return notes
 
 
 def _frames(scene: AnyScene, samples: list[Sample], places: list[int]) -> list[str]:
