@@ -291,7 +291,7 @@ def test_nodata_that_the_training_replaced_is_said_where_the_file_declares_it(
     (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=0.0))
     (text,) = check(scene, trained).notes
     assert text.startswith(f"a: {fill} stands in all bands of 10.0% of the pixels, and the file")
-    assert "bands.nodata=0.0, of the training, counts in its place" in text
+    assert "bands.nodata=0, of the training, counts in its place" in text
     (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=float(fill)))
     assert check(scene, trained).notes == ()
 

@@ -69,6 +69,7 @@ def said_of_declared(scene: AnyScene, card: ModelCard, samples: list[Sample]) ->
         return {}
     places = [n for n, band in enumerate(card.bands) if band not in card.extra]
     declared = {tags.nodata for path in scene.paths for tags in raster.info(path).band_tags}
+    kept = card.nodata if isinstance(card.nodata, str) else f"{card.nodata:g}"
     notes = {}
     for value in sorted(v for v in declared if v is not None and v != scene.nodata):
         equal = [((i[places] == value) & h[places]).all(axis=0) for i, h, _ in samples]
@@ -76,7 +77,7 @@ def said_of_declared(scene: AnyScene, card: ModelCard, samples: list[Sample]) ->
         if share >= FRAME_SHARE:
             notes[value] = (
                 f"{scene.name}: {value:g} stands in all bands of {share:.1%} of the pixels, and the"
-                f" file declares it as nodata, but bands.nodata={card.nodata}, of the training,"
+                f" file declares it as nodata, but bands.nodata={kept}, of the training,"
                 f" counts in its place: these pixels get classes; set bands.nodata={value:g} if"
                 " they are no data"
             )
