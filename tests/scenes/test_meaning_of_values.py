@@ -185,6 +185,28 @@ def test_a_frame_that_no_scene_declares_is_said(tmp_path, dtype, value):
     assert said_of_frames(looked_at(tmp_path, nodata=value)) == []
 
 
+def test_a_black_frame_is_said_beside_scenes_that_declare_white(tmp_path):
+    image = np.random.default_rng(5).integers(1, 250, (2, 60, 60)).astype("uint8")
+    image[:, :10] = 0
+    write(tmp_path / "b.tif", image, nodata=None, names=RED_NIR)
+    black = image.copy()
+    black[:, :10] = 255
+    write(tmp_path / "a.tif", black, nodata=255, names=RED_NIR)
+    (text,) = said_of_frames(looked_at(tmp_path))
+    assert text.startswith("b: 0 stands in all bands of 16.7% of the pixels")
+    trained = with_bands(CARD, *RED_NIR, tags=(BandTags(255.0),) * 2)
+    (note,) = check(find_scenes(tmp_path / "b.tif")[0], trained).notes
+    assert note == text
+    # bands.nodata=0, as is advised, must not make data of the other's frame without a word.
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=0.0))
+    look = Inspection.of(scene, [scene])
+    with scene.open() as reader:
+        look.add(*reader.read_each(scene.grid.window), scene.grid.window)
+    (text,) = look.said([look])
+    assert text.startswith("a: 255 stands in all bands of 16.7% of the pixels, and the file")
+    assert "bands.nodata=0 counts in its place: these pixels get labels" in text
+
+
 def test_dark_water_is_no_frame(tmp_path):
     image = np.random.default_rng(5).integers(1, 250, (2, 60, 60)).astype("uint8")
     image[:, 20:40, 20:40] = 0  # touches no corner
@@ -291,7 +313,7 @@ def test_nodata_that_the_training_replaced_is_said_where_the_file_declares_it(
     (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=0.0))
     (text,) = check(scene, trained).notes
     assert text.startswith(f"a: {fill} stands in all bands of 10.0% of the pixels, and the file")
-    assert "bands.nodata=0, of the training, counts in its place" in text
+    assert "bands.nodata=0 counts in its place, as in the training: these pixels" in text
     (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=float(fill)))
     assert check(scene, trained).notes == ()
 

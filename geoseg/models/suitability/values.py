@@ -11,7 +11,7 @@ from geoseg.errors import InputError
 from geoseg.geo.band_tags import NO_CHANGE, describe
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability.fit import changes_for, fit
-from geoseg.models.suitability.frame import said_of_declared, with_frame
+from geoseg.models.suitability.frame import said_of_replaced, with_frame
 from geoseg.models.suitability.probes import UnreadableError, samples_of
 from geoseg.models.suitability.units import check_units, said_of_light
 from geoseg.outputs.counted import counted
@@ -21,6 +21,7 @@ from geoseg.scenes.fill_values import (
     Suspect,
     partial_note,
     said,
+    without,
 )
 from geoseg.scenes.inspection import said_of_clouds, said_of_masks
 
@@ -72,8 +73,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
     samples = samples_of(scene, everywhere=everywhere)
     notes = _said_of_changes(scene, card) + said_of_clouds([scene]) + said_of_masks([scene])
     samples, nodata = with_frame(scene, card, samples, notes)
-    in_vain = said_of_declared(scene, card, samples)
-    notes += in_vain.values()
+    replaced = said_of_replaced(scene, card, samples)
+    notes += replaced.values()
     scene = scene.with_nodata(nodata)
     census = FillCensus(card.bands, card.statistics)
     valid = held = some = 0
@@ -84,8 +85,7 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         valid += int((any_ if scene.partial else every).sum())
         some += int((any_ & ~every).sum())
     found = census.found()
-    undeclared = {b: [one for one in f if one.value not in in_vain] for b, f in found.items()}
-    notes += said(scene.name, undeclared, len(card.bands))
+    notes += said(scene.name, without(found, replaced), len(card.bands))
     if scene.dates:
         notes += census.said_of_zeros(scene.name)
     if some:
