@@ -11,7 +11,7 @@ import numpy as np
 from geoseg.geo.grid import Window
 from geoseg.geo.raster import info
 from geoseg.outputs.counted import few
-from geoseg.scenes.bands import nominal_range
+from geoseg.scenes.bands import BandStatistics, nominal_range
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.fill_values import (
     FRAME_SHARE,
@@ -29,7 +29,7 @@ from geoseg.scenes.fill_values import (
     without,
 )
 from geoseg.scenes.layers import Mask
-from geoseg.scenes.measure_units import BRIGHTER, DARKER, remedy
+from geoseg.scenes.measure_units import BRIGHTER, DARKER, gain, remedy
 from geoseg.scenes.stack import observed
 from geoseg.stac.bands import KNOWN
 
@@ -130,14 +130,17 @@ class Inspection:
 
     def highs(self) -> list[float]:
         """A high value of each band (98 %: clouds are brighter than all else); [] without data."""
-        highs = []
+        held = self.values()
+        return [float(np.percentile(values, 98)) for values in held] if all(map(len, held)) else []
+
+    def values(self) -> list[np.ndarray]:
+        """Some values (n,) of each band, without what looks like fill."""
+        held = []
         for place, band in enumerate(self.census.bands):
             values = self.census.values(place)
-            values = values[~np.isin(values, [one.value for one in self.fill.get(band, [])])]
-            if not len(values):
-                return []
-            highs.append(float(np.percentile(values, 98)))
-        return highs
+            fill = [one.value for one in self.fill.get(band, [])]
+            held.append(values[~np.isin(values, fill)])
+        return held
 
     def _usual(self, others: Sequence[Inspection]) -> list[Usual | None]:
         """Of bands that hold next to nothing but one value: what is usual in the others."""
@@ -249,11 +252,13 @@ def said_of_units(looks: Sequence[Inspection]) -> list[str]:
     levels = np.median(ranges, axis=1)
     most = int(np.argsort(levels, kind="stable")[len(levels) // 2])
     usual, theirs = highs[most]
+    statistics = BandStatistics.of(usual.values())
     told = []
     for (look, mine), span in zip(highs, ranges, strict=True):
         ratio = float(np.median(span / ranges[most]))
         factor = DARKER if _is_alike(look.scene.dtype, usual.scene.dtype) else BRIGHTER
         if 1 / factor < ratio < factor:
+            told += _said_of_gain(look, usual, statistics)
             continue
         here, there = (max(mine), look.scene.dtype), (max(theirs), usual.scene.dtype)
         told.append(
@@ -264,6 +269,20 @@ def said_of_units(looks: Sequence[Inspection]) -> list[str]:
     if len(told) > SHOWN:
         told[SHOWN:] = [f"{len(told) - SHOWN} more scenes seem to be in other units"]
     return told
+
+
+def _said_of_gain(look: Inspection, usual: Inspection, statistics: BandStatistics) -> list[str]:
+    """What is to be said of a scene that is far brighter or darker in all bands, as of 10 bits
+    among those of 8. statistics: of the usual scene."""
+    factor = gain(dict(enumerate(look.values())), statistics)
+    if factor is None:
+        return []
+    times, how = (factor, "brighter") if factor > 1 else (1 / factor, "darker")
+    return [
+        f"{look.scene.name}: all bands are about {times:.2g} times {how} than those of"
+        f" {usual.scene.name}: other bits, units or level of processing? A network takes them for"
+        " the same; bring all scenes to one unit"
+    ]
 
 
 def _is_alike(dtype: str, other: str) -> bool:

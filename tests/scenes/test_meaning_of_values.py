@@ -261,10 +261,22 @@ def test_scenes_in_other_units_are_said_in_prepare(tmp_path):
         ("e", "float32", 1), ("f", "uint16", 3),
     ):  # fmt: skip
         write(tmp_path / f"{name}.tif", (image * factor).astype(dtype), names=RED_NIR)
-    reals, bytes_ = said_of_units(looked_at(tmp_path))
+    darker, reals, bytes_ = said_of_units(looked_at(tmp_path))
+    assert darker.startswith("b: all bands are about 5 times darker than those of ")
     assert reals.startswith("c: float32 values up to 0.39")
     assert "(multiply by 10000?)" in reals
     assert bytes_.startswith("d: uint8 values up to 24")
+
+
+def test_scenes_of_more_bits_are_said_in_prepare(tmp_path):
+    """8 bits among 10 are 4 times as dark, and no other range of values by itself."""
+    for name, dtype, factor, seed in (("a", "uint16", 4, 1), ("b", "uint8", 1, 2)):
+        image = np.random.default_rng(seed).integers(20, 250, (2, 60, 60)) * factor
+        write(tmp_path / f"{name}.tif", image.astype(dtype), names=RED_NIR)
+    (text,) = said_of_units(looked_at(tmp_path))
+    assert "all bands are about 4 times" in text
+    write(tmp_path / "b.tif", (image * 2).astype("uint16"), names=RED_NIR)  # another light
+    assert said_of_units(looked_at(tmp_path)) == []
 
 
 # Prediction
