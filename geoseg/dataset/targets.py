@@ -47,7 +47,7 @@ def labels_of(planned: Dataset, labels: Labels, corrections: str | None = None) 
     source = open_labels(labels, planned.legend, scenes=grids, corrections=corrections)
     source.check_apart(
         (path for scene in planned.scenes for path in scene.inputs),
-        "among the images, of which the network would learn to copy it",
+        "one of the images, too: the network would learn to copy it",
     )
     return source
 

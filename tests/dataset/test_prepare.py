@@ -220,7 +220,7 @@ def test_a_raster_that_is_image_and_labels_at_once(place):
     (place / "a.tif").unlink()
     with raster.create(place / "classes.tif", grid(), dtype="uint8") as writer:
         writer.write(np.ones((200, 300), np.uint8), grid().window)
-    with pytest.raises(InputError, match=r"classes\.tif is among the images, of which the network"):
+    with pytest.raises(InputError, match=r"classes\.tif is one of the images, too: the network"):
         make(place, labels=Labels(path=str(place / "classes.tif")))
     assert not (place / "dataset").exists()
 
