@@ -4,6 +4,7 @@ from geoseg.models.suitability.fit import changes_for, fit, say_order
 from geoseg.models.suitability.pixel_size import (
     PIXEL_TOLERANCE,
     doubt,
+    median_ratio,
     say_doubts,
     suits_pixel_size,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "check_values",
     "doubt",
     "fit",
+    "median_ratio",
     "said_of_light",
     "say_doubts",
     "say_order",
