@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from geoseg.assessment.intervals import Interval
 from geoseg.assessment.references import References
 from geoseg.assessment.sampling.sample_file import SampleFile
 from geoseg.geo.legend import Legend
-from geoseg.outputs.counted import spaced
+from geoseg.outputs.counted import decimals, spaced
 from geoseg.outputs.summary import Summary
 
 NOT_IN = "no class"
@@ -209,12 +210,13 @@ class Assessment:
         summary, percent = Summary(), f"{100 * self.level:g} %"
         header = ["class", "map, ha", "estimated, ha", "±", f"{percent} interval"]
         truth = any(c.labels is not None for c in self.classes)
+        ha = partial(_ha, digits=decimals(float(self.sample.about["hectares"])))
         rows = []
         for c in self.classes:
             a = c.area
-            cells = [c.name, _ha(c.mapped), _ha(a.value), _ha(a.margin)]
-            cells.append(f"{_ha(a.low)} – {_ha(a.high)}")
-            rows.append([*cells, _ha(c.labels)] if truth else cells)
+            cells = [c.name, ha(c.mapped), ha(a.value), ha(a.margin)]
+            cells.append(f"{ha(a.low)} – {ha(a.high)}")
+            rows.append([*cells, ha(c.labels)] if truth else cells)
         summary.table("areas", [*header, "labels, ha"] if truth else header, rows)
         accuracy = [
             [c.name, *(_plus_minus(x) for x in (c.users, c.producers, c.f1))] for c in self.classes
@@ -223,7 +225,7 @@ class Assessment:
         if self.zones:
             more = f", the first {MOST} of {len(self.zones)}" if len(self.zones) > MOST else ""
             found = [
-                [z.name, z.points, _ha(z.hectares), _plus_minus(z.overall)]
+                [z.name, z.points, ha(z.hectares), _plus_minus(z.overall)]
                 for z in self.zones[:MOST]
             ]
             header = ["zone", "points", "ha", "overall accuracy"]
@@ -239,10 +241,10 @@ class Assessment:
         return summary
 
 
-def _ha(value: float | None) -> str:
+def _ha(value: float | None, *, digits: int) -> str:
     if value is None or value != value:
         return "–"
-    return spaced(value, 1)
+    return spaced(value, digits)
 
 
 def _plus_minus(one: Interval | None) -> str:

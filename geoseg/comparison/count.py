@@ -106,7 +106,7 @@ class Counter:
             if count := int(self._pixels[:, place].sum()):
                 left_out[why] = (count, float(self._hectares[:, place].sum()))
         total, areas = pixels.sum(axis=0), hectares.sum(axis=0)
-        changed = float(areas.sum() - np.trace(areas))
+        changed = float((areas - np.diag(np.diag(areas))).sum())  # 0.0 where nothing changed
         counts = Counts(total, areas, left_out, (int(total.sum() - np.trace(total)), changed))
         # Areas by strips that lie a row apart differ by a hair: the share is taken of one kind.
         all_, wide = self._sums["changed"], self._sums["wide"]

@@ -41,10 +41,15 @@ def labels_of(planned: Dataset, labels: Labels, corrections: str | None = None) 
     """The labels on the scenes of a planned data set, a context manager.
 
     corrections: file of what was drawn over a map, to be burnt over the labels.
-    Raises: InputError for labels that miss all scenes, unknown values …
+    Raises: InputError for labels that miss all scenes, are one, unknown values …
     """
     grids = {scene.name: scene.grid for scene in planned.scenes}
-    return open_labels(labels, planned.legend, scenes=grids, corrections=corrections)
+    source = open_labels(labels, planned.legend, scenes=grids, corrections=corrections)
+    source.check_apart(
+        (path for scene in planned.scenes for path in scene.inputs),
+        "one of the images, too: the network would learn to copy it",
+    )
+    return source
 
 
 def made_of(planned: Dataset, source: LabelSource) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,8 @@ CLASS = 3
 """What a class is worth where rasters overlap: more than background, and that than no label."""
 NEAR_M = 5.0
 """Metres by which labels may be off for another datum without a word: those of today are nearer."""
+ITSELF = "the map itself, which agrees with itself everywhere"
+"""Why a map is no use as its own labels."""
 CLASHES = 5
 """Pairs of rasters that are named if they contradict each other."""
 
@@ -79,6 +82,18 @@ class LabelSource(Closing):
         """All files that were opened."""
         corrected = [] if self.corrections is None else [self.corrections.path]
         return [file.path for file in (*self._files, *self._area)] + corrected
+
+    def check_apart(self, files: Iterable[str], what: str) -> None:
+        """Raises: InputError where a label file is one of these: then labels tell nothing.
+
+        what: what the files are, and why that is no use, for people.
+        """
+        others = {os.path.realpath(path) for path in files}
+        same = [file.path for file in self._files if os.path.realpath(file.path) in others]
+        if same:
+            raise InputError(
+                f"labels: {few(same)} is {what}; labels.path=… wants what a person drew"
+            )
 
     def burn(
         self, grid: Grid, window: Window | None = None, *, scene: str | None = None

@@ -66,9 +66,10 @@ class Meaning:
         text = f"{some} that the legend does not know: {few(parts, SHOWN)}"
         if self.skip_unknown:
             return f"{text}; unlabelled"
+        add = "Add them to `values` of a class" if any(unknown) else "Give these a class"
         return (
-            f"{text}; it knows {first(list(self.lookup), SHOWN)}. Add them to `values` of a class,"
-            f" or set {self.prefix}unknown=unlabelled to leave them out"
+            f"{text}; it knows {first(list(self.lookup), SHOWN)}. {add}, or set"
+            f" {self.prefix}unknown=unlabelled to leave them out"
         )
 
 

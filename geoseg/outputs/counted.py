@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,12 @@ def counted(count: int, noun: str, verb: str = "") -> str:
     if count != 1:
         return f"{count} {noun}s {verb}".rstrip()
     return f"1 {noun} {SINGULAR.get(verb, verb)}".rstrip()
+
+
+def decimals(whole: float) -> int:
+    """Decimals of the parts of a whole, so that of a small one (a sheet of some hectares) more is
+    shown than 0.0: 1 from 100 on, one more for each power of ten below, at most 4."""
+    return min(4, max(1, 3 - math.floor(math.log10(whole)))) if whole > 0 else 1
 
 
 def spaced(value: float, digits: int = 0) -> str:

@@ -91,6 +91,8 @@ class Prediction:
             found = [self._suited(scene) for scene in scenes]
         suited = [scene for scene in found if scene is not None]
         suitability.say_doubts(suited, self.product.card)
+        named = [one for one, fits in zip(scenes, found, strict=True) if fits is not None]
+        suitability.say_order(named, self.product.card)
         jobs = self.product.plan(suited, self)
         names = {scene.name for scene in scenes} | set(report.refused)
         report.others = [name for name in self.record.scenes if name not in names]

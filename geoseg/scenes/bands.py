@@ -118,6 +118,15 @@ class BandStatistics:
     def from_dict(cls, values: dict[str, Sequence[float]]) -> BandStatistics:
         return cls(**{name: tuple(map(float, v)) for name, v in values.items()})
 
+    @classmethod
+    def of(cls, values: Sequence[np.ndarray]) -> BandStatistics:
+        """Those of some values of each band (n,), none empty."""
+        columns = zip(
+            *((v.mean(), v.std(), *np.percentile(v, (2, 98)), v.min(), v.max()) for v in values),
+            strict=True,
+        )
+        return cls(*(tuple(map(float, column)) for column in columns))
+
     def scaling(self) -> tuple[np.ndarray, np.ndarray]:
         """What is taken off each band, and what it is then multiplied by: (C,) float32 each."""
         return self._scaling

@@ -8,7 +8,7 @@ that is no accident, far beyond the spread of the others, with next to nothing i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -223,6 +223,12 @@ def said(name: str, found: dict[str, list[Suspect]], bands: int) -> list[str]:
             f" nodata, set bands.nodata={_number(value)} (in place of what the files say)"
         )
     return told
+
+
+def without(found: dict[str, list[Suspect]], values: Iterable[float]) -> dict[str, list[Suspect]]:
+    """What looks like fill but for some values, of which more is known."""
+    known = set(values)
+    return {band: [one for one in ones if one.value not in known] for band, ones in found.items()}
 
 
 def census_of(

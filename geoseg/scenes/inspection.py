@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geoseg.geo.grid import Window
+from geoseg.geo.raster import info
 from geoseg.outputs.counted import few
-from geoseg.scenes.bands import nominal_range
+from geoseg.scenes.bands import BandStatistics, nominal_range
 from geoseg.scenes.dated import AnyScene
 from geoseg.scenes.fill_values import (
     FRAME_SHARE,
@@ -25,9 +26,10 @@ from geoseg.scenes.fill_values import (
     said,
     stands_apart,
     touches_edge,
+    without,
 )
 from geoseg.scenes.layers import Mask
-from geoseg.scenes.measure_units import BRIGHTER, DARKER, remedy
+from geoseg.scenes.measure_units import BRIGHTER, DARKER, gain, remedy
 from geoseg.scenes.stack import observed
 from geoseg.stac.bands import KNOWN
 
@@ -53,13 +55,17 @@ class Inspection:
     """Those that hold the other scenes' nodata value in all bands."""
     at_edge: bool = False
     undeclared: Counter[float] = field(default_factory=Counter)
-    """Pixels that hold one of the values of frames in all bands, where nobody declares any."""
+    """Pixels that hold one of the values of frames in all bands, where the file declares none, or
+    one of those that are `replaced`."""
     in_corner: set[float] = field(default_factory=set)
     """Those of these values that a corner of the scene holds."""
     fill: dict[str, list[Suspect]] = field(default_factory=dict)
     """What looks like fill, by band; known once it was said."""
+    replaced: tuple[float, ...] = field(init=False)
+    """Values that its files declare as nodata and that count as data."""
 
     def __post_init__(self) -> None:
+        self.replaced = replaced_nodata(self.scene)
         area = self.scene.grid.window.area * max(1, len(self.scene.dates))
         self.census = FillCensus.for_pixels(self.scene.bands_of_a_date, area)
 
@@ -79,12 +85,14 @@ class Inspection:
             equal = held & (image == self.nodata).all(axis=0)
             self.frame += int(equal.sum())
             self.at_edge |= touches_edge(equal, window, self.scene.grid)
-        elif self.scene.nodata is None:
-            for value in frame_values(self.scene.dtype):
-                equal = (image == value).all(axis=0) & held
-                self.undeclared[value] += int(equal.sum())
-                if corners(equal, window, self.scene.grid):
-                    self.in_corner.add(value)
+        suspects: Sequence[float] = self.replaced
+        if self.scene.nodata is None:
+            suspects = [v for v in frame_values(self.scene.dtype) if v != self.nodata]
+        for value in suspects:
+            equal = (image == value).all(axis=0) & held
+            self.undeclared[value] += int(equal.sum())
+            if corners(equal, window, self.scene.grid):
+                self.in_corner.add(value)
 
     def add_dates(self, image: np.ndarray) -> None:
         """Add a window of a dated scene (T · C, H, W)."""
@@ -96,11 +104,21 @@ class Inspection:
         """What a person must know of the scene, one sentence each."""
         name = self.scene.name
         self.fill = self.census.found(self._usual(others))
-        told = said(name, self.fill, len(self.census.bands))
+        shares = {
+            value: self.undeclared[value] / max(1, self.scene.grid.window.area)
+            for value in self.replaced
+        }
+        shares = {value: share for value, share in shares.items() if share >= FRAME_SHARE}
+        told = said(name, without(self.fill, shares), len(self.census.bands))
         if self.scene.dates:
             told += self.census.said_of_zeros(name)
         if self.some:
             told.append(partial_note(name, self.some / self.held, self.scene.partial))
+        told += [
+            f"{replaced_note(self.scene, value, share)}: these pixels get labels; write one nodata"
+            f" value into all files (gdalwarp -srcnodata {value:g} -dstnodata … IN.tif OUT.tif)"
+            for value, share in shares.items()
+        ]
         share = self.frame / max(1, self.scene.grid.window.area)
         if self.at_edge and share >= FRAME_SHARE:
             told.append(
@@ -112,14 +130,17 @@ class Inspection:
 
     def highs(self) -> list[float]:
         """A high value of each band (98 %: clouds are brighter than all else); [] without data."""
-        highs = []
+        held = self.values()
+        return [float(np.percentile(values, 98)) for values in held] if all(map(len, held)) else []
+
+    def values(self) -> list[np.ndarray]:
+        """Some values (n,) of each band, without what looks like fill."""
+        held = []
         for place, band in enumerate(self.census.bands):
             values = self.census.values(place)
-            values = values[~np.isin(values, [one.value for one in self.fill.get(band, [])])]
-            if not len(values):
-                return []
-            highs.append(float(np.percentile(values, 98)))
-        return highs
+            fill = [one.value for one in self.fill.get(band, [])]
+            held.append(values[~np.isin(values, fill)])
+        return held
 
     def _usual(self, others: Sequence[Inspection]) -> list[Usual | None]:
         """Of bands that hold next to nothing but one value: what is usual in the others."""
@@ -135,11 +156,27 @@ class Inspection:
         ]
 
 
+def replaced_nodata(scene: AnyScene) -> tuple[float, ...]:
+    """The values that a scene's files declare as nodata, in whose place `bands.nodata` stands."""
+    if scene.nodata in (None, "none") or scene.dates:
+        return ()
+    declared = {tags.nodata for path in scene.paths for tags in info(path).band_tags}
+    return tuple(sorted(v for v in declared if v is not None and v == v and v != scene.nodata))
+
+
+def replaced_note(scene: AnyScene, value: float, share: float) -> str:
+    """The beginning of what is said of such a value. share: of the pixels, in all bands."""
+    return (
+        f"{scene.name}: {value:g} stands in all bands of {share:.1%} of the pixels, and the file"
+        f" declares it as nodata, but bands.nodata={scene.nodata:g} counts in its place"
+    )
+
+
 def said_of_frames(looks: Sequence[Inspection]) -> list[str]:
     """What a person must know of frames that nobody declares; `said` was called of each before."""
     found: dict[float, dict[str, float]] = {}
     for look in looks:
-        known = {one.value for ones in look.fill.values() for one in ones}
+        known = {one.value for ones in look.fill.values() for one in ones} | {*look.replaced}
         for value in look.in_corner - known:
             # Of one band alone, it may be a measurement.
             if len(look.census.bands) == 1 and not stands_apart(look.census.values(0), value):
@@ -215,11 +252,13 @@ def said_of_units(looks: Sequence[Inspection]) -> list[str]:
     levels = np.median(ranges, axis=1)
     most = int(np.argsort(levels, kind="stable")[len(levels) // 2])
     usual, theirs = highs[most]
+    statistics = BandStatistics.of(usual.values())
     told = []
     for (look, mine), span in zip(highs, ranges, strict=True):
         ratio = float(np.median(span / ranges[most]))
         factor = DARKER if _is_alike(look.scene.dtype, usual.scene.dtype) else BRIGHTER
         if 1 / factor < ratio < factor:
+            told += _said_of_gain(look, usual, statistics)
             continue
         here, there = (max(mine), look.scene.dtype), (max(theirs), usual.scene.dtype)
         told.append(
@@ -230,6 +269,20 @@ def said_of_units(looks: Sequence[Inspection]) -> list[str]:
     if len(told) > SHOWN:
         told[SHOWN:] = [f"{len(told) - SHOWN} more scenes seem to be in other units"]
     return told
+
+
+def _said_of_gain(look: Inspection, usual: Inspection, statistics: BandStatistics) -> list[str]:
+    """What is to be said of a scene that is far brighter or darker in all bands, as of 10 bits
+    among those of 8. statistics: of the usual scene."""
+    factor = gain(dict(enumerate(look.values())), statistics)
+    if factor is None:
+        return []
+    times, how = (factor, "brighter") if factor > 1 else (1 / factor, "darker")
+    return [
+        f"{look.scene.name}: all bands are about {times:.2g} times {how} than those of"
+        f" {usual.scene.name}: other bits, units or level of processing? A network takes them for"
+        " the same; bring all scenes to one unit"
+    ]
 
 
 def _is_alike(dtype: str, other: str) -> bool:

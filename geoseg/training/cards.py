@@ -15,6 +15,7 @@ from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.models.card import ModelCard, SeriesCard
 from geoseg.models.settings import FOREST, Model
+from geoseg.models.suitability import median_ratio
 from geoseg.scenes.bands import BandStatistics
 from geoseg.scenes.dated import DatedScene
 from geoseg.training.settings import TrainingSettings
@@ -41,6 +42,7 @@ def card_of(dataset: Dataset, model: Model) -> ModelCard:
         series=_windows(dataset, dataset.reference) if dataset.reference else None,
         tags=dataset.tags,
         partial=bool(bands.get("partial")),
+        pixel_ratio=median_ratio(dataset.scenes),
     )
 
 

@@ -80,6 +80,15 @@ def test_areas_are_near_the_truth_and_add_up_to_the_whole(filled):
     assert made.counts.sum() == made.done
 
 
+def test_areas_of_a_small_map_are_shown_with_more_decimals(filled):
+    made = assessed(filled)
+    area = made.classes[0].area.value
+    assert f" {area:.1f} " in str(made.summary())
+    about = made.sample.about | {"hectares": 1.7}  # of 0.4 ± 0.0 ha nobody learns a thing
+    small = replace(made, sample=replace(made.sample, about=about))
+    assert f" {area:.3f} " in str(small.summary())
+
+
 def test_labels_everywhere_can_be_the_reference(home, path):
     file = SampleFile.read(path)
     labels = open_labels(

@@ -173,7 +173,11 @@ def test_a_scene_without_data_is_named_with_what_to_check(place):
     ("shapes", "values", "words"),
     [
         ([box(), box(60)], ["house", "barn"], ("does not know: barn (1 ×)", "labels.unknown")),
-        ([box(), box(60)], ["house", None], ("(no value) (1 ×)", "labels.unknown")),
+        (
+            [box(), box(60)],
+            ["house", None],
+            ("(no value) (1 ×)", "Give these a class, or set"),
+        ),
         ([shapely.Point(500_030, 4_999_970)], None, ("1 of 1 geometries are points", "polygons")),
         ([shapely.LineString([(500_010, 4_999_950), (500_080, 4_999_955)])], None, ("width_m",)),
         ([shapely.box(600_000, 5_100_000, 600_100, 5_100_100)], None, ("they miss", "CRS")),

@@ -215,6 +215,16 @@ def test_labels_that_miss_all_scenes(place):
     assert not (place / "dataset").exists()
 
 
+def test_a_raster_that_is_image_and_labels_at_once(place):
+    """A folder of images that holds the class raster too: the network would copy it."""
+    (place / "a.tif").unlink()
+    with raster.create(place / "classes.tif", grid(), dtype="uint8") as writer:
+        writer.write(np.ones((200, 300), np.uint8), grid().window)
+    with pytest.raises(InputError, match=r"classes\.tif is one of the images, too: the network"):
+        make(place, labels=Labels(path=str(place / "classes.tif")))
+    assert not (place / "dataset").exists()
+
+
 def test_values_that_the_legend_does_not_know(place):
     write_labels(place / "labels.gpkg", grid(), names=("meadow", "hut"))
     with pytest.raises(InputError, match="hut"):

@@ -233,6 +233,23 @@ def test_a_remedy_is_to_resample_or_with_dates_to_warp_to_what_suits(tmp_path, m
     suitability.fit(scene_in(tmp_path, "EPSG:3857", wanted, 60.0), card)
 
 
+def test_pixels_of_another_shape_are_said(tmp_path, capsys):
+    """At 60° N a degree is half as wide as high: of the right area, and stretched all the same."""
+    home = scene_in(tmp_path, "EPSG:32632", 1.0, 60.0)
+    stretched = scene_in(tmp_path, WGS84, 1.41 / 111_400, 60.0)
+    trained = with_bands(CARD, "gray", pixel_size_m=1.0)
+    for card, scene, said in (
+        (trained, home, ""),
+        (trained, stretched, "1.41 m high and 0.706 m wide on the ground, those of the training"),
+        (replace(trained, pixel_ratio=suitability.median_ratio([stretched])), stretched, ""),
+    ):
+        suitability.fit(scene, card)
+        suitability.say_doubts([scene], ModelCard.from_json(card.to_json()))
+        told = capsys.readouterr().err
+        assert (said in told) if said else not told
+    assert "pixel_ratio" not in trained.to_json()
+
+
 def test_cards_of_older_versions_hold_the_size_on_the_map(tmp_path, capsys):
     """As before, what suits them on the map is taken; as nobody knows which map, that is said."""
     values = json.loads(replace(CARD, pixel_size_m=0.6).to_json())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from geoseg.outputs.counted import counted
+from geoseg.outputs.counted import counted, decimals
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,10 @@ from geoseg.outputs.counted import counted
 )
 def test_noun_and_verb_agree_with_the_count(count, words, said):
     assert counted(count, *words) == said
+
+
+@pytest.mark.parametrize(
+    ("whole", "said"), [(5e6, 1), (425.0, 1), (30.0, 2), (1.7, 3), (0.02, 4), (0.0, 1)]
+)
+def test_parts_of_a_small_map_are_more_than_zeros(whole, said):
+    assert decimals(whole) == said

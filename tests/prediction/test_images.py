@@ -227,12 +227,14 @@ def test_bands_are_picked_by_name(tmp_path):
     assert (got[image > 0] == expected[image > 0]).all()
 
 
-def test_bands_without_names_are_taken_as_they_come(tmp_path):
+def test_bands_without_names_are_taken_as_they_come_and_that_is_said(tmp_path, capsys):
     image = classes(40, 50)
     write(tmp_path / "a.tif", np.stack([image, image]))
     network = identity(with_bands(CARD, "red", "green"))
     assert predict(network, tmp_path / "a.tif", tmp_path / "maps").done == ["a"]
     assert (read(tmp_path / "maps/landcover/a.tif")[0] == CODES[image]).all()
+    said = capsys.readouterr().err
+    assert "WARNING: a: bands are taken as they come: band_1 for red, band_2 for green; if" in said
 
 
 def test_what_does_not_suit_is_refused_and_the_rest_is_done(tmp_path, capsys):

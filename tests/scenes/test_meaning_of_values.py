@@ -185,6 +185,28 @@ def test_a_frame_that_no_scene_declares_is_said(tmp_path, dtype, value):
     assert said_of_frames(looked_at(tmp_path, nodata=value)) == []
 
 
+def test_a_black_frame_is_said_beside_scenes_that_declare_white(tmp_path):
+    image = np.random.default_rng(5).integers(1, 250, (2, 60, 60)).astype("uint8")
+    image[:, :10] = 0
+    write(tmp_path / "b.tif", image, nodata=None, names=RED_NIR)
+    black = image.copy()
+    black[:, :10] = 255
+    write(tmp_path / "a.tif", black, nodata=255, names=RED_NIR)
+    (text,) = said_of_frames(looked_at(tmp_path))
+    assert text.startswith("b: 0 stands in all bands of 16.7% of the pixels")
+    trained = with_bands(CARD, *RED_NIR, tags=(BandTags(255.0),) * 2)
+    (note,) = check(find_scenes(tmp_path / "b.tif")[0], trained).notes
+    assert note == text
+    # bands.nodata=0, as is advised, must not make data of the other's frame without a word.
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=0.0))
+    look = Inspection.of(scene, [scene])
+    with scene.open() as reader:
+        look.add(*reader.read_each(scene.grid.window), scene.grid.window)
+    (text,) = look.said([look])
+    assert text.startswith("a: 255 stands in all bands of 16.7% of the pixels, and the file")
+    assert "bands.nodata=0 counts in its place: these pixels get labels" in text
+
+
 def test_dark_water_is_no_frame(tmp_path):
     image = np.random.default_rng(5).integers(1, 250, (2, 60, 60)).astype("uint8")
     image[:, 20:40, 20:40] = 0  # touches no corner
@@ -239,10 +261,22 @@ def test_scenes_in_other_units_are_said_in_prepare(tmp_path):
         ("e", "float32", 1), ("f", "uint16", 3),
     ):  # fmt: skip
         write(tmp_path / f"{name}.tif", (image * factor).astype(dtype), names=RED_NIR)
-    reals, bytes_ = said_of_units(looked_at(tmp_path))
+    darker, reals, bytes_ = said_of_units(looked_at(tmp_path))
+    assert darker.startswith("b: all bands are about 5 times darker than those of ")
     assert reals.startswith("c: float32 values up to 0.39")
     assert "(multiply by 10000?)" in reals
     assert bytes_.startswith("d: uint8 values up to 24")
+
+
+def test_scenes_of_more_bits_are_said_in_prepare(tmp_path):
+    """8 bits among 10 are 4 times as dark, and no other range of values by itself."""
+    for name, dtype, factor, seed in (("a", "uint16", 4, 1), ("b", "uint8", 1, 2)):
+        image = np.random.default_rng(seed).integers(20, 250, (2, 60, 60)) * factor
+        write(tmp_path / f"{name}.tif", image.astype(dtype), names=RED_NIR)
+    (text,) = said_of_units(looked_at(tmp_path))
+    assert "all bands are about 4 times" in text
+    write(tmp_path / "b.tif", (image * 2).astype("uint16"), names=RED_NIR)  # another light
+    assert said_of_units(looked_at(tmp_path)) == []
 
 
 # Prediction
@@ -278,6 +312,22 @@ def test_a_frame_in_prediction_that_the_training_does_not_declare_either(tmp_pat
     assert "a: 0 stands in all bands of 10.0% of the pixels, a corner among them" in text
     image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype("uint16")
     assert check(scene_of(tmp_path / "b.tif", image), card(tags=())).notes == ()
+
+
+@pytest.mark.parametrize(("dtype", "fill"), [("uint16", 4000), ("float32", -9999)])
+def test_nodata_that_the_training_replaced_is_said_where_the_file_declares_it(
+    tmp_path, dtype, fill
+):
+    image = np.random.default_rng(6).integers(300, 3900, (2, 80, 80)).astype(dtype)
+    image[:, :8] = fill
+    write(tmp_path / "a.tif", image, names=RED_NIR, nodata=fill)
+    trained = card(nodata=0.0, dtype=dtype)
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=0.0))
+    (text,) = check(scene, trained).notes
+    assert text.startswith(f"a: {fill} stands in all bands of 10.0% of the pixels, and the file")
+    assert "bands.nodata=0 counts in its place, as in the training: these pixels" in text
+    (scene,) = find_scenes(tmp_path / "a.tif", Bands(nodata=float(fill)))
+    assert check(scene, trained).notes == ()
 
 
 def test_single_values_far_beyond_the_training_are_said_in_prediction(tmp_path):
@@ -521,6 +571,7 @@ def test_the_factor_between_units_is_one_that_is_in_use(here, there, text):
     [
         (lambda red, nir: (red // 10, nir // 10), "times darker"),
         (lambda red, nir: (red * 5, nir * 5), "times brighter"),
+        (lambda red, nir: (red * 4 - 90, nir * 4 - 90), "times brighter"),  # 12 bits, 10 before
         (lambda red, nir: (red + 1000, nir + 1000), "about 1000 higher than in the training"),
         (lambda red, nir: (red + 1000, nir), ""),
         (lambda red, nir: (red // 10, nir // 3), ""),  # as water and snow have it
@@ -538,6 +589,24 @@ def test_a_scene_that_is_far_darker_in_all_bands_is_told(tmp_path, image, said):
     (scene,) = find_scenes(tmp_path / "a.tif", Bands())
     notes = "; ".join(check_values(scene, card).notes)
     assert (said in notes) if said else not notes
+
+
+def test_values_beside_all_of_the_training_are_told(tmp_path):
+    """Heights above the sea of another place, and decibels as whole hundredths."""
+    heights = BandStatistics((110.0,), (4.0,), (102.0,), (120.0,), (100.0,), (125.0,))
+    radar = BandStatistics((-12.0,), (3.0,), (-17.0,), (-6.0,), (-25.0,), (-1.0,))
+    one = RANDOM.uniform(101, 124, (1, 64, 64))
+    for number, (statistics, image, told) in enumerate([
+        (heights, one.astype("float32"), ""),
+        (heights, (one + 12).astype("float32"), ""),
+        (heights, (one + 40).astype("float32"), "gray (100%, about 15"),
+        (radar, (100 - one - 10).astype("int16") * 100, "gray (100%, about -2"),
+    ]):  # fmt: skip
+        card = replace(CARD, dtype="float32", statistics=statistics)
+        write(tmp_path / f"{number}.tif", image, names=("gray",))
+        (scene,) = find_scenes(tmp_path / f"{number}.tif", Bands())
+        notes = "; ".join(check_values(scene, card).notes)
+        assert (f"beside those of the training in {told}" in notes) if told else not notes
 
 
 @pytest.mark.parametrize(("here", "told"), [(10.0, True), (-3.0, False)])

@@ -12,7 +12,7 @@ from geoseg.assessment.sampling.population import Stratum
 from geoseg.assessment.sampling.settings import Sampling
 from geoseg.errors import Faults, InputError
 from geoseg.geo.legend import Legend
-from geoseg.outputs.counted import counted, spaced
+from geoseg.outputs.counted import counted, decimals, spaced
 from geoseg.outputs.summary import Summary
 
 USUAL = 0.8
@@ -103,16 +103,18 @@ class Plan:
     def describe(self, summary: Summary) -> None:
         """Add the table to choose from."""
         weights = self.pixels / self.pixels.sum()
+        whole = float(self.hectares.sum())
+        digits = decimals(whole)
         names = [f"[{way}]" if way == self.way else way for way in self.ways]
         rows = [
-            [one.name, spaced(area, 1), f"{100 * w:.2f} %", f"{p:.2f}"]
+            [one.name, spaced(area, digits), f"{100 * w:.2f} %", f"{p:.2f}"]
             + [int(self.ways[way][i]) for way in self.ways]
             for i, (one, area, w, p) in enumerate(
                 zip(self.strata, self.hectares, weights, self.expected, strict=True)
             )
         ]
         sums = [int(self.ways[way].sum()) for way in self.ways]
-        rows.append(["all", spaced(self.hectares.sum(), 1), "100.00 %", "", *sums])
+        rows.append(["all", spaced(whole, digits), "100.00 %", "", *sums])
         errors = [f"{self.se(way):.4f}" for way in self.ways]
         rows.append(["expected standard error of the overall accuracy", "", "", "", *errors])
         header = ["stratum", "ha", "share", "expected", *names]

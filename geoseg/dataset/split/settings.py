@@ -117,5 +117,6 @@ def check_used(regions: list[Region], split: Split) -> None:
             faults.add(
                 f"split.{name}: no labelled pixel is left for it; give more labels, other shares,"
                 " a smaller split.block_m or split.buffer_m, or names of scenes"
+                + ("; split.test=0 does without" if name == "test" else "")
             )
     faults.raise_if_any()

@@ -37,7 +37,7 @@ from geoseg.scenes.bands import BandStatistics
 
 UNSET: dict[str, Any] = {
     "calibration": None, "adapted": None, "clicks": False, "thresholds": None, "refit": False,
-    "smooth": 0,
+    "smooth": 0, "pixel_ratio": 1.0,
 }  # fmt: skip
 """What a card leaves out where it is so: older versions of geoseg do not know it."""
 OLDER: dict[str, Any] = {
@@ -89,6 +89,9 @@ class ModelCard:
     it is, by class; None = it gives one class."""
     refit: bool = False
     """Whether it has learnt from the val split as well, the scores being those of before."""
+    pixel_ratio: float = 1.0
+    """Height of the training's pixels by their width, on the ground; 1 where they are about
+    squares, as those of degrees are not."""
     smooth: int = 0
     """Side in pixels of the squares over which its probabilities are to be averaged, as gained on
     val; 0 = none."""

@@ -121,6 +121,8 @@ def check_values(values: dict[str, Any], faults: Faults) -> None:
         faults.add(f"nodata: {fields.shown(nodata)}, expected a number, none or null")
     if values["pixel_size_on"] not in (GROUND, ON_MAP):
         faults.add(f"pixel_size_on: {fields.shown(values['pixel_size_on'])}, unknown")
+    if not 0 < values["pixel_ratio"] <= MOST:
+        faults.add(f"pixel_ratio: {fields.shown(values['pixel_ratio'])}, expected a ratio above 0")
     side = values["smooth"]
     if side < 0 or (side and side % 2 == 0):
         faults.add(f"smooth: {fields.shown(side)}, expected an odd number, or 0")

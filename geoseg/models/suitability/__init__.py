@@ -1,9 +1,10 @@
 """Check whether a scene suits a trained network."""
 
-from geoseg.models.suitability.fit import changes_for, fit
+from geoseg.models.suitability.fit import changes_for, fit, say_order
 from geoseg.models.suitability.pixel_size import (
     PIXEL_TOLERANCE,
     doubt,
+    median_ratio,
     say_doubts,
     suits_pixel_size,
 )
@@ -21,7 +22,9 @@ __all__ = [
     "check_values",
     "doubt",
     "fit",
+    "median_ratio",
     "said_of_light",
     "say_doubts",
+    "say_order",
     "suits_pixel_size",
 ]

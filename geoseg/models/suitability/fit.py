@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from geoseg.errors import Faults
-from geoseg.geo.band_tags import NO_CHANGE, BandTags, Change, change, told, unknown
+from geoseg.geo.band_tags import NO_CHANGE, BandTags, Change, change, some, told, unknown
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability.pixel_size import check_pixel_size
+from geoseg.scenes.bands import in_order, is_nameless
 from geoseg.scenes.dated import AnyScene
 
 
@@ -31,6 +33,27 @@ def fit(scene: AnyScene, card: ModelCard, *, days: bool = True) -> AnyScene:
             card.series.check_days(f"series {scene.name}", dates, np.array(scene.days))
     faults.raise_if_any()
     return scene
+
+
+def say_order(scenes: Iterable[AnyScene], card: ModelCard) -> None:
+    """Say on stderr of which scenes, as they are found, bands are taken for the model's as they
+    come, as only one of both names them: nobody can know whether their order is the same.
+    """
+    by_pairs: dict[str, list[str]] = {}
+    for scene in scenes:
+        pairs = [
+            f"{mine} for {known}"
+            for mine, known in zip(scene.bands, card.bands, strict=False)
+            if is_nameless(mine) != is_nameless(known)
+        ]
+        if pairs and len(card.bands) > 1 and in_order(scene.bands, card.bands):
+            by_pairs.setdefault(", ".join(pairs), []).append(scene.name)
+    for said, names in by_pairs.items():
+        print(
+            f"geoseg predict: WARNING: {some(names)}: bands are taken as they come: {said}; if"
+            " their order is another, say it: bands.names=[…]",
+            file=sys.stderr,
+        )
 
 
 def changes_for(name: str, tags: Sequence[BandTags], card: ModelCard) -> tuple[Change, ...]:

@@ -15,6 +15,7 @@ from geoseg.scenes.fill_values import (
     stands_apart,
     touches_edge,
 )
+from geoseg.scenes.inspection import replaced_nodata, replaced_note
 
 
 def with_frame(
@@ -29,8 +30,8 @@ def with_frame(
     if scene.nodata is not None or not scene.tags:
         return samples, None
     places = [n for n, band in enumerate(card.bands) if band not in card.extra]
+    notes += _frames(scene, samples, places, known=value)
     if value is None:
-        notes += _frames(scene, samples, places)
         return samples, None
     frame = pixels = 0
     at_edge = False
@@ -61,12 +62,34 @@ def with_frame(
     ], value
 
 
-def _frames(scene: AnyScene, samples: list[Sample], places: list[int]) -> list[str]:
-    """What is to be said of frames of a scene that nobody declares, the training neither."""
+def said_of_replaced(scene: AnyScene, card: ModelCard, samples: list[Sample]) -> dict[float, str]:
+    """What is to be said of values that a scene's files declare as nodata and that count as data,
+    as the training's `bands.nodata` stands in their place; by value."""
+    places = [n for n, band in enumerate(card.bands) if band not in card.extra]
+    notes = {}
+    for value in replaced_nodata(scene):
+        equal = [((i[places] == value) & h[places]).all(axis=0) for i, h, _ in samples]
+        share = sum(int(e.sum()) for e in equal) / max(1, sum(e.size for e in equal))
+        if share >= FRAME_SHARE:
+            whose = ", as in the training" if scene.nodata == card.nodata else ""
+            notes[value] = (
+                f"{replaced_note(scene, value, share)}{whose}: these pixels get classes; set"
+                f" bands.nodata={value:g} if they are no data"
+            )
+    return notes
+
+
+def _frames(
+    scene: AnyScene, samples: list[Sample], places: list[int], *, known: float | None
+) -> list[str]:
+    """What is to be said of frames of a scene that nobody declares, the training neither.
+
+    known: what meant nodata there.
+    """
     if scene.dates or not places:
         return []
     notes = []
-    for value in frame_values(scene.dtype):
+    for value in (v for v in frame_values(scene.dtype) if v != known):
         if len(places) == 1:  # there it may be a measurement
             held = np.concatenate([i[places][h[places]] for i, h, _ in samples])
             if not stands_apart(held, value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from statistics import median
 
 from geoseg.dataset.tiles import GROUND
 from geoseg.errors import InputError
@@ -59,9 +60,39 @@ def doubt(scene: AnyScene, card: ModelCard) -> str | None:
     )
 
 
+def median_ratio(scenes: Iterable[AnyScene]) -> float:
+    """Height of most scenes' pixels by their width, on the ground; 1 where about squares."""
+    ratio = median(map(_ratio, scenes))
+    return 1.0 if _is_alike(ratio, 1.0) else round(ratio, 3)
+
+
+def _ratio(scene: AnyScene) -> float:
+    height, width = scene.grid.pixel_sides_m
+    return height / width
+
+
+def said_of_shape(scene: AnyScene, card: ModelCard) -> str | None:
+    """What is to be said of an image whose pixels have not the shape of the training's: in degrees
+    they are higher than wide."""
+    if not card.pixel_size_m or scene.dates or _is_alike(_ratio(scene), card.pixel_ratio):
+        return None
+    height, width = scene.grid.pixel_sides_m
+    seen = "squares" if card.pixel_ratio == 1 else f"{card.pixel_ratio:.3g} times as high as wide"
+    return (
+        f"{scene.paths[0]}: pixels {height:.3g} m high and {width:.3g} m wide on the ground, those"
+        f" of the training were {seen}: the network knows no shapes that are stretched so; warp it"
+        " to such pixels first: rio warp IN.tif OUT.tif --dst-crs EPSG:… (of the training)"
+    )
+
+
 def say_doubts(scenes: Iterable[AnyScene], card: ModelCard) -> None:
     """Say on stderr how many scenes are in doubt, and why the first one is."""
-    doubts = [text for scene in scenes if (text := doubt(scene, card))]
+    scenes = list(scenes)
+    for doubted in (doubt, said_of_shape):
+        _say([text for scene in scenes if (text := doubted(scene, card))])
+
+
+def _say(doubts: list[str]) -> None:
     if doubts:
         more = f" (and {len(doubts) - 1} more scenes)" if len(doubts) > 1 else ""
         print(f"geoseg predict: WARNING: {doubts[0]}{more}", file=sys.stderr)

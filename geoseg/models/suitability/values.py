@@ -11,7 +11,7 @@ from geoseg.errors import InputError
 from geoseg.geo.band_tags import NO_CHANGE, describe
 from geoseg.models.card import ModelCard
 from geoseg.models.suitability.fit import changes_for, fit
-from geoseg.models.suitability.frame import with_frame
+from geoseg.models.suitability.frame import said_of_replaced, with_frame
 from geoseg.models.suitability.probes import UnreadableError, samples_of
 from geoseg.models.suitability.units import check_units, said_of_light
 from geoseg.outputs.counted import counted
@@ -21,11 +21,15 @@ from geoseg.scenes.fill_values import (
     Suspect,
     partial_note,
     said,
+    without,
 )
 from geoseg.scenes.inspection import said_of_clouds, said_of_masks
 
 FAR, FEW = 10.0, 0.01
 """Times the training's range beyond it, and share of the pixels: more are in other units."""
+BESIDE, MOST = 0.25, 0.5
+"""Share of the training's range beyond it, and share of the pixels: what a network makes of such a
+band is a guess. Another exposure or another land cover stays nearer."""
 FEWEST = 64
 """Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
 
@@ -69,6 +73,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
     samples = samples_of(scene, everywhere=everywhere)
     notes = _said_of_changes(scene, card) + said_of_clouds([scene]) + said_of_masks([scene])
     samples, nodata = with_frame(scene, card, samples, notes)
+    replaced = said_of_replaced(scene, card, samples)
+    notes += replaced.values()
     scene = scene.with_nodata(nodata)
     census = FillCensus(card.bands, card.statistics)
     valid = held = some = 0
@@ -79,7 +85,7 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
         valid += int((any_ if scene.partial else every).sum())
         some += int((any_ & ~every).sum())
     found = census.found()
-    notes += said(scene.name, found, len(card.bands))
+    notes += said(scene.name, without(found, replaced), len(card.bands))
     if scene.dates:
         notes += census.said_of_zeros(scene.name)
     if some:
@@ -99,7 +105,8 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
             usual = None if scene.dates else [float(np.percentile(band, 98)) for band in values]
             check_units(scene.paths[0], scene.dtype, highs, card, usual=usual)
             notes += [] if scene.dates else _said_of_extremes(scene.name, values, card)
-            notes += said_of_light(scene.name, values, card, adapts=not scene.dates)
+            light = said_of_light(scene.name, values, card, adapts=not scene.dates)
+            notes += light or ([] if scene.dates else _said_of_range(scene.name, values, card))
     return Found(scene, tuple(notes), nodata)
 
 
@@ -127,6 +134,25 @@ def _said_of_extremes(name: str, values: Sequence[np.ndarray], card: ModelCard) 
                 " pixels the map is worthless; give them a nodata value, or cut them off"
             )
     return notes
+
+
+def _said_of_range(name: str, values: Sequence[np.ndarray], card: ModelCard) -> list[str]:
+    """What is to be said of bands (n,) of which most lies beside all that the training showed:
+    heights of another place, or decibels × 100."""
+    statistics, beside = card.statistics, []
+    ranges = zip(card.bands, values, statistics.low, statistics.high, strict=True)
+    for band, found, low, high in ranges:
+        reach = BESIDE * (high - low)
+        share = float(((found > high + reach) | (found < low - reach)).mean())
+        if share > MOST:
+            middle = float(np.median(found))
+            beside.append(f"{band} ({share:.0%}, about {middle:.4g}, not {low:.4g} to {high:.4g})")
+    if not beside:
+        return []
+    return [
+        f"{name}: most values lie beside those of the training in {', '.join(beside)}: another unit"
+        " or reference? Then its map is worthless: bring the values to those of the training"
+    ]
 
 
 def _said_of_changes(scene: AnyScene, card: ModelCard) -> list[str]:
