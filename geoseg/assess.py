@@ -15,7 +15,7 @@ from geoseg.errors import Faults
 from geoseg.geo.legend import LegendSettings
 from geoseg.labels.find import open_labels
 from geoseg.labels.settings import Labels, given
-from geoseg.labels.source import ITSELF, LabelSource
+from geoseg.labels.source import LabelSource
 from geoseg.labels.zones import Zones
 from geoseg.maps.landcover import ClassMap
 
@@ -94,7 +94,7 @@ def _references(cfg: AssessConfig, file: SampleFile) -> tuple[LabelSource | None
         return None, read_references(file, cfg.points)
     scene = Path(str(file.about["map"])).stem
     labels = open_labels(cfg.labels, file.legend, scenes={scene: file.grid})
-    labels.check_apart([str(path) for path in (file.about["map"], cfg.map) if path], ITSELF)
+    labels.say_if_among(str(path) for path in (file.about["map"], cfg.map) if path)
     return labels, from_labels(file, labels, given(cfg.labels))
 
 

@@ -106,7 +106,7 @@ def from_labels(sample: SampleFile, labels: LabelSource, settings: dict[str, Any
     index = sample.legend.encode(codes.astype(np.uint8)).astype(int)
     index[index == IGNORED] = -1
     none = np.full(len(index), -1)
-    made = References(index, none, np.zeros(len(index), int), {"labels": settings})
+    made = References(index, none, np.zeros(len(index), int), {"labels": settings}, labels.notes)
     empty = int((index < 0).sum())
     if empty:
         made.warnings.append(

@@ -45,10 +45,11 @@ def labels_of(planned: Dataset, labels: Labels, corrections: str | None = None) 
     """
     grids = {scene.name: scene.grid for scene in planned.scenes}
     source = open_labels(labels, planned.legend, scenes=grids, corrections=corrections)
-    source.check_apart(
-        (path for scene in planned.scenes for path in scene.inputs),
-        "one of the images, too: the network would learn to copy it",
-    )
+    if same := source.among(path for scene in planned.scenes for path in scene.inputs):
+        raise InputError(
+            f"labels: {same} is one of the images, too: the network would learn to copy it;"
+            " labels.path=… wants what a person drew"
+        )
     return source
 
 

@@ -17,7 +17,7 @@ from geoseg.geo.legend import UNLABELLED, Legend
 from geoseg.labels.corrections import open_corrections
 from geoseg.labels.find import only_corrections, open_labels
 from geoseg.labels.settings import Labels, given
-from geoseg.labels.source import ITSELF, LabelSource
+from geoseg.labels.source import LabelSource
 from geoseg.maps.landcover import ClassMap
 
 TRAIN = "train"
@@ -57,7 +57,7 @@ def from_labels(labels: Labels, found: ClassMap, *, legend: Legend) -> Truth:
     """
     scene = Path(found.path).stem
     source = open_labels(labels, legend, scenes={scene: found.grid})
-    source.check_apart([found.path], ITSELF)
+    source.say_if_among([found.path])
     notes = source.notes
     if labels.background and labels.area is None and not _covers(source, found.grid):
         notes.append(

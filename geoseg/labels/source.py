@@ -30,8 +30,6 @@ CLASS = 3
 """What a class is worth where rasters overlap: more than background, and that than no label."""
 NEAR_M = 5.0
 """Metres by which labels may be off for another datum without a word: those of today are nearer."""
-ITSELF = "the map itself, which agrees with itself everywhere"
-"""Why a map is no use as its own labels."""
 CLASHES = 5
 """Pairs of rasters that are named if they contradict each other."""
 
@@ -83,16 +81,18 @@ class LabelSource(Closing):
         corrected = [] if self.corrections is None else [self.corrections.path]
         return [file.path for file in (*self._files, *self._area)] + corrected
 
-    def check_apart(self, files: Iterable[str], what: str) -> None:
-        """Raises: InputError where a label file is one of these: then labels tell nothing.
-
-        what: what the files are, and why that is no use, for people.
-        """
+    def among(self, files: Iterable[str]) -> str:
+        """Names of the label files that are some of these; "" if none is."""
         others = {os.path.realpath(path) for path in files}
         same = [file.path for file in self._files if os.path.realpath(file.path) in others]
-        if same:
-            raise InputError(
-                f"labels: {few(same)} is {what}; labels.path=… wants what a person drew"
+        return few(same) if same else ""
+
+    def say_if_among(self, maps: Iterable[str]) -> None:
+        """Note where a label file is one of the maps that are judged by it."""
+        if same := self.among(maps):
+            self._extra.append(
+                f"labels: {same} is the map itself, which agrees with itself everywhere: scores of"
+                " 1 tell nothing"
             )
 
     def burn(

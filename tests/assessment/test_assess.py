@@ -94,10 +94,12 @@ def test_labels_everywhere_can_be_the_reference(home, path):
     labels = open_labels(
         Labels(path=str(home / "truth.tif")), file.legend, scenes={"map": file.grid}
     )
+    labels.say_if_among([str(home / "truth.tif")])
     references = from_labels(file, labels, {"path": "truth.tif"})
     expected = [truths(file)[k] for k in file.key.id.tolist()]
     assert (np.array(file.legend.codes)[references.index] == expected).all()
     made = assess(file, references, labels=labels)
+    assert any("truth.tif is the map itself" in note for note in made.notes)
     for c in made.classes:
         assert c.labels == pytest.approx((c.code == TRUTH).sum() * 0.01, rel=2e-3)
 
