@@ -187,7 +187,12 @@ def _floor(floors: np.ndarray, unit: float) -> str:
 
 
 def _check_one(stack: Stack, floors: np.ndarray, unit: float) -> None:
-    groups = mixed(floors) or jumps(floors)
+    groups = mixed(floors)
+    if groups is not None and unit == UNIT:
+        # Indices are from 0 to 1 too, and rise by more, or by less in some of them.
+        lift = np.median(floors[groups[0]], axis=0) - np.median(floors[groups[1]], axis=0)
+        groups = groups if _is_offset(lift) else None
+    groups = groups or jumps(floors)
     if groups is None:
         return
     high, low = groups

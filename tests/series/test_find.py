@@ -626,6 +626,15 @@ class TestOffset:
         find_stacks(Series(path=str(tmp_path), offset=added, offset_from="2022-01-26"))
         find_stacks(Series(path=str(tmp_path), end="2022-01-26"))
 
+    def test_indices_that_rise_in_spring_pass(self, tmp_path):
+        rng = np.random.default_rng(1)
+        for number in range(8):
+            lift = np.array([0.3, 0.12])[:, None, None] * (number >= 5)
+            image = rng.uniform(0.02, 0.3, (2, 60, 60)) + lift
+            write(tmp_path / f"2022{number + 1:02}01.tif", image.astype(np.float32))
+        (stack,) = find_stacks(Series(path=str(tmp_path)))
+        assert stack.dtype == "float32"
+
     @pytest.mark.parametrize("years", [(2021, 2022), (2022, 2022)])
     def test_tiles_that_differ_by_it_are_refused_together(self, tmp_path, years):
         rng = np.random.default_rng(1)
