@@ -151,17 +151,23 @@ def _check_all(known: list[tuple[Stack, np.ndarray]], unit: float) -> None:
 
 
 def check_rows(
-    where: str, dates: Sequence[date], parts: Sequence[np.ndarray], bands: Sequence[int]
+    where: str,
+    dates: Sequence[date],
+    parts: Sequence[np.ndarray],
+    bands: Sequence[int],
+    *,
+    unit: float = 1.0,
 ) -> None:
     """Raises: InputError if rows of a table mix them.
 
     parts: of each date its rows (n, C), NaN where there is no value. bands: those looked at, as
-    reflectances are. A date may show other ground than the next one, so all bands must be lifted by
-    about the offset, as between stacks.
+    reflectances are. unit: theirs, as `unit_of`. A date may show other ground than the next one, so
+    all bands must be lifted by about the offset, as between stacks.
     """
     floors = np.array(
         [[_percentile(part[np.isfinite(part[:, c]), c], 5) for c in bands] for part in parts]
     ).reshape(len(parts), -1)
+    floors /= unit
     if floors.shape[1] < 2:
         return
     groups = mixed(floors)
@@ -173,11 +179,11 @@ def check_rows(
         return
     high, low = groups
     raise InputError(
-        f"{where}: reflectance with and without Sentinel-2's offset of 1000 is mixed: the darkest"
-        f" values lie near {np.median(floors[high].min(axis=1)):.0f} on {len(high)} dates (first"
-        f" {dates[high[0]]}) and near {np.median(floors[low].min(axis=1)):.0f} on {len(low)} others"
-        f" (first {dates[low[0]]}); subtract 1000 from the former, or set series.check=false if the"
-        " values really differ so"
+        f"{where}: reflectance with and without Sentinel-2's offset of {OFFSET * unit:g} is mixed:"
+        f" the darkest values lie near {_floor(floors[high], unit)} on {len(high)} dates (first"
+        f" {dates[high[0]]}) and near {_floor(floors[low], unit)} on {len(low)} others (first"
+        f" {dates[low[0]]}); subtract {OFFSET * unit:g} from the former, or set series.check=false"
+        " if the values really differ so"
     )
 
 
