@@ -21,6 +21,7 @@ from geoseg.models.novelty import LARGEST_SHARE
 from geoseg.models.settings import FOREST
 from geoseg.outputs.claims import claim, follows, note_made, nothing_to_do
 from geoseg.outputs.claims.fingerprint import fingerprint
+from geoseg.outputs.counted import counted
 from geoseg.outputs.files import write_json
 from geoseg.outputs.lock import held
 from geoseg.outputs.stamp import stamps
@@ -30,6 +31,8 @@ from geoseg.samples.fitted import check_kind, files_of
 
 if TYPE_CHECKING:
     from geoseg.calibration.novelty import Found
+
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,8 @@ def calibrate(  # noqa: PLR0913 one keyword per key of the command, as notebooks
         _write(network, files, made, (pixels, judged), known)
         note_made(folder, stamps(folder, files.all), command="calibrate", name=name)
     others = [member.source for member in network.others]
-    summary = _summary(files, made, (pixels, judged), known, others=others)
+    what = _what(network)
+    summary = _summary(files, made, (pixels, judged), known, others=others, what=what)
     if not holds_samples(dataset):
         for text in said_of_changes_since(Dataset.load(dataset)):
             summary.warn(text)
@@ -217,7 +221,7 @@ def _write(
 ) -> None:
     from geoseg.models import checkpoint
 
-    page.write(files.report, made, *found, legend=network.card.legend)
+    page.write(files.report, made, *found, legend=network.card.legend, what=_what(network))
     facts = {} if known is None else {"novelty": known.facts}
     write_json(files.record, asdict(made) | facts)
     assert isinstance(network.source, Path)
@@ -227,6 +231,12 @@ def _write(
     )  # fmt: skip
 
 
+def _what(network: TrainedNetwork) -> str:
+    """What the network gives a class each."""
+    series = network.card.series
+    return SAMPLES if series is not None and series.unit == "parcel" else "pixels"
+
+
 def _summary(
     files: Outputs,
     made: Calibration,
@@ -234,8 +244,9 @@ def _summary(
     known: Found | None,
     *,
     others: Sequence[Any],
+    what: str,
 ) -> Summary:
-    """others: files of the networks that are averaged with the calibrated one."""
+    """others: files of the networks that are averaged with the calibrated one. what: they see."""
     summary, (pixels, judged) = Summary(), found
     rows = []
     for name, label in (("ece", "ECE"), ("nll", "NLL"), ("brier", "Brier score")):
@@ -244,16 +255,19 @@ def _summary(
     rows.insert(1, ["ECE of chance alone", *(f"{made.scores[w]['ece_null']:.4f}" for w in WHEN)])
     summary.table("On blocks that were left out", ["", "before", "after"], rows)
     if judged.kept:
-        what = "scales per class" if made.method == VECTOR else f"T = {made.temperature:.3f}"
-        summary.note(f"{what}: {judged.why}")
+        scaled = "scales per class" if made.method == VECTOR else f"T = {made.temperature:.3f}"
+        summary.note(f"{scaled}: {judged.why}")
     elif made.scores["tried"]:
         summary.warn(judged.why)
     else:
         summary.note(judged.why)
-    summary.note(
-        f"{len(pixels)} pixels of {made.blocks} blocks; predict.undecided can promise"
-        f" {1 / (made.blocks + 1):.3g} or more, as long as new ground is like these blocks"
+    count = f"{len(pixels)} {what} of {counted(made.blocks, 'block')}"
+    promise = (
+        f"; predict.undecided can promise {1 / (made.blocks + 1):.3g} or more, as long as new"
+        " ground is like these blocks"
     )
+    # Samples have a threshold that somebody sets, and no promise.
+    summary.note(count if what == SAMPLES else count + promise)
     if known is not None:
         from geoseg.calibration.novelty import said
 

@@ -18,9 +18,15 @@ BLOCKS = 60
 """Rows of the table of blocks at most: the worst ones."""
 
 
-def write(path: Path, made: Calibration, pixels: Pixels, judged: Judged, *, legend: Legend) -> None:
-    """Write the page. Raises: InputError if it can't be written."""
+def write(
+    path: Path, made: Calibration, pixels: Pixels, judged: Judged, *, legend: Legend, what: str
+) -> None:
+    """Write the page. what: pixels or samples, that have a class each.
+
+    Raises: InputError if it can't be written.
+    """
     content = {
+        "what": what,
         "made": made,
         "judged": judged,
         "temperature": "–" if made.method == VECTOR else f"{made.temperature:.3f}",

@@ -8,7 +8,7 @@ dataset.json         bands, legend, statistics of the train split, dates, settin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,13 @@ class Samples:
     def take(self, index: np.ndarray) -> Samples:
         """The samples of an index or a mask."""
         return Samples(**{name: values[index] for name, values in vars(self).items()})
+
+    def each_pixel(self) -> Samples:
+        """A sample for each pixel, called as the one that it is of."""
+        owner = np.repeat(np.arange(len(self)), self.pixels)
+        nth = np.arange(len(owner)) - np.repeat(np.cumsum(self.pixels) - self.pixels, self.pixels)
+        apart = self.take(owner)
+        return replace(apart, first=apart.first + nth, pixels=np.ones_like(apart.pixels))
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,15 @@ class SeriesSubject:
         self.device = choose(running.device, "32")
         self.network: nn.Module = self.device.place(network.load()).requires_grad_(False)
         truth = dataset.legend.encode(samples.code.astype(np.uint8)).astype(np.int64)
-        feed = SeriesBatches(dataset.folder, samples, truth, view_of(card))
+        view = view_of(card)
+        feed = SeriesBatches(dataset.folder, samples, truth, view)
+        numbers = np.arange(len(feed))
+        if view.each_pixel:
+            # One after the other they are of one sample: what they exchange would tell the same.
+            numbers = np.random.default_rng(0).permutation(len(feed))
         self.batches: list[tuple[Inputs, Tensor]] = [
-            feed[draws] for draws in InOrder(len(feed), BATCH)
+            feed[[(int(numbers[place]), 0) for place, _ in draws]]
+            for draws in InOrder(len(feed), BATCH)
         ]
 
     def logits(self, given: Inputs) -> Tensor:

@@ -91,7 +91,9 @@ def _observations(rows: Rows, table: LongTable, wanted: Sequence[str]) -> Observ
     if series.check:
         days_, parts = _by_date(values, dates)
         unitmix.check(*_brightness(days_, parts), values.dtype.name)
-        offset.check_rows(str(table.path), days_, parts, _reflecting(values))
+        unit = offset.unit_of(values)
+        bands = _reflecting(values, offset.GAP * unit)
+        offset.check_rows(str(table.path), days_, parts, bands, unit=unit)
     cube = np.full(
         (len(ids), counts.max(), values.shape[1]), MISSING[values.dtype.name], values.dtype
     )
@@ -186,13 +188,14 @@ def _brightness(
     return [TILE] * len(days), days, np.array(bright)
 
 
-def _reflecting(values: np.ndarray) -> list[int]:
-    """Bands of rows (n, C) that may be reflectances × 10,000, as indices of -1 to 1 are not."""
+def _reflecting(values: np.ndarray, least: float) -> list[int]:
+    """Bands of rows (n, C) that reach so high that they may be reflectances, as indices of -1 to 1
+    are not among reflectances × 10,000."""
     seen = observed(values)
     return [
         c
         for c in range(values.shape[1])
-        if seen[:, c].any() and np.percentile(values[seen[:, c], c], 98) >= offset.GAP
+        if seen[:, c].any() and np.percentile(values[seen[:, c], c], 98) >= least
     ]
 
 

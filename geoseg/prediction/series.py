@@ -49,14 +49,18 @@ def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> l
     """
     series = settled(series, card)
     stacks = [stack.select(card.bands) for stack in find_stacks(series, bands_for(card, bands))]
-    if series.check and card.dtype != "float32":
-        faults = Faults()
+    if series.check:
+        faults, unit = Faults(), 1.0
+        if card.dtype == "float32":
+            unit = offset.unit_up_to(max(card.statistics.p98))
         for stack in stacks:
+            if card.dtype == "float32" != stack.dtype:
+                continue  # in other units, or as good as
             with faults.collect():
                 # Where the files' tags say how the values differ, they are brought together.
                 made = suitability.changes_for(f"series {stack.name}", stack.tags, card)
                 if all(one == NO_CHANGE for one in made):
-                    offset.check_against(stack, card.statistics.p2)
+                    offset.check_against(stack, card.statistics.p2, unit)
         faults.raise_if_any()
     return stacks
 

@@ -2,7 +2,8 @@
 
 Since baseline 04.00 (25 January 2022) products hold reflectance × 10,000 + 1000: a shadow or a
 forest in the visible then lies above 1000, and below 700 before. Told by the floor of each date:
-the 5th percentile of its clear pixels, in its darkest band.
+the 5th percentile of its clear pixels, in its darkest band. Reflectance 0..1 is looked at as such
+numbers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from geoseg.errors import Faults, InputError
 from geoseg.geo.grid import Grid, Window
-from geoseg.scenes.stack import Stack
+from geoseg.scenes.stack import Stack, observed
 
 OFFSET = 1000
 DARK = 700
@@ -39,6 +40,8 @@ BANDS = 4
 """Looked at, spread over the spectrum: snow is bright in some and dark in others."""
 SIDE = 32
 """Of the five windows looked at, in pixels: of a file that is large only a few blocks are read."""
+UNIT, REAL = 1e-4, 2.0
+"""Of reflectance 0..1, and what it does not pass."""
 FEWEST = 50
 """Clear pixels of a date that tell something."""
 
@@ -50,45 +53,61 @@ def check(stacks: Sequence[Stack], looks: Sequence[np.ndarray]) -> None:
     """
     faults = Faults()
     known = [
-        (stack, _floors(stack, values))
+        (stack, _floors(values) / unit_of(values), unit_of(values))
         for stack, values in zip(stacks, looks, strict=True)
         if _can_tell(stack)
     ]
-    for stack, floors in known:
-        faults.attempt(_check_one, stack, floors)
+    for stack, floors, unit in known:
+        faults.attempt(_check_one, stack, floors, unit)
     faults.raise_if_any()
-    alike: dict[tuple[str, ...], list[tuple[Stack, np.ndarray]]] = {}
-    for stack, floors in known:
-        alike.setdefault(stack.bands, []).append((stack, floors))
-    for group in alike.values():
-        _check_all(group)
+    alike: dict[tuple[tuple[str, ...], float], list[tuple[Stack, np.ndarray]]] = {}
+    for stack, floors, unit in known:
+        alike.setdefault((stack.bands, unit), []).append((stack, floors))
+    for (_, unit), group in alike.items():
+        _check_all(group, unit)
 
 
-def check_against(stack: Stack, lowest: Sequence[float]) -> None:
+def check_against(stack: Stack, lowest: Sequence[float], unit: float = 1.0) -> None:
     """Raises: InputError if a stack seems to have the offset and the training not, or the reverse.
 
-    lowest: 2nd percentile per band of the training's observations.
+    lowest: 2nd percentile per band of the training's observations. unit: theirs, as `unit_of`.
     """
     if not _can_tell(stack):
         return
     some = _some_bands(stack)
-    before = np.array([lowest[stack.bands.index(band)] for band in some.bands])
-    clear = _clear(some)
+    before = np.array([lowest[stack.bands.index(band)] for band in some.bands]) / unit
+    values = _values(some)
+    clear = [band[observed(band)] / unit for band in values.swapaxes(0, 1)]
     now = np.array([_percentile(values, 2) for values in clear])
     if not np.isfinite(now).all() or max(_percentile(values, 98) for values in clear) < GAP:
         return  # not reflectance × 10,000
+    if unit_of(values) != unit:
+        return  # other units, which others tell
     lift = now - before
     up, down = _is_offset(lift), _is_offset(-lift)
     low, high = (before, now) if up else (now, before)
     if not (up or down) or low.min() >= DARK or high.min() < OFFSET:
         return
     raise InputError(
-        f"series {stack.name}: the darkest pixels lie near {now.min():.0f}, those of the training"
-        f" near {before.min():.0f}, all bands shifted so: reflectance {'with' if up else 'without'}"
-        f" Sentinel-2's offset of 1000, and the network was trained {'without' if up else 'with'}"
-        f" it; set series.offset={-OFFSET if up else OFFSET}, or series.check=false if the images"
-        " really differ so"
+        f"series {stack.name}: the darkest pixels lie near {now.min() * unit:.4g}, those of the"
+        f" training near {before.min() * unit:.4g}, all bands shifted so: reflectance"
+        f" {'with' if up else 'without'} Sentinel-2's offset of {OFFSET * unit:g}, and the network"
+        f" was trained {'without' if up else 'with'} it; set"
+        f" series.offset={(-OFFSET if up else OFFSET) * unit:g}, or series.check=false if the"
+        " images really differ so"
     )
+
+
+def unit_of(values: np.ndarray) -> float:
+    """What stands for 1 of reflectance × 10,000 in values of a stack: 0.0001 if they are 0..1."""
+    if values.dtype.kind != "f":
+        return 1.0
+    return unit_up_to(_percentile(values[observed(values)], 98))
+
+
+def unit_up_to(bright: float) -> float:
+    """The same of real numbers, by how bright they are: their 98th percentile."""
+    return UNIT if 0 < bright <= REAL else 1.0
 
 
 def _can_tell(stack: Stack) -> bool:
@@ -105,7 +124,7 @@ def _is_offset(lift: np.ndarray) -> bool:
     return bool(((lift > GAP) & (lift < 2 * OFFSET - GAP)).all())
 
 
-def _check_all(known: list[tuple[Stack, np.ndarray]]) -> None:
+def _check_all(known: list[tuple[Stack, np.ndarray]], unit: float) -> None:
     """Raises: InputError if some stacks have the offset and others not."""
     dates = [day for stack, _ in known for day in stack.dates]
     names = [stack.name for stack, _ in known for _ in stack.dates]
@@ -122,27 +141,33 @@ def _check_all(known: list[tuple[Stack, np.ndarray]]) -> None:
         for part in (high, low)
     )
     raise InputError(
-        f"series {theirs} and {others}: reflectance with and without Sentinel-2's offset of 1000 is"
-        f" mixed: the darkest pixels lie near {np.median(floors[high].min(axis=1)):.0f} in {theirs}"
-        f" (from {first}) and near {np.median(floors[low].min(axis=1)):.0f} in {others} (from"
-        f" {other}); set series.offset=-1000 series.offset_from={first} if all images since then"
+        f"series {theirs} and {others}: reflectance with and without Sentinel-2's offset of"
+        f" {OFFSET * unit:g} is mixed: the darkest pixels lie near {_floor(floors[high], unit)} in"
+        f" {theirs} (from {first}) and near {_floor(floors[low], unit)} in {others} (from {other});"
+        f" set series.offset={-OFFSET * unit:g} series.offset_from={first} if all images since then"
         " have it, else bring all to one form, or set series.check=false if the images really"
         " differ so"
     )
 
 
 def check_rows(
-    where: str, dates: Sequence[date], parts: Sequence[np.ndarray], bands: Sequence[int]
+    where: str,
+    dates: Sequence[date],
+    parts: Sequence[np.ndarray],
+    bands: Sequence[int],
+    *,
+    unit: float = 1.0,
 ) -> None:
     """Raises: InputError if rows of a table mix them.
 
     parts: of each date its rows (n, C), NaN where there is no value. bands: those looked at, as
-    reflectances are. A date may show other ground than the next one, so all bands must be lifted by
-    about the offset, as between stacks.
+    reflectances are. unit: theirs, as `unit_of`. A date may show other ground than the next one, so
+    all bands must be lifted by about the offset, as between stacks.
     """
     floors = np.array(
         [[_percentile(part[np.isfinite(part[:, c]), c], 5) for c in bands] for part in parts]
     ).reshape(len(parts), -1)
+    floors /= unit
     if floors.shape[1] < 2:
         return
     groups = mixed(floors)
@@ -154,27 +179,37 @@ def check_rows(
         return
     high, low = groups
     raise InputError(
-        f"{where}: reflectance with and without Sentinel-2's offset of 1000 is mixed: the darkest"
-        f" values lie near {np.median(floors[high].min(axis=1)):.0f} on {len(high)} dates (first"
-        f" {dates[high[0]]}) and near {np.median(floors[low].min(axis=1)):.0f} on {len(low)} others"
-        f" (first {dates[low[0]]}); subtract 1000 from the former, or set series.check=false if the"
-        " values really differ so"
+        f"{where}: reflectance with and without Sentinel-2's offset of {OFFSET * unit:g} is mixed:"
+        f" the darkest values lie near {_floor(floors[high], unit)} on {len(high)} dates (first"
+        f" {dates[high[0]]}) and near {_floor(floors[low], unit)} on {len(low)} others (first"
+        f" {dates[low[0]]}); subtract {OFFSET * unit:g} from the former, or set series.check=false"
+        " if the values really differ so"
     )
 
 
-def _check_one(stack: Stack, floors: np.ndarray) -> None:
-    groups = mixed(floors) or jumps(floors)
+def _floor(floors: np.ndarray, unit: float) -> str:
+    """The middle of the floors (n, C) of some dates, for people."""
+    return f"{np.median(floors.min(axis=1)) * unit:.4g}"
+
+
+def _check_one(stack: Stack, floors: np.ndarray, unit: float) -> None:
+    groups = mixed(floors)
+    if groups is not None and unit == UNIT:
+        # Indices are from 0 to 1 too, and rise by more, or by less in some of them.
+        lift = np.median(floors[groups[0]], axis=0) - np.median(floors[groups[1]], axis=0)
+        groups = groups if _is_offset(lift) else None
+    groups = groups or jumps(floors)
     if groups is None:
         return
     high, low = groups
     first, other = stack.dates[high[0]], stack.dates[low[0]]
     raise InputError(
-        f"series {stack.name}: reflectance with and without Sentinel-2's offset of 1000 is mixed:"
-        f" the darkest pixels lie near {np.median(floors[high].min(axis=1)):.0f} on"
-        f" {len(high)} dates (first {first}) and near {np.median(floors[low].min(axis=1)):.0f} on"
+        f"series {stack.name}: reflectance with and without Sentinel-2's offset of"
+        f" {OFFSET * unit:g} is mixed: the darkest pixels lie near {_floor(floors[high], unit)} on"
+        f" {len(high)} dates (first {first}) and near {_floor(floors[low], unit)} on"
         f" {len(low)} others (first {other}); set"
-        f" series.offset=-1000 series.offset_from={first}, or series.check=false if the images"
-        " really differ so"
+        f" series.offset={-OFFSET * unit:g} series.offset_from={first}, or series.check=false if"
+        " the images really differ so"
     )
 
 
@@ -249,11 +284,12 @@ def look(stack: Stack) -> np.ndarray:
     return _values(_some_bands(stack))
 
 
-def _floors(stack: Stack, values: np.ndarray) -> np.ndarray:
+def _floors(values: np.ndarray) -> np.ndarray:
     """(T, C) float: the 5th percentile of clear pixels per date and band, NaN if too few."""
     floors = np.full(values.shape[:2], np.nan)
+    seen = observed(values)
     for place in np.ndindex(*floors.shape):
-        floors[place] = _percentile(values[place][values[place] != stack.missing], 5)
+        floors[place] = _percentile(values[place][seen[place]], 5)
     return floors
 
 
@@ -266,11 +302,6 @@ def _values(stack: Stack) -> np.ndarray:
     # Where all bands are 0 nothing was imaged, whether files say so or not.
     empty = (values == 0).all(axis=1, keepdims=True)
     return np.where(empty, stack.missing, values).astype(values.dtype)
-
-
-def _clear(stack: Stack) -> list[np.ndarray]:
-    """Clear values of each band, those of all dates together."""
-    return [band[band != stack.missing] for band in _values(stack).swapaxes(0, 1)]
 
 
 def _percentile(clear: np.ndarray, share: int) -> float:

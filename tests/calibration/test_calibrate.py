@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from geoseg.calibration.calibrate import calibrate
+from geoseg.calibration.samples import collect_samples
 from geoseg.calibration.settings import CalibrationSettings
 from geoseg.dataset.tiles import Dataset, Tile, write_tiles
 from geoseg.errors import InputError
@@ -234,6 +235,24 @@ class SameForAll(nn.Module):
         return self.logits.expand(len(values), -1)
 
 
+def test_networks_for_pixels_are_calibrated_on_each_pixel_of_a_sample(tmp_path):
+    dataset = series.made_dataset(tmp_path / "dataset", "pixel")
+    samples = dataset.samples("val")
+    values = np.load(dataset.folder / "pixels/a.npy")
+    values[samples.first[0]] = 65535  # never observed
+    np.save(dataset.folder / "pixels/a.npy", values)
+    card = replace(
+        CARD, bands=dataset.bands, statistics=series.STATISTICS, legend=series.LEGEND,
+        series=replace(series.CARD, unit="pixel"),
+    )  # fmt: skip
+    network = TrainedNetwork(card, "0" * 16, SameForAll(), RUNNING)
+    found = collect_samples(network, dataset, "val")
+    assert len(found) == samples.pixels.sum() - 1
+    assert found.blocks == len(samples)
+    codes = np.array(series.LEGEND.codes)[found.truth]
+    np.testing.assert_array_equal(codes, np.repeat(samples.code, samples.pixels)[1:])
+
+
 def test_samples_of_series_are_calibrated_too(tmp_path):
     dataset = series.made_dataset(tmp_path / "dataset")
     card = replace(
@@ -245,9 +264,9 @@ def test_samples_of_series_are_calibrated_too(tmp_path):
     network = TrainedNetwork(card, weights_hash(path), path, RUNNING)
     network._loaded = SameForAll()
     out = tmp_path / "calibrated.safetensors"
-    assert "surer of what it has learnt" in str(
-        calibrate(network, dataset.folder, out, split="train")
-    )
+    said = str(calibrate(network, dataset.folder, out, split="train"))
+    assert "surer of what it has learnt" in said
+    assert "36 samples of 36 blocks\n" in said
     made = opened(out, network)
     samples = dataset.samples("train")
     share = float((samples.code == series.LEGEND.codes[0]).mean())

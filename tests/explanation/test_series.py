@@ -81,6 +81,19 @@ def test_samples_that_lie_by_class_are_exchanged_with_others_all_the_same(datase
     assert next(one for one in bands if one.name == "red").miou > 0.5
 
 
+def test_pixels_of_a_sample_are_exchanged_with_those_of_others(dataset, monkeypatch):
+    monkeypatch.setattr(series, "BATCH", 4)
+    large = dataset.samples("train")
+    large = large.take(large.pixels == 4)
+    by_pixel = opened(Spring(), dataset)
+    card = replace(by_pixel.card, series=replace(by_pixel.card.series, unit="pixel"))
+    by_pixel = replace(by_pixel, card=card)
+    made = series.SeriesSubject(by_pixel, large, dataset)
+    truth = np.concatenate([of.numpy() for _, of in made.batches])
+    assert len(truth) == large.pixels.sum()
+    assert any(of.unique().numel() > 1 for _, of in made.batches)
+
+
 @pytest.mark.parametrize("name", ["ltae", "psetae"])
 def test_attention_adds_up_over_the_season(dataset, name):
     torch.manual_seed(0)

@@ -10,6 +10,7 @@ from affine import Affine
 from geoseg.errors import InputError
 from geoseg.geo import raster
 from geoseg.geo.grid import Grid, Window
+from tests.made import cubes
 from tests.made.scenes import grid, write
 
 IMAGE = np.arange(1, 2 * 30 * 40 + 1, dtype=np.uint16).reshape(2, 30, 40)
@@ -175,6 +176,9 @@ def test_what_is_no_raster(tmp_path):
     (tmp_path / "parcels.gpkg").write_text("hello")
     with pytest.raises(InputError, match=r"does it hold polygons\? .* in landcover/"):
         raster.info(tmp_path / "parcels.gpkg")
+    cube = cubes.write_netcdf(tmp_path / "a.nc", cubes.cube({b: cubes.values(3) for b in "rg"}))
+    with pytest.raises(InputError, match=r"a\.nc: has no band of its own, but holds r, g; give a"):
+        raster.info(cube)
     whole = write(tmp_path / "a.tif", IMAGE).read_bytes()
     (tmp_path / "cut.tif").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"cut\.tif: can't"):

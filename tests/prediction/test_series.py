@@ -318,6 +318,16 @@ def test_reflectance_with_an_offset_that_the_training_did_not_have(tmp_path, tra
     for other in ((float(now),) * 2, (float(trained_at), float(now)), (950.0, 950.0)):
         stacks_for(replace(CARD, statistics=replace(low, p2=other)), series(tmp_path))
     stacks_for(replace(card, dtype="float32"), series(tmp_path))
+    for path in (tmp_path / "images").glob("*.tif"):
+        with raster.Raster(path) as file:
+            real = file.read(file.grid.window)[0].astype(np.float32) / 1e4
+        real[:, :2] = np.nan
+        write(path, real, names=("red", "nir"))
+    low = replace(low, p2=(trained_at / 1e4,) * 2, p98=(0.2, 0.2))
+    added = (trained_at - now) / 1e4
+    with pytest.raises(InputError, match=f"series.offset={added}, or series.check=fal"):
+        stacks_for(replace(card, dtype="float32", statistics=low), series(tmp_path))
+    stacks_for(replace(card, dtype="float32"), series(tmp_path))
 
 
 def test_further_bands_without_names_are_said(tmp_path):

@@ -606,21 +606,34 @@ class TestOffset:
         assert offset.mixed(np.full((5, 2), np.nan)) is None
         assert offset.mixed(np.zeros((5, 2))) is None
 
-    def test_a_series_that_mixes_them_is_refused_unless_told_otherwise(self, tmp_path):
+    @pytest.mark.parametrize("unit", [None, 1, 1e-4])
+    def test_a_series_that_mixes_them_is_refused_unless_told_otherwise(self, tmp_path, unit):
         rng = np.random.default_rng(1)
         days = [date(2022, 1, 1) + timedelta(5 * n) for n in range(8)]
         for number, day in enumerate(days):
             image = rng.integers(200, 900, (2, 60, 60)) * [[[1]], [[2]]]
             image += 1000 * (number >= 5)
-            write(tmp_path / f"{day}.tif", image.astype(np.uint16))
+            real = (image * (unit or 1)).astype(np.float32)
+            real[:, 28:31] = np.nan
+            write(tmp_path / f"{day}.tif", image.astype(np.uint16) if unit is None else real)
         text = fault(Series(path=str(tmp_path)))
+        added = -0.1 if unit == 1e-4 else -1000
         assert "first 2022-01-26" in text
         assert "first 2022-01-01" in text
-        assert "series.offset=-1000 series.offset_from=2022-01-26" in text
+        assert f"series.offset={added} series.offset_from=2022-01-26" in text
         assert "series.check=false" in text
         find_stacks(Series(path=str(tmp_path), check=False))
-        find_stacks(Series(path=str(tmp_path), offset=-1000, offset_from="2022-01-26"))
+        find_stacks(Series(path=str(tmp_path), offset=added, offset_from="2022-01-26"))
         find_stacks(Series(path=str(tmp_path), end="2022-01-26"))
+
+    def test_indices_that_rise_in_spring_pass(self, tmp_path):
+        rng = np.random.default_rng(1)
+        for number in range(8):
+            lift = np.array([0.3, 0.12])[:, None, None] * (number >= 5)
+            image = rng.uniform(0.02, 0.3, (2, 60, 60)) + lift
+            write(tmp_path / f"2022{number + 1:02}01.tif", image.astype(np.float32))
+        (stack,) = find_stacks(Series(path=str(tmp_path)))
+        assert stack.dtype == "float32"
 
     @pytest.mark.parametrize("years", [(2021, 2022), (2022, 2022)])
     def test_tiles_that_differ_by_it_are_refused_together(self, tmp_path, years):

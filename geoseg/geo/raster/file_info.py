@@ -21,6 +21,7 @@ from geoseg.geo.cubes.virtual_tiff import chunk_of
 from geoseg.geo.drivers import open_dataset
 from geoseg.geo.grid import ALIGNMENT_TOLERANCE, Grid
 from geoseg.geo.raster.gdal import READ_ERRORS
+from geoseg.outputs.counted import first
 from geoseg.received import cube_slices
 
 SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img")
@@ -66,7 +67,7 @@ def open_file(path: str | Path) -> rasterio.DatasetReader:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # said by `_problem`, better
-            return open_dataset(path)
+            dataset = open_dataset(path)
     except READ_ERRORS as error:
         if not Path(path).exists():
             raise InputError(f"{path}: no such file") from None
@@ -82,6 +83,21 @@ def open_file(path: str | Path) -> rasterio.DatasetReader:
             f"{path}: can't be opened as a raster ({cause}); expected a GeoTIFF or another raster"
             f" that GDAL reads: {why}"
         ) from None
+    if not dataset.count:
+        parts = dataset.subdatasets
+        dataset.close()
+        raise InputError(_container(path, parts))
+    return dataset
+
+
+def _container(path: str | Path, parts: Sequence[str]) -> str:
+    """What is to be said of a file without a band. parts: what GDAL calls that which it holds."""
+    held = first([part.rpartition(":")[2] for part in parts], 5) or "nothing"
+    return (
+        f"{path}: has no band of its own, but holds {held}; give a cube (.zarr, .nc) by its path,"
+        " not by a pattern, or copy what you need into a GeoTIFF (gdal_translate"
+        f" {parts[0] if parts else 'IN'} OUT.tif)"
+    )
 
 
 def _problem(dataset: rasterio.DatasetReader) -> str | None:
