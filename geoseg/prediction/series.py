@@ -54,7 +54,7 @@ def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> l
         if card.dtype == "float32":
             unit = offset.unit_up_to(max(card.statistics.p98))
         for stack in stacks:
-            if card.dtype == "float32" != stack.dtype:
+            if card.dtype == "float32" and stack.dtype != card.dtype:
                 continue  # in other units, or as good as
             with faults.collect():
                 # Where the files' tags say how the values differ, they are brought together.

@@ -55,7 +55,7 @@ def check(stacks: Sequence[Stack], looks: Sequence[np.ndarray]) -> None:
     known = [
         (stack, _floors(values) / unit_of(values), unit_of(values))
         for stack, values in zip(stacks, looks, strict=True)
-        if _can_tell(stack)
+        if _can_tell(len(stack.bands), unit_of(values))
     ]
     for stack, floors, unit in known:
         faults.attempt(_check_one, stack, floors, unit)
@@ -72,7 +72,7 @@ def check_against(stack: Stack, lowest: Sequence[float], unit: float = 1.0) -> N
 
     lowest: 2nd percentile per band of the training's observations. unit: theirs, as `unit_of`.
     """
-    if not _can_tell(stack):
+    if not _can_tell(len(stack.bands), unit):
         return
     some = _some_bands(stack)
     before = np.array([lowest[stack.bands.index(band)] for band in some.bands]) / unit
@@ -110,8 +110,10 @@ def unit_up_to(bright: float) -> float:
     return UNIT if 0 < bright <= REAL else 1.0
 
 
-def _can_tell(stack: Stack) -> bool:
-    return len(stack.bands) >= 2
+def _can_tell(bands: int, unit: float) -> bool:
+    """Two or three bands of 0..1 may be indices, which rise together in spring, or are higher
+    together in another place."""
+    return bands >= (BANDS if unit == UNIT else 2)
 
 
 def _some_bands(stack: Stack) -> Stack:
@@ -168,7 +170,7 @@ def check_rows(
         [[_percentile(part[np.isfinite(part[:, c]), c], 5) for c in bands] for part in parts]
     ).reshape(len(parts), -1)
     floors /= unit
-    if floors.shape[1] < 2:
+    if not _can_tell(floors.shape[1], unit):
         return
     groups = mixed(floors)
     if groups is not None:

@@ -317,15 +317,14 @@ def test_values_with_and_without_the_offset_are_refused(tmp_path, least, unit):
     rows = pd.DataFrame(
         [(name, day) for day in dates for name in range(60)], columns=["id", "date"]
     )
-    for band in ("red", "nir"):
+    bands = ["red", "nir"] if unit == 1 else ["blue", "green", "red", "nir"]
+    for band in bands:
         rows[band] = random.integers(least, 2500, len(rows))
         rows[band] = unit * rows[band]
     if unit == 1:
         rows = rows.assign(ndvi=(rows.nir - rows.red) / (rows.nir + rows.red))
     read(written(tmp_path, rows))
-    lifted = rows.assign(
-        **{b: rows[b] + 1000 * unit * (rows.date >= "2022-01-25") for b in ("red", "nir")}
-    )
+    lifted = rows.assign(**{b: rows[b] + 1000 * unit * (rows.date >= "2022-01-25") for b in bands})
     path = written(tmp_path, lifted)
     said = rf"offset of {1000 * unit:g} is mixed: .* on 4 dates \(first 2022-01-27\) .* on 8 others"
     with pytest.raises(InputError, match=said):

@@ -29,7 +29,7 @@ from geoseg.prediction.series import (
 from geoseg.prediction.windows import PixelWindows, unfold
 from geoseg.scenes.bands import Bands
 from geoseg.scenes.calendar import anchor
-from tests.made.scenes import LEGEND, write
+from tests.made.scenes import LEGEND, plain, write
 from tests.made.series import (
     CARD,
     CELL,
@@ -318,15 +318,19 @@ def test_reflectance_with_an_offset_that_the_training_did_not_have(tmp_path, tra
     for other in ((float(now),) * 2, (float(trained_at), float(now)), (950.0, 950.0)):
         stacks_for(replace(CARD, statistics=replace(low, p2=other)), series(tmp_path))
     stacks_for(replace(card, dtype="float32"), series(tmp_path))
+    bands = ("blue", "green", "red", "nir")
     for path in (tmp_path / "images").glob("*.tif"):
         with raster.Raster(path) as file:
-            real = file.read(file.grid.window)[0].astype(np.float32) / 1e4
+            real = np.tile(file.read(file.grid.window)[0].astype(np.float32) / 1e4, (2, 1, 1))
         real[:, :2] = np.nan
-        write(path, real, names=("red", "nir"))
-    low = replace(low, p2=(trained_at / 1e4,) * 2, p98=(0.2, 0.2))
+        write(path, real, names=bands)
+    real = replace(plain(4), p2=(trained_at / 1e4,) * 4, p98=(0.2,) * 4)
     added = (trained_at - now) / 1e4
     with pytest.raises(InputError, match=f"series.offset={added}, or series.check=fal"):
-        stacks_for(replace(card, dtype="float32", statistics=low), series(tmp_path))
+        stacks_for(replace(card, bands=bands, dtype="float32", statistics=real), series(tmp_path))
+    # Two of them may be indices.
+    real = replace(low, p2=(trained_at / 1e4,) * 2, p98=(0.2, 0.2))
+    stacks_for(replace(card, dtype="float32", statistics=real), series(tmp_path))
     stacks_for(replace(card, dtype="float32"), series(tmp_path))
 
 
