@@ -28,6 +28,11 @@ def collect_samples(network: TrainedNetwork, dataset: SeriesDataset, split: str)
     if dataset.unit == "pixel":
         samples = samples.each_pixel()
         samples = samples.take(_seen(dataset, samples))
+        if not len(samples):
+            raise InputError(
+                f"split={split}: no pixel of its samples in {dataset.folder} was observed on any"
+                " date; choose another"
+            )
     found = np.concatenate(list(Classifier(network).probabilities(dataset.folder, samples)))
     block = np.unique(samples.group.astype(str), return_inverse=True)[1]
     tile = np.unique(samples.tile.astype(str), return_inverse=True)[1]

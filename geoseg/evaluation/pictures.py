@@ -20,8 +20,9 @@ EMPTY = (238, 238, 238)
 """Colour of pixels without class."""
 DATES = 9
 """Dates of a series, evenly spread, of which a picture shows the median, without most clouds."""
-DATED = re.compile(r"\d{6,}|(?<![A-Za-z\d])\d+")
-"""Digits of names that tell times, as in 20180506T105031 and 2018-05-06; not those of B04."""
+DATED = re.compile(r"\d{6,}|\d{4}([-_])\d\d\1\d\d")
+"""Digits of names that tell times, as in 20180506T105031 and 2018-05-06; not those of B04, nor the
+years of orthophotos."""
 HATCH = 4
 """Pixels from line to line where there is no decision."""
 

@@ -54,8 +54,6 @@ def stacks_for(card: ModelCard, series: Series, bands: Bands | None = None) -> l
         if card.dtype == "float32":
             unit = offset.unit_up_to(max(card.statistics.p98))
         for stack in stacks:
-            if card.dtype == "float32" and stack.dtype != card.dtype:
-                continue  # in other units, or as good as
             with faults.collect():
                 # Where the files' tags say how the values differ, they are brought together.
                 made = suitability.changes_for(f"series {stack.name}", stack.tags, card)

@@ -266,9 +266,15 @@ def touches_edge(pixels: np.ndarray, window: Window, grid: Grid) -> bool:
     return any(at and bool(line.any()) for at, line in edges)
 
 
-def frame_values(dtype: str) -> tuple[float, ...]:
-    """What frames around images hold that declare no nodata value: black, in bytes white too."""
-    return (0.0, 255.0) if dtype == "uint8" else (0.0,)
+def frame_values(dtype: str, *, others: float | None) -> tuple[float, ...]:
+    """What frames around images hold that declare no nodata value: black, in bytes white too.
+
+    others: the nodata value of other images of the kind, if they declare one. White may be a cloud,
+    where these have black frames.
+    """
+    if others is None:
+        return (0.0, 255.0) if dtype == "uint8" else (0.0,)
+    return () if others == 0 else (0.0,)
 
 
 def corners(pixels: np.ndarray, window: Window, grid: Grid) -> int:

@@ -35,6 +35,8 @@ from geoseg.stac.bands import KNOWN
 
 THINNED = 1024
 """Height and width to which a mask is thinned to tell how much it hides."""
+ENOUGH = 64
+"""Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
 FEWEST_SCENES = 3
 """Scenes, at least, the others of which tell what is usual."""
 
@@ -87,7 +89,7 @@ class Inspection:
             self.at_edge |= touches_edge(equal, window, self.scene.grid)
         suspects: Sequence[float] = self.replaced
         if self.scene.nodata is None:
-            suspects = [v for v in frame_values(self.scene.dtype) if v != self.nodata]
+            suspects = frame_values(self.scene.dtype, others=self.nodata)
         for value in suspects:
             equal = (image == value).all(axis=0) & held
             self.undeclared[value] += int(equal.sum())
@@ -108,7 +110,11 @@ class Inspection:
             value: self.undeclared[value] / max(1, self.scene.grid.window.area)
             for value in self.replaced
         }
-        shares = {value: share for value, share in shares.items() if share >= FRAME_SHARE}
+        shares = {
+            value: share
+            for value, share in shares.items()
+            if share >= FRAME_SHARE and value in self.in_corner
+        }
         told = said(name, without(self.fill, shares), len(self.census.bands))
         if self.scene.dates:
             told += self.census.said_of_zeros(name)
@@ -250,7 +256,9 @@ def said_of_units(looks: Sequence[Inspection]) -> list[str]:
         return []
     ranges = np.array([[nominal_range(value) for value in high] for _, high in highs])
     levels = np.median(ranges, axis=1)
-    most = int(np.argsort(levels, kind="stable")[len(levels) // 2])
+    # Of one level it is not the first that counts, but the one in the middle.
+    bright = [float(np.median(high)) for _, high in highs]
+    most = int(np.lexsort((bright, levels))[len(levels) // 2])
     usual, theirs = highs[most]
     statistics = BandStatistics.of(usual.values())
     told = []
@@ -274,14 +282,15 @@ def said_of_units(looks: Sequence[Inspection]) -> list[str]:
 def _said_of_gain(look: Inspection, usual: Inspection, statistics: BandStatistics) -> list[str]:
     """What is to be said of a scene that is far brighter or darker in all bands, as of 10 bits
     among those of 8. statistics: of the usual scene."""
-    factor = gain(dict(enumerate(look.values())), statistics)
+    values = look.values()
+    factor = gain(dict(enumerate(values)), statistics) if min(map(len, values)) >= ENOUGH else None
     if factor is None:
         return []
     times, how = (factor, "brighter") if factor > 1 else (1 / factor, "darker")
     return [
         f"{look.scene.name}: all bands are about {times:.2g} times {how} than those of"
-        f" {usual.scene.name}: other bits, units or level of processing? A network takes them for"
-        " the same; bring all scenes to one unit"
+        f" {usual.scene.name}: other bits, units or level of processing, or all of it water or"
+        " shadow? A network takes the values for the same; bring all scenes to one unit"
     ]
 
 

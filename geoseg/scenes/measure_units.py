@@ -72,7 +72,7 @@ def gain(values: Mapping[int, np.ndarray], statistics: BandStatistics) -> float 
     mean, high, low = (
         np.array(of)[list(values)] for of in (statistics.mean, statistics.p98, statistics.p2)
     )
-    if len(values) < 2 or mean.min() <= 0 or low.min() < 0:
+    if len(values) < 2 or mean.min() <= 0 or low.min() < 0 or high.min() <= 0:
         return None
     here = np.array([(np.median(band), np.percentile(band, 98)) for band in values.values()])
     ratios = here / np.array([mean, high]).T

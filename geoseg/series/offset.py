@@ -84,7 +84,7 @@ def check_against(stack: Stack, lowest: Sequence[float], unit: float = 1.0) -> N
     if unit_of(values) != unit:
         return  # other units, which others tell
     lift = now - before
-    up, down = _is_offset(lift), _is_offset(-lift)
+    up, down = _is_offset(lift, unit), _is_offset(-lift, unit)
     low, high = (before, now) if up else (now, before)
     if not (up or down) or low.min() >= DARK or high.min() < OFFSET:
         return
@@ -121,8 +121,13 @@ def _some_bands(stack: Stack) -> Stack:
     return stack.select(stack.bands[place] for place in chosen)
 
 
-def _is_offset(lift: np.ndarray) -> bool:
-    """Whether all bands (C,) are lifted by about the offset; other ground lifts some of them."""
+def _is_offset(lift: np.ndarray, unit: float) -> bool:
+    """Whether all bands (C,) are lifted by about the offset; other ground lifts some of them.
+
+    By just that where they are 0..1, as indices are, too: these rise by more, or less.
+    """
+    if unit == UNIT:
+        return bool(_all_alike(lift[None]).all())
     return bool(((lift > GAP) & (lift < 2 * OFFSET - GAP)).all())
 
 
@@ -136,7 +141,7 @@ def _check_all(known: list[tuple[Stack, np.ndarray]], unit: float) -> None:
     if groups is None:
         return
     high, low = groups
-    if not _is_offset(np.median(floors[high], axis=0) - np.median(floors[low], axis=0)):
+    if not _is_offset(np.median(floors[high], axis=0) - np.median(floors[low], axis=0), unit):
         return
     (first, theirs), (other, others) = (
         (dates[order[part[0]]], ", ".join(sorted({names[order[n]] for n in part})))
@@ -175,7 +180,7 @@ def check_rows(
     groups = mixed(floors)
     if groups is not None:
         lift = np.median(floors[groups[0]], axis=0) - np.median(floors[groups[1]], axis=0)
-        groups = groups if _is_offset(lift) else None
+        groups = groups if _is_offset(lift, unit) else None
     groups = groups or jumps(floors)
     if groups is None:
         return
@@ -199,7 +204,7 @@ def _check_one(stack: Stack, floors: np.ndarray, unit: float) -> None:
     if groups is not None and unit == UNIT:
         # Indices are from 0 to 1 too, and rise by more, or by less in some of them.
         lift = np.median(floors[groups[0]], axis=0) - np.median(floors[groups[1]], axis=0)
-        groups = groups if _is_offset(lift) else None
+        groups = groups if _is_offset(lift, unit) else None
     groups = groups or jumps(floors)
     if groups is None:
         return

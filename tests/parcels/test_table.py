@@ -311,7 +311,7 @@ def test_an_empty_cell_does_not_turn_65535_into_data(tmp_path):
 
 @pytest.mark.parametrize(("least", "unit"), [(300, 1), (1500, 1), (300, 1e-4), (1500, 1e-4)])
 def test_values_with_and_without_the_offset_are_refused(tmp_path, least, unit):
-    """Over dark ground and over bright ground; an index beside the bands does not hide it."""
+    """Over dark ground and over bright ground; an index beside whole numbers hides nothing."""
     random = np.random.default_rng(0)
     dates = pd.date_range("2021-06-01", periods=12, freq="30D").strftime("%Y-%m-%d")
     rows = pd.DataFrame(

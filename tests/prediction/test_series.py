@@ -317,7 +317,8 @@ def test_reflectance_with_an_offset_that_the_training_did_not_have(tmp_path, tra
     stacks_for(card, series(tmp_path, offset=trained_at - now))
     for other in ((float(now),) * 2, (float(trained_at), float(now)), (950.0, 950.0)):
         stacks_for(replace(CARD, statistics=replace(low, p2=other)), series(tmp_path))
-    stacks_for(replace(card, dtype="float32"), series(tmp_path))
+    with pytest.raises(InputError, match="Sentinel-2's offset"):
+        stacks_for(replace(card, dtype="float32"), series(tmp_path))
     bands = ("blue", "green", "red", "nir")
     for path in (tmp_path / "images").glob("*.tif"):
         with raster.Raster(path) as file:

@@ -279,6 +279,21 @@ def test_scenes_of_more_bits_are_said_in_prepare(tmp_path):
     assert said_of_units(looked_at(tmp_path)) == []
 
 
+def test_of_scenes_the_odd_one_is_named_wherever_it_stands(tmp_path):
+    image = np.random.default_rng(1).integers(60, 230, (2, 60, 60))
+    for name in "abcde":
+        dark = image // 5 if name == "c" else image
+        write(tmp_path / f"{name}.tif", dark.astype("uint8"), names=RED_NIR)
+    (text,) = said_of_units(looked_at(tmp_path))
+    assert text.startswith("c: all bands are about 5 times darker")
+    # A few pixels of it tell nothing.
+    image[:, 2:] = 0
+    write(tmp_path / "c.tif", (image // 5).astype("uint8"), names=RED_NIR)
+    assert len(looked_at(tmp_path)[2].highs()) == 2
+    write(tmp_path / "c.tif", (image[:, :5, :5] // 5).astype("uint8"), names=RED_NIR)
+    assert said_of_units(looked_at(tmp_path)) == []
+
+
 # Prediction
 
 

@@ -628,7 +628,7 @@ class TestOffset:
         find_stacks(Series(path=str(tmp_path), offset=added, offset_from="2022-01-26"))
         find_stacks(Series(path=str(tmp_path), end="2022-01-26"))
 
-    @pytest.mark.parametrize("lifts", [(0.3, 0.12, 0.1, 0.3), (0.1, 0.1)])
+    @pytest.mark.parametrize("lifts", [(0.3, 0.12, 0.1, 0.3), (0.08, 0.14, 0.1, 0.12), (0.1, 0.1)])
     def test_indices_that_rise_in_spring_pass(self, tmp_path, lifts):
         rng = np.random.default_rng(1)
         for number in range(8):

@@ -50,8 +50,9 @@ def say_order(scenes: Iterable[AnyScene], card: ModelCard) -> None:
             by_pairs.setdefault(", ".join(pairs), []).append(scene.name)
     for said, names in by_pairs.items():
         print(
-            f"geoseg predict: WARNING: {some(names)}: bands are taken as they come: {said}; if"
-            " their order is another, say it: bands.names=[…]",
+            f"geoseg predict: WARNING: {some(names)}: bands are taken as they come, as only one of"
+            f" scene and training names them: {said}; if their order is another, say it:"
+            " bands.names=[…], in the training's words",
             file=sys.stderr,
         )
 

@@ -70,7 +70,9 @@ def said_of_replaced(scene: AnyScene, card: ModelCard, samples: list[Sample]) ->
     for value in replaced_nodata(scene):
         equal = [((i[places] == value) & h[places]).all(axis=0) for i, h, _ in samples]
         share = sum(int(e.sum()) for e in equal) / max(1, sum(e.size for e in equal))
-        if share >= FRAME_SHARE:
+        windows = [window for _, _, window in samples]
+        found = sum(corners(e, w, scene.grid) for e, w in zip(equal, windows, strict=True))
+        if found and share >= FRAME_SHARE:
             whose = ", as in the training" if scene.nodata == card.nodata else ""
             notes[value] = (
                 f"{replaced_note(scene, value, share)}{whose}: these pixels get classes; set"
@@ -89,7 +91,7 @@ def _frames(
     if scene.dates or not places:
         return []
     notes = []
-    for value in (v for v in frame_values(scene.dtype) if v != known):
+    for value in frame_values(scene.dtype, others=known):
         if len(places) == 1:  # there it may be a measurement
             held = np.concatenate([i[places][h[places]] for i, h, _ in samples])
             if not stands_apart(held, value):

@@ -77,7 +77,11 @@ def said_of_shape(scene: AnyScene, card: ModelCard) -> str | None:
     if not card.pixel_size_m or scene.dates or _is_alike(_ratio(scene), card.pixel_ratio):
         return None
     height, width = scene.grid.pixel_sides_m
-    seen = "squares" if card.pixel_ratio == 1 else f"{card.pixel_ratio:.3g} times as high as wide"
+    seen = (
+        "squares, as far as its card says"
+        if card.pixel_ratio == 1
+        else f"{card.pixel_ratio:.3g} times as high as wide"
+    )
     return (
         f"{scene.paths[0]}: pixels {height:.3g} m high and {width:.3g} m wide on the ground, those"
         f" of the training were {seen}: the network knows no shapes that are stretched so; warp it"

@@ -23,15 +23,13 @@ from geoseg.scenes.fill_values import (
     said,
     without,
 )
-from geoseg.scenes.inspection import said_of_clouds, said_of_masks
+from geoseg.scenes.inspection import ENOUGH, said_of_clouds, said_of_masks
 
 FAR, FEW = 10.0, 0.01
 """Times the training's range beyond it, and share of the pixels: more are in other units."""
 BESIDE, MOST = 0.25, 0.5
 """Share of the training's range beyond it, and share of the pixels: what a network makes of such a
 band is a guess. Another exposure or another land cover stays nearer."""
-FEWEST = 64
-"""Valid pixels that tell anything of a scene's units; a handful may all be shadow."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ def _look(scene: AnyScene, card: ModelCard, *, everywhere: bool = False) -> Foun
     if not valid:
         what = "observation" if scene.dates else "pixel"
         notes.append(f"{scene.name}: no {what} with data found: its map is all nodata")
-    if valid >= FEWEST:
+    if valid >= ENOUGH:
         values = [
             _real(census.values(place), found.get(band, []))
             for place, band in enumerate(card.bands)
@@ -144,14 +142,15 @@ def _said_of_range(name: str, values: Sequence[np.ndarray], card: ModelCard) -> 
     for band, found, low, high in ranges:
         reach = BESIDE * (high - low)
         share = float(((found > high + reach) | (found < low - reach)).mean())
-        if share > MOST:
+        if share > MOST and high > low:
             middle = float(np.median(found))
             beside.append(f"{band} ({share:.0%}, about {middle:.4g}, not {low:.4g} to {high:.4g})")
     if not beside:
         return []
     return [
-        f"{name}: most values lie beside those of the training in {', '.join(beside)}: another unit"
-        " or reference? Then its map is worthless: bring the values to those of the training"
+        f"{name}: most values lie beside those of the training in {', '.join(beside)}: ground that"
+        " the training did not show, or another unit or reference? Of these the map is worthless:"
+        " bring the values to those of the training"
     ]
 
 
