@@ -24,6 +24,7 @@ import numpy as np
 import rasterio
 import yaml
 
+import geoseg
 from benchmarks.arena import otb
 from benchmarks.arena.arrays import ImageTruth
 from benchmarks.arena.rivals import (
@@ -344,18 +345,23 @@ def scores_of(pairs: list[tuple[np.ndarray, np.ndarray]], names: list[str]) -> d
 
 
 def digest_of(method: str) -> str:
-    """Names the code that a result is made by: that of the arena, and geoseg's with its settings.
+    """Names the code that a result is made by."""
+    found = hashlib.sha256()
+    for file in sorted(code_of(method)):
+        found.update(file.name.encode() + file.read_bytes())
+    return found.hexdigest()[:12]
+
+
+def code_of(method: str) -> list[Path]:
+    """The files that a result is made by: those of the arena, and geoseg's with its settings.
 
     What the rivals need of geoseg does not count: its reading and splitting are tested elsewhere.
     """
-    root, here = Path(conf.__file__).parent, Path(__file__).parent
+    root, here = Path(geoseg.__file__).parent, Path(__file__).parent
     files = [here / f"{name}.py" for name in ("arrays", "methods", "sets")]
     files += [here.parent / "real.py", here.parent / "series.py"]
     if method.startswith(GEOSEG):
         files += [*root.rglob("*.py"), *conf.CONF.rglob("*.yaml")]
     else:
         files += [here / f"{name}.py" for name in ("otb", "plain", "rivals")]
-    found = hashlib.sha256()
-    for file in sorted(files):
-        found.update(file.name.encode() + file.read_bytes())
-    return found.hexdigest()[:12]
+    return files

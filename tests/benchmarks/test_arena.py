@@ -415,3 +415,10 @@ def test_a_stopped_arena_goes_on(real_data, tmp_path, monkeypatch, capsys):
     assert "seed 0, majority: OA" not in again
     assert "0.077" in again
     assert (tmp_path / "quality.md").is_file()
+
+
+def test_a_result_is_made_by_all_of_geoseg_and_a_rival_by_its_own_code():
+    files = [path.as_posix() for path in methods.code_of("geoseg:unet")]
+    for part in ("geoseg/training/loop.py", "geoseg/models/networks/pixels.py", "unet.yaml"):
+        assert any(path.endswith(part) for path in files)
+    assert not any("geoseg/training" in path.as_posix() for path in methods.code_of("plain"))
