@@ -234,7 +234,8 @@ def test_bands_without_names_are_taken_as_they_come_and_that_is_said(tmp_path, c
     assert predict(network, tmp_path / "a.tif", tmp_path / "maps").done == ["a"]
     assert (read(tmp_path / "maps/landcover/a.tif")[0] == CODES[image]).all()
     said = capsys.readouterr().err
-    assert "WARNING: a: bands are taken as they come: band_1 for red, band_2 for green; if" in said
+    said_so = "as only one of scene and training names them: band_1 for red, band_2 for green; if"
+    assert f"WARNING: a: bands are taken as they come, {said_so}" in said
 
 
 def test_what_does_not_suit_is_refused_and_the_rest_is_done(tmp_path, capsys):
