@@ -19,7 +19,9 @@ from geoseg.scenes.scene import Scene
 EMPTY = (238, 238, 238)
 """Colour of pixels without class."""
 DATES = 9
-"""Dates of a series, evenly spread, of which a picture shows the median, without most clouds."""
+"""Dates of a series, evenly spread, of which a picture is made."""
+DARK = 0.25
+"""Of these the quartile is shown: clouds are brighter, their shadows and winters are fewer."""
 DATED = re.compile(r"\d{6,}|\d{4}([-_])\d\d\1\d\d")
 """Digits of names that tell times, as in 20180506T105031 and 2018-05-06; not those of B04, nor the
 years of orthophotos."""
@@ -49,7 +51,7 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
 
     Natural colours where the bands are named so, else the first three bands, else the first one;
     stretched between the 2nd and 98th percentile of each. The first scene that has data counts; of
-    the dates of a series, which are scenes on one grid, the median.
+    the dates of a series, which are scenes on one grid, the darker quartile: clouds are bright.
     Raises: InputError if a scene can't be read.
     """
     image: np.ndarray | None = None
@@ -57,7 +59,7 @@ def of_scenes(scenes: Sequence[Scene], grid: Grid) -> str | None:
     for dates in _by_grid(scene for scene in scenes if scene.grid.overlaps(grid)):
         if have.all():
             break
-        found, valid = _median(dates, grid)
+        found, valid = _clear(dates, grid)
         if image is None:
             image = np.zeros(found.shape, np.float32)
         if len(found) == len(image):
@@ -81,10 +83,10 @@ def _by_grid(scenes: Iterable[Scene]) -> list[list[Scene]]:
     return list(groups.values())
 
 
-def _median(scenes: Sequence[Scene], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def _clear(scenes: Sequence[Scene], grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Bands (C, H, W) to show of scenes on their one grid, on another, and where there is data.
 
-    Of two scenes, whose median would be their mean, the first that has data.
+    Of one or two scenes the first that has data.
     """
     step = max(1, len(scenes) / DATES)
     read = []
@@ -100,9 +102,9 @@ def _median(scenes: Sequence[Scene], grid: Grid) -> tuple[np.ndarray, np.ndarray
             first = np.where(np.isnan(first), values, first)
         return np.nan_to_num(first), have
     with warnings.catch_warnings():
-        # Pixels without data on all dates have no median.
+        # Pixels without data on all dates have no quartile.
         warnings.simplefilter("ignore", RuntimeWarning)
-        return np.nan_to_num(np.nanmedian(np.stack(read), axis=0)), have
+        return np.nan_to_num(np.nanquantile(np.stack(read), DARK, axis=0)), have
 
 
 def _stretch(image: np.ndarray, valid: np.ndarray) -> np.ndarray:
