@@ -286,10 +286,7 @@ def test_of_scenes_the_odd_one_is_named_wherever_it_stands(tmp_path):
         write(tmp_path / f"{name}.tif", dark.astype("uint8"), names=RED_NIR)
     (text,) = said_of_units(looked_at(tmp_path))
     assert text.startswith("c: all bands are about 5 times darker")
-    # A few pixels of it tell nothing.
-    image[:, 2:] = 0
-    write(tmp_path / "c.tif", (image // 5).astype("uint8"), names=RED_NIR)
-    assert len(looked_at(tmp_path)[2].highs()) == 2
+    # A few pixels tell nothing.
     write(tmp_path / "c.tif", (image[:, :5, :5] // 5).astype("uint8"), names=RED_NIR)
     assert said_of_units(looked_at(tmp_path)) == []
 
