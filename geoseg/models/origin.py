@@ -184,6 +184,20 @@ def local_file(weights: str | None) -> Path | None:
     return None
 
 
+def encoder_of(weights: str | None) -> str | None:
+    """The encoder that weights are of, as far as they tell; of published ones the first of theirs.
+
+    Raises: InputError as `Origin.find`.
+    """
+    start = Origin.find(weights)
+    if start is None:
+        named = published(weights)
+        return named.encoders[0] if named else None
+    if isinstance(start.card, EncoderCard):
+        return start.card.encoder
+    return start.card.model.encoder if start.card and not start.card.model.for_series else None
+
+
 def published(weights: str | None) -> Source | None:
     """The published weights of that name, unless a file is called so; None if there are none.
 

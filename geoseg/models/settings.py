@@ -45,9 +45,10 @@ NORMS = ("batch", "group", "instance", "layer")
 PRECISIONS = ("auto", "32", "bf16", "16")
 GROUPED = {
     "encoder": (
-        *("resnet18", "vgg16_bn", "mit_b0"),
+        *(AUTO, "resnet18", "vgg16_bn", "mit_b0"),
         *("tu-tf_efficientnet_lite0", "tu-vit_small_patch16_224"),
     ),
+    "weights": (AUTO,),
     "dropout": (0.0, 0.1, 0.2, 0.5),
 }
 """Settings that come with a ready-made group, such as the usual model=unet, and not from a user."""
@@ -83,14 +84,17 @@ class Model:
     series lstm, tempcnn, psetae, ltae or utae; for both forest. classify gives each tile one
     class."""
     encoder: str = "resnet18"
-    """Any encoder of segmentation-models-pytorch, or tu-<name> of timm; SegNet's is vgg16_bn (or
-    vgg11_bn, 13, 19), DPT's a plain vision transformer, as tu-vit_small_patch16_224; classify:
-    lenet, alexnet, vgg16_bn, resnet18, inception_v3, densenet121 …, or any network of timm, as
-    tu-convnext_tiny."""
+    """auto is what model.weights are of; without any tu-tf_efficientnet_lite0 for a U-Net of
+    photographs (bands red, green and blue, pixels of up to 2 m), which starts from lite0, else
+    resnet18 (SegNet: vgg16_bn). Any encoder of segmentation-models-pytorch, or tu-<name> of timm;
+    SegNet's is vgg16_bn (or vgg11_bn, 13, 19), DPT's a plain vision transformer, as
+    tu-vit_small_patch16_224; classify: lenet, alexnet, vgg16_bn, resnet18, inception_v3,
+    densenet121 …, or any network of timm, as tu-convnext_tiny."""
     weights: str | None = None
     """What the network starts from: an earlier run (its folder, or best.safetensors), a local
     .safetensors or state dict of the encoder, the name of published ones, such as lite0 or csmask
-    (docs/transfer.md lists them), or `imagenet` to download the encoder's."""
+    (docs/transfer.md lists them), or `imagenet` to download the encoder's; null: random weights;
+    auto: lite0 where model.encoder=auto says so, else random ones."""
     weights_bands: list[str] | None = None
     """Names of the bands of these weights' first layer, in its order, as the data set calls them:
     for a file from elsewhere, or where the data set's bands have other names or none."""
@@ -167,6 +171,11 @@ class Model:
         """As a model card keeps it: with what it started from, a trained network is done."""
         return replace(self, weights=None, weights_bands=None, keep="encoder")
 
+    @classmethod
+    def open(cls) -> Model:
+        """The settings of a network that a data set is to choose, as conf/model/auto.yaml."""
+        return cls(AUTO, AUTO, AUTO)
+
     def __post_init__(self) -> None:
         faults = Faults()
         faults.attempt(check_target, "model", self.target, self.options)
@@ -193,7 +202,7 @@ class Model:
                     f"model.{key}={getattr(self, key)}: of model=forest only, and model.name is"
                     f" {self.name}; leave it out"
                 )
-        if self.keep == "network" and self.weights is None:
+        if self.keep == "network" and self.weights in (None, AUTO):
             faults.add(
                 "model.keep=network: of which? set model.weights=<run folder or weights file>"
             )
@@ -210,7 +219,7 @@ class Model:
             self.dropout = self.dropped
 
     def _check_weights_bands(self, bands: list[str], faults: Faults) -> None:
-        if self.weights is None:
+        if self.weights in (None, AUTO):
             faults.add("model.weights_bands: of which weights? set model.weights, or leave it out")
         if not bands or len(set(bands)) < len(bands):
             faults.add(

@@ -8,7 +8,7 @@ from typing import Any
 from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.geo.tiling import Tiling
-from geoseg.models.settings import ARCHITECTURES, AUTO, Model, check_heeded
+from geoseg.models.settings import ARCHITECTURES, Model, check_heeded
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
@@ -20,6 +20,7 @@ from geoseg.training.objectives.settings import (
     Loss,
     Masking,
 )
+from geoseg.training.recipe import from_what_is_named
 from geoseg.training.settings import ADVERSARIAL, CLICKS, REMEMBER, Fit
 
 
@@ -38,7 +39,7 @@ class TrainConfig:
     """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
     overwrite: bool = False
     """Replace a run that was made with other settings."""
-    model: Model = field(default_factory=lambda: Model(AUTO))
+    model: Model = field(default_factory=Model.open)
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)
@@ -82,6 +83,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
+        self.model = faults.attempt(from_what_is_named, self.model) or self.model
         faults.within(self, "[0, 1)", "", "val")
         if self.model.name not in ARCHITECTURES:
             names = ", ".join(ARCHITECTURES)

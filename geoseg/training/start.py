@@ -16,7 +16,7 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
 from geoseg.models.card import BEST, LAST
-from geoseg.models.settings import AUTO, CLASSIFY, FOREST, OWN, Model
+from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
 from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import IMAGES, SERIES, WINDOWS, check_variation
@@ -73,7 +73,7 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
         str(dataset.folder),
         str(run),
         seed,
-        model=Model(AUTO) if model is None else _settings_of(model, Model, name=OWN),
+        model=Model.open() if model is None else _settings_of(model, Model, name=OWN),
         loss=_settings_of(loss, Loss),
         augment=_settings_of(augment, Augment),
         fit=fit or Fit(),
@@ -100,7 +100,8 @@ def _settings_of(given: Any, kind: type, **known: Any) -> Any:
 def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
-    config = replace(config, model=recipe.network_for(config.model, dataset))
+    remember, lacks = config.fit.remember, recipe.what_lacks(config.model, dataset)
+    config = replace(config, model=recipe.network_for(config.model, dataset, remember=remember))
     config = remembering(config)
     faults.attempt(check_dataset, dataset, config.model)
     faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
@@ -125,7 +126,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     if fit.remember is None or earlier is not None:  # else it is no start that was asked for
         faults.attempt(_check_start, config, files=files)
     faults.raise_if_any()
-    for text in said_of_changes_since(dataset):
+    for text in (*said_of_changes_since(dataset), *lacks):
         print(f"geoseg train: WARNING: {text}", file=sys.stderr)
     _check_own(dataset, config, own)
     with _opened(config, PRODUCTS, files=files):
