@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from geoseg.crossvalidation.draw import Folding
 from geoseg.dataset.sample_split import FOLD_WAYS
 from geoseg.errors import Faults
-from geoseg.models.settings import CLASSIFY, Model
+from geoseg.models.settings import AUTO, CLASSIFY, Model
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.training.checks import check_fit
@@ -53,7 +53,7 @@ class CrossvalidateConfig:
     overwrite: bool = False
     """Replace a run that was made with other settings."""
     split: Folding = field(default_factory=Folding)
-    model: Model = field(default_factory=Model.open)
+    model: Model = field(default_factory=lambda: Model(AUTO, AUTO, AUTO))
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)

@@ -86,8 +86,8 @@ class Model:
     encoder: str = "resnet18"
     """auto is what model.weights are of; without any tu-tf_efficientnet_lite0 for a U-Net of
     photographs (bands red, green and blue, pixels of up to 2 m), which starts from lite0, else
-    resnet18 (SegNet: vgg16_bn). Any encoder of segmentation-models-pytorch, or tu-<name> of timm;
-    SegNet's is vgg16_bn (or vgg11_bn, 13, 19), DPT's a plain vision transformer, as
+    resnet18 (SegNet: vgg16_bn; SegFormer: mit_b0). Any encoder of segmentation-models-pytorch, or
+    tu-<name> of timm; SegNet's vgg11_bn, 13, 16 or 19, DPT's a plain vision transformer, as
     tu-vit_small_patch16_224; classify: lenet, alexnet, vgg16_bn, resnet18, inception_v3,
     densenet121 …, or any network of timm, as tu-convnext_tiny."""
     weights: str | None = None
@@ -171,11 +171,6 @@ class Model:
         """As a model card keeps it: with what it started from, a trained network is done."""
         return replace(self, weights=None, weights_bands=None, keep="encoder")
 
-    @classmethod
-    def open(cls) -> Model:
-        """The settings of a network that a data set is to choose, as conf/model/auto.yaml."""
-        return cls(AUTO, AUTO, AUTO)
-
     def __post_init__(self) -> None:
         faults = Faults()
         faults.attempt(check_target, "model", self.target, self.options)
@@ -250,6 +245,11 @@ def check_chosen(model: Model) -> None:
         raise InputError(
             "model.name=auto: the network that suits a data set, and there is none here; name one,"
             " as unet"
+        )
+    if model.encoder == AUTO:
+        raise InputError(
+            "model.encoder=auto: the encoder that suits a data set, and there is none here; name"
+            " one, as resnet18"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import Faults
 from geoseg.geo.tiling import Tiling
-from geoseg.models.settings import ARCHITECTURES, Model, check_heeded
+from geoseg.models.settings import ARCHITECTURES, AUTO, Model, check_heeded
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import SeriesSamples
 from geoseg.scenes.bands import Bands
@@ -39,7 +39,7 @@ class TrainConfig:
     """Only try rising learning rates, and write lr_find.png into the run folder; trains nothing."""
     overwrite: bool = False
     """Replace a run that was made with other settings."""
-    model: Model = field(default_factory=Model.open)
+    model: Model = field(default_factory=lambda: Model(AUTO, AUTO, AUTO))
     loss: Loss = field(default_factory=Loss)
     augment: Augment = field(default_factory=Augment)
     fit: Fit = field(default_factory=Fit)

