@@ -141,7 +141,7 @@ def _wants_photographs(model: Model, dataset: Dataset | SeriesDataset) -> bool:
     """Whether a network leaves open what it starts from, and a data set holds photographs."""
     if (model.encoder, model.weights) != (AUTO, AUTO) or model.name not in STARTED:
         return False
-    if isinstance(dataset, SeriesDataset) or not _is_fine(dataset):
+    if isinstance(dataset, SeriesDataset) or not is_fine(dataset):
         return False
     return {0, 1, 2} <= set(places(RGB, tuple(dataset.bands)))
 
@@ -180,13 +180,14 @@ def _augment(study: TrainingSettings, dataset: Dataset) -> Augment:
     if not study.augment.auto or given != LIGHT:
         return given
     starts = model.weights is not None and model.keep == "encoder" and not model.frozen
-    if not starts or not _is_fine(dataset) or model.name == CLASSIFY:
+    if not starts or not is_fine(dataset) or model.name == CLASSIFY:
         return given
     labelled = sum(sum(tile.counts) for tile in dataset.tiles("train"))
     return STRONG if study.fit.train_share * labelled < FEW else given
 
 
-def _is_fine(dataset: Dataset) -> bool:
+def is_fine(dataset: Dataset) -> bool:
+    """Whether its images have the pixels of orthophotos and drone images."""
     return dataset.pixel_size_m <= FINE and dataset.reference is None
 
 
@@ -194,7 +195,7 @@ def _crop(study: TrainingSettings, dataset: Dataset, *, on_cpu: bool) -> int:
     size, fit = dataset.tiling.size, study.fit
     if fit.crop is not None:
         return min(fit.crop, size)
-    if not (on_cpu and _is_fine(dataset) and study.model.name in CROPPED):
+    if not (on_cpu and is_fine(dataset) and study.model.name in CROPPED):
         return size
     tiles = dataset.tiles("train")
     labelled = sum(sum(tile.counts) for tile in tiles)

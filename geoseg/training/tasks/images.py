@@ -62,11 +62,13 @@ from geoseg.training.validation import Difficulty, SegmentationValidator, Valida
 
 CPU_BATCH, GPU_BATCH = 4, 16
 """Samples per step where the settings leave it open, of as many pixels as these and more."""
-CPU_FULL, GPU_FULL = 128, 256
+FULL = 256
+PHOTOGRAPH = 128
+"""The same of photographs on a CPU: there minutes are few steps, and four times as many of 4
+squares teach more than those of 16; on coarser pixels they did not (docs/benchmarks.md)."""
 MOST = 4
 """Smaller samples come in batches up to so many times as large: with fewer pixels a step is noisier
-and costs nearly as much. On a CPU minutes are few steps, and four times as many of four squares
-teach more than those of sixteen (docs/benchmarks.md)."""
+and costs nearly as much."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,9 @@ def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
     on_cpu = choose(study.fit.device, study.fit.precision).accelerator == "cpu"
     study = recipe.for_images(study, dataset, on_cpu=on_cpu)
     side = study.fit.crop or dataset.tiling.size
-    on_gpu = fuller(side, GPU_FULL) * GPU_BATCH
-    session = ready(study, fuller(side, CPU_FULL) * CPU_BATCH, on_gpu=on_gpu)
+    full = PHOTOGRAPH if recipe.is_fine(dataset) else FULL
+    on_gpu = fuller(side, FULL) * GPU_BATCH
+    session = ready(study, fuller(side, full) * CPU_BATCH, on_gpu=on_gpu)
     task = partial(make_task, session=session)
     return TaskBuilder(
         session=session,
