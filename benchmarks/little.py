@@ -65,9 +65,9 @@ METHODS = {"pretrained": "reconstruct", "distilled": "distil"}
 def variants(out: Path, unlabelled: str) -> dict[str, tuple[str, ...]]:
     """Settings of the trainings that are compared. out: where the encoders lie, by variant."""
     return {
-        "from scratch": (),
+        "from scratch": ("model.weights=null",),
         **{name: (f"model.weights={out / name / 'encoder.safetensors'}",) for name in METHODS},
-        "mean teacher": (f"fit.unlabelled={unlabelled}",),
+        "mean teacher": ("model.weights=null", f"fit.unlabelled={unlabelled}"),
     }
 
 

@@ -118,11 +118,11 @@ def jobs(seeds: tuple[int, ...]) -> Iterator[Job]:
             yield Job("massachusetts", "scratch", share, seed, LITE0)
             yield Job("massachusetts", "lite0", share, seed, (*LITE0, "model.weights=lite0"))
         for name, there in THERE.items():
-            style = f"augment.style={there}"
-            yield Job(name, "plain", 1.0, seed, ())
-            yield Job(name, "adapted", 1.0, seed, (), adapted=there)
-            yield Job(name, "style", 1.0, seed, (style,))
-            yield Job(name, "both", 1.0, seed, (style,), adapted=there)
+            scratch, style = "model.weights=null", f"augment.style={there}"
+            yield Job(name, "plain", 1.0, seed, (scratch,))
+            yield Job(name, "adapted", 1.0, seed, (scratch,), adapted=there)
+            yield Job(name, "style", 1.0, seed, (scratch, style))
+            yield Job(name, "both", 1.0, seed, (scratch, style), adapted=there)
         yield Job("denmark", "scratch", 1.0, seed, CSMASK)
         yield Job("denmark", "csmask", 1.0, seed, (*CSMASK, "model.weights=csmask"))
         # No band of csmask's is an NDVI: its filters are taken in their order.

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -240,9 +240,10 @@ def trained_for(made: Set, dataset: Path, run: Path, seconds: float) -> dict[str
         images = Dataset.load(dataset)
         network = Model(config["model"]["name"])
         usual = TrainingSettings(network, Loss(), Fit(), SeriesSamples(), 0)
-        crop = config["fit"]["crop"] or recipe.for_images(usual, images).fit.crop
-        parts = learn.parts_of(images, crop)
-        left_open = learn.fuller(crop or images.tiling.size) * learn.CPU_BATCH
+        usual = replace(usual, fit=replace(usual.fit, crop=config["fit"]["crop"]))
+        usual = recipe.for_images(usual, images)
+        parts = learn.parts_of(images, usual.fit.crop)
+        left_open, _ = learn.usual_batches(usual, images)
     # Of squares so many count as a tile as cover it.
     return told | {"samples": steps * (config["fit"]["batch_size"] or left_open) // parts}
 

@@ -80,10 +80,11 @@ def crossvalidate(
     Raises: InputError before the first training for anything that could not end well.
     """
     of_series = isinstance(dataset, SeriesDataset)
+    given, before = config.model, command.network_of(config, "crossvalidate")
     config = replace(
         config,
         dataset=str(dataset.folder.absolute()),
-        model=recipe.network_for(config.model, dataset),
+        model=recipe.network_for(given, dataset, before=before),
     )
     draw = FoldPlan(
         config.folds,
@@ -104,9 +105,9 @@ def crossvalidate(
     with clearing(out, PRODUCTS):
         claim(out, settings, command="crossvalidate", products=PRODUCTS, overwrite=config.overwrite)
         command.record(out, "crossvalidate", config)
-        if isinstance(dataset, Dataset):
-            for text in said_of_changes_since(dataset):
-                print(f"geoseg crossvalidate: WARNING: {text}", file=sys.stderr)
+        changes = said_of_changes_since(dataset) if isinstance(dataset, Dataset) else []
+        for text in (*changes, *recipe.what_lacks(given, config.model, dataset)):
+            print(f"geoseg crossvalidate: WARNING: {text}", file=sys.stderr)
         print(_opening(folds, draw, config))
         fit = _fitting(config, fit_fold, of_series=of_series)
         judged: list[Any] = []

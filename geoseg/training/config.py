@@ -83,7 +83,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         faults = Faults()
-        self.model = faults.attempt(from_what_is_named, self.model) or self.model
+        self.model = from_what_is_named(self.model)
         faults.within(self, "[0, 1)", "", "val")
         if self.model.name not in ARCHITECTURES:
             names = ", ".join(ARCHITECTURES)

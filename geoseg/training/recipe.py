@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from geoseg.dataset.samples import SeriesDataset
@@ -38,7 +39,7 @@ ENCODERS = {
     "dpt": "tu-vit_small_patch16_224",
     PROBE: SOURCES[PHOTOGRAPHS].encoders[0],
 }
-"""Of networks that RANDOM is none for."""
+"""Encoders of the networks that do not take RANDOM, or are not best with it."""
 IMAGE_TERMS = {"cross_entropy": 1.0, "dice": 1.0}
 """Terms of the loss: dice finds the small classes, cross-entropy keeps the others honest."""
 SERIES_TERMS = {"cross_entropy": 1.0}
@@ -91,14 +92,24 @@ LABELLED = 0.5
 
 
 def network_for(
-    model: Model, dataset: Dataset | SeriesDataset, *, remember: str | None = None
+    model: Model,
+    dataset: Dataset | SeriesDataset,
+    *,
+    remember: str | None = None,
+    before: Model | None = None,
 ) -> Model:
     """A network's settings, auto being what is best by default for what a data set holds.
 
     By measurement: docs/benchmarks.md. remember: an earlier run that it starts from anyway.
-    Raises: InputError as `from_what_is_named`.
+    before: the network of the run that goes on, if any, which what is left open follows.
     """
     model = _named(model, dataset)
+    if before is not None and before.name == model.name:
+        model = replace(
+            model,
+            encoder=before.encoder if model.encoder == AUTO else model.encoder,
+            weights=before.weights if model.weights == AUTO else model.weights,
+        )
     if remember is None and _wants_photographs(model, dataset) and not _lacking():
         source = SOURCES[PHOTOGRAPHS]
         return replace(model, encoder=source.encoders[0], weights=source.name)
@@ -108,22 +119,26 @@ def network_for(
 def from_what_is_named(model: Model, start: str | None = None) -> Model:
     """A network's settings, auto being random weights, and the encoder of those that are named.
 
-    start: weights that it starts from, besides model.weights.
-    Raises: InputError for an earlier run that can't be read.
+    start: weights that it starts from, besides model.weights. What is wrong with either is for
+    `origin.check` to say, beside all else that is.
     """
     if model.weights == AUTO:
         model = replace(model, weights=None)
     if model.encoder != AUTO:
         return model
-    found = origin.encoder_of(start or model.weights)
+    found = None
+    with suppress(InputError):
+        found = origin.encoder_of(start or model.weights)
     return replace(model, encoder=found or ENCODERS.get(model.name, RANDOM))
 
 
-def what_lacks(model: Model, dataset: Dataset | SeriesDataset) -> list[str]:
+def what_lacks(model: Model, made: Model, dataset: Dataset | SeriesDataset) -> list[str]:
     """What keeps a network from the weights that are best by default for a data set, for people.
 
-    model: before `network_for`.
+    model, made: before and after `network_for`.
     """
+    if made.weights is not None:
+        return []
     missing = _lacking() if _wants_photographs(_named(model, dataset), dataset) else ""
     return [f"the network starts from random weights; {missing}"] if missing else []
 

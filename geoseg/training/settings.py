@@ -53,9 +53,9 @@ class Fit:
     """End, with the learning rate run down, after that many minutes."""
     batch_size: int = 0
     """Tiles per step, over all devices together: 16 on 4 GPUs is 4 on each, so that results do not
-    depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU; of
-    tiles and squares of less than 256 px (on a CPU and pixels of up to 2 m 128 px) up to 4 times as
-    many; of series 64 samples."""
+    depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU, and
+    of tiles and squares of less than 256 px up to 4 times as many. U-Nets and SegNet on a CPU take
+    4 squares of 128 px, where pixels are 2 m or less. Of series 64 samples."""
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float | None = None

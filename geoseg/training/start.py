@@ -36,7 +36,7 @@ from geoseg.training.checks import (
 from geoseg.training.config import TrainConfig
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.processes import launch
-from geoseg.training.run.folder import LOGS, check_logger, check_start, opened
+from geoseg.training.run.folder import LOGS, check_logger, check_start, network_of, opened
 from geoseg.training.run.history import METRICS
 from geoseg.training.settings import NOTHING_OWN, Fit, Own, TrainingSettings
 from geoseg.training.tasks.earlier import EarlierRun, remembering
@@ -100,9 +100,9 @@ def _settings_of(given: Any, kind: type, **known: Any) -> Any:
 def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) -> str:
     """Train a network for images into the folder `config.run`; as `train`."""
     faults = Faults()
-    remember, lacks = config.fit.remember, recipe.what_lacks(config.model, dataset)
-    config = replace(config, model=recipe.network_for(config.model, dataset, remember=remember))
-    config = remembering(config)
+    given, remember, before = config.model, config.fit.remember, network_of(config, "train")
+    model = recipe.network_for(given, dataset, remember=remember, before=before)
+    config = remembering(replace(config, model=model))
     faults.attempt(check_dataset, dataset, config.model)
     faults.attempt(check_fit, config.fit, config.model, tried=config.lr_find)
     faults.attempt(check_logger, config.fit, tried=config.lr_find)
@@ -126,6 +126,7 @@ def train_images(dataset: Dataset, config: TrainConfig, own: Own = NOTHING_OWN) 
     if fit.remember is None or earlier is not None:  # else it is no start that was asked for
         faults.attempt(_check_start, config, files=files)
     faults.raise_if_any()
+    lacks = recipe.what_lacks(given, config.model, dataset)
     for text in (*said_of_changes_since(dataset), *lacks):
         print(f"geoseg train: WARNING: {text}", file=sys.stderr)
     _check_own(dataset, config, own)

@@ -174,6 +174,9 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
             return None
         if kind == "list" and not text.startswith(("[", "{")):
             return f"[{text}]"  # as a person types it who sees no command line
+        if name == "model.weights" and re.fullmatch(r"\w+", text):
+            whole = self._whole(text)  # or the name of published weights, or null
+            return whole if os.path.exists(whole) else text
         return self._whole(text) if kind in PATHS else text
 
     def _source(self, spec, parameters, context):

