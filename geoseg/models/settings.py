@@ -246,7 +246,7 @@ def check_chosen(model: Model) -> None:
             "model.name=auto: the network that suits a data set, and there is none here; name one,"
             " as unet"
         )
-    if model.encoder == AUTO:
+    if model.encoder == AUTO and model.name in HEEDED["encoder"]:
         raise InputError(
             "model.encoder=auto: the encoder that suits a data set, and there is none here; name"
             " one, as resnet18"

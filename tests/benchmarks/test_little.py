@@ -12,4 +12,4 @@ def test_each_pretraining_has_a_variant_that_starts_from_it():
         assert made[name] == (f"model.weights=out/{name}/encoder.safetensors",)
         assert PretrainConfig(method=method).method == method
     assert set(METHODS.values()) == {"reconstruct", "distil"}
-    assert made["from scratch"] == ()
+    assert made["from scratch"] == ("model.weights=null",)

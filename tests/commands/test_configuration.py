@@ -86,7 +86,8 @@ def test_every_option_is_composed_and_built(group, option):
     name = "train" if group in OF_TRAIN else "predict" if group == "engine" else "prepare"
     config = composed(name, f"{group}={option}")
     if group == "model" and config.model.for_series:
-        assert build_series.build(config.model, 4, 3, grid=range(12), filled=True)
+        made = recipe.from_what_is_named(config.model)
+        assert build_series.build(made, 4, 3, grid=range(12), filled=True)
     elif group == "model" and option != AUTO:  # the data set decides
         assert models.build(recipe.from_what_is_named(config.model), 4, 3)
     elif group == "loss":

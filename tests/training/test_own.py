@@ -271,7 +271,7 @@ def test_runs_of_before_are_claimed_as_they_were():
     settings = _claimed(TrainConfig(model=Model(target="a:B", options={"c": 1})), (), ())
     assert (settings["model"]["target"], settings["model"]["options"]) == ("a:B", {"c": 1})
     auto, started = Augment(auto=True), Model("unet", weights="lite0")
-    for config in (TrainConfig(augment=auto), TrainConfig(model=started)):
+    for config in (TrainConfig(model=Model(), augment=auto), TrainConfig(model=started)):
         assert "auto" not in _claimed(config, (), ())["augment"]
     assert _claimed(TrainConfig(model=started, augment=auto), (), ())["augment"]["auto"]
 

@@ -157,7 +157,7 @@ def test_an_earlier_run_that_does_not_go_with_the_data_set_is_refused(earlier, t
 
 def test_the_training_starts_from_the_run_it_remembers(earlier):
     _, path, _ = earlier
-    config = TrainConfig(fit=Fit(remember=str(path)))
+    config = TrainConfig(model=Model(), fit=Fit(remember=str(path)))
     made = remembering(config)
     assert (made.model.weights, made.model.keep) == (str(path), "network")
     again = replace(config, model=Model(weights=str(path.parent)))

@@ -19,7 +19,7 @@ from geoseg.dataset.scene_classes import SceneClasses
 from geoseg.errors import InputError
 from geoseg.models import origin
 from geoseg.models.card import BEST, ENCODER, LAST, whole_weights
-from geoseg.models.settings import FOREST, Model, without_unset
+from geoseg.models.settings import FOREST, OWN, Model, without_unset
 from geoseg.outputs.claims import claim, differences, is_claimed, read_claim, rewrite_claim
 from geoseg.outputs.files import clearing, make_folder, remove, replacing
 from geoseg.outputs.lock import held
@@ -65,6 +65,8 @@ def network_of(config: Any, name: str) -> Model | None:
     said = None if config.overwrite else read_claim(config.run, command=name)
     model = (said or {}).get("model")
     if not isinstance(model, dict) or not {"name", "encoder", "weights"} <= model.keys():
+        return None
+    if model["name"] == OWN:  # which has no encoder of geoseg's
         return None
     return Model(model["name"], model["encoder"], model["weights"])
 
