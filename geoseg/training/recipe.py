@@ -27,8 +27,8 @@ from geoseg.training.settings import (
 )
 
 PHOTOGRAPHS = "lite0"
-"""Weights of an encoder that has seen photographs. After equal minutes a U-Net that starts from them
-has an IoU of the buildings on other ground that is a fifth to a half higher than one from random
+"""Weights of an encoder that has seen photographs. After equal minutes the IoU of the buildings on
+other ground is a fifth to a half higher for a U-Net that starts from them than for one from random
 weights (docs/benchmarks.md)."""
 STARTED = ("unet",)
 """Networks for which that was measured."""
