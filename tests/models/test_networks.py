@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torchvision.models import vgg
 
@@ -16,6 +17,7 @@ from geoseg.errors import InputError
 from geoseg.models import settings
 from geoseg.models.networks import build as models
 from geoseg.models.networks import build_series, segnet, smp
+from geoseg.prediction.backends.export import plain
 from geoseg.training import recipe
 from tests.made.narrow import shallow_transformers
 
@@ -305,3 +307,17 @@ def test_kaiming_keeps_the_size_of_activations():
             x = layer(x).relu()
             sizes.append(x.square().mean().item())
     assert 0.1 < sizes[-1] / sizes[2] < 10
+
+
+def test_exporters_see_a_padding_that_no_size_changes():
+    torch.manual_seed(0)
+    network = models.build(settings.Model(name="unet", encoder="tu-tf_efficientnet_lite0"), 3, 2)
+    network.train()(torch.randn(4, 3, 64, 64))
+    network.eval()
+    handed = plain(network)
+    kinds = [{type(module) for module in one.modules()} for one in (network, handed)]
+    assert [Conv2dSame in found for found in kinds] == [True, False]
+    with torch.no_grad():
+        for size in ((99, 135), (64, 64), (1, 1), (33, 200)):
+            image = torch.randn(2, 3, *size)
+            torch.testing.assert_close(handed(image), network(image))
