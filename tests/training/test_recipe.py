@@ -67,14 +67,11 @@ def test_a_network_for_photographs_starts_from_published_weights(tmp_path):
     fields = replace(fine, reference="01-01")
     for name in (*recipe.STARTED, "auto"):
         assert encoders(Model(name, "auto", "auto"), fine) == LITE
-        for other in (
-            photographs(tmp_path, size=10.0),
-            photographs(tmp_path, ("nir", "red", "green")),
-            photographs(tmp_path, ("band_1", "band_2", "band_3")),
-        ):
-            assert encoders(Model(name, "auto", "auto"), other) == ("resnet18", None)
-    sentinel = photographs(tmp_path, ("B02", "B03", "B04", "B08"), 2.0)
-    assert encoders(Model("unet", "auto", "auto"), sentinel) == LITE
+        coarse = photographs(tmp_path, size=10.0)
+        assert encoders(Model(name, "auto", "auto"), coarse) == ("resnet18", None)
+    for bands in (("nir", "red", "green"), ("band_1", "band_2", "band_3", "band_4"), ("grey",)):
+        other = photographs(tmp_path, bands, 2.0)
+        assert encoders(Model("unet", "auto", "auto"), other) == LITE
     assert encoders(Model("auto", "auto", "auto"), fields) == ("resnet18", None)
     samples = made_dataset(tmp_path / "series")
     assert encoders(Model("auto", "auto", "auto"), samples) == ("resnet18", None)
