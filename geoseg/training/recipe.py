@@ -27,9 +27,9 @@ from geoseg.training.settings import (
 )
 
 PHOTOGRAPHS = "lite0"
-"""Weights of an encoder that has seen photographs, for images as fine as these. After equal minutes the IoU of the buildings on
-other ground is a fifth to a half higher for a U-Net that starts from them than for one from random
-weights (docs/benchmarks.md)."""
+"""Weights of an encoder that has seen photographs, for images as fine as these. After equal
+minutes the IoU of the buildings on other ground is a fifth to a half higher for a U-Net that starts
+from them than for one from random weights (docs/benchmarks.md)."""
 STARTED = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3plus", "upernet")
 """Networks for which that was measured; the others have encoders of their own kind."""
 RANDOM = "resnet18"
@@ -157,8 +157,8 @@ def _wants_photographs(model: Model, dataset: Dataset | SeriesDataset) -> bool:
     """Whether a network leaves open what it starts from, and a data set holds photographs."""
     if (model.encoder, model.weights) != (AUTO, AUTO) or model.name not in STARTED:
         return False
-    # Of whatever bands: without the colours that they learnt, or with these in disorder, the weights
-    # were worth as much.
+    # Of whatever bands: with the colours in disorder the weights were worth as much, and far more
+    # than random ones with their filters all alike.
     return not isinstance(dataset, SeriesDataset) and is_fine(dataset)
 
 
