@@ -2,8 +2,8 @@
 
     GEOSEG_REAL_DATA=<folder> python -m benchmarks.real [row …] [--minutes N] [--out real]
 
-Each row is trained by its file in conf/experiment, from random weights, and judged on a test part
-that neither training nor the choice of the epoch has seen.
+Each row is trained by its file in conf/experiment, photographs from published weights, and judged
+on a test part that neither training nor the choice of the epoch has seen.
 """
 
 from __future__ import annotations

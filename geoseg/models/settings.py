@@ -87,9 +87,9 @@ class Model:
     """Any encoder of segmentation-models-pytorch, or tu-<name> of timm; SegNet's vgg11_bn, 13, 16
     or 19, DPT's a plain vision transformer; classify: lenet, alexnet, vgg16_bn, resnet18,
     inception_v3, densenet121 …, or any network of timm, as tu-convnext_tiny. auto is what
-    model.weights are of; without any tu-tf_efficientnet_lite0 for images with pixels of up to 2 m,
-    which starts from lite0, else resnet18 (SegNet: vgg16_bn; SegFormer: mit_b0; DPT:
-    tu-vit_small_patch16_224)."""
+    model.weights are of; without any that of the network (SegNet: vgg16_bn, SegFormer: mit_b0,
+    DPT: tu-vit_small_patch16_224), and for the others resnet18, but where pixels are of up to 2 m
+    tu-tf_efficientnet_lite0, which starts from lite0 (not UPerNet)."""
     weights: str | None = None
     """What the network starts from: an earlier run (its folder, or best.safetensors), a local
     .safetensors or state dict of the encoder, the name of published ones, such as lite0 or csmask

@@ -20,6 +20,7 @@ from geoseg.models.published.sources import RGB, Timm
 from geoseg.models.published.sources import places as find_places
 from geoseg.models.settings import Model
 from geoseg.models.weights import COUNTER, Loaded
+from geoseg.scenes.bands import is_nameless
 
 
 def begin(
@@ -119,13 +120,15 @@ def _places_by_name(
 ) -> tuple[int | None, ...] | None:
     """Where each band is among those of the weights; None = as they come, as photographs do.
 
+    One or two bands, of which none is red, green or blue, are none of them.
+
     Raises: InputError if no band is.
     """
     found = find_places(before, bands)
     if any(place is not None for place in found):
         return found
     if before == RGB and model.weights_bands is None:
-        return None
+        return None if len(bands) >= len(before) else found
     asked = ",".join(bands[: len(before)])
     raise InputError(
         f"model.weights={model.weights}: its bands are {', '.join(before)}, and the data set has"
@@ -260,7 +263,9 @@ def said_of_bands(
     places: of each band among those of before; None = nothing is known of them.
     """
     if places is None:
-        return "bands: without names, taken as they come"
+        if any(map(is_nameless, (*before, *bands))):
+            return "bands: without names, taken as they come"
+        return f"bands: {', '.join(bands)} are taken for {', '.join(before)}, as they come"
     if tuple(before) == tuple(bands):
         return ""
     kept = [band for band, place in zip(bands, places, strict=True) if place is not None]

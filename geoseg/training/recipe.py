@@ -30,8 +30,9 @@ PHOTOGRAPHS = "lite0"
 """Weights of an encoder that has seen photographs, for images as fine as these. After equal
 minutes the IoU of the buildings on other ground is a fifth to a half higher for a U-Net that starts
 from them than for one from random weights (docs/benchmarks.md)."""
-STARTED = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3plus", "upernet")
-"""Networks for which that was measured; the others have encoders of their own kind."""
+STARTED = ("unet", "unetplusplus", "fpn", "pspnet", "deeplabv3plus")
+"""Networks that gained by them in the same minutes. UPerNet, of which a step takes so long that it
+had learnt nothing yet, did not; the others have encoders of their own kind."""
 RANDOM = "resnet18"
 ENCODERS = {
     "segnet": "vgg16_bn",
@@ -71,9 +72,9 @@ ROUNDS = 4
 """Draws of each train tile between two validations at most."""
 CROP = 128
 """Side in pixels of a square that is learnt from at least, where it is chosen."""
-CROPPED = ("unet", "unetplusplus", "fpn", "deeplabv3plus", "upernet", "segnet")
-"""Networks that learn more in the same minutes from parts of a tile, by measurement; PSPNet sums
-up whole tiles."""
+CROPPED = ("unet", "unetplusplus", "fpn", "deeplabv3plus", "segnet")
+"""Networks that learn from parts of a tile: their layers look at what is near. PSPNet sums up whole
+tiles, and UPerNet gained nothing (docs/benchmarks.md)."""
 FINE = 2.0
 """Pixel size in metres up to which squares of tiles are enough: orthophotos and drone images, whose
 objects are tens of pixels wide, as in photographs."""
@@ -157,8 +158,8 @@ def _wants_photographs(model: Model, dataset: Dataset | SeriesDataset) -> bool:
     """Whether a network leaves open what it starts from, and a data set holds photographs."""
     if (model.encoder, model.weights) != (AUTO, AUTO) or model.name not in STARTED:
         return False
-    # Of whatever bands: with the colours in disorder the weights were worth as much, and far more
-    # than random ones with their filters all alike.
+    # Of whatever bands: in disorder the filters of the first layer were worth about as much, and
+    # even all alike, as a single band gets them, far more than random weights.
     return not isinstance(dataset, SeriesDataset) and is_fine(dataset)
 
 

@@ -54,8 +54,8 @@ class Fit:
     batch_size: int = 0
     """Tiles per step, over all devices together: 16 on 4 GPUs is 4 on each, so that results do not
     depend on their number. 0 = 4 on a CPU, where many small steps teach more, and 16 on a GPU, and
-    of tiles and squares of less than 256 px up to 4 times as many. U-Nets and SegNet on a CPU take
-    4 squares of 128 px, where pixels are 2 m or less. Of series 64 samples."""
+    of tiles and squares of less than 256 px up to 4 times as many. Networks that learn from squares
+    (fit.crop) take 4 of 128 px on a CPU, where pixels are 2 m or less. Of series 64 samples."""
     accumulate: int = 1
     """Steps whose gradients are summed before the weights move."""
     learning_rate: float | None = None
@@ -92,9 +92,10 @@ class Fit:
     """Move each train tile at random by up to half its size, within its part of the split."""
     crop: int | None = None
     """Side in pixels, rounded up to 32, of the squares that are learnt from, cut out of train tiles
-    at random; smaller tiles stay whole. By default, for U-Nets and SegNet on a CPU and pixels of
-    2 m and less, half of a tile, but 128 px at least: a square costs a quarter of a tile and shows
-    another place. Else, and where less than half of the ground is labelled, whole tiles."""
+    at random; smaller tiles stay whole. By default, for U-Net, U-Net++, FPN, DeepLabV3+ and SegNet
+    on a CPU and pixels of 2 m and less, half of a tile, but 128 px at least: a square costs a
+    quarter of a tile and shows another place. Else, and where less than half of the ground is
+    labelled, whole tiles."""
     epoch_tiles: int | None = None
     """Tiles drawn per epoch at least: few tiles are drawn several times between validations. By
     default so many that a validation takes about a twentieth of an epoch, and 128 or more; of

@@ -309,9 +309,10 @@ def test_kaiming_keeps_the_size_of_activations():
     assert 0.1 < sizes[-1] / sizes[2] < 10
 
 
-def test_exporters_see_a_padding_that_no_size_changes():
+@pytest.mark.parametrize("name", recipe.STARTED)
+def test_exporters_see_a_padding_that_no_size_changes(name):
     torch.manual_seed(0)
-    network = models.build(settings.Model(name="unet", encoder="tu-tf_efficientnet_lite0"), 3, 2)
+    network = models.build(settings.Model(name=name, encoder="tu-tf_efficientnet_lite0"), 3, 2)
     network.train()(torch.randn(4, 3, 64, 64))
     network.eval()
     handed = plain(network)

@@ -67,6 +67,26 @@ def test_bands_find_their_filters_by_name():
     assert "blue, green, nir have no place here" in str(loaded)
 
 
+@pytest.mark.parametrize(
+    ("bands", "filters", "said"),
+    [
+        (("nir", "red", "green"), (None, 0, 1), "nir gets the mean of red, green, blue"),
+        (("nir", "swir16", "swir22"), (0, 1, 2), "swir22 are taken for red, green, blue, as they"),
+        (("band_1", "band_2", "band_3", "band_4"), (0, 1, 2, None), "without names, taken as"),
+        (("height", "red"), (None, 0), "height gets the mean of red, green, blue"),
+        (("height",), (None,), "height gets the mean of red, green, blue"),
+    ],
+)
+def test_photographs_of_whatever_bands_are_given_filters(bands, filters, said):
+    file = next(iter(weights.read(fetch.find(needs("lite0"))).values()))
+    model = Model(encoder=LITE, weights="lite0", detail=0, pixels=0)
+    network, loaded = begun(model, bands)
+    mean = file.mean(dim=1)
+    expected = torch.stack([mean if n is None else file[:, n] for n in filters], dim=1)
+    torch.testing.assert_close(network.encoder.model.conv_stem.weight, expected * 3 / len(bands))
+    assert said in str(loaded)
+
+
 def test_bands_without_names_are_asked_for():
     needs("csmask")
     model = Model(encoder="efficientnet-b4", weights="csmask", detail=0, pixels=0)

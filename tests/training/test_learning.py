@@ -301,7 +301,7 @@ def test_too_little_memory_names_the_setting(dataset, tmp_path, monkeypatch):
 
 def test_a_random_encoder_is_not_frozen(dataset, tmp_path):
     with pytest.raises(InputError, match=r"fit\.freeze=2: .* would stay random"):
-        train(dataset, tmp_path / "run", fit=Fit(freeze=2))
+        train(dataset, tmp_path / "run", model=QUICK_NETWORK, fit=Fit(freeze=2))
 
 
 # The range test

@@ -65,6 +65,7 @@ def encoders(model, dataset, **options):
 def test_a_network_for_photographs_starts_from_published_weights(tmp_path):
     fine = photographs(tmp_path)
     fields = replace(fine, reference="01-01")
+    assert encoders(Model("upernet", "auto", "auto"), fine) == ("resnet18", None)
     for name in (*recipe.STARTED, "auto"):
         assert encoders(Model(name, "auto", "auto"), fine) == LITE
         coarse = photographs(tmp_path, size=10.0)
