@@ -34,7 +34,7 @@ demo: $(INSTALLED)  ## The whole way on made-up scenes: about 5 minutes on 2 cor
 	@echo "report:   reports/demo/report.html  (open it in a browser)"
 	@echo "sample:   reports/demo/sample/sample.gpkg, assessed in reports/demo/assessment/report.html"
 
-demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year: about 3 minutes
+demo-series: $(INSTALLED)  ## The same for parcels in a made-up Sentinel-2 year: about 4 minutes
 	$(BIN)/python -m geoseg.demo
 	$(BIN)/python -m geoseg.prepare_series
 	$(BIN)/python -m geoseg.train dataset=data/demo/series_dataset run=runs/demo_series experiment=demo_series
