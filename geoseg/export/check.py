@@ -78,9 +78,11 @@ def compare(program: bytes, network: WholeNetwork, card: ModelCard, size: int | 
         raise
     except Exception as error:  # ONNX Runtime's have no class of their own.
         line = (str(error).splitlines() or [type(error).__name__])[0]
+        # PSPNet, for one.
+        smaller = "" if size else "set size=512, which may be easier, or "
         raise InputError(
-            f"format=onnx: ONNX Runtime can't run what torch exported ({line[:200]}); run the"
-            " network by geoseg.predict"
+            f"format=onnx: ONNX Runtime can't run what torch exported ({line[:200]}); "
+            f"{smaller}run the network by geoseg.predict"
         ) from error
     found = Agreement(pixels, equal / pixels, largest)
     if not found.equal >= LEAST_EQUAL or not np.isfinite(largest):

@@ -120,9 +120,8 @@ def _places_by_name(
 ) -> tuple[int | None, ...] | None:
     """Where each band is among those of the weights; None = as they come, as photographs do.
 
-    One or two bands, of which none is red, green or blue, are none of them.
-
-    Raises: InputError if no band is.
+    Of photographs' weights, one or two bands that are neither red, green nor blue have no place.
+    Raises: InputError if no band is among those of other weights.
     """
     found = find_places(before, bands)
     if any(place is not None for place in found):
